@@ -1,0 +1,1 @@
+"""From dataset names and files to rows of token ids."""

@@ -1,0 +1,118 @@
+"""Sequences to rows: several sequences share a row, each with position ids that start at 0 again.
+
+transformers builds a block-diagonal attention mask from restarting position ids (with use_cache=False and no attention mask),
+so a packed sequence sees only itself. A row is as wide as the longest sequence of the batch: on CPU the mask costs width^2, and
+one very wide row was measured 2.8 times slower than eight narrow ones.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from korlhf.errors import InputError
+
+
+@dataclass
+class Packed:
+    """Rows of concatenated sequences.
+
+    ids, position_ids (N, L) int64: N rows of L tokens; the tail of a row is filled with zeros under restarting positions.
+    starts (S,) int64: where sequence s begins in ids.flatten(). lengths (S,) int64: its tokens. Order as given to `pack`.
+    """
+    ids: torch.Tensor
+    position_ids: torch.Tensor
+    starts: torch.Tensor
+    lengths: torch.Tensor
+
+    def to(self, device):
+        return Packed(*(t.to(device, non_blocking=True) for t in (self.ids, self.position_ids, self.starts, self.lengths)))
+
+    @property
+    def last(self):
+        """Index of each sequence's last token in ids.flatten(), (S,)."""
+        return self.starts + self.lengths - 1
+
+
+def rows_first_fit(lengths, width):
+    """Assign sequences to rows of `width` tokens, longest first into the first row with room: a list of lists of indices.
+
+    Deterministic; first-fit decreasing needs at most 11/9 of the fewest possible rows (Johnson 1973).
+    """
+    rows, free = [], []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if lengths[i] > width:
+            raise ValueError(f"a sequence of {lengths[i]} tokens does not fit into rows of {width}")
+        row = next((r for r, room in enumerate(free) if room >= lengths[i]), None)
+        if row is None:
+            rows.append([])
+            free.append(width)
+            row = len(rows) - 1
+        rows[row].append(i)
+        free[row] -= lengths[i]
+    return rows
+
+
+def pack(sequences):
+    """Lists of token ids (each at least one token) -> Packed, rows as wide as the longest sequence."""
+    lengths = [len(s) for s in sequences]
+    if not lengths or min(lengths) < 1:
+        raise ValueError("pack needs at least one sequence, and no empty ones")
+    width = max(lengths)
+    rows = rows_first_fit(lengths, width)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    positions = torch.zeros(len(rows), width, dtype=torch.long)
+    starts = torch.empty(len(sequences), dtype=torch.long)
+    for r, row in enumerate(rows):
+        at = 0
+        for i in row:
+            ids[r, at:at + lengths[i]] = torch.tensor(sequences[i])
+            positions[r, at:at + lengths[i]] = torch.arange(lengths[i])
+            starts[i] = r * width + at
+            at += lengths[i]
+        positions[r, at:] = torch.arange(width - at)
+    return Packed(ids, positions, starts, torch.tensor(lengths))
+
+
+def targets(packed, masks):
+    """Which tokens are predicted, and from where.
+
+    masks: one list of 0/1 per sequence, in `pack`'s order. Returns (before, tokens), both (M,): token j of a sequence with mask 1
+    and j > 0 is predicted at flat index `before` = the token in front of it. A sequence's first token has nothing in front of it.
+    """
+    before = [start + j - 1 for start, mask in zip(packed.starts.tolist(), masks) for j, m in enumerate(mask) if m and j]
+    before = torch.tensor(before, dtype=torch.long, device=packed.ids.device)
+    return before, packed.ids.flatten()[before + 1]
+
+
+def batches(n, batch_size, rank, world, accumulation, seed, epoch):
+    """The order of one epoch: yields (mine, everyone's) indices of one optimizer step at a time.
+
+    mine: `accumulation` lists of `batch_size` indices for this rank; everyone's: all batch_size x world x accumulation of them.
+    A new permutation each epoch, the same on every machine. What does not fill a whole step is left out of this epoch, other
+    examples each time, so that every rank always has equally many.
+    """
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch)).tolist()
+    step = batch_size * world * accumulation
+    for start in range(0, n - step + 1, step):
+        chunk = order[start:start + step]
+        yield [chunk[(a * world + rank) * batch_size:(a * world + rank + 1) * batch_size] for a in range(accumulation)], chunk
+
+
+def steps_per_epoch(n, batch_size, world, accumulation, what="examples", flag="--per_device_train_batch_size"):
+    """Optimizer steps of one epoch; raises InputError if there are fewer examples than one step takes."""
+    steps = n // (batch_size * world * accumulation)
+    if not steps:
+        raise InputError(f"{flag} {batch_size} x {world} processes x {accumulation} accumulation steps is more than the {n} {what} there are; lower it")
+    return steps
+
+
+def steps(n, batch_size, ranks, accumulation, seed, start, total):
+    """Optimizer steps `start` + 1 to `total`: yields (step, (mine, everyone's)) as `batches`, epoch after epoch."""
+    step = 0
+    for epoch in range(total):
+        for mine in batches(n, batch_size, ranks.rank, ranks.world, accumulation, seed, epoch):
+            step += 1
+            if step > total:
+                return
+            if step > start:
+                yield step, mine

@@ -1,0 +1,129 @@
+"""Conversations to token ids and answer masks.
+
+Every piece of a conversation is tokenised on its own, so the ids of a prompt are the same whether an answer follows it in
+training or is about to be sampled. Special tokens are read in markup only. Nothing is ever cut: what is too long is left out.
+"""
+
+from dataclasses import dataclass
+
+from korlhf import templates
+from korlhf.errors import InputError
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One sequence: `ids`, and `mask` that is 1 on the tokens that are trained (step 1) or scored (steps 2 and 3)."""
+    ids: list[int]
+    mask: list[int]
+
+    def __len__(self):
+        return len(self.ids)
+
+
+class Codec:
+    """A tokenizer with its conversation template: what turns messages into ids and ids into answers."""
+
+    def __init__(self, tokenizer):
+        """Raises InputError if the tokenizer has no chat template or no EOS."""
+        self.tokenizer = tokenizer
+        if not tokenizer.chat_template:
+            raise InputError(f"{tokenizer.name_or_path}: the tokenizer has no chat template; give --prompt_template kullm or human_assistant")
+        self.special_ids = frozenset(tokenizer.all_special_ids)
+        self.stop_id = self._stop_id()
+
+    def _encode(self, text, markup):
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=not markup).input_ids
+
+    def _render(self, messages, add_generation_prompt):
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+
+    def _stop_id(self):
+        """The special token with which the template ends an answer: <|endoftext|>, <|im_end|>, <end_of_turn> ..."""
+        talk = [{"role": "user", "content": "가"}, {"role": "assistant", "content": "나"}, {"role": "user", "content": "다"}]
+        parts = templates.pieces(self._render, talk)
+        after = next((p.text for i, p in enumerate(parts) if i and parts[i - 1].kind == "answer" and p.kind == "markup"), "")
+        ids = self._encode(after.lstrip(), markup=True)
+        if ids and ids[0] in self.special_ids:
+            return ids[0]
+        raise InputError(f"{self.tokenizer.name_or_path}: its chat template does not end an answer with a special token; "
+                         "give --prompt_template kullm or human_assistant")
+
+    def prompt(self, messages):
+        """Tokens of a conversation that ends with a user message, through the cue of the answer; earlier answers are masked 1."""
+        ids, mask, after_answer = [], [], False
+        for piece in templates.pieces(self._render, list(messages)):
+            new = self._encode(piece.text, piece.kind == "markup")
+            trained = [int(piece.kind == "answer")] * len(new)
+            if after_answer and new and new[0] == self.stop_id:
+                trained[0] = 1
+            ids += new
+            mask += trained
+            after_answer = piece.kind == "answer"
+        return Tokens(ids, mask)
+
+    def answer(self, text):
+        """Ids of an answer and the token that ends it."""
+        return self._encode(text, markup=False) + [self.stop_id]
+
+    def with_answer(self, messages, answer):
+        """Tokens of a conversation and its final answer."""
+        prompt, ids = self.prompt(messages), self.answer(answer)
+        return Tokens(prompt.ids + ids, prompt.mask + [1] * len(ids))
+
+    def document(self, text):
+        """Tokens of a plain document, all trained."""
+        ids = self._encode(text, markup=False) + [self.tokenizer.eos_token_id]
+        return Tokens(ids, [1] * len(ids))
+
+    def decode(self, ids):
+        """The text of a sampled answer, without the tokens that end it."""
+        return self.tokenizer.decode([i for i in ids if i not in self.special_ids], skip_special_tokens=False).strip()
+
+
+def sft_tokens(codec, examples, max_seq_len, train_on_prompt=False):
+    """Examples -> (kept examples, their Tokens). Examples of more than `max_seq_len` tokens are left out.
+
+    Raises InputError if nothing is left.
+    """
+    rows = [codec.document(e.text) if e.text else codec.with_answer(e.messages, e.answers[0]) for e in examples]
+    if train_on_prompt:
+        rows = [Tokens(t.ids, [1] * len(t)) for t in rows]
+    kept = within([len(t) for t in rows], max_seq_len, "examples", "--max_seq_len")
+    return [examples[i] for i in kept], [rows[i] for i in kept]
+
+
+def reward_tokens(codec, examples, max_seq_len):
+    """Examples with ranked answers -> (kept examples, their lists of Tokens, best first).
+
+    The mask is 1 on the final answer. Prompts with an answer over `max_seq_len`, or left with fewer than two different
+    token sequences, are left out. Raises InputError if nothing is left.
+    """
+    groups = []
+    for e in examples:
+        group = [codec.with_answer(e.messages, a) for a in e.answers]
+        groups.append(group if len({tuple(t.ids) for t in group}) == len(group) else [])
+    same = sum(not g for g in groups)
+    if same:
+        print(f"{same} prompts left out: two of their answers are the same tokens", flush=True)
+    lengths = [max((len(t) for t in g), default=max_seq_len + 1) for g in groups]
+    kept = within(lengths, max_seq_len, "prompts with their answers", "--max_seq_len")
+    return [examples[i] for i in kept], [groups[i] for i in kept]
+
+
+def prompt_tokens(codec, examples, max_prompt_seq_len):
+    """Examples -> (kept examples, their prompt ids). Prompts of more than `max_prompt_seq_len` tokens are left out."""
+    rows = [codec.prompt(e.messages).ids for e in examples]
+    kept = within([len(r) for r in rows], max_prompt_seq_len, "prompts", "--max_prompt_seq_len")
+    return [examples[i] for i in kept], [rows[i] for i in kept]
+
+
+def within(lengths, limit, what, flag):
+    """Indices of the lengths up to `limit`; says how many are not, and fails if none are."""
+    kept = [i for i, n in enumerate(lengths) if n <= limit]
+    if not kept:
+        raise InputError(f"{flag} {limit}: all {len(lengths)} {what} are longer (the shortest has {min(lengths, default=0)} tokens); raise {flag}")
+    if len(kept) < len(lengths):
+        out = len(lengths) - len(kept)
+        print(f"{out} of {len(lengths)} {what} ({out / len(lengths):.1%}) are longer than {flag} {limit} tokens and are left out; "
+              f"the longest has {max(lengths)}", flush=True)
+    return kept

@@ -1,0 +1,188 @@
+"""Causal language models, tokenizers and LoRA: loading, log-probabilities, saving.
+
+Left out on purpose: LoRA of our own (peft), weight formats other than safetensors, vocabulary resizing (a saved model keeps its rows).
+"""
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from korlhf import templates
+from korlhf.errors import InputError
+
+# Attention projections by architecture; the names are those of the transformers implementations.
+LORA_TARGETS = {
+    "gpt_neox": ["query_key_value"], "bloom": ["query_key_value"], "falcon": ["query_key_value"], "gpt2": ["c_attn"],
+    "phi3": ["qkv_proj"], "opt": ["q_proj", "k_proj", "v_proj", "out_proj"],
+}
+LORA_TARGETS.update(dict.fromkeys(
+    ["llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "exaone4", "olmo2", "cohere"],
+    ["q_proj", "k_proj", "v_proj", "o_proj"]))
+
+
+def check_folder(path, what):
+    """Raises InputError if `path` looks like a local folder and does not exist or holds no model."""
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").exists() and not (folder / "adapter_config.json").exists():
+            raise InputError(f"{what} {path}: no config.json in this folder; give the folder of a finished model"
+                             + (f", e.g. {found[0].parent}" if (found := sorted(folder.glob("*/config.json"))) else ""))
+    elif path.startswith((".", "/", "~")) or path.count("/") != 1:
+        raise InputError(f"{what} {path}: no such folder; give a model folder or a hub name such as EleutherAI/polyglot-ko-1.3b")
+
+
+def load_tokenizer(path, prompt_template="auto", trust_remote_code=False, what="--model_name_or_path"):
+    """The tokenizer in `path` with a conversation template installed and a pad token (EOS where it has none).
+
+    prompt_template: auto = its own template, else kullm; chat = its own, or an error; kullm or human_assistant = that one.
+    Raises InputError if there is no tokenizer, no EOS, or no template.
+    """
+    check_folder(path, what)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{what} {path}: no tokenizer could be loaded ({_first_line(error)}); "
+                         "copy the tokenizer files of the base model into this folder") from error
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"{what} {path}: its tokenizer has no EOS token, which ends every answer; set eos_token in tokenizer_config.json")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if prompt_template == "chat" and not tokenizer.chat_template:
+        raise InputError(f"--prompt_template chat: {path} has no chat template of its own; give kullm or human_assistant")
+    if prompt_template in templates.TEMPLATES or (prompt_template == "auto" and not tokenizer.chat_template):
+        name = "kullm" if prompt_template == "auto" else prompt_template
+        start = tokenizer("가").input_ids[:1]
+        adds_bos = tokenizer.bos_token_id is not None and start == [tokenizer.bos_token_id]
+        tokenizer.chat_template = templates.template_source(name, adds_bos)
+    return tokenizer
+
+
+def _first_line(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def load(auto_class, path, what="--model_name_or_path", dtype=torch.float32, dropout=None, attn_implementation="sdpa",
+         trust_remote_code=False, **kwargs):
+    """auto_class.from_pretrained with one-line errors; dropout: a probability for every dropout of the model, None = as it is."""
+    check_folder(path, what)
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code, **{k: v for k, v in kwargs.items() if k == "num_labels"})
+        if dropout is not None:
+            for key in [k for k in config.to_dict() if k.endswith(("dropout", "pdrop")) and isinstance(getattr(config, k), (int, float))]:
+                setattr(config, key, dropout)
+        kwargs = {k: v for k, v in kwargs.items() if k != "num_labels"}
+        return auto_class.from_pretrained(path, config=config, dtype=dtype, attn_implementation=attn_implementation,
+                                          trust_remote_code=trust_remote_code, **kwargs)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InputError(f"{what} {path}: the model could not be loaded: {_first_line(error)}") from error
+
+
+def load_causal_lm(path, tokenizer, what="--model_name_or_path", **kwargs):
+    """A causal language model; raises InputError if the tokenizer has ids that it has no row for."""
+    model = load(AutoModelForCausalLM, path, what, **kwargs)
+    rows = model.get_input_embeddings().weight.size(0)
+    if rows and len(tokenizer) > rows:
+        raise InputError(f"{what} {path}: the tokenizer has {len(tokenizer)} tokens, the model rows for {rows}; use the tokenizer it was trained with")
+    return model
+
+
+def add_lora(model, flags, task_type):
+    """Wrap `model` for LoRA training by peft; `flags` is a ModelFlags with lora_dim > 0. Raises InputError if no module matches."""
+    names = LORA_TARGETS.get(model.config.get_text_config().model_type) if flags.lora_module_name == "auto" else flags.lora_module_name.split(",")
+    if names is None:
+        raise InputError(f"--lora_module_name auto: no table entry for architecture {model.config.model_type!r}; "
+                         f"name the modules, some of {', '.join(_linear_names(model))}")
+    config = LoraConfig(r=flags.lora_dim, lora_alpha=flags.lora_alpha or 2 * flags.lora_dim, target_modules=names, task_type=task_type)
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise InputError(f"--lora_module_name {flags.lora_module_name}: matches no module of this {model.config.model_type} model; "
+                         f"use auto or some of {', '.join(_linear_names(model))}") from error
+
+
+def _linear_names(model):
+    return sorted({name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, nn.Linear)})
+
+
+def without_adapter(model):
+    """`model` with every LoRA layer still inside but no peft wrapper around it."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def head_logits(lm, hidden):
+    """Logits (M, V) in fp32 of hidden states (M, D), with the scaling and soft-capping that some architectures add."""
+    logits = lm.get_output_embeddings()(hidden).float()
+    config = lm.config.get_text_config()
+    if getattr(config, "logit_scale", None):            # Cohere
+        logits = logits * config.logit_scale
+    if getattr(config, "logits_scaling", None):         # Granite
+        logits = logits / config.logits_scaling
+    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2
+        logits = cap * torch.tanh(logits / cap)
+    return logits
+
+
+class TokenLogps(nn.Module):
+    """A causal LM that returns log-probabilities of chosen tokens in packed rows.
+
+    The vocabulary-sized logits are made only where a token is wanted: prompt and padding positions cost none.
+    """
+
+    def __init__(self, lm):
+        super().__init__()
+        self.lm = lm
+
+    def forward(self, ids, position_ids, before, tokens, with_entropy=False):
+        """ids, position_ids (N, L) packed rows; before, tokens (M,) as of packing.targets.
+
+        Returns log-probabilities (M,) in nats, fp32; with_entropy: also the entropy (M,) of each distribution.
+        """
+        lm = without_adapter(self.lm)
+        # use_cache=False: with the cache on, transformers ignores restarting positions and packed sequences see each other.
+        hidden = lm.base_model(input_ids=ids, position_ids=position_ids, use_cache=False).last_hidden_state
+        logits = head_logits(lm, hidden.flatten(0, 1)[before])
+        if not with_entropy:
+            return -F.cross_entropy(logits, tokens, reduction="none")
+        all_logps = logits.log_softmax(-1)
+        return all_logps.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), -(all_logps.exp() * all_logps).sum(-1)
+
+
+def save_model(module, state_dict, tokenizer, folder, base_path, auto_class, dtype=None, stop_id=None, **load_kwargs):
+    """Write `module` (a transformers or peft model) into `folder` as safetensors, with its tokenizer and template.
+
+    state_dict: its whole weights on the CPU (gathered over ranks). LoRA is merged into a fresh copy of `base_path`, so that the
+    weights in training are not touched by a merge and an unmerge; the adapter alone goes to folder/adapter.
+    stop_id: the token that ends an answer, written to generation_config.json.
+    """
+    folder = Path(folder)
+    if isinstance(module, PeftModel):
+        module.save_pretrained(folder / "adapter", state_dict=state_dict)
+        trained = module.get_base_model()
+        base = load(auto_class, base_path, dtype=torch.float32, **load_kwargs)
+        rows = next(v.size(0) for k, v in state_dict.items() if ".embed" in k or ".wte" in k)  # under ZeRO-3 the live weight is empty
+        if base.get_input_embeddings().weight.size(0) != rows:
+            base.resize_token_embeddings(rows)
+        base.config.pad_token_id = trained.config.pad_token_id
+        module = PeftModel.from_pretrained(base, folder / "adapter").merge_and_unload()
+        state_dict = module.state_dict()
+    if dtype is not None:
+        state_dict = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state_dict.items()}
+        module.config.dtype = dtype
+    if stop_id is not None and getattr(module, "generation_config", None) is not None:
+        module.generation_config.eos_token_id = stop_id
+        module.generation_config.pad_token_id = tokenizer.pad_token_id
+    module.save_pretrained(folder, state_dict=state_dict)
+    tokenizer.save_pretrained(folder)
+
+
+def write_json(path, value):
+    """Write `value` whole or not at all: UTF-8 JSON with Hangul as Hangul."""
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)

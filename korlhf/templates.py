@@ -1,0 +1,79 @@
+"""Conversation templates: one Jinja string each, saved inside the model's tokenizer.
+
+A template is what transformers calls a chat template, so a model trained here is written out the same way by training,
+evaluation, the chat, `transformers serve` and vLLM: the string travels in the model folder. `pieces` cuts a rendered
+conversation into markup, user text and answers, which lets the tokenizer read special tokens in the markup alone:
+what a user types can never become a control token.
+
+Source of the KULLM wording: the public prompt constants of nlpai-lab/kullm; a checkpoint trained with it needs it to the letter.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+_KULLM_PLAIN = "아래는 작업을 설명하는 명령어입니다. 요청을 적절히 완료하는 응답을 작성하세요.\n\n"
+_KULLM_INPUT = ("아래는 작업을 설명하는 명령어와 추가 컨텍스트를 제공하는 입력이 짝을 이루는 예제입니다. "
+                "요청을 적절히 완료하는 응답을 작성하세요.\n\n")
+
+# In both templates an answer is followed by EOS at once: EOS is the trained end of an answer.
+_SYSTEM = "{% if messages[0].role == 'system' %}{% set system = messages[0].content %}{% else %}{% set system = '' %}{% endif %}"
+KULLM = (
+    _SYSTEM
+    + "{{ bos }}{% if system %}{{ system }}\n\n"
+    + "{% elif messages[0].input %}" + _KULLM_INPUT.replace("\n", "\\n").join(["{{ '", "' }}"])
+    + "{% else %}" + _KULLM_PLAIN.replace("\n", "\\n").join(["{{ '", "' }}"]) + "{% endif %}"
+    + "{% for m in messages %}{% if m.role == 'user' %}"
+    + "{% if not loop.first and messages[loop.index0 - 1].role == 'assistant' %}{{ '\\n\\n' }}{% endif %}"
+    + "{{ '### 명령어:\\n' + m.content }}{% if m.input %}{{ '\\n\\n### 입력:\\n' + m.input }}{% endif %}{{ '\\n\\n### 응답:\\n' }}"
+    + "{% elif m.role == 'assistant' %}{{ m.content + eos_token }}{% endif %}{% endfor %}"
+)
+HUMAN_ASSISTANT = (
+    _SYSTEM
+    + "{{ bos }}{% if system %}{{ system + '\\n\\n' }}{% endif %}"
+    + "{% for m in messages %}{% if m.role == 'user' %}"
+    + "{% if not loop.first and messages[loop.index0 - 1].role == 'assistant' %}{{ '\\n\\n' }}{% endif %}"
+    + "{{ 'Human: ' + m.content }}{% if m.input %}{{ '\\n' + m.input }}{% endif %}{{ '\\n\\nAssistant: ' }}"
+    + "{% elif m.role == 'assistant' %}{{ m.content + eos_token }}{% endif %}{% endfor %}"
+)
+TEMPLATES = {"kullm": KULLM, "human_assistant": HUMAN_ASSISTANT}
+
+
+def template_source(name, adds_bos):
+    """The Jinja string of template `name`; `adds_bos`: whether this tokenizer begins every text with BOS."""
+    return TEMPLATES[name].replace("{{ bos }}", "{{ bos_token }}" if adds_bos else "")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a rendered conversation. `markup` is ours, `user` is untrusted, `answer` is what is trained."""
+    kind: Literal["markup", "user", "answer"]
+    text: str
+
+
+def _sentinel(i):
+    return f"\ue000{i}\ue001"  # private-use characters, which no template touches and no Korean text holds
+
+
+def pieces(render, messages):
+    """Cut the rendering of `messages`, up to and including the cue of the next answer, into Pieces.
+
+    render: function(messages, add_generation_prompt) -> text, e.g. a tokenizer's apply_chat_template.
+    messages: ends with a user message; the answer to it is not part of this.
+    Raises ValueError if the template drops or changes a message.
+    """
+    texts, masked = [], []
+    for m in messages:
+        copy = dict(m)
+        for key in ("content", "input"):
+            if m.get(key):
+                copy[key] = _sentinel(len(texts))
+                texts.append((m["role"], m[key]))
+        masked.append(copy)
+    whole = render(masked, True)
+    out = []
+    for i, (role, text) in enumerate(texts):
+        before, found, whole = whole.partition(_sentinel(i))
+        if not found:
+            raise ValueError(f"the chat template leaves out or changes the {role} message {text[:40]!r}")
+        out += [Piece("markup", before), Piece("answer" if role == "assistant" else "user", text)]
+    return [p for p in out + [Piece("markup", whole)] if p.text]
