@@ -76,10 +76,14 @@ def load(auto_class, path, what="--model_name_or_path", dtype=torch.float32, dro
             for key in [k for k in config.to_dict() if k.endswith(("dropout", "pdrop")) and isinstance(getattr(config, k), (int, float))]:
                 setattr(config, key, dropout)
         kwargs = {k: v for k, v in kwargs.items() if k != "num_labels"}
-        return auto_class.from_pretrained(path, config=config, dtype=dtype, attn_implementation=attn_implementation,
-                                          trust_remote_code=trust_remote_code, **kwargs)
+        # None: sdpa where transformers has it for the architecture; Gemma 2 has eager attention only.
+        loaded = auto_class.from_pretrained(path, config=config, dtype=dtype, trust_remote_code=trust_remote_code,
+                                            attn_implementation=None if attn_implementation == "sdpa" else attn_implementation, **kwargs)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise InputError(f"{what} {path}: the model could not be loaded: {_first_line(error)}") from error
+    if config._attn_implementation not in (None, attn_implementation):
+        print(f"{what} {path}: no {attn_implementation} attention for {config.model_type}; {config._attn_implementation} is used", flush=True)
+    return loaded
 
 
 def load_causal_lm(path, tokenizer, what="--model_name_or_path", **kwargs):
@@ -164,7 +168,9 @@ def save_model(module, state_dict, tokenizer, folder, base_path, auto_class, dty
         module.save_pretrained(folder / "adapter", state_dict=state_dict)
         trained = module.get_base_model()
         base = load(auto_class, base_path, dtype=torch.float32, **load_kwargs)
-        rows = next(v.size(0) for k, v in state_dict.items() if ".embed" in k or ".wte" in k)  # under ZeRO-3 the live weight is empty
+        embedding = trained.get_input_embeddings().weight
+        name = next(n for n, p in module.named_parameters() if p is embedding)
+        rows = state_dict[name].size(0)  # under ZeRO-3 the live weight is empty
         if base.get_input_embeddings().weight.size(0) != rows:
             base.resize_token_embeddings(rows)
         base.config.pad_token_id = trained.config.pad_token_id

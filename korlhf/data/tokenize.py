@@ -28,7 +28,8 @@ class Codec:
         self.tokenizer = tokenizer
         if not tokenizer.chat_template:
             raise InputError(f"{tokenizer.name_or_path}: the tokenizer has no chat template; give --prompt_template kullm or human_assistant")
-        self.special_ids = frozenset(tokenizer.all_special_ids)
+        # Special tokens without a role (Llama-3's base tokenizer has <|eot_id|> so) are not in all_special_ids.
+        self.special_ids = frozenset(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
         self.stop_id = self._stop_id()
 
     def _encode(self, text, markup):
@@ -95,18 +96,17 @@ def sft_tokens(codec, examples, max_seq_len, train_on_prompt=False):
 def reward_tokens(codec, examples, max_seq_len):
     """Examples with ranked answers -> (kept examples, their lists of Tokens, best first).
 
-    The mask is 1 on the final answer. Prompts with an answer over `max_seq_len`, or left with fewer than two different
-    token sequences, are left out. Raises InputError if nothing is left.
+    Prompts with an answer over `max_seq_len`, or with two answers of the same tokens, are left out and counted.
+    Raises InputError if nothing is left.
     """
-    groups = []
-    for e in examples:
-        group = [codec.with_answer(e.messages, a) for a in e.answers]
-        groups.append(group if len({tuple(t.ids) for t in group}) == len(group) else [])
-    same = sum(not g for g in groups)
-    if same:
-        print(f"{same} prompts left out: two of their answers are the same tokens", flush=True)
-    lengths = [max((len(t) for t in g), default=max_seq_len + 1) for g in groups]
-    kept = within(lengths, max_seq_len, "prompts with their answers", "--max_seq_len")
+    groups = [[codec.with_answer(e.messages, a) for a in e.answers] for e in examples]
+    different = [i for i, g in enumerate(groups) if len({tuple(t.ids) for t in g}) == len(g)]
+    if examples and not different:
+        raise InputError(f"all {len(examples)} prompts have two answers of the same tokens, so there is nothing to rank; give other data")
+    if len(different) < len(examples):
+        print(f"{len(examples) - len(different)} prompts left out: two of their answers are the same tokens", flush=True)
+    examples, groups = [examples[i] for i in different], [groups[i] for i in different]
+    kept = within([max(map(len, g)) for g in groups], max_seq_len, "prompts with their answers", "--max_seq_len")
     return [examples[i] for i in kept], [groups[i] for i in kept]
 
 

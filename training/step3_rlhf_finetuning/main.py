@@ -4,6 +4,8 @@ With LoRA the reference is the actor with its adapter off; otherwise a frozen co
 Left out: the hybrid engine, value heads that share the actor's trunk, other algorithms than PPO.
 """
 
+import json
+
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -120,7 +122,7 @@ def main():
         print(f"resuming {run.dir} after step {state['step']}", flush=True)
     ema = Average(run, four.actor, ppo_flags.ema_decay, state["step"]) if ppo_flags.enable_ema else None
     state = train(four, prompts, heldout, unsupervised, ema, state, run, data, actor_flags, run_flags, ppo_flags, total_steps)
-    finish(run, four, ema, data, actor_flags, critic_flags, run_flags, settings, state, dtype)
+    finish(run, four, ema, heldout, data, actor_flags, critic_flags, run_flags, settings, state, dtype)
 
 
 def before_training(four, prompts, heldout, ppo_flags, seed, ranks):
@@ -149,12 +151,7 @@ def train(four, prompts, heldout, unsupervised, ema, state, run, data, actor_fla
     if state["step"] == 0 and heldout:
         progress.write(0, heldout_values(state["before"]))
 
-    def shape(raw, ended):
-        moments.update(raw, ranks.sum)
-        offset, std = (0.0, 1.0) if ppo_flags.no_score_normalization else (state["offset"], moments.std)
-        clip = float("inf") if ppo_flags.no_score_normalization else ppo_flags.reward_clip
-        return ppo.shaped_scores(raw, ended, offset, std, clip, ppo_flags.missing_eos_penalty)
-
+    shape = ScoreShaper(moments, state["offset"], ppo_flags, ranks)
     for step, (mine, _) in packing.steps(len(prompts), ppo_flags.per_device_generation_batch_size, ranks, ppo_flags.generation_batches,
                                          data.seed, state["step"], total_steps):
         checkpoint.seed_step(data.seed, step, ranks.rank)
@@ -193,6 +190,19 @@ def train(four, prompts, heldout, unsupervised, ema, state, run, data, actor_fla
         progress.say(describe("after", state["after"]))
     progress.close()
     return state
+
+
+class ScoreShaper:
+    """Raw scores to scores as PPO counts them; takes every batch into the running moments."""
+
+    def __init__(self, moments, offset, flags, ranks):
+        self.moments, self.offset, self.flags, self.ranks = moments, offset, flags, ranks
+
+    def __call__(self, raw, ended):
+        self.moments.update(raw, self.ranks.sum)
+        if self.flags.no_score_normalization:
+            return ppo.shaped_scores(raw, ended, 0.0, 1.0, float("inf"), self.flags.missing_eos_penalty)
+        return ppo.shaped_scores(raw, ended, self.offset, self.moments.std, self.flags.reward_clip, self.flags.missing_eos_penalty)
 
 
 def heldout_values(figures):
@@ -261,7 +271,7 @@ def ptx_batches(rows, size, seed, step, ranks):
         yield [rows[i] for i in torch.randint(len(rows), (size,), generator=generator).tolist()]
 
 
-def finish(run, four, ema, data, actor_flags, critic_flags, run_flags, settings, state, dtype):
+def finish(run, four, ema, heldout, data, actor_flags, critic_flags, run_flags, settings, state, dtype):
     """Save actor, critic, average, card, curves and held-out answers, and mark the run as finished."""
     save_actor(run.dir, four, actor_flags, run_flags)
     if ema:
@@ -272,7 +282,7 @@ def finish(run, four, ema, data, actor_flags, critic_flags, run_flags, settings,
     if four.ranks.first:
         models.save_model(four.critic.module.model, weights, four.codec.tokenizer, run.dir / "critic", critic_flags.model_name_or_path,
                           AutoModelForSequenceClassification, dtype=four.critic.dtype, num_labels=1, trust_remote_code=run_flags.trust_remote_code)
-        write_answers(run.dir / "heldout_answers.jsonl", state)
+        write_answers(run.dir / "heldout_answers.jsonl", heldout, state)
         measured = {f"held-out {k} {when}": program.compact(figures[f"heldout_{when}"][k]) for when in ("before", "after") if figures[f"heldout_{when}"]
                     for k in ("score", "score_std", "kl", "eos_rate", "friendly", "length", "n")}
         program.write_card(run.dir, "PPO-tuned model (step 3)", actor_flags.model_name_or_path, data.data_path, settings, {**measured, "best": state["best"]})
@@ -280,12 +290,13 @@ def finish(run, four, ema, data, actor_flags, critic_flags, run_flags, settings,
     run.finish(figures)
 
 
-def write_answers(path, state):
-    """heldout_answers.jsonl: prompt index, both answers and both scores."""
-    import json
+def write_answers(path, heldout, state):
+    """One line a held-out prompt: its text and category, the answers before and after, their scores."""
     with open(path, "w", encoding="utf-8") as out:
         for (i, a, s), (_, b, t) in zip(state["answers_before"], state.get("answers_after", [])):
-            print(json.dumps({"prompt": i, "before": a, "score_before": s, "after": b, "score_after": t}, ensure_ascii=False), file=out)
+            row = {"prompt": heldout[i].messages[-1]["content"], "category": heldout[i].category, "answer_before": a, "score_before": s,
+                   "answer_after": b, "score_after": t}
+            print(json.dumps(row, ensure_ascii=False), file=out)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,224 @@
+"""Rebuild the sample corpus: `python samples/build.py` writes samples/*.jsonl from handwritten/*.jsonl and grammar/*.json.
+
+The output is the same byte for byte every time. Nothing is learnt here and no model is looked at: the held-out pairs are
+chosen so that no trivial rule (korlhf.rules) tells the better answer, and that table is printed at the end.
+Left out: held-out answers are not kept apart by step (the three held-out files may share prompts); training prompts are.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+import unicodedata
+from pathlib import Path
+
+from balance import choose_pairs, ranked_pairs
+from compose import CATEGORIES, MANNERS, Record, compose_all, fillers_of, load_grammar
+
+from korlhf.rules import best_trivial_rules
+
+HERE = Path(__file__).resolve().parent
+HANDWRITTEN = {
+    "everyday": ("everyday_1", "everyday_2", "everyday_3"), "harmful": ("harmful",), "lookalike": ("lookalike",),
+    "translated": ("translated",), "evol": ("evol",),
+}
+STEPS = ("reward", "sft", "prompts")
+SHARES = {"handwritten": (0.44, 0.38, 0.18), "grammar": (0.16, 0.46, 0.38)}  # of the groups of a category, in the order of STEPS
+SFT_CHANCES = {"handwritten": (1.0, 0.67, 0.55), "grammar": (0.68, 0.45, 0.38)}  # that best, middle, worst become an example
+SINGLE_PAIR_SHARE = 0.125  # of the reward records: one chosen/rejected pair instead of a ranking of three
+HELDOUT_PAIRS, HELDOUT_HANDWRITTEN = 100, 60  # a category, and how many of them are handwritten
+HELDOUT_PROMPTS, HELDOUT_SFT = 60, 60  # a category; half handwritten, half from the grammar
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def normalise(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def stable_id(*texts: str) -> str:
+    """Return 12 hex digits of the SHA-1 of the normalised texts."""
+    return hashlib.sha1("\n".join(normalise(text) for text in texts).encode("utf-8")).hexdigest()[:12]
+
+
+def order_key(text: str) -> str:
+    """Return a key that orders texts as if shuffled, the same way everywhere and whatever else is in the list."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def read_records(folder: Path, category: str, names: tuple[str, ...]) -> list[Record]:
+    records = []
+    for name in names:
+        for row in read_jsonl(folder / f"{name}.jsonl"):
+            answers = tuple(normalise(row[manner]) for manner in MANNERS)
+            records.append(Record(category, row["topic"], normalise(row["prompt"]), answers, row["prompt"]))
+    return records
+
+
+def deal(records: list[Record], shares: tuple[float, ...]) -> dict[str, list[Record]]:
+    """Deal the groups of each category to STEPS in the given shares; near-duplicates stay together."""
+    dealt = {step: [] for step in STEPS}
+    for category in CATEGORIES:
+        groups = sorted({record.group for record in records if record.category == category}, key=order_key)
+        bounds = [round(sum(shares[:count]) * len(groups)) for count in range(len(STEPS) + 1)]
+        for index, step in enumerate(STEPS):
+            mine = set(groups[bounds[index]:bounds[index + 1]])
+            dealt[step] += [record for record in records if record.category == category and record.group in mine]
+    return dealt
+
+
+def drop_repeated(records: list[Record], seen: set[str]) -> list[Record]:
+    """Keep the first record of each prompt; `seen` (normalised prompts) grows."""
+    kept = []
+    for record in records:
+        if normalise(record.prompt) not in seen:
+            seen.add(normalise(record.prompt))
+            kept.append(record)
+    return kept
+
+
+def sft_examples(records: list[Record], chances: tuple[float, ...]) -> list[dict]:
+    """Return one to three examples a record, manners drawn by `chances`: a base learns real talk, not only the best of it."""
+    examples = []
+    for record in records:
+        rng = random.Random("sft " + record.prompt)
+        drawn = [number for number, chance in enumerate(chances) if rng.random() < chance] or [rng.choice((0, 0, 1, 2))]
+        for number in drawn:
+            answer = record.answers[number]
+            examples.append({"id": stable_id(record.prompt, answer), "category": record.category, "topic": record.topic,
+                             "style": MANNERS[number], "prompt": record.prompt, "output": answer})
+    return examples
+
+
+def multiturn_examples(folder: Path) -> list[dict]:
+    styles = dict(zip(("warm", "curt", "rude"), MANNERS, strict=True))
+    examples = []
+    for row in read_jsonl(folder / "multiturn.jsonl"):
+        *messages, last = row["messages"]
+        examples.append({"id": stable_id(*(message["content"] for message in row["messages"])), "category": "everyday", "topic": row["topic"],
+                         "style": styles[row["style"]], "messages": messages, "output": last["content"]})
+    return examples
+
+
+def reward_rows(records: list[Record]) -> list[dict]:
+    rows = []
+    for record in records:
+        rng = random.Random("reward " + record.prompt)
+        row = {"id": stable_id(record.prompt, *record.answers), "category": record.category, "topic": record.topic, "prompt": record.prompt}
+        if rng.random() < SINGLE_PAIR_SHARE:
+            _, chosen, rejected = rng.choice(ranked_pairs(record))
+            rows.append({**row, "chosen": chosen, "rejected": rejected})
+        else:
+            rows.append({**row, "answers": list(record.answers)})
+    return rows
+
+
+def pairs_of(rows: list[dict]) -> list[tuple[str, str, str]]:
+    """Return the (prompt, chosen, rejected) pairs of reward rows; a ranking of three gives three."""
+    pairs = []
+    for row in rows:
+        answers = row.get("answers") or [row["chosen"], row["rejected"]]
+        pairs += [(row["prompt"], a, b) for number, a in enumerate(answers) for b in answers[number + 1:]]
+    return pairs
+
+
+def prompt_rows(records: list[Record]) -> list[dict]:
+    return [{"id": stable_id(record.prompt), "category": record.category, "topic": record.topic, "prompt": record.prompt} for record in records]
+
+
+def text_rows(dealt: dict[str, list[Record]], dialogues: list[dict]) -> list[dict]:
+    """Return every training dialogue as running text; of a prompt's three answers each makes a document of its own."""
+    texts = [f"{record.prompt}\n{answer}" for step in STEPS for record in dealt[step] for answer in record.answers]
+    texts += ["\n".join([*(message["content"] for message in row["messages"]), row["output"]]) for row in dialogues]
+    return [{"text": text} for text in dict.fromkeys(texts)]
+
+
+def pick(handwritten: list[Record], composed: list[Record], count: int, salt: str) -> list[Record]:
+    """Return `count` records a category, half handwritten and half composed."""
+    picked = []
+    for category in CATEGORIES:
+        for source, share in ((handwritten, count // 2), (composed, count - count // 2)):
+            mine = sorted((record for record in source if record.category == category), key=lambda record: order_key(salt + record.prompt))
+            picked += mine[:share]
+    return picked
+
+
+def check_heldout(training: dict[str, list[dict]], heldout: list[Record]) -> None:
+    """Raise ValueError if a held-out topic or prompt, or a held-out filler of the grammar, occurs in the training rows."""
+    rows = [row for name in training for row in training[name]]
+    text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    topics, prompts = {row.get("topic") for row in rows}, {normalise(row.get("prompt", "")) for row in rows}
+    fillers = [word for frames in load_grammar(HERE / "grammar")[1].values() for frame in frames
+               for filler in fillers_of(frame, "heldout") for word in filler if word]
+    leaks = sorted({record.topic for record in heldout} & topics) + sorted({normalise(record.prompt) for record in heldout} & prompts)
+    leaks += [word for word in fillers if word in text]
+    if leaks:
+        raise ValueError(f"held-out material occurs in the training files, change it in handwritten/ or grammar/: {leaks}")
+
+
+def shuffled(rows: list[dict]) -> list[dict]:
+    return sorted(rows, key=lambda row: order_key(row.get("id") or row["text"]))
+
+
+def build_training() -> dict[str, list[dict]]:
+    folder = HERE / "handwritten"
+    seen: set[str] = set()
+    handwritten = drop_repeated([r for category, names in HANDWRITTEN.items() for r in read_records(folder, category, names)], seen)
+    composed = drop_repeated(compose_all(HERE / "grammar", "train"), seen)
+    by_hand, by_grammar = deal(handwritten, SHARES["handwritten"]), deal(composed, SHARES["grammar"])
+    dealt = {step: by_hand[step] + by_grammar[step] for step in STEPS}
+    dialogues = multiturn_examples(folder)
+    sft = sft_examples(by_hand["sft"], SFT_CHANCES["handwritten"]) + sft_examples(by_grammar["sft"], SFT_CHANCES["grammar"]) + dialogues
+    return {"sft": sft, "reward": reward_rows(dealt["reward"]), "prompts": prompt_rows(dealt["prompts"]), "text": text_rows(dealt, dialogues)}
+
+
+def build_heldout(reward: list[dict]) -> tuple[dict[str, list[dict]], list[Record]]:
+    """Return the held-out rows by file stem, and all held-out records; `reward` (training rows) orients the rules to balance against."""
+    seen: set[str] = set()
+    names = {category: (f"heldout_{category}",) for category in CATEGORIES}
+    handwritten = drop_repeated([r for category in CATEGORIES for r in read_records(HERE / "handwritten", category, names[category])], seen)
+    composed = drop_repeated(compose_all(HERE / "grammar", "heldout"), seen)
+    pairs = choose_pairs(handwritten, composed, pairs_of(reward), HELDOUT_PAIRS, HELDOUT_HANDWRITTEN)
+    rows = [{"id": stable_id(prompt, chosen, rejected), "category": record.category, "topic": record.topic, "prompt": prompt,
+             "chosen": chosen, "rejected": rejected} for record, (prompt, chosen, rejected) in pairs]
+    sft = sft_examples(pick(handwritten, composed, HELDOUT_SFT, "sft "), (0.45, 0.3, 0.25))
+    prompts = prompt_rows(pick(handwritten, composed, HELDOUT_PROMPTS, "prompts "))
+    return {"heldout_sft": sft, "heldout_reward": rows, "heldout_prompts": prompts}, handwritten + composed
+
+
+def build() -> dict[str, list[dict]]:
+    """Return file stem -> rows, in the order in which they are written."""
+    training = build_training()
+    heldout, records = build_heldout(training["reward"])
+    check_heldout(training, records)
+    return {stem: shuffled(rows) for stem, rows in {**training, **heldout}.items()}
+
+
+def write(files: dict[str, list[dict]], folder: Path) -> None:
+    for stem, rows in files.items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{stem}.jsonl").write_text(text, encoding="utf-8", newline="\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Rebuild the sample corpus from handwritten/ and grammar/.")
+    parser.add_argument("--output_dir", type=Path, default=HERE, help="folder of the JSONL files")
+    folder = parser.parse_args().output_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    files = build()
+    write(files, folder)
+    for stem, rows in files.items():
+        print(f"{stem + '.jsonl':24}{len(rows):6} rows")
+    train, test = pairs_of(files["reward"]), pairs_of(files["heldout_reward"])
+    print(f"\nTrivial rules, chosen on {len(train)} training pairs, on {len(test)} held-out pairs (a tie counts one half):")
+    by_category = {c: best_trivial_rules(train, pairs_of([r for r in files["heldout_reward"] if r["category"] == c])) for c in CATEGORIES}
+    print(f"{'rule':32}{'train':>8}{'all':>8}" + "".join(f"{category:>12}" for category in CATEGORIES))
+    on_train = best_trivial_rules(train, train)
+    for name, figure in best_trivial_rules(train, test).items():
+        print(f"{name:32}{on_train[name]:8.3f}{figure:8.3f}" + "".join(f"{by_category[c][name]:12.3f}" for c in CATEGORIES))
+
+
+if __name__ == "__main__":
+    main()

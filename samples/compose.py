@@ -1,0 +1,149 @@
+"""The slot grammar behind half of the sample corpus: frames, fillers and phrases in grammar/*.json -> ranked answers.
+
+A frame is a situation: prompts and, for each of the three manners (best, middle, worst), content sentences with slots.
+`{x}` is the filler, `{f}` the fact that belongs to it; `{x:을}` adds the particle in the form the final consonant asks for.
+An answer is an opening phrase, a content sentence and a closing phrase, or fewer of them. Which answer of a ranking is the
+longest, and how sentences end, is drawn without regard to the manner, so that neither gives the ranking away.
+"""
+
+import itertools
+import json
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+MANNERS = ("best", "middle", "worst")
+CATEGORIES = ("everyday", "harmful", "lookalike", "translated", "evol")
+LENGTH_ORDERS = tuple(itertools.permutations(range(3)))  # the length rank (0 shortest) of best, middle, worst
+LAST_MARKS = (".",) * 15 + ("!",) * 2 + ("~",) * 2 + ("...",)
+SHARE_WITHOUT_CONTENT = 0.1  # of the answers of two sentences: opening and closing only
+RETRIES = 200
+
+# particle as written in the grammar -> (after a final consonant, after a vowel)
+PARTICLES = {
+    "을": ("을", "를"), "이": ("이", "가"), "은": ("은", "는"), "과": ("과", "와"), "과의": ("과의", "와의"), "으로": ("으로", "로"),
+    "이나": ("이나", "나"), "이랑": ("이랑", "랑"), "이라": ("이라", "라"), "이라고": ("이라고", "라고"), "이라는": ("이라는", "라는"),
+    "이라면": ("이라면", "라면"), "이면": ("이면", "면"), "이든": ("이든", "든"), "이고": ("이고", "고"), "이에요": ("이에요", "예요"), "아": ("아", "야"),
+}
+INVARIANT = ("에", "에게", "에게는", "에서", "한테", "의", "도", "까지", "보다", "치고는", "인데")
+SLOT = re.compile(r"\{([xf])(?::([가-힣]+))?\}")
+DIGIT_FINALS = {"0": 21, "1": 8, "2": 0, "3": 16, "4": 0, "5": 0, "6": 1, "7": 8, "8": 8, "9": 0}  # final consonants of 영, 일, 이, ...
+RIEUL = 8
+
+
+@dataclass(frozen=True)
+class Record:
+    """One prompt with its three answers, best first, as in the handwritten files."""
+
+    category: str
+    topic: str
+    prompt: str
+    answers: tuple[str, str, str]
+    group: str = ""  # records of one group are near-duplicates of each other: they go to the same step
+
+
+def final_consonant(word: str) -> int:
+    """Return the index (0: none) of the final consonant of a word that ends in a Hangul syllable or a digit; else ValueError."""
+    last = word[-1]
+    if last in DIGIT_FINALS:
+        return DIGIT_FINALS[last]
+    if not "가" <= last <= "힣":
+        raise ValueError(f"{word!r} ends in neither a Hangul syllable nor a digit: its particle is unknown")
+    return (ord(last) - ord("가")) % 28
+
+
+def with_particle(word: str, particle: str) -> str:
+    """Append a particle, named by its form after a consonant (을, 이, 은, 과, 으로, 이에요, ...); ValueError if it is unknown."""
+    if particle in INVARIANT:
+        return word + particle
+    if particle not in PARTICLES:
+        raise ValueError(f"particle {particle!r} is not in the table")
+    final = final_consonant(word)
+    closed = final != 0 and not (particle == "으로" and final == RIEUL)
+    return word + PARTICLES[particle][0 if closed else 1]
+
+
+def fill(text: str, filler: list[str]) -> str:
+    """Replace the slots of one sentence by the filler [word, fact] and the right particles."""
+
+    def slot(match: re.Match) -> str:
+        word = filler[0] if match[1] == "x" else filler[1]
+        return with_particle(word, match[2]) if match[2] else word
+
+    return SLOT.sub(slot, text)
+
+
+def load_grammar(folder: Path) -> tuple[dict, dict]:
+    """Return (phrases by mood, frames by category); a category's own phrases join the shared ones under their own mood name."""
+    phrases = json.loads((folder / "phrases.json").read_text(encoding="utf-8"))
+    frames = {}
+    for category in CATEGORIES:
+        grammar = json.loads((folder / f"{category}.json").read_text(encoding="utf-8"))
+        phrases.update(grammar.get("phrases", {}))
+        frames[category] = grammar["frames"]
+    return phrases, frames
+
+
+def fillers_of(frame: dict, split: str) -> list[list[str]]:
+    """Return the fillers of a frame as [word, fact] lists; the fact is "" where the frame has none."""
+    return [filler if isinstance(filler, list) else [filler, ""] for filler in frame["fillers"][split]]
+
+
+def inventory(phrases: dict, frame: dict, manner: str, rng: random.Random) -> tuple[list[str], list[str], list[str]]:
+    """Return the (openings, contents, closings) of one manner; a worst answer is polite in form or 반말, by chance."""
+    if manner != "worst":
+        tone = "warm" if manner == "best" else "cold"
+        return phrases[frame["mood"]][tone]["open"], frame[tone], phrases[frame["mood"]][tone]["close"]
+    level = "polite" if rng.random() < 0.6 else "casual"
+    rude = phrases[frame.get("rude_mood", frame["mood"])]["rude"]
+    return rude[f"open_{level}"], frame[f"rude_{level}"], rude[f"close_{level}"]
+
+
+def punctuate(sentences: list[str], rng: random.Random) -> str:
+    """Join sentences; the last gets a mark drawn from LAST_MARKS, the others a period; a question keeps its own mark."""
+    marked = [sentence if sentence.endswith("?") else sentence + "." for sentence in sentences[:-1]]
+    last = sentences[-1] if sentences[-1].endswith("?") else sentences[-1] + rng.choice(LAST_MARKS)
+    return " ".join([*marked, last])
+
+
+def compose_answer(phrases: dict, frame: dict, filler: list[str], manner: str, size: int, rng: random.Random) -> str:
+    """Return one answer of `size` + 1 sentences (size 0, 1 or 2)."""
+    opens, contents, closes = inventory(phrases, frame, manner, rng)
+    opening, content, closing = rng.choice(opens), fill(rng.choice(contents), filler), rng.choice(closes)
+    if size == 0:
+        sentences = [content]
+    elif size == 2:
+        sentences = [opening, content, closing]
+    elif rng.random() < SHARE_WITHOUT_CONTENT:
+        sentences = [opening, closing]
+    else:
+        sentences = rng.choice([[opening, content], [content, closing]])
+    return punctuate(sentences, rng)
+
+
+def compose_ranking(phrases: dict, frame: dict, filler: list[str], order: tuple[int, ...], rng: random.Random) -> tuple[str, ...]:
+    """Return the answers best, middle, worst whose lengths rank as `order` says; ValueError if none is found in RETRIES draws."""
+    for _ in range(RETRIES):
+        answers = tuple(compose_answer(phrases, frame, filler, manner, size, rng) for manner, size in zip(MANNERS, order, strict=True))
+        by_length = [answers[order.index(rank)] for rank in range(3)]
+        if len(by_length[0]) < len(by_length[1]) < len(by_length[2]):
+            return answers
+    raise ValueError(f"no answers of length order {order} for {filler[0]!r}: the frame's sentences are too alike in length")
+
+
+def compose_all(folder: Path, split: str) -> list[Record]:
+    """Return every prompt of the grammar of `split` ("train" or "heldout") with a ranking of three answers."""
+    phrases, frames = load_grammar(folder)
+    records = []
+    for category in CATEGORIES:
+        for number, frame in enumerate(frames[category]):
+            for filler in fillers_of(frame, split):
+                group = f"{category}/{number}/{filler[0]}"
+                rng = random.Random(group)
+                orders = list(LENGTH_ORDERS)
+                rng.shuffle(orders)
+                for prompt, order in zip(frame["prompts"], itertools.cycle(orders)):
+                    answers = compose_ranking(phrases, frame, filler, order, rng)
+                    records.append(Record(category, frame["topics"][split], fill(prompt, filler), answers, group))
+    return records

@@ -1,0 +1,74 @@
+"""Rows of several sequences, targets and the order of an epoch."""
+
+import pytest
+import torch
+
+from korlhf.data import packing
+from korlhf.engine import Ranks
+from korlhf.errors import InputError
+
+
+def test_first_fit_decreasing_by_hand():
+    # longest first: 5 alone fills 6 up to 1; 4 takes a second row; 2 fits beside 4; 1 beside 5; 3 a third row -> order 5,4,3,2,1
+    # 5 -> row 0 (1 free); 4 -> row 1 (2 free); 3 -> row 2 (3 free); 2 -> row 1 (0 free); 1 -> row 0 (0 free)
+    assert packing.rows_first_fit([2, 5, 1, 4, 3], 6) == [[1, 2], [3, 0], [4]]
+    with pytest.raises(ValueError):
+        packing.rows_first_fit([7], 6)
+
+
+def test_pack_keeps_every_token_and_restarts_positions():
+    sequences = [[11, 12], [21, 22, 23, 24, 25], [31], [41, 42, 43]]
+    packed = packing.pack(sequences)
+    assert packed.ids.tolist() == [[21, 22, 23, 24, 25], [41, 42, 43, 11, 12], [31, 0, 0, 0, 0]]
+    assert packed.position_ids.tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 0, 1], [0, 0, 1, 2, 3]]
+    flat = packed.ids.flatten().tolist()
+    assert [flat[s:s + n] for s, n in zip(packed.starts.tolist(), packed.lengths.tolist())] == sequences
+    assert [flat[i] for i in packed.last.tolist()] == [12, 25, 31, 43]
+
+
+@pytest.mark.parametrize("bad", [[], [[1], []]])
+def test_pack_refuses_nothing(bad):
+    with pytest.raises(ValueError):
+        packing.pack(bad)
+
+
+def test_targets_by_hand():
+    packed = packing.pack([[11, 12, 13], [21, 22]])  # rows [11 12 13], [21 22 0]
+    before, tokens = packing.targets(packed, [[1, 0, 1], [1, 1]])  # a first token is never predicted
+    assert before.tolist() == [1, 3] and tokens.tolist() == [13, 22]
+
+
+def test_ranks_are_disjoint_and_together_the_chunk():
+    per_rank = [list(packing.batches(50, 3, rank, 2, 2, seed=7, epoch=0)) for rank in range(2)]
+    assert len(per_rank[0]) == len(per_rank[1]) == 50 // 12
+    seen = []
+    for (mine0, chunk0), (mine1, chunk1) in zip(*per_rank):
+        assert chunk0 == chunk1
+        assert [len(b) for b in mine0 + mine1] == [3] * 4
+        parts = sum(mine0 + mine1, [])
+        assert sorted(parts) == sorted(chunk0) and len(set(parts)) == 12
+        seen += chunk0
+    assert len(set(seen)) == 48
+
+
+def test_every_epoch_and_seed_has_its_own_order():
+    def order(seed, epoch):
+        return [i for _, chunk in packing.batches(40, 4, 0, 1, 1, seed, epoch) for i in chunk]
+    assert order(1, 0) == order(1, 0) and sorted(order(1, 0)) == list(range(40))
+    assert len({tuple(order(s, e)) for s in (1, 2) for e in (0, 1)}) == 4
+    left_out = [set(range(10)) - {i for _, c in packing.batches(10, 4, 0, 1, 1, 1, e) for i in c} for e in range(6)]
+    assert all(len(s) == 2 for s in left_out) and len(set(map(frozenset, left_out))) > 1
+
+
+def test_steps_go_on_where_a_run_stopped():
+    ranks = Ranks(0, 1, torch.device("cpu"))
+    whole = list(packing.steps(10, 3, ranks, 1, seed=5, start=0, total=8))
+    assert [s for s, _ in whole] == list(range(1, 9))
+    assert list(packing.steps(10, 3, ranks, 1, seed=5, start=4, total=8)) == whole[4:]
+    assert whole[0][1] != whole[3][1]  # step 4 begins the second epoch
+
+
+def test_steps_per_epoch():
+    assert packing.steps_per_epoch(25, 3, 2, 2) == 2
+    with pytest.raises(InputError, match="--per_device_train_batch_size 3 x 2 processes x 2 .* more than the 11 examples"):
+        packing.steps_per_epoch(11, 3, 2, 2)

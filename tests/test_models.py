@@ -1,0 +1,171 @@
+"""Log-probabilities against transformers' own loss; LoRA; saving; refusals."""
+
+import copy
+
+import pytest
+import torch
+from transformers import (AutoModelForCausalLM, AutoTokenizer, CohereConfig, GraniteConfig, StableLmConfig)
+
+from korlhf import models
+from korlhf.data import packing
+from korlhf.errors import InputError
+from korlhf.flags import ModelFlags
+
+ARCHITECTURES = ["gpt_neox", "llama", "qwen2", "gemma2"]
+
+
+def random_sequences(vocab, lengths, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(vocab, (n,), generator=generator).tolist() for n in lengths]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_token_logps_are_the_labelled_loss_of_transformers(load_lm, name):
+    lm = load_lm(name)
+    sequences = random_sequences(300, [9, 4, 14, 5])
+    masks = [[0] * 4 + [1] * 5, [1, 0, 1, 1], [0] * 7 + [1, 1, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1]]
+    packed = packing.pack(sequences)
+    assert packed.ids.size(0) < len(sequences)
+    with torch.no_grad():
+        logps, entropy = models.TokenLogps(lm)(packed.ids, packed.position_ids, *packing.targets(packed, masks), with_entropy=True)
+        plain = models.TokenLogps(lm)(packed.ids, packed.position_ids, *packing.targets(packed, masks))
+        assert torch.allclose(plain, logps, atol=1e-5)
+        at = 0
+        for ids, mask in zip(sequences, masks):
+            n = sum(mask[1:])
+            labels = [i if m else -100 for i, m in zip(ids, mask)]
+            out = lm(input_ids=torch.tensor([ids]), labels=torch.tensor([labels]), use_cache=False)
+            assert -float(logps[at:at + n].mean()) == pytest.approx(float(out.loss), abs=1e-5)
+            p = out.logits[0, [j - 1 for j in range(1, len(ids)) if mask[j]]].softmax(-1)
+            assert torch.allclose(entropy[at:at + n], torch.special.entr(p).sum(-1), atol=1e-4)
+            at += n
+    assert at == len(logps)
+
+
+@pytest.mark.parametrize("config", [CohereConfig(logit_scale=0.3), GraniteConfig(logits_scaling=3.0)], ids=["cohere", "granite"])
+def test_scaled_logits_are_those_of_transformers(config):
+    for key, value in {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2,
+                       "intermediate_size": 16, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.4}.items():
+        setattr(config, key, value)
+    config.head_dim = 8
+    lm = AutoModelForCausalLM.from_config(config).eval()
+    ids = torch.tensor([[3, 1, 4, 1, 5]])
+    with torch.no_grad():
+        hidden = lm.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        assert torch.allclose(models.head_logits(lm, hidden[0]), lm(input_ids=ids, use_cache=False).logits[0].float(), atol=1e-5)
+
+
+def lora_flags(**kwargs):
+    return ModelFlags(model_name_or_path="x", **{"lora_dim": 2, **kwargs})
+
+
+@pytest.mark.parametrize("name, expected", [("gpt_neox", {"query_key_value"}), ("llama", {"q_proj", "k_proj", "v_proj", "o_proj"}),
+                                            ("gemma2", {"q_proj", "k_proj", "v_proj", "o_proj"})])
+def test_lora_reaches_the_modules_of_the_table(load_lm, name, expected):
+    model = models.add_lora(load_lm(name), lora_flags(), "CAUSAL_LM")
+    trained = [n for n, p in model.named_parameters() if p.requires_grad]
+    assert {n.split(".lora_")[0].split(".")[-1] for n in trained} == expected
+    assert len(trained) == 2 * 2 * len(expected)  # A and B, two layers
+    layer = next(m for n, m in model.named_modules() if n.endswith(next(iter(expected))))
+    assert layer.scaling["default"] == 2.0  # --lora_alpha 0 = twice the rank
+    assert models.without_adapter(model) is model.get_base_model()
+
+
+def test_lora_alpha_and_names_can_be_given(load_lm):
+    model = models.add_lora(load_lm("gpt_neox"), lora_flags(lora_alpha=1, lora_module_name="dense_h_to_4h,dense"), "CAUSAL_LM")
+    hit = {n.split(".")[-1]: m.scaling["default"] for n, m in model.named_modules() if hasattr(m, "lora_A")}
+    assert hit == {"dense_h_to_4h": 0.5, "dense": 0.5}
+
+
+def test_lora_on_an_unknown_architecture_names_its_modules():
+    lm = AutoModelForCausalLM.from_config(StableLmConfig(vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2,
+                                                         intermediate_size=16))
+    with pytest.raises(InputError, match=r"--lora_module_name auto: no table entry for architecture 'stablelm'.*k_proj.*q_proj.*v_proj"):
+        models.add_lora(lm, lora_flags(), "CAUSAL_LM")
+
+
+def test_lora_with_names_of_another_architecture_names_the_right_ones(load_lm):
+    with pytest.raises(InputError, match=r"--lora_module_name decoder.layers.: matches no module of this gpt_neox model.*query_key_value"):
+        models.add_lora(load_lm("gpt_neox"), lora_flags(lora_module_name="decoder.layers."), "CAUSAL_LM")
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "llama"])
+def test_lora_is_saved_merged_and_the_training_weights_stay(load_lm, folders, tokenizer, tmp_path, name):
+    lm = models.add_lora(load_lm(name), lora_flags(), "CAUSAL_LM").eval()
+    torch.manual_seed(0)
+    for n, p in lm.named_parameters():
+        if "lora_B" in n:
+            torch.nn.init.normal_(p, std=0.3)
+    weights = {n: p.detach().clone() for n, p in lm.named_parameters()}
+    models.save_model(lm, weights, tokenizer, tmp_path, folders[name], AutoModelForCausalLM, stop_id=tokenizer.eos_token_id)
+    ids = torch.tensor([random_sequences(300, [12])[0]])
+    saved, base = AutoModelForCausalLM.from_pretrained(tmp_path), load_lm(name)
+    with torch.no_grad():
+        trained = lm(input_ids=ids).logits
+        assert torch.allclose(saved(input_ids=ids).logits, trained, atol=1e-4)
+        assert float((base(input_ids=ids).logits - trained).abs().max()) > 0.1
+    assert all(torch.equal(weights[n], p) for n, p in lm.named_parameters())
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists() and not list(tmp_path.rglob("*.bin"))
+
+
+def test_lora_of_an_architecture_with_word_embeddings_is_saved(tokenizer, tmp_path):
+    from transformers import BloomConfig
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_config(BloomConfig(vocab_size=len(tokenizer), hidden_size=16, n_layer=1, n_head=2))
+    base.save_pretrained(tmp_path / "base")
+    lm = models.add_lora(copy.deepcopy(base), lora_flags(), "CAUSAL_LM")
+    models.save_model(lm, {n: p.detach() for n, p in lm.named_parameters()}, tokenizer, tmp_path / "out", str(tmp_path / "base"), AutoModelForCausalLM)
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.allclose(AutoModelForCausalLM.from_pretrained(tmp_path / "out")(input_ids=ids).logits, base.eval()(input_ids=ids).logits, atol=1e-5)
+
+
+def test_saved_model_has_template_dtype_and_stop(load_lm, tokenizer, tmp_path):
+    lm = load_lm("llama")
+    models.save_model(lm, {n: p.detach() for n, p in lm.named_parameters()}, tokenizer, tmp_path, "", AutoModelForCausalLM, torch.bfloat16, stop_id=7)
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert saved.dtype == torch.bfloat16 and saved.generation_config.eos_token_id == 7
+    assert AutoTokenizer.from_pretrained(tmp_path).chat_template == tokenizer.chat_template
+    assert models.load_tokenizer(str(tmp_path), "auto").chat_template == tokenizer.chat_template
+
+
+def test_templates_by_flag(folders, tmp_path, chat_templates, new_tokenizer):
+    assert "### 명령어:" in models.load_tokenizer(folders["llama"], "auto").chat_template
+    assert "Human: " in models.load_tokenizer(folders["llama"], "human_assistant").chat_template
+    with pytest.raises(InputError, match="--prompt_template chat: .* has no chat template"):
+        models.load_tokenizer(folders["llama"], "chat")
+    own = new_tokenizer()
+    own.chat_template = chat_templates["chatml"]
+    own.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    assert models.load_tokenizer(str(tmp_path), "auto").chat_template == chat_templates["chatml"]
+    assert models.load_tokenizer(str(tmp_path), "chat").chat_template == chat_templates["chatml"]
+    assert "### 명령어:" in models.load_tokenizer(str(tmp_path), "kullm").chat_template
+
+
+def test_dropout_is_set_everywhere(folders):
+    lm = models.load(AutoModelForCausalLM, folders["gpt_neox"], dropout=0.25)
+    assert (lm.config.hidden_dropout, lm.config.attention_dropout) == (0.25, 0.25)
+    found = [m.p for m in lm.modules() if isinstance(m, torch.nn.Dropout)]
+    assert found and set(found) == {0.25}
+
+
+def test_folders_that_hold_no_model(tmp_path, folders, tokenizer):
+    with pytest.raises(InputError, match="--model_name_or_path .*no such folder"):
+        models.load_tokenizer(str(tmp_path / "nothing"))
+    with pytest.raises(InputError, match="no config.json"):
+        models.load_tokenizer(str(tmp_path))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match=f"e.g. {tmp_path / 'run'}"):
+        models.check_folder(str(tmp_path), "--x")
+    tokenizer.add_tokens([f"새{i}" for i in range(9)])
+    with pytest.raises(InputError, match=f"the tokenizer has {len(tokenizer)} tokens, the model rows for {len(tokenizer) - 9}"):
+        models.load_causal_lm(folders["llama"], tokenizer)
+
+
+def test_write_json_keeps_hangul_and_leaves_no_half_file(tmp_path):
+    models.write_json(tmp_path / "a.json", {"이름": "값"})
+    assert "이름" in (tmp_path / "a.json").read_text(encoding="utf-8") and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(TypeError):
+        models.write_json(tmp_path / "a.json", {"b": object()})
+    assert "이름" in (tmp_path / "a.json").read_text(encoding="utf-8")
