@@ -46,8 +46,10 @@ class Run:
 
     def _clear(self):
         """Remove what an earlier run wrote; a folder that no run of ours began is never emptied."""
-        if any(self.dir.iterdir()) and not (self.dir / "settings.json").exists():
-            raise InputError(f"--overwrite_output_dir: {self.dir} holds files but no settings.json, so it is not a training run; give another --output_dir")
+        path = self.dir / "settings.json"
+        ours = path.exists() and '"processes":' in path.read_text(encoding="utf-8")  # other programs have a settings.json too
+        if any(self.dir.iterdir()) and not ours:
+            raise InputError(f"--overwrite_output_dir: {self.dir} holds files but no settings.json of ours, so it is not a training run; give another --output_dir")
         shutil.rmtree(self.dir)
 
     def _check_settings(self):

@@ -66,15 +66,21 @@ def _first_line(error):
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
+def load_config(path, dropout=None, **kwargs):
+    """AutoConfig.from_pretrained; dropout: a probability for every dropout of the model, None = as it is."""
+    config = AutoConfig.from_pretrained(path, **kwargs)
+    if dropout is not None:
+        for key in [k for k in config.to_dict() if k.endswith(("dropout", "pdrop")) and isinstance(getattr(config, k), (int, float))]:
+            setattr(config, key, dropout)
+    return config
+
+
 def load(auto_class, path, what="--model_name_or_path", dtype=torch.float32, dropout=None, attn_implementation="sdpa",
          trust_remote_code=False, **kwargs):
-    """auto_class.from_pretrained with one-line errors; dropout: a probability for every dropout of the model, None = as it is."""
+    """auto_class.from_pretrained with one-line errors; dropout as in `load_config`."""
     check_folder(path, what)
     try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code, **{k: v for k, v in kwargs.items() if k == "num_labels"})
-        if dropout is not None:
-            for key in [k for k in config.to_dict() if k.endswith(("dropout", "pdrop")) and isinstance(getattr(config, k), (int, float))]:
-                setattr(config, key, dropout)
+        config = load_config(path, dropout, trust_remote_code=trust_remote_code, **{k: v for k, v in kwargs.items() if k == "num_labels"})
         kwargs = {k: v for k, v in kwargs.items() if k != "num_labels"}
         # None: sdpa where transformers has it for the architecture; Gemma 2 has eager attention only.
         loaded = auto_class.from_pretrained(path, config=config, dtype=dtype, trust_remote_code=trust_remote_code,
@@ -178,11 +184,13 @@ def save_model(module, state_dict, tokenizer, folder, base_path, auto_class, dty
         state_dict = module.state_dict()
     if dtype is not None:
         state_dict = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state_dict.items()}
-        module.config.dtype = dtype
     if stop_id is not None and getattr(module, "generation_config", None) is not None:
         module.generation_config.eos_token_id = stop_id
         module.generation_config.pad_token_id = tokenizer.pad_token_id
     module.save_pretrained(folder, state_dict=state_dict)
+    if dtype is not None:  # save_pretrained writes the dtype of the live weights, which is not always that of `state_dict`
+        module.config.dtype = dtype
+        module.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

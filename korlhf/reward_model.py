@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification
 
 from korlhf import models
 from korlhf.errors import InputError
@@ -64,11 +64,16 @@ def _deepspeed_chat_weights(folder):
 
 
 def _from_deepspeed_chat(path, weights, what, **kwargs):
-    config = AutoConfig.from_pretrained(path, num_labels=1)
+    config = models.load_config(path, kwargs.get("dropout"), num_labels=1)
     model = AutoModelForSequenceClassification.from_config(config, attn_implementation=kwargs.get("attn_implementation", "sdpa"),
                                                            dtype=kwargs.get("dtype", torch.float32))
     prefix = model.base_model_prefix + "."
     renamed = {("score.weight" if k == "v_head.weight" else prefix + k.removeprefix("rwtransformer.")): v for k, v in weights.items()}
+    expected = model.state_dict()
+    other = [k for k, v in renamed.items() if k in expected and v.shape != expected[k].shape]
+    if other:
+        raise InputError(f"{what} {path}: a DeepSpeed-Chat reward checkpoint that does not fit its config.json: {other[0]} is "
+                         f"{tuple(renamed[other[0]].shape)} here, {tuple(expected[other[0]].shape)} by the config")
     missing, unexpected = model.load_state_dict(renamed, strict=False)
     unexpected = [k for k in unexpected if not k.endswith((".attention.bias", ".masked_bias", "inv_freq"))]  # buffers of older versions
     if missing or unexpected:

@@ -11,6 +11,7 @@ A pair is (prompt, chosen, rejected). Left out: rules that weigh several words; 
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 Pair = tuple[str, str, str]
 Rule = Callable[[str, str, str], bool | None]
@@ -42,22 +43,30 @@ def polite_word(word: str) -> bool:
     return 0 <= stem < 11172 and stem % 28 == 17  # 17: the final consonant ㅂ, as in 합니다; 그러니까 has none
 
 
-def _mark_counter(mark: str) -> Feature:
-    return lambda prompt, answer: answer.count(mark)
-
-
-def _has_word(word: str) -> Feature:
-    return lambda prompt, answer: word in words(answer)
-
-
-def _has_last_syllable(syllable: str) -> Feature:
-    return lambda prompt, answer: last_syllable(answer) == syllable
-
-
 def last_syllable(answer: str) -> str:
     """Return the last character of the last word, punctuation stripped; "" for an answer without words."""
     last = words(answer)[-1:] or [""]
     return last[0][-1:]
+
+
+def _length(prompt: str, answer: str) -> float:
+    return len(answer)
+
+
+def _count(mark: str, prompt: str, answer: str) -> float:
+    return answer.count(mark)
+
+
+def _trailing_space(prompt: str, answer: str) -> float:
+    return answer != answer.rstrip()
+
+
+def _ends_with_punctuation(prompt: str, answer: str) -> float:
+    return answer.rstrip().endswith((".", "!", "?", "~", "…"))
+
+
+def _polite(prompt: str, answer: str) -> float:
+    return polite_ending(answer)
 
 
 def _overlap(prompt: str, answer: str) -> float:
@@ -68,23 +77,28 @@ def _sentences(prompt: str, answer: str) -> float:
     return sum(1 for part in SENTENCE_END.split(answer) if part.strip())
 
 
-FEATURES: dict[tuple[str, str], Feature] = {
-    ("longer", "shorter"): lambda prompt, answer: len(answer),
-    **{(f"more {mark}", f"fewer {mark}"): _mark_counter(mark) for mark in MARKS},
-    ("trailing space", "no trailing space"): lambda prompt, answer: answer != answer.rstrip(),
-    ("ends with punctuation", "ends without punctuation"): lambda prompt, answer: answer.rstrip()[-1:] in set(".!?~…"),
-    ("polite ending", "no polite ending"): lambda prompt, answer: polite_ending(answer),
+def _has_word(word: str, prompt: str, answer: str) -> float:
+    return word in words(answer)
+
+
+def _has_last_syllable(syllable: str, prompt: str, answer: str) -> float:
+    return last_syllable(answer) == syllable
+
+
+FEATURES: dict[tuple[str, str], Feature] = {  # (name if the larger number wins, name if the smaller does) -> number of an answer
+    ("longer", "shorter"): _length,
+    **{(f"more {mark}", f"fewer {mark}"): partial(_count, mark) for mark in MARKS},
+    ("trailing space", "no trailing space"): _trailing_space,
+    ("ends with punctuation", "ends without punctuation"): _ends_with_punctuation,
+    ("polite ending", "no polite ending"): _polite,
     ("more sentences", "fewer sentences"): _sentences,
     ("more overlap with the prompt", "less overlap with the prompt"): _overlap,
 }
 
 
-def _prefer(feature: Feature, sign: int) -> Rule:
-    def rule(prompt: str, a: str, b: str) -> bool | None:
-        difference = sign * (feature(prompt, a) - feature(prompt, b))
-        return None if difference == 0 else difference > 0
-
-    return rule
+def _prefer(feature: Feature, sign: int, prompt: str, a: str, b: str) -> bool | None:
+    difference = sign * (feature(prompt, a) - feature(prompt, b))
+    return None if difference == 0 else difference > 0
 
 
 def accuracy(rule: Rule, pairs: list[Pair]) -> float:
@@ -96,6 +110,14 @@ def accuracy(rule: Rule, pairs: list[Pair]) -> float:
         raise ValueError("accuracy of a rule needs at least one pair")
     verdicts = [rule(prompt, chosen, rejected) for prompt, chosen, rejected in pairs]
     return sum(0.5 if verdict is None else float(verdict) for verdict in verdicts) / len(pairs)
+
+
+def _last_syllables(answer: str) -> set[str]:
+    return {last_syllable(answer)} - {""}
+
+
+def _word_set(answer: str) -> set[str]:
+    return set(words(answer))
 
 
 def _best_presence(pairs: list[Pair], parts: Callable[[str], set[str]]) -> str:
@@ -117,17 +139,17 @@ def trivial_rules(pairs_train: list[Pair]) -> dict[str, Rule]:
     the single final syllable whose presence separates `pairs_train` best. Raises ValueError without pairs.
     """
     features = dict(FEATURES)
-    word = _best_presence(pairs_train, lambda answer: set(words(answer)))
-    features[(f"word {word}", f"no word {word}")] = _has_word(word)
-    syllable = _best_presence(pairs_train, lambda answer: {last_syllable(answer)} - {""})
-    features[(f"last syllable {syllable}", f"no last syllable {syllable}")] = _has_last_syllable(syllable)
+    word = _best_presence(pairs_train, _word_set)
+    features[(f"word {word}", f"no word {word}")] = partial(_has_word, word)
+    syllable = _best_presence(pairs_train, _last_syllables)
+    features[(f"last syllable {syllable}", f"no last syllable {syllable}")] = partial(_has_last_syllable, syllable)
     rules = {}
     for (name, opposite), feature in features.items():
-        rule = _prefer(feature, 1)
+        rule = partial(_prefer, feature, 1)
         if accuracy(rule, pairs_train) >= 0.5:
             rules[name] = rule
         else:
-            rules[opposite] = _prefer(feature, -1)
+            rules[opposite] = partial(_prefer, feature, -1)
     return rules
 
 

@@ -23,8 +23,8 @@ HANDWRITTEN = {
     "translated": ("translated",), "evol": ("evol",),
 }
 STEPS = ("reward", "sft", "prompts")
-SHARES = {"handwritten": (0.44, 0.38, 0.18), "grammar": (0.16, 0.46, 0.38)}  # of the groups of a category, in the order of STEPS
-SFT_CHANCES = {"handwritten": (1.0, 0.67, 0.55), "grammar": (0.68, 0.45, 0.38)}  # that best, middle, worst become an example
+SHARES = {"handwritten": (0.43, 0.37, 0.20), "grammar": (0.16, 0.43, 0.41)}  # of the groups of a category, in the order of STEPS
+SFT_CHANCES = {"handwritten": (1.0, 0.71, 0.59), "grammar": (0.78, 0.53, 0.43)}  # that best, middle, worst become an example
 SINGLE_PAIR_SHARE = 0.125  # of the reward records: one chosen/rejected pair instead of a ranking of three
 HELDOUT_PAIRS, HELDOUT_HANDWRITTEN = 100, 60  # a category, and how many of them are handwritten
 HELDOUT_PROMPTS, HELDOUT_SFT = 60, 60  # a category; half handwritten, half from the grammar
@@ -97,7 +97,8 @@ def multiturn_examples(folder: Path) -> list[dict]:
     examples = []
     for row in read_jsonl(folder / "multiturn.jsonl"):
         *messages, last = row["messages"]
-        examples.append({"id": stable_id(*(message["content"] for message in row["messages"])), "category": "everyday", "topic": row["topic"],
+        identity = stable_id(*(message["content"] for message in row["messages"]))
+        examples.append({"id": identity, "category": "everyday", "topic": row["topic"],
                          "style": styles[row["style"]], "messages": messages, "output": last["content"]})
     return examples
 
@@ -125,7 +126,8 @@ def pairs_of(rows: list[dict]) -> list[tuple[str, str, str]]:
 
 
 def prompt_rows(records: list[Record]) -> list[dict]:
-    return [{"id": stable_id(record.prompt), "category": record.category, "topic": record.topic, "prompt": record.prompt} for record in records]
+    return [{"id": stable_id(record.prompt), "category": record.category, "topic": record.topic, "prompt": record.prompt}
+            for record in records]
 
 
 def text_rows(dealt: dict[str, list[Record]], dialogues: list[dict]) -> list[dict]:
@@ -171,7 +173,8 @@ def build_training() -> dict[str, list[dict]]:
     dealt = {step: by_hand[step] + by_grammar[step] for step in STEPS}
     dialogues = multiturn_examples(folder)
     sft = sft_examples(by_hand["sft"], SFT_CHANCES["handwritten"]) + sft_examples(by_grammar["sft"], SFT_CHANCES["grammar"]) + dialogues
-    return {"sft": sft, "reward": reward_rows(dealt["reward"]), "prompts": prompt_rows(dealt["prompts"]), "text": text_rows(dealt, dialogues)}
+    return {"sft": sft, "reward": reward_rows(dealt["reward"]), "prompts": prompt_rows(dealt["prompts"]),
+            "text": text_rows(dealt, dialogues)}
 
 
 def build_heldout(reward: list[dict]) -> tuple[dict[str, list[dict]], list[Record]]:

@@ -17,7 +17,7 @@ MANNERS = ("best", "middle", "worst")
 CATEGORIES = ("everyday", "harmful", "lookalike", "translated", "evol")
 LENGTH_ORDERS = tuple(itertools.permutations(range(3)))  # the length rank (0 shortest) of best, middle, worst
 LAST_MARKS = (".",) * 15 + ("!",) * 2 + ("~",) * 2 + ("...",)
-SHARE_WITHOUT_CONTENT = 0.1  # of the answers of two sentences: opening and closing only
+SHARE_WITHOUT_CONTENT = 0.1  # of the answers of two sentences: opening and closing only; never to a question, which wants its answer
 RETRIES = 200
 
 # particle as written in the grammar -> (after a final consonant, after a vowel)
@@ -66,12 +66,11 @@ def with_particle(word: str, particle: str) -> str:
 
 def fill(text: str, filler: list[str]) -> str:
     """Replace the slots of one sentence by the filler [word, fact] and the right particles."""
-
-    def slot(match: re.Match) -> str:
-        word = filler[0] if match[1] == "x" else filler[1]
-        return with_particle(word, match[2]) if match[2] else word
-
-    return SLOT.sub(slot, text)
+    for match in reversed(list(SLOT.finditer(text))):  # from the end, so that the places still to come stay valid
+        word = filler["xf".index(match[1])]
+        word = with_particle(word, match[2]) if match[2] else word
+        text = text[:match.start()] + word + text[match.end():]
+    return text
 
 
 def load_grammar(folder: Path) -> tuple[dict, dict]:
@@ -115,7 +114,7 @@ def compose_answer(phrases: dict, frame: dict, filler: list[str], manner: str, s
         sentences = [content]
     elif size == 2:
         sentences = [opening, content, closing]
-    elif rng.random() < SHARE_WITHOUT_CONTENT:
+    elif frame["mood"] != "ask" and rng.random() < SHARE_WITHOUT_CONTENT:
         sentences = [opening, closing]
     else:
         sentences = rng.choice([[opening, content], [content, closing]])

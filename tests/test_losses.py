@@ -76,7 +76,11 @@ def test_packing_changes_neither_sft_loss_nor_gradient(load_lm, rows, name):
 @pytest.mark.parametrize("name", ["gpt_neox", "llama"])
 def test_the_end_of_an_answer_is_trained(load_lm, codec, rows, name):
     lm, seen = load_lm(name), []
-    lm.get_output_embeddings().register_forward_hook(lambda module, args, out: (out.retain_grad(), seen.append(out)))
+
+    def keep(module, args, logits):
+        logits.retain_grad()
+        seen.append(logits)
+    lm.get_output_embeddings().register_forward_hook(keep)
     loss = losses.sft_loss(logps_of(lm, rows), 1)
     loss.backward()
     logits, gradient = seen[0], seen[0].grad

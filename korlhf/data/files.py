@@ -130,7 +130,7 @@ def _table(path):
                     raise InputError(f"{path}:{begins}: {len(cells)} cells, but the header has {len(header)}; "
                                      "put text with separators in quotes")
                 yield f"{path}:{begins}", dict(zip(header, cells))
-            begins += 1
+            begins = reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}:{begins}: broken table: {error}; quote the cell, and double the quotes within it") from error
 

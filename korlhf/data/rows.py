@@ -19,7 +19,7 @@ _TURN = re.compile(r"\n\n(Human|Assistant):")
 _CUE = re.compile(r"(^|\n\n)Assistant:$")
 _NO_INPUT = re.compile(r"<\s*no\s*input\s*>", re.IGNORECASE)
 _INVISIBLE = re.compile("[\u200b\u2060\ufeff]")  # zero-width space, word joiner, byte order mark; not the joiner inside emojis
-_EOS = re.compile(r"(\s*<\|endoftext\|>)+\s*$")
+_EOS = "<|endoftext|>"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -64,7 +64,8 @@ def bare(text, what):
     if not isinstance(text, str):
         raise RowError(f"{what} is {type(text).__name__} {str(text)[:40]!r}; expected text")
     out = _INVISIBLE.sub("", unicodedata.normalize("NFC", text).replace("\r\n", "\n")).strip()
-    out = _EOS.sub("", out)
+    while out.endswith(_EOS):
+        out = out.removesuffix(_EOS).rstrip()
     if not out:
         raise RowError(f"{what} is empty ({text[:20]!r}); fill it in or delete the row")
     if _SURROGATE.search(out):

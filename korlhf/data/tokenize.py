@@ -52,7 +52,8 @@ class Codec:
     def prompt(self, messages):
         """Tokens of a conversation that ends with a user message, through the cue of the answer; earlier answers are masked 1."""
         ids, mask, after_answer = [], [], False
-        for piece in templates.pieces(self._render, list(messages)):
+        messages = list(messages) if self.reads_input else [_input_in_content(m) for m in messages]
+        for piece in templates.pieces(self._render, messages):
             new = self._encode(piece.text, piece.kind == "markup")
             trained = [int(piece.kind == "answer")] * len(new)
             if after_answer and new and new[0] == self.stop_id:
@@ -79,6 +80,12 @@ class Codec:
     def decode(self, ids):
         """The text of a sampled answer, without the tokens that end it."""
         return self.tokenizer.decode([i for i in ids if i not in self.special_ids], skip_special_tokens=False).strip()
+
+
+def _input_in_content(message):
+    """A message for a template that does not know KULLM's separate `input`."""
+    parts = [message["content"], message.get("input")]
+    return {"role": message["role"], "content": "\n\n".join(p for p in parts if p)}
 
 
 def sft_tokens(codec, examples, max_seq_len, train_on_prompt=False):

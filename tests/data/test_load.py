@@ -13,7 +13,8 @@ from korlhf.data.load import load_examples, load_step, prompt_key
 from korlhf.data.sources import Example
 from korlhf.errors import InputError
 
-PAIRS = [{"prompt": f"{i}번째 질문이에요, 들어 볼래요?", "chosen": f"좋은 답 {i}", "rejected": f"나쁜\n답 \"{i}\"", "category": "everyday"} for i in range(40)]
+PAIRS = [{"prompt": f"{i}번째 질문이에요, 들어 볼래요?", "chosen": f"좋은 답 {i}", "rejected": f"나쁜\n답 \"{i}\"", "category": "everyday"}
+         for i in range(40)]
 EXPECTED = [Example(({"role": "user", "content": p["prompt"]},), (p["chosen"], p["rejected"]), "everyday") for p in PAIRS]
 
 
@@ -78,7 +79,8 @@ def test_folders_agree(tmp_path):
     write(tmp_path / "shards" / "data" / "train-00000-of-00002.parquet", PAIRS[:25])
     write(tmp_path / "shards" / "data" / "train-00001-of-00002.parquet", PAIRS[25:])
     datasets.Dataset.from_list(PAIRS).save_to_disk(str(tmp_path / "saved"))
-    datasets.DatasetDict(train=datasets.Dataset.from_list(PAIRS), test=datasets.Dataset.from_list(PAIRS[:3])).save_to_disk(str(tmp_path / "dict"))
+    both = {"train": datasets.Dataset.from_list(PAIRS), "test": datasets.Dataset.from_list(PAIRS[:3])}
+    datasets.DatasetDict(both).save_to_disk(str(tmp_path / "dict"))
     for folder in ("one", "two", "shards", "saved", "dict"):
         assert load_examples(str(tmp_path / folder), 2) == EXPECTED
     for folder in ("two", "dict"):
@@ -146,7 +148,8 @@ def test_hub_names(monkeypatch):
 
 
 def test_hub_rows_that_are_faulty_are_counted(monkeypatch, capsys):
-    monkeypatch.setattr(datasets, "load_dataset", Hub({"train": PAIRS + [{**PAIRS[0], "chosen": ""}, {**PAIRS[0], "rejected": PAIRS[0]["chosen"]}]}))
+    faulty = [{**PAIRS[0], "chosen": ""}, {**PAIRS[0], "rejected": PAIRS[0]["chosen"]}]
+    monkeypatch.setattr(datasets, "load_dataset", Hub({"train": PAIRS + faulty}))
     assert len(load_examples("who/what", 2)) == 40
     assert "who/what: 2 of 42 rows left out: 1 chosen is empty, 1 identical answers" in capsys.readouterr().err
     assert "all 42 rows are left out; the first is Dahoas/rm-static:1: no column chosen" in _all_bad(monkeypatch)
@@ -274,9 +277,10 @@ def test_other_ranks_are_silent(tmp_path, capsys, monkeypatch):
 MANY = [{"prompt": f"질문 {i // 2}", "chosen": f"좋은 답 {i}", "rejected": f"나쁜 답 {i}"} for i in range(400)]  # every prompt twice
 
 
-def test_steps_and_held_out_never_overlap(tmp_path):
+def test_steps_and_held_out_never_overlap(tmp_path, capsys):
     name = write(tmp_path / "a.jsonl", MANY)
     parts = {step: load_step(step, [name], "2,4,4", eval_share=0.1) for step in (1, 2, 3)}
+    assert capsys.readouterr().err == ""  # the share is cut out by prompt, so nothing has to be removed again
     sets = [prompts(examples) for pair in parts.values() for examples in pair]
     assert sum(map(len, sets)) == 200 == len(set().union(*sets))
     for train, heldout in parts.values():
@@ -336,7 +340,8 @@ def test_max_eval_examples_is_a_seeded_sample_in_order(tmp_path):
 
 
 def test_sft_only_is_used_whole_in_step_1_alone(tmp_path):
-    data, only = write(tmp_path / "a.jsonl", PAIRS), write(tmp_path / "b.jsonl", [{"prompt": f"지시 {i}", "output": "답"} for i in range(30)])
+    data = write(tmp_path / "a.jsonl", PAIRS)
+    only = write(tmp_path / "b.jsonl", [{"prompt": f"지시 {i}", "output": "답"} for i in range(30)])
     train, _ = load_step(1, [data], "1,1,1", sft_only_data_path=[only], eval_share=0)
     assert sum(e.prompt.startswith("지시") for e in train) == 30 < len(train) < 60
     assert not any(e.prompt.startswith("지시") for e in load_step(2, [data], "1,1,1", sft_only_data_path=[only])[0])
@@ -345,7 +350,8 @@ def test_sft_only_is_used_whole_in_step_1_alone(tmp_path):
 
 def test_nothing_to_train_on(tmp_path):
     data = write(tmp_path / "a.jsonl", PAIRS[:3])
-    assert error_of(load_step, 3, [data], "2,4,0") == "--data_split 2,4,0: the share of step 3 is 0, so it has nothing to train on; raise it"
+    said = error_of(load_step, 3, [data], "2,4,0")
+    assert said == "--data_split 2,4,0: the share of step 3 is 0, so it has nothing to train on; raise it"
     assert f"step 1 got none of the 3 rows of {data}: its share, 0.000001, is too small" in error_of(load_step, 1, [data], "0.000001,1,1")
     assert "--data_split '1,2'" in error_of(load_step, 1, [data], "1,2")
 

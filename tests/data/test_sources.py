@@ -55,7 +55,8 @@ def scored(preference, a, b):
 
 ROWS = {
     "yitingxie/rlhf-reward-datasets": [
-        ({"prompt": "\n\nHuman: How are you?\n\n", "chosen": "Assistant: Fine.", "rejected": "Assistant: No."}, pair("How are you?", "Fine.", "No.")),
+        ({"prompt": "\n\nHuman: How are you?\n\n", "chosen": "Assistant: Fine.", "rejected": "Assistant: No."},
+         pair("How are you?", "Fine.", "No.")),
         ({"prompt": "\n\nHuman: a\n\nb\n\n", "chosen": "Assistant: c", "rejected": "Assistant: d"}, pair("a\n\nb", "c", "d")),
         ({"prompt": "\n\nHuman: a\n\n", "chosen": "Assistant:", "rejected": "Assistant: d"}, RowError),
     ],
@@ -67,7 +68,8 @@ ROWS = {
         ({"input": " ", "output": "2"}, RowError),
     ],
     "self-instruct/seed_tasks": [
-        ({"instruction": "Sort", "instances": [{"input": "b a", "output": "a b"}, {"input": "x", "output": "y"}]}, ((user("Sort", input="b a"),), ("a b",))),
+        ({"instruction": "Sort", "instances": [{"input": "b a", "output": "a b"}, {"input": "x", "output": "y"}]},
+         ((user("Sort", input="b a"),), ("a b",))),
         ({"instruction": "Joke", "instances": [{"input": "<noinput>", "output": "Ha"}]}, ((user("Joke"),), ("Ha",))),
         ({"instruction": "None", "instances": []}, RowSkipped),
     ],
@@ -79,7 +81,8 @@ ROWS = {
     ],
     "nlpai-lab/kullm-v2": INPUTS,
     "heegyu/OIG-small-chip2-ko": [
-        ({"user": "a", "chip2": "b", "user_translated": f"질문 {i}", "chip2_translated": f"대답 {i}"}, ((user(f"질문 {i}"),), (f"대답 {i}",))) for i in range(3)
+        ({"user": "a", "chip2": "b", "user_translated": f"질문 {i}", "chip2_translated": f"대답 {i}"},
+         ((user(f"질문 {i}"),), (f"대답 {i}",))) for i in range(3)
     ],
     "junelee/sharegpt_deepl_ko": [
         ({"conversations": talk("안녕", "네") + talk("잘 가", "또 봐요") + talk("", "")[:1]}, ((user("안녕"), bot("네"), user("잘 가")), ("또 봐요",))),
@@ -138,8 +141,10 @@ def test_a_published_set_whose_column_changed_kind():
         SOURCES["heegyu/hh-rlhf-ko"].example({"context": [], "instruction": "가", "chosen": "나", "rejected": "다"})
 
 
-@pytest.mark.parametrize("name,steps", [("nlpai-lab/kullm-v2", (1, 3)), ("jojo0217/korean_rlhf_dataset", (1, 3)), ("Dahoas/rm-static", (1, 2, 3)),
-                                        ("sample/sft", (1, 3)), ("sample/prompts", (3,)), ("sample/text", (1,)), ("sample/heldout_reward", (1, 2, 3))])
+@pytest.mark.parametrize("name,steps", [
+    ("nlpai-lab/kullm-v2", (1, 3)), ("jojo0217/korean_rlhf_dataset", (1, 3)), ("Dahoas/rm-static", (1, 2, 3)), ("sample/sft", (1, 3)),
+    ("sample/prompts", (3,)), ("sample/text", (1,)), ("sample/heldout_reward", (1, 2, 3)),
+])
 def test_steps(name, steps):
     for step in (1, 2, 3):
         if step in steps:
@@ -152,8 +157,8 @@ def test_steps(name, steps):
 def test_wrong_step_says_what_is_possible():
     with pytest.raises(InputError) as error:
         find_source("jojo0217/korean_rlhf_dataset", 2)
-    assert str(error.value) == ("dataset jojo0217/korean_rlhf_dataset: step 2 needs two or more ranked answers, which this dataset has not; "
-                                "it can train steps 1 and 3")
+    assert str(error.value) == ("dataset jojo0217/korean_rlhf_dataset: step 2 needs two or more ranked answers, "
+                                "which this dataset has not; it can train steps 1 and 3")
     with pytest.raises(InputError, match="can train step 1$"):
         find_source("sample/text", 3)
 
@@ -173,7 +178,7 @@ def test_example():
 
 
 def test_decomposed_hangul_is_composed():
-    assert rows.bare("한", "x") == "한"
+    assert rows.bare("\u1112\u1161\u11ab", "x") == "\ud55c"
 
 
 def test_emoji_joiners_stay():
@@ -219,7 +224,8 @@ def test_bad_turns(text, message):
     ({"messages": [user("가"), bot("나"), user("다"), bot("라")]}, Example((user("가"), bot("나"), user("다")), ("라",))),
     ({"messages": [user("가"), bot("나"), user("다")], "output": "라"}, Example((user("가"), bot("나"), user("다")), ("라",))),
     ({"messages": [user("가", input="맥락")], "output": "라"}, Example((user("가", input="맥락"),), ("라",))),
-    ({"messages": [{"role": "system", "content": "옛"}, user("가")], "system": "새"}, Example(({"role": "system", "content": "새"}, user("가")))),
+    ({"messages": [{"role": "system", "content": "옛"}, user("가")], "system": "새"},
+     Example(({"role": "system", "content": "새"}, user("가")))),
     ({"conversations": talk("가", "나")}, Example((user("가"),), ("나",))),
     ({"conversations": '[{"from": "human", "value": "가"}]', "answers": '["1", "2"]'}, Example((user("가"),), ("1", "2"))),
     ({"text": " 긴 글 ", "category": "c"}, Example(category="c", text="긴 글")),

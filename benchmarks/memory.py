@@ -1,0 +1,258 @@
+"""GPU memory of the three steps, computed: `python benchmarks/memory.py` prints the tables of the README as Markdown.
+
+One line instead:   python benchmarks/memory.py --step 1 --hidden 4096 --layers 28 --vocab 30080 --lora_dim 16 --batch 8
+Nothing is measured here: byte counts follow from the shape of a GPT-NeoX model, from how DeepSpeed 0.19 keeps its states, and from
+which tensors the backward pass keeps. Counts are upper bounds where the data decides (every sequence as long as allowed).
+Left out: the CUDA context and what the allocator cannot use, for which FILL leaves room; memory of the host.
+"""
+
+import argparse
+from dataclasses import dataclass, replace
+
+GIB = 2 ** 30
+ELEMENT = {"bf16": 2, "fp16": 2, "fp32": 4}
+START_BYTES = 4  # a parameter at start-up: the fp32 weights reach the GPU before DeepSpeed casts them
+BUCKET = 500_000_000  # elements of DeepSpeed's gradient bucket (reduce_bucket_size), made whole however few weights are trained
+LIVE = 1_000_000_000  # parameters that ZeRO-3 may hold gathered (stage3_max_live_parameters)
+LAYER_KEPT = 18  # hidden vectors a token and layer kept for backward: residual 1, norms 2, qkv 3, rotated q and k 2, attention 2, MLP 8
+LAYER_MOVING = 8  # hidden vectors a token of gradients in flight in the layer that is being differentiated
+LAYER_NO_GRAD = 12  # hidden vectors a token alive at once in a forward pass without gradients
+LOGITS_TRAINED = 10  # bytes a logit: fp32 log-probabilities and their gradient (8), and the gradient in bf16 (2)
+LOGITS_SCORED = 16  # bytes a logit when the entropy is wanted too: four fp32 tensors
+ANSWERS = 2  # a prompt of step 2
+FILL = 0.9  # share of the GPU that may be planned
+GPU_SIZES = (24, 40, 80)
+BATCHES = (32, 16, 8, 4, 2, 1)
+TABLE_LORA_DIM = 16
+TABLE_SEQ_LEN = 512
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A GPT-NeoX model: `params` of them all, output embedding included."""
+    name: str
+    params: int
+    hidden: int
+    layers: int
+    vocab: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How it is trained. batch: sequences (step 2: prompts, step 3: answers) a process and forward pass; seq_len: prompt + answer."""
+    gpus: int = 1
+    zero_stage: int = 2
+    lora_dim: int = 0
+    offload: bool = False
+    dtype: str = "bf16"
+    batch: int = 8
+    seq_len: int = 512
+    checkpointing: bool = True
+
+    @property
+    def element(self):
+        return ELEMENT[self.dtype]
+
+
+def neox_params(hidden, layers, vocab):
+    """Parameters of GPT-NeoX with an MLP of 4 x hidden, biases, two norms a layer and untied embeddings."""
+    return 2 * vocab * hidden + layers * (12 * hidden ** 2 + 13 * hidden) + 2 * hidden
+
+
+def neox(name, hidden, layers, vocab=30_080):
+    return Shape(name, neox_params(hidden, layers, vocab), hidden, layers, vocab)
+
+
+MODELS = (neox("1.3B", 2048, 24), neox("3.8B", 3072, 32), neox("5.8B", 4096, 28), neox("12.8B", 5120, 40))
+CRITIC_OF = {"12.8B": "5.8B"}  # as the run scripts pair them; every other actor has a critic of its own size
+
+
+def as_reward(shape):
+    """The same model with one score a token in the place of the output embedding."""
+    return replace(shape, params=shape.params - shape.vocab * shape.hidden + shape.hidden)
+
+
+def trained(shape, lora_dim):
+    """Parameters that are trained: all, or LoRA's two matrices at query_key_value (hidden -> 3 x hidden) of every layer."""
+    return lora_dim * 4 * shape.hidden * shape.layers if lora_dim else shape.params
+
+
+def weights(shape, setting):
+    """Bytes of the weights at rest; ZeRO-3 spreads them, and with offload keeps them on the host."""
+    adapter = trained(shape, setting.lora_dim) if setting.lora_dim else 0
+    whole = (shape.params + adapter) * setting.element
+    if setting.zero_stage == 3:
+        return min(shape.params, LIVE) * setting.element + (0 if setting.offload else whole / setting.gpus)
+    return whole
+
+
+def optimizer(shape, setting):
+    """Bytes of the fp32 master weights and Adam's two moments; spread from stage 1 on, on the host with offload."""
+    if setting.offload:
+        return 0
+    master = 0 if setting.dtype == "fp32" and setting.zero_stage == 0 else 4
+    return trained(shape, setting.lora_dim) * (master + 8) / (setting.gpus if setting.zero_stage else 1)
+
+
+def gradients(shape, setting):
+    """Bytes of the gradients between two optimizer steps; spread from stage 2 on, on the host with offload."""
+    if setting.offload and setting.zero_stage >= 2:
+        return 0
+    return trained(shape, setting.lora_dim) * setting.element / (setting.gpus if setting.zero_stage >= 2 else 1)
+
+
+def step_copy(shape, setting):
+    """Bytes of the fp32 gradient that exists only while the optimizer steps."""
+    return 0 if setting.offload else trained(shape, setting.lora_dim) * 4 / (setting.gpus if setting.zero_stage else 1)
+
+
+def bucket(setting):
+    return BUCKET * setting.element if setting.zero_stage else 0
+
+
+def activations(shape, tokens, setting):
+    """Bytes kept for the backward pass of `tokens`: of all layers, or with checkpointing each layer's input and one layer's inside."""
+    vectors = shape.layers + LAYER_KEPT if setting.checkpointing else shape.layers * LAYER_KEPT
+    return tokens * shape.hidden * (vectors + LAYER_MOVING) * setting.element
+
+
+def cache(shape, tokens, setting):
+    """Bytes of keys and values of every layer."""
+    return 2 * shape.layers * shape.hidden * tokens * setting.element
+
+
+def phases_of_one(shape, setting, tokens, logits):
+    """Peak bytes of each phase of step 1 or 2. tokens in a forward pass; logits: token positions that get a row of the vocabulary."""
+    rest = weights(shape, setting) + optimizer(shape, setting)
+    grads = gradients(shape, setting)
+    return {
+        "start-up": shape.params * START_BYTES,
+        "training": rest + grads + bucket(setting) + activations(shape, tokens, setting) + logits * shape.vocab * LOGITS_TRAINED,
+        "optimizer": rest + grads + step_copy(shape, setting),
+    }
+
+
+def phases_of_ppo(actor, critic, setting):
+    """Peak bytes of each phase of step 3: half of seq_len is prompt, half answer; as many prompts are sampled at once as are trained."""
+    tokens = setting.batch * setting.seq_len
+    logits = setting.batch * (setting.seq_len // 2) * actor.vocab
+    frozen = replace(setting, lora_dim=0, offload=False)  # --offload is about the trained models
+    reference = 0 if setting.lora_dim else weights(actor, frozen)
+    own = weights(actor, setting) + optimizer(actor, setting)
+    rest = reference + own + weights(critic, setting) + optimizer(critic, setting) + weights(critic, frozen)
+    grads = gradients(actor, setting) + gradients(critic, setting)
+    gathered = actor.params * setting.element if setting.zero_stage == 3 else 0  # whole weights to sample with
+    work = tokens * actor.hidden * LAYER_NO_GRAD * setting.element
+    update = max(activations(actor, tokens, setting) + logits * LOGITS_TRAINED, activations(critic, tokens, setting))
+    return {
+        "start-up": reference + max(actor.params * START_BYTES, own + critic.params * START_BYTES),
+        "sampling": rest + gathered + cache(actor, tokens, setting) + work,
+        "scoring": rest + work + logits * LOGITS_SCORED,
+        "training": rest + grads + bucket(setting) + update,
+        "optimizer": rest + grads + max(step_copy(actor, setting), step_copy(critic, setting)),
+    }
+
+
+def phases(step, shape, setting, critic=None):
+    """Phase -> peak bytes on each GPU in `step` 1, 2 or 3. critic: of step 3, also the reward model's shape; None: the actor's."""
+    tokens = setting.batch * setting.seq_len
+    if step == 1:
+        return phases_of_one(shape, setting, tokens, tokens)
+    if step == 2:
+        return phases_of_one(as_reward(shape), setting, ANSWERS * tokens, 0)
+    return phases_of_ppo(shape, as_reward(critic or shape), setting)
+
+
+def peak(step, shape, setting, critic=None):
+    return max(phases(step, shape, setting, critic).values())
+
+
+def largest(step, shape, setting, gpu, critic):
+    """`setting` with the largest of BATCHES that a GPU of `gpu` GiB holds, or None."""
+    tried = (replace(setting, batch=b) for b in BATCHES)
+    return next((s for s in tried if peak(step, shape, s, critic) <= gpu * GIB * FILL), None)
+
+
+def choose(step, shape, gpu, lora_dim, critic=None):
+    """The simplest Setting that fits: one GPU; with offload, if that at least doubles a batch below 8; ZeRO-3 on 2 to 16 GPUs; or None."""
+    base = Setting(lora_dim=lora_dim, seq_len=TABLE_SEQ_LEN)
+    plain, offloaded = (largest(step, shape, s, gpu, critic) for s in (base, replace(base, offload=True)))
+    if plain and (plain.batch >= 8 or not offloaded or offloaded.batch < 2 * plain.batch):
+        return plain
+    if offloaded:
+        return offloaded
+    tried = (largest(step, shape, replace(base, gpus=n, zero_stage=3), gpu, critic) for n in (2, 4, 8, 16))
+    return next((s for s in tried if s), None)
+
+
+def cell(step, shape, gpu, lora_dim):
+    name = "LoRA" if lora_dim else "full"
+    critic = next((m for m in MODELS if m.name == CRITIC_OF.get(shape.name)), None)
+    found = choose(step, shape, gpu, lora_dim, critic)
+    if found is None:
+        return f"{name}: -"
+    how = ", offload" if found.offload else f", {found.gpus} GPUs, ZeRO 3" if found.gpus > 1 else ""
+    return f"{name}: {found.batch}{how} ({peak(step, shape, found, critic) / GIB:.1f} GiB)"
+
+
+def tables():
+    """The README's three tables."""
+    out = []
+    for step in (1, 2, 3):
+        out += [f"| step {step} | " + " | ".join(m.name for m in MODELS) + " |", "|---" * (len(MODELS) + 1) + "|"]
+        for gpu in GPU_SIZES:
+            cells = (f"{cell(step, m, gpu, 0)}<br>{cell(step, m, gpu, TABLE_LORA_DIM)}" for m in MODELS)
+            out.append(f"| {gpu} GB | " + " | ".join(cells) + " |")
+        out.append("")
+    return "\n".join(out).rstrip() + "\n"
+
+
+def line(step, shape, setting):
+    """Every phase of one setting, its peak, and the smallest of GPU_SIZES that holds it."""
+    found = phases(step, shape, setting)
+    most = max(found.values())
+    size = next((f"{g} GB" for g in GPU_SIZES if most <= g * GIB * FILL), f"more than {GPU_SIZES[-1]} GB")
+    parts = ", ".join(f"{name} {value / GIB:.1f}" for name, value in found.items())
+    return f"step {step}, {shape.params / 1e9:.2f}B parameters: {parts}; peak {most / GIB:.1f} GiB on each GPU, fits {size}"
+
+
+def positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
+    return value
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description="GPU memory of the three steps, computed. Without flags: the README's tables.")
+    parser.add_argument("--step", type=int, default=1, choices=(1, 2, 3), help="training step (in step 3 the critic has the actor's shape)")
+    parser.add_argument("--params", type=positive, help="parameters; not given: computed from --hidden, --layers and --vocab")
+    parser.add_argument("--hidden", type=positive, help="width of the model")
+    parser.add_argument("--layers", type=positive, help="its layers")
+    parser.add_argument("--vocab", type=positive, default=30_080, help="rows of its embedding (default: 30080, Polyglot-Ko)")
+    parser.add_argument("--gpus", type=positive, default=1, help="processes, one a GPU")
+    parser.add_argument("--zero_stage", type=int, default=2, choices=(0, 1, 2, 3))
+    parser.add_argument("--lora_dim", type=int, default=0, help="LoRA rank; 0 trains all weights")
+    parser.add_argument("--offload", action="store_true", help="optimizer states (ZeRO 3: weights too) in CPU memory")
+    parser.add_argument("--dtype", default="bf16", choices=sorted(ELEMENT))
+    parser.add_argument("--batch", type=positive, default=8, help="sequences (step 2: prompts, step 3: answers) a process and forward pass")
+    parser.add_argument("--seq_len", type=positive, default=512, help="tokens of prompt and answer")
+    parser.add_argument("--no_gradient_checkpointing", action="store_true")
+    args = parser.parse_args(argv)
+    if args.lora_dim < 0:
+        parser.error(f"--lora_dim {args.lora_dim}: must be 0 or more")
+    if args.offload and not args.zero_stage:
+        parser.error("--offload needs ZeRO: set --zero_stage to 1, 2 or 3")
+    if args.hidden is None and args.layers is None and args.params is None:
+        print(tables(), end="")
+        return
+    if args.hidden is None or args.layers is None:
+        parser.error("one line needs the shape: give both --hidden and --layers")
+    params = args.params or neox_params(args.hidden, args.layers, args.vocab)
+    setting = Setting(args.gpus, args.zero_stage, args.lora_dim, args.offload, args.dtype, args.batch, args.seq_len,
+                      not args.no_gradient_checkpointing)
+    print(line(args.step, Shape("given", params, args.hidden, args.layers, args.vocab), setting))
+
+
+if __name__ == "__main__":
+    main()

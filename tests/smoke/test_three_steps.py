@@ -1,0 +1,86 @@
+"""The scripts of tiny/ one after another, and what they leave behind."""
+
+import json
+import subprocess
+import sys
+
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from korlhf import models
+from korlhf.data import tokenize
+
+from .conftest import ROOT, environment, finished, metrics, run
+
+
+def test_every_stage_leaves_a_model_a_log_and_pictures(three_steps):
+    for stage in ("base", "sft", "reward", "ppo"):
+        folder = three_steps / stage
+        for name in ("model.safetensors", "tokenizer.json", "chat_template.jinja", "README.md", "curves.png", "metrics.jsonl", "training.log", "finished.json"):
+            assert (folder / name).stat().st_size, f"{stage}/{name}"
+        assert not (folder / "checkpoints").exists()
+    assert list((three_steps / "sft" / "tensorboard").iterdir())
+    for part in ("best", "critic", "actor_ema"):
+        assert (three_steps / "ppo" / part / "model.safetensors").exists()
+
+
+def test_training_did_something(three_steps):
+    sft = finished(three_steps / "sft")
+    assert sft["heldout_after"]["loss"] < sft["heldout_before"]["loss"]
+    assert sft["heldout_after"]["n"] == 40
+    reward = finished(three_steps / "reward")["heldout_after"]
+    assert reward["n"] == 60 and 0 <= reward["ci95"][0] <= reward["accuracy"] <= reward["ci95"][1] <= 1
+    assert finished(three_steps / "reward")["trivial_rules"]
+    steps = [m for m in metrics(three_steps / "ppo") if "policy_loss" in m]
+    assert [m["step"] for m in steps] == [1, 2, 3]
+    # One minibatch more than one: the first is on-policy, the second already off it.
+    assert steps[0]["ratio_max"] > 1 and abs(steps[0]["kl"]) < 1e-3 and steps[0]["ptx_loss"] > 0
+
+
+def test_one_template_from_training_to_answers(three_steps):
+    templates = {(three_steps / s / "chat_template.jinja").read_text(encoding="utf-8") for s in ("base", "sft", "reward", "ppo", "ppo/best", "ppo/critic")}
+    assert len(templates) == 1
+    tokenizer = AutoTokenizer.from_pretrained(three_steps / "ppo")
+    plain = tokenizer.apply_chat_template([{"role": "user", "content": "안녕하세요?"}], tokenize=False, add_generation_prompt=True)
+    codec = tokenize.Codec(models.load_tokenizer(str(three_steps / "ppo")))
+    assert tokenizer(plain, add_special_tokens=False).input_ids == codec.prompt([{"role": "user", "content": "안녕하세요?"}]).ids
+
+
+def test_models_load_in_plain_transformers(three_steps):
+    lm = AutoModelForCausalLM.from_pretrained(three_steps / "ppo")
+    tokenizer = AutoTokenizer.from_pretrained(three_steps / "ppo")
+    ids = tokenizer.apply_chat_template([{"role": "user", "content": "점심 뭐 먹지?"}], add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    out = lm.generate(**ids, max_new_tokens=5, do_sample=False)
+    assert out.size(1) > ids["input_ids"].size(1)
+    assert lm.generation_config.eos_token_id == tokenizer.eos_token_id
+
+
+def test_rw_eval_and_transformers_give_the_same_score(three_steps, tmp_path):
+    answers = ["고생 많으셨어요. 푹 쉬세요.", "알아서 하세요."]
+    out = tmp_path / "scores.json"
+    program = ROOT / "training/step2_reward_model_finetuning/rw_eval.py"
+    subprocess.run([sys.executable, str(program), "--model_name_or_path", str(three_steps / "reward"), "--prompt", "오늘 너무 힘들었어", "--answer", *answers,
+                    "--output", str(out)], check=True, env=environment(), capture_output=True)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    tokenizer = AutoTokenizer.from_pretrained(three_steps / "reward")
+    model = AutoModelForSequenceClassification.from_pretrained(three_steps / "reward")
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
+    texts = [tokenizer.apply_chat_template([{"role": "user", "content": "오늘 너무 힘들었어"}, {"role": "assistant", "content": a}], tokenize=False) for a in answers]
+    with torch.no_grad():
+        scores = model(**tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)).logits.squeeze(1).tolist()
+    ours = {row["answer"]: row["score"] for row in found["answers"]}
+    for answer, score in zip(answers, scores):
+        assert abs(ours[answer] - score) < 1e-4
+
+
+def test_a_finished_run_is_not_trained_again(three_steps):
+    before = (three_steps / "sft" / "model.safetensors").stat().st_mtime_ns
+    done = run("sft", three_steps / "sft", 0, "--model_name_or_path", three_steps / "base", "--max_steps", 8, "--max_eval_examples", 40, "--enable_tensorboard")
+    assert "finished already" in done.stdout
+    assert (three_steps / "sft" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_other_settings_in_the_same_folder_are_refused(three_steps):
+    done = run("sft", three_steps / "sft", 0, "--model_name_or_path", three_steps / "base", "--max_steps", 9, check=False)
+    assert done.returncode == 2
+    assert "max_eval_examples" in done.stdout and "Traceback" not in done.stdout

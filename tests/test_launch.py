@@ -1,0 +1,138 @@
+"""training/launch.sh: which command starts main.py, and what becomes of its output, exit code and signals."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+from script_harness import MULTI_NODE, STEP, TINY, harness, hostfile, plain  # noqa: F401 (fixtures)
+from step_programs import FOLDERS
+
+
+def test_a_word_too_many_is_refused(harness, plain):
+    done = harness.run(plain / TINY[1], "out", "2", "extra", code=2)
+    assert done.stderr == "error: extra: one word too many; usage: bash run_tiny.sh [OUTPUT] [ZERO_STAGE] [--flag value ...]\n"
+    assert not (harness.folder / "argv").exists()
+
+
+def test_several_machines_need_a_hostfile(harness, plain):
+    done = harness.run(plain / MULTI_NODE[0], cwd=harness.folder, code=2)
+    assert done.stderr == "error: HOSTFILE=hostfile: no such file; one line for each machine: NAME slots=GPUS\n"
+
+
+def test_everything_printed_is_logged_and_appended(harness, plain):
+    first = harness.run(plain / TINY[1], "out")
+    assert first.stdout == "나온 말 on stdout\non stderr\n"
+    harness.run(plain / TINY[1], "out")
+    log = (harness.cwd / "out" / "training.log").read_text(encoding="utf-8")
+    assert log.count("나온 말 on stdout\non stderr\n") == 2
+    assert len(re.findall(r"^== \d{4}-\d\d-\d\d .*main\.py --output_dir out ", log, re.M)) == 2
+
+
+@pytest.mark.parametrize("code", [1, 2, 130])
+def test_a_failure_is_passed_on(code, harness, plain):
+    harness.run(plain / TINY[1], "out", EXIT=str(code), code=code)
+    harness.run(plain / TINY[1], "out", EXIT=str(code), NUM_PROCESSES="2", code=code)
+
+
+def test_lines_after_the_command_run(harness, plain):
+    longer = plain / "training" / FOLDERS[1] / "training_scripts/tiny/run_longer.sh"
+    longer.write_text((plain / TINY[1]).read_text(encoding="utf-8") + "echo and on\n", encoding="utf-8")
+    assert harness.run(longer, "out").stdout.endswith("and on\n")
+    assert "and on" not in harness.run(longer, "out", EXIT="1", code=1).stdout
+
+
+@pytest.mark.parametrize("number, whom, code", [(signal.SIGINT, "group", 130), (signal.SIGTERM, "script", 143),
+                                                (signal.SIGTERM, "group", 143)])
+def test_a_signal_reaches_the_program_whose_last_words_are_logged(number, whom, code, harness, plain):
+    """Ctrl-C goes to the whole group; a TERM from a job scheduler may go to the script alone."""
+    process = subprocess.Popen(["bash", str(plain / TINY[1]), "out"], cwd=harness.cwd, env={**harness.env, "WAIT": "1"},
+                               start_new_session=True, stdout=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 20
+    while not (harness.folder / "started").exists():
+        assert time.monotonic() < limit and process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, number) if whom == "group" else process.send_signal(number)
+    out, _ = process.communicate(timeout=20)
+    words = f"last words after {number.name[3:]}\n"
+    assert process.returncode == code
+    assert words in out and words in (harness.cwd / "out" / "training.log").read_text(encoding="utf-8")
+
+
+LAUNCHER = ["-m", "deepspeed.launcher.runner"]
+
+
+def without_port(words):
+    """The launcher's words without --master_port and its number."""
+    at = words.index("--master_port")
+    assert 1024 < int(words[at + 1]) < 65536
+    return words[:at] + words[at + 2:]
+
+
+@pytest.fixture
+def run_1_3b(plain):
+    return plain / "training" / FOLDERS[1] / "training_scripts/polyglot_ko/run_1.3b.sh"
+
+
+def test_one_process_is_python_itself(harness, run_1_3b):
+    for env in ({}, {"GPUS": "1"}, {"GPUS": "8", "NUM_GPUS": "1"}, {"GPUS": "2", "CUDA_VISIBLE_DEVICES": "5"},
+                {"GPUS": "4", "CUDA_VISIBLE_DEVICES": ""}, {"GPUS": "4", "CUDA_VISIBLE_DEVICES": "-1"}):
+        harness.run(run_1_3b, "out", **env)
+        assert harness.before_main == ["-u"], env
+
+
+def test_several_processes_are_the_launchers(harness, run_1_3b):
+    for env, number in (({"NUM_PROCESSES": "2"}, "2"), ({"GPUS": "4"}, "4"), ({"GPUS": "4", "NUM_GPUS": "3"}, "3"),
+                        ({"GPUS": "4", "NUM_PROCESSES": "2"}, "2")):
+        harness.run(run_1_3b, "out", **env)
+        assert without_port(harness.before_main) == [*LAUNCHER, "--num_accelerators", number], env
+    harness.run(run_1_3b, "out", GPUS="4", MASTER_PORT="12345")
+    assert harness.before_main[2:4] == ["--master_port", "12345"]
+
+
+def test_chosen_gpus_are_kept(harness, run_1_3b):
+    """The launcher follows CUDA_VISIBLE_DEVICES only when it is given no number."""
+    for env, visible in (({"CUDA_VISIBLE_DEVICES": "3,5,7"}, "3,5,7"), ({"CUDA_VISIBLE_DEVICES": "3,5,7", "NUM_GPUS": "2"}, "3,5")):
+        harness.run(run_1_3b, "out", GPUS="8", **env)
+        assert without_port(harness.before_main) == LAUNCHER
+        assert harness.environment["CUDA_VISIBLE_DEVICES"] == visible
+
+
+def test_launcher_words_of_the_users_own(harness, run_1_3b):
+    harness.run(run_1_3b, "out", GPUS="4", DEEPSPEED_ARGS="--include localhost:2,3")
+    assert without_port(harness.before_main) == [*LAUNCHER, "--include", "localhost:2,3"]
+
+
+def test_several_machines(harness, plain, hostfile):
+    for script in MULTI_NODE:
+        harness.run(plain / script, cwd=harness.folder, HOSTFILE=hostfile)
+        assert harness.before_main == [*LAUNCHER, "--hostfile", hostfile]
+        values = harness.parsed(STEP[script])
+        assert all(values[k] == 3 for k in values if k.endswith("zero_stage"))
+
+
+@pytest.mark.parametrize("env, line", [
+    ({"NUM_PROCESSES": "0"}, "NUM_PROCESSES=0: give a number of processes of 1 or more"),
+    ({"NUM_GPUS": "two"}, "NUM_GPUS=two: give a number of processes of 1 or more"),
+    ({"GPUS": "2", "NUM_GPUS": "4"}, "NUM_GPUS=4, but 2 GPUs are visible; set NUM_GPUS to at most 2"),
+    ({"KORLHF_VENV": "/no/such"}, "KORLHF_VENV=/no/such has no bin/python; run: KORLHF_VENV='/no/such' bash '{root}/setup.sh'")])
+def test_an_impossible_wish_is_refused_in_one_line(env, line, harness, run_1_3b, plain):
+    done = harness.run(run_1_3b, "out", code=2, **env)
+    assert done.stderr == f"error: {line.format(root=plain)}\n"
+
+
+def test_threads_are_shared_out(harness, run_1_3b):
+    cores = len(os.sched_getaffinity(0))
+    for count in (1, 2, 64):
+        harness.run(run_1_3b, "out", NUM_PROCESSES=str(count))
+        assert harness.environment["OMP_NUM_THREADS"] == str(max(cores // count, 1))
+    harness.run(run_1_3b, "out", OMP_NUM_THREADS="5")
+    assert (harness.environment["OMP_NUM_THREADS"], harness.environment["PYTHONUTF8"]) == ("5", "1")
+
+
+def test_an_output_that_cannot_be_made(harness, run_1_3b):
+    (harness.cwd / "file").touch()
+    done = harness.run(run_1_3b, "file/out", code=2)
+    assert done.stderr.splitlines()[-1] == "error: --output_dir file/out cannot be made; give another"

@@ -1,0 +1,93 @@
+"""Imports go downward only, and the heavy libraries stay on their floors."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FLOORS = {0: "errors flags templates friendly rules data.sources data.splits data.rows data.files data.corpora",
+          1: "losses ppo data.packing log",
+          2: "models reward_model data.load data.tokenize rollout pairs",
+          3: "engine checkpoint ppo_step program"}
+FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
+LIBRARIES = {0: set(), 1: {"torch", "tqdm", "matplotlib"}}
+LIBRARIES[2] = LIBRARIES[1] | {"transformers", "peft", "datasets", "safetensors", "tokenizers"}
+LIBRARIES[3] = LIBRARIES[2] | {"deepspeed"}
+MODULES = sorted(p for p in (ROOT / "korlhf").rglob("*.py") if p.name != "__init__.py")
+PROGRAMS = sorted((ROOT / "training").glob("*/*.py"))
+
+
+def name_of(path):
+    return ".".join(path.relative_to(ROOT / "korlhf").with_suffix("").parts)
+
+
+def imports(path):
+    """(module, imported name or None) of every import statement, also those inside functions."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports in full"
+            found += [(node.module, alias.name) for alias in node.names]
+    return found
+
+
+def own(path):
+    """Modules of korlhf that `path` imports, without the leading `korlhf.`"""
+    names = {name_of(p) for p in MODULES}
+    out = set()
+    for module, name in imports(path):
+        if module.split(".")[0] == "korlhf":
+            rest = module.removeprefix("korlhf").lstrip(".")
+            inner = f"{rest}.{name}".lstrip(".") if name else rest
+            out |= {n for n in (rest, inner) if n in names}
+    return out
+
+
+def libraries(path):
+    return {m.split(".")[0] for m, _ in imports(path)} - set(sys.stdlib_module_names) - {"korlhf"}
+
+
+def test_there_is_something_to_look_at():
+    assert len(MODULES) > 15 and len(PROGRAMS) >= 3
+    assert {"ppo", "engine", "data.packing"} <= own(ROOT / "korlhf" / "ppo_step.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_only_its_own_floor_and_those_below(path):
+    name = name_of(path)
+    assert name in FLOOR, f"{name} has no floor: add it to FLOORS"
+    upward = {n for n in own(path) if FLOOR.get(n, 9) > FLOOR[name]}
+    assert not upward, f"{name} (floor {FLOOR[name]}) imports {sorted(upward)} from above"
+    assert libraries(path) <= LIBRARIES[FLOOR[name]], f"{name} (floor {FLOOR[name]}) imports {sorted(libraries(path) - LIBRARIES[FLOOR[name]])}"
+
+
+def test_no_module_imports_itself_by_a_detour():
+    edges = {name_of(p): own(p) for p in MODULES}
+    while edges:
+        leaves = {n for n, to in edges.items() if not to & set(edges)}
+        assert leaves, f"imports in a circle: {sorted(edges)}"
+        edges = {n: to for n, to in edges.items() if n not in leaves}
+
+
+def test_deepspeed_is_imported_by_the_engine_alone():
+    everywhere = [p for top in ("korlhf", "training", "data_prep", "eval", "applications", "benchmarks", "samples") for p in (ROOT / top).rglob("*.py")]
+    assert [p.relative_to(ROOT).as_posix() for p in everywhere if "deepspeed" in libraries(p)] == ["korlhf/engine.py"]
+
+
+def test_ppo_imports_nothing_of_korlhf():
+    assert not own(ROOT / "korlhf" / "ppo.py") and libraries(ROOT / "korlhf" / "ppo.py") == {"torch"}
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_programs_do_not_import_each_other(path):
+    others = {p.stem for p in PROGRAMS}
+    assert not {m.split(".")[0] for m, _ in imports(path)} & (others | {"training", "data_prep", "eval", "applications"})
+
+
+def test_no_module_edits_the_import_path():
+    for path in MODULES + PROGRAMS:
+        assert "sys.path" not in path.read_text(encoding="utf-8"), path
