@@ -124,6 +124,14 @@ def config(dtype, zero_stage, offload, micro_batch_size, accumulation, world, ma
     }
 
 
+def cast_parameters(module, dtype):
+    """Cast the parameters and leave the buffers: rounded rotary frequencies would be another model. Before the move to the GPU, which
+    then never holds fp32 weights (DeepSpeed makes its fp32 masters from the cast ones)."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return module
+
+
 class Engine:
     """One trained module under DeepSpeed."""
 
@@ -133,12 +141,14 @@ class Engine:
         self.ranks, self.zero_stage, self.dtype = ranks, flags.zero_stage, DTYPES[dtype]
         if flags.gradient_checkpointing:
             _base(module).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        cast_parameters(module, DTYPES[dtype])
+        module.to(ranks.device)
         groups = parameter_groups(module, flags.learning_rate, flags.lora_learning_rate, flags.weight_decay)
         optimizer = torch.optim.AdamW(groups, betas=betas, fused=True)
         scheduler = get_scheduler(schedule, optimizer, num_warmup_steps, total_steps)
         cfg = config(dtype, flags.zero_stage, offload, micro_batch_size, accumulation, ranks.world, max_grad_norm)
         self.ds, self.optimizer, _, _ = deepspeed.initialize(
-            model=module.to(ranks.device), optimizer=optimizer, lr_scheduler=scheduler, config=cfg, dist_init_required=False)
+            model=module, optimizer=optimizer, lr_scheduler=scheduler, config=cfg, dist_init_required=False)
 
     @property
     def module(self):
@@ -205,7 +215,7 @@ class Frozen:
     def __init__(self, module, ranks, dtype, zero_stage=0, offload=False):
         """offload: the weights stay in CPU memory between `with` blocks."""
         module.requires_grad_(False).eval()
-        self.ranks, self.module, self.offload = ranks, module.to(DTYPES[dtype]), offload
+        self.ranks, self.module, self.offload = ranks, cast_parameters(module, DTYPES[dtype]), offload
         self.run = self.module
         if zero_stage == 3:
             cfg = config(dtype, 3, False, 1, 1, ranks.world, 0.0)

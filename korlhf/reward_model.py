@@ -104,7 +104,7 @@ def set_padding(model, tokenizer, stop_id):
     """
     special = [tokenizer.pad_token_id, tokenizer.unk_token_id, *sorted(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)]
     found = next((i for i in special if i is not None and i != stop_id), None)
-    tokenizer.pad_token = "<|pad|>" if found is None else tokenizer.convert_ids_to_tokens(found)
+    tokenizer.add_special_tokens({"pad_token": "<|pad|>" if found is None else tokenizer.convert_ids_to_tokens(found)})
     tokenizer.padding_side = "right"
     if tokenizer.pad_token_id >= model.get_input_embeddings().weight.size(0):
         model.resize_token_embeddings(tokenizer.pad_token_id + 1)

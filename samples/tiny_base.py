@@ -33,8 +33,8 @@ def main():
     parser.add_argument("--output_dir", required=True)
     parser.add_argument("--text", default=str(Path(__file__).with_name("text.jsonl")), help="JSONL with a text column, for the tokenizer")
     parser.add_argument("--vocab_size", type=int, default=4096)
-    parser.add_argument("--hidden_size", type=int, default=256)
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--hidden_size", type=int, default=192)
+    parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1234)
     args = parser.parse_args()
     with open(args.text, encoding="utf-8") as lines:

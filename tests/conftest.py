@@ -8,6 +8,7 @@ from transformers import (AutoModelForCausalLM, Gemma2Config, GPTNeoXConfig, Lla
 from korlhf import models
 from korlhf.data.tokenize import Codec
 
+torch.set_num_threads(1)  # the models are tiny: more threads only wait for each other
 EOS = "<|endoftext|>"
 TEXTS = ["오늘 날씨가 참 좋네요! 산책하러 갈까요?", "네, 좋아요. 같이 가요.", "아래는 작업을 설명하는 명령어입니다. 요청을 적절히 완료하는 응답을 작성하세요.",
          "### 명령어:\n안녕하세요\n\n### 응답:\n반가워요", "Human: hello\n\nAssistant: 안녕하세요. 무엇을 도와드릴까요?"]

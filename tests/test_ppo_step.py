@@ -88,7 +88,7 @@ def make_models(codec, lora=0, accumulation=1, lr=3e-3, architecture="gpt_neox",
     critic = AutoModelForSequenceClassification.from_config(config)
     return ppo_step.Models(
         actor=FakeEngine(models.TokenLogps(lm), lr, accumulation), critic=FakeEngine(reward_model.TokenValues(critic), lr, accumulation),
-        reference=None if lora else Frozen(models.TokenLogps(frozen), RANKS, "fp32"), reward=Frozen(reward or CountWord(), RANKS, "fp32"),
+        reference=None if lora else Frozen(models.TokenLogps(copy.deepcopy(frozen)), RANKS, "fp32"), reward=Frozen(reward or CountWord(), RANKS, "fp32"),
         codec=codec, reward_codec=codec, ranks=RANKS), frozen
 
 

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from korlhf import models, pairs, reward_model
+from korlhf.data import packing
 from korlhf.data.tokenize import Codec
 from korlhf.errors import InputError
 from korlhf.flags import ModelFlags
@@ -68,15 +69,16 @@ def test_a_lora_reward_model_is_saved_merged_with_its_head(folders, codec, token
     assert saved_scores(tmp_path, batched=True) == pytest.approx(expected, abs=1e-4)
 
 
-def test_padding_of_a_tokenizer_whose_only_special_token_is_eos(folders, new_tokenizer, tmp_path):
-    tokenizer = new_tokenizer(first_specials=())
+@pytest.mark.parametrize("vocab, rows", [(390, 400), (400, 401)])
+def test_padding_of_a_tokenizer_whose_only_special_token_is_eos(folders, new_tokenizer, tmp_path, vocab, rows):
+    tokenizer = new_tokenizer((), vocab)
     tokenizer.save_pretrained(tmp_path / "t")
     (tmp_path / "t" / "config.json").write_text('{"model_type": "gpt_neox"}', encoding="utf-8")
     tokenizer = models.load_tokenizer(str(tmp_path / "t"))
     codec = Codec(tokenizer)
     model = new_reward(folders, "gpt_neox", tokenizer, codec.stop_id)
-    rows = model.get_input_embeddings().weight.size(0)
-    assert tokenizer.pad_token == "<|pad|>" and tokenizer.pad_token_id != codec.stop_id and tokenizer.pad_token_id < rows
+    assert (tokenizer.pad_token, tokenizer.pad_token_id) == ("<|pad|>", vocab)  # a new token, not another name of EOS
+    assert model.get_input_embeddings().weight.size(0) == rows                  # a spare row is used where there is one
     expected = our_scores(model, codec)
     models.save_model(model, model.state_dict(), tokenizer, tmp_path / "out", folders["gpt_neox"], AutoModelForSequenceClassification)
     assert saved_scores(tmp_path / "out", batched=True) == pytest.approx(expected, abs=1e-4)
@@ -145,7 +147,6 @@ def test_values_of_packed_rows_are_those_of_each_sequence(folders, codec):
     torch.manual_seed(2)
     model = reward_model.load_reward_model(folders["qwen2"], new_head=True).eval()
     sequences = [codec.answer("네, 좋아요. 같이 가요."), codec.answer("네."), codec.answer("")]
-    from korlhf.data import packing
     packed = packing.pack(sequences)
     with torch.no_grad():
         values = reward_model.TokenValues(model)(packed.ids, packed.position_ids)

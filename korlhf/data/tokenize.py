@@ -30,6 +30,7 @@ class Codec:
             raise InputError(f"{tokenizer.name_or_path}: the tokenizer has no chat template; give --prompt_template kullm or human_assistant")
         # Special tokens without a role (Llama-3's base tokenizer has <|eot_id|> so) are not in all_special_ids.
         self.special_ids = frozenset(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+        self.reads_input = "예시" in self._render([{"role": "user", "content": "가", "input": "예시"}], True)
         self.stop_id = self._stop_id()
 
     def _encode(self, text, markup):

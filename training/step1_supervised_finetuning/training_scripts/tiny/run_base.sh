@@ -16,10 +16,11 @@ OUTPUT="${OUTPUT:-$KORLHF_ROOT/output/quickstart/base}"           # the finished
 DATA_PATH="${DATA_PATH:-sample/text}"                             # the embedded sample
 DATA_SPLIT="${DATA_SPLIT:-10,0,0}"                                # all of it belongs to this step
 BATCH="${BATCH:-32}"                                              # examples per process and optimizer step
-LEARNING_RATE="${LEARNING_RATE:-1e-3}"                            # peak learning rate
-EPOCHS="${EPOCHS:-4}"                                             # passes over the data
+LEARNING_RATE="${LEARNING_RATE:-3e-3}"                            # peak learning rate
+WARMUP="${WARMUP:-20}"                                            # optimizer steps of linear warm-up
+EPOCHS="${EPOCHS:-2}"                                             # passes over the data
 MAX_SEQ_LEN="${MAX_SEQ_LEN:-192}"                                 # tokens of prompt and answer
-EVAL_INTERVAL="${EVAL_INTERVAL:-50}"                              # steps between evaluations
+EVAL_INTERVAL="${EVAL_INTERVAL:-150}"                              # steps between evaluations
 SAVE_STEPS="${SAVE_STEPS:-50}"                                    # steps between resumable checkpoints
 ZERO_STAGE="${ZERO_STAGE:-0}"                                     # ZeRO stage
 export NUM_PROCESSES="${NUM_PROCESSES:-1}"                        # processes
@@ -34,6 +35,7 @@ launch "$KORLHF_ROOT/training/step1_supervised_finetuning" "$OUTPUT" \
     --per_device_train_batch_size "$BATCH" \
     --per_device_eval_batch_size "$BATCH" \
     --learning_rate "$LEARNING_RATE" \
+    --num_warmup_steps "$WARMUP" \
     --num_train_epochs "$EPOCHS" \
     --max_seq_len "$MAX_SEQ_LEN" \
     --zero_stage "$ZERO_STAGE" \
