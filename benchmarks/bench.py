@@ -3,11 +3,11 @@
 Nothing is read from disk or network unless --model_name_or_path is given. Times are printed and never asserted: they are the machine's.
 """
 
-import json
 import math
 import random
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM, GPTNeoXForSequenceClassification
@@ -33,7 +33,8 @@ class BenchFlags:
     steps: int = flags.flag(4, "timed optimizer steps (step 3: PPO steps)")
     warmup_steps: int = flags.flag(1, "untimed steps before them")
     compare_steps: int = flags.flag(2, "steps in which the row layouts are compared; 0 = no comparison")
-    lengths: list[str] = flags.flag([], "lengths in tokens instead of random ones, used in turn: PROMPT+ANSWER, step 2 PROMPT+ANSWER+ANSWER, step 3 PROMPT")
+    lengths: list[str] = flags.flag([], "lengths in tokens instead of random ones, used in turn: PROMPT+ANSWER, "
+                                         "step 2 PROMPT+ANSWER+ANSWER, step 3 PROMPT")
     zero_stage: int = flags.flag(0, "ZeRO stage", choices=[0, 1, 2, 3])
     dtype: str = flags.flag("auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"])
     peak_seconds: float = flags.flag(0.3, "seconds for each size of matrix product")
@@ -49,7 +50,8 @@ def parse(description, argv=None, more=None):
         flags.add(parser, cls)
     namespace = parser.parse_args(argv)
     args = flags.read(namespace, BenchFlags)
-    flags.check_positive({k: getattr(args, k) for k in ("hidden_size", "layers", "vocab_size", "batch_size", "seq_len", "steps", "peak_seconds")}, parser)
+    flags.check_positive({k: getattr(args, k) for k in ("hidden_size", "layers", "vocab_size", "batch_size", "seq_len", "steps",
+                                                        "peak_seconds")}, parser)
     if args.hidden_size % 32:
         parser.error(f"--hidden_size {args.hidden_size}: must be a multiple of 32")
     if args.seq_len < 16:
@@ -65,7 +67,8 @@ def draw_lengths(args, parts, limit, rng):
     given = [tuple(map(int, item.split("+"))) if item.replace("+", "").isdigit() else () for item in args.lengths]
     for text, item in zip(args.lengths, given):
         if len(item) != parts or min(item) < 3 or item[0] + max(item[1:], default=0) > limit:
-            raise InputError(f"--lengths {text}: give {parts} number{'s' * (parts > 1)} of 3 or more, joined by +, a prompt with an answer up to {limit} tokens")
+            raise InputError(f"--lengths {text}: give {parts} number{'s' * (parts > 1)} of 3 or more, joined by +, "
+                             f"a prompt with an answer up to {limit} tokens")
     at = 0
     while True:
         if given:
@@ -82,7 +85,8 @@ def shape(args):
     return GPTNeoXConfig(vocab_size=args.vocab_size, hidden_size=args.hidden_size, num_hidden_layers=args.layers,
                          num_attention_heads=max(1, args.hidden_size // head), intermediate_size=4 * args.hidden_size,
                          max_position_embeddings=max(512, args.seq_len), rotary_pct=0.5, use_parallel_residual=True, hidden_act="gelu",
-                         bos_token_id=0, eos_token_id=0, pad_token_id=0, tie_word_embeddings=False, hidden_dropout=0.0, attention_dropout=0.0)
+                         bos_token_id=0, eos_token_id=0, pad_token_id=0, tie_word_embeddings=False, hidden_dropout=0.0,
+                         attention_dropout=0.0)
 
 
 def language_model(args):
@@ -133,7 +137,8 @@ class Layout:
         if self.kind == "packed":
             packed = self.own(sequences)
         else:
-            packed = one_a_row(sequences, self.limit if self.kind == "limit" else max(map(len, sequences)))
+            longest = max(map(len, sequences))  # an answer written out for the reward model may be longer than the limit
+            packed = one_a_row(sequences, max(self.limit, longest) if self.kind == "limit" else longest)
         self.real += sum(map(len, sequences))
         self.computed += packed.ids.numel()
         return packed
@@ -282,7 +287,8 @@ def machine(args, ranks, dtype):
     """The machine and its matrix-product peak, over all ranks, measured now."""
     flops, size = matrix_peak(dtype, ranks.device, args.peak_seconds)
     name = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    return {"device": name, "processes": ranks.world, "dtype": dtype, "matrix_peak_flops_per_second": float(ranks.sum([flops])[0]), "matrix_size": size}
+    return {"device": name, "processes": ranks.world, "dtype": dtype, "matrix_peak_flops_per_second": float(ranks.sum([flops])[0]),
+            "matrix_size": size}
 
 
 def show(title, args, ranks, result):
@@ -298,21 +304,23 @@ def show(title, args, ranks, result):
           f"{peak / 1e9:,.1f} GFLOP/s (n = {m['matrix_size']})\npeak memory: {result['peak_memory_mb']:,.0f} MiB\n")
     print(f"{'':<10}{'seconds':>9}{'samples/s':>11}{'real tokens/s':>15}{'padding':>9}{'GFLOP/s':>10}{'of peak':>9}")
     for name, f in result["phases"].items():
-        print(f"{name:<10}{f['seconds']:>9.2f}{f['samples_per_second']:>11.2f}{f['real_tokens_per_second']:>15,.0f}{f['padding_share']:>9.1%}"
-              f"{f['model_flops_per_second'] / 1e9:>10,.1f}{f['share_of_matrix_peak']:>9.1%}")
+        print(f"{name:<10}{f['seconds']:>9.2f}{f['samples_per_second']:>11.2f}{f['real_tokens_per_second']:>15,.0f}"
+              f"{f['padding_share']:>9.1%}{f['model_flops_per_second'] / 1e9:>10,.1f}{f['share_of_matrix_peak']:>9.1%}")
     if result["layouts"]:
-        print(f"\nlayout of rows, the same {args.compare_steps} step(s) each\n{'':<10}{'seconds':>9}{'real tokens/s':>15}{'padding':>9}{'time':>9}")
+        print(f"\nlayout of rows, the same {args.compare_steps} step(s) each\n"
+              f"{'':<10}{'seconds':>9}{'real tokens/s':>15}{'padding':>9}{'time':>9}")
         for name, f in result["layouts"].items():
             print(f"{name:<10}{f['seconds']:>9.2f}{f['real_tokens_per_second']:>15,.0f}{f['padding_share']:>9.1%}{f['time_ratio']:>8.2f}x")
     print(f"\n{FORMULA}")
     if args.output:
-        with open(args.output, "w", encoding="utf-8") as out:
-            json.dump(result, out, ensure_ascii=False, indent=2)
+        output = Path(args.output).expanduser()
+        output.parent.mkdir(parents=True, exist_ok=True)
+        models.write_json(output, result)
         print(f"written: {args.output}")
 
 
 def described(model):
     """One line on a model."""
     config = model.config.get_text_config()
-    return (f"{config.model_type}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {config.num_hidden_layers} layers of "
-            f"{config.hidden_size}, vocabulary {config.vocab_size}")
+    return (f"{config.model_type}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, "
+            f"{config.num_hidden_layers} layers of {config.hidden_size}, vocabulary {config.vocab_size}")

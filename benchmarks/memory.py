@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 GIB = 2 ** 30
 ELEMENT = {"bf16": 2, "fp16": 2, "fp32": 4}
-START_BYTES = 4  # a parameter at start-up: the fp32 weights reach the GPU before DeepSpeed casts them
+START_BYTES = 2  # a parameter at start-up: weights are cast on the host, and each GPU then gets all of them before ZeRO-3 spreads them
 BUCKET = 500_000_000  # elements of DeepSpeed's gradient bucket (reduce_bucket_size), made whole however few weights are trained
 LIVE = 1_000_000_000  # parameters that ZeRO-3 may hold gathered (stage3_max_live_parameters)
 LAYER_KEPT = 18  # hidden vectors a token and layer kept for backward: residual 1, norms 2, qkv 3, rotated q and k 2, attention 2, MLP 8

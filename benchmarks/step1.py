@@ -14,7 +14,8 @@ def batches(args, vocab, rng):
     """Endless lists of Tokens: a prompt and a trained answer each, of random ids."""
     lengths = bench.draw_lengths(args, 2, args.seq_len, rng)
     while True:
-        yield [Tokens([rng.randrange(vocab) for _ in range(p + a)], [0] * p + [1] * a) for p, a in (next(lengths) for _ in range(args.batch_size))]
+        yield [Tokens([rng.randrange(vocab) for _ in range(p + a)], [0] * p + [1] * a) for p,
+               a in (next(lengths) for _ in range(args.batch_size))]
 
 
 class Step:
@@ -51,7 +52,8 @@ def main():
     actor.train()
     layouts = {k: bench.Layout(k, args.seq_len) for k in bench.LAYOUTS}
     figures, memory, comparison = bench.measure(args, ranks, batches(args, vocab, rng), layouts, Step(actor, ranks), count)
-    bench.show("step 1: supervised fine-tuning", args, ranks, {"model": model, "machine": bench.machine(args, ranks, dtype), "peak_memory_mb": memory,
+    bench.show("step 1: supervised fine-tuning", args, ranks,
+               {"model": model, "machine": bench.machine(args, ranks, dtype), "peak_memory_mb": memory,
                                                                "phases": {"training": figures}, "layouts": comparison})
 
 

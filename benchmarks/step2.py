@@ -53,7 +53,8 @@ def main():
     reward.train()
     layouts = {k: bench.Layout(k, args.seq_len) for k in bench.LAYOUTS}
     figures, memory, comparison = bench.measure(args, ranks, batches(args, vocab, rng), layouts, Step(reward, ranks), count)
-    bench.show("step 2: reward model", args, ranks, {"model": description, "machine": bench.machine(args, ranks, dtype), "peak_memory_mb": memory,
+    bench.show("step 2: reward model", args, ranks,
+               {"model": description, "machine": bench.machine(args, ranks, dtype), "peak_memory_mb": memory,
                                                      "phases": {"training": figures}, "layouts": comparison})
 
 

@@ -9,6 +9,7 @@ prompts padded to the prompt limit, every row goes on to the answer limit. Scori
 """
 
 import functools
+import math
 from dataclasses import dataclass
 
 import bench
@@ -20,15 +21,16 @@ from transformers import PreTrainedTokenizerFast
 from korlhf import engine, flags, models, ppo, ppo_step, program, reward_model, rollout
 from korlhf.data.tokenize import Codec
 
-TEMPLATE = ("{% for m in messages %}{% if m.role == 'user' %}{{ '<user> ' + m.content + ' <answer> ' }}{% else %}{{ m.content + eos_token }}"
-            "{% endif %}{% endfor %}")
+TEMPLATE = ("{% for m in messages %}{% if m.role == 'user' %}{{ '<user> ' + m.content + ' <answer> ' }}"
+            "{% else %}{{ m.content + eos_token }}{% endif %}{% endfor %}")
 KOREAN = "오늘 날씨가 좋은데 같이 산책하러 갈까요 저녁에는 무엇을 먹으면 좋을지 친구와 이야기하고 싶어요 내일은 비가 온다고 하니 우산을 챙기세요".split()
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingFlags:
     """sampling"""
-    mean_answer: int = flags.flag(-1, "mean answer length of the random actor in tokens; -1 = a quarter of the answer limit, 0 = it never stops by itself")
+    mean_answer: int = flags.flag(-1, "mean answer length of the random actor in tokens; -1 = a quarter of the "
+                                       "answer limit, 0 = it never stops by itself")
 
 
 def word_tokenizer(vocab_size):
@@ -36,7 +38,8 @@ def word_tokenizer(vocab_size):
     words = {w: i for i, w in enumerate(["<end>", "<user>", "<answer>", *(f"w{i}" for i in range(vocab_size - 3))])}
     tokenizer = Tokenizer(token_models.WordLevel(words, unk_token="<end>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>", unk_token="<end>", clean_up_tokenization_spaces=False)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>", unk_token="<end>",
+                                   clean_up_tokenization_spaces=False)
     fast.chat_template = TEMPLATE
     return fast
 
@@ -65,7 +68,8 @@ def with_ending(lm, stop_id, mean_answer):
     with torch.no_grad():
         biased.weight.copy_(head.weight)
         biased.bias.zero_()
-        biased.bias[stop_id] = torch.logit(torch.tensor(1 / mean_answer)) + torch.tensor(float(head.out_features)).log() if mean_answer else -1e4
+        # a random model's other logits are near 0: together they weigh as much as there are tokens
+        biased.bias[stop_id] = math.log(head.out_features / max(mean_answer - 1, 0.01)) if mean_answer else -1e4
     lm.set_output_embeddings(biased)
     return lm
 
@@ -93,7 +97,7 @@ def load(args, more, ranks, dtype, limit):
 
 
 class Sampling:
-    """While entered, korlhf.rollout.sample does the work of a layout; the answers of layout packed are remembered and returned by the others.
+    """While entered, korlhf.rollout.sample does the work of a layout; the others return the remembered answers of layout packed.
 
     `real` and `computed` are the tokens fed into the model: prompts, and answers but for their last token.
     """
@@ -115,7 +119,7 @@ class Sampling:
             self.computed += len(prompts) * longest + sum(len(a) - 1 for a in self.answers)
         else:
             self.answers = self.packed.answers
-            width = self.limit if self.kind == "limit" else longest
+            width = max(self.limit, longest) if self.kind == "limit" else longest
             steps = max_new_tokens if self.kind == "limit" else max(map(len, self.answers))
             # Tokens in the place of padding cost the same; -1 is no token, so no row ever stops.
             self.own(lm, [[0] * (width - len(p)) + p for p in prompts], -1, steps, seeds, batch_size, temperature, top_p)
@@ -143,7 +147,8 @@ class Step:
         clock, ranks = bench.Clock(self.four.ranks.device), self.four.ranks
         self.layout.reset()
         with self.sampling, self.layout:
-            exp, _, seconds, _ = ppo_step.collect(self.four, prompts, [seed * 100_003 + i for i in range(len(prompts))], self.flags, 0.05, SHAPE, clock)
+            exp, _, seconds, _ = ppo_step.collect(self.four, prompts, [seed * 100_003 + i for i in range(len(prompts))], self.flags, 0.05,
+                                                  SHAPE, clock)
         self.rows["scoring"] = [self.rows["scoring"][0] + self.layout.real, self.rows["scoring"][1] + self.layout.computed]
         seconds["scoring"] += clock.lap()
         self.layout.reset()
@@ -168,7 +173,8 @@ class Step:
 
     def figures(self, ranks):
         """{phase: bench.throughput}; sampling's real tokens are the sampled ones, the others' prompts and answers; `total`: all three."""
-        found = {p: bench.throughput(ranks, self.seconds[p], self.samples, self.generated if p == "sampling" else self.tokens, self.work[p], *self.rows[p])
+        found = {p: bench.throughput(ranks, self.seconds[p], self.samples, self.generated if p == "sampling" else self.tokens,
+                                     self.work[p], *self.rows[p])
                  for p in PHASES}
         rows = [sum(r) for r in zip(*self.rows.values())]
         found["total"] = bench.throughput(ranks, sum(self.seconds.values()), self.samples, self.tokens, sum(self.work.values()), *rows)
@@ -197,7 +203,8 @@ def main():
         packed(next(prompts), seed + number)
     phases, memory = packed.figures(ranks), max(ranks.gather(program.peak_memory_mb(ranks.device)))
     comparison, by_phase = compare(args, ranks, steps, prompts, seed) if args.compare_steps else (None, None)
-    bench.show("step 3: PPO", args, ranks, {"model": f"four of {described}", "machine": bench.machine(args, ranks, dtype), "peak_memory_mb": memory,
+    bench.show("step 3: PPO", args, ranks, {"model": f"four of {described}", "machine": bench.machine(args, ranks, dtype),
+                                            "peak_memory_mb": memory,
                                             "phases": phases, "layouts": comparison, "time_ratio_by_phase": by_phase,
                                             "mean_answer_tokens": phases["sampling"]["real_tokens"] / phases["sampling"]["samples"]})
     if ranks.first and by_phase:
@@ -206,7 +213,7 @@ def main():
 
 
 def compare(args, ranks, steps, prompts, seed):
-    """The same prompts and answers in every layout, in turn: ({layout: figures in total}, {layout: {phase: seconds over those of packed}})."""
+    """The same prompts and answers in every layout, in turn: ({layout: figures in total}, {layout: {phase: seconds over packed's}})."""
     for number in range(args.compare_steps + 1):  # the first warms up
         batch = next(prompts)
         for step in steps.values():

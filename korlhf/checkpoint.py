@@ -46,15 +46,21 @@ class Run:
 
     def _clear(self):
         """Remove what an earlier run wrote; a folder that no run of ours began is never emptied."""
+        for p in self._foreign_checked():
+            shutil.rmtree(p) if p.is_dir() and not p.is_symlink() else p.unlink()
+
+    def _foreign_checked(self):
+        """What lies in the folder, but for the log that the run script is writing now. Raises InputError if no run of ours put it there."""
         path = self.dir / "settings.json"
         ours = path.exists() and '"processes":' in path.read_text(encoding="utf-8")  # other programs have a settings.json too
-        if any(self.dir.iterdir()) and not ours:
-            raise InputError(f"--overwrite_output_dir: {self.dir} holds files but no settings.json of ours, so it is not a training run; give another --output_dir")
-        shutil.rmtree(self.dir)
+        found = [p for p in self.dir.iterdir() if p.name != "training.log"]
+        if found and not ours:
+            raise InputError(f"--output_dir {self.dir} holds files but no settings.json of ours, so it is not a training run; give another --output_dir")
+        return found
 
     def _check_settings(self):
         path = self.dir / "settings.json"
-        if not path.exists():
+        if not self._foreign_checked():
             return
         before = json.loads(path.read_text(encoding="utf-8"))
         now = json.loads(json.dumps(self.settings))

@@ -40,6 +40,9 @@ REMOVED = {
     "--per_device_mini_train_batch_size": "renamed as in DeepSpeed-Chat's later versions. Use --per_device_training_batch_size",
     "--generation_batch_numbers": "renamed as in DeepSpeed-Chat's later versions. Use --generation_batches",
     "--deepspeed_config": "the DeepSpeed configuration is written from the flags. Use --zero_stage, --offload and --dtype",
+    "--deepscale": "DeepSpeed's old name. Delete the flag: DeepSpeed always runs",
+    "--offload_reward_model": "the reward model is spread over the GPUs with its critic. Use --critic_zero_stage 3",
+    "--per_device_train_batch_size": "step 3 has two batch sizes. Use --per_device_generation_batch_size and --per_device_training_batch_size",
     "--deepscale_config": "the DeepSpeed configuration is written from the flags. Use --zero_stage, --offload and --dtype",
 }
 SCHEDULES = ["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"]
@@ -217,6 +220,8 @@ def check(data, *models, run, parser):
         parser.error(f"--data_split {data.data_split!r}: give three shares, one for each step, e.g. 2,4,4")
     if not 0 <= data.eval_share < 1:
         parser.error(f"--eval_share {data.eval_share}: give a share from 0 up to, but not, 1")
+    if run.save_total_limit < 1:
+        parser.error(f"--save_total_limit {run.save_total_limit}: keep at least 1 checkpoint; --save_steps 0 writes none")
     if run.only_optimize_lora and not any(m.lora_dim for m in models):
         parser.error("--only_optimize_lora needs a LoRA rank: set --lora_dim (step 3: --actor_lora_dim or --critic_lora_dim), or delete it")
     if run.offload and not any(m.zero_stage for m in models):

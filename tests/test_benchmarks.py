@@ -13,9 +13,11 @@ import pytest
 from korlhf.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = ["--hidden_size", "32", "--layers", "1", "--vocab_size", "64", "--batch_size", "3", "--seq_len", "32", "--steps", "2", "--warmup_steps", "0",
+TINY = ["--hidden_size", "32", "--layers", "1", "--vocab_size", "64", "--batch_size", "3", "--seq_len", "32", "--steps", "2",
+        "--warmup_steps", "0",
         "--compare_steps", "1", "--peak_seconds", "0.01", "--dtype", "fp32"]
-PRINTED = ["real tokens/s", "samples/s", "padding", "peak memory", "matrix-product peak", "of peak", "packed", "longest", "limit", "model FLOP ="]
+PRINTED = ["real tokens/s", "samples/s", "padding", "peak memory", "matrix-product peak", "of peak", "packed", "longest", "limit",
+           "model FLOP ="]
 
 
 def run(step, tmp_path, *args):
@@ -63,7 +65,8 @@ def test_step1(tmp_path):
 def test_step2(tmp_path):
     printed, result = run("step2", tmp_path, "--lengths", "3+5+4", "4+6+3", "10+20+3")
     check_common(printed, result)
-    # prompt with answer: 8 7, 10 7, 30 13 = 75 real tokens a step. Packed, rows of 30: [30], [13 10 7], [8 7] = 90. One a row of 30: 180; of 32: 192.
+    # prompt with answer: 8 7, 10 7, 30 13 = 75 real tokens a step.
+    # Packed, rows of 30: [30], [13 10 7], [8 7] = 90. One a row of 30: 180; of 32: 192.
     training, layouts = result["phases"]["training"], result["layouts"]
     assert (training["samples"], training["real_tokens"], training["computed_tokens"]) == (6, 150, 180)
     assert [layouts[k]["computed_tokens"] for k in ("packed", "longest", "limit")] == [90, 180, 192]
@@ -77,7 +80,8 @@ def test_step3(tmp_path):
     printed, result = run("step3", tmp_path, "--lengths", "3", "5", "10", "--mean_answer", "0")
     check_common(printed, result)
     assert set(result["phases"]) == {"sampling", "scoring", "training", "total"}
-    # Limits 16 + 16. Nothing ends by itself: answers of 16 tokens, sequences of 19, 21 and 26 = 66; two steps in `phases`, one in `layouts`.
+    # Limits 16 + 16. Nothing ends by itself: answers of 16 tokens, sequences of 19, 21 and 26 = 66.
+    # Two steps in `phases`, one in `layouts`.
     sampling, scoring, training = (result["phases"][p] for p in ("sampling", "scoring", "training"))
     assert (sampling["samples"], sampling["real_tokens"]) == (6, 2 * 48) and result["mean_answer_tokens"] == 16
     # fed into the model: prompts 3 + 5 + 10 and 15 tokens of each answer = 63 real; prompts padded to 10: 3 x 10 + 3 x 15 = 75

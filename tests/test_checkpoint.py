@@ -86,18 +86,21 @@ def test_overwrite_empties_a_run_and_nothing_else(tmp_path):
     foreign = tmp_path / "home"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("글", encoding="utf-8")
-    with pytest.raises(InputError, match="--overwrite_output_dir: .* is not a training run"):
+    with pytest.raises(InputError, match="--output_dir .* is not a training run"):
         checkpoint.Run(foreign, SETTINGS, ONE, overwrite=True)
     assert (foreign / "thesis.txt").exists()
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "training.log").write_text("==", encoding="utf-8")  # the run script is writing to it
     checkpoint.Run(tmp_path / "empty", SETTINGS, ONE, overwrite=True)
+    assert (tmp_path / "empty" / "training.log").exists()
 
 
 def test_a_settings_file_of_another_program_is_not_a_run(tmp_path):
     (tmp_path / "settings.json").write_text('{"editor.fontSize": 12}', encoding="utf-8")
     (tmp_path / "thesis.txt").write_text("글", encoding="utf-8")
-    with pytest.raises(InputError, match="is not a training run"):
-        checkpoint.Run(tmp_path, SETTINGS, ONE, overwrite=True)
+    for overwrite in (True, False):
+        with pytest.raises(InputError, match="is not a training run"):
+            checkpoint.Run(tmp_path, SETTINGS, ONE, overwrite=overwrite)
     assert (tmp_path / "thesis.txt").exists()
 
 

@@ -76,7 +76,8 @@ def test_no_module_imports_itself_by_a_detour():
 
 
 def test_deepspeed_is_imported_by_the_engine_alone():
-    everywhere = [p for top in ("korlhf", "training", "data_prep", "eval", "applications", "benchmarks", "samples") for p in (ROOT / top).rglob("*.py")]
+    tops = ("korlhf", "training", "data_prep", "eval", "applications", "benchmarks", "samples")
+    everywhere = [p for top in tops for p in (ROOT / top).rglob("*.py")]
     assert [p.relative_to(ROOT).as_posix() for p in everywhere if "deepspeed" in libraries(p)] == ["korlhf/engine.py"]
 
 

@@ -60,7 +60,7 @@ def gradients(model, loss):
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-@pytest.mark.parametrize("name", ["gpt_neox", "llama", "qwen2", "gemma2"])
+@pytest.mark.parametrize("name", ["gpt_neox", "llama", "qwen2", "gemma2", "gpt2"])
 def test_packing_changes_neither_sft_loss_nor_gradient(load_lm, rows, name):
     lm = load_lm(name)
     short = [Tokens(rows[0].ids[-6:], rows[0].mask[-6:])]  # shares a row with another

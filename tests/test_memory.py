@@ -67,7 +67,7 @@ def test_cache_of_keys_and_values():
 
 def test_phases_of_step_1():
     # 4 tokens: activations 4 * 10 * 28 * 2 = 2240, logits 4 * 50 * 10 = 2000; the fp32 gradient of the optimizer step is 4000
-    assert memory.phases(1, TINY, ONE) == {"start-up": 4000, "training": 16000 + 2240 + 2000, "optimizer": 20000}
+    assert memory.phases(1, TINY, ONE) == {"start-up": 2000, "training": 16000 + 2240 + 2000, "optimizer": 20000}
 
 
 def test_gradient_bucket_is_there_with_zero_only():
@@ -77,13 +77,13 @@ def test_gradient_bucket_is_there_with_zero_only():
 
 def test_phases_of_step_2():
     # 510 parameters, two answers of 4 tokens, no logits
-    assert memory.phases(2, TINY, ONE) == {"start-up": 2040, "training": 510 * 16 + 8 * 10 * 28 * 2, "optimizer": 510 * 20}
+    assert memory.phases(2, TINY, ONE) == {"start-up": 1020, "training": 510 * 16 + 8 * 10 * 28 * 2, "optimizer": 510 * 20}
 
 
 def test_phases_of_step_3_with_lora():
     rest = (2320 + 1920) + (670 * 2 + 1920) + 510 * 2  # actor, critic, reward model; no reference copy
     assert memory.phases(3, TINY, replace(ONE, lora_dim=2)) == {
-        "start-up": 2320 + 1920 + 510 * 4,
+        "start-up": 2320 + 1920 + 510 * 2,
         "sampling": rest + 2 * 2 * 10 * 4 * 2 + 4 * 10 * 12 * 2,
         "scoring": rest + 4 * 10 * 12 * 2 + 2 * 50 * 16,  # two answer tokens
         "training": rest + 640 + 2240 + 2 * 50 * 10,

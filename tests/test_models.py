@@ -4,14 +4,14 @@ import copy
 
 import pytest
 import torch
-from transformers import (AutoModelForCausalLM, AutoTokenizer, CohereConfig, GraniteConfig, StableLmConfig)
+from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, CohereConfig, GraniteConfig, StableLmConfig
 
 from korlhf import models
 from korlhf.data import packing
 from korlhf.errors import InputError
 from korlhf.flags import ModelFlags
 
-ARCHITECTURES = ["gpt_neox", "llama", "qwen2", "gemma2"]
+ARCHITECTURES = ["gpt_neox", "llama", "qwen2", "gemma2", "gpt2"]
 
 
 def random_sequences(vocab, lengths, seed=0):
@@ -78,8 +78,8 @@ def test_lora_alpha_and_names_can_be_given(load_lm):
 
 
 def test_lora_on_an_unknown_architecture_names_its_modules():
-    lm = AutoModelForCausalLM.from_config(StableLmConfig(vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2,
-                                                         intermediate_size=16))
+    lm = AutoModelForCausalLM.from_config(StableLmConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, intermediate_size=16))
     with pytest.raises(InputError, match=r"--lora_module_name auto: no table entry for architecture 'stablelm'.*k_proj.*q_proj.*v_proj"):
         models.add_lora(lm, lora_flags(), "CAUSAL_LM")
 
@@ -109,19 +109,20 @@ def test_lora_is_saved_merged_and_the_training_weights_stay(load_lm, folders, to
 
 
 def test_lora_of_an_architecture_with_word_embeddings_is_saved(tokenizer, tmp_path):
-    from transformers import BloomConfig
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_config(BloomConfig(vocab_size=len(tokenizer), hidden_size=16, n_layer=1, n_head=2))
     base.save_pretrained(tmp_path / "base")
     lm = models.add_lora(copy.deepcopy(base), lora_flags(), "CAUSAL_LM")
-    models.save_model(lm, {n: p.detach() for n, p in lm.named_parameters()}, tokenizer, tmp_path / "out", str(tmp_path / "base"), AutoModelForCausalLM)
-    ids = torch.tensor([[5, 6, 7]])
-    assert torch.allclose(AutoModelForCausalLM.from_pretrained(tmp_path / "out")(input_ids=ids).logits, base.eval()(input_ids=ids).logits, atol=1e-5)
+    weights = {n: p.detach() for n, p in lm.named_parameters()}
+    models.save_model(lm, weights, tokenizer, tmp_path / "out", str(tmp_path / "base"), AutoModelForCausalLM)
+    ids, saved = torch.tensor([[5, 6, 7]]), AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert torch.allclose(saved(input_ids=ids).logits, base.eval()(input_ids=ids).logits, atol=1e-5)
 
 
 def test_saved_model_has_template_dtype_and_stop(load_lm, tokenizer, tmp_path):
     lm = load_lm("llama")
-    models.save_model(lm, {n: p.detach() for n, p in lm.named_parameters()}, tokenizer, tmp_path, "", AutoModelForCausalLM, torch.bfloat16, stop_id=7)
+    weights = {n: p.detach() for n, p in lm.named_parameters()}
+    models.save_model(lm, weights, tokenizer, tmp_path, "", AutoModelForCausalLM, torch.bfloat16, stop_id=7)
     saved = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert saved.dtype == torch.bfloat16 and saved.generation_config.eos_token_id == 7
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template == tokenizer.chat_template

@@ -16,7 +16,8 @@ from korlhf.flags import ModelFlags, PpoFlags
 RANKS = Ranks(0, 1, torch.device("cpu"))
 WORDS = ["<|endoftext|>", "Q", "A", "가", "나", "다", "라", "마"]
 GOOD = 3  # the word whose number is the score of the toy task
-TEMPLATE = ("{% for m in messages %}{% if m.role == 'user' %}{{ 'Q ' + m.content + ' A ' }}{% else %}{{ m.content + eos_token }}{% endif %}{% endfor %}")
+TEMPLATE = ("{% for m in messages %}"
+            "{% if m.role == 'user' %}{{ 'Q ' + m.content + ' A ' }}{% else %}{{ m.content + eos_token }}{% endif %}{% endfor %}")
 
 
 class FakeEngine:
@@ -64,7 +65,7 @@ class CountWord(torch.nn.Module):
 def codec():
     words = Tokenizer(word_models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token=WORDS[0]))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token=WORDS[0], pad_token=WORDS[0], bos_token=WORDS[0], unk_token=WORDS[0])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **{f"{role}_token": WORDS[0] for role in ("eos", "pad", "bos", "unk")})
     tokenizer.chat_template = TEMPLATE
     return Codec(tokenizer)
 
@@ -88,12 +89,14 @@ def make_models(codec, lora=0, accumulation=1, lr=3e-3, architecture="gpt_neox",
     critic = AutoModelForSequenceClassification.from_config(config)
     return ppo_step.Models(
         actor=FakeEngine(models.TokenLogps(lm), lr, accumulation), critic=FakeEngine(reward_model.TokenValues(critic), lr, accumulation),
-        reference=None if lora else Frozen(models.TokenLogps(copy.deepcopy(frozen)), RANKS, "fp32"), reward=Frozen(reward or CountWord(), RANKS, "fp32"),
+        reference=None if lora else Frozen(models.TokenLogps(copy.deepcopy(frozen)), RANKS, "fp32"),
+        reward=Frozen(reward or CountWord(), RANKS, "fp32"),
         codec=codec, reward_codec=codec, ranks=RANKS), frozen
 
 
 def flags(n, **kwargs):
-    return PpoFlags(**{"per_device_generation_batch_size": n, "per_device_training_batch_size": n, "max_answer_seq_len": 6, "kl_coef": 0.05, **kwargs})
+    return PpoFlags(**{"per_device_generation_batch_size": n, "per_device_training_batch_size": n,
+                       "max_answer_seq_len": 6, "kl_coef": 0.05, **kwargs})
 
 
 def unshaped(raw, ended):

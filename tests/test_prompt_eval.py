@@ -31,7 +31,8 @@ def folders(tmp_path_factory):
     text = write_jsonl(root / "text.jsonl", [{"text": t} for t in LINES])
     for name, seed in (("base", 1), ("sft", 2)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["tiny_base.py", "--output_dir", str(root / name), "--text", text, "--vocab_size", "400", "--hidden_size", "32",
+            patch.setattr(sys, "argv", ["tiny_base.py", "--output_dir", str(root / name), "--text", text, "--vocab_size", "400",
+                                        "--hidden_size", "32",
                                         "--layers", "1", "--seed", str(seed)])
             load_program(ROOT / "samples" / "tiny_base.py").main()
     model = AutoModelForCausalLM.from_pretrained(root / "base")
@@ -67,7 +68,8 @@ def fails(monkeypatch, capsys, *args):
 
 
 def test_side_by_side(folders, tmp_path):
-    done = subprocess.run([sys.executable, str(PROGRAM), "--model_name_or_path_baseline", str(folders / "base"), "--model_name_or_path_finetune",
+    done = subprocess.run([sys.executable, str(PROGRAM), "--model_name_or_path_baseline", str(folders / "base"),
+                           "--model_name_or_path_finetune",
                            str(folders / "sft"), "--prompt", *PROMPTS, "--max_new_tokens", "7", "--dtype", "fp32", "--output",
                            str(tmp_path / "새 폴더" / "answers.md")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -81,12 +83,14 @@ def test_side_by_side(folders, tmp_path):
     assert result["models"][1]["template"] == "Human: {prompt}\n\nAssistant: "
 
     # greedy answers as transformers generates them, prompt by prompt
-    tokenizer, model = AutoTokenizer.from_pretrained(folders / "base"), AutoModelForCausalLM.from_pretrained(folders / "base", dtype=torch.float32)
+    tokenizer, model = AutoTokenizer.from_pretrained(folders / "base"), AutoModelForCausalLM.from_pretrained(folders / "base",
+                                                                                                             dtype=torch.float32)
     for row in result["prompts"]:
         prompt = row["messages"][-1]["content"]
         pieces = result["models"][0]["template"].replace("{prompt}", f"\0{prompt}\0").split("\0")
         ids = [i for piece in pieces for i in tokenizer(piece, add_special_tokens=False).input_ids]
-        made = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=7, do_sample=False)[0, len(ids):]
+        made = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=7,
+                              do_sample=False)[0, len(ids):]
         answer = row["answers"]["baseline"][0]
         ended = int(made[-1]) == tokenizer.eos_token_id
         assert answer["text"] == tokenizer.decode(made, skip_special_tokens=True).strip()
@@ -116,7 +120,8 @@ def test_draw_of_prompts_and_several_answers(folders, tmp_path, monkeypatch):
         results.append(json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8")))
     first, again, other = results
     prompts = [r["messages"][-1]["content"] for r in first["prompts"]]
-    assert len(set(prompts)) == 3 and prompts == sorted(prompts) and all(r["category"] == "c" + r["messages"][-1]["content"][-1] for r in first["prompts"])
+    assert len(set(prompts)) == 3 and prompts == sorted(prompts) and all(r["category"] == "c" + r["messages"][-1]["content"][-1]
+                                                                         for r in first["prompts"])
     assert first["prompts"] == again["prompts"]                        # batches change nothing
     assert first["prompts"] != other["prompts"]
     assert all(len(r["answers"]["base"]) == len(r["answers"]["sft"]) == 2 for r in first["prompts"])
@@ -128,7 +133,8 @@ def test_long_prompts_are_left_out_for_all_models(folders, tmp_path, monkeypatch
     long = "가나다라" * 8
     lengths = [len(Codec(models.load_tokenizer(str(folders / n))).prompt([{"role": "user", "content": long}])) for n in ("base", "sft")]
     assert min(lengths) < max(lengths)
-    run_here(monkeypatch, "--model_name_or_path", folders / "base", folders / "sft", "--prompt", "가", long, "--max_prompt_seq_len", max(lengths) - 1,
+    run_here(monkeypatch, "--model_name_or_path", folders / "base", folders / "sft", "--prompt", "가", long, "--max_prompt_seq_len",
+             max(lengths) - 1,
              "--max_new_tokens", 3, "--output", tmp_path / "out")
     result = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert [r["messages"][-1]["content"] for r in result["prompts"]] == ["가"]
@@ -139,7 +145,8 @@ def test_refusals(folders, tmp_path, monkeypatch, capsys):
     torch.manual_seed(0)
     tokenizer = models.load_tokenizer(str(folders / "base"))
     scorer = reward_model.load_reward_model(str(folders / "base"), new_head=True)
-    models.save_model(scorer, scorer.state_dict(), tokenizer, tmp_path / "reward", str(folders / "base"), AutoModelForSequenceClassification)
+    models.save_model(scorer, scorer.state_dict(), tokenizer, tmp_path / "reward", str(folders / "base"),
+                      AutoModelForSequenceClassification)
     bare = tmp_path / "bare"
     bare.mkdir()
     for name in ("config.json", "model.safetensors"):

@@ -48,7 +48,7 @@ def test_a_saved_reward_model_scores_the_same_in_transformers(folders, codec, to
     model = new_reward(folders, name, tokenizer, codec.stop_id)
     expected = our_scores(model, codec)
     assert len({round(s, 3) for s in expected}) == len(ANSWERS)
-    models.save_model(model, {n: p.detach() for n, p in model.state_dict().items()}, tokenizer, tmp_path, folders[name], AutoModelForSequenceClassification)
+    models.save_model(model, model.state_dict(), tokenizer, tmp_path, folders[name], AutoModelForSequenceClassification)
     assert saved_scores(tmp_path, batched=False) == pytest.approx(expected, abs=1e-4)
     assert saved_scores(tmp_path, batched=True) == pytest.approx(expected, abs=1e-4)
     again = reward_model.load_reward_model(str(tmp_path)).eval()

@@ -13,16 +13,15 @@ def greedy(lm, prompts, stop_id, n=10, **kwargs):
     return rollout.sample(lm, prompts, stop_id, n, [0] * len(prompts), temperature=0, **kwargs)
 
 
-def a_stop(lm):
-    """A token that greedy decoding meets in the middle of one answer, so that rows stop at different times."""
-    answers = greedy(lm, PROMPTS, stop_id=RARE)
-    return max({t for a in answers for t in a[2:6]}, key=lambda t: sum(t in a for a in answers) * (sum(t in a for a in answers) < len(PROMPTS)))
+def a_stop(answers):
+    """The token at which these answers would end after the most different lengths."""
+    return max({t for a in answers for t in a}, key=lambda t: len({a.index(t) for a in answers if t in a}))
 
 
-@pytest.mark.parametrize("name", ["gpt_neox", "llama", "qwen2", "gemma2"])
+@pytest.mark.parametrize("name", ["gpt_neox", "llama", "qwen2", "gemma2", "gpt2"])
 def test_greedy_is_generate_of_each_prompt_alone(load_lm, name):
     lm = load_lm(name)
-    stop = a_stop(lm)
+    stop = a_stop(greedy(lm, PROMPTS, RARE))
     expected = [lm.generate(torch.tensor([p]), attention_mask=torch.ones(1, len(p), dtype=torch.long), do_sample=False, max_new_tokens=10,
                             eos_token_id=stop, pad_token_id=0)[0, len(p):].tolist() for p in PROMPTS]
     assert len({len(a) for a in expected}) > 1 and any(a[-1] == stop for a in expected)
@@ -30,16 +29,18 @@ def test_greedy_is_generate_of_each_prompt_alone(load_lm, name):
     assert greedy(lm, PROMPTS, stop, batch_size=2) == expected
 
 
-@pytest.mark.parametrize("name", ["gpt_neox", "llama", "gemma2"])
+@pytest.mark.parametrize("name", ["gpt_neox", "llama", "gemma2", "gpt2"])
 def test_an_answer_does_not_depend_on_its_batch(load_lm, name):
-    lm, seeds = load_lm(name), [7, 8, 9, 10, 11]
-    stop = a_stop(lm)
-    together = rollout.sample(lm, PROMPTS, stop, 12, seeds, temperature=1.0)
-    alone = [rollout.sample(lm, [p], stop, 12, [s], temperature=1.0)[0] for p, s in zip(PROMPTS, seeds)]
+    lm, prompts, seeds = load_lm(name), PROMPTS * 4, list(range(7, 27))
+    how = {"max_new_tokens": 8, "temperature": 0.7}
+    how["stop_id"] = a_stop(rollout.sample(lm, prompts, RARE, seeds=seeds, **how))
+    together = rollout.sample(lm, prompts, seeds=seeds, **how)
+    alone = [rollout.sample(lm, [p], seeds=[s], **how)[0] for p, s in zip(prompts, seeds)]
+    assert len({len(a) for a in alone}) > 2  # rows leave the batch one after another
     assert together == alone
-    assert rollout.sample(lm, PROMPTS, stop, 12, seeds, batch_size=2) == alone
-    assert rollout.sample(lm, PROMPTS[::-1], stop, 12, seeds[::-1])[::-1] == alone
-    assert rollout.sample(lm, PROMPTS, stop, 12, [s + 100 for s in seeds]) != alone
+    assert rollout.sample(lm, prompts, seeds=seeds, batch_size=3, **how) == alone
+    assert rollout.sample(lm, prompts[::-1], seeds=seeds[::-1], **how)[::-1] == alone
+    assert rollout.sample(lm, prompts, seeds=[s + 100 for s in seeds], **how) != alone
 
 
 def test_an_answer_ends_with_the_stop_token_or_at_the_limit(load_lm):

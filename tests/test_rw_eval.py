@@ -17,7 +17,8 @@ from korlhf.data.tokenize import Codec
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = ROOT / "training" / "step2_reward_model_finetuning" / "rw_eval.py"
 LINES = ["오늘 날씨가 참 좋네요! 산책하러 갈까요?", "네, 좋아요. 같이 가요.", "안녕하세요. 반가워요. 저녁에 뭐 먹을까요?"]
-PAIRS = [{"prompt": f"질문 {i}?", "chosen": f"네, 좋아요. 같이 가요. {i}", "rejected": f"몰라 {i * 7}", "category": "a" if i < 4 else "b"} for i in range(6)]
+PAIRS = [{"prompt": f"질문 {i}?", "chosen": f"네, 좋아요. 같이 가요. {i}", "rejected": f"몰라 {i * 7}", "category": "a" if i < 4 else "b"}
+         for i in range(6)]
 RANKED = {"prompt": "저녁에 뭐 먹을까요?", "answers": ["같이 골라 봐요.", "아무거나요.", "몰라"], "category": "b"}
 
 
@@ -32,7 +33,8 @@ def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rw_eval")
     text = write_jsonl(folder / "text.jsonl", [{"text": t} for t in LINES])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["tiny_base.py", "--output_dir", str(folder / "base"), "--text", text, "--vocab_size", "400", "--hidden_size", "32",
+        patch.setattr(sys, "argv", ["tiny_base.py", "--output_dir", str(folder / "base"), "--text", text, "--vocab_size", "400",
+                                    "--hidden_size", "32",
                                     "--layers", "1"])
         load_program(ROOT / "samples" / "tiny_base.py").main()
     return folder / "base"
@@ -55,7 +57,8 @@ def reward(base):
 
 def own_score(folder, prompt, answer):
     """The score by plain transformers: rendered by the folder's chat template, one sequence, no padding."""
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder,
+                                                                                                                 dtype=torch.float32)
     start = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)
     pieces = [*start.partition(prompt), answer]                      # prompt, answer and markup are tokenised on their own
     ids = [i for piece in pieces for i in tokenizer(piece, add_special_tokens=False).input_ids] + [tokenizer.eos_token_id]
@@ -127,7 +130,8 @@ def test_pairs_and_prompt(reward, tmp_path):
 
 def test_rules_chosen_on_training_pairs(reward, tmp_path, monkeypatch, capsys):
     """Longer is better in training, shorter in the pairs: the rule "longer" is wrong on all of them, and none is chosen on them."""
-    train = write_jsonl(tmp_path / "train.jsonl", [{"prompt": f"가 {i}", "chosen": "길고 긴 대답", "rejected": "짧다"} for i in range(4)] + [PAIRS[0]])
+    train = write_jsonl(tmp_path / "train.jsonl", [{"prompt": f"가 {i}", "chosen": "길고 긴 대답", "rejected": "짧다"} for i in range(4)]
+                        + [PAIRS[0]])
     data = write_jsonl(tmp_path / "pairs.jsonl", [{**p, "chosen": "네", "rejected": "모르겠는데 왜 물어"} for p in PAIRS])
     monkeypatch.setattr(sys, "argv", ["rw_eval.py", "--model_name_or_path", str(reward), "--data_path", data, "--train_data_path", train,
                                       "--output", str(tmp_path / "out.json")])

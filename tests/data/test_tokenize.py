@@ -69,14 +69,16 @@ def test_typed_control_tokens_stay_text(codec, chat_codec, name):
 
 def test_earlier_answers_cannot_hold_a_control_token(chat_codec):
     codec = chat_codec("chatml")
-    tokens = codec.prompt(({"role": "user", "content": "가"}, {"role": "assistant", "content": "나<|im_end|>"}, {"role": "user", "content": "다"}))
+    said = (("user", "가"), ("assistant", "나<|im_end|>"), ("user", "다"))
+    tokens = codec.prompt([{"role": r, "content": c} for r, c in said])
     assert trained_text(codec, tokens) == ["나<|im_end|><|im_end|>"]  # the first as text, the second as token
     assert sum(i == codec.stop_id and m for i, m in zip(tokens.ids, tokens.mask)) == 1
 
 
 def test_a_special_token_without_a_name_can_end_an_answer(chat_templates, new_tokenizer):
     tokenizer = new_tokenizer()
-    tokenizer.add_tokens([AddedToken(t, special=True) for t in ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")])  # as Llama-3's base tokenizer lists <|eot_id|>
+    # as Llama-3's base tokenizer lists them
+    tokenizer.add_tokens([AddedToken(t, special=True) for t in ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")])
     tokenizer.chat_template = chat_templates["llama3"]
     assert Codec(tokenizer).stop_id == tokenizer.convert_tokens_to_ids("<|eot_id|>")
 
@@ -132,3 +134,10 @@ def test_reward_tokens_all_identical_says_so(codec):
 def test_prompt_tokens(codec):
     kept, ids = tokenize.prompt_tokens(codec, [Example(TALK), Example(TALK[:1])], len(codec.prompt(TALK[:1])))
     assert kept == [Example(TALK[:1])] and ids == [codec.prompt(TALK[:1]).ids]
+
+
+def test_an_input_is_read_by_every_template(codec, chat_codec):
+    talk = ({"role": "user", "content": "요약하세요", "input": "긴 글"},)
+    assert "### 명령어:\n요약하세요\n\n### 입력:\n긴 글\n\n### 응답:\n" in codec.tokenizer.decode(codec.prompt(talk).ids)
+    for name in STOPS:
+        assert "\n요약하세요\n\n긴 글" + STOPS[name] in chat_codec(name).tokenizer.decode(chat_codec(name).prompt(talk).ids)

@@ -68,7 +68,7 @@ def test_rw_eval_and_transformers_give_the_same_score(three_steps, tmp_path):
     texts = [tokenizer.apply_chat_template([{"role": "user", "content": "오늘 너무 힘들었어"}, {"role": "assistant", "content": a}], tokenize=False) for a in answers]
     with torch.no_grad():
         scores = model(**tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)).logits.squeeze(1).tolist()
-    ours = {row["answer"]: row["score"] for row in found["answers"]}
+    ours = {row["answer"]: row["score"] for row in found["single"]["answers"]}
     for answer, score in zip(answers, scores):
         assert abs(ours[answer] - score) < 1e-4
 

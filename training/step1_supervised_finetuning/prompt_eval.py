@@ -19,7 +19,8 @@ from korlhf.data import load, rows, tokenize
 from korlhf.errors import InputError
 
 REFUSED = {
-    **dict.fromkeys(["--num_beams", "--num_beam_groups", "--top_k", "--penalty_alpha"], "answers are sampled. Use --temperature (0 = greedy) and --top_p"),
+    **dict.fromkeys(["--num_beams", "--num_beam_groups", "--top_k", "--penalty_alpha"],
+                    "answers are sampled. Use --temperature (0 = greedy) and --top_p"),
     "--language": "prompts come from --prompt or --data_path, in any language. Delete the flag",
 }
 
@@ -31,7 +32,8 @@ class EvalFlags:
     model_name_or_path_finetune: str = flags.flag("", "the fine-tuned model")
     model_name_or_path: list[str] = flags.flag([], "one or more further models")
     prompt: list[str] = flags.flag([], "prompts to answer")
-    data_path: list[str] = flags.flag([], "datasets whose prompts are answered, named as in training; of one that has an evaluation split, that split")
+    data_path: list[str] = flags.flag([], "datasets whose prompts are answered, named as in training; "
+                                          "of one that has an evaluation split, that split")
     max_prompts: int = flags.flag(20, "at most this many prompts of --data_path, drawn at random; 0 = all")
     max_prompt_seq_len: int = flags.flag(256, "longest prompt in tokens of any of the models; longer ones are left out and counted")
     max_new_tokens: int = flags.flag(100, "longest answer in tokens")
@@ -104,7 +106,8 @@ def load_codecs(args):
     for _, path, flag in named_models(args):
         models.check_folder(path, flag)
         if Path(path, "config.json").exists() and reward_model.has_head(path):
-            raise InputError(f"{flag} {path}: a reward model, which writes no answers; give a folder of step 1 or 3 (or score answers with step 2's rw_eval.py)")
+            raise InputError(f"{flag} {path}: a reward model, which writes no answers; give a folder of step 1 or 3 "
+                             "(or score answers with step 2's rw_eval.py)")
         codecs.append(tokenize.Codec(models.load_tokenizer(path, args.prompt_template, args.trust_remote_code, flag)))
         if len(codecs[-1].answer("가")) < 2:  # transformers makes up an empty tokenizer for a folder without one
             raise InputError(f"{flag} {path}: no tokenizer in this folder; copy the tokenizer files of the base model into it")
@@ -120,9 +123,11 @@ def answers_of(lm, codec, prompt_ids, args, name):
         for at in range(0, len(jobs), args.per_device_eval_batch_size):
             batch = jobs[at:at + args.per_device_eval_batch_size]
             seeds = [(args.seed * 1_000_003 + i) * 1009 + j for i, j in batch]
-            ids = rollout.sample(lm, [prompt_ids[i] for i, _ in batch], codec.stop_id, args.max_new_tokens, seeds, len(batch), args.temperature, args.top_p)
+            ids = rollout.sample(lm, [prompt_ids[i] for i, _ in batch], codec.stop_id, args.max_new_tokens, seeds, len(batch),
+                                 args.temperature, args.top_p)
             for (i, j), answer in zip(batch, ids):
-                found[i][j] = {"text": codec.decode(answer), "tokens": len(answer), "ended": answer[-1] == codec.stop_id, "repetition": ppo.repetition(answer)}
+                found[i][j] = {"text": codec.decode(answer), "tokens": len(answer), "ended": answer[-1] == codec.stop_id,
+                               "repetition": ppo.repetition(answer)}
             bar.update(len(batch))
     return found
 
@@ -134,8 +139,8 @@ def run_model(args, named, codec, prompt_ids, device):
                                trust_remote_code=args.trust_remote_code).to(device)
     limit, longest = getattr(lm.config.get_text_config(), "max_position_embeddings", None), max(map(len, prompt_ids))
     if limit and longest + args.max_new_tokens > limit:
-        raise InputError(f"--max_new_tokens {args.max_new_tokens}: with the longest prompt ({longest} tokens) that is more than the {limit} positions of "
-                         f"{flag} {path}; lower it, or --max_prompt_seq_len")
+        raise InputError(f"--max_new_tokens {args.max_new_tokens}: with the longest prompt ({longest} tokens) that is "
+                         f"more than the {limit} positions of {flag} {path}; lower it, or --max_prompt_seq_len")
     return answers_of(lm, codec, prompt_ids, args, heading)
 
 
@@ -158,16 +163,18 @@ def cell(text):
 def markdown(result):
     """The result as a Markdown document: what was done, the means, then one table a prompt with a column a model."""
     names = [m["name"] for m in result["models"]]
-    lines = ["# Answers side by side", "", f"Temperature {result['temperature']}, top-p {result['top_p']}, at most {result['max_new_tokens']} tokens, "
-             f"seed {result['seed']}, {result['dtype']}.", "", "| | checkpoint | answers | tokens | ended | repeated 3-grams | friendly | written to as |",
+    lines = ["# Answers side by side", "", f"Temperature {result['temperature']}, top-p {result['top_p']}, "
+             f"at most {result['max_new_tokens']} tokens, seed {result['seed']}, {result['dtype']}.", "",
+             "| | checkpoint | answers | tokens | ended | repeated 3-grams | friendly | written to as |",
              "|---|---|---|---|---|---|---|---|"]
     for m in result["models"]:
         s = m["means"]
-        lines.append(f"| {cell(m['name'])} | {cell(m['path'])} | {s['n']} | {s['tokens']:.1f} | {s['ended']:.2f} | {s['repetition']:.2f} | {s['friendly']:.2f} | "
-                     f"{cell(m['template'])} |")
+        lines.append(f"| {cell(m['name'])} | {cell(m['path'])} | {s['n']} | {s['tokens']:.1f} | {s['ended']:.2f} | {s['repetition']:.2f} | "
+                     f"{s['friendly']:.2f} | {cell(m['template'])} |")
     for number, row in enumerate(result["prompts"], 1):
         lines += ["", f"## {number}", ""]
-        lines += [f"**{m['role']}** {cell(m['content'])}" + (f"<br>*{cell(m['input'])}*" if m.get("input") else "") + "  " for m in row["messages"]]
+        lines += [f"**{m['role']}** {cell(m['content'])}" + (f"<br>*{cell(m['input'])}*" if m.get("input") else "") + "  "
+                  for m in row["messages"]]
         lines += ["", "| " + " | ".join(map(cell, names)) + " |", "|" + "---|" * len(names)]
         for answers in zip(*(row["answers"][n] for n in names)):
             lines.append("| " + " | ".join(cell(a["text"] + ("" if a["ended"] else " […]")) for a in answers) + " |")
@@ -184,7 +191,8 @@ def show(result):
     print("\n([…]: cut at --max_new_tokens)")
     for m in result["models"]:
         s = m["means"]
-        print(f"{m['name']}: {s['n']} answers, {s['tokens']:.1f} tokens, ended {s['ended']:.2f}, repeated 3-grams {s['repetition']:.2f}, friendly {s['friendly']:.2f}")
+        print(f"{m['name']}: {s['n']} answers, {s['tokens']:.1f} tokens, ended {s['ended']:.2f}, "
+              f"repeated 3-grams {s['repetition']:.2f}, friendly {s['friendly']:.2f}")
 
 
 def output_base(text):
@@ -209,15 +217,18 @@ def main():
     codecs = load_codecs(args)
     prompts = load_prompts(args)
     ids = [[codec.prompt(messages).ids for messages, _ in prompts] for codec in codecs]
-    kept = tokenize.within([max(lengths) for lengths in zip(*(map(len, i) for i in ids))], args.max_prompt_seq_len, "prompts", "--max_prompt_seq_len")
-    result = {"temperature": args.temperature, "top_p": args.top_p, "max_new_tokens": args.max_new_tokens, "seed": args.seed, "dtype": dtype,
+    kept = tokenize.within([max(lengths) for lengths in zip(*(map(len, i) for i in ids))], args.max_prompt_seq_len, "prompts",
+                           "--max_prompt_seq_len")
+    result = {"temperature": args.temperature, "top_p": args.top_p, "max_new_tokens": args.max_new_tokens, "seed": args.seed,
+              "dtype": dtype,
               "versions": program.versions(), "models": [],
               "prompts": [{"messages": list(prompts[i][0]), "category": prompts[i][1], "answers": {}} for i in kept]}
     for model, codec, of_model in zip(named, codecs, ids):
         found = run_model(args, model, codec, [of_model[i] for i in kept], device)
         for row, answers in zip(result["prompts"], found):
             row["answers"][model[0]] = answers
-        template = codec.tokenizer.apply_chat_template([{"role": "user", "content": "{prompt}"}], tokenize=False, add_generation_prompt=True)
+        template = codec.tokenizer.apply_chat_template([{"role": "user", "content": "{prompt}"}], tokenize=False,
+                                                       add_generation_prompt=True)
         result["models"].append({"name": model[0], "path": model[1], "template": template, "means": summary(found)})
         print(f"{model[0]}: {model[1]} (seed {args.seed}, temperature {args.temperature}, top-p {args.top_p}, {dtype}), "
               f"written to as {json.dumps(template, ensure_ascii=False)}")

@@ -21,11 +21,12 @@ from korlhf.errors import InputError
 @dataclass(frozen=True, kw_only=True)
 class EvalFlags:
     """evaluation"""
-    model_name_or_path: str = flags.flag(flags.REQUIRED, "a reward model: a folder that step 2 wrote, a DeepSpeed-Chat checkpoint, or a hub name")
-    data_path: list[str] = flags.flag([], "pairs to score, named as in training: registered names, files or folders with chosen + rejected or ranked answers; "
-                                          "of a dataset that has an evaluation split, that split")
-    train_data_path: list[str] = flags.flag([], "pairs on which the trivial rules choose direction and words; not given = a random half of --data_path, "
-                                                "and the rules are measured on the other half")
+    model_name_or_path: str = flags.flag(flags.REQUIRED,
+                                         "a reward model: a folder that step 2 wrote, a DeepSpeed-Chat checkpoint, or a hub name")
+    data_path: list[str] = flags.flag([], "pairs to score, named as in training: registered names, files or folders with chosen + "
+                                          "rejected or ranked answers; of a dataset that has an evaluation split, that split")
+    train_data_path: list[str] = flags.flag([], "pairs on which the trivial rules choose direction and words; not given = "
+                                                "a random half of --data_path, and the rules are measured on the other half")
     prompt: str = flags.flag("", "one prompt, whose answers are scored")
     answer: list[str] = flags.flag([], "one or more answers to --prompt")
     max_seq_len: int = flags.flag(512, "longest prompt + answer in tokens; longer ones are left out and counted")
@@ -58,7 +59,8 @@ def load_reward(args, ranks):
     tokenizer = models.load_tokenizer(args.model_name_or_path, args.prompt_template, args.trust_remote_code)
     codec = tokenize.Codec(tokenizer)
     if len(codec.answer("가")) < 2:  # transformers makes up an empty tokenizer for a folder without one
-        raise InputError(f"--model_name_or_path {args.model_name_or_path}: no tokenizer in this folder; copy the tokenizer files of the base model into it")
+        raise InputError(f"--model_name_or_path {args.model_name_or_path}: no tokenizer in this folder; "
+                         "copy the tokenizer files of the base model into it")
     model = reward_model.load_reward_model(args.model_name_or_path, trust_remote_code=args.trust_remote_code)
     return engine.Frozen(reward_model.TokenValues(model), ranks, dtype), codec, dtype
 
@@ -87,7 +89,7 @@ def score(reward, groups, batch_size, ranks):
 
 
 def halves(examples, seed):
-    """Indices of two random halves, disjoint by prompt: (for choosing the rules, for measuring them); the second is empty if there is one prompt."""
+    """Indices of two random halves, disjoint by prompt: (to choose the rules, to measure them); of one prompt the second is empty."""
     keys = list(dict.fromkeys(load.prompt_key(e) for e in examples))
     random.Random(seed).shuffle(keys)
     chosen = set(keys[:(len(keys) + 1) // 2])
@@ -102,8 +104,8 @@ def rules_beside(args, examples, scores):
         chosen_on = [e for name in args.train_data_path for e in load.load_examples(name, 2)]
         kept = [e for e in chosen_on if load.prompt_key(e) not in held]
         if not kept:
-            raise InputError(f"--train_data_path {' '.join(args.train_data_path)}: all {len(chosen_on)} of its prompts are in --data_path too; "
-                             "give other pairs, or delete the flag")
+            raise InputError(f"--train_data_path {' '.join(args.train_data_path)}: all {len(chosen_on)} of its prompts are in "
+                             "--data_path too; give other pairs, or delete the flag")
         heading = f"all pairs; direction and words of the rules chosen on {len(kept)} prompts of {' '.join(args.train_data_path)}"
         if len(kept) < len(chosen_on):
             heading += f" ({len(chosen_on) - len(kept)} that are in --data_path too left out)"
@@ -122,7 +124,8 @@ def pair_rows(examples, scores):
     for e, group in zip(examples, scores):
         earlier = {"messages": list(e.messages)} if len(e.messages) > 1 else {}
         for (better, a), (worse, b) in combinations(zip(e.answers, group), 2):
-            yield {"prompt": e.prompt, **earlier, "category": e.category, "better": better, "worse": worse, "score_better": a, "score_worse": b,
+            yield {"prompt": e.prompt, **earlier, "category": e.category, "better": better, "worse": worse, "score_better": a,
+                   "score_worse": b,
                    "margin": a - b, "right": None if a == b else a > b}
 
 
@@ -151,7 +154,8 @@ def score_answers(args, reward, codec, ranks):
     group = [codec.with_answer(messages, a) for a in answers]
     for i, tokens in enumerate(group, 1):
         if len(tokens) > args.max_seq_len:
-            raise InputError(f"--answer {i}: with the prompt it has {len(tokens)} tokens; raise --max_seq_len {args.max_seq_len}, or shorten it")
+            raise InputError(f"--answer {i}: with the prompt it has {len(tokens)} tokens; "
+                             f"raise --max_seq_len {args.max_seq_len}, or shorten it")
     with reward as module:
         scores = [pairs.score_groups(module, [[t]], 1, ranks)[0][0] for t in group]
     found = sorted(({"answer": a, "score": s} for a, s in zip(answers, scores)), key=lambda r: -r["score"])
@@ -184,7 +188,8 @@ def main():
     reward, codec, dtype = load_reward(args, ranks)
     template = codec.tokenizer.apply_chat_template([{"role": "user", "content": "{prompt}"}], tokenize=False, add_generation_prompt=True)
     print(f"reward model: {args.model_name_or_path} ({dtype}, {ranks.device.type})\ntemplate: {json.dumps(template, ensure_ascii=False)}")
-    figures, found = {"model": args.model_name_or_path, "template": template, "dtype": dtype, "seed": args.seed, "max_seq_len": args.max_seq_len,
+    figures, found = {"model": args.model_name_or_path, "template": template, "dtype": dtype, "seed": args.seed,
+                      "max_seq_len": args.max_seq_len,
                       "versions": program.versions()}, []
     if args.prompt:
         figures["single"] = score_answers(args, reward, codec, ranks)
