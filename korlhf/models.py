@@ -48,6 +48,8 @@ def load_tokenizer(path, prompt_template="auto", trust_remote_code=False, what="
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{what} {path}: no tokenizer could be loaded ({_first_line(error)}); "
                          "copy the tokenizer files of the base model into this folder") from error
+    if not tokenizer("가", add_special_tokens=False).input_ids:  # transformers makes an empty tokenizer for a folder without its files
+        raise InputError(f"{what} {path}: no tokenizer in this folder; copy the tokenizer files of the base model into it")
     if tokenizer.eos_token_id is None:
         raise InputError(f"{what} {path}: its tokenizer has no EOS token, which ends every answer; set eos_token in tokenizer_config.json")
     if tokenizer.pad_token_id is None:
@@ -85,7 +87,9 @@ def load(auto_class, path, what="--model_name_or_path", dtype=torch.float32, dro
         # None: sdpa where transformers has it for the architecture; Gemma 2 has eager attention only.
         loaded = auto_class.from_pretrained(path, config=config, dtype=dtype, trust_remote_code=trust_remote_code,
                                             attn_implementation=None if attn_implementation == "sdpa" else attn_implementation, **kwargs)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:  # RuntimeError: weights of another shape
         raise InputError(f"{what} {path}: the model could not be loaded: {_first_line(error)}") from error
     if config._attn_implementation not in (None, attn_implementation):
         print(f"{what} {path}: no {attn_implementation} attention for {config.model_type}; {config._attn_implementation} is used", flush=True)
@@ -93,8 +97,10 @@ def load(auto_class, path, what="--model_name_or_path", dtype=torch.float32, dro
 
 
 def load_causal_lm(path, tokenizer, what="--model_name_or_path", **kwargs):
-    """A causal language model; raises InputError if the tokenizer has ids that it has no row for."""
-    model = load(AutoModelForCausalLM, path, what, **kwargs)
+    """A causal language model; raises InputError if weights are missing, or if the tokenizer has ids that it has no row for."""
+    model, info = load(AutoModelForCausalLM, path, what, output_loading_info=True, **kwargs)
+    if info["missing_keys"]:
+        raise InputError(f"{what} {path}: not a language model (a reward model?): {sorted(info['missing_keys'])[0]} is missing in this checkpoint")
     rows = model.get_input_embeddings().weight.size(0)
     if rows and len(tokenizer) > rows:
         raise InputError(f"{what} {path}: the tokenizer has {len(tokenizer)} tokens, the model rows for {rows}; use the tokenizer it was trained with")

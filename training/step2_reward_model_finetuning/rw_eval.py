@@ -58,9 +58,6 @@ def load_reward(args, ranks):
     dtype = engine.resolve_dtype(args.dtype, ranks.device)
     tokenizer = models.load_tokenizer(args.model_name_or_path, args.prompt_template, args.trust_remote_code)
     codec = tokenize.Codec(tokenizer)
-    if len(codec.answer("가")) < 2:  # transformers makes up an empty tokenizer for a folder without one
-        raise InputError(f"--model_name_or_path {args.model_name_or_path}: no tokenizer in this folder; "
-                         "copy the tokenizer files of the base model into it")
     model = reward_model.load_reward_model(args.model_name_or_path, trust_remote_code=args.trust_remote_code)
     return engine.Frozen(reward_model.TokenValues(model), ranks, dtype), codec, dtype
 
