@@ -23,7 +23,7 @@ HANDWRITTEN = {
     "translated": ("translated",), "evol": ("evol",),
 }
 STEPS = ("reward", "sft", "prompts")
-SHARES = {"handwritten": (0.60, 0.25, 0.15), "grammar": (0.30, 0.40, 0.30)}  # of the groups of a category, in the order of STEPS
+SHARES = {"handwritten": (0.72, 0.16, 0.12), "grammar": (0.34, 0.38, 0.28)}  # of the groups of a category, in the order of STEPS
 SFT_CHANCES = {"handwritten": (1.0, 0.71, 0.59), "grammar": (0.78, 0.53, 0.43)}  # that best, middle, worst become an example
 SINGLE_PAIR_SHARE = 0.125  # of the reward records: one chosen/rejected pair instead of a ranking of three
 HELDOUT_PAIRS, HELDOUT_HANDWRITTEN = 100, 60  # a category, and how many of them are handwritten
