@@ -15,12 +15,13 @@ OUTPUT="${OUTPUT:-$KORLHF_ROOT/output/quickstart/reward}"         # the finished
 DATA_PATH="${DATA_PATH:-sample/reward}"                           # the embedded sample
 DATA_SPLIT="${DATA_SPLIT:-0,10,0}"                                # all of it belongs to this step
 EVAL_DATA_PATH="${EVAL_DATA_PATH:-sample/heldout_reward}"         # held-out part of the sample
-BATCH="${BATCH:-16}"                                              # prompts per process and optimizer step
-LEARNING_RATE="${LEARNING_RATE:-1e-3}"                            # peak learning rate
+BATCH="${BATCH:-32}"                                              # prompts per process and optimizer step
+LEARNING_RATE="${LEARNING_RATE:-2e-3}"                            # peak learning rate
+WARMUP="${WARMUP:-5}"                                              # optimizer steps of linear warm-up
 EPOCHS="${EPOCHS:-2}"                                             # passes over the data
 MAX_SEQ_LEN="${MAX_SEQ_LEN:-192}"                                 # tokens of prompt and answer
-EVAL_INTERVAL="${EVAL_INTERVAL:-40}"                              # steps between evaluations
-SAVE_STEPS="${SAVE_STEPS:-20}"                                    # steps between resumable checkpoints
+EVAL_INTERVAL="${EVAL_INTERVAL:-20}"                              # steps between evaluations
+SAVE_STEPS="${SAVE_STEPS:-10}"                                    # steps between resumable checkpoints
 ZERO_STAGE="${ZERO_STAGE:-0}"                                     # ZeRO stage
 export NUM_PROCESSES="${NUM_PROCESSES:-1}"                        # processes
 DTYPE="${DTYPE:-fp32}"                                            # also on a GPU: the model is tiny
@@ -36,6 +37,7 @@ launch "$KORLHF_ROOT/training/step2_reward_model_finetuning" "$OUTPUT" \
     --per_device_train_batch_size "$BATCH" \
     --per_device_eval_batch_size "$BATCH" \
     --learning_rate "$LEARNING_RATE" \
+    --num_warmup_steps "$WARMUP" \
     --num_train_epochs "$EPOCHS" \
     --max_seq_len "$MAX_SEQ_LEN" \
     --zero_stage "$ZERO_STAGE" \

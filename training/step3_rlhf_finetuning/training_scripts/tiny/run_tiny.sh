@@ -17,14 +17,15 @@ DATA_PATH="${DATA_PATH:-sample/prompts}"                          # the embedded
 DATA_SPLIT="${DATA_SPLIT:-0,0,10}"                                # all of it belongs to this step
 EVAL_DATA_PATH="${EVAL_DATA_PATH:-sample/heldout_prompts}"        # held-out part of the sample
 BATCH="${BATCH:-64}"                                              # prompts per process and PPO step
-EPOCHS="${EPOCHS:-4}"                                             # passes over the prompts
-ACTOR_LEARNING_RATE="${ACTOR_LEARNING_RATE:-3e-4}"                # peak learning rates
-CRITIC_LEARNING_RATE="${CRITIC_LEARNING_RATE:-5e-4}"
-KL_COEF="${KL_COEF:-0.05}"                                        # weight of the per-token KL penalty
+TRAINING_BATCH="${TRAINING_BATCH:-32}"                 # answers per process and gradient step
+EPOCHS="${EPOCHS:-7}"                                             # passes over the prompts
+ACTOR_LEARNING_RATE="${ACTOR_LEARNING_RATE:-7e-4}"                # peak learning rates
+CRITIC_LEARNING_RATE="${CRITIC_LEARNING_RATE:-1e-3}"
+KL_COEF="${KL_COEF:-0.02}"                                        # weight of the per-token KL penalty
 MAX_PROMPT_SEQ_LEN="${MAX_PROMPT_SEQ_LEN:-128}"                   # tokens
 MAX_ANSWER_SEQ_LEN="${MAX_ANSWER_SEQ_LEN:-64}"                    # tokens, EOS included
-EVAL_STEPS="${EVAL_STEPS:-12}"                                    # PPO steps between scorings of the held-out prompts
-SAVE_STEPS="${SAVE_STEPS:-6}"                                    # PPO steps between resumable checkpoints
+EVAL_STEPS="${EVAL_STEPS:-14}"                                    # PPO steps between scorings of the held-out prompts
+SAVE_STEPS="${SAVE_STEPS:-7}"                                    # PPO steps between resumable checkpoints
 ACTOR_ZERO_STAGE="${ACTOR_ZERO_STAGE:-0}"                         # ZeRO stages
 CRITIC_ZERO_STAGE="${CRITIC_ZERO_STAGE:-0}"
 export NUM_PROCESSES="${NUM_PROCESSES:-1}"                        # processes
@@ -40,7 +41,7 @@ launch "$KORLHF_ROOT/training/step3_rlhf_finetuning" "$OUTPUT" \
     --data_split "$DATA_SPLIT" \
     --eval_data_path "${EVAL_DATA[@]}" \
     --per_device_generation_batch_size "$BATCH" \
-    --per_device_training_batch_size "$BATCH" \
+    --per_device_training_batch_size "$TRAINING_BATCH" \
     --num_train_epochs "$EPOCHS" \
     --actor_learning_rate "$ACTOR_LEARNING_RATE" \
     --critic_learning_rate "$CRITIC_LEARNING_RATE" \
