@@ -114,6 +114,7 @@ def main():
                        (run_flags.tensorboard_path or run.dir / "tensorboard") if run_flags.enable_tensorboard else None)
     if state["step"] == 0 and heldout:
         progress.write(0, {"heldout_loss": state["before"]["loss"]})
+    actor.train()  # a loaded model is in evaluation mode, and a resumed run evaluates nothing first
     for step, (mine, everyone) in packing.steps(len(rows), train.per_device_train_batch_size, ranks, train.gradient_accumulation_steps,
                                                 data.seed, state["step"], total_steps):
         checkpoint.seed_step(data.seed, step, ranks.rank)
