@@ -59,7 +59,7 @@ def main():
             print(f"[{number}/4] {TITLES[stage]}: finished before, kept", flush=True)
             continue
         print(f"[{number}/4] {TITLES[stage]}", flush=True)
-        if stage == "base" and not (out / "base_init" / "config.json").exists():
+        if stage == "base" and not (out / "base_init" / "tokenizer_config.json").exists():
             subprocess.run([sys.executable, str(ROOT / "samples" / "tiny_base.py"), "--output_dir", str(out / "base_init"), *seed], check=True)
         code, seconds, rss = run_stage(["bash", str(ROOT / script), *commands[stage]])
         before = stages.get(stage, {"seconds": 0.0, "peak_rss_mb": 0.0})

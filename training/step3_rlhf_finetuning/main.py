@@ -5,6 +5,7 @@ Left out: the hybrid engine, value heads that share the actor's trunk, other alg
 """
 
 import json
+import shutil
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -116,8 +117,8 @@ def main():
     state = run.resume({"actor": four.actor, "critic": four.critic})
     if state is None:
         state = before_training(four, prompts, heldout, ppo_flags, data.seed, ranks)
-        if run.dir.joinpath("best").exists() and ranks.first:
-            raise InputError(f"{run.dir}/best holds a model of a run whose checkpoints are gone; give --overwrite_output_dir")
+        if ranks.first:
+            shutil.rmtree(run.dir / "best", ignore_errors=True)  # of a start that was killed before its first checkpoint
     elif ranks.first:
         print(f"resuming {run.dir} after step {state['step']}", flush=True)
     ema = Average(run, four.actor, ppo_flags.ema_decay, state["step"]) if ppo_flags.enable_ema else None
