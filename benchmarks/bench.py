@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM, GPTNeoXForSequenceClassification
 
 from korlhf import engine, flags, models, program, reward_model
-from korlhf.data import packing
+from korlhf.data import files, packing
 from korlhf.errors import InputError
 
 LAYOUTS = ("packed", "longest", "limit")
@@ -315,7 +315,7 @@ def show(title, args, ranks, result):
     if args.output:
         output = Path(args.output).expanduser()
         output.parent.mkdir(parents=True, exist_ok=True)
-        models.write_json(output, result)
+        files.write_json(output, result)
         print(f"written: {args.output}")
 
 

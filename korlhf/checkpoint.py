@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from korlhf.errors import InputError
-from korlhf.models import write_json
+from korlhf.data.files import write_json
 
 # Settings that may differ between a run and its resumption without changing the result.
 FREE = {"output_dir", "save_steps", "save_total_limit", "local_rank", "overwrite_output_dir", "enable_tensorboard", "tensorboard_path", "deepspeed",

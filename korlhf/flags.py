@@ -166,6 +166,28 @@ class PpoFlags:
     print_answers: int = flag(0, "print two sampled answers every N PPO steps; 0 = never")
 
 
+@dataclass(frozen=True, kw_only=True)
+class StageFlags:
+    """files of a data_prep stage"""
+    input: list[str] = flag(REQUIRED, "JSONL (or JSON, CSV, parquet) files of records")
+    output: str = flag(REQUIRED, "JSONL file to write; its report is beside it as .report.json, what failed as .failed.jsonl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LlmFlags:
+    """OpenAI-compatible server"""
+    base_url: str = flag("", "address of the server, e.g. http://127.0.0.1:8000/v1 (vLLM, Ollama, ...); not given = OpenAI's")
+    api_key_env: str = flag("OPENAI_API_KEY", "environment variable that holds the key; a key is never a flag, and never in a log or report")
+    concurrency: int = flag(8, "requests in flight at once")
+    max_requests: int = flag(0, "stop after this many requests in this run; answers are kept, a higher limit goes on; 0 = no limit")
+    max_cost: float = flag(0.0, "start no request once this run has cost this many US dollars (those in flight are finished); 0 = no limit")
+    price_input: float = flag(0.0, "US dollars per million tokens of prompts")
+    price_output: float = flag(0.0, "US dollars per million tokens of answers")
+    request_timeout: float = flag(120.0, "seconds until an unanswered request is given up and tried again")
+    max_retries: int = flag(6, "tries after the first when the server is busy, fails or drops the connection")
+    cache: str = flag("", "SQLite file of all answers: nothing is asked twice; not given = llm_cache.sqlite in the folder of --output")
+
+
 def add(parser, cls, prefix="", **defaults):
     """Add every field of `cls` to `parser` as --{prefix}{field}; `defaults` replace the declared ones."""
     group = parser.add_argument_group(f"{prefix.rstrip('_')} {cls.__doc__}".strip())
@@ -198,8 +220,11 @@ def read(args, cls, prefix=""):
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser without abbreviations that says why a removed DeepSpeed-Chat flag is gone."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, deepspeed=True, **kwargs):
+        """deepspeed: take --deepspeed, which DeepSpeed-Chat's scripts give."""
         super().__init__(allow_abbrev=False, formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=36, width=140), **kwargs)
+        if not deepspeed:
+            return
         self.add_argument("--deepspeed", action="store_true", help="accepted for DeepSpeed-Chat's scripts: DeepSpeed always runs")
 
     def parse_args(self, argv=None, namespace=None):

@@ -3,7 +3,6 @@
 Left out on purpose: LoRA of our own (peft), weight formats other than safetensors, vocabulary resizing (a saved model keeps its rows).
 """
 
-import json
 from pathlib import Path
 
 import torch
@@ -198,11 +197,3 @@ def save_model(module, state_dict, tokenizer, folder, base_path, auto_class, dty
         module.config.dtype = dtype
         module.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def write_json(path, value):
-    """Write `value` whole or not at all: UTF-8 JSON with Hangul as Hangul."""
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from korlhf.models import write_json
+from korlhf.data.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {  # stage -> (script, folder of the finished model)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from korlhf import log, models, program, rollout
-from korlhf.data import load, tokenize
+from korlhf.data import files, load, tokenize
 
 STAGES = ("base", "sft", "reward", "ppo")
 PROMPTS = 12
@@ -110,7 +110,7 @@ def main():
     draw(out, out / "curves.png")
     torch.manual_seed(args.seed)
     dialogues(out, args.seed)
-    models.write_json(out / "summary.json", summary)
+    files.write_json(out / "summary.json", summary)
     print(table(summary))
     print(f"written: {out / 'summary.json'}, curves.png, dialogues.md")
 

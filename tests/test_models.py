@@ -162,11 +162,3 @@ def test_folders_that_hold_no_model(tmp_path, folders, tokenizer):
     tokenizer.add_tokens([f"새{i}" for i in range(9)])
     with pytest.raises(InputError, match=f"the tokenizer has {len(tokenizer)} tokens, the model rows for {len(tokenizer) - 9}"):
         models.load_causal_lm(folders["llama"], tokenizer)
-
-
-def test_write_json_keeps_hangul_and_leaves_no_half_file(tmp_path):
-    models.write_json(tmp_path / "a.json", {"이름": "값"})
-    assert "이름" in (tmp_path / "a.json").read_text(encoding="utf-8") and len(list(tmp_path.iterdir())) == 1
-    with pytest.raises(TypeError):
-        models.write_json(tmp_path / "a.json", {"b": object()})
-    assert "이름" in (tmp_path / "a.json").read_text(encoding="utf-8")

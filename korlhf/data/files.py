@@ -147,3 +147,11 @@ def _parquet(path):
                     yield f"{path}:{n}", row
     except pyarrow.ArrowException as error:
         raise InputError(f"{path}: not a readable parquet file: {str(error).splitlines()[0]}; write it again") from error
+
+
+def write_json(path, value):
+    """Write `value` whole or not at all: UTF-8 JSON with Hangul as Hangul."""
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -18,7 +18,7 @@ from pathlib import Path
 from korlhf.data import sources
 from korlhf.data.files import SUFFIXES, close_names, read_rows
 from korlhf.data.rows import RowError, RowSkipped, free_example
-from korlhf.data.splits import normalise, parse_shares, split_by_prompt
+from korlhf.data.splits import conversation_key, normalise, parse_shares, split_by_prompt
 from korlhf.errors import InputError
 
 EVAL_NAMES = ("eval", "validation", "valid", "dev", "test")
@@ -75,8 +75,7 @@ def load_examples(name, step, split="train"):
 
 def prompt_key(example):
     """What makes two examples the same prompt: the whole conversation but its system message, normalised; of a document its text."""
-    said = [m["content"] + "\n" + m.get("input", "") for m in example.messages if m["role"] != "system"]
-    return normalise("\n".join(said) or example.text)
+    return conversation_key(example.messages) if example.messages else normalise(example.text)
 
 
 def _why_empty(step, data_split, data_path, loaded):

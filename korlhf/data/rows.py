@@ -17,7 +17,7 @@ EXPECTED = (f"a prompt ({' | '.join(PROMPTS)}) and, unless only prompts are need
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _CUE = re.compile(r"(^|\n\n)Assistant:$")
-_NO_INPUT = re.compile(r"<\s*no\s*input\s*>", re.IGNORECASE)
+NO_INPUT = re.compile(r"<\s*no\s*input\s*>", re.IGNORECASE)
 _INVISIBLE = re.compile("[\u200b\u2060\ufeff]")  # zero-width space, word joiner, byte order mark; not the joiner inside emojis
 _EOS = "<|endoftext|>"
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -133,8 +133,8 @@ def example(prompt, answers=(), input=None, system=None, category=None):
         answers = [messages.pop()["content"]]
     if messages[-1]["role"] != "user":
         raise RowError("the messages hold no user turn")
-    if isinstance(input, str) and _NO_INPUT.sub("", input).strip():
-        messages[-1]["input"] = bare(_NO_INPUT.sub("", input), "input")
+    if isinstance(input, str) and NO_INPUT.sub("", input).strip():
+        messages[-1]["input"] = bare(NO_INPUT.sub("", input), "input")
     elif input is not None and not isinstance(input, str):
         raise RowError(f"input is {type(input).__name__}; expected text")
     if system is not None and (not isinstance(system, str) or system.strip()):

@@ -17,6 +17,11 @@ def normalise(prompt):
     return text.rstrip(".!?~…。") or text
 
 
+def conversation_key(messages):
+    """What makes two conversations the same: all that was said but the system message, normalised. messages: [{"role", "content"}, ...]"""
+    return normalise("\n".join(m["content"] + "\n" + m.get("input", "") for m in messages if m["role"] != "system"))
+
+
 def parse_shares(shares):
     """ "2,4,4" -> [.2, .4, .4]; raises InputError unless it is three numbers of at least 0, not all 0."""
     try:

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from korlhf import engine, flags, friendly, models, ppo, program, reward_model, rollout
-from korlhf.data import load, rows, tokenize
+from korlhf.data import files, load, rows, tokenize
 from korlhf.errors import InputError
 
 REFUSED = {
@@ -233,7 +233,7 @@ def main():
     show(result)
     if output:
         Path(f"{output}.md").write_text(markdown(result), encoding="utf-8")
-        models.write_json(f"{output}.json", result)
+        files.write_json(f"{output}.json", result)
         print(f"written: {output}.md, {output}.json")
 
 

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from korlhf import engine, flags, models, pairs, program, reward_model
-from korlhf.data import load, rows, tokenize
+from korlhf.data import files, load, rows, tokenize
 from korlhf.errors import InputError
 
 
@@ -170,7 +170,7 @@ def write(output, figures, found):
             for row in found:
                 print(json.dumps(row, ensure_ascii=False), file=out)
         figures["pairs_file"] = beside.name
-    models.write_json(output, figures)
+    files.write_json(output, figures)
     print(f"written: {output}" + (f", {output.with_suffix('.pairs.jsonl')}" if found else ""))
 
 
