@@ -41,7 +41,7 @@ def test_every_setting_stands_at_the_top_with_an_override(script):
     used = set(re.findall(r'"\$([A-Z][A-Z_]*)"', command)) - {"KORLHF_ROOT"}
     settings = set(re.findall(r'^(?:export )?([A-Z_]+)="\$\{\1:-', top, re.M))
     assert used <= settings
-    assert settings - used <= {"DATA_PATH", "EVAL_DATA_PATH", "DATA_DIR", "HOSTFILE", "NUM_PROCESSES"}
+    assert settings - used <= {"DATA_PATH", "EVAL_DATA_PATH", "HOSTFILE", "NUM_PROCESSES"}
     assert not re.search(r"--[a-z_]+ +[^\"\\ ]", command)
 
 
@@ -93,17 +93,13 @@ def test_steps_hand_their_folders_on(harness, plain, hostfile):
         assert STEP[script] != 3 or folders, script
 
 
-def test_v2_adds_evol_and_v3_leaves_harmful_out(harness, plain):
-    kinds = {}
+def test_each_reward_recipe_trains_on_the_data_of_its_own_preparation(harness, plain):
     for version in ("v1", "v2", "v3"):
-        harness.run(plain / "training" / FOLDERS[2] / "training_scripts/polyglot_ko" / f"run_{version}.sh", DATA_DIR="/내 자료/쌍")
+        harness.run(plain / "training" / FOLDERS[2] / "training_scripts/polyglot_ko" / f"run_{version}.sh")
         values = harness.parsed(2)
-        kinds[version] = {p.rsplit("/", 1)[1].split("_")[0] for p in values["data_path"]}
-        assert all(p.startswith("/내 자료/쌍/") for p in values["data_path"])
+        assert values["data_path"] == [f"{version}/reward"]
         settings = ("lora_dim", "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs")
         assert [values[name] for name in settings] == [8, 16, 4, 1]
-    assert kinds == {"v1": {"everyday", "harmful", "translated"}, "v2": {"everyday", "harmful", "translated", "evol"},
-                     "v3": {"everyday", "translated", "evol"}}
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])

@@ -169,7 +169,7 @@ def _rows_of_path(name, source, split):
     relative = source.path if split == "train" else source.eval_path
     if not relative:
         return None
-    path = _PROJECT / relative if relative.startswith("samples/") else Path(relative)
+    path = _PROJECT / relative if relative.startswith(("samples/", "output/")) else Path(relative)
     if path.is_file():
         return read_rows(path)
     if split == "eval":

@@ -30,7 +30,7 @@ class Source:
     hub: str = ""                  # "" = the registered name
     revision: str = ""             # a pinned commit; name@revision in --data_path overrides it
     eval_split: str = ""           # "" = none: a share of the training rows is held out
-    path: str = ""                 # a file instead of a hub set: below the current folder, or below the project's for samples/
+    path: str = ""                 # a file instead of a hub set: below the current folder, or the project's for samples/ and output/
     eval_path: str = ""
     remedy: str = ""               # what to do if that file is absent
     free: bool = False
@@ -128,6 +128,13 @@ def _sample(file, heldout="", steps=(1, 3)):
                   remedy="run python samples/build.py", license="Apache-2.0")
 
 
+def _prepared(folder, script, file, steps):
+    """A training file of a data_prep recipe, with its own test file."""
+    return Source(free=True, path=f"output/data/{folder}/{file}_train.jsonl", eval_path=f"output/data/{folder}/{file}_test.jsonl",
+                  steps=steps, remedy=f"make it with bash data_prep/{script}", license="that of its corpora, see data_prep/README.md")
+
+
+RECIPES = {"raw_sample": "run_sample.sh", "v1": "run_v1.sh", "v2": "run_v2.sh", "v3": "run_v3.sh"}
 SOURCES = {
     # the sample written for this project
     "sample/sft": _sample("sft", "heldout_sft"),
@@ -137,6 +144,9 @@ SOURCES = {
     "sample/heldout_sft": _sample("heldout_sft"),
     "sample/heldout_reward": _sample("heldout_reward", steps=(1, 2, 3)),
     "sample/heldout_prompts": _sample("heldout_prompts", steps=(3,)),
+    # what the recipes of data_prep/ make: of the raw sample, and of the real corpora
+    **{f"{folder}/{file}": _prepared(folder, script, file, steps) for folder, script in RECIPES.items()
+       for file, steps in (("sft", (1, 3)), ("reward", (1, 2, 3)), ("prompts", (3,)))},
     # your own file where DeepSpeed-Chat expects it
     "local/jsonfile": Source(free=True, path="data/train.json", eval_path="data/eval.json", steps=(1, 2, 3), license="your own",
                              remedy="write it there, or give the file itself to --data_path"),

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Step 2, reward model: recipe v1 of the original project. Two answers of the SFT model to each prompt,
 # the better one chosen by a judge: everyday, harmful and translated prompts.
-# Its data files are made by data_prep/: records with prompt, chosen and rejected.
+# Its data is made by data_prep/run_v1.sh.
 # LoRA rank 8, 16 prompts x 4 forward passes a step, 1 epoch.
 # Machine: one GPU of 24 GB or more (MODEL=EleutherAI/polyglot-ko-5.8b: of 40 GB).
 #
@@ -15,10 +15,7 @@ shift "$TAKEN"
 
 MODEL="${MODEL:-EleutherAI/polyglot-ko-1.3b}"                     # hub name or folder
 OUTPUT="${OUTPUT:-$KORLHF_ROOT/output/reward_v1}"                 # the finished model, the checkpoints and training.log
-DATA_DIR="${DATA_DIR:-$KORLHF_ROOT/output/data/reward}"           # folder of the files below
-DATA_PATH="${DATA_PATH:-$DATA_DIR/everyday_sft_twice.jsonl
-$DATA_DIR/harmful_sft_twice.jsonl
-$DATA_DIR/translated_sft_twice.jsonl}"                            # one file a line
+DATA_PATH="${DATA_PATH:-v1/reward}"                               # datasets, separated by spaces; this one has its own test pairs
 DATA_SPLIT="${DATA_SPLIT:-0,10,0}"                                # all of it belongs to this step
 PROMPT_TEMPLATE="${PROMPT_TEMPLATE:-kullm}"                       # how a conversation is written; saved with the model
 BATCH="${BATCH:-16}"                                              # prompts per process and forward pass
