@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {0: "errors flags templates friendly rules data.sources data.splits data.rows data.files data.records data.corpora data.marks data.ranking",
-          1: "losses ppo data.packing log stage data.similar data.near",
+          1: "losses ppo data.packing log stage data.similar data.near cache stats",
           2: "models reward_model data.load data.tokenize rollout pairs",
           3: "engine checkpoint ppo_step program"}
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -1,0 +1,88 @@
+# Sourced by every data_prep/run_*.sh: the stages of a recipe, over the variables at the top of the script.
+#
+# Every stage writes whole files only, and what is slow or paid for is in CACHE: a recipe that was stopped is started again
+# with the same command, asks nothing twice, and ends with the same files. Stop it with Ctrl-C at any time.
+
+source "$(dirname "${BASH_SOURCE[0]}")/../training/launch.sh"
+
+# SERVER: the flags of every stage that asks a server.
+server_flags() {
+    SERVER=(--base_url "$BASE_URL" --concurrency "$CONCURRENCY" --cache "$CACHE" --max_requests "$MAX_REQUESTS" --max_cost "$MAX_COST"
+        --price_input "$PRICE_INPUT" --price_output "$PRICE_OUTPUT")
+}
+
+# stage PROGRAM FLAG...: run data_prep/PROGRAM.py.
+stage() {
+    local program="$1"
+    shift
+    printf '\n== %s\n' "$program $*" | cut -c 1-200
+    python -u "$KORLHF_ROOT/data_prep/$program.py" "$@"
+}
+
+# collect_corpus NAME CORPUS PATHS FLAG...: PATHS, one a line -> $OUT/collected/NAME.jsonl. No paths: the recipe goes without it.
+collect_corpus() {
+    local name="$1" corpus="$2" paths=()
+    mapfile -t paths < <(grep . <<<"$3")
+    shift 3
+    [[ ${#paths[@]} -gt 0 ]] || { echo "no $name: its variable is empty"; return 0; }
+    stage collect --corpus "$corpus" --input "${paths[@]}" --output "$OUT/collected/$name.jsonl" --seed "$SEED" "$@"
+    COLLECTED+=("$OUT/collected/$name.jsonl")
+}
+
+# clean FILE...: audit them, write audit_collected/audit.html, and leave the cleaned files in CLEANED.
+clean() {
+    stage audit --input "$@" --output "$OUT/audit_collected" --fix --seed "$SEED"
+    CLEANED=()
+    local file
+    for file in "$@"; do
+        CLEANED+=("$OUT/audit_collected/fixed/$(basename "$file")")
+    done
+}
+
+# split_prompts: the cleaned records -> $OUT/parts/{sft,reward,prompts}_{train,test}.jsonl; the SFT and PPO sets are final.
+split_prompts() {
+    stage split --input "${CLEANED[@]}" --output_dir "$OUT/parts" --shares "$SHARES" --test_share "$TEST_SHARE" --seed "$SEED"
+    local part
+    for part in sft_train sft_test prompts_train prompts_test; do
+        cp "$OUT/parts/$part.jsonl" "$OUT/$part.jsonl"
+    done
+}
+
+# need_sft_model: stop here, and say what to do, as long as the model of step 1 is not trained.
+need_sft_model() {
+    [[ -f "$SFT_MODEL/config.json" || -f "$SFT_MODEL/adapter_config.json" || "$SFT_MODEL" =~ ^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$ ]] && return
+    cat <<END
+
+The SFT set is ready: $OUT/sft_train.jsonl. Its model must answer the reward prompts next:
+  1. train step 1 on it:  DATA_PATH=$RECIPE/sft DATA_SPLIT=10,0,0 bash training/step1_supervised_finetuning/training_scripts/$STEP1_SCRIPT '$SFT_MODEL'
+  2. start this script again: what is done is not done twice.
+END
+    exit 0
+}
+
+# need_labels: LABELS, one file a line -> LABEL_FILES; stop here, and say what to do, as long as there are none.
+need_labels() {
+    mapfile -t LABEL_FILES < <(grep . <<<"$LABELS")
+    [[ ${#LABEL_FILES[@]} -eq 0 ]] || return 0
+    cat <<END
+
+Both models have answered: $OUT/answered/reward_train.jsonl and reward_test.jsonl. People must choose for everyday and harmful prompts:
+  1. label them; one line a label, {"id": ..., "chosen": TEXT, "rejected": TEXT, "annotator": ...}: see "Human labels" in data_prep/README.md
+  2. start this script again with LABELS=your_labels.jsonl: what is done is not done twice.
+END
+    exit 0
+}
+
+# audit_sets: the finished training sets together, with their overlaps -> $OUT/audit/audit.html
+audit_sets() {
+    stage audit --sft "$OUT/sft_train.jsonl" --reward "$OUT/reward_train.jsonl" --prompts "$OUT/prompts_train.jsonl" \
+        --test "$OUT/sft_test.jsonl" "$OUT/reward_test.jsonl" "$OUT/prompts_test.jsonl" --output "$OUT/audit" --seed "$SEED"
+    cat <<END
+
+Done. Training sets, by the names that --data_path knows:
+  $RECIPE/sft      $(wc -l <"$OUT/sft_train.jsonl") + $(wc -l <"$OUT/sft_test.jsonl") held out
+  $RECIPE/reward   $(wc -l <"$OUT/reward_train.jsonl") + $(wc -l <"$OUT/reward_test.jsonl") held out
+  $RECIPE/prompts  $(wc -l <"$OUT/prompts_train.jsonl") + $(wc -l <"$OUT/prompts_test.jsonl") held out
+Look at $OUT/audit/audit.html before you train on them.
+END
+}

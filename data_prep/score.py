@@ -1,0 +1,291 @@
+"""Records with answers -> the same records with a score beside every answer, of a judge that fills in a form or of a reward model.
+
+Scored are a record's `candidates`; of a record without any, its chosen, rejected and output become candidates. An answer that could not
+be judged has the score null and its reason in OUTPUT.failed.jsonl; it is never scored by a guess. Left out: choosing among the answers
+(rank.py), and several judges at once (run it again: a second judge's scores take the place of the first's).
+"""
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from korlhf import flags, forms, geval, llm, local, rubrics, stage
+from korlhf.cache import Cache, cache_key
+from korlhf.data import records, rows
+from korlhf.errors import InputError
+
+RUBRICS = Path(__file__).resolve().parent / "rubrics"
+COLUMNS = ("chosen", "rejected", "output")
+JUDGES = ("openai", "reward_model")
+WINDOW = 32  # chunks whose answers are sorted by length together: less padding, and records added at the end leave the chunks before alone
+DIGITS = 6  # of a score
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreFlags:
+    """judge"""
+    judge: str = flags.flag(flags.REQUIRED, "openai:MODEL, a model of the server of --base_url that fills in a rubric's form; or "
+                                             "reward_model:FOLDER (or hub name)")
+    rubric: list[str] = flags.flag([], "rubrics of single categories in place of the ones of data_prep/rubrics: CATEGORY=NAME of one of "
+                                       "those, or CATEGORY=FILE.yaml")
+    samples: int = flags.flag(5, "forms sampled for an answer, used only where the server gives no token probabilities")
+    temperature: float = flags.flag(1.0, "temperature of those; with token probabilities it is 0")
+    together: bool = flags.flag(False, "all answers to a prompt in one request, in the given order and again in the reverse, and the mean")
+    structured: str = flags.flag("auto", "ask for JSON by a schema; auto = if the server takes it", choices=["auto", "on", "off"])
+    max_failed: float = flags.flag(0.05, "a larger share of answers without a score ends with exit code 3, after everything is written")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardFlags:
+    """reward model"""
+    max_seq_len: int = flags.flag(512, "longest prompt + answer in tokens; longer ones are not scored")
+    batch_size: int = flags.flag(16, "answers in a forward pass")
+    prompt_template: str = flags.flag("auto", "how a conversation is written out; auto = the template in the model's folder, else kullm",
+                                      choices=["auto", "kullm", "human_assistant", "chat"])
+    dtype: str = flags.flag("auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"])
+    trust_remote_code: bool = flags.flag(False, "run Python code that comes with a hub model")
+
+
+def parse(argv=None):
+    """(StageFlags, ScoreFlags, RewardFlags, LlmFlags)"""
+    parser = flags.Parser(description="Score answers with a judge or a reward model", deepspeed=False)
+    groups = (flags.StageFlags, ScoreFlags, RewardFlags, flags.LlmFlags)
+    for group in groups:
+        flags.add(parser, group)
+    space = parser.parse_args(argv)
+    files, args, reward_flags, llm_flags = (flags.read(space, group) for group in groups)
+    flags.check_positive({"samples": args.samples, "max_seq_len": reward_flags.max_seq_len, "batch_size": reward_flags.batch_size}, parser)
+    if args.temperature < 0 or not 0 <= args.max_failed <= 1:
+        parser.error("--temperature must be 0 or above, --max_failed a share from 0 to 1")
+    if args.temperature == 0 and args.samples > 1:
+        parser.error(f"--samples {args.samples}: at --temperature 0 all are the same; give --samples 1, or a higher temperature")
+    if (args.together or args.rubric) and not args.judge.startswith("openai:"):
+        parser.error("--together and --rubric are for --judge openai:MODEL; a reward model reads one answer at a time and no rubric")
+    return files, args, reward_flags, llm_flags
+
+
+def read_judge(text):
+    """--judge -> (openai or reward_model, model)."""
+    kind, _, model = text.partition(":")
+    if kind not in JUDGES or not model:
+        raise InputError(f"--judge {text}: give openai:MODEL, e.g. openai:gpt-4o, or reward_model:FOLDER")
+    return kind, model if kind == "openai" else str(Path(model).expanduser())
+
+
+def read_records(paths):
+    """[(record with candidates, their texts as the judge reads them)]. Raises InputError with file and line."""
+    found = []
+    for place, record in records.read(paths):
+        candidates = record.get("candidates") or column_candidates(record)
+        if not candidates:
+            raise InputError(f"{place}: no candidates, chosen, rejected or output to score; run respond.py first")
+        if not isinstance(candidates, list) or not all(isinstance(c, dict) for c in candidates):
+            raise InputError(f"{place}: candidates must be a list of {{\"text\": ...}}; correct it, or delete the column")
+        try:
+            texts = [rows.bare_answer(c.get("text"), f"the text of candidate {i}") for i, c in enumerate(candidates, 1)]
+        except rows.RowError as error:
+            raise InputError(f"{place}: {error}") from error
+        found.append(({**record, "candidates": candidates}, texts))
+    return found
+
+
+def column_candidates(record):
+    """Candidates from chosen, rejected and output; equal texts once. Their `model` is the column where the record names none."""
+    found = []
+    for column in COLUMNS:
+        if column in record and record[column] not in [c["text"] for c in found]:
+            found.append({"text": record[column], "model": record.get(f"{column}_model", column)})
+    return found
+
+
+def read_rubrics(texts, categories):
+    """{category: Rubric} for every category of the input. Raises InputError that names --rubric."""
+    known = rubrics.load_rubrics(RUBRICS)
+    names, chosen = sorted(p.stem for p in RUBRICS.glob("*.yaml")), {}
+    for text in texts:
+        category, _, file = text.partition("=")
+        if not category or not file:
+            raise InputError(f"--rubric {text}: write CATEGORY=NAME or CATEGORY=FILE.yaml")
+        if category not in categories:
+            raise InputError(f"--rubric {text}: no record has the category {category!r}; the input has {', '.join(categories)}")
+        if file not in names and not file.endswith((".yaml", ".yml")):
+            raise InputError(f"--rubric {text}: there is no rubric {file!r}; give {', '.join(names)}, or a .yaml file")
+        chosen[category] = rubrics.load_rubric(RUBRICS / f"{file}.yaml" if file in names else file)
+    for category in categories:
+        if category not in known and category not in chosen:
+            raise InputError(f"--rubric: there is none for the category {category!r}; give --rubric {category}=NAME "
+                             f"({', '.join(names)}), or {category}=FILE.yaml")
+    return {category: chosen.get(category, known.get(category)) for category in categories}
+
+
+def judge_by_server(args, model, found, llm_flags, cache, out):
+    """Per record a list: {"score", "scores", "judge"}, or llm.Failure, of each candidate."""
+    by_category = read_rubrics(args.rubric, list(dict.fromkeys(record["category"] for record, _ in found)))
+    client = llm.Client(llm_flags, cache)
+    structured, probabilities = geval.abilities(client, next(iter(by_category.values())), model, args.structured, args.temperature)
+    found_out = "the server takes it" if structured else "the server refuses it"
+    why = found_out if args.structured == "auto" else f"--structured {args.structured}"
+    print(f"judge {model}: structured output {'on' if structured else 'off'} ({why}); token probabilities "
+          + (f"asked for, and {args.samples} sampled forms where none come" if probabilities
+             else f"refused by the server, so {args.samples} sampled forms an answer"), flush=True)
+    judge = geval.Judge(model, structured, probabilities, args.samples, args.temperature)
+    items = [forms.Item(by_category[record["category"]], records.messages(record), tuple(texts)) for record, texts in found]
+    verdicts = geval.judge_answers(client, judge, items, args.together)
+    out.extra["usage"] = client.usage
+    out.extra["rubrics"] = {category: {"file": r.file, "sha256": r.sha256} for category, r in by_category.items()}
+    if args.together:
+        out.extra["position"] = geval.preference(verdicts)
+    return [[result if isinstance(result, llm.Failure) else judged(item.rubric, judge, result, 2 if verdict.orders else 1)
+             for result in verdict.results] for item, verdict in zip(items, verdicts)]
+
+
+def judged(rubric, judge, result, orders):
+    """What is written beside an answer."""
+    return {"score": round(result.score, DIGITS), "scores": {key: round(value, DIGITS) for key, value in result.scores.items()},
+            "judge": {"model": judge.model, "rubric": rubric.file, "rubric_sha256": rubric.sha256, "structured": judge.structured,
+                      "method": result.method, "samples": result.samples, "orders": orders}}
+
+
+def judge_by_reward_model(model, found, reward_flags, cache, out):
+    """Per record a list: {"score", "judge"}, or llm.Failure, of each candidate. The score is the model's own, on no scale.
+
+    A run that was killed goes on at its first missing chunk: rounding depends on what shares a batch, so chunks are kept whole.
+    """
+    import torch  # slow to import, like the modules above it
+    from korlhf import engine, models
+    from korlhf.data.tokenize import Codec
+    models.check_folder(model, "--judge")
+    ranks = engine.Ranks(0, 1, torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu"))
+    dtype = engine.resolve_dtype(reward_flags.dtype, ranks.device)
+    codec = Codec(models.load_tokenizer(model, reward_flags.prompt_template, reward_flags.trust_remote_code, "--judge"))
+    fingerprint = local.fingerprint(model)
+    judge = {"model": Path(model).resolve().name if Path(model).is_dir() else model, "fingerprint": fingerprint, "dtype": dtype,
+             "method": "reward model"}
+    results, jobs = encode(codec, found, reward_flags.max_seq_len)
+    same = {"reward_model": fingerprint, "dtype": dtype, "device": ranks.device.type}
+    reward = None
+    with stage.bar(total=len(jobs), desc="scoring", unit="answers") as bar:
+        for chunk in chunks(jobs, reward_flags.batch_size):
+            key = cache_key({**same, "chunk": [tokens.ids for *_, tokens in chunk]})  # the ids: template, messages and answer in one
+            if cache.get(key) is None:
+                reward = reward or load_reward(model, reward_flags, ranks, dtype)
+                cache.put(key, {"scores": forward(reward, chunk, ranks)})
+            for (i, k, _), score in zip(chunk, cache.get(key)["scores"]):
+                results[i][k] = ({"score": round(score, DIGITS), "judge": judge} if math.isfinite(score)
+                                 else llm.Failure("not finite", f"the reward model's score is {score}"))
+            bar.update(len(chunk))
+    out.extra["reward_model"] = {**judge, "path": model}
+    return results
+
+
+def encode(codec, found, max_seq_len):
+    """(results with a llm.Failure where an answer cannot be scored, else None; jobs: [(record's number, candidate's number, Tokens)])"""
+    from jinja2 import TemplateError
+    results, jobs = [[None] * len(texts) for _, texts in found], []
+    for i, (record, texts) in enumerate(found):
+        for k, text in enumerate(texts):
+            try:
+                tokens = codec.with_answer(records.messages(record), text)
+            except (TemplateError, ValueError) as error:  # e.g. Gemma 2's template raises for a system message
+                results[i][k] = llm.Failure("bad request", f"the reward model's chat template: {str(error).splitlines()[0]}")
+                continue
+            if len(tokens) > max_seq_len:
+                results[i][k] = llm.Failure("too long", f"prompt and answer have {len(tokens)} tokens; raise --max_seq_len {max_seq_len}")
+            else:
+                jobs.append((i, k, tokens))
+    return results, jobs
+
+
+def chunks(jobs, batch_size):
+    """Lists of `batch_size` jobs: sorted within windows of the order given, the longest first (too little memory shows at once)."""
+    for start in range(0, len(jobs), WINDOW * batch_size):
+        window = sorted(jobs[start:start + WINDOW * batch_size], key=lambda job: -len(job[2]))
+        yield from (window[at:at + batch_size] for at in range(0, len(window), batch_size))
+
+
+def load_reward(model, reward_flags, ranks, dtype):
+    """The frozen reward model, on the GPU if there is one."""
+    from korlhf import engine, reward_model
+    loaded = reward_model.load_reward_model(model, "--judge", trust_remote_code=reward_flags.trust_remote_code)
+    return engine.Frozen(reward_model.TokenValues(loaded), ranks, dtype)
+
+
+def forward(reward, chunk, ranks):
+    """Scores of a chunk's jobs, in one forward pass."""
+    import torch
+    from korlhf import pairs
+    try:
+        with reward as module:
+            return [score for score, in pairs.score_groups(module, [[tokens] for *_, tokens in chunk], len(chunk), ranks)]
+    except torch.OutOfMemoryError as error:
+        raise InputError(f"--batch_size {len(chunk)}: too many answers at once for the GPU's memory; lower it") from error
+
+
+def write(found, results, name, samples, out):
+    """Write every record with its scores; count by method, and note what has no score."""
+    for (record, _), of_record in zip(found, results):
+        candidates = []
+        for k, (candidate, result) in enumerate(zip(record["candidates"], of_record)):
+            candidate = {key: value for key, value in candidate.items() if key not in ("score", "scores", "judge")}
+            if isinstance(result, llm.Failure):
+                out.fail(record, result.reason, result.kind, candidate=k, model=candidate.get("model"))
+                result = {"score": None}
+            else:
+                out.count(f"answers scored by {result['judge']['method']}")
+                if result["judge"]["method"] == geval.SAMPLES and result["judge"]["samples"] < samples:
+                    out.count("of these with fewer usable samples than --samples")
+            candidates.append({**candidate, **result})
+        out.write({**records.step(record, "score", judge=name), "candidates": candidates})
+
+
+def means(found, results):
+    """{model that answered: {category: {"n", "score", criterion ...}}}, means over the answers that have a score."""
+    sums, counts = defaultdict(Counter), Counter()
+    for (record, _), of_record in zip(found, results):
+        for candidate, result in zip(record["candidates"], of_record):
+            if not isinstance(result, llm.Failure):
+                group = str(candidate.get("model")), record["category"]
+                counts[group] += 1
+                sums[group].update({"score": result["score"], **result.get("scores", {})})
+    out = {}
+    for model, category in sorted(counts):
+        n = counts[model, category]
+        out.setdefault(model, {})[category] = {"n": n, **{key: round(total / n, DIGITS) for key, total in sums[model, category].items()}}
+    return out
+
+
+def table(figures, position):
+    """The means for people, and the judge's preference for a place."""
+    lines = [f"{'answers of':<16}{'category':<16}{'n':>7}  mean score"]
+    for model, by_category in figures.items():
+        for category, f in by_category.items():
+            criteria = ", ".join(f"{key} {value:.2f}" for key, value in f.items() if key not in ("n", "score"))
+            lines.append(f"{model:<16}{category:<16}{f['n']:>7}  {f['score']:.3f}" + (f"  ({criteria})" if criteria else ""))
+    if position and position["n_decided"]:
+        lines.append(f"the answer placed first won {position['first_place']:.1%} of {position['n_decided']} decided comparisons "
+                     "(50% = no preference)")
+    if position and position["n_decided_in_both"]:
+        lines.append(f"the two orders disagree on {position['disagree']:.1%} of {position['n_decided_in_both']} pairs")
+    return "\n".join(lines)
+
+
+def main(argv=None):
+    files, args, reward_flags, llm_flags = parse(argv)
+    kind, model = read_judge(args.judge)
+    found = read_records(files.input)
+    settings = {**asdict(args), **(asdict(reward_flags) if kind == "reward_model" else {"base_url": llm_flags.base_url})}
+    with stage.Stage("score", files.output, settings, files.input) as out, \
+            Cache(llm_flags.cache or out.path.parent / "llm_cache.sqlite") as cache:
+        if kind == "openai":
+            results = judge_by_server(args, model, found, llm_flags, cache, out)
+        else:
+            results = judge_by_reward_model(model, found, reward_flags, cache, out)
+        write(found, results, model if kind == "openai" else Path(model).name, args.samples, out)
+        out.extra["means"] = means(found, results)
+    print(table(out.extra["means"], out.extra.get("position")), flush=True)
+    return stage.exit_code(out.failures, sum(len(texts) for _, texts in found), args.max_failed)
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,219 @@
+"""Answers to one prompt -> pairs: which of two is the better one, who says so, and why a pair is left out.
+
+For every two answers people have the first word, then a rule between responders ("chatgpt>sft"), then the scores. Nothing here depends
+on the order of the answers or on the names of responders. Every answer and every pair that is left out has a reason that is counted.
+Left out: models of annotators or of judges; a pair is decided by most votes, or by the difference of two scores.
+"""
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from enum import Enum
+from itertools import combinations
+
+from korlhf.data.rows import RowError, bare
+
+WHO = ("human", "rule", "score")  # in this order one overrules the next
+DIGITS = 9  # margins are rounded to these, or 1.2 - 1.0 would be under --min_margin 0.2
+
+
+class Undecided(Enum):
+    """What people say of two answers when neither is chosen; the value is the reason in the counts."""
+    TIE = "people: a tie"
+    BOTH_BAD = "people: both bad"
+    EVEN = "people: as many votes for as against"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """text: as it was given. models: who gave it, several if they said the same. place: in the list, from 0; None: written by people."""
+    text: str
+    models: tuple[str, ...] = ()
+    score: float | None = None
+    place: int | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """by: human, rule or score. margin: of the scores, None if one is missing; below 0 where people or a rule overruled them."""
+    chosen: Answer
+    rejected: Answer
+    by: str
+
+    @property
+    def margin(self):
+        scores = self.chosen.score, self.rejected.score
+        return None if None in scores else round(scores[0] - scores[1], DIGITS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How the answers of one category become pairs.
+
+    best_worst: of the pairs decided by score only that of the best and the worst answer. threshold: a pair is no use if both scores are
+    under it. min_margin: least difference of scores. prefer: (better, worse) responders. people_only: no pair without a human label.
+    max_pairs: of one prompt, 0 = all; pairs of people go first, then of rules, then the widest margins.
+    """
+    best_worst: bool = False
+    threshold: float | None = None
+    min_margin: float = 0.0
+    prefer: tuple[tuple[str, str], ...] = ()
+    people_only: bool = False
+    max_pairs: int = 0
+
+
+@dataclass(frozen=True)
+class Label:
+    """One person's judgement of two texts. verdict: the better text, or Undecided.TIE or BOTH_BAD. annotator: "" is nobody known.
+
+    Raises RowError if the texts are empty or the same.
+    """
+    texts: tuple[str, str]
+    verdict: str | Undecided
+    annotator: str = ""
+
+    def __post_init__(self):
+        first, second = map(key, self.texts)
+        if not first or not second or first == second:
+            raise RowError(f"the two answers are {'the same' if first == second else 'not both there'}: {self.texts[0][:40]!r}; "
+                           "give two different ones or delete the label")
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """pairs: best founded first. dropped: pairs by reason. left_out: answers by reason. further: labelled pairs beyond those of answers."""
+    pairs: list[Pair]
+    dropped: Counter
+    left_out: Counter
+    further: int
+
+
+def key(text):
+    """What makes two answers the same: spacing, Unicode form, zero-width characters and a trailing end-of-text token do not count."""
+    try:
+        return " ".join(bare(text, "the answer").split())
+    except RowError:
+        return ""
+
+
+def read_answers(candidates):
+    """`candidates` of a record -> (Answers of different texts, {key of a text that cannot be used: reason}, Counter of those left out).
+
+    Answers that were cut off or are empty cannot be used; equal ones become one with the mean of their scores.
+    Raises RowError for candidates that are not what respond and score write.
+    """
+    same, spoiled, left_out = defaultdict(list), {}, Counter()
+    for place, candidate in enumerate(candidates):
+        answer = _answer(candidate, place)
+        k = key(answer.text)
+        if not k or candidate.get("finish_reason") == "length":
+            spoiled[k] = "cut off" if k else "empty"
+            left_out[spoiled[k]] += 1
+        else:
+            left_out.update(["equal to another"] if k in same else [])
+            same[k].append(answer)
+    return [_merged(group) for group in same.values()], {k: reason for k, reason in spoiled.items() if k not in same}, left_out
+
+
+def _answer(candidate, place):
+    if not isinstance(candidate, dict) or not isinstance(candidate.get("text"), str):
+        raise RowError(f"candidate {place + 1} is {str(candidate)[:40]!r}; expected {{\"text\": ..., \"model\": ..., \"score\": ...}}")
+    score, model = candidate.get("score"), candidate.get("model")
+    if score is not None and (isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score)):
+        raise RowError(f"the score of candidate {place + 1} is {score!r}; expected a number, or null for none")
+    if model is not None and not isinstance(model, str):
+        raise RowError(f"the model of candidate {place + 1} is {model!r}; expected a responder's name")
+    return Answer(candidate["text"], (model,) if model else (), score, place)
+
+
+def _merged(group):
+    """One Answer for several of equal text."""
+    scores = [a.score for a in group if a.score is not None]
+    return Answer(min(a.text for a in group), tuple(sorted({m for a in group for m in a.models})),
+                  math.fsum(scores) / len(scores) if scores else None, min(a.place for a in group))
+
+
+def votes(labels):
+    """Labels of one prompt -> {frozenset of two keys: key of the better text, or why it is Undecided}.
+
+    Most votes decide. An annotator has one vote on a pair, the last one given; labels without an annotator all count.
+    """
+    ballots = defaultdict(dict)
+    for n, label in enumerate(labels):
+        verdict = label.verdict if isinstance(label.verdict, Undecided) else key(label.verdict)
+        ballots[frozenset(map(key, label.texts))][label.annotator or n] = verdict
+    return {pair: _most(Counter(ballot.values())) for pair, ballot in ballots.items()}
+
+
+def _most(counts):
+    (first, n), *rest = counts.most_common(2)
+    return Undecided.EVEN if rest and rest[0][1] == n else first
+
+
+def rank(candidates, rules=Rules(), labels=()):
+    """The pairs of one prompt -> Ranked.
+
+    candidates: dicts with text and, as far as they are known, model, score and finish_reason. labels: Labels on this prompt. Every two
+    usable answers are one pair that is kept or dropped; so is every labelled pair with a text that is no usable answer's.
+    Raises RowError for candidates that are not what respond and score write.
+    """
+    answers, spoiled, left_out = read_answers(candidates)
+    said, ends = votes(labels), _ends(answers)
+    decided = [_decide(a, b, rules, said, ends) for a, b in combinations(answers, 2)]
+    known = {key(a.text): a for a in answers}
+    further = [pair for pair in said if not pair <= set(known)]
+    known = {key(text): Answer(text) for label in labels for text in label.texts} | known
+    for pair in further:
+        first, second = sorted(pair)
+        reason = spoiled.get(first) or spoiled.get(second)
+        decided.append(f"people: an answer was {reason}" if reason else _by_people(known[first], known[second], said[pair]))
+    pairs = sorted((d for d in decided if isinstance(d, Pair)), key=_foundation)
+    dropped = Counter(d for d in decided if isinstance(d, str))
+    if 0 < rules.max_pairs < len(pairs):
+        dropped["over the limit of a prompt"] = len(pairs) - rules.max_pairs
+        pairs = pairs[:rules.max_pairs]
+    return Ranked(pairs, dropped, left_out, len(further))
+
+
+def _decide(a, b, rules, said, ends):
+    """The Pair, or the reason why there is none."""
+    verdict = said.get(frozenset((key(a.text), key(b.text))))
+    if verdict is not None:
+        return _by_people(a, b, verdict)
+    if rules.people_only:
+        return "not labelled by people"
+    for better, worse in rules.prefer:
+        forth, back = (better in x.models and worse in y.models for x, y in ((a, b), (b, a)))
+        if forth != back:
+            return Pair(*((a, b) if forth else (b, a)), "rule")
+    if a.score is None or b.score is None:
+        return "no score"
+    if rules.best_worst and {a, b} != ends:
+        return "not the best and the worst"
+    if rules.threshold is not None and max(a.score, b.score) < rules.threshold:
+        return "both under the threshold"
+    pair = Pair(*((a, b) if a.score > b.score else (b, a)), "score")
+    if pair.margin == 0:
+        return "tie"
+    return "margin too small" if pair.margin < rules.min_margin else pair
+
+
+def _by_people(a, b, verdict):
+    if isinstance(verdict, Undecided):
+        return verdict.value
+    return Pair(*((a, b) if key(a.text) == verdict else (b, a)), "human")
+
+
+def _ends(answers):
+    """The best and the worst of the scored answers; of equal scores a hash of the text decides."""
+    scored = sorted((a for a in answers if a.score is not None), key=lambda a: (a.score, _digest(a)))
+    return {scored[0], scored[-1]} if scored else set()
+
+
+def _digest(answer):
+    return hashlib.sha256(key(answer.text).encode("utf-8")).hexdigest()
+
+
+def _foundation(pair):
+    return WHO.index(pair.by), -(pair.margin or 0.0), _digest(pair.chosen), _digest(pair.rejected)
