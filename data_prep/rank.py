@@ -20,6 +20,7 @@ PREFERENCE = re.compile(r"(?P<category>[^:>]+):(?P<better>[^>]+)>(?P<worse>[^>]+
 UNDECIDED = {"tie": ranking.Undecided.TIE, "both_bad": ranking.Undecided.BOTH_BAD}
 NO_SCALE = {"method", "samples", "orders", "structured"}  # how a judge was asked; what remains of `judge` is whose scale a score is on
 SUSPICIOUS = 0.6  # accuracy of a trivial rule
+ENOUGH = 5000  # pairs on which the rules are chosen, and as many on which they are measured: a standard error of .007
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,11 +233,15 @@ def figures(pairs):
 
 
 def trivial_rule(kept):
-    """{"rule", "accuracy", "n"} of the best trivial rule on half of the prompts, its direction and words chosen on the others; or None."""
-    first = set(sorted({record["id"] for record, _ in kept})[::2])  # ids are hashes, so this half is a random one
-    halves = [], []
+    """{"rule", "accuracy", "n"} of the best trivial rule on half of the prompts, its direction and words chosen on the others; or None.
+
+    Of large sets ENOUGH pairs in each half.
+    """
+    by_prompt = defaultdict(list)
     for record, pair in kept:
-        halves[record["id"] not in first].append((records.prompt(record), pair.chosen.text, pair.rejected.text))
+        by_prompt[record["id"]].append((records.prompt(record), pair.chosen.text, pair.rejected.text))
+    ids = sorted(by_prompt)  # hashes, so every other one is a random half
+    halves = [[pair for i in half for pair in by_prompt[i]][:ENOUGH] for half in (ids[::2], ids[1::2])]
     if not all(halves):
         return None
     name, accuracy = next(iter(rules.best_trivial_rules(*halves).items()))

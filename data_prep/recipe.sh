@@ -29,6 +29,54 @@ collect_corpus() {
     COLLECTED+=("$OUT/collected/$name.jsonl")
 }
 
+# collect_everything: every corpus whose variable is set -> $OUT/collected/*.jsonl, listed in COLLECTED; English is translated, seed tasks grow.
+collect_everything() {
+    COLLECTED=()
+    collect_corpus everyday nikl "$NIKL" --per_topic "$PER_TOPIC" --exchanges "$EXCHANGES" --history "$HISTORY" \
+        --min_prompt_chars "$MIN_PROMPT_CHARS"
+    collect_corpus ethics aihub "$AIHUB" --limit "$HARMFUL" --min_prompt_chars "$MIN_PROMPT_CHARS" ${ETHICS:+--category "$ETHICS"}
+    collect_corpus evol lcw99/evolve-instruct "$EVOL" --limit "$EVOL_LIMIT"
+    correct_ethics
+    translate_english
+    grow_instructions
+}
+
+# correct_ethics: kind and correcting answers of CORRECTOR to the harmful utterances, so that SFT learns them. No CORRECTOR: prompts only.
+correct_ethics() {
+    [[ -n "$AIHUB" && -n "$CORRECTOR" ]] || return 0
+    stage respond --as_output --input "$OUT/collected/ethics.jsonl" --output "$OUT/collected/corrected.jsonl" \
+        --responder "$CORRECTOR" --system "$KORLHF_ROOT/data_prep/corrector.txt" --max_new_tokens "$MAX_NEW_TOKENS" --seed "$SEED" "${SERVER[@]}"
+    replace_collected ethics corrected
+}
+
+# translate_english: ENGLISH, a set of English pairs -> Korean.
+translate_english() {
+    [[ -n "$ENGLISH" ]] || return 0
+    collect_corpus english "$ENGLISH_SET" "$ENGLISH" --limit "$TRANSLATED"
+    stage translate --input "$OUT/collected/english.jsonl" --output "$OUT/collected/translated.jsonl" --translator "$TRANSLATOR" \
+        --seed "$SEED" "${SERVER[@]}"
+    replace_collected english translated
+}
+
+# grow_instructions: SEEDS, seed tasks -> SELF_INSTRUCT new instructions, and EVOLVE rounds of evolved ones.
+grow_instructions() {
+    [[ -n "$SEEDS" ]] || return 0
+    collect_corpus seeds self-instruct/seed_tasks "$SEEDS"
+    stage self_instruct --input "$OUT/collected/seeds.jsonl" --output "$OUT/collected/self_instruct.jsonl" \
+        --num_instructions "$SELF_INSTRUCT" --generator "$GENERATOR" --seed "$SEED" "${SERVER[@]}"
+    stage evol_instruct --input "$OUT/collected/seeds.jsonl" --output "$OUT/collected/evolved.jsonl" \
+        --rounds "$EVOLVE" --generator "${EVOLVER:-$GENERATOR}" --seed "$SEED" "${SERVER[@]}"
+    COLLECTED+=("$OUT/collected/self_instruct.jsonl" "$OUT/collected/evolved.jsonl")
+}
+
+# replace_collected OLD NEW: what a later stage made of a collected file takes its place.
+replace_collected() {
+    local i
+    for i in "${!COLLECTED[@]}"; do
+        [[ "${COLLECTED[$i]}" != "$OUT/collected/$1.jsonl" ]] || COLLECTED[$i]="$OUT/collected/$2.jsonl"
+    done
+}
+
 # clean FILE...: audit them, write audit_collected/audit.html, and leave the cleaned files in CLEANED.
 clean() {
     stage audit --input "$@" --output "$OUT/audit_collected" --fix --seed "$SEED"

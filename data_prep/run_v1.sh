@@ -18,9 +18,17 @@ ENGLISH="${ENGLISH-$CORPORA/rlhf-reward-datasets/train.jsonl}"    # prompt, chos
 ENGLISH_SET="${ENGLISH_SET:-yitingxie/rlhf-reward-datasets}"      # which set that is
 EVOL="${EVOL-$CORPORA/evol_instruct.json}"                        # lcw99/evolve-instruct, for the SFT set
 PER_TOPIC="${PER_TOPIC:-150}"                                     # everyday prompts of each of the 23 topics
+EXCHANGES="${EXCHANGES:-first}"                                   # a dialogue's first turn and its reply; all: every turn
+HISTORY="${HISTORY:-0}"                                           # with all: earlier turns that are kept, an even number
 HARMFUL="${HARMFUL:-1500}"                                        # harmful utterances
 TRANSLATED="${TRANSLATED:-2500}"                                  # English prompts to translate
 EVOL_LIMIT="${EVOL_LIMIT:-500}"                                   # evol instructions
+SEEDS="${SEEDS-}"                                                 # Self-Instruct's seed tasks, for more prompts; empty: go without
+GENERATOR="${GENERATOR:-openai:gpt-4o}"                           # writes new instructions from them, and evolves them
+SELF_INSTRUCT="${SELF_INSTRUCT:-500}"                             # new instructions
+EVOLVE="${EVOLVE:-2}"                                             # rounds of evolution
+ETHICS="${ETHICS:-harmful}"                                       # which of AIHub's utterances: harmful, harmless
+MIN_PROMPT_CHARS="${MIN_PROMPT_CHARS:-16}"                        # shorter prompts say too little (non-space characters)
 BASE_URL="${BASE_URL:-}"                                          # OpenAI-compatible server; empty = OpenAI
 TRANSLATOR="${TRANSLATOR:-openai:gpt-4o-mini}"                    # translates
 CORRECTOR="${CORRECTOR:-openai:gpt-4o-mini}"                      # writes the SFT answers to harmful utterances
@@ -41,7 +49,6 @@ SHARES="${SHARES:-2,4,4}"                                         # of the promp
 TEST_SHARE="${TEST_SHARE:-0.1}"                                   # of each, held out
 SEED="${SEED:-1234}"
 
-COLLECTED=()
 server_flags
 collect_everything
 clean "${COLLECTED[@]}"

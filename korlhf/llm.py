@@ -120,13 +120,7 @@ class Client:
             with stage.bar(total=len(todo), desc=desc, unit="requests") as bar:
                 one = functools.partial(self._ask_one, server, check, attempts)
                 at_once = min(self._llm.concurrency, len(todo))
-                workers = [asyncio.create_task(self._work(waiting, one, results, bar)) for _ in range(at_once)]
-                try:
-                    await asyncio.gather(*workers)
-                finally:
-                    for worker in workers:
-                        worker.cancel()
-                    await asyncio.gather(*workers, return_exceptions=True)
+                await _all_or_first_error([asyncio.create_task(self._work(waiting, one, results, bar)) for _ in range(at_once)])
         if len(results) < len(todo):
             raise _Spent(f"{self._spent()} ({len(results)} of {len(todo)} are answered, and kept in {self._cache.path})")
         return results
@@ -266,6 +260,21 @@ class Client:
         """One line of a foreign text, not too long, without keys."""
         text = str(text).replace(self._key, "***") if self._key else str(text)
         return " ".join(SECRET.sub("***", completions.whole(text)).split())[:300]
+
+
+async def _all_or_first_error(tasks):
+    """Wait for all tasks; an error in one, or Ctrl-C, ends all of them."""
+    try:
+        if tasks:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        while left := [t for t in tasks if not t.done()]:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=0.1)  # then once more: wait_for drops a cancellation that comes together with the answer
+    for error in [t.exception() for t in tasks if not t.cancelled()]:
+        if error:
+            raise error
 
 
 @functools.cache

@@ -83,7 +83,12 @@ def test_answers_keep_the_order_of_the_requests(client):
 
 
 def test_so_many_in_flight_and_no_more(client):
-    with Server(delay=0.04) as server:
+    five = threading.Barrier(5, timeout=20)
+
+    def answer(body):
+        five.wait()  # none of five is answered before all have come
+        return "네"
+    with Server(answer) as server:
         client(server, concurrency=5).ask(requests(TEXTS[:25]))
     assert server.most_at_once == 5
 
@@ -91,7 +96,7 @@ def test_so_many_in_flight_and_no_more(client):
 @pytest.mark.parametrize("fault", [*PASSING, HANG, TRICKLE], ids=lambda f: f"{f.kind}-{f.status}-{str(f.body)[:30]}")
 def test_what_passes_is_tried_again(client, fault):
     with Server(faults={1: fault}) as server:
-        one = client(server, concurrency=1, request_timeout=0.5)
+        one = client(server, concurrency=1, request_timeout=0.7)
         assert texts_of(one.ask(requests(TEXTS[:3]))) == TEXTS[:3]
     assert server.prompts() == [TEXTS[0], TEXTS[1], TEXTS[1], TEXTS[2]]
     assert one.usage["requests"] == 4 and one.usage["retries"] == 1
@@ -100,16 +105,16 @@ def test_what_passes_is_tried_again(client, fault):
 @pytest.mark.parametrize(("fault", "kind", "said"), [
     (rate_limit(), "rate limit", "429: too fast"), (error(500), "server", "500: broken on purpose"), (error(408), "server", "408"),
     (error(409), "server", "409"), (Fault("answer", 503, body=b"no healthy upstream"), "server", "503: no healthy upstream"),
-    (HANG, "timeout", "--request_timeout 0.2"), (TRICKLE, "timeout", "--request_timeout 0.2"), (DROP, "connection", "disconnected"),
+    (HANG, "timeout", "--request_timeout 0.7"), (TRICKLE, "timeout", "--request_timeout 0.7"), (DROP, "connection", "disconnected"),
     (DROP_IN_BODY, "connection", "without sending complete"), (CUT_JSON, "server", '"choices": [{"index"'),
     (NO_JSON, "server", "<html>Bad gateway"), (NO_CHOICES, "empty", '"object": "chat.completion"'), (EMPTY, "empty", "finish_reason stop"),
     (Fault("answer", body={"choices": []}), "empty", "no choices"), (Fault("answer", body=[1]), "empty", "no choices"),
     (Fault("answer", body={"choices": [{"message": None}]}), "empty", "no choices")], ids=lambda x: str(x)[:40])
 def test_what_does_not_pass_fails_by_itself_and_is_not_kept(client, fault, kind, said):
     with Server(faults=by_content({TEXTS[1]: fault})) as server:
-        one = client(server, max_retries=2, request_timeout=0.2)
+        one = client(server, max_retries=1, request_timeout=0.7)
         first, failed, last = texts_of(one.ask(requests(TEXTS[:3])))
-        assert (first, last) == (TEXTS[0], TEXTS[2]) and Counter(server.prompts()) == {TEXTS[0]: 1, TEXTS[1]: 3, TEXTS[2]: 1}
+        assert (first, last) == (TEXTS[0], TEXTS[2]) and Counter(server.prompts()) == {TEXTS[0]: 1, TEXTS[1]: 2, TEXTS[2]: 1}
         assert failed.kind == kind and said in failed.reason and "\n" not in failed.reason
     with Server() as server:
         one = client(server)
@@ -132,15 +137,14 @@ def test_nobody_asks_before_retry_after_has_passed(client, fault):
     with Server(faults={9: fault}, delay=0.01) as server:
         assert texts_of(client(server, concurrency=4).ask(requests(TEXTS[:40]))) == TEXTS[:40]
     since = [t - server.times[9] for t in server.times[10:]]
-    assert not [s for s in since if 0.1 < s < 0.6] and max(since) > 0.6  # under 0.1: in flight when the answer came
-    assert len([s for s in since if s < 0.1]) <= 3
+    assert len([s for s in since if s < 0.6]) <= 6 and max(since) > 0.6  # at most those in flight until the answer was read
 
 
 def test_a_429_without_retry_after_holds_everyone_too(client, monkeypatch):
     monkeypatch.setattr(llm, "FIRST_DELAY", 0.6)  # times 0.5 to 1
     with Server(faults={9: rate_limit()}, delay=0.01) as server:
         assert texts_of(client(server, concurrency=4).ask(requests(TEXTS[:40]))) == TEXTS[:40]
-    assert not [t for t in server.times if 0.1 < t - server.times[9] < 0.3]
+    assert len([t for t in server.times[10:] if t - server.times[9] < 0.3]) <= 6
 
 
 def test_waits_grow_from_retry_to_retry(client, monkeypatch):
@@ -169,11 +173,11 @@ def test_retry_after_is_seconds_or_a_date(monkeypatch, header, seconds):
 
 def test_equal_requests_are_asked_once_and_samples_by_themselves(client):
     numbers = count()
-    with Server(lambda body: f"답 {next(numbers)}") as server:
+    with Server(lambda body: f"답 {next(numbers)}", delay=0.02) as server:
         a, b = requests(TEXTS[:2], temperature=1.0)
         other_order = llm.Request(dict(reversed(a.body.items())))
-        found = texts_of(client(server, concurrency=1).ask([a, b, a, other_order, llm.Request(a.body, 1)]))
-    assert found == ["답 0", "답 1", "답 0", "답 0", "답 2"] and len(server.requests) == 3
+        found = texts_of(client(server, concurrency=8).ask([a, b, a, other_order, llm.Request(a.body, 1)]))
+    assert found[0] == found[2] == found[3] and len(set(found)) == len(server.requests) == 3
 
 
 def test_another_server_or_setting_is_another_answer(client):
@@ -273,6 +277,29 @@ def test_what_no_retry_can_mend_stops_the_run(client, monkeypatch, fault, said):
         done = server.prompts(server.answered)
         again = client(server)
         assert texts_of(again.ask(requests(done))) == done and again.usage["cached"] >= len(done) - 1  # one may have been in flight
+
+
+def test_an_answer_that_comes_with_the_end_does_not_go_on(client, monkeypatch):
+    """asyncio.wait_for returns such an answer in place of the cancellation: that worker has to be told again."""
+    asked = []
+
+    async def post(self, server, body):
+        asked.append(openai_server.echo(body))
+        if len(asked) == 2:
+            await asyncio.sleep(0.05)
+            raise InputError("the end")
+        try:
+            await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            if asked.count("dropped"):
+                raise
+            asked.append("dropped")
+        return {"text": "네", "finish_reason": "stop", "logprobs": None, "prompt_tokens": 1, "answer_tokens": 1}
+    monkeypatch.setattr(llm.Client, "_post", post)
+    began = time.monotonic()
+    with pytest.raises(InputError, match="the end"):
+        client("http://127.0.0.1:1/v1", concurrency=2).ask(requests(TEXTS[:30]))
+    assert "dropped" in asked and len(asked) <= 4 and time.monotonic() - began < 5
 
 
 def test_no_key_in_any_text(client, monkeypatch, tmp_path):
@@ -388,6 +415,24 @@ def test_people_can_read_the_cache(client, tmp_path):
         [(key, request, reply, created)] = db.execute("SELECT key, request, reply, created FROM answers")
     assert len(key) == 64 and "한글로 물어요" in request and json.loads(reply)["text"] == "한글로 물어요" and created[:2] == "20"
     assert json.loads(request) == {"base_url": server.url, "body": requests(["한글로 물어요"])[0].body, "sample": 0, "attempt": 0}
+
+
+def test_a_cache_by_itself(tmp_path):
+    with llm.Cache(tmp_path / "새 폴더" / "cache.sqlite") as cache, llm.Cache(cache.path) as other:
+        cache.put_many([("가", {"text": "하나"}), ("나", {"text": "둘"}, {"prompt": "?"})])
+        other.put("가", {"text": "다른 답"})
+        assert [c.get(k) for c in (cache, other) for k in "가나다"] == [{"text": "하나"}, {"text": "둘"}, None] * 2
+        with pytest.raises(TypeError):
+            cache.put_many([("라", {"text": "넷"}), ("마", {"text": object()})])
+        assert other.get("라") is None and llm.cache_key({"b": [1], "a": "가"}) == llm.cache_key({"a": "가", "b": (1,)}) != llm.cache_key({})
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.write_text("This is no database. " * 100)], ids=["folder", "text"])
+def test_what_is_no_cache(tmp_path, make):
+    make(tmp_path / "cache.sqlite")
+    with pytest.raises(InputError, match="--cache .*cache.sqlite: .*another file") as caught:
+        llm.Cache(tmp_path / "cache.sqlite")
+    assert "\n" not in str(caught.value)
 
 
 def test_where_the_cache_is(tmp_path):

@@ -83,13 +83,13 @@ def find_template_markers(text):
 
 def find_marks(text):
     """Anonymisation and transcription marks that were left: name1, &company-name&, ((xx)), {laughing}."""
-    spots, at = [], 0
+    spots, after = [], {}
     for kind, match in marks.leftover(text):
-        start = text.find(match, at)
-        start = start if start >= 0 else text.find(match)
+        alone = re.compile(rf"(?<![A-Za-z0-9_]){re.escape(match)}(?![A-Za-z0-9_])").search(text, after.get(match, 0))
+        start = alone.start() if alone else text.index(match)
+        after[match] = start + len(match)
         spots.append(Spot(start, start + len(match), kind))
-        at = start + len(match)
-    return spots
+    return sorted(spots)
 
 
 def find_personal(text):
@@ -110,10 +110,10 @@ def find_personal(text):
 
 
 def luhn(number):
-    """Whether the digits of `number` pass the check of ISO/IEC 7812-1; numbers of one or two different digits are no card's."""
+    """Whether the digits of `number` pass the check of ISO/IEC 7812-1; a number of one digit throughout is no card's."""
     digits = [int(c) for c in number if c.isdigit()]
     doubled = [d if i % 2 == 0 else d * 2 - 9 * (d > 4) for i, d in enumerate(reversed(digits))]
-    return sum(doubled) % 10 == 0 and len(set(digits)) > 2
+    return sum(doubled) % 10 == 0 and len(set(digits)) > 1
 
 
 def _is_resident(match):

@@ -10,6 +10,7 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from itertools import combinations
 
 from korlhf.data.rows import RowError, bare
@@ -89,6 +90,7 @@ class Ranked:
     further: int
 
 
+@lru_cache(maxsize=1 << 10)  # the same few texts are compared again and again while their prompt is ranked
 def key(text):
     """What makes two answers the same: spacing, Unicode form, zero-width characters and a trailing end-of-text token do not count."""
     try:

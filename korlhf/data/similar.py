@@ -41,14 +41,16 @@ class Pool:
     """Texts, each once, and the nearest of them to another text by ROUGE-L.
 
     Exact: a text can have no longer subsequence in common than it has characters in common. That bound is cheap for all texts at once
-    (lists of texts by character), so only those whose bound beats the best found so far are compared.
+    (lists of texts by character), so only those whose bound beats the best found so far are compared. Characters are renumbered in order
+    of appearance: rapidfuzz is several times faster on code points below 256, and the frequent syllables appear first.
     """
 
     def __init__(self, texts=()):
         self._texts = []  # as added
-        self._units = []  # as compared
+        self._units = []  # as compared, renumbered
+        self._numbers = {}  # character -> the one it is compared as
         self._lengths = array("i")
-        self._index = {}  # units -> place in the lists
+        self._index = {}  # renumbered units -> place in the lists
         self._holding = {}  # (character, how often it came before in the text) -> places of the texts that have it
         for text in texts:
             self.add(text)
@@ -58,7 +60,7 @@ class Pool:
 
     def add(self, text):
         """Add a text; one that is there already, or has no characters, is passed over."""
-        found = units(text)
+        found = self._renumbered(text)
         if not found or found in self._index:
             return
         place = self._index[found] = len(self._texts)
@@ -72,11 +74,11 @@ class Pool:
         """(ROUGE-L, text) of the nearest text; of equally near ones the first added that shares most characters. `but`: texts that do
         not count. (0.0, "") if no text has a character in common.
         """
-        wanted = units(text)
+        wanted = self._renumbered(text)
         bounds = self._bounds(wanted)
-        for other in but:
-            if units(other) in self._index:
-                bounds[self._index[units(other)]] = 0
+        for place in (self._index.get(self._renumbered(other)) for other in but):
+            if place is not None:
+                bounds[place] = 0
         order = np.argsort(-bounds, kind="stable")
         best, nearest, at, size = 0.0, "", 0, FIRST_CHUNK
         while at < len(order) and bounds[order[at]] > best:
@@ -87,6 +89,9 @@ class Pool:
                 best, nearest = found[1], self._texts[chunk[found[2]]]
             at, size = at + size, size * 2
         return best, nearest
+
+    def _renumbered(self, text):
+        return "".join(self._numbers.setdefault(char, chr(len(self._numbers))) for char in units(text))
 
     def _bounds(self, wanted):
         """(texts,) the most ROUGE-L each text can have with `wanted`: its characters in common, order left aside."""

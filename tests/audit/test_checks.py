@@ -74,22 +74,16 @@ def test_legitimate_paragraphs_are_not_touched(parts, between):
     assert clean(text) == text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(SOME_TEXT)
 def test_cleaning_twice_is_cleaning_once_and_leaves_nothing_to_find(text):
-    once = clean(text)
+    found, once = any(check.find(text) for check in CLEANED.values()), clean(text)
     assert clean(once) == once
     assert not any(check.find(once) for check in CLEANED.values())
+    assert found or once == text or not text.strip()
 
 
-@settings(max_examples=300, deadline=None)
-@given(SOME_TEXT)
-def test_a_text_without_findings_is_clean(text):
-    if text.strip() and not any(check.find(text) for check in CLEANED.values()):
-        assert clean(text) == text
-
-
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from("가나다라마바사아자차카타파하 .,!?\n"), max_size=40).map("".join))
 def test_only_blanks_go_from_plain_korean(text):
     assert clean(text).split() == text.split()

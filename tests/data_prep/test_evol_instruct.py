@@ -215,7 +215,7 @@ def test_after_a_success_every_mutation_is_open_again(tmp_path):
 def test_an_ancestor_counts_as_parent_and_others_do_not(tmp_path):
     """The grandchild is .8 like its grandparent, which is no other instruction; .8 like another line it would be."""
     chain = {"가나다라마바사아자차": "가나다라마바사아하호", "가나다라마바사아하호": "가나다라마바사아후흐",
-             "가나다라마바사아후흐": "가나다라마바사아자흐"}  # .9 like the first and the last
+             "가나다라마바사아후흐": "가나다라마바사아자히"}  # .9 like the first, .8 like the last
     with Server(lambda body: chain.get(asked(body)[1]) or invented(body)) as server:
         _, found, report = run(tmp_path, server, "--rounds", 3, given=["가나다라마바사아자차"])
         assert [r["prompt"] for r in found] == ["가나다라마바사아하호", "가나다라마바사아후흐"]

@@ -160,6 +160,7 @@ def test_refusals_drop_failures_fail_and_other_languages_are_left_out(run):
     faults = {"Thanks!": refusal("그 글은 번역해 드릴 수 없어요."), "I only have 2 eggs.": error(400, "too long")}
     with Server(translator(), faults=lambda n, body: faults.get(asked(body))) as server:
         code, out, failed, report = run(found, server)
+        assert all([asked(b) for b in server.requests].count(text) == 1 for text in faults)   # asking again would not help
         assert code == 3 and [r["original"]["prompt"] for r in out] == ["What should I cook tonight?"]
         assert [(f["id"], f["reason"]) for f in failed] == [(found[2]["id"], "400: too long")]
         dropped = {reason: v["count"] for reason, v in report["dropped"].items()}
@@ -207,7 +208,7 @@ def test_with_every_third_request_failing_the_order_is_kept(run, tmp_path):
     ("Use `a` and `a` again.", "`a`를 쓰고 다시 쓰세요.", "code altered"),
     ("See https://example.com/a?b=1.", "example.com을 보세요.", "URL lost"),
     ("Wait 45 minutes.", "조금 기다리세요.", "number lost"),
-    ("I have 1 cat.", "한국에서는 고양이를 키워요.", "number lost"),
+    ("I like my 2 cats.", "저는 고양이를 모두 좋아해요.", "number lost"),
     ("It costs 2 million won.", "20만 원이에요.", "number lost"),
     ("It weighs 3.5 kg.", "35킬로그램이에요.", "number lost"),
     ("Tell me about Seoul.", "", "not Korean"),

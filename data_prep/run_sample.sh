@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# The whole chain, offline, on the invented miniature corpora of samples/raw: raw corpora -> training sets for the three steps.
+# Answers are the tiny SFT model's, judged by the tiny reward model: those of quickstart.sh if it has run, else ones that are trained
+# here within two minutes. What no tiny model can do (translate, write new instructions) a server on this machine replies from
+# samples/raw/replies.jsonl, which was written by hand. Real corpora and models: run_v1.sh.
+#
+#   bash data_prep/run_sample.sh
+#
+# Every setting can also be given in the environment (SEED=1 bash ...). Results: output/data/raw_sample, by name raw_sample/sft, ...
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/recipe.sh"
+
+RECIPE=raw_sample
+OUT="${OUT:-$KORLHF_ROOT/output/data/$RECIPE}"
+RAW="${RAW:-$KORLHF_ROOT/samples/raw}"                            # the corpora
+NIKL="${NIKL-$RAW/NIKL_DIALOGUE_2020_v1.3
+$RAW/NIKL_DIALOGUE_2021_v1.1_JSON.zip}"                           # folders or zips, one a line
+AIHUB="${AIHUB-$RAW/aihub_558}"
+ENGLISH="${ENGLISH-$RAW/english_rewards/train.jsonl}"
+ENGLISH_SET="${ENGLISH_SET:-yitingxie/rlhf-reward-datasets}"      # which set that is
+EVOL="${EVOL-$RAW/evol_instruct.json}"
+SEEDS="${SEEDS-$RAW/seed_tasks.jsonl}"
+ETHICS="${ETHICS:-}"                                              # empty: harmful and harmless utterances
+PER_TOPIC="${PER_TOPIC:-0}"                                       # 0 = all
+EXCHANGES="${EXCHANGES:-all}"                                     # every turn of a dialogue and its reply
+HISTORY="${HISTORY:-2}"                                           # earlier turns that are kept
+HARMFUL="${HARMFUL:-0}"
+TRANSLATED="${TRANSLATED:-0}"
+EVOL_LIMIT="${EVOL_LIMIT:-0}"
+MIN_PROMPT_CHARS="${MIN_PROMPT_CHARS:-8}"                         # non-space characters
+SELF_INSTRUCT="${SELF_INSTRUCT:-35}"                              # new instructions
+EVOLVE="${EVOLVE:-1}"                                             # rounds of evolution
+TRANSLATOR="${TRANSLATOR:-openai:recorded-translate}"
+GENERATOR="${GENERATOR:-openai:recorded-self-instruct}"
+EVOLVER="${EVOLVER:-openai:recorded-evol}"
+CORRECTOR="${CORRECTOR-}"                                         # empty: harmful prompts get no SFT answers
+CONCURRENCY="${CONCURRENCY:-8}"                                   # requests in flight
+MAX_REQUESTS="${MAX_REQUESTS:-0}"
+MAX_COST="${MAX_COST:-0}"
+PRICE_INPUT="${PRICE_INPUT:-0}"
+PRICE_OUTPUT="${PRICE_OUTPUT:-0}"
+CACHE="${CACHE:-$OUT/llm_cache.sqlite}"
+MODELS="${MODELS:-$KORLHF_ROOT/output/quickstart}"                # folder of sft/ and reward/
+NUM_ANSWERS="${NUM_ANSWERS:-4}"                                   # answers a prompt
+TEMPERATURE="${TEMPERATURE:-0.7}"
+MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-48}"
+MIN_MARGIN="${MIN_MARGIN:-0.5}"                                   # least difference of two scores
+SHARES="${SHARES:-2,4,4}"                                         # of the prompts, for steps 1, 2 and 3
+TEST_SHARE="${TEST_SHARE:-0.1}"                                   # of each, held out
+SEED="${SEED:-1234}"
+
+# The tiny models of quickstart.sh; without them smaller trainings of the same scripts.
+sample_models() {
+    [[ -f "$MODELS/sft/finished.json" && -f "$MODELS/reward/finished.json" ]] && return
+    local tiny=training_scripts/tiny
+    MODELS="$OUT/models"
+    [[ -f "$MODELS/base_init/tokenizer_config.json" ]] || python "$KORLHF_ROOT/samples/tiny_base.py" --output_dir "$MODELS/base_init" --seed "$SEED"
+    EPOCHS=1 bash "$KORLHF_ROOT/training/step1_supervised_finetuning/$tiny/run_base.sh" "$MODELS/base" --model_name_or_path "$MODELS/base_init" --seed "$SEED"
+    bash "$KORLHF_ROOT/training/step1_supervised_finetuning/$tiny/run_tiny.sh" "$MODELS/sft" --model_name_or_path "$MODELS/base" --seed "$SEED"
+    EPOCHS=1 bash "$KORLHF_ROOT/training/step2_reward_model_finetuning/$tiny/run_tiny.sh" "$MODELS/reward" --model_name_or_path "$MODELS/base" --seed "$SEED"
+}
+
+# The server of recorded replies, for as long as this script runs.
+start_server() {
+    local ready="$OUT/server.log"
+    python "$KORLHF_ROOT/samples/raw/server.py" --replies "$RAW/replies.jsonl" --port "${PORT:-8479}" >"$ready" 2>"$OUT/server.errors.log" &
+    SERVER_PID=$!
+    trap 'kill "$SERVER_PID" 2>/dev/null || true' EXIT
+    local waited=0
+    until grep -q '^http' "$ready"; do
+        kill -0 "$SERVER_PID" 2>/dev/null || fail "the server of recorded replies does not start: $(tail -1 "$OUT/server.errors.log"); set PORT to another"
+        ((waited++ < 100)) || fail "the server of recorded replies does not answer; see $OUT/server.errors.log"
+        sleep 0.1
+    done
+    BASE_URL="$(head -1 "$ready")"
+}
+
+mkdir -p "$OUT"
+sample_models
+start_server
+server_flags
+collect_everything
+clean "${COLLECTED[@]}"
+split_prompts
+for side in train test; do
+    stage respond --input "$OUT/parts/reward_$side.jsonl" --output "$OUT/answered/reward_$side.jsonl" --responder "sft=$MODELS/sft" \
+        --num_answers "$NUM_ANSWERS" --temperature "$TEMPERATURE" --max_new_tokens "$MAX_NEW_TOKENS" --seed "$SEED" "${SERVER[@]}"
+    stage score --input "$OUT/answered/reward_$side.jsonl" --output "$OUT/scored/reward_$side.jsonl" \
+        --judge "reward_model:$MODELS/reward" "${SERVER[@]}"
+    stage rank --input "$OUT/scored/reward_$side.jsonl" --output "$OUT/reward_$side.jsonl" --pairs best_worst --min_margin "$MIN_MARGIN"
+done
+audit_sets
