@@ -50,7 +50,7 @@ def parse(argv=None):
         parser.error("nothing to look at: give --input FILES, or files by role: --sft, --reward, --prompts, --test")
     unknown = [kind for kind in args.remove if kind not in REMOVABLE]
     if unknown:
-        parser.error(f"--remove {' '.join(unknown)}: {'is' if len(unknown) == 1 else 'are'} not removable; choose from {', '.join(REMOVABLE)}")
+        parser.error(f"--remove {' '.join(unknown)}: no such kind of finding to remove; choose from {', '.join(REMOVABLE)}")
     if args.remove and not args.fix:
         parser.error("--remove needs --fix")
     if not 0 < args.threshold <= 1:
@@ -92,7 +92,8 @@ def judge_labels(args, scan, rows):
     if len(pairs) > flips.MAX_PAIRS:
         pairs = [pairs[i] for i in np.random.default_rng(args.seed).choice(len(pairs), flips.MAX_PAIRS, replace=False)]
     total = sum(t.pairs for t in scan.tallies.values())
-    print(f"suspicious labels: {len(pairs):,} pairs" + (f", a sample of {total:,}" if total > len(pairs) else ""), file=sys.stderr, flush=True)
+    note = f", a sample of {total:,}" if total > len(pairs) else ""
+    print(f"suspicious labels: {len(pairs):,} pairs{note}", file=sys.stderr, flush=True)
     found = flips.find(pairs, args.seed)
     if isinstance(found, str):
         return {"skipped": found}, []
@@ -141,7 +142,8 @@ def main(argv=None):
     texts, fixed = second_reading(args, scan, rows, wanted)
     examples = {key: [[texts[a], texts[b]] for a, b in pairs] for key, pairs in shown.items()}
     overlaps = [{"a": a, "b": b, "examples": [[texts[i], texts[j]] for i, j in pairs]} for (a, b), pairs in cells.items() if pairs]
-    audit = {"program": "audit", "korlhf": __version__, "settings": asdict(args), "sets": report.sets(scan), "length_bins": report.length_bins(),
+    audit = {"program": "audit", "korlhf": __version__, "settings": asdict(args),
+             "sets": report.sets(scan), "length_bins": report.length_bins(),
              "findings": report.findings(scan, rows, args.remove, examples), "between_answers": report.between_answers(scan, args.seed),
              "overlap": {**matrices, "examples": overlaps, "threshold": args.threshold, "hashes": HASHES},
              "labels": labels, "suspicious_labels": suspicious, "fixed": fixed, "seconds": round(time.time() - began, 1)}

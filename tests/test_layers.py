@@ -8,16 +8,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {0: "errors flags templates friendly rules data.sources data.splits data.rows data.files data.records data.corpora data.marks data.ranking",
-          1: "losses ppo data.packing log stage data.similar data.near cache stats",
+          1: "losses ppo data.packing log stage stats cache completions llm rubrics forms geval data.similar data.near audit.kinds audit.fields "
+             "audit.checks audit.content audit.sample audit.bias audit.flips audit.scan audit.overlap audit.fix audit.report audit.page",
           2: "models reward_model data.load data.tokenize rollout pairs",
-          3: "engine checkpoint ppo_step program"}
+          3: "engine checkpoint ppo_step program local evaluation"}
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 LIBRARIES = {0: set(), 1: {"torch", "tqdm", "matplotlib"}}
 LIBRARIES[2] = LIBRARIES[1] | {"transformers", "peft", "datasets", "safetensors", "tokenizers"}
 LIBRARIES[3] = LIBRARIES[2] | {"deepspeed"}
-ALSO = {"data.files": {"pyarrow"}}  # imported only where a parquet file is met
+ALSO = {"data.files": {"pyarrow"},  # imported only where a parquet file is met
+        "stats": {"numpy", "scipy", "sklearn"}, "completions": {"openai"}, "llm": {"openai", "httpx2"}, "rubrics": {"yaml"},
+        "data.similar": {"numpy", "rapidfuzz"}, "data.near": {"numpy"}, "local": {"jinja2", "huggingface_hub"},
+        "audit.scan": {"numpy", "rapidfuzz"}, "audit.overlap": {"numpy"}, "audit.flips": {"numpy", "scipy", "sklearn"}, "audit.page": {"jinja2"}}
 MODULES = sorted(p for p in (ROOT / "korlhf").rglob("*.py") if p.name != "__init__.py")
-PROGRAMS = sorted((ROOT / "training").glob("*/*.py"))
+PROGRAMS = sorted([*(ROOT / "training").glob("*/*.py"), *(p for top in ("data_prep", "eval", "applications") for p in (ROOT / top).glob("*.py"))])
 
 
 def name_of(path):

@@ -20,8 +20,8 @@ _EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
 _MARKDOWN = re.compile(r"^\s*(?:[-*+•]|\d+[.)]|#{1,6}|>)\s+\S|\*\*[^*\n]+\*\*|```", re.MULTILINE)
 _FINAL = (".", "!", "?", "~", "…")
 ENDING = 100  # characters that hold the last word
-LEFTOVERS = ("special_token", "invisible", "control", "carriage_return", "trailing_space", "leading_space", "doubled_space", "not_nfc", "mark",
-             "mojibake", "self_description", "template_marker", "empty")
+LEFTOVERS = ("special_token", "invisible", "control", "carriage_return", "trailing_space", "leading_space", "doubled_space", "not_nfc",
+             "mark", "mojibake", "self_description", "template_marker", "empty")
 
 
 def features(text, kinds):
@@ -62,7 +62,7 @@ class Tally:
         return sum(c["longer"] + c["shorter"] + c["equal"] for c in self.lengths.values())
 
     def length_table(self):
-        """Per category and over all: n, share in which the chosen answer is longer (equal ones count one half) with interval, mean lengths."""
+        """Per category and over all: n, how often the chosen answer is longer (equal ones count one half) with interval, mean lengths."""
         total = Counter()
         for counts in self.lengths.values():
             total.update(counts)
@@ -75,8 +75,9 @@ class Tally:
             chosen, rejected = counts["chosen"], counts["rejected"]
             right = (self.pairs + abs(chosen - rejected)) / 2
             share, decided = right / self.pairs, max(chosen, rejected) / (chosen + rejected)
-            table.append({"feature": name, "only_chosen": chosen, "only_rejected": rejected, "prefers": "with" if chosen >= rejected else "without",
-                          "right_alone": share, "ci95": interval(right, self.pairs), "where_it_differs": decided,
+            table.append({"feature": name, "only_chosen": chosen, "only_rejected": rejected,
+                          "prefers": "with" if chosen >= rejected else "without", "right_alone": share,
+                          "ci95": interval(right, self.pairs), "where_it_differs": decided,
                           "where_it_differs_ci95": interval(max(chosen, rejected), chosen + rejected)})
         return sorted(table, key=lambda row: (-row["right_alone"], row["feature"]))
 
@@ -124,4 +125,5 @@ def _best_rule(pairs, seed):
     found = rules.trivial_rules(choose)
     name = max(found, key=lambda n: rules.accuracy(found[n], choose))
     accuracy = rules.accuracy(found[name], measure)
-    return {"rule": name, "n": len(measure), "accuracy": accuracy, "ci95": interval(accuracy * len(measure), len(measure)), "chosen_on": len(choose)}
+    return {"rule": name, "n": len(measure), "accuracy": accuracy, "ci95": interval(accuracy * len(measure), len(measure)),
+            "chosen_on": len(choose)}

@@ -80,7 +80,7 @@ def last_tokens(text):
 
 
 def find_tokens(text):
-    """Literal special tokens of tokenizers and chat templates, e.g. <|endoftext|>; those shown in code are meant, but not at the very end."""
+    """Literal special tokens of tokenizers and chat templates, e.g. <|endoftext|>; those in code are meant, but not at the very end."""
     if not ("<" in text or "[" in text):
         return []
     end = last_tokens(text)

@@ -23,8 +23,9 @@ _SELF_KOREAN = re.compile(
     r"|(?<![가-힣])(?:저는|제가|나는|내가|전|난)\s+(?:(?:실제|진짜|살아 있는)\s+)?(?:사람|인간)이 아닙니다"
     r"|(?<![가-힣])(?:저는|제가)\s+(?:[^\s.!?\n]+\s+){0,3}?(?:OpenAI|오픈\s?AI)(?:에서|가|에 의해) (?:개발|만든|만들|훈련|학습)", re.IGNORECASE)
 _SELF_ENGLISH = re.compile(
-    r"\bas an? (?:\w+ )?(?:(?:AI|artificial intelligence)(?: language)?(?: (?:model|assistant|chatbot|system|program))|AI,|AI I\b|(?:large )?language model|chatbot)"
-    r"|\bI(?:'m| am) (?:just |only |merely )?an? (?:\w+ )?(?:AI|artificial intelligence|(?:large )?language model|chatbot|virtual assistant)"
+    r"\bas an? (?:\w+ )?(?:(?:AI|artificial intelligence)(?: language)?(?: (?:model|assistant|chatbot|system|program))|AI,|AI I\b"
+    r"|(?:large )?language model|chatbot)|\bI(?:'m| am) (?:just |only |merely )?an? (?:\w+ )?"
+    r"(?:AI|artificial intelligence|(?:large )?language model|chatbot|virtual assistant)"
     r"(?! (?:engineer|researcher|developer|student|enthusiast|expert))\b", re.IGNORECASE)
 
 # Without one of these there is no such passage; looked for in lower case.
@@ -41,19 +42,21 @@ _LANDLINE = re.compile(r"(?<![\d.-])\(?0(?:2|3[1-3]|4[1-4]|5[1-5]|6[1-4]|50[2-8]
 _RESIDENT = re.compile(r"(?<![\d-])(\d{6})([- ]?)([1-8])(\d{6})(?![\d-])")
 _CARD = re.compile(r"(?<![\d.,-])(?:[3-69]\d{3}(?P<sep>[- ])\d{4}(?P=sep)\d{4}(?P=sep)\d{4}|3[47]\d{2}(?P<sep2>[- ])\d{6}(?P=sep2)\d{5}"
                    r"|[3-69]\d{15}|3[47]\d{13})(?![\d-]|[.,]\d)")
-_EMAIL = re.compile(r"(?<![\w.+-])(?!git@)[A-Za-z0-9][\w.+-]*@[A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}(?![\w@])", re.ASCII)
+_EMAIL = re.compile(r"(?<![\w.+-])(?!git@)[A-Za-z0-9][\w.+-]*@[A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}(?![\w@])",
+                    re.ASCII)
 _WEIGHTS = (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)
 _CENTURIES = {1: 1900, 2: 1900, 5: 1900, 6: 1900, 3: 2000, 4: 2000, 7: 2000, 8: 2000}
 _WITHOUT_CHECKSUM = datetime.date(2020, 10, 1)  # numbers given from then on are random behind the first seven digits
 
-_UTF8_AS_LATIN = re.compile("(?:[\u00ea-\u00ed](?:[\u0080-\u00bf]|[‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]){2})+|Ã[\u0080-\u00bf]|â€[\u0080-\u00bf™œ“”¦]?")
+_UTF8_AS_LATIN = re.compile("(?:[\u00ea-\u00ed][\u0080-\u00bf‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]{2})+|Ã[\u0080-\u00bf]|â€[\u0080-\u00bf™œ“”¦]?")
 _EUCKR_AS_LATIN = re.compile("(?:[\u00b0-\u00c8][\u00a1-\u00fe]){2,}")
 _BROKEN = re.compile("\ufffd+|占쏙옙|[\ue000-\uf8ff]")
 
 _SUSPECT = re.compile("[\u0080-\u00ff\ufffd占\ue000-\uf8ff]")
 
 _URL = re.compile(r"https?://\S+|www\.\S+|\S+@\S+\.\S+")
-_CODE_LINE = re.compile(r"^(?=[^가-힣\n]*$).*(?:[;{}:)\]>]\s*$| = |^\s*(?:import|from|def|class|return|for|if|else|public|SELECT)\b.*)", re.MULTILINE)
+_CODE_LINE = re.compile(r"^(?=[^가-힣\n]*$).*(?:[;{}:)\]>]\s*$| = |^\s*(?:import|from|def|class|return|for|if|else|public|SELECT)\b.*)",
+                        re.MULTILINE)
 _NOT_HANGUL = re.compile("[^가-힣ㄱ-ㅣ\u1100-\u11ff]+")
 FEW_LETTERS = 10  # too few to tell the language
 
@@ -141,9 +144,11 @@ def find_mojibake(text):
     """Characters that a wrong decoding leaves: replacement characters, UTF-8 or EUC-KR read as Latin-1, private-use characters."""
     if not _SUSPECT.search(text):
         return []
-    spots = [Spot(m.start(), m.end(), "replacement character" if m.group()[0] in "\ufffd占" else "private use") for m in _BROKEN.finditer(text)]
+    spots = [Spot(m.start(), m.end(), "private use" if "\ue000" <= m.group() <= "\uf8ff" else "replacement character")
+             for m in _BROKEN.finditer(text)]
     spots += [Spot(m.start(), m.end(), "UTF-8 as Latin-1") for m in _UTF8_AS_LATIN.finditer(text)]
-    spots += [Spot(m.start(), m.end(), "EUC-KR as Latin-1") for m in _EUCKR_AS_LATIN.finditer(text) if re.search("[\u00a1-\u00bf]", m.group())]
+    spots += [Spot(m.start(), m.end(), "EUC-KR as Latin-1") for m in _EUCKR_AS_LATIN.finditer(text)
+              if re.search("[\u00a1-\u00bf]", m.group())]
     return sorted(spots)
 
 

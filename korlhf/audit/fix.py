@@ -106,7 +106,8 @@ def file_names(sources):
     for source in sources:
         stem = Path(source.path).stem
         several = sum(Path(s.path).stem == stem for s in sources) > 1
-        options = ([stem] if not several else []) + [f"{source.role}_{stem}", *(f"{source.role}_{i}_{stem}" for i in range(2, len(sources) + 2))]
+        numbered = [f"{source.role}_{i}_{stem}" for i in range(2, len(sources) + 2)]
+        options = ([] if several else [stem]) + [f"{source.role}_{stem}", *numbered]
         taken.append(next(name for name in options if name not in taken))
     return taken
 

@@ -104,7 +104,8 @@ def _matches(left, right, pair_row):
     last = np.maximum(end - 1, 0)
     first_row = pair_row[order[np.minimum(begin, max(len(order) - 1, 0))]] if len(order) else pair_row
     last_row = pair_row[order[last]] if len(order) else pair_row
-    other = np.where(first_row != pair_row, first_row, last_row)  # pairs are in the order of rows: if the first is one's own, the last may not be
+    # Pairs are in the order of rows: if the first match is in one's own row, the last may be in another.
+    other = np.where(first_row != pair_row, first_row, last_row)
     hit = (end > begin) & (other != pair_row)
     here, at = np.unique(pair_row[hit], return_index=True)
     return here, other[hit][at]

@@ -17,7 +17,8 @@ def write(path, audit):
     template = environment.from_string(files("korlhf.audit").joinpath("page.html").read_text(encoding="utf-8"))
     path = Path(path)
     part = path.with_name(path.name + ".part")
-    part.write_text(template.render(a=audit, charts=charts(audit), kinds=by_kind(audit["findings"]), shown_forms=SHOWN_FORMS), encoding="utf-8")
+    page = template.render(a=audit, charts=charts(audit), kinds=by_kind(audit["findings"]), shown_forms=SHOWN_FORMS)
+    part.write_text(page, encoding="utf-8")
     part.replace(path)
 
 
@@ -65,9 +66,10 @@ def table(audit):
     """The summary for the terminal, worst first."""
     found = audit["findings"]
     lines = [f"audit: {sum(s['rows'] for s in audit['sets']):,} rows in {sum(len(s['files']) for s in audit['sets'])} files"]
-    width = max((len(f"{f['set']} {f['part']}") for f in found), default=0)
-    lines += [f"  {f['severity']:<6} {f['count']:>9,} of {f['of']:>9,} {percent(f['share']):>8}  {f['set'] + ' ' + f['part']:<{width}}  {f['title']}"
-              for f in found[:IN_TERMINAL]]
+    where = [f"{f['set']} {f['part']}" for f in found]
+    width = max(map(len, where), default=0)
+    lines += [f"  {f['severity']:<6} {f['count']:>9,} of {f['of']:>9,} {percent(f['share']):>8}  {w:<{width}}  {f['title']}"
+              for f, w in zip(found[:IN_TERMINAL], where)]
     if len(found) > IN_TERMINAL:
         lines.append(f"  ... and {len(found) - IN_TERMINAL} more in audit.html")
     for name, of in audit["between_answers"].items():

@@ -22,7 +22,8 @@ def findings(scan, rows, removed, examples):
         for number, set_name in enumerate(scan.sets):
             count = int(((rows.bits & BIT[kind]) > 0)[rows.sets == number].sum())
             if count:
-                out.append(_finding(kind, set_name, "row", count, scan.texts[set_name, "row"], removed, pairs=examples.get((kind, set_name), [])))
+                shown = examples.get((kind, set_name), [])
+                out.append(_finding(kind, set_name, "row", count, scan.texts[set_name, "row"], removed, pairs=shown))
     order = list(KINDS)
     return sorted(out, key=lambda f: (SEVERITIES.index(f["severity"]), order.index(f["kind"]), -f["share"], f["set"], f["part"]))
 
@@ -54,8 +55,8 @@ def between_answers(scan, seed):
     for name, tally in scan.tallies.items():
         sample = scan.sampled[name]
         rules = best_rules([(p.category, (p.prompt, p.chosen, p.rejected)) for p in sample.items], seed)
-        out[name] = {"pairs": tally.pairs, "length": tally.length_table(), "form": tally.form_table(), "responders": tally.responder_table(),
-                     "rules": rules, "rules_measured_on": len(sample.items)}
+        out[name] = {"pairs": tally.pairs, "length": tally.length_table(), "form": tally.form_table(),
+                     "responders": tally.responder_table(), "rules": rules, "rules_measured_on": len(sample.items)}
     return out
 
 

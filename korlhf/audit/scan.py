@@ -174,7 +174,8 @@ class Scan:
             self.rejected_hash.append(hash64(key, b))
             if fuzz.ratio(a, b, score_cutoff=NEAR_IDENTICAL):
                 bits |= BIT["near_identical_pair"]
-                self._found(source.set, "near_identical_pair", "row", place, "chosen | rejected", f"{shortened(chosen)} | {shortened(rejected)}",
+                both = f"{shortened(chosen)} | {shortened(rejected)}"
+                self._found(source.set, "near_identical_pair", "row", place, "chosen | rejected", both,
                             [Spot(0, 0, f"similarity {fuzz.ratio(a, b):.0f} %")])
         return bits
 
@@ -200,7 +201,8 @@ def inspect(field, limits):
     clean, found = cleaned(field)
     text = _body(field)[1]
     if not clean.strip() and field.part not in ("input", "system"):
-        found["empty"] = [Spot(0, len(text), repr(text)[1:-1][:40] or "nothing")]
+        what = "tokens or invisible characters only" if text.strip() else "blanks only" if text else "nothing"
+        found["empty"] = [Spot(0, len(text), what)]
         return {kind: (text, spots) for kind, spots in found.items()}, clean
     answer = field.part in ANSWER_PARTS
     for kind, find in content.REPORTED.items():

@@ -26,8 +26,9 @@ TYPES = ("CENSURE", "HATE", "DISCRIMINATION", "SEXUAL", "ABUSE", "VIOLENCE", "CR
 NIKL_FILES, AIHUB_FILES = "SDRW*.json", "talksets*.json"
 
 _IN_MEMORY = 1 << 25  # zips within zips up to this size are unpacked in memory, larger ones on disk
-_NODS = re.compile("(?:네|예|넵|넹|응|엉|어|아|으?음|오|우?와|헐|하하|히히|호호|ㅎ+|ㅋ+|그래요?|그[렇쵸죠치지]|그렇[죠지]요?|그렇구나|그렇군요?|그렇네요?|그러네요?"
+_NODS = re.compile("(?:네|예|넵|넹|응|엉|어|아|으?음|오|우?와|헐|[하히호흐]{2,}|ㅎ+|ㅋ+|그래요?|그[렇쵸죠치지]|그렇[죠지]요?|그렇구나|그렇군요?|그렇네요?|그러네요?"
                    "|그러게요?|그러니까요?|그니까요?|그럼요?|맞[아죠]요?|맞다|맞습니다|진짜요?|정말요?|아이고|어머나?|오케이|알겠습니다|알겠어요?|대박|세상에)+")
+_HALF_PAIR = re.compile(r"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]..")  # as JSON escapes
 _SPACE = re.compile(r"\s*")
 
 
@@ -285,10 +286,13 @@ def sentence_messages(talk, i, history=0):
 
 def _decoded(data, place):
     try:
-        return data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+        text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(f"{place}:{line}: not UTF-8; download the corpus again, or convert the file") from error
+    if half := _HALF_PAIR.search(text):
+        raise _broken(place, text, half.start(), f"{half.group()} is half a surrogate pair, no character")
+    return text
 
 
 def _broken(place, text, at, why):

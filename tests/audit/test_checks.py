@@ -44,13 +44,16 @@ PLANTED = [  # kind, text, what is found, the text cleaned
 ]
 LEGITIMATE = [
     "정답은 next", "ㅋㅋㅋ ㅠㅠ 정말요?", f"가족이에요 {FAMILY}!", "멋져요 👍🏽 ❤️ 🏳️\u200d🌈 👩🏽\u200d⚕️", "漢字와 日本語, English도 섞어요.", "café, naïve, ½, 1~2시, 월~금",
-    "a  = 1", "x = 1  # 하나", "if a < b and c > d:", "배열 [0]과 [i:j], [이름] 님께", "<b>굵게</b> <br> <padding>", "<s>취소한 말</s>을 지웠어요.", "2 < 3 > 1",
-    "1.  첫째는 이거예요", "목록:\n  - 안쪽  목록", "`<|endoftext|>` 토큰을 설명할게요.", "`a  b`는 그대로예요.", "```\nif x:\n    y  = 가  나\n```", "값은 `[SEP]` 뒤에 있어요.",
+    "a  = 1", "x = 1  # 하나", "if a < b and c > d:", "배열 [0]과 [i:j], [이름] 님께", "<b>굵게</b> <br> <padding>", "<s>취소한 말</s>을 지웠어요.",
+    "2 < 3 > 1",
+    "1.  첫째는 이거예요", "목록:\n  - 안쪽  목록", "`<|endoftext|>` 토큰을 설명할게요.", "`a  b`는 그대로예요.", "```\nif x:\n    y  = 가  나\n```", 
+    "값은 `[SEP]` 뒤에 있어요.",
     "이름    나이\n민수    스물", "| 이름  | 나이 |", "문장을 [SEP] 토큰으로 나눠요.", "print(가)  # 출력", "int a;  // 정수 가", "He said so.  Then he left.",
     "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f 잉글랜드", "نمی\u200cخواهم", "\u200fשלום", "क्\u200dष", "① ② ㎏ ℃ “따옴표” …",
 ]
-SOME_TEXT = st.lists(st.sampled_from([*" \n\t\r가나다abc.,`#|<>[]=~1", "  ", EOS, "</s>", "<s>", "[SEP]", "\u200b", "\u200d", "👩", "⚕", "\ufe0f", "\x00", "\u2028",
-                                      "\u1112", "\u1161", "\u11ab", "e\u0301", "```", "~~~\n", "\ud800", "\u00a0", "<|", "|>", "\u3164", "\u202e", "ש"]), max_size=25).map("".join)
+PIECES = [*" \n\t\r가나다abc.,`#|<>[]=~1", "  ", EOS, "</s>", "<s>", "[SEP]", "\u200b", "\u200d", "👩", "⚕", "\ufe0f", "\x00", "\u2028",
+          "\u1112", "\u1161", "\u11ab", "e\u0301", "```", "~~~\n", "\ud800", "\u00a0", "<|", "|>", "\u3164", "\u202e", "ש"]
+SOME_TEXT = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
 
 
 @pytest.mark.parametrize("kind, text, what, cleaned", PLANTED)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from korlhf.audit import content
 from korlhf.friendly import is_looping
 
-# All numbers are invented; checksums by hand: 900101-123456? -> 2*9+3*0+4*0+5*1+6*0+7*1+8*1+9*2+2*3+3*4+4*5+5*6 = 124, (11 - 124 % 11) % 10 = 8
+# All numbers are invented; the checksum by hand, of 900101-123456?:
+# 2*9+3*0+4*0+5*1+6*0+7*1+8*1+9*2+2*3+3*4+4*5+5*6 = 124, (11 - 124 % 11) % 10 = 8
 RESIDENT = "900101-1234568"
 FOREIGNER = "900101-5234560"  # 5 in place of 1: the sum is 156, (13 - 156 % 11) % 10 = 1 - see the test
 
@@ -41,12 +42,16 @@ def test_template_markers(text, what):
 
 @pytest.mark.parametrize("text, what", [
     (f"제 번호는 {RESIDENT}예요.", ["resident registration number"]), ("9001011234568", ["resident registration number"]),
-    ("210101-3456789", ["resident registration number"]), ("번호는 010-2345-6789입니다", ["phone number"]), ("+82 10-2345-6789", ["phone number"]),
-    ("01023456789", ["phone number"]), ("02-345-6789", ["phone number"]), ("4111 1111 1111 1111로 결제", ["card number"]), ("4111111111111111", ["card number"]),
+    ("210101-3456789", ["resident registration number"]), ("번호는 010-2345-6789입니다", ["phone number"]),
+    ("+82 10-2345-6789", ["phone number"]),
+    ("01023456789", ["phone number"]), ("02-345-6789", ["phone number"]), ("4111 1111 1111 1111로 결제", ["card number"]),
+    ("4111111111111111", ["card number"]),
     ("3782-822463-10005", ["card number"]), ("minsu.kim@mail.co.kr로 보내요", ["e-mail"]),
     # look-alikes: a wrong checksum, no such day, a sum, a version, a date, a hotline, an account of a program, a decorator
-    ("900101-1234567", []), ("901301-1234567", []), ("4111 1111 1111 1112", []), ("1,234,567,890,123", []), ("0000 0000 0000 0000", []), ("1588-1234", []),
-    ("2023-01-01-1234", []), ("3.14159265358979323846", []), ("git@github.com", []), ("@property", []), ("100010001000", []), ("112에 신고해요", []),
+    ("900101-1234567", []), ("901301-1234567", []), ("4111 1111 1111 1112", []), ("1,234,567,890,123", []), ("0000 0000 0000 0000", []),
+    ("1588-1234", []),
+    ("2023-01-01-1234", []), ("3.14159265358979323846", []), ("git@github.com", []), ("@property", []), ("100010001000", []),
+    ("112에 신고해요", []),
     ("1234567890123456789012", [])])
 def test_personal_data(text, what):
     assert kinds(content.find_personal, text) == what
@@ -64,7 +69,8 @@ def test_masking_keeps_the_length_and_hides_the_number():
 
 
 @pytest.mark.parametrize("text, what", [
-    ("좋\ufffd아요", ["replacement character"]), ("占쏙옙", ["replacement character"]), ("ì•ˆë…• 하세요", ["UTF-8 as Latin-1"]), ("¾È³çÇÏ¼¼¿ä", ["EUC-KR as Latin-1"]),
+    ("좋\ufffd아요", ["replacement character"]), ("占쏙옙", ["replacement character"]), ("ì•ˆë…• 하세요", ["UTF-8 as Latin-1"]),
+    ("¾È³çÇÏ¼¼¿ä", ["EUC-KR as Latin-1"]),
     ("\ue001", ["private use"]), ("café, Ärger, ¿qué?, ½, 25°C, «예»", []), ("漢字 ① ㅋㅋ 😀", [])])
 def test_mojibake(text, what):
     assert kinds(content.find_mojibake, text) == what

@@ -23,14 +23,15 @@ SFT = [
     {"prompt": "name1 씨는 뭐 좋아해요?", "output": "저는 AI 언어 모델이기 때문에 취향이 없어요.", "category": "everyday"},
     {"prompt": "주말에 뭐 하셨어요?", "output": "\u200b", "category": "everyday"},
     {"prompt": "저녁 메뉴 좀 골라 줘요.", "output": "김치찌개는 어떠세요?", "category": 7},
-    {"messages": [{"role": "user", "content": "안녕하세요? "}, {"role": "assistant", "content": "반가워요."}, {"role": "user", "content": "오늘 뭐 해요?"},
-                  {"role": "assistant", "content": "책을 읽고 있어요. "}], "category": "everyday"},
+    {"messages": [{"role": "user", "content": "안녕하세요? "}, {"role": "assistant", "content": "반가워요."},
+                  {"role": "user", "content": "오늘 뭐 해요?"}, {"role": "assistant", "content": "책을 읽고 있어요. "}], "category": "everyday"},
 ]
 REWARD = [
     {"prompt": "오늘 날씨가 참 좋네요!", "chosen": "네, 같이 걸어요.", "rejected": f"몰라요.{EOS}", "category": "everyday"},
     {"prompt": "오늘 날씨가 참 좋네요!", "chosen": "몰라요.", "rejected": "네, 같이 걸어요.", "category": "everyday"},  # contradicts the first
     {"prompt": "요리를 배우고 싶어요.", "chosen": "쉬운 것부터 해 봐요.", "rejected": " 쉬운 것부터 해 봐요. ", "category": "everyday"},
-    {"prompt": "요리를 배우고 싶어요.", "chosen": "쉬운 것부터 해 봐요, 달걀말이 같은 것부터요.", "rejected": "쉬운 것부터 해 봐요, 달걀말이 같은 것부터여.", "category": "everyday"},
+    {"prompt": "요리를 배우고 싶어요.", "chosen": "쉬운 것부터 해 봐요, 달걀말이나 된장국 같은 것부터요.",
+     "rejected": "쉬운 것부터 해 봐요, 달걀말이나 된장국 같은 것부터여.", "category": "everyday"},
     {"prompt": "강아지가 밥을 안 먹어요.", "chosen": "걱정되시겠어요. 병원에 가 보세요.", "rejected": "", "category": "everyday"},
     {"prompt": "친구와 다퉜어요.", "answers": ["속상하셨겠어요. 먼저 연락해 봐요.", "시간을 두고 생각해 봐요.", "친구가 나빠요."], "category": "everyday"},
 ]
@@ -55,7 +56,8 @@ EXPECTED = {
     "duplicate_prompt": {("sft", "row"): 1, ("reward", "row"): 1},
     "near_duplicate_prompt": {},
     "test_overlap": {("reward", "row"): 1, ("prompts", "row"): 1},
-    "label_flip": {}, "loop": {}, "cut_off": {}, "mojibake": {}, "personal_data": {}, "not_korean": {}, "template_marker": {}, "control": {},
+    "label_flip": {}, "loop": {}, "cut_off": {}, "mojibake": {}, "personal_data": {}, "not_korean": {}, "template_marker": {},
+    "control": {},
     "carriage_return": {}, "not_nfc": {}}
 
 
@@ -194,7 +196,8 @@ def test_named_kinds_are_removed_too_but_not_for_a_rejected_answer(tmp_path):
     rows = [{"prompt": "뭐 좋아해요?", "chosen": "저는 떡볶이를 좋아해요.", "rejected": "저는 AI 언어 모델이기 때문에 취향이 없어요."},
             {"prompt": "뭐 싫어해요?", "chosen": "저는 AI 언어 모델이기 때문에 취향이 없어요.", "rejected": "저는 없어요, 그런 거."},
             {"prompt": "제 번호는 010-2345-6789예요.", "chosen": "네, 알겠어요.", "rejected": "네, 그래서요?"}]
-    audit.main(["--reward", write(tmp_path / "a.jsonl", rows), "--output", str(tmp_path / "out"), "--fix", "--remove", "self_description", "personal_data"])
+    audit.main(["--reward", write(tmp_path / "a.jsonl", rows), "--output", str(tmp_path / "out"), "--fix",
+                "--remove", "self_description", "personal_data"])
     assert read(tmp_path / "out" / "fixed" / "a.jsonl") == rows[:1]
     assert [r["reasons"] for r in read(tmp_path / "out" / "fixed" / "a.removed.jsonl")] == [["self_description"], ["personal_data"]]
     assert "2345" not in (tmp_path / "out" / "audit.html").read_text(encoding="utf-8")
@@ -204,8 +207,8 @@ def test_near_same_prompts_and_test_prompts_can_be_removed(tmp_path):
     train = [{"prompt": "고양이를 처음 키우게 됐는데 무엇을 준비하면 좋을까요?"}, {"prompt": "고양이를 처음 키우게 됐는데 무엇을 준비하면 좋을까?"},
              {"prompt": "비 오는 날에는 어떤 음악이 어울릴까요?"}]
     test = [{"prompt": "비 오는 날에는 어떤 음악이 어울릴까?"}]
-    audit.main(["--prompts", write(tmp_path / "p.jsonl", train), "--test", write(tmp_path / "t.jsonl", test), "--output", str(tmp_path / "out"), "--fix",
-                "--remove", "near_duplicate_prompt", "test_overlap"])
+    audit.main(["--prompts", write(tmp_path / "p.jsonl", train), "--test", write(tmp_path / "t.jsonl", test),
+                "--output", str(tmp_path / "out"), "--fix", "--remove", "near_duplicate_prompt", "test_overlap"])
     assert read(tmp_path / "out" / "fixed" / "p.jsonl") == train[:1]
     assert read(tmp_path / "out" / "fixed" / "t.jsonl") == test
 
@@ -214,7 +217,8 @@ def test_both_sides_needs_two_rows(tmp_path):
     ranked = [{"prompt": "뭐 먹을까요?", "answers": ["김밥 어때요?", "글쎄요, 뭐든요.", "몰라요, 몰라."]}]  # the middle one is both, rightly
     audit.main(["--reward", write(tmp_path / "a.jsonl", ranked), "--output", str(tmp_path / "a")])
     assert counts(json.loads((tmp_path / "a" / "audit.json").read_text(encoding="utf-8")), "both_sides") == {}
-    pairs = [{"prompt": "뭐 먹을까요?", "chosen": "김밥 어때요?", "rejected": "글쎄요, 뭐든요."}, {"prompt": "뭐 먹을까요", "chosen": "글쎄요, 뭐든요!", "rejected": "몰라요, 몰라."}]
+    pairs = [{"prompt": "뭐 먹을까요?", "chosen": "김밥 어때요?", "rejected": "글쎄요, 뭐든요."},
+             {"prompt": "뭐 먹을까요", "chosen": "글쎄요, 뭐든요!", "rejected": "몰라요, 몰라."}]
     audit.main(["--reward", write(tmp_path / "b.jsonl", pairs), "--output", str(tmp_path / "b")])
     report = json.loads((tmp_path / "b" / "audit.json").read_text(encoding="utf-8"))
     assert counts(report, "both_sides") == {("reward", "row"): 1} and counts(report, "contradiction") == {}
@@ -255,12 +259,13 @@ def test_files_of_one_name_get_names_of_their_own(tmp_path):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "train.jsonl", [{"prompt": f"{folder}는 뭐예요?", "output": "글자예요, 글자."}])
     audit.main(["--input", str(tmp_path / "x/train.jsonl"), str(tmp_path / "y/train.jsonl"), "--output", str(tmp_path / "out"), "--fix"])
-    assert sorted(p.name for p in (tmp_path / "out" / "fixed").glob("*.jsonl") if "removed" not in p.name) == ["input_2_train.jsonl", "input_train.jsonl"]
+    names = sorted(p.name for p in (tmp_path / "out" / "fixed").glob("*.jsonl") if "removed" not in p.name)
+    assert names == ["input_2_train.jsonl", "input_train.jsonl"]
 
 
 @pytest.mark.parametrize("argv, part", [
     ([], "nothing to look at"), (["--input", "a", "--remove", "loop"], "--remove needs --fix"),
-    (["--input", "a", "--fix", "--remove", "lop"], "lop: is not removable"), (["--input", "a", "--threshold", "0"], "--threshold 0.0"),
+    (["--input", "a", "--fix", "--remove", "lop"], "lop: no such kind"), (["--input", "a", "--threshold", "0"], "--threshold 0.0"),
     (["--input", "a", "--min_hangul", "2"], "--min_hangul 2.0"), (["--input", "a", "--examples", "0"], "--examples 0")])
 def test_flags_that_cannot_work(argv, part, capsys):
     with pytest.raises(SystemExit):

@@ -131,6 +131,7 @@ def test_instructions_pass(text):
 
 @pytest.mark.parametrize("text, asks", [
     ("뭐 먹지", True), ("어떻게 하면 잠이 잘 올까.", True), ("노래 하나만 골라 봐", True), ("알려 주십시오.", True), ("이름 좀 지어 주시기 바랍니다.", True),
+    ("화분을 소개하되, 키가 작아야 해요.", True), ("선물을 알려 주되, 값이 싸야 해요.", True),
     ("그냥 오늘 있었던 일 얘기야.", False), ("안녕하세요, 첫 출근이라 떨려요.", False), ("따뜻한 우유를 마시면 잠이 잘 옵니다.", False), ("고양이가 자꾸 울어.", False)])
 def test_to_a_parent_that_asks_a_text_that_does_not_is_an_answer(text, asks):
     assert evol.failed_evolution(text, PARENT, WORDING, 600) == (None if asks else "an answer instead of an instruction")

@@ -185,13 +185,13 @@ def test_flags_that_cannot_work(capsys, flags, message):
 
 
 def test_with_every_third_request_failing_nothing_is_lost_or_asked_twice(run):
-    found = [record(i, f"답 {i % 5 + 1}", f"다른 답 {(i + 2) % 5 + 1}") for i in range(40)]
+    found = [record(i, f"답 {i % 5 + 1}", f"다른 답 {(i + 2) % 5 + 1}") for i in range(20)]
     with Server(form_of(last_digit), at_random(0.3, kinds=[error(500), error(503)])) as server:
         code, out, failed, _ = run(found, *ask(server, "--samples", 2, "--concurrency", 16, "--max_retries", 12))
-        assert (code, failed) == (0, []) and scores(out) == [[i % 5 + 1, (i + 2) % 5 + 1] for i in range(40)]
-        assert len(server.answered) == 2 + 4 + 160                   # abilities, the trial of probabilities, and 2 samples of 80 answers
+        assert (code, failed) == (0, []) and scores(out) == [[i % 5 + 1, (i + 2) % 5 + 1] for i in range(20)]
+        assert len(server.answered) == 2 + 4 + 80                    # abilities, the trial of probabilities, and 2 samples of 40 answers
         run(found, *ask(server, "--samples", 2), output="again.jsonl")
-        assert len(server.answered) == 2 + 4 + 160
+        assert len(server.answered) == 2 + 4 + 80
 
 
 def test_kill_and_start_again(tmp_path):
@@ -306,3 +306,12 @@ def test_what_a_reward_model_cannot_score(run, reward, folders, tmp_path):
     for path, message in [(folders["gpt_neox"], "--judge .*not a reward model"), (tmp_path / "absent", "--judge .*no such folder")]:
         with pytest.raises(InputError, match=message):
             run(found, "--judge", f"reward_model:{path}")
+
+
+def test_chunks_are_sorted_by_length_within_windows(monkeypatch):
+    """Two chunks a window: the longest first, and what is added at the end changes no earlier window."""
+    monkeypatch.setattr(score, "WINDOW", 2)
+    jobs = [(i, 0, "가" * n) for i, n in enumerate([1, 5, 3, 4, 2, 9, 7])]
+    found = [[len(job[2]) for job in chunk] for chunk in score.chunks(jobs, 2)]
+    assert found == [[5, 4], [3, 1], [9, 7], [2]]
+    assert [[len(job[2]) for job in chunk] for chunk in score.chunks([*jobs, (7, 0, "가" * 8)], 2)][:2] == found[:2]
