@@ -45,8 +45,8 @@ class RankFlags:
 def parse(argv=None):
     """(StageFlags, RankFlags)"""
     parser = flags.Parser(description="Pairs for the reward model out of scored or labelled answers", deepspeed=False)
-    flags.add(parser, flags.StageFlags)
-    flags.add(parser, RankFlags)
+    for group in (flags.StageFlags, RankFlags):
+        flags.add(parser, group)
     space = parser.parse_args(argv)
     files, args = flags.read(space, flags.StageFlags), flags.read(space, RankFlags)
     if not args.min_margin >= 0 or args.max_pairs_per_prompt < 0:
@@ -203,9 +203,9 @@ def rank_all(args, prompts, preferences, labels, out):
                                     prefer=preferences.get(category, ()), people_only=category in args.people_only,
                                     max_pairs=args.max_pairs_per_prompt)
         ranked = ranking.rank(record["candidates"], of_category, labels.get(record["id"], ()))
-        for what, reasons in (("answer", ranked.left_out), ("pair", ranked.dropped)):
-            for reason in reasons.elements():
-                out.drop(f"{what}: {reason}", {"id": record["id"], "prompt": records.prompt(record)})
+        reasons = [f"answer: {r}" for r in ranked.left_out.elements()] + [f"pair: {r}" for r in ranked.dropped.elements()]
+        for reason in reasons:
+            out.drop(reason, {"id": record["id"], "prompt": records.prompt(record)})
         for pair in ranked.pairs:
             out.write(pair_record(record, pair))
             out.count(f"pairs by {pair.by}")
@@ -275,9 +275,9 @@ def describe(report):
                      f"{said(found['chosen_is_listed_first'])}" + (f"; wins: {wins}" if wins else ""))
     rule = report["best_trivial_rule"]
     if rule:
-        warning = rule["accuracy"] > SUSPICIOUS
-        lines.append(f"{'WARNING: ' if warning else ''}the trivial rule {rule['rule']!r} gets {rule['accuracy']:.3f} of {rule['n']} pairs "
-                     + ("right: a reward model may learn no more than that; see the audit" if warning else "right"))
+        line = f"the trivial rule {rule['rule']!r} gets {rule['accuracy']:.3f} of {rule['n']} pairs right"
+        lines.append(line if rule["accuracy"] <= SUSPICIOUS
+                     else f"WARNING: {line}: a reward model may learn no more than that; see the audit")
     return lines
 
 

@@ -174,7 +174,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         owner = self.server.owner
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"])
+        sent = self.rfile.read(length)
+        if len(sent) < length:  # the client was killed while it asked
+            self.close_connection = True
+            return None
+        body = json.loads(sent)
         fault = owner.arrive(body, self.headers.get("Authorization"))
         if self.path != "/v1/chat/completions" or body.get("model") not in owner.models:
             fault = error(404, f"The model `{body.get('model')}` does not exist", "model_not_found")

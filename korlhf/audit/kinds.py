@@ -45,7 +45,7 @@ KINDS = {
     "duplicate_row": Kind("Exact copies of an earlier row", "medium", "remove", "counted several times in the loss"),
     "duplicate_prompt": Kind("Prompts that an earlier row has too", "low", "report", "fine if the answers differ on purpose"),
     "near_duplicate_prompt": Kind("Prompts near-same to an earlier one", "low", "report", "a test set split off at random will leak"),
-    "test_overlap": Kind("Training prompts that the test set has too", "high", "report", "the test figures will be too good"),
+    "test_overlap": Kind("Training prompts that the test set has too, equal or near-same", "high", "report", "the test figures will be too good"),
 }
 BIT = {name: 1 << i for i, name in enumerate(KINDS)}
 ALWAYS_REMOVED = tuple(name for name, kind in KINDS.items() if kind.fix == "remove")

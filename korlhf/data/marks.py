@@ -101,7 +101,7 @@ def invent_names(dialogue_id, texts):
     whole = "\n".join(text for text, bare in texts)
     taken = {n for n in CONSONANT_NAMES + VOWEL_NAMES if n in whole}
     names = {}
-    for tag in sorted(votes, key=lambda t: (len(t), t)):
+    for tag in sorted(votes):
         number = int.from_bytes(hashlib.sha256(f"{dialogue_id}/{tag}".encode("utf-8")).digest()[:8], "big")
         consonant, vowel = votes[tag]["consonant"], votes[tag]["vowel"]
         if consonant == vowel:

@@ -65,13 +65,15 @@ def test_emojis_stay_whole():
     assert visible("👩\u200d🚀 가\u200b나") == "👩\u200d🚀 가⟨U+200B⟩나"
 
 
+def drawn(seed):
+    box = Reservoir(5, seed)
+    for i in range(100):
+        if (at := box.place()) is not None:
+            box.keep(at, i)
+    return box.items
+
+
 def test_a_reservoir_is_a_fair_sample_and_the_same_again():
-    def drawn(seed):
-        box = Reservoir(5, seed)
-        for i in range(100):
-            if (at := box.place()) is not None:
-                box.keep(at, i)
-        return box.items
     assert drawn("1") == drawn("1") != drawn("2") and len(set(drawn("1"))) == 5
     hits = [i for seed in range(400) for i in drawn(str(seed))]  # every item 20 times in the mean
     assert abs(sum(i < 50 for i in hits) / len(hits) - 0.5) < 0.05 and len(set(hits)) == 100

@@ -89,9 +89,10 @@ def test_files_are_found_in_subfolders_zips_and_zips_within_zips(tmp_path, write
 
 
 @pytest.mark.parametrize("encoding", ["cp949", "utf-8"])
-def test_korean_names_of_zips_that_do_not_tell_their_encoding(write, encoding):
-    path = write("a.zip", archive({"147.텍스트 윤리검증/talksets-1.json": b"1"}, encoding))
-    assert found_in(path) == [("P!147.텍스트 윤리검증/talksets-1.json", b"1")]
+@pytest.mark.parametrize("folder", ["147.텍스트 윤리검증", "발화 문서"])  # the UTF-8 bytes of the second are CP949 as well
+def test_korean_names_of_zips_that_do_not_tell_their_encoding(write, encoding, folder):
+    path = write("a.zip", archive({f"{folder}/talksets-1.json": b"1"}, encoding))
+    assert found_in(path) == [(f"P!{folder}/talksets-1.json", b"1")]
 
 
 def test_a_zip_within_a_zip_that_is_too_large_for_memory_is_read_from_disk(write, monkeypatch):
@@ -267,5 +268,7 @@ def test_history_of_a_sentence(write):
     assert [(m["role"], m["content"]) for m in corpora.sentence_messages(found, 5, 2)] == [
         ("user", "가 나"), ("assistant", "다 라"), ("user", "마 바")]
     assert corpora.sentence_messages(found, 0, 2) == [{"role": "user", "content": "가"}]
-    # an assistant does not say what is immoral
+    # an assistant does not say what is immoral, be it the last thing or not
+    assert corpora.sentence_messages(found, 6, 2) == [{"role": "user", "content": "사"}]
+    (found,) = corpora.aihub(write("talksets.json", [{"id": "t", "sentences": [*talk[:4], talk[5], talk[4], talk[6]]}]))
     assert corpora.sentence_messages(found, 6, 2) == [{"role": "user", "content": "사"}]

@@ -61,7 +61,7 @@ def test_form_has_its_marks_without_signs(text, expected):
 
 
 def test_original_form_is_not_taken_for_form():
-    assert marks.clean("name1이라는 변수", NAMES) == "name1이라는 변수"
+    assert marks.clean("name1이라는 변수와 address라는 말", NAMES) == "name1이라는 변수와 address라는 말"
     assert marks.clean("&name1&이는", {}) == "name1이는"
 
 

@@ -57,7 +57,8 @@ def test_scores_of_a_reward_model_are_below_0():
 
 
 def test_answers_that_cannot_be_used():
-    ranked = rank([answer("가", 5, finish_reason="length"), answer(" \u200b", 4), answer("나", 3), answer("나 ", 1), answer("다"), answer("라", 1)])
+    ranked = rank([answer("가", 5, finish_reason="length"), answer(" \u200b", 4), answer("나", 3), answer("나 ", 1),
+                   answer("다"), answer("라", 1)])
     assert texts(ranked) == {("나", "라", "score")}
     assert ranked.left_out == {"cut off": 1, "empty": 1, "equal to another": 1} and ranked.dropped == {"no score": 2}
     assert ranked.pairs[0].chosen == Answer("나", (), 2.0, 2)  # 3 and 1 for the same text
@@ -157,8 +158,10 @@ def test_the_limit_of_a_prompt_keeps_the_best_founded():
 
 
 @pytest.mark.parametrize("candidate, what", [
-    ("글", "candidate 1 is '글'"), ({"score": 3}, "expected"), ({"text": 5}, "expected"), ({"text": "글", "score": "5"}, "score of candidate 1 is '5'"),
-    ({"text": "글", "score": True}, "True"), ({"text": "글", "score": float("nan")}, "nan"), ({"text": "글", "model": 3}, "model of candidate 1 is 3"),
+    ("글", "candidate 1 is '글'"), ({"score": 3}, "expected"), ({"text": 5}, "expected"),
+    ({"text": "글", "score": "5"}, "score of candidate 1 is '5'"),
+    ({"text": "글", "score": True}, "True"), ({"text": "글", "score": float("nan")}, "nan"),
+    ({"text": "글", "model": 3}, "model of candidate 1 is 3"),
 ])
 def test_candidates_that_are_none(candidate, what):
     with pytest.raises(RowError, match=what):

@@ -12,7 +12,8 @@ from korlhf.data import load, records
 from korlhf.errors import InputError
 
 PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "rank.py"
-JUDGE = {"model": "gpt-4o", "rubric": "everyday.yaml", "rubric_sha256": "ab", "structured": True, "method": "token probabilities", "samples": 1}
+JUDGE = {"model": "gpt-4o", "rubric": "everyday.yaml", "rubric_sha256": "ab", "structured": True,
+         "method": "token probabilities", "samples": 1}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,8 @@ def test_input_column_stays(run):
 def test_rules_people_and_categories_left_out(run):
     pairs, report = run(SCORED, "--prefer", "translated:chatgpt>sft", "--people_only", "everyday", "--leave_out", "harmful")
     assert chosen(pairs) == {("양력이 생겨서 떠요.", "날개 덕분이에요.", "rule")} and pairs[0]["margin"] == -2.5
-    assert {k: v["count"] for k, v in report["dropped"].items()} == {"pair: not labelled by people": 1, "prompt: its category is left out": 1}
+    assert {k: v["count"] for k, v in report["dropped"].items()} == {"pair: not labelled by people": 1,
+                                                                  "prompt: its category is left out": 1}
 
 
 def test_thresholds_and_limits(run):
@@ -151,7 +153,8 @@ def test_the_same_prompt_in_two_files_is_one(program, tmp_path):
 
 
 def test_records_without_answers_are_counted(run):
-    _, report = run([*SCORED[:1], records.make("안녕?", "everyday", "test", output="네, 안녕하세요."), record("뭐 해?", "everyday", candidate("쉬어요.", "a", 3))])
+    _, report = run([*SCORED[:1], records.make("안녕?", "everyday", "test", output="네, 안녕하세요."),
+                     record("뭐 해?", "everyday", candidate("쉬어요.", "a", 3))])
     assert {k: v["count"] for k, v in report["dropped"].items()} == {"prompt: without answers": 1}
 
 
@@ -162,13 +165,15 @@ def test_no_pairs_left(run, capsys):
 
 
 def test_a_trivial_rule_that_does_it_is_warned_of(run, capsys):
-    marked = [record(f"{i}번 질문이에요.", "everyday", candidate(f"{i}번 대답은 아주 길고 자세해요.", "a", 3), candidate(f"{i}번.", "b", 2)) for i in range(20)]
+    marked = [record(f"{i}번 질문이에요.", "everyday", candidate(f"{i}번 대답은 아주 길고 자세해요.", "a", 3), candidate(f"{i}번.", "b", 2))
+              for i in range(20)]
     _, report = run(marked)
     assert report["best_trivial_rule"]["accuracy"] == 1.0 and report["best_trivial_rule"]["n"] == 10
     assert "WARNING: the trivial rule" in capsys.readouterr().out
     fair = [record(f"{i}번 질문이에요.", "everyday", candidate("가나", "a", 3 - i % 2), candidate("다라", "b", 2 + i % 2)) for i in range(40)]
     pairs, report = run(fair)
-    assert [p["chosen"] for p in pairs].count("가나") == 20 and report["decided_by"]["score"]["chosen_is_listed_first"] == {"share": 0.5, "n": 40}
+    assert [p["chosen"] for p in pairs].count("가나") == 20
+    assert report["decided_by"]["score"]["chosen_is_listed_first"] == {"share": 0.5, "n": 40}
 
 
 def test_a_category_that_nobody_has(run, capsys):
@@ -183,7 +188,8 @@ def test_scores_on_different_scales(run):
         run([record("응?", "everyday", candidate("네.", "a", 3.0), candidate("아니요.", "a", -1.0, judge=other))])
     asked_otherwise = {**JUDGE, "method": "mean of n samples", "samples": 5, "structured": False}
     assert len(run([record("응?", "everyday", candidate("네.", "a", 3.0), candidate("아니요.", "a", 1.0, judge=asked_otherwise))])[0]) == 1
-    assert len(run([record("응?", "everyday", candidate("네.", "a", 3.0), candidate("아니요.", "a", 1.0), candidate("글쎄.", "b", None, judge=other))])[0]) == 1
+    unscored = candidate("글쎄.", "b", None, judge=other)
+    assert len(run([record("응?", "everyday", candidate("네.", "a", 3.0), candidate("아니요.", "a", 1.0), unscored)])[0]) == 1
 
 
 @pytest.mark.parametrize("label, what", [

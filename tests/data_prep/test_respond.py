@@ -74,7 +74,7 @@ def candidate_texts(record):
 def test_a_server_and_a_checkpoint_side_by_side(ask, folders, tmp_path):
     found = prompts(5)
     with Server(numbered) as server:
-        code, out, failed, report = ask(found, "--responder", f"chatgpt=openai:test-model@{server.url}", f"sft={folders['gpt_neox']}",
+        code, out, failed, report = ask(found, "--responder", f"sft={folders['gpt_neox']}", f"chatgpt=openai:test-model@{server.url}",
                                         "--num_answers", 2, "--max_new_tokens", 5, "--top_p", 0.9, "--batch_size", 4, "--seed", 7)
     assert (code, failed, [r["id"] for r in out]) == (0, [], [r["id"] for r in found])
     with Cache(tmp_path / "expected.sqlite") as cache:
@@ -84,11 +84,11 @@ def test_a_server_and_a_checkpoint_side_by_side(ask, folders, tmp_path):
         shared = {"temperature": 0.7, "top_p": 0.9, "max_new_tokens": 5, "seed": 7, "system": ""}
         talk = records.messages(record)
         assert record["candidates"] == [
-            *({"text": f"{record['prompt']} {local.answer_seed(7, talk, k)}", "model": "chatgpt",
-               "settings": {"model": "test-model", **shared}, "finish_reason": "stop"} for k in (0, 1)),
             *({"text": r.text, "model": "sft", "settings": {"model": folders["gpt_neox"], **shared}, "finish_reason": r.finish_reason}
-              for r in of_model)]
-        assert record["history"] == [{"stage": "respond", "models": ["chatgpt", "sft"]}]
+              for r in of_model),
+            *({"text": f"{record['prompt']} {local.answer_seed(7, talk, k)}", "model": "chatgpt",
+               "settings": {"model": "test-model", **shared}, "finish_reason": "stop"} for k in (0, 1))]
+        assert record["history"] == [{"stage": "respond", "models": ["sft", "chatgpt"]}]
         rows.free_example(record)                                    # training's --data_path reads it
     body = server.requests[0]
     assert body.items() >= {"model": "test-model", "temperature": 0.7, "top_p": 0.9, "max_tokens": 5}.items()

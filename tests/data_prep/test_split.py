@@ -237,10 +237,11 @@ def test_one_large_group_is_warned_of(run, capsys):
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["", "요", " 네", " 정말 그런가요"]), st.sampled_from(["everyday", "evol"]), st.booleans()),
-                min_size=1, max_size=40), st.sampled_from(["2,4,4", "0,1,1"]), st.integers(0, 3))
+@given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["", "요", " 네", " 정말 그런가요"]), st.sampled_from(["everyday", "evol"]),
+                          st.booleans()), min_size=1, max_size=40), st.sampled_from(["2,4,4", "0,1,1"]), st.integers(0, 3))
 def test_no_near_same_prompt_on_two_sides(program, tmp_path_factory, kinds, shares, seed):
-    found = [records.make(sentence(i) + end, category, "test", **({"output": "네."} if answered else {})) for i, end, category, answered in kinds]
+    found = [records.make(sentence(i) + end, category, "test", **({"output": "네."} if answered else {}))
+             for i, end, category, answered in kinds]
     folder = tmp_path_factory.mktemp("split")
     program.main(["--input", write(folder / "in.jsonl", found), "--output_dir", str(folder), "--shares", shares, "--test_share", "0.3",
                   "--seed", str(seed)])
@@ -259,7 +260,8 @@ def test_no_near_same_prompt_on_two_sides(program, tmp_path_factory, kinds, shar
 
 # --- what it refuses -------------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("flags", [["--shares", "1,2"], ["--shares", "0,0,0"], ["--test_share", "1"], ["--test_share", "nan"], ["--threshold", "0"]])
+@pytest.mark.parametrize("flags", [["--shares", "1,2"], ["--shares", "0,0,0"], ["--test_share", "1"],
+                                   ["--test_share", "nan"], ["--threshold", "0"]])
 def test_the_parser_refuses(program, flags, capsys):
     with pytest.raises(SystemExit) as stopped:
         program.main(["--input", "a.jsonl", "--output_dir", "b", *flags])
