@@ -3,7 +3,7 @@
 # and goes on where it was interrupted.
 #
 #   bash setup.sh
-#   PYTHON=python3.12 bash setup.sh            another interpreter (3.10 or newer)
+#   PYTHON=python3.12 bash setup.sh            another interpreter (3.11 or newer)
 #   KORLHF_VENV=/path/to/venv bash setup.sh    another place than .venv (every script of the project honours it)
 #   KORLHF_SYSTEM_SITE=1 bash setup.sh         see the interpreter's own packages too, and keep the CUDA torch that is installed there
 #   KORLHF_TORCH_INDEX=URL bash setup.sh       an extra package index for torch; without an NVIDIA GPU the default is PyTorch's CPU index
@@ -18,10 +18,10 @@ export PYTHONUTF8=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 fail() { echo "error: $*" >&2; exit 2; }
 stage() { echo "[setup] $*"; }
 
-command -v "$PYTHON" >/dev/null || fail "PYTHON=$PYTHON is not on this machine; install Python 3.10 or newer, or set PYTHON to it"
-FOUND="$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2], int(sys.version_info >= (3, 10)))')" \
+command -v "$PYTHON" >/dev/null || fail "PYTHON=$PYTHON is not on this machine; install Python 3.11 or newer, or set PYTHON to it"
+FOUND="$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2], int(sys.version_info >= (3, 11)))')" \
     || fail "PYTHON=$PYTHON does not start"
-[[ "${FOUND#* }" == 1 ]] || fail "PYTHON=$PYTHON is Python ${FOUND% *}; this project needs 3.10 or newer: set PYTHON=python3.11 or the like"
+[[ "${FOUND#* }" == 1 ]] || fail "PYTHON=$PYTHON is Python ${FOUND% *}; this project needs 3.11 or newer: set PYTHON=python3.12 or the like"
 
 # The root path is part of the key: `pip install -e` points at it, so a moved folder is set up again.
 KEY="$("$PYTHON" - "$ROOT" <<'PY'

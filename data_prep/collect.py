@@ -16,6 +16,7 @@ import re
 import tempfile
 from array import array
 from dataclasses import dataclass
+from pathlib import Path
 
 from korlhf import flags, stage
 from korlhf.data import corpora, records, sources
@@ -136,6 +137,8 @@ def from_rows(args, talk, out):
     """Yield records of a registered data set, or of a user's own files (there the first faulty row is an error)."""
     source = sources.SOURCES.get(args.corpus)
     for path in args.input:
+        if Path(path).is_dir():
+            raise InputError(f"--input {path}: is a folder; --corpus {args.corpus} reads files: name them, e.g. {path.rstrip('/')}/*.jsonl")
         for place, row in read_rows(path):
             out.count("rows")
             try:

@@ -34,6 +34,7 @@ TRANSLATOR="${TRANSLATOR:-openai:recorded-translate}"
 GENERATOR="${GENERATOR:-openai:recorded-self-instruct}"
 EVOLVER="${EVOLVER:-openai:recorded-evol}"
 CORRECTOR="${CORRECTOR-}"                                         # empty: harmful prompts get no SFT answers
+PORT="${PORT:-8479}"                                              # of the server of recorded replies; the same port finds its cache again
 CONCURRENCY="${CONCURRENCY:-8}"                                   # requests in flight
 MAX_REQUESTS="${MAX_REQUESTS:-0}"
 MAX_COST="${MAX_COST:-0}"
@@ -41,6 +42,7 @@ PRICE_INPUT="${PRICE_INPUT:-0}"
 PRICE_OUTPUT="${PRICE_OUTPUT:-0}"
 CACHE="${CACHE:-$OUT/llm_cache.sqlite}"
 MODELS="${MODELS:-$KORLHF_ROOT/output/quickstart}"                # folder of sft/ and reward/
+TRAIN_STEPS="${TRAIN_STEPS:-0}"                                   # of each training, if they are not there; 0 = one pass over its data
 NUM_ANSWERS="${NUM_ANSWERS:-4}"                                   # answers a prompt
 TEMPERATURE="${TEMPERATURE:-0.7}"
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-48}"
@@ -52,18 +54,20 @@ SEED="${SEED:-1234}"
 # The tiny models of quickstart.sh; without them smaller trainings of the same scripts.
 sample_models() {
     [[ -f "$MODELS/sft/finished.json" && -f "$MODELS/reward/finished.json" ]] && return
-    local tiny=training_scripts/tiny
     MODELS="$OUT/models"
+    local step1="$KORLHF_ROOT/training/step1_supervised_finetuning/training_scripts/tiny"
+    local step2="$KORLHF_ROOT/training/step2_reward_model_finetuning/training_scripts/tiny"
+    local flags=(--seed "$SEED" --max_steps "$TRAIN_STEPS" --num_train_epochs 1)
     [[ -f "$MODELS/base_init/tokenizer_config.json" ]] || python "$KORLHF_ROOT/samples/tiny_base.py" --output_dir "$MODELS/base_init" --seed "$SEED"
-    EPOCHS=1 bash "$KORLHF_ROOT/training/step1_supervised_finetuning/$tiny/run_base.sh" "$MODELS/base" --model_name_or_path "$MODELS/base_init" --seed "$SEED"
-    bash "$KORLHF_ROOT/training/step1_supervised_finetuning/$tiny/run_tiny.sh" "$MODELS/sft" --model_name_or_path "$MODELS/base" --seed "$SEED"
-    EPOCHS=1 bash "$KORLHF_ROOT/training/step2_reward_model_finetuning/$tiny/run_tiny.sh" "$MODELS/reward" --model_name_or_path "$MODELS/base" --seed "$SEED"
+    bash "$step1/run_base.sh" "$MODELS/base" --model_name_or_path "$MODELS/base_init" "${flags[@]}"
+    bash "$step1/run_tiny.sh" "$MODELS/sft" --model_name_or_path "$MODELS/base" "${flags[@]}"
+    bash "$step2/run_tiny.sh" "$MODELS/reward" --model_name_or_path "$MODELS/base" "${flags[@]}"
 }
 
 # The server of recorded replies, for as long as this script runs.
 start_server() {
     local ready="$OUT/server.log"
-    python "$KORLHF_ROOT/samples/raw/server.py" --replies "$RAW/replies.jsonl" --port "${PORT:-8479}" >"$ready" 2>"$OUT/server.errors.log" &
+    python "$KORLHF_ROOT/samples/raw/server.py" --replies "$RAW/replies.jsonl" --port "$PORT" >"$ready" 2>"$OUT/server.errors.log" &
     SERVER_PID=$!
     trap 'kill "$SERVER_PID" 2>/dev/null || true' EXIT
     local waited=0
@@ -77,6 +81,7 @@ start_server() {
 
 mkdir -p "$OUT"
 sample_models
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # the models are tiny: more threads only wait for each other
 start_server
 server_flags
 collect_everything

@@ -51,14 +51,7 @@ def beside(path, ending):
 def fingerprint(path):
     """sha256 of a file's bytes, hexadecimal."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file):  # Python 3.10
-    found = hashlib.sha256()
-    for block in iter(lambda: file.read(1 << 20), b""):
-        found.update(block)
-    return found.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Stage:

@@ -254,6 +254,8 @@ def test_the_wrong_folder(tmp_path, rows):
     rows({"prompt": "a"})
     with pytest.raises(InputError, match=r"no files SDRW\*\.json in it; expected NIKL.*; found 1 \.jsonl"):
         collect.main(["--corpus", "nikl", "--input", str(tmp_path), "--output", str(tmp_path.parent / "o.jsonl")])
+    with pytest.raises(InputError, match=r"--input .*: is a folder; --corpus own reads files: name them, e\.g\. .*/\*\.jsonl"):
+        collect.main(["--corpus", "own", "--input", str(tmp_path), "--output", str(tmp_path.parent / "o.jsonl")])
 
 
 def test_as_a_program_twice_the_same_bytes(nikl, tmp_path):

@@ -254,7 +254,7 @@ def test_a_killed_run_is_started_again_and_ends_with_the_same_bytes(respond, tmp
                 "--batch_size", "2", "--max_new_tokens", "30", "--temperature", "1",
                 "--responder", f"chatgpt=openai:test-model@{server.url}", *checkpoint]
     sft = f"sft={folders['gpt_neox']}"
-    with Server(numbered, delay=0.02) as server:
+    with Server(numbered, delay=0.1) as server:
         alone = command("killed", server)
         kill_when(start(*alone), lambda: len(server.answered) > 16)  # while it asks the server
         assert 0 < answers_in(cache) < 52
