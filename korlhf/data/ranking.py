@@ -99,19 +99,27 @@ def key(text):
         return ""
 
 
+def _spoiled(text_key, candidate, text):
+    """Why an answer cannot be used, or "". A model of bytes can write half a character, which decodes to U+FFFD."""
+    if not text_key:
+        return "empty"
+    return "cut off" if candidate.get("finish_reason") == "length" else "garbled" if "\ufffd" in text else ""
+
+
 def read_answers(candidates):
     """`candidates` of a record -> (Answers of different texts, {key of a text that cannot be used: reason}, Counter of those left out).
 
-    Answers that were cut off or are empty cannot be used; equal ones become one with the mean of their scores.
+    Answers that were cut off, are empty or hold wrongly decoded characters cannot be used; equal ones become one with the mean of their scores.
     Raises RowError for candidates that are not what respond and score write.
     """
     same, spoiled, left_out = defaultdict(list), {}, Counter()
     for place, candidate in enumerate(candidates):
         answer = _answer(candidate, place)
         k = key(answer.text)
-        if not k or candidate.get("finish_reason") == "length":
-            spoiled[k] = "cut off" if k else "empty"
-            left_out[spoiled[k]] += 1
+        reason = _spoiled(k, candidate, answer.text)
+        if reason:
+            spoiled[k] = reason
+            left_out[reason] += 1
         else:
             left_out.update(["equal to another"] if k in same else [])
             same[k].append(answer)

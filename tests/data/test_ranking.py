@@ -251,3 +251,8 @@ def test_turned_scores_turn_the_pairs(scored, best_worst):
     assert len(one.pairs) == len(other.pairs)
     if not best_worst or len({s for _, s in scored}) == len(scored):  # of equal bests or worsts a hash takes one
         assert texts(one) == {(b, a, by) for a, b, by in texts(other)}
+
+
+def test_an_answer_with_half_a_character_is_left_out():
+    answers, spoiled, left_out = read_answers([{"text": "좋아\ufffd요", "model": "a", "score": 5.0}, {"text": "좋아요", "model": "a", "score": 1.0}])
+    assert [a.text for a in answers] == ["좋아요"] and list(spoiled.values()) == ["garbled"] and left_out == {"garbled": 1}
