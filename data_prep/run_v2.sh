@@ -33,7 +33,7 @@ ETHICS="${ETHICS:-harmful}"                                       # which of AIH
 MIN_PROMPT_CHARS="${MIN_PROMPT_CHARS:-16}"                        # shorter prompts say too little (non-space characters)
 BASE_URL="${BASE_URL:-}"                                          # OpenAI-compatible server; empty = OpenAI
 TRANSLATOR="${TRANSLATOR:-openai:gpt-4o-mini}"                    # translates
-CORRECTOR="${CORRECTOR:-openai:gpt-4o-mini}"                      # writes the SFT answers to harmful utterances
+CORRECTOR="${CORRECTOR-openai:gpt-4o-mini}"                       # writes the SFT answers to harmful utterances; empty: none
 CHATGPT="${CHATGPT:-openai:gpt-4o-mini}"                          # the model whose answers the SFT model is held against
 CONCURRENCY="${CONCURRENCY:-8}"                                   # requests in flight
 MAX_REQUESTS="${MAX_REQUESTS:-0}"                                 # a stage stops after so many requests; 0 = no limit
