@@ -142,9 +142,10 @@ def main(argv=None):
     texts, fixed = second_reading(args, scan, rows, wanted)
     examples = {key: [[texts[a], texts[b]] for a, b in pairs] for key, pairs in shown.items()}
     overlaps = [{"a": a, "b": b, "examples": [[texts[i], texts[j]] for i, j in pairs]} for (a, b), pairs in cells.items() if pairs]
-    audit = {"program": "audit", "korlhf": __version__, "settings": asdict(args),
+    between = report.between_answers(scan, args.seed)
+    audit = {"program": "audit", "korlhf": __version__, "settings": asdict(args), "warnings": report.warnings(between),
              "sets": report.sets(scan), "length_bins": report.length_bins(),
-             "findings": report.findings(scan, rows, args.remove, examples), "between_answers": report.between_answers(scan, args.seed),
+             "findings": report.findings(scan, rows, args.remove, examples), "between_answers": between,
              "overlap": {**matrices, "examples": overlaps, "threshold": args.threshold, "hashes": HASHES},
              "labels": labels, "suspicious_labels": suspicious, "fixed": fixed, "seconds": round(time.time() - began, 1)}
     write_json(output / "audit.json", audit)

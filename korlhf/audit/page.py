@@ -66,6 +66,7 @@ def table(audit):
     """The summary for the terminal, worst first."""
     found = audit["findings"]
     lines = [f"audit: {sum(s['rows'] for s in audit['sets']):,} rows in {sum(len(s['files']) for s in audit['sets'])} files"]
+    lines += [f"  WARNING: {line}" for line in audit["warnings"]]
     where = [f"{f['set']} {f['part']}" for f in found]
     width = max(map(len, where), default=0)
     lines += [f"  {f['severity']:<6} {f['count']:>9,} of {f['of']:>9,} {percent(f['share']):>8}  {w:<{width}}  {f['title']}"
@@ -79,4 +80,4 @@ def table(audit):
                          f"(95 % {share(rule['ci95'][0])}-{share(rule['ci95'][1])}); guessing gets .500")
     for f in audit["fixed"] or ():
         lines.append(f"  fixed: {f['path']}: {f['kept_rows']:,} rows kept ({f['cleaned_rows']:,} cleaned), {f['removed_rows']:,} removed")
-    return "\n".join(lines if found else [*lines, "  nothing found"])
+    return "\n".join(lines if found else [*lines, "  nothing found in texts and rows"])

@@ -6,6 +6,7 @@ from korlhf.audit.scan import LENGTH_BINS
 
 CROSS = ("duplicate_row", "duplicate_prompt", "near_duplicate_prompt", "contradiction", "both_sides", "label_flip", "test_overlap")
 TOP_VARIANTS = 8
+STRONG_RULE = 0.6
 
 
 def findings(scan, rows, removed, examples):
@@ -58,6 +59,22 @@ def between_answers(scan, seed):
         out[name] = {"pairs": tally.pairs, "length": tally.length_table(), "form": tally.form_table(),
                      "responders": tally.responder_table(), "rules": rules, "rules_measured_on": len(sample.items)}
     return out
+
+
+def warnings(between):
+    """One line for every set and category of which a trivial rule tells chosen from rejected; between: of `between_answers`.
+
+    A rule counts from a lower end of its interval above STRONG_RULE; the whole set first.
+    """
+    lines = []
+    for name, figures in between.items():
+        for category, found in sorted(figures["rules"].items(), key=lambda item: item[0] != "all"):
+            if "rule" in found and found["ci95"][0] > STRONG_RULE:
+                where = f"{name} pairs" if category == "all" else f"{name} pairs, {category}"
+                lines.append(f"{where}: the rule '{found['rule']}' alone tells chosen from rejected in {found['accuracy']:.3f} of "
+                             f"{found['n']} pairs (95 % {found['ci95'][0]:.3f}-{found['ci95'][1]:.3f}; guessing .500): "
+                             "a reward model may learn no more than that")
+    return lines
 
 
 def length_bins():

@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from korlhf.audit import bias
+from korlhf.audit import bias, report
 from korlhf.audit.bias import Tally, best_rules, features, interval
 
 
@@ -74,3 +74,12 @@ def test_further_categories_are_counted_together():
     for i in range(bias.CATEGORIES + 5):
         tally.add(f"분류 {i}", "가", "나", set(), set())
     assert len(tally.lengths) == bias.CATEGORIES + 1 and tally.lengths[bias.OTHERS]["equal"] == 5
+
+
+def test_a_rule_that_gives_the_labels_away_is_a_warning():
+    strong = {"rule": "longer", "n": 100, "accuracy": 0.9, "ci95": [0.826, 0.945]}
+    weak = {"rule": "shorter", "n": 100, "accuracy": 0.6, "ci95": [0.502, 0.691]}
+    lines = report.warnings({"reward": {"rules": {"everyday": strong, "evol": {"skipped": "2 pairs", "n": 2}, "all": strong}},
+                             "test": {"rules": {"all": weak}}})
+    assert [line.split(":")[0] for line in lines] == ["reward pairs", "reward pairs, everyday"]
+    assert "'longer' alone tells chosen from rejected in 0.900 of 100 pairs (95 % 0.826-0.945" in lines[0]

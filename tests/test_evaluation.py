@@ -1,0 +1,51 @@
+"""korlhf/evaluation.py: which prompts are evaluated, and the files of a result."""
+
+import json
+
+import pytest
+
+from korlhf.errors import InputError
+from korlhf.evaluation import Result, prompts
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_prompts_come_once_and_with_the_shares_of_their_categories(tmp_path):
+    rows = [{"prompt": f"질문 {i}", "category": "everyday" if i % 4 else "harmful"} for i in range(80)]
+    data = write(tmp_path / "a.jsonl", [*rows, {**rows[0], "prompt": "질문 0!"}])
+    found = prompts([data])
+    assert len(found) == 80 and found[0]["prompt"].startswith("질문 0") and found[1]["prompt"] == "질문 1" and found[0]["source"] == data
+    part = prompts([data], max_prompts=20, seed=3)
+    assert sum(r["category"] == "harmful" for r in part) == 5 and len(part) == 20
+    assert part == prompts([data], max_prompts=20, seed=3) != prompts([data], max_prompts=20, seed=4)
+
+
+def test_the_sets_own_evaluation_split_is_used():
+    assert len(prompts(["sample/prompts"])) == 300  # samples/heldout_prompts.jsonl
+
+
+def test_a_result_is_two_whole_files_or_none(tmp_path, capsys):
+    read = write(tmp_path / "in.jsonl", [{"prompt": "가"}])
+    with Result("win_rate", tmp_path / "결과", {"seed": 1}, [read, tmp_path]) as result:
+        result.figures["n"] = 1
+        result.rows.append({"prompt": "안녕?"})
+        result.warn("심판이 첫 답변을 좋아합니다")
+        result.warn("심판이 첫 답변을 좋아합니다")
+    found = json.loads((tmp_path / "결과" / "win_rate.json").read_text(encoding="utf-8"))
+    assert found["warnings"] == ["심판이 첫 답변을 좋아합니다"] and found["figures"] == {"n": 1} and found["settings"] == {"seed": 1}
+    assert len(found["inputs"][0]["sha256"]) == 64 and found["inputs"][1] == {"path": str(tmp_path)} and found["versions"]["korlhf"]
+    assert (tmp_path / "결과" / "win_rate.jsonl").read_text(encoding="utf-8") == '{"prompt": "안녕?"}\n'
+    assert capsys.readouterr().out.startswith("WARNING: 심판이")
+    with pytest.raises(RuntimeError):
+        with Result("geval", tmp_path / "결과", {}):
+            raise RuntimeError
+    assert sorted(p.name for p in (tmp_path / "결과").iterdir()) == ["win_rate.json", "win_rate.jsonl"]
+
+
+def test_a_file_is_no_output_folder(tmp_path):
+    read = write(tmp_path / "in.jsonl", [{"prompt": "가"}])
+    with pytest.raises(InputError, match="--output_dir .*in.jsonl: is a file; give a folder"):
+        Result("geval", read, {})
