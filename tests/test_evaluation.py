@@ -17,7 +17,7 @@ def test_prompts_come_once_and_with_the_shares_of_their_categories(tmp_path):
     rows = [{"prompt": f"질문 {i}", "category": "everyday" if i % 4 else "harmful"} for i in range(80)]
     data = write(tmp_path / "a.jsonl", [*rows, {**rows[0], "prompt": "질문 0!"}])
     found = prompts([data])
-    assert len(found) == 80 and found[0]["prompt"].startswith("질문 0") and found[1]["prompt"] == "질문 1" and found[0]["source"] == data
+    assert len(found) == 80 and "질문 1" in {r["prompt"] for r in found} and found[0]["source"] == data
     part = prompts([data], max_prompts=20, seed=3)
     assert sum(r["category"] == "harmful" for r in part) == 5 and len(part) == 20
     assert part == prompts([data], max_prompts=20, seed=3) != prompts([data], max_prompts=20, seed=4)
@@ -38,7 +38,7 @@ def test_a_result_is_two_whole_files_or_none(tmp_path, capsys):
     assert found["warnings"] == ["심판이 첫 답변을 좋아합니다"] and found["figures"] == {"n": 1} and found["settings"] == {"seed": 1}
     assert len(found["inputs"][0]["sha256"]) == 64 and found["inputs"][1] == {"path": str(tmp_path)} and found["versions"]["korlhf"]
     assert (tmp_path / "결과" / "win_rate.jsonl").read_text(encoding="utf-8") == '{"prompt": "안녕?"}\n'
-    assert capsys.readouterr().out.startswith("WARNING: 심판이")
+    assert "WARNING: 심판이 첫 답변을 좋아합니다\nwritten: " in capsys.readouterr().out
     with pytest.raises(RuntimeError):
         with Result("geval", tmp_path / "결과", {}):
             raise RuntimeError
