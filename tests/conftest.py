@@ -1,5 +1,7 @@
 """Tiny models and tokenizers with random weights, made once a session, in the shapes of real ones."""
 
+import signal
+
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models as bpe_models, pre_tokenizers, trainers
@@ -8,6 +10,8 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, GPTNeoX
 from korlhf import models
 from korlhf.data.tokenize import Codec
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started by `... &` in a script: the programs that tests interrupt would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # the models are tiny: more threads only wait for each other
 EOS = "<|endoftext|>"
 TEXTS = ["오늘 날씨가 참 좋네요! 산책하러 갈까요?", "네, 좋아요. 같이 가요.",
