@@ -36,13 +36,9 @@ class RespondFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointFlags:
+class SamplerFlags(flags.CheckpointFlags):
     """local checkpoints"""
     batch_size: int = flags.flag(64, "answers sampled at once")
-    prompt_template: str = flags.flag("auto", "how a conversation is written out; auto = the template in the model's folder, else kullm",
-                                      choices=["auto", "kullm", "human_assistant", "chat"])
-    dtype: str = flags.flag("auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"])
-    trust_remote_code: bool = flags.flag(False, "run Python code that comes with a hub model")
 
 
 @dataclass(frozen=True)
@@ -54,9 +50,9 @@ class Responder:
 
 
 def parse(argv=None):
-    """(StageFlags, RespondFlags, CheckpointFlags, LlmFlags)"""
+    """(StageFlags, RespondFlags, SamplerFlags, LlmFlags)"""
     parser = flags.Parser(description="Answers of models to the prompts of records", deepspeed=False)
-    groups = (flags.StageFlags, RespondFlags, CheckpointFlags, flags.LlmFlags)
+    groups = (flags.StageFlags, RespondFlags, SamplerFlags, flags.LlmFlags)
     for group in groups:
         flags.add(parser, group)
     space = parser.parse_args(argv)

@@ -37,14 +37,10 @@ class ScoreFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardFlags:
+class RewardFlags(flags.CheckpointFlags):
     """reward model"""
     max_seq_len: int = flags.flag(512, "longest prompt + answer in tokens; longer ones are not scored")
     batch_size: int = flags.flag(16, "answers in a forward pass")
-    prompt_template: str = flags.flag("auto", "how a conversation is written out; auto = the template in the model's folder, else kullm",
-                                      choices=["auto", "kullm", "human_assistant", "chat"])
-    dtype: str = flags.flag("auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"])
-    trust_remote_code: bool = flags.flag(False, "run Python code that comes with a hub model")
 
 
 def parse(argv=None):

@@ -174,6 +174,15 @@ class StageFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointFlags:
+    """local checkpoints"""
+    prompt_template: str = flag("auto", "how a conversation is written out; auto = the template in the model's folder, else kullm",
+                                choices=["auto", "kullm", "human_assistant", "chat"])
+    dtype: str = flag("auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"])
+    trust_remote_code: bool = flag(False, "run Python code that comes with a hub model")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LlmFlags:
     """OpenAI-compatible server"""
     base_url: str = flag("", "address of the server, e.g. http://127.0.0.1:8000/v1 (vLLM, Ollama, ...); not given = OpenAI's")

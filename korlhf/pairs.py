@@ -1,12 +1,11 @@
 """What a reward model is worth: accuracy over pairs with its interval, margin, and the trivial rules beside it."""
 
-import math
 from collections import defaultdict
 from itertools import combinations
 
 import torch
 
-from korlhf import rules
+from korlhf import rules, stats
 from korlhf.data import packing
 
 
@@ -34,15 +33,6 @@ def score_groups(reward, groups, batch_size, ranks):
     return [merged[j] for j in range(len(groups))]
 
 
-def wilson(right, n, z=1.959964):
-    """95 % interval of a share (Wilson 1927): right may be fractional, since a tie counts one half. (0, 1) if n is 0."""
-    if not n:
-        return 0.0, 1.0
-    p = right / n
-    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))
-
-
 def accuracy(examples, scores):
     """Figures of ranked answers under a model: over all and by category.
 
@@ -60,7 +50,7 @@ def accuracy(examples, scores):
 
 def _figures(margins, prompts):
     right, n = sum((m > 0) + 0.5 * (m == 0) for m in margins), len(margins)
-    return {"accuracy": right / n, "n": n, "prompts": prompts, "ci95": list(wilson(right, n)), "mean_margin": sum(margins) / n}
+    return {"accuracy": right / n, "n": n, "prompts": prompts, "ci95": list(stats.wilson(right, n)), "mean_margin": sum(margins) / n}
 
 
 def as_pairs(examples):

@@ -1,9 +1,10 @@
 """Statistics of comparisons: intervals, paired differences, tests, strengths of many models, calibration.
 
 Every resampling is seeded, and resamples prompts, not answers: answers to one prompt are not independent. Library functions do the
-work where there is one (scipy, scikit-learn). Wilson's interval of a share is in korlhf/pairs.py.
+work where there is one (scipy, scikit-learn).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,15 @@ class Estimate:
     high: float
     n: int
     groups: int
+
+
+def wilson(right, n, z=1.959964):
+    """95 % interval of a share (Wilson 1927): right may be fractional, since a tie counts one half. (0, 1) if n is 0."""
+    if not n:
+        return 0.0, 1.0
+    p = right / n
+    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))
 
 
 def _group_sums(values, groups):

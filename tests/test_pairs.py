@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from korlhf import pairs
+from korlhf import pairs, stats
 from korlhf.data.sources import Example
 from korlhf.data.tokenize import Tokens
 from korlhf.engine import Ranks
@@ -18,7 +18,7 @@ def example(category, n):
 @pytest.mark.parametrize("right, n, low, high", [(8, 10, 0.4902, 0.9433), (0, 5, 0.0, 0.4345), (5, 5, 0.5655, 1.0), (0, 0, 0.0, 1.0)])
 def test_wilson(right, n, low, high):
     # 8 of 10: (.8 + .19207) / 1.38415 = .71674 +- 1.95996 x sqrt(.016 + .0096037) / 1.38415 = .22656; 0 of 5: up to z2 / (5 + z2) = .4345
-    assert pairs.wilson(right, n) == pytest.approx((low, high), abs=5e-5)
+    assert stats.wilson(right, n) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_accuracy_by_hand():
@@ -27,7 +27,7 @@ def test_accuracy_by_hand():
     # a: margins 2 (right), 0 (half), -2 (wrong), 4 (right) -> 2.5 of 4; b: -2 -> 0 of 1
     assert figures["accuracy"] == 0.5 and figures["n"] == 5 and figures["prompts"] == 3
     assert figures["mean_margin"] == pytest.approx((2 + 0 - 2 + 4 - 2) / 5)
-    assert figures["by_category"]["a"] == {"accuracy": 0.625, "n": 4, "prompts": 2, "ci95": list(pairs.wilson(2.5, 4)), "mean_margin": 1.0}
+    assert figures["by_category"]["a"] == {"accuracy": 0.625, "n": 4, "prompts": 2, "ci95": list(stats.wilson(2.5, 4)), "mean_margin": 1.0}
     assert figures["by_category"]["b"]["accuracy"] == 0.0 and list(figures["by_category"]) == ["a", "b"]
 
 

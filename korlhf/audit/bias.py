@@ -4,13 +4,13 @@ A reward model takes the easiest way. Where "longer" or "has a trailing space" a
 accuracy says little, and PPO will drive up whatever the rule measures.
 """
 
-import math
 import random
 import re
 from collections import Counter, defaultdict
 
 from korlhf import rules
 from korlhf.audit.checks import find_tokens
+from korlhf.stats import wilson
 
 LEAST_PAIRS = 40  # of a category, for trivial rules: 20 to choose on, 20 to measure on
 CATEGORIES = 100  # further ones are counted together
@@ -77,29 +77,22 @@ class Tally:
             share, decided = right / self.pairs, max(chosen, rejected) / (chosen + rejected)
             table.append({"feature": name, "only_chosen": chosen, "only_rejected": rejected,
                           "prefers": "with" if chosen >= rejected else "without", "right_alone": share,
-                          "ci95": interval(right, self.pairs), "where_it_differs": decided,
-                          "where_it_differs_ci95": interval(max(chosen, rejected), chosen + rejected)})
+                          "ci95": wilson(right, self.pairs), "where_it_differs": decided,
+                          "where_it_differs_ci95": wilson(max(chosen, rejected), chosen + rejected)})
         return sorted(table, key=lambda row: (-row["right_alone"], row["feature"]))
 
     def responder_table(self):
         """Per two responders: how often each was chosen over the other; empty if the rows do not name them."""
         pairs = sorted({tuple(sorted(names)) for names in self.responders})
         return [{"a": a, "b": b, "a_chosen": (n := self.responders[a, b]), "b_chosen": (m := self.responders[b, a]),
-                 "share": n / (n + m), "ci95": interval(n, n + m)} for a, b in pairs if a != b]
+                 "share": n / (n + m), "ci95": wilson(n, n + m)} for a, b in pairs if a != b]
 
 
 def _lengths(counts):
     n = counts["longer"] + counts["shorter"] + counts["equal"]
     right = counts["longer"] + counts["equal"] / 2
     return {"n": n, "longer": counts["longer"], "shorter": counts["shorter"], "equal": counts["equal"], "share_longer": right / n,
-            "ci95": interval(right, n), "mean_chosen": counts["chosen characters"] / n, "mean_rejected": counts["rejected characters"] / n}
-
-
-def interval(right, n, z=1.959964):
-    """The 95 % interval of a share (Wilson 1927), [low, high]; `right` may be fractional: ties count one half."""
-    p = right / n
-    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return [max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))]
+            "ci95": wilson(right, n), "mean_chosen": counts["chosen characters"] / n, "mean_rejected": counts["rejected characters"] / n}
 
 
 def best_rules(pairs, seed):
@@ -125,5 +118,5 @@ def _best_rule(pairs, seed):
     found = rules.trivial_rules(choose)
     name = max(found, key=lambda n: rules.accuracy(found[n], choose))
     accuracy = rules.accuracy(found[name], measure)
-    return {"rule": name, "n": len(measure), "accuracy": accuracy, "ci95": interval(accuracy * len(measure), len(measure)),
+    return {"rule": name, "n": len(measure), "accuracy": accuracy, "ci95": wilson(accuracy * len(measure), len(measure)),
             "chosen_on": len(choose)}

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from korlhf.audit.bias import interval
 from korlhf.audit.sample import shortened
+from korlhf.stats import wilson
 
 LEAST_PAIRS = 200
 MAX_PAIRS = 20_000
@@ -41,7 +41,7 @@ def find(pairs, seed):
     slope, lapse = fit(votes)
     probability = 1 / (1 + np.exp(-slope * votes))
     right = float((votes > 0).sum() + 0.5 * (votes == 0).sum())
-    figures = {"pairs": len(pairs), "prompts": len(np.unique(prompts)), "accuracy": right / len(pairs), "ci95": interval(right, len(pairs)),
+    figures = {"pairs": len(pairs), "prompts": len(np.unique(prompts)), "accuracy": right / len(pairs), "ci95": wilson(right, len(pairs)),
                "slope": slope, "wrong_labels_estimated": lapse, **_suspicious(probability), "calibration": _calibration(probability)}
     return Flips(pairs, probability, figures)
 

@@ -4,13 +4,14 @@ import pytest
 from scipy.stats import binomtest
 
 from korlhf.audit import bias, report
-from korlhf.audit.bias import Tally, best_rules, features, interval
+from korlhf.audit.bias import Tally, best_rules, features
+from korlhf.stats import wilson
 
 
 @pytest.mark.parametrize("right, n", [(0, 1), (3, 10), (50, 100), (1345, 2484)])
 def test_the_interval_is_wilsons(right, n):
     expected = binomtest(right, n).proportion_ci(method="wilson")
-    assert interval(right, n) == pytest.approx([expected.low, expected.high], abs=1e-6)
+    assert wilson(right, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
 def test_lengths_by_category():
