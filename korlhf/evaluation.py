@@ -1,6 +1,8 @@
 """What every program of eval/ does around its figures: which prompts, and files that the report can read.
 
-A result is OUTPUT_DIR/PROGRAM.json (figures, settings, what was read, warnings) and OUTPUT_DIR/PROGRAM.jsonl (one line an item).
+A result is OUTPUT_DIR/PROGRAM.json (warnings, tables, how it was measured, figures, settings, what was read) and OUTPUT_DIR/PROGRAM.jsonl
+(one line an item). A line that shows answers has {"id", "category", "messages", "answers": {model: [{"text", ...}]}}: lines of several
+programs with the same id are shown as one.
 """
 
 import dataclasses
@@ -10,6 +12,7 @@ import random
 import time
 from pathlib import Path
 
+from korlhf import tables
 from korlhf.data import load, records
 from korlhf.data.files import write_json
 from korlhf.errors import InputError
@@ -44,14 +47,16 @@ def prompts(data_path, max_prompts=0, seed=1234):
 class Result:
     """The output of one evaluation program; a context manager that writes both files when the program is done, or nothing.
 
-    program: its name; settings: a dataclass of flags or a dict; inputs: files and model folders that were read.
-    Fill in `figures` (a dict), `rows` (one dict an item) and `warn(line)`.
+    program: its name; settings: a dict, or dataclasses of flags; inputs: files and model folders that were read.
+    Filled in by the program: `figures` (a dict, for other programs), `tables` (by `table`, for people), `protocol` (how it was measured:
+    pairing, interval, seed, template, decoding, judge ...; name -> text, number or tables.both), `rows` (one dict an item), warnings.
     """
 
     def __init__(self, program, output_dir, settings, inputs=()):
         self.program, self.folder = program, Path(output_dir).expanduser()
-        self.settings = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else dict(settings)
-        self.inputs, self.figures, self.rows, self.warnings = list(inputs), {}, [], []
+        self.settings = _settings(settings)
+        self.inputs, self.figures, self.rows = list(inputs), {}, []
+        self.tables, self.protocol, self.warnings = [], {}, []
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"--output_dir {self.folder}: is a file; give a folder")
 
@@ -63,10 +68,15 @@ class Result:
             raise InputError(f"--output_dir {self.folder}: cannot be made: {error.strerror or error}; give another") from error
         return self
 
-    def warn(self, line):
-        """One line that a reader must see before the figures."""
+    def warn(self, en, ko):
+        """One line, in both languages, that a reader must see before the figures."""
+        line = tables.both(en, ko)
         if line not in self.warnings:
             self.warnings.append(line)
+
+    def table(self, title, columns, rows, notes=()):
+        """A table for the terminal and the report; see tables.table."""
+        self.tables.append(tables.table(title, columns, rows, notes))
 
     def __exit__(self, kind, error, trace):
         if kind is not None:
@@ -78,12 +88,25 @@ class Result:
                 print(json.dumps(row, ensure_ascii=False), file=out)
         os.replace(part, rows)
         write_json(self.folder / f"{self.program}.json", {
-            "program": self.program, "warnings": self.warnings, "figures": self.figures, "settings": self.settings,
+            "program": self.program, "warnings": self.warnings, "tables": self.tables, "protocol": self.protocol,
+            "figures": self.figures, "settings": self.settings,
             "inputs": [_input(path) for path in self.inputs], "rows": {"file": rows.name, "n": len(self.rows)},
             "versions": _versions(), "seconds": round(time.time() - self.began, 2), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+        for found in self.tables:
+            print(f"\n{tables.plain(found)}", flush=True)
+        for name, how in self.protocol.items():
+            print(f"{name}: {tables.words(how, 'en')}", flush=True)
         for line in self.warnings:
-            print(f"WARNING: {line}", flush=True)
+            print(f"WARNING: {line['en']}", flush=True)
         print(f"written: {self.folder / self.program}.json, {rows.name}", flush=True)
+
+
+def _settings(settings):
+    """A dict of what was set; of several dataclasses of flags all of theirs together."""
+    if isinstance(settings, dict):
+        return settings
+    parts = settings if isinstance(settings, (list, tuple)) else [settings]
+    return {name: value for part in parts for name, value in dataclasses.asdict(part).items()}
 
 
 def _versions():

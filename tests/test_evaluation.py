@@ -6,6 +6,7 @@ import pytest
 
 from korlhf.errors import InputError
 from korlhf.evaluation import Result, prompts
+from korlhf.tables import both, column, estimate
 
 
 def write(path, rows):
@@ -32,13 +33,17 @@ def test_a_result_is_two_whole_files_or_none(tmp_path, capsys):
     with Result("win_rate", tmp_path / "결과", {"seed": 1}, [read, tmp_path]) as result:
         result.figures["n"] = 1
         result.rows.append({"prompt": "안녕?"})
-        result.warn("심판이 첫 답변을 좋아합니다")
-        result.warn("심판이 첫 답변을 좋아합니다")
+        result.warn("the judge likes the first answer", "심판이 첫 답변을 좋아합니다")
+        result.warn("the judge likes the first answer", "심판이 첫 답변을 좋아합니다")
+        result.table(both("Wins", "승률"), [column("model", "모델"), column("rate", "비율", 2)], [["ppo", estimate(0.5, 0.25, 0.75)]])
+        result.protocol["seed"] = 1
     found = json.loads((tmp_path / "결과" / "win_rate.json").read_text(encoding="utf-8"))
-    assert found["warnings"] == ["심판이 첫 답변을 좋아합니다"] and found["figures"] == {"n": 1} and found["settings"] == {"seed": 1}
+    assert [w["ko"] for w in found["warnings"]] == ["심판이 첫 답변을 좋아합니다"] and found["figures"] == {"n": 1} and found["settings"] == {"seed": 1}
     assert len(found["inputs"][0]["sha256"]) == 64 and found["inputs"][1] == {"path": str(tmp_path)} and found["versions"]["korlhf"]
     assert (tmp_path / "결과" / "win_rate.jsonl").read_text(encoding="utf-8") == '{"prompt": "안녕?"}\n'
-    assert "WARNING: 심판이 첫 답변을 좋아합니다\nwritten: " in capsys.readouterr().out
+    assert found["tables"][0]["title"] == {"en": "Wins", "ko": "승률"} and found["protocol"] == {"seed": 1}
+    shown = capsys.readouterr().out
+    assert "ppo    0.50 (0.25–0.75)\nseed: 1\nWARNING: the judge likes the first answer\nwritten: " in shown
     with pytest.raises(RuntimeError):
         with Result("geval", tmp_path / "결과", {}):
             raise RuntimeError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOORS = {0: "errors flags templates friendly rules data.sources data.splits data.rows data.files data.records data.corpora data.marks data.ranking",
+FLOORS = {0: "errors flags tables templates friendly rules data.sources data.splits data.rows data.files data.records data.corpora data.marks data.ranking",
           1: "losses ppo data.packing log stage stats cache completions llm rubrics forms geval data.similar data.near audit.kinds audit.fields "
              "audit.checks audit.content audit.sample audit.bias audit.flips audit.scan audit.overlap audit.fix audit.report audit.page",
           2: "models reward_model data.load data.tokenize rollout pairs",
