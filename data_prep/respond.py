@@ -5,18 +5,11 @@ an answer is stripped and otherwise left as it is. Left out: judging the answers
 """
 
 import hashlib
-import os
-import re
-from collections import Counter
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
-from korlhf import flags, llm, local, stage
+from korlhf import flags, llm, local, responders as answering, stage
 from korlhf.data import records
 from korlhf.errors import InputError
-
-NAMED = re.compile(r"(?P<name>[^=/\\:@]+)=(?P<model>.+)")
-SERVER = re.compile(r"openai:(?P<model>.+?)(?:@(?P<url>https?://.+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,24 +28,10 @@ class RespondFlags:
     max_failed: float = flags.flag(0.05, "a larger share of failed answers ends with exit code 3, after everything is written")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SamplerFlags(flags.CheckpointFlags):
-    """local checkpoints"""
-    batch_size: int = flags.flag(64, "answers sampled at once")
-
-
-@dataclass(frozen=True)
-class Responder:
-    """name: as recorded; model: a server's model, or a folder or hub name; url: "" for a checkpoint."""
-    name: str
-    model: str
-    url: str
-
-
 def parse(argv=None):
     """(StageFlags, RespondFlags, SamplerFlags, LlmFlags)"""
     parser = flags.Parser(description="Answers of models to the prompts of records", deepspeed=False)
-    groups = (flags.StageFlags, RespondFlags, SamplerFlags, flags.LlmFlags)
+    groups = (flags.StageFlags, RespondFlags, flags.SamplerFlags, flags.LlmFlags)
     for group in groups:
         flags.add(parser, group)
     space = parser.parse_args(argv)
@@ -68,43 +47,9 @@ def parse(argv=None):
     return files, args, checkpoint, llm_flags
 
 
-def read_responders(texts, base_url):
-    """--responder -> Responders; base_url: of those without one of their own. Raises InputError for two of the same name."""
-    found = []
-    for text in texts:
-        named = NAMED.fullmatch(text)
-        name, model = (named["name"], named["model"]) if named else ("", text)
-        server = SERVER.fullmatch(model)
-        if server:
-            found.append(Responder(name or server["model"], server["model"], server["url"] or base_url or llm.OPENAI))
-        elif model.startswith("openai:"):
-            raise InputError(f"--responder {text}: no model name; write openai:MODEL or openai:MODEL@http://HOST:PORT/v1")
-        else:
-            model = os.path.expanduser(model)  # the shell does not expand NAME=~/...
-            found.append(Responder(name or Path(model).resolve().name, model, ""))
-    for name, n in Counter(r.name for r in found).items():
-        if n > 1:
-            raise InputError(f"--responder: {n} are called {name!r}; name each, e.g. --responder first=... second=...")
-    return found
-
-
-def read_system(text, flag):
-    """A system message from its text or file. Raises InputError if what looks like a file's name is none."""
-    looks_like_file = flag == "--system_by_category" or (len(text.splitlines()) == 1 and text.endswith((".txt", ".md")))
-    path = Path(text).expanduser()
-    if looks_like_file or (len(text) < 256 and path.is_file()):
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{flag} {path}: cannot be read as UTF-8 text: {error}; give the name of a text file") from error
-        if not text.strip():
-            raise InputError(f"{flag} {path}: the file is empty; write the system message into it")
-    return text.strip()
-
-
 def read_systems(args, categories):
     """{category: system message} for every category of the input. Raises InputError for a category that the input does not have."""
-    systems = dict.fromkeys(categories, read_system(args.system, "--system") if args.system else "")
+    systems = dict.fromkeys(categories, answering.read_system(args.system, "--system") if args.system else "")
     for pair in args.system_by_category:
         category, equals, file = pair.partition("=")
         if not equals or not file:
@@ -112,7 +57,7 @@ def read_systems(args, categories):
         if category not in systems:
             raise InputError(f"--system_by_category {pair}: no record has the category {category!r}; "
                              f"the input has {', '.join(sorted(systems))}")
-        systems[category] = read_system(file, "--system_by_category")
+        systems[category] = answering.read_system(file, "--system_by_category")
     return systems
 
 
@@ -134,37 +79,12 @@ def has_answer(record, as_output):
 
 def conversation(record, systems):
     """The messages that a responder is given."""
-    talk = records.messages(record)
-    system = systems[record["category"]]
-    return [{"role": "system", "content": system}, *talk] if system and talk[0]["role"] != "system" else talk
-
-
-def server_messages(talk):
-    """Messages for a server, which knows no separate `input`: it follows the text."""
-    return [{"role": m["role"], "content": "\n\n".join(filter(None, (m["content"], m.get("input"))))} for m in talk]
+    return answering.with_system(records.messages(record), systems[record["category"]])
 
 
 def system_sha(talk):
     """16 hex digits of the system message, "" without one."""
     return hashlib.sha256(talk[0]["content"].encode("utf-8")).hexdigest()[:16] if talk[0]["role"] == "system" else ""
-
-
-def ask_servers(clients, responders, talks, sampling, num_answers):
-    """{responder's name: for each conversation a list of llm.Reply or llm.Failure}; the responders of one address are asked together."""
-    found = {}
-    for url, client in clients.items():
-        here = [r for r in responders if r.url == url]
-        requests = [llm.Request(body(r.model, talk, sampling, k), k) for r in here for talk in talks for k in range(num_answers)]
-        replies = iter(client.ask(requests, desc=", ".join(r.name for r in here)))
-        for r in here:
-            found[r.name] = [[next(replies)[0] for _ in range(num_answers)] for _ in talks]
-    return found
-
-
-def body(model, talk, sampling, sample):
-    """Arguments of a chat completion."""
-    return {"model": model, "messages": server_messages(talk), "temperature": sampling.temperature, "top_p": sampling.top_p,
-            "max_tokens": sampling.max_new_tokens, "seed": local.answer_seed(sampling.seed, talk, sample)}
 
 
 def judge_reply(reply, as_output):
@@ -204,14 +124,6 @@ def answered(record, replies, settings, as_output, out):
     return {**records.step(record, "respond", models=list(replies)), "candidates": candidates}
 
 
-def open_clients(llm_flags, urls, cache):
-    """{address: llm.Client}; they share one account of usage, so that --max_requests and --max_cost hold for the run as a whole."""
-    clients = {url: llm.Client(replace(llm_flags, base_url=url), cache) for url in urls}
-    for client in clients.values():
-        client.usage = next(iter(clients.values())).usage
-    return clients
-
-
 def write(found, as_output, talks, responders, replies, sampling, out):
     """Write every record with its answers. talks: the conversations of those that were asked, in order."""
     places = iter(range(len(talks)))
@@ -231,18 +143,20 @@ def write(found, as_output, talks, responders, replies, sampling, out):
 
 def main(argv=None):
     files, args, checkpoint_flags, llm_flags = parse(argv)
-    responders = read_responders(args.responder, llm_flags.base_url)
+    responders = answering.read_responders(args.responder, llm_flags.base_url)
+    for r in responders:
+        if r.kind == "file":
+            raise InputError(f"--responder {r.model}: a file writes no answers; give openai:MODEL, or a checkpoint's folder or hub name")
     found = read_records(files.input)
     systems = read_systems(args, list(dict.fromkeys(r["category"] for r in found)))
     talks = [conversation(r, systems) for r in found if not has_answer(r, args.as_output)]
     sampling = local.Sampling(args.temperature, args.top_p, args.max_new_tokens, args.seed)
-    checkpoints = {r.name: local.Checkpoint(r.model, "--responder", checkpoint_flags.prompt_template, checkpoint_flags.dtype,
-                                            checkpoint_flags.trust_remote_code) for r in responders if not r.url}
+    checkpoints = answering.open_checkpoints(responders, checkpoint_flags)
     settings = {**asdict(args), **asdict(checkpoint_flags), "base_url": llm_flags.base_url}
     with stage.Stage("respond", files.output, settings, files.input) as out, \
             llm.Cache(llm_flags.cache or out.path.parent / "llm_cache.sqlite") as cache:
-        clients = open_clients(llm_flags, list(dict.fromkeys(r.url for r in responders if r.url)), cache)
-        replies = ask_servers(clients, responders, talks, sampling, args.num_answers)
+        clients = answering.open_clients(llm_flags, list(dict.fromkeys(r.url for r in responders if r.url)), cache)
+        replies = answering.ask_servers(clients, responders, talks, sampling, args.num_answers)
         for name, checkpoint in checkpoints.items():
             replies[name] = local.answers(checkpoint, talks, cache, sampling, args.num_answers, checkpoint_flags.batch_size, name)
         write(found, args.as_output, talks, responders, replies, sampling, out)

@@ -5,20 +5,17 @@ be judged has the score null and its reason in OUTPUT.failed.jsonl; it is never 
 (rank.py), and several judges at once (run it again: a second judge's scores take the place of the first's).
 """
 
-import math
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from korlhf import flags, forms, geval, llm, local, rubrics, stage
-from korlhf.cache import Cache, cache_key
+from korlhf import flags, forms, geval, llm, rubrics, stage
+from korlhf.cache import Cache
 from korlhf.data import records, rows
 from korlhf.errors import InputError
 
-RUBRICS = Path(__file__).resolve().parent / "rubrics"
 COLUMNS = ("chosen", "rejected", "output")
 JUDGES = ("openai", "reward_model")
-WINDOW = 32  # chunks whose answers are sorted by length together: less padding, and records added at the end leave the chunks before alone
 DIGITS = 6  # of a score
 
 
@@ -95,29 +92,9 @@ def column_candidates(record):
     return found
 
 
-def read_rubrics(texts, categories):
-    """{category: Rubric} for every category of the input. Raises InputError that names --rubric."""
-    known = rubrics.load_rubrics(RUBRICS)
-    names, chosen = sorted(p.stem for p in RUBRICS.glob("*.yaml")), {}
-    for text in texts:
-        category, _, file = text.partition("=")
-        if not category or not file:
-            raise InputError(f"--rubric {text}: write CATEGORY=NAME or CATEGORY=FILE.yaml")
-        if category not in categories:
-            raise InputError(f"--rubric {text}: no record has the category {category!r}; the input has {', '.join(categories)}")
-        if file not in names and not file.endswith((".yaml", ".yml")):
-            raise InputError(f"--rubric {text}: there is no rubric {file!r}; give {', '.join(names)}, or a .yaml file")
-        chosen[category] = rubrics.load_rubric(RUBRICS / f"{file}.yaml" if file in names else file)
-    for category in categories:
-        if category not in known and category not in chosen:
-            raise InputError(f"--rubric: there is none for the category {category!r}; give --rubric {category}=NAME "
-                             f"({', '.join(names)}), or {category}=FILE.yaml")
-    return {category: chosen.get(category, known.get(category)) for category in categories}
-
-
 def judge_by_server(args, model, found, llm_flags, cache, out):
     """Per record a list: {"score", "scores", "judge"}, or llm.Failure, of each candidate."""
-    by_category = read_rubrics(args.rubric, list(dict.fromkeys(record["category"] for record, _ in found)))
+    by_category = rubrics.for_categories(args.rubric, list(dict.fromkeys(record["category"] for record, _ in found)))
     client = llm.Client(llm_flags, cache)
     structured, probabilities = geval.abilities(client, next(iter(by_category.values())), model, args.structured, args.temperature)
     found_out = "the server takes it" if structured else "the server refuses it"
@@ -144,78 +121,13 @@ def judged(rubric, judge, result, orders):
 
 
 def judge_by_reward_model(model, found, reward_flags, cache, out):
-    """Per record a list: {"score", "judge"}, or llm.Failure, of each candidate. The score is the model's own, on no scale.
-
-    A run that was killed goes on at its first missing chunk: rounding depends on what shares a batch, so chunks are kept whole.
-    """
-    import torch  # slow to import, like the modules above it
-    from korlhf import engine, models
-    from korlhf.data.tokenize import Codec
-    models.check_folder(model, "--judge")
-    ranks = engine.Ranks(0, 1, torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu"))
-    dtype = engine.resolve_dtype(reward_flags.dtype, ranks.device)
-    codec = Codec(models.load_tokenizer(model, reward_flags.prompt_template, reward_flags.trust_remote_code, "--judge"))
-    fingerprint = local.fingerprint(model)
-    judge = {"model": Path(model).resolve().name if Path(model).is_dir() else model, "fingerprint": fingerprint, "dtype": dtype,
-             "method": "reward model"}
-    results, jobs = encode(codec, found, reward_flags.max_seq_len)
-    same = {"reward_model": fingerprint, "dtype": dtype, "device": ranks.device.type}
-    reward = None
-    with stage.bar(total=len(jobs), desc="scoring", unit="answers") as bar:
-        for chunk in chunks(jobs, reward_flags.batch_size):
-            key = cache_key({**same, "chunk": [tokens.ids for *_, tokens in chunk]})  # the ids: template, messages and answer in one
-            if cache.get(key) is None:
-                reward = reward or load_reward(model, reward_flags, ranks, dtype)
-                cache.put(key, {"scores": forward(reward, chunk, ranks)})
-            for (i, k, _), score in zip(chunk, cache.get(key)["scores"]):
-                results[i][k] = ({"score": round(score, DIGITS), "judge": judge} if math.isfinite(score)
-                                 else llm.Failure("not finite", f"the reward model's score is {score}"))
-            bar.update(len(chunk))
+    """Per record a list: {"score", "judge"}, or llm.Failure, of each candidate. The score is the model's own, on no scale."""
+    from korlhf.reward_judge import RewardJudge  # slow to import
+    reward = RewardJudge(model, "--judge", reward_flags, reward_flags.max_seq_len, reward_flags.batch_size)
+    judge = {"model": reward.name, "fingerprint": reward.fingerprint, "dtype": reward.dtype, "method": "reward model"}
+    scores = reward.scores([records.messages(record) for record, _ in found], [texts for _, texts in found], cache)
     out.extra["reward_model"] = {**judge, "path": model}
-    return results
-
-
-def encode(codec, found, max_seq_len):
-    """(results with a llm.Failure where an answer cannot be scored, else None; jobs: [(record's number, candidate's number, Tokens)])"""
-    from jinja2 import TemplateError
-    results, jobs = [[None] * len(texts) for _, texts in found], []
-    for i, (record, texts) in enumerate(found):
-        for k, text in enumerate(texts):
-            try:
-                tokens = codec.with_answer(records.messages(record), text)
-            except (TemplateError, ValueError) as error:  # e.g. Gemma 2's template raises for a system message
-                results[i][k] = llm.Failure("bad request", f"the reward model's chat template: {str(error).splitlines()[0]}")
-                continue
-            if len(tokens) > max_seq_len:
-                results[i][k] = llm.Failure("too long", f"prompt and answer have {len(tokens)} tokens; raise --max_seq_len {max_seq_len}")
-            else:
-                jobs.append((i, k, tokens))
-    return results, jobs
-
-
-def chunks(jobs, batch_size):
-    """Lists of `batch_size` jobs: sorted within windows of the order given, the longest first (too little memory shows at once)."""
-    for start in range(0, len(jobs), WINDOW * batch_size):
-        window = sorted(jobs[start:start + WINDOW * batch_size], key=lambda job: -len(job[2]))
-        yield from (window[at:at + batch_size] for at in range(0, len(window), batch_size))
-
-
-def load_reward(model, reward_flags, ranks, dtype):
-    """The frozen reward model, on the GPU if there is one."""
-    from korlhf import engine, reward_model
-    loaded = reward_model.load_reward_model(model, "--judge", trust_remote_code=reward_flags.trust_remote_code)
-    return engine.Frozen(reward_model.TokenValues(loaded), ranks, dtype)
-
-
-def forward(reward, chunk, ranks):
-    """Scores of a chunk's jobs, in one forward pass."""
-    import torch
-    from korlhf import pairs
-    try:
-        with reward as module:
-            return [score for score, in pairs.score_groups(module, [[tokens] for *_, tokens in chunk], len(chunk), ranks)]
-    except torch.OutOfMemoryError as error:
-        raise InputError(f"--batch_size {len(chunk)}: too many answers at once for the GPU's memory; lower it") from error
+    return [[s if isinstance(s, llm.Failure) else {"score": round(s, DIGITS), "judge": judge} for s in of_record] for of_record in scores]
 
 
 def write(found, results, name, samples, out):

@@ -12,11 +12,12 @@ import random
 import time
 from pathlib import Path
 
-from korlhf import tables
+from korlhf import llm, local, responders, tables
+from korlhf.cache import Cache
 from korlhf.data import load, records
 from korlhf.data.files import write_json
 from korlhf.errors import InputError
-from korlhf.stage import fingerprint
+from korlhf.stage import exit_code, fingerprint
 
 
 def prompts(data_path, max_prompts=0, seed=1234):
@@ -44,6 +45,65 @@ def prompts(data_path, max_prompts=0, seed=1234):
     return [found[i] for i in sorted(kept)]
 
 
+def open_cache(llm_flags, output_dir):
+    """The Cache of a run: the one that --cache names, else cache.sqlite in the result's folder, which all programs of that folder share."""
+    return Cache(llm_flags.cache or Path(output_dir).expanduser() / "cache.sqlite")
+
+
+def answers(result, found, flags, sampler, llm_flags, cache):
+    """Answers of every --responder to the records `found`, their settings noted in the result's protocol.
+
+    flags: flags.AnswerFlags; sampler: flags.SamplerFlags. Returns {name: for each record a list of llm.Reply or llm.Failure}; with failures
+    among them the result warns. Raises InputError for responders that cannot be had.
+    """
+    who = responders.read_responders(flags.responder, llm_flags.base_url)
+    seed = result.settings["seed"]
+    sampling = local.Sampling(flags.temperature, flags.top_p, flags.max_new_tokens, seed)
+    system = responders.read_system(flags.system, "--system") if flags.system else ""
+    out, how = responders.answers(who, found, sampling, flags.num_answers, sampler, llm_flags, cache, system)
+    result.inputs += [r.model for r in who if r.kind != "server"]
+    result.figures["responders"] = how
+    result.protocol["prompts"] = tables.both(f"{len(found)} of {', '.join(flags.data_path)}, the same for every model",
+                                             f"{', '.join(flags.data_path)}의 {len(found)}개, 모든 모델에 똑같이")
+    result.protocol["decoding"] = _decoding(who, flags)
+    templates = {name: json.dumps(h["template"], ensure_ascii=False) for name, h in how.items() if "template" in h}
+    if templates:
+        alike = len(set(templates.values())) == 1
+        result.protocol["template"] = next(iter(templates.values())) if alike else "; ".join(f"{n}: {t}" for n, t in templates.items())
+    if system:
+        result.protocol["system"] = system
+    result.protocol["seed"] = seed
+    for name, of_model in out.items():
+        result.attempted += sum(map(len, of_model))
+        result.lost(name, [reply for replies in of_model for reply in replies if isinstance(reply, llm.Failure)])
+    return out
+
+
+def _decoding(who, flags):
+    drawn = "greedy" if flags.temperature == 0 else f"temperature {flags.temperature:g}, top-p {flags.top_p:g}"
+    text = f"{drawn}, at most {flags.max_new_tokens} tokens, {flags.num_answers} answer(s) a prompt"
+    files = ", ".join(r.name for r in who if r.kind == "file")
+    return text + (f"; {files}: answers from a file, decoding not known" if files else "")
+
+
+def rows(found, answered, **more):
+    """Lines that show answers (see above): one a record. more: {key: {name: for each record a list}}, put beside each answer's text."""
+    out = []
+    for i, record in enumerate(found):
+        of_models = {}
+        for name, of_model in answered.items():
+            of_models[name] = [{**_shown(reply), **{key: by_model[name][i][k] for key, by_model in more.items()}}
+                               for k, reply in enumerate(of_model[i])]
+        out.append({"id": record["id"], "category": record["category"], "messages": records.messages(record), "answers": of_models})
+    return out
+
+
+def _shown(reply):
+    if isinstance(reply, llm.Failure):
+        return {"text": None, "failed": f"{reply.kind}: {reply.reason}"}
+    return {"text": reply.text, "finish_reason": reply.finish_reason, "tokens": reply.answer_tokens}
+
+
 class Result:
     """The output of one evaluation program; a context manager that writes both files when the program is done, or nothing.
 
@@ -57,6 +117,7 @@ class Result:
         self.settings = _settings(settings)
         self.inputs, self.figures, self.rows = list(inputs), {}, []
         self.tables, self.protocol, self.warnings = [], {}, []
+        self.attempted = self.failed = 0
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"--output_dir {self.folder}: is a file; give a folder")
 
@@ -73,6 +134,19 @@ class Result:
         line = tables.both(en, ko)
         if line not in self.warnings:
             self.warnings.append(line)
+
+    def lost(self, what, failures):
+        """Count llm.Failures of `what` (a model, the judge), and warn of them; figures are over the others."""
+        if not failures:
+            return
+        self.failed += len(failures)
+        reason = f"{failures[0].kind}: {failures[0].reason}"
+        self.warn(f"{what}: {len(failures)} failed and are in no figure, e.g. {reason}",
+                  f"{what}: {len(failures)}개가 실패하여 어떤 수치에도 들어가지 않았습니다. 예: {reason}")
+
+    def code(self, max_failed):
+        """Exit code: 3 if more than the share `max_failed` of what was attempted failed, else 0."""
+        return exit_code(self.failed, self.attempted, max_failed)
 
     def table(self, title, columns, rows, notes=()):
         """A table for the terminal and the report; see tables.table."""

@@ -183,6 +183,45 @@ class CheckpointFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SamplerFlags(CheckpointFlags):
+    """local checkpoints"""
+    batch_size: int = flag(64, "answers sampled at once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultFlags:
+    """result of an evaluation"""
+    output_dir: str = flag(REQUIRED, "folder for PROGRAM.json, PROGRAM.jsonl and the cache; several programs may share one")
+    seed: int = flag(1234, "seed of draws, answers and resampling")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerFlags:
+    """prompts and answers"""
+    data_path: list[str] = flag(REQUIRED, "prompts: dataset names as in training, or files; of one that has an evaluation split, that split")
+    max_prompts: int = flag(0, "at most this many prompts, drawn with the categories' shares kept; 0 = all")
+    responder: list[str] = flag(REQUIRED, "who answers: [NAME=]FOLDER or hub name of a checkpoint, [NAME=]openai:MODEL[@BASE_URL], or "
+                                          "[NAME=]FILE of answers that exist already; NAME stands in the tables")
+    num_answers: int = flag(1, "answers a prompt of each checkpoint or server")
+    temperature: float = flag(0.7, "sampling temperature of the answers; 0 = greedy")
+    top_p: float = flag(1.0, "nucleus sampling; 1 = off")
+    max_new_tokens: int = flag(256, "longest answer in tokens")
+    system: str = flag("", "system message, a text or a UTF-8 file; prompts with one of their own keep that")
+    max_failed: float = flag(0.05, "a larger share of answers or verdicts that failed ends with exit code 3, after everything is written")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeFlags:
+    """judge"""
+    judge: str = flag(REQUIRED, "openai:MODEL[@BASE_URL], checkpoint:FOLDER (a language model on this machine), or reward_model:FOLDER")
+    judge_samples: int = flag(5, "forms sampled for an answer where a server gives no token probabilities")
+    judge_temperature: float = flag(1.0, "temperature of those")
+    judge_batch_size: int = flag(16, "answers or questions in a forward pass of a local judge")
+    judge_max_seq_len: int = flag(512, "reward model: longest prompt + answer in tokens; longer ones are not scored")
+    structured: str = flag("auto", "ask a server for JSON by a schema; auto = if it takes it", choices=["auto", "on", "off"])
+
+
+@dataclass(frozen=True, kw_only=True)
 class LlmFlags:
     """OpenAI-compatible server"""
     base_url: str = flag("", "address of the server, e.g. http://127.0.0.1:8000/v1 (vLLM, Ollama, ...); not given = OpenAI's")

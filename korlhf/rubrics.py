@@ -23,6 +23,7 @@ OPTIONAL = ("categories",)
 CRITERION_KEYS = ("key", "name", "question", "levels")
 ENGLISH_KEY = re.compile(r"[a-z][a-z_]*")
 IN_NAMES = re.compile(r"[^:：*\[\](){}\"\n0-9]+")  # what would make a filled-in form ambiguous is left out
+FOLDER = Path(__file__).resolve().parents[1] / "data_prep" / "rubrics"  # the project's own
 FORMS = "YAML of the form that korlhf/rubrics.py describes"
 
 
@@ -95,6 +96,28 @@ def load_rubrics(folder):
     if not found:
         raise InputError(f"rubrics {folder}: no .yaml file in this folder; put {FORMS} there")
     return found
+
+
+def for_categories(texts, categories):
+    """{category: Rubric} for every category: the project's own, or the one that a text of --rubric, CATEGORY=NAME or CATEGORY=FILE.yaml, names.
+
+    Raises InputError that names --rubric.
+    """
+    known, names, chosen = load_rubrics(FOLDER), sorted(p.stem for p in FOLDER.glob("*.yaml")), {}
+    for text in texts:
+        category, _, file = text.partition("=")
+        if not category or not file:
+            raise InputError(f"--rubric {text}: write CATEGORY=NAME or CATEGORY=FILE.yaml")
+        if category not in categories:
+            raise InputError(f"--rubric {text}: no record has the category {category!r}; the input has {', '.join(categories)}")
+        if file not in names and not file.endswith((".yaml", ".yml")):
+            raise InputError(f"--rubric {text}: there is no rubric {file!r}; give {', '.join(names)}, or a .yaml file")
+        chosen[category] = load_rubric(FOLDER / f"{file}.yaml" if file in names else file)
+    for category in categories:
+        if category not in known and category not in chosen:
+            raise InputError(f"--rubric: there is none for the category {category!r}; give --rubric {category}=NAME "
+                             f"({', '.join(names)}), or {category}=FILE.yaml")
+    return {category: chosen.get(category, known.get(category)) for category in categories}
 
 
 def _mapping(path, where, value, keys, optional=()):

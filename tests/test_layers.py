@@ -8,17 +8,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {0: "errors flags tables templates friendly rules data.sources data.splits data.rows data.files data.records data.corpora data.marks data.ranking",
-          1: "losses ppo data.packing log stage stats cache completions llm rubrics forms geval data.similar data.near audit.kinds audit.fields "
+          1: "losses ppo data.packing log stage stats cache chunked completions llm rubrics forms geval choices data.similar data.near audit.kinds audit.fields "
              "audit.checks audit.content audit.sample audit.bias audit.flips audit.scan audit.overlap audit.fix audit.report audit.page",
           2: "models reward_model data.load data.tokenize rollout pairs",
-          3: "engine checkpoint ppo_step program local evaluation"}
+          3: "engine checkpoint ppo_step program local evaluation responders reward_judge local_judge judges"}
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 LIBRARIES = {0: set(), 1: {"torch", "tqdm", "matplotlib"}}
 LIBRARIES[2] = LIBRARIES[1] | {"transformers", "peft", "datasets", "safetensors", "tokenizers"}
 LIBRARIES[3] = LIBRARIES[2] | {"deepspeed"}
 ALSO = {"data.files": {"pyarrow"},  # imported only where a parquet file is met
         "stats": {"numpy", "scipy", "sklearn"}, "completions": {"openai"}, "llm": {"openai", "httpx2"}, "rubrics": {"yaml"},
-        "data.similar": {"numpy", "rapidfuzz"}, "data.near": {"numpy"}, "local": {"jinja2", "huggingface_hub"},
+        "data.similar": {"numpy", "rapidfuzz"}, "data.near": {"numpy"}, "local": {"jinja2", "huggingface_hub"}, "reward_judge": {"jinja2"}, "local_judge": {"jinja2"},
         "audit.scan": {"numpy", "rapidfuzz"}, "audit.overlap": {"numpy"}, "audit.flips": {"numpy", "scipy", "sklearn"}, "audit.page": {"jinja2"}}
 MODULES = sorted(p for p in (ROOT / "korlhf").rglob("*.py") if p.name != "__init__.py")
 PROGRAMS = sorted([*(ROOT / "training").glob("*/*.py"), *(p for top in ("data_prep", "eval", "applications") for p in (ROOT / top).glob("*.py"))])

@@ -14,7 +14,7 @@ import pytest
 from openai_server import Server, at_random, error, refusal
 from transformers import AutoModelForSequenceClassification
 
-from korlhf import llm, local, models
+from korlhf import llm, local, models, responders
 from korlhf.cache import Cache
 from korlhf.data import records, rows
 from korlhf.errors import InputError
@@ -191,8 +191,8 @@ def test_the_budget_holds_for_all_servers_together(ask):
     (["output/lr=1e-5"], [("lr=1e-5", "output/lr=1e-5", "")]),
 ])
 def test_how_responders_are_written(respond, texts, names):
-    assert [(r.name, r.model, r.url) for r in respond.read_responders(texts, "")] == names
-    assert all(r.url in ("", "http://own/v1") for r in respond.read_responders(texts, "http://own/v1") if "127" not in r.url)
+    assert [(r.name, r.model, r.url) for r in responders.read_responders(texts, "")] == names
+    assert all(r.url in ("", "http://own/v1") for r in responders.read_responders(texts, "http://own/v1") if "127" not in r.url)
 
 
 def test_what_cannot_work_is_said_in_one_line(ask, respond, tmp_path, folders, capsys):

@@ -16,7 +16,7 @@ from openai_server import Server, at_random, error, refusal
 from rigged_judge import answers, form_of, with_probabilities
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from korlhf import llm, models, pairs, reward_model
+from korlhf import llm, local, models, pairs, reward_model
 from korlhf.data import records, rows
 from korlhf.data.tokenize import Codec
 from korlhf.errors import InputError
@@ -263,7 +263,7 @@ def test_a_reward_model(run, reward, capsys):
     code, out, failed, report = run(REWARDED, "--judge", f"reward_model:{reward}", "--batch_size", 4)
     assert (code, failed) == (0, []) and scores(out) == own_scores(reward, REWARDED)
     judge = out[0]["candidates"][0]["judge"]
-    assert judge == {"model": "rm", "fingerprint": score.local.fingerprint(reward), "dtype": "fp32", "method": "reward model"}
+    assert judge == {"model": "rm", "fingerprint": local.fingerprint(reward), "dtype": "fp32", "method": "reward model"}
     by_hand = sum(r["candidates"][1]["score"] for r in out) / 7
     assert report["means"]["model 1"]["none"] == {"n": 7, "score": pytest.approx(by_hand, abs=1e-5)}
     assert "scoring: 100%" in capsys.readouterr().err and out[0]["history"] == [{"stage": "score", "judge": "rm"}]
@@ -306,12 +306,3 @@ def test_what_a_reward_model_cannot_score(run, reward, folders, tmp_path):
     for path, message in [(folders["gpt_neox"], "--judge .*not a reward model"), (tmp_path / "absent", "--judge .*no such folder")]:
         with pytest.raises(InputError, match=message):
             run(found, "--judge", f"reward_model:{path}")
-
-
-def test_chunks_are_sorted_by_length_within_windows(monkeypatch):
-    """Two chunks a window: the longest first, and what is added at the end changes no earlier window."""
-    monkeypatch.setattr(score, "WINDOW", 2)
-    jobs = [(i, 0, "가" * n) for i, n in enumerate([1, 5, 3, 4, 2, 9, 7])]
-    found = [[len(job[2]) for job in chunk] for chunk in score.chunks(jobs, 2)]
-    assert found == [[5, 4], [3, 1], [9, 7], [2]]
-    assert [[len(job[2]) for job in chunk] for chunk in score.chunks([*jobs, (7, 0, "가" * 8)], 2)][:2] == found[:2]

@@ -1,0 +1,153 @@
+"""--judge: who scores and compares answers in eval/. A server's model, a local language model, or a reward model, behind one interface.
+
+rate     answers -> geval.Score with a rubric's criteria; of a reward model its own score, on no scale
+choose   questions with lettered options -> choices.Choice; a reward model answers none
+"""
+
+import os
+from dataclasses import dataclass
+
+from korlhf import choices, geval, llm, responders, rubrics, tables
+from korlhf.errors import InputError
+from korlhf.flags import CheckpointFlags
+from korlhf.llm import Failure
+
+KINDS = ("openai", "checkpoint", "reward_model")
+USAGE = "give openai:MODEL[@BASE_URL], checkpoint:FOLDER (a language model on this machine) or reward_model:FOLDER"
+
+
+@dataclass(frozen=True)
+class _Name:
+    kind: str
+    model: str
+    url: str = ""
+
+
+def read_name(text):
+    """--judge -> its kind, model and address. Raises InputError."""
+    kind, _, model = text.partition(":")
+    if kind not in KINDS or not model:
+        raise InputError(f"--judge {text}: {USAGE}")
+    if kind == "openai":
+        server = responders.SERVER.fullmatch(text)
+        return _Name(kind, server["model"], server["url"] or "")
+    return _Name(kind, os.path.expanduser(model))
+
+
+def open_judge(judge, checkpoint, llm_flags, cache):
+    """The judge that --judge names. judge: flags.JudgeFlags; checkpoint: flags.CheckpointFlags, of which precision and trust hold (a
+    judge always has the template of its own folder); llm_flags: flags.LlmFlags. Raises InputError if it cannot be had.
+    """
+    name, flags = read_name(judge.judge), judge
+    checkpoint = CheckpointFlags(dtype=checkpoint.dtype, trust_remote_code=checkpoint.trust_remote_code)
+    if name.kind == "openai":
+        return _Server(name, flags, llm_flags, cache)
+    if name.kind == "checkpoint":
+        return _Local(name.model, flags, checkpoint, cache)
+    return _Reward(name.model, flags, checkpoint, cache)
+
+
+class _Server:
+    """A model of a server: forms are filled in and read strictly."""
+    kind = "openai"
+
+    def __init__(self, name, flags, llm_flags, cache):
+        self.name, self.flags = name.model, flags
+        urls = [name.url or llm_flags.base_url]
+        self._client = responders.open_clients(llm_flags, urls, cache)[urls[0]]
+        self._abilities, self._url = None, urls[0] or llm.OPENAI
+
+    @property
+    def usage(self):
+        return self._client.usage
+
+    def _asked(self, rubric=None):
+        """(structured, probabilities), found out once."""
+        if self._abilities is None:
+            rubric = rubric or rubrics.load_rubric(rubrics.FOLDER / "everyday.yaml")
+            self._abilities = geval.abilities(self._client, rubric, self.name, self.flags.structured, self.flags.judge_temperature)
+        return self._abilities
+
+    def rate(self, items, desc="judging"):
+        """forms.Items -> for each a list of geval.Score or Failure, one an answer; every answer is judged alone."""
+        if not items:
+            return []
+        structured, probabilities = self._asked(items[0].rubric)
+        judge = geval.Judge(self.name, structured, probabilities, self.flags.judge_samples, self.flags.judge_temperature)
+        return [verdict.results for verdict in geval.judge_answers(self._client, judge, items)]
+
+    def choose(self, questions, desc="judging"):
+        """choices.Questions -> a Choice or Failure each."""
+        return choices.ask(self._client, self.name, *self._asked(), questions, desc)
+
+    def protocol(self):
+        """How it judges, in both languages."""
+        structured, probabilities = self._asked()
+        how = choices.PROBABILITIES if probabilities else f"mean of {self.flags.judge_samples} sampled forms"
+        return tables.both(f"{self.name} at {self._url} ({how}; structured output {'on' if structured else 'off'})",
+                           f"{self._url}의 {self.name} ({'토큰 확률' if probabilities else f'채점표 {self.flags.judge_samples}장의 평균'}; "
+                           f"구조화 출력 {'사용' if structured else '사용 안 함'})")
+
+    def warnings(self):
+        return []
+
+
+class _Local:
+    """A language model on this machine."""
+    kind = "checkpoint"
+
+    def __init__(self, path, flags, checkpoint, cache):
+        from korlhf.local_judge import LocalJudge  # slow to import
+        self._judge, self._cache = LocalJudge(path, "--judge", checkpoint, flags.judge_batch_size), cache
+        self.name = os.path.basename(os.path.normpath(path))
+
+    usage = None
+
+    def rate(self, items, desc="judging"):
+        return self._judge.rate(items, self._cache)
+
+    def choose(self, questions, desc="judging"):
+        return self._judge.choose(questions, self._cache)
+
+    def protocol(self):
+        path, dtype = self._judge.checkpoint.path, self._judge.checkpoint.dtype
+        return tables.both(f"local model {path} ({dtype}, next-token probabilities, each criterion asked for by itself)",
+                           f"로컬 모델 {path} ({dtype}, 다음 토큰의 확률, 기준마다 따로 물음)")
+
+    def warnings(self):
+        """tables.both lines, once it has judged."""
+        from korlhf.local_judge import LOW_MASS
+        mass = self._judge.mass / self._judge.asked if self._judge.asked else 1.0
+        if mass >= LOW_MASS:
+            return []
+        return [tables.both(f"the judge {self.name} puts only {mass:.1%} of its probability on the options it is asked to choose from: "
+                            "it does not follow the form, and its verdicts mean little",
+                            f"심판 {self.name}은(는) 골라야 할 보기에 확률의 {mass:.1%}만 둡니다. 채점 양식을 따르지 못하므로 판정을 믿기 어렵습니다")]
+
+
+class _Reward:
+    """A reward model: a score on no scale, no criteria."""
+    kind = "reward_model"
+
+    def __init__(self, path, flags, checkpoint, cache):
+        from korlhf.reward_judge import RewardJudge  # slow to import
+        self._judge, self._cache = RewardJudge(path, "--judge", checkpoint, flags.judge_max_seq_len, flags.judge_batch_size), cache
+        self.name = self._judge.name
+
+    usage = None
+
+    def rate(self, items, desc="scoring"):
+        """As the others; the Score has no criteria, and the Items need no rubric."""
+        found = self._judge.scores([item.messages for item in items], [item.answers for item in items], self._cache)
+        return [[s if isinstance(s, Failure) else geval.Score({}, s, "reward model", 1) for s in of_item] for of_item in found]
+
+    def choose(self, questions, desc="judging"):
+        raise InputError(f"--judge reward_model:{self._judge.path}: a reward model answers no questions; {USAGE.replace(' or reward_model:FOLDER', '')}")
+
+    def protocol(self):
+        j = self._judge
+        return tables.both(f"reward model {j.path} ({j.dtype}): its own score, on no scale; no rubric is read",
+                           f"보상 모델 {j.path} ({j.dtype}): 눈금 없는 자체 점수이며 채점 기준표는 읽지 않음")
+
+    def warnings(self):
+        return []

@@ -1,0 +1,1 @@
+"""Human labels: items, the database, who gets which item, agreement, export."""
