@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Set-up, then the tests. Arguments go to pytest:   bash test.sh tests/test_flags.py -k removed
+# Set-up, then the tests, in as many processes as there are cores. Arguments go to pytest:   bash test.sh tests/test_flags.py -k removed
+#   KORLHF_TEST_PROCESSES=0 bash test.sh        in one process, e.g. to use a debugger
+#   KORLHF_REQUIRE_BROWSER=1 bash test.sh       fail where the tests in a browser would be skipped because there is no chromium
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cd "$ROOT"
 bash "$ROOT/setup.sh"
 export PYTHONUTF8=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec "${KORLHF_VENV:-$ROOT/.venv}/bin/python" -m pytest -q "$@"
+exec "${KORLHF_VENV:-$ROOT/.venv}/bin/python" -m pytest -q -n "${KORLHF_TEST_PROCESSES:-auto}" --maxprocesses 4 --dist loadgroup --no-loadscope-reorder "$@"

@@ -17,6 +17,7 @@ from korlhf.cache import Cache
 from korlhf.data import load, records
 from korlhf.data.files import write_json
 from korlhf.errors import InputError
+from korlhf.flags import check_positive
 from korlhf.stage import exit_code, fingerprint
 
 
@@ -32,17 +33,36 @@ def prompts(data_path, max_prompts=0, seed=1234):
         for example in own or everything:
             record = records.make([dict(m) for m in example.messages], example.category, name)
             found.setdefault(record["id"], record)
-    found = list(found.values())
+    return draw(list(found.values()), max_prompts, seed)
+
+
+def draw(found, max_prompts, seed, key=lambda record: record["category"]):
+    """At most `max_prompts` (0 = all) of the records, in their order, drawn by `seed` with the shares of the keys kept."""
     if not 0 < max_prompts < len(found):
         return found
-    kept = set()
-    by_category = {}
+    kept, by_key = set(), {}
     for i, record in enumerate(found):
-        by_category.setdefault(record["category"], []).append(i)
-    for category, places in sorted(by_category.items()):
+        by_key.setdefault(key(record), []).append(i)
+    for name, places in sorted(by_key.items()):
         share = max(1, round(max_prompts * len(places) / len(found)))
-        kept |= set(random.Random(f"{seed}:{category}").sample(places, min(share, len(places))))
+        kept |= set(random.Random(f"{seed}:{name}").sample(places, min(share, len(places))))
     return [found[i] for i in sorted(kept)]
+
+
+def check(flags, parser):
+    """Refuse values of flags.AnswerFlags that cannot work; exits like argparse does."""
+    check_positive({name: getattr(flags, name) for name in ("num_answers", "top_p", "max_new_tokens")}, parser)
+    if flags.temperature < 0 or not 0 <= flags.max_failed <= 1 or flags.max_prompts < 0:
+        parser.error("--temperature and --max_prompts must be 0 or above, --max_failed a share from 0 to 1")
+    if flags.num_answers > 1 and flags.temperature == 0:
+        parser.error(f"--num_answers {flags.num_answers}: greedy answers are all the same; set --temperature, e.g. 0.7")
+
+
+def baseline(name, answered):
+    """The responder that the others are compared with: `name`, or the first. Raises InputError if there is none of that name."""
+    if name and name not in answered:
+        raise InputError(f"--baseline {name}: no such responder; there are {', '.join(answered)}")
+    return name or next(iter(answered))
 
 
 def open_cache(llm_flags, output_dir):
@@ -129,11 +149,11 @@ class Result:
             raise InputError(f"--output_dir {self.folder}: cannot be made: {error.strerror or error}; give another") from error
         return self
 
-    def warn(self, en, ko):
-        """One line, in both languages, that a reader must see before the figures."""
+    def warn(self, en, ko, first=False):
+        """One line, in both languages, that a reader must see before the figures; first: above those that are there already."""
         line = tables.both(en, ko)
         if line not in self.warnings:
-            self.warnings.append(line)
+            self.warnings.insert(0 if first else len(self.warnings), line)
 
     def lost(self, what, failures):
         """Count llm.Failures of `what` (a model, the judge), and warn of them; figures are over the others."""

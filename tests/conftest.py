@@ -1,6 +1,7 @@
 """Tiny models and tokenizers with random weights, made once a session, in the shapes of real ones."""
 
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from korlhf.data.tokenize import Codec
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started by `... &` in a script: the programs that tests interrupt would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # the models are tiny: more threads only wait for each other
+TESTS = Path(__file__).parent
 EOS = "<|endoftext|>"
 TEXTS = ["오늘 날씨가 참 좋네요! 산책하러 갈까요?", "네, 좋아요. 같이 가요.",
          "아래는 작업을 설명하는 명령어입니다. 요청을 적절히 완료하는 응답을 작성하세요.",
@@ -26,6 +28,15 @@ GEMMA = ("{{ bos_token }}{% for m in messages %}{% set role = 'model' if m.role 
          "{{ '<start_of_turn>' + role + '\\n' + m.content | trim + '<end_of_turn>\\n' }}{% endfor %}"
          "{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}")
 CHAT_SPECIALS = ["<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>"]
+
+
+def pytest_collection_modifyitems(items):
+    """Long runs first, and one process for the tests of a file, which share what they made: with two processes neither waits for the other."""
+    items.sort(key=lambda item: "smoke" not in item.path.relative_to(TESTS).parts)  # stable: the order within stays
+    for item in items:
+        place = item.path.relative_to(TESTS)
+        trained = place.parts[0] == "smoke" and "three_steps" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("three_steps" if trained else place.as_posix()))
 
 
 def make_tokenizer(first_specials=("<|unused0|>", "<|unused1|>"), vocab_size=400):

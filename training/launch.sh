@@ -49,6 +49,15 @@ words() {
     IFS="$separators" read -r -d '' -a "$1" <<<"$2" || true
 }
 
+# evaluate PROGRAM FLAG...: run eval/PROGRAM.py.
+evaluate() {
+    local program="$1"
+    shift
+    command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
+    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(cores)}"
+    python -u "$KORLHF_ROOT/eval/$program.py" "$@"
+}
+
 cores() { nproc 2>/dev/null || getconf _NPROCESSORS_ONLN; }
 
 # Number of NVIDIA GPUs that are visible to this shell.
