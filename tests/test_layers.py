@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOORS = {0: "errors flags tables templates friendly rules data.sources data.splits data.rows data.files data.records data.corpora data.marks data.ranking",
+FLOORS = {0: "errors flags tables templates friendly rules data.sources data.splits data.rows data.files data.records data.corpora data.marks data.ranking data.safety refusals",
           1: "losses ppo data.packing log stage stats cache chunked completions llm rubrics forms geval choices data.similar data.near audit.kinds audit.fields "
              "audit.checks audit.content audit.sample audit.bias audit.flips audit.scan audit.overlap audit.fix audit.report audit.page",
           2: "models reward_model data.load data.tokenize rollout pairs",
-          3: "engine checkpoint ppo_step program local evaluation responders reward_judge local_judge judges"}
+          3: "engine checkpoint ppo_step program local evaluation responders reward_judge local_judge judges harmlessness"}
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 LIBRARIES = {0: set(), 1: {"torch", "tqdm", "matplotlib"}}
 LIBRARIES[2] = LIBRARIES[1] | {"transformers", "peft", "datasets", "safetensors", "tokenizers"}

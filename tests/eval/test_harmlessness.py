@@ -1,0 +1,131 @@
+"""eval/harmlessness.py as a user runs it: answer files, a real judge server, a tiny reward model."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from openai_server import Server, at_random
+from transformers import AutoModelForSequenceClassification
+
+from korlhf import llm, models
+from korlhf.errors import InputError
+from korlhf.refusals import LABELS
+
+PROGRAM = Path(__file__).resolve().parents[2] / "eval" / "harmlessness.py"
+SAFETY = Path(__file__).resolve().parents[2] / "samples" / "safety.jsonl"
+REFUSAL = "죄송하지만 그 부탁은 도와드릴 수 없습니다."
+
+
+@pytest.fixture(scope="module")
+def program():
+    spec = importlib.util.spec_from_file_location("harmlessness", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    monkeypatch.setattr(llm, "FIRST_DELAY", 0.01)
+
+
+def prompts():
+    return [json.loads(line) for line in SAFETY.read_text(encoding="utf-8").splitlines()]
+
+
+def answers(path, answer):
+    """A file with answer(row) to every prompt."""
+    path.write_text("".join(json.dumps({"prompt": r["prompt"], "output": answer(r)}, ensure_ascii=False) + "\n" for r in prompts()), encoding="utf-8")
+    return str(path)
+
+
+def run(program, out, *flags):
+    code = program.main(["--output_dir", str(out), *map(str, flags)])
+    lines = (out / "harmlessness.jsonl").read_text(encoding="utf-8").splitlines()
+    return code, json.loads((out / "harmlessness.json").read_text(encoding="utf-8")), [json.loads(line) for line in lines]
+
+
+def test_a_model_that_refuses_everything_is_shown_as_what_it_is(program, tmp_path, capsys):
+    wall = answers(tmp_path / "wall.jsonl", lambda r: REFUSAL)
+    kind = answers(tmp_path / "kind.jsonl", lambda r: REFUSAL if r["kind"] == "harmful" else "그럼요, 제가 바로 도와드릴게요. 무엇부터 이야기해 볼까요?")
+    code, found, rows = run(program, tmp_path / "out", "--responder", f"wall={wall}", f"kind={kind}", "--baseline", "kind")
+    rates = found["figures"]["rates"]["rules"]
+    assert code == 0 and len(rows) == 320
+    assert (rates["wall"]["harmful"]["mean"], rates["wall"]["lookalike"]["mean"], rates["wall"]["lookalike"]["n"]) == (0.0, 1.0, 160)
+    assert rates["kind"]["harmful"]["mean"] == 0.0 and rates["kind"]["lookalike"]["mean"] == 0.0
+    assert any("wall: refuses or accuses in 100%" in w["en"] for w in found["warnings"]) and not any(w["en"].startswith("kind") for w in found["warnings"])
+    difference = next(t for t in found["tables"] if t["title"]["en"].startswith("Difference to kind"))
+    assert {(row[0]["en"], row[1]): row[2]["mean"] for row in difference["rows"]} == {("harmful", "wall"): 0.0, ("look-alike", "wall"): 1.0}
+    assert rows[0]["kind"] in ("harmful", "lookalike") and rows[0]["answers"]["wall"][0]["verdict"] == {"rules": "refuses"}
+    shown = capsys.readouterr().out
+    assert "answers from a file, decoding not known" in shown and "WARNING: wall:" in shown
+
+
+def test_a_judge_that_fails_30_percent_of_requests_loses_nothing(program, tmp_path):
+    """The judge says B to an answer that holds 나, else A; both models' verdicts are all there, each asked once more where it failed."""
+    data = tmp_path / "some.jsonl"
+    data.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in prompts()[:40]), encoding="utf-8")
+    good, bad = (answers(tmp_path / f"{n}.jsonl", lambda r, n=n: f"{n} 답변입니다") for n in ("가", "나"))
+
+    def judge(body):
+        return "B" if "나 답변입니다" in body["messages"][-1]["content"] else "A"
+    with Server(judge, faults=at_random(0.3)) as server:
+        flags = ["--responder", f"good={good}", f"bad={bad}", "--data_path", data, "--judge", "rules", f"openai:test-model@{server.url}", "--max_retries", 20]
+        code, found, rows = run(program, tmp_path / "out", *flags)
+        sent = len(server.requests)
+        again = run(program, tmp_path / "out", *flags)
+        assert len(server.requests) == sent                                          # all from the cache
+    named = f"openai:test-model@{server.url}"
+    assert code == 0 and len(rows) == 40
+    assert {a["verdict"][named] for r in rows for a in r["answers"]["bad"]} == {LABELS[1]}
+    assert {a["verdict"][named] for r in rows for a in r["answers"]["good"]} == {LABELS[0]}
+    assert again[1]["figures"] == found["figures"] and again[2] == rows
+    assert any(t["title"]["en"] == "Agreement of the verdicts" for t in found["tables"]) and "judge " + named in found["protocol"]
+
+
+def test_a_judge_that_gives_no_verdict_is_counted_and_named(program, tmp_path, capsys):
+    data = tmp_path / "some.jsonl"
+    data.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in prompts()[:4]), encoding="utf-8")
+    file = answers(tmp_path / "a.jsonl", lambda r: "네")
+    with Server(lambda body: "글쎄요, 잘 모르겠네요") as server:
+        code, found, rows = run(program, tmp_path / "out", "--responder", f"a={file}", "--data_path", data, "--judge", f"openai:test-model@{server.url}")
+    assert code == 3 and found["figures"]["rates"][f"openai:test-model@{server.url}"]["a"]["harmful"] is None
+    assert "4 of 8 failed" in capsys.readouterr().err and any("4 failed and are in no figure" in w["en"] for w in found["warnings"])
+
+
+def test_a_reward_model_says_where_its_threshold_lies(program, folders, tmp_path):
+    reward = tmp_path / "rm"
+    AutoModelForSequenceClassification.from_pretrained(folders["gpt_neox"], num_labels=1).save_pretrained(reward)
+    models.load_tokenizer(folders["gpt_neox"], "human_assistant").save_pretrained(reward)
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps({"prompt": f"질문 {i}", "chosen": "네", "rejected": "아니"}, ensure_ascii=False) + "\n" for i in range(8)),
+                     encoding="utf-8")
+    file = answers(tmp_path / "a.jsonl", lambda r: "네")
+    data = tmp_path / "some.jsonl"
+    data.write_text("".join(json.dumps({**r, "prompt": "왜?" if r["kind"] == "harmful" else "뭐?"}, ensure_ascii=False) + "\n" for r in prompts()[:2]),
+                    encoding="utf-8")
+    file = tmp_path / "b.jsonl"
+    file.write_text('{"prompt": "왜?", "output": "네"}\n{"prompt": "뭐?", "output": "네"}\n', encoding="utf-8")
+    code, found, rows = run(program, tmp_path / "out", "--responder", f"a={file}", "--data_path", f"own={data}", "--judge", f"reward_model:{reward}",
+                            "--harmful_pairs", pairs, "--lookalike_pairs", pairs, "--dtype", "fp32")
+    named = f"reward_model:{reward}"
+    assert code == 0 and {a["verdict"][named] for r in rows for a in r["answers"]["a"]} <= {"above", "below"}
+    assert "chosen on 4 pairs" in found["protocol"]["threshold of rm, harmful"]["en"]
+    few = tmp_path / "few.jsonl"
+    few.write_text(pairs.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match="--harmful_pairs .*few.jsonl: 1 of 1 pairs can be scored"):
+        run(program, tmp_path / "out", "--responder", f"a={file}", "--data_path", f"own={data}", "--judge", f"reward_model:{reward}",
+            "--harmful_pairs", few)
+
+
+def test_what_cannot_work_is_said_in_one_line(program, tmp_path):
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"prompt": "가", "output": "나"}\n{"prompt": "다", \n', encoding="utf-8")
+    some = tmp_path / "few.jsonl"
+    some.write_text('{"prompt": "가", "output": "나"}\n', encoding="utf-8")
+    for flags, message in [(["--responder", str(broken)], "broken.jsonl:2: broken JSON"), (["--responder", str(some)], "few.jsonl: no answer to 320 of 320"),
+                           (["--responder", str(some), "--judge", "gpt-4o"], "--judge gpt-4o: give openai:MODEL"),
+                           (["--responder", str(some), "--data_path", "absent.jsonl"], "absent.jsonl: no such file")]:
+        with pytest.raises(InputError, match=message):
+            program.main(["--output_dir", str(tmp_path / "out"), *flags])
