@@ -106,8 +106,8 @@ def parse(text, count):
 
 def _shares(reply, count):
     """Probabilities of the options by the alternatives to the token that is the letter, or None."""
-    letters = LETTERS[:count]
-    tokens = [t for t in reply.logprobs or () if _bare(t["token"]) in letters and _bare(t["token"])]
+    letters = tuple(LETTERS[:count])  # not a string, in which "AB" would be found
+    tokens = [t for t in reply.logprobs or () if _bare(t["token"]) in letters]
     if len(tokens) != 1 or not tokens[0]["top"]:  # a letter within other words would make the place doubtful
         return None
     logprobs = {t["token"]: t["logprob"] for t in (tokens[0], *tokens[0]["top"])}

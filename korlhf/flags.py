@@ -238,7 +238,7 @@ class LlmFlags:
     price_output: float = flag(0.0, "US dollars per million tokens of answers")
     request_timeout: float = flag(120.0, "seconds until an unanswered request is given up and tried again")
     max_retries: int = flag(6, "tries after the first when the server is busy, fails or drops the connection")
-    cache: str = flag("", "SQLite file of all answers: nothing is asked twice; not given = llm_cache.sqlite in the folder of --output")
+    cache: str = flag("", "SQLite file of all answers: nothing is asked twice; not given = one in the folder of the output")
 
 
 def add(parser, cls, prefix="", **defaults):

@@ -19,12 +19,14 @@ TRIAL = 4  # forms that show whether a server that takes `logprobs` gives any
 
 @dataclass(frozen=True)
 class Judge:
-    """How a server's model is asked. samples, temperature: of forms without token probabilities."""
+    """How a server's model is asked. samples, temperature: of forms without token probabilities; first_sample: number of the first form:
+    another number is asked independently, past what the cache holds of the others."""
     model: str
     structured: bool
     probabilities: bool
     samples: int
     temperature: float
+    first_sample: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def _fill(client, judge, items):
 
 def _by_probabilities(client, judge, items):
     """{number of the Item: list of Score, or Failure}, without the Items of which the server gave no usable probabilities."""
-    requests = [(item, Request(forms.body(item, judge.model, judge.structured, 0.0, probabilities=True))) for item in items]
+    requests = [(item, Request(forms.body(item, judge.model, judge.structured, 0.0, probabilities=True), judge.first_sample)) for item in items]
     if not any(probable for _, (_, probable) in filter(_answered, _ask(client, requests[:TRIAL], "trial"))):
         return {}
     found = {}
@@ -117,7 +119,7 @@ def _by_samples(client, judge, items, found):
     """What is `found` already, and for the other Items means of sampled forms. A Failure is one of which no sample was usable."""
     rest = [i for i in range(len(items)) if i not in found]
     bodies = ((items[i], forms.body(items[i], judge.model, judge.structured, judge.temperature)) for i in rest)
-    requests = [(item, Request(body, k)) for item, body in bodies for k in range(judge.samples)]
+    requests = [(item, Request(body, judge.first_sample + k)) for item, body in bodies for k in range(judge.samples)]
     replies, out = iter(_ask(client, requests, "judging, sampled")), dict(found)
     for i in rest:
         of_one = [next(replies) for _ in range(judge.samples)]

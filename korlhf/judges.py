@@ -1,7 +1,9 @@
 """--judge: who scores and compares answers in eval/. A server's model, a local language model, or a reward model, behind one interface.
 
-rate     answers -> geval.Score with a rubric's criteria; of a reward model its own score, on no scale
-choose   questions with lettered options -> choices.Choice; a reward model answers none
+rate         answers -> geval.Score with a rubric's criteria; of a reward model its own score, on no scale
+choose       questions with lettered options -> choices.Choice; a reward model answers none
+repeats      whether the same answer always gets the same score, so that rescoring it would show nothing
+fingerprint  of a local model's folder; "" of a server's
 """
 
 import os
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 
 from korlhf import choices, geval, llm, responders, rubrics, tables
 from korlhf.errors import InputError
-from korlhf.flags import CheckpointFlags
+from korlhf.flags import CheckpointFlags, check_positive
 from korlhf.llm import Failure
 
 KINDS = ("openai", "checkpoint", "reward_model")
@@ -47,9 +49,19 @@ def open_judge(judge, checkpoint, llm_flags, cache):
     return _Reward(name.model, flags, checkpoint, cache)
 
 
+def check(judging, parser):
+    """Refuse values of flags.JudgingFlags that cannot work; exits like argparse does."""
+    check_positive({name: getattr(judging, name) for name in ("judge_samples", "judge_batch_size", "judge_max_seq_len")}, parser)
+    if judging.judge_temperature < 0:
+        parser.error(f"--judge_temperature {judging.judge_temperature:g}: must be 0 or above")
+    if judging.judge_temperature == 0 and judging.judge_samples > 1:
+        parser.error(f"--judge_samples {judging.judge_samples}: at --judge_temperature 0 all are the same; give --judge_samples 1, "
+                     "or a higher temperature")
+
+
 class _Server:
     """A model of a server: forms are filled in and read strictly."""
-    kind = "openai"
+    kind, repeats, fingerprint = "openai", False, ""
 
     def __init__(self, name, flags, llm_flags, cache):
         self.name, self.flags = name.model, flags
@@ -68,25 +80,32 @@ class _Server:
             self._abilities = geval.abilities(self._client, rubric, self.name, self.flags.structured, self.flags.judge_temperature)
         return self._abilities
 
-    def rate(self, items, desc="judging"):
-        """forms.Items -> for each a list of geval.Score or Failure, one an answer; every answer is judged alone."""
+    def rate(self, items, desc="judging", again=False):
+        """forms.Items -> for each a list of geval.Score or Failure, one an answer; every answer is judged alone.
+
+        again: with forms of their own, past those that the cache holds.
+        """
         if not items:
             return []
         structured, probabilities = self._asked(items[0].rubric)
-        judge = geval.Judge(self.name, structured, probabilities, self.flags.judge_samples, self.flags.judge_temperature)
+        judge = geval.Judge(self.name, structured, probabilities, self.flags.judge_samples, self.flags.judge_temperature,
+                            self.flags.judge_samples if again else 0)
         return [verdict.results for verdict in geval.judge_answers(self._client, judge, items)]
 
     def choose(self, questions, desc="judging"):
         """choices.Questions -> a Choice or Failure each."""
         return choices.ask(self._client, self.name, *self._asked(), questions, desc)
 
-    def protocol(self):
-        """How it judges, in both languages."""
+    def protocol(self, choosing=False):
+        """How it judges, in both languages. choosing: what it was asked is `choose`."""
         structured, probabilities = self._asked()
-        how = choices.PROBABILITIES if probabilities else f"mean of {self.flags.judge_samples} sampled forms"
+        n = self.flags.judge_samples
+        if probabilities:
+            how, ko = choices.PROBABILITIES, "토큰 확률"
+        else:
+            how, ko = (choices.GREEDY, "확률 없이 고른 답 하나") if choosing else (f"mean of {n} sampled forms", f"채점표 {n}장의 평균")
         return tables.both(f"{self.name} at {self._url} ({how}; structured output {'on' if structured else 'off'})",
-                           f"{self._url}의 {self.name} ({'토큰 확률' if probabilities else f'채점표 {self.flags.judge_samples}장의 평균'}; "
-                           f"구조화 출력 {'사용' if structured else '사용 안 함'})")
+                           f"{self._url}의 {self.name} ({ko}; 구조화 출력 {'사용' if structured else '사용 안 함'})")
 
     def warnings(self):
         return []
@@ -94,12 +113,12 @@ class _Server:
 
 class _Local:
     """A language model on this machine."""
-    kind = "checkpoint"
+    kind, repeats = "checkpoint", True
 
     def __init__(self, path, flags, checkpoint, cache):
         from korlhf.local_judge import LocalJudge  # slow to import
         self._judge, self._cache = LocalJudge(path, "--judge", checkpoint, flags.judge_batch_size), cache
-        self.name = os.path.basename(os.path.normpath(path))
+        self.name, self.fingerprint = os.path.basename(os.path.normpath(path)), self._judge.checkpoint.fingerprint
 
     usage = None
 
@@ -109,10 +128,11 @@ class _Local:
     def choose(self, questions, desc="judging"):
         return self._judge.choose(questions, self._cache)
 
-    def protocol(self):
+    def protocol(self, choosing=False):
         path, dtype = self._judge.checkpoint.path, self._judge.checkpoint.dtype
-        return tables.both(f"local model {path} ({dtype}, next-token probabilities, each criterion asked for by itself)",
-                           f"로컬 모델 {path} ({dtype}, 다음 토큰의 확률, 기준마다 따로 물음)")
+        alone = ("", "") if choosing else (", each criterion asked for by itself", ", 기준마다 따로 물음")
+        return tables.both(f"local model {path} ({dtype}, next-token probabilities{alone[0]})",
+                           f"로컬 모델 {path} ({dtype}, 다음 토큰의 확률{alone[1]})")
 
     def warnings(self):
         """tables.both lines, once it has judged."""
@@ -127,12 +147,12 @@ class _Local:
 
 class _Reward:
     """A reward model: a score on no scale, no criteria."""
-    kind = "reward_model"
+    kind, repeats = "reward_model", True
 
     def __init__(self, path, flags, checkpoint, cache):
         from korlhf.reward_judge import RewardJudge  # slow to import
         self._judge, self._cache = RewardJudge(path, "--judge", checkpoint, flags.judge_max_seq_len, flags.judge_batch_size), cache
-        self.name = self._judge.name
+        self.path, self.name, self.fingerprint = path, self._judge.name, self._judge.fingerprint
 
     usage = None
 
@@ -144,7 +164,7 @@ class _Reward:
     def choose(self, questions, desc="judging"):
         raise InputError(f"--judge reward_model:{self._judge.path}: a reward model answers no questions; {USAGE.replace(' or reward_model:FOLDER', '')}")
 
-    def protocol(self):
+    def protocol(self, choosing=False):
         j = self._judge
         return tables.both(f"reward model {j.path} ({j.dtype}): its own score, on no scale; no rubric is read",
                            f"보상 모델 {j.path} ({j.dtype}): 눈금 없는 자체 점수이며 채점 기준표는 읽지 않음")

@@ -71,7 +71,7 @@ def _commit(name):
 
 
 class Checkpoint:
-    """A model folder or hub name that answers: its codec at once, its weights only when `load` is called.
+    """A model folder, LoRA folder or hub name that answers: its codec at once, its weights only when `load` is called.
 
     codec: data.tokenize.Codec; fingerprint: see above; dtype: "fp32", "bf16" or "fp16"; positions: most tokens of prompt and answer,
     or None. what: the flag that names it, for errors. Raises InputError if it is no language model, or has no tokenizer or template.
@@ -101,10 +101,9 @@ class Checkpoint:
 def _config(path, what, trust_remote_code):
     from korlhf import models
     try:
-        return models.load_config(path, trust_remote_code=trust_remote_code)
+        return models.load_config(models.lora_base(path, what) or path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{what} {path}: no model can be loaded ({str(error).splitlines()[0]}); give the folder of a finished model "
-                         "(an adapter alone has to be merged into its base)") from error
+        raise InputError(f"{what} {path}: no model can be loaded ({str(error).splitlines()[0]}); give the folder of a finished model") from error
 
 
 def answers(checkpoint, conversations, cache, sampling, num_answers=1, batch_size=64, desc="answers"):

@@ -90,7 +90,7 @@ def _options(checkpoint, messages, begin, options):
         except (TemplateError, ValueError):
             return Failure("bad request", f"{checkpoint.path}: its chat template does not take a judge's question: {str(first).splitlines()[0]}")
     whole = [codec.answer(begin + option)[:-1] for option in options]
-    common = next(i for i in range(min(map(len, whole)) + 1) if len({tuple(ids[:i + 1]) for ids in whole}) > 1)
+    common = next((i for i in range(max(map(len, whole))) if len({tuple(ids[:i + 1]) for ids in whole}) > 1), 0)  # 0: all are alike
     tokens = [ids[common] if common < len(ids) else None for ids in whole]
     if None in tokens or len(set(tokens)) < len(tokens):
         raise InputError(f"{checkpoint.what} {checkpoint.path}: its tokenizer does not tell the options {', '.join(options)} apart by one token; "

@@ -1,13 +1,18 @@
 """Causal language models, tokenizers and LoRA: loading, log-probabilities, saving.
 
+A LoRA folder (adapter_config.json, no config.json) loads like the model that it makes of its base.
+
 Left out on purpose: LoRA of our own (peft), weight formats other than safetensors, vocabulary resizing (a saved model keeps its rows).
 """
 
+import json
+import warnings
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -35,13 +40,41 @@ def check_folder(path, what):
         raise InputError(f"{what} {path}: no such folder; give a model folder or a hub name such as EleutherAI/polyglot-ko-1.3b")
 
 
+def lora_base(path, what="--model_name_or_path"):
+    """The base model that a LoRA folder is to be laid over; None if `path` is no LoRA folder.
+
+    Raises InputError if the folder is a reward model's adapter, or names no base or one that is not there.
+    """
+    folder = Path(path).expanduser()
+    if (folder / "config.json").exists() or not (folder / "adapter_config.json").exists():
+        return None
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        base, task = config.get("base_model_name_or_path"), config.get("task_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{what} {path}: adapter_config.json cannot be read ({_first_line(error)}); save the adapter again") from error
+    if task not in (None, "CAUSAL_LM"):
+        raise InputError(f"{what} {path}: an adapter for {task}, not for a language model; give one of step 1 or 3")
+    if not base:
+        raise InputError(f"{what} {path}: its adapter_config.json names no base model; write it into base_model_name_or_path")
+    try:
+        check_folder(base, "base_model_name_or_path")
+    except InputError as error:
+        raise InputError(f"{what} {path}: its adapter_config.json says {error}") from error
+    return base
+
+
 def load_tokenizer(path, prompt_template="auto", trust_remote_code=False, what="--model_name_or_path"):
     """The tokenizer in `path` with a conversation template installed and a pad token (EOS where it has none).
 
+    A LoRA folder without a tokenizer has its base's.
     prompt_template: auto = its own template, else kullm; chat = its own, or an error; kullm or human_assistant = that one.
     Raises InputError if there is no tokenizer, no EOS, or no template.
     """
     check_folder(path, what)
+    base = lora_base(path, what)
+    if base is not None and not list(Path(path).expanduser().glob("tokenizer*")):
+        path = base
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
@@ -88,21 +121,48 @@ def load(auto_class, path, what="--model_name_or_path", dtype=torch.float32, dro
                                             attn_implementation=None if attn_implementation == "sdpa" else attn_implementation, **kwargs)
     except torch.OutOfMemoryError:
         raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:  # RuntimeError: weights of another shape
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:  # RuntimeError: weights of another shape
         raise InputError(f"{what} {path}: the model could not be loaded: {_first_line(error)}") from error
     if config._attn_implementation not in (None, attn_implementation):
         print(f"{what} {path}: no {attn_implementation} attention for {config.model_type}; {config._attn_implementation} is used", flush=True)
     return loaded
 
 
-def load_causal_lm(path, tokenizer, what="--model_name_or_path", **kwargs):
-    """A causal language model; raises InputError if weights are missing, or if the tokenizer has ids that it has no row for."""
-    model, info = load(AutoModelForCausalLM, path, what, output_loading_info=True, **kwargs)
+def load_causal_lm(path, tokenizer, what="--model_name_or_path", merge_lora=True, **kwargs):
+    """A causal language model; raises InputError if weights are missing, or if the tokenizer has ids that it has no row for.
+
+    merge_lora: what a LoRA folder gives: its base with the adapter merged in, in fp32 before the cast to `dtype`, as a finished training
+    writes it; or a PeftModel.
+    """
+    base = lora_base(path, what)
+    of_base = {**kwargs, "dtype": torch.float32} if base and merge_lora else kwargs
+    model, info = load(AutoModelForCausalLM, base or path, what, output_loading_info=True, **of_base)
     if info["missing_keys"]:
         raise InputError(f"{what} {path}: not a language model (a reward model?): {sorted(info['missing_keys'])[0]} is missing in this checkpoint")
     rows = model.get_input_embeddings().weight.size(0)
     if rows and len(tokenizer) > rows:
         raise InputError(f"{what} {path}: the tokenizer has {len(tokenizer)} tokens, the model rows for {rows}; use the tokenizer it was trained with")
+    if base is None:
+        return model
+    model = _with_lora(model, path, what)
+    return _cast(model.merge_and_unload(), kwargs.get("dtype", torch.float32)) if merge_lora else model
+
+
+def _with_lora(base, path, what):
+    """`base` with the adapter of a LoRA folder, as a PeftModel."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Found missing adapter keys")  # peft would go on without them
+            return PeftModel.from_pretrained(base, Path(path).expanduser())
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UserWarning) as error:  # RuntimeError: weights of another shape
+        raise InputError(f"{what} {path}: the adapter could not be laid over {base.name_or_path}: {_first_line(error)}") from error
+
+
+def _cast(model, dtype):
+    """The weights in another precision. Buffers stay: rotary frequencies are fp32 in a model that is loaded, whatever its dtype."""
+    for p in model.parameters():
+        p.data = p.data.to(dtype)
+    model.config.dtype = dtype
     return model
 
 
@@ -177,6 +237,7 @@ def save_model(module, state_dict, tokenizer, folder, base_path, auto_class, dty
     folder = Path(folder)
     if isinstance(module, PeftModel):
         module.save_pretrained(folder / "adapter", state_dict=state_dict)
+        tokenizer.save_pretrained(folder / "adapter")  # the base may have another template, or none
         trained = module.get_base_model()
         base = load(auto_class, base_path, dtype=torch.float32, **load_kwargs)
         embedding = trained.get_input_embeddings().weight

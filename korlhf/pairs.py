@@ -1,12 +1,46 @@
 """What a reward model is worth: accuracy over pairs with its interval, margin, and the trivial rules beside it."""
 
+import random
 from collections import defaultdict
 from itertools import combinations
 
 import torch
 
 from korlhf import rules, stats
-from korlhf.data import packing
+from korlhf.data import load, packing
+
+
+def load_heldout(names):
+    """Ranked examples of the datasets, and a dict on each for the report: of one with an evaluation split that split, else all of it."""
+    examples, notes = [], []
+    for name in names:
+        everything, own = load.load_step(2, [name], "0,1,0", eval_share=0.0)
+        examples += own or everything
+        notes.append({"name": name, "split": "evaluation" if own else "all", "prompts": len(own or everything)})
+    return examples, notes
+
+
+def halves(examples, seed):
+    """Indices of two random halves, disjoint by prompt: (to choose the rules, to measure them); of one prompt the second is empty."""
+    keys = list(dict.fromkeys(load.prompt_key(e) for e in examples))
+    random.Random(seed).shuffle(keys)
+    chosen = set(keys[:(len(keys) + 1) // 2])
+    first = [i for i, e in enumerate(examples) if load.prompt_key(e) in chosen]
+    return first, sorted(set(range(len(examples))) - set(first))
+
+
+def once(examples):
+    """The examples without copies: one with the same prompt and the same answers as an earlier one is left out."""
+    found = {}
+    for e in examples:
+        found.setdefault((load.prompt_key(e), e.answers), e)
+    return list(found.values())
+
+
+def apart(train, heldout):
+    """The examples of `train` whose prompts are not in `heldout`."""
+    held = {load.prompt_key(e) for e in heldout}
+    return [e for e in train if load.prompt_key(e) not in held]
 
 
 def forward(reward, sequences, device):

@@ -69,6 +69,15 @@ def paired_difference(a, b, groups=None, seed=0, resamples=RESAMPLES):
     return found, (hits + 1) / (resamples + 1)
 
 
+def holm(p_values):
+    """p-values adjusted for their number, in the order given (Holm 1979): under 0.05 are those that hold together at 5 %."""
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, (len(p_values) - rank) * p_values[i])
+        adjusted[i] = min(1.0, highest)
+    return adjusted
+
+
 def mcnemar(only_first, only_second):
     """Exact two-sided p-value of McNemar's test: how often only the first, and only the second, of two judges was right."""
     n = only_first + only_second

@@ -1,4 +1,5 @@
-"""The whole pipeline on the embedded sample: base -> SFT -> reward model -> PPO, each by its own shell script, then a table and a picture.
+"""The whole pipeline on the embedded sample: base -> SFT -> reward model -> PPO, each by its own shell script, then a table, a picture, and
+the evaluation with its report.
 
 Finished stages are kept and a half-done one resumes, so this can be stopped and started again; the seconds of all starts are added up.
 """
@@ -56,9 +57,9 @@ def main():
     }
     for number, (stage, script) in enumerate(SCRIPTS.items(), 1):
         if (out / stage / "finished.json").exists():
-            print(f"[{number}/4] {TITLES[stage]}: finished before, kept", flush=True)
+            print(f"[{number}/5] {TITLES[stage]}: finished before, kept", flush=True)
             continue
-        print(f"[{number}/4] {TITLES[stage]}", flush=True)
+        print(f"[{number}/5] {TITLES[stage]}", flush=True)
         if stage == "base" and not (out / "base_init" / "tokenizer_config.json").exists():
             subprocess.run([sys.executable, str(ROOT / "samples" / "tiny_base.py"), "--output_dir", str(out / "base_init"), *seed], check=True)
         code, seconds, rss = run_stage(["bash", str(ROOT / script), *commands[stage]])
@@ -66,10 +67,29 @@ def main():
         stages[stage] = {"seconds": before["seconds"] + seconds, "peak_rss_mb": max(before["peak_rss_mb"], rss)}
         write_json(times_file, stages)
         if code:
-            print(f"error: {TITLES[stage]} ended with exit code {code}; see {out / stage / 'training.log'}, then start quickstart again to go on",
-                  file=sys.stderr)
-            sys.exit(code if code > 0 else 128 - code)
+            give_up(code, f"{TITLES[stage]} ended with exit code {code}; see {out / stage / 'training.log'}")
     subprocess.run([sys.executable, str(ROOT / "samples" / "summary.py"), "--output_dir", str(out), *seed], check=True)
+    evaluate(out, args.seed)
+
+
+def give_up(code, why):
+    print(f"error: {why}; start quickstart again to go on", file=sys.stderr)
+    sys.exit(code if code > 0 else 128 - code)
+
+
+def evaluate(out, seed):
+    """The evaluation and its report, unless they are younger than every model."""
+    report = out / "report.html"
+    if report.exists() and report.stat().st_mtime > max((out / stage / "finished.json").stat().st_mtime for stage in SCRIPTS):
+        print("[5/5] evaluation: done before, kept", flush=True)
+    else:
+        print("[5/5] evaluation", flush=True)
+        os.environ["SEED"] = str(seed)
+        code, seconds, _ = run_stage(["bash", str(ROOT / "eval" / "run_sample.sh"), str(out), str(out / "eval")])
+        if code:
+            give_up(code, f"the evaluation ended with exit code {code}")
+        print(f"evaluation: {seconds:.0f} s", flush=True)
+    print(f"the report, with everything on one page: {report}", flush=True)
 
 
 if __name__ == "__main__":

@@ -58,3 +58,29 @@ def tokens(text, other, share):
         top = [{"token": t, "logprob": math.log(p)} for t, p in probabilities]
         out.append({**top[0], "bytes": None, "top_logprobs": top})
     return out
+
+
+def is_choice(body):
+    """Whether a request is a question with lettered options (korlhf/choices.py), not a form."""
+    return "한 글자로만 답하세요" in body["messages"][-1]["content"]
+
+
+def choice_of(pick, share=None, form=form_of(lambda answer, place: 3)):
+    """An answer function for Server: pick(*answers) -> the letter of an option, as JSON if a schema is asked for; forms are filled in by `form`.
+
+    share: the letter's probability, where logprobs are asked for; the rest is C's (of C itself: A's). None = no logprobs are given.
+    """
+    def reply(body):
+        if not is_choice(body):
+            return form(body)
+        letter = pick(*answers(body))
+        text = json.dumps({"choice": letter}) if "response_format" in body else letter
+        if share is None or not body.get("logprobs"):
+            return text
+        content = []
+        for c in text:
+            probabilities = [(c, share), ("A" if c == "C" else "C", 1 - share)] if c == letter else [(c, 1.0)]
+            top = [{"token": t, "logprob": math.log(p)} for t, p in probabilities]
+            content.append({**top[0], "bytes": None, "top_logprobs": top})
+        return {"message": {"role": "assistant", "content": text}, "logprobs": {"content": content}}
+    return reply

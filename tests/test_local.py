@@ -15,6 +15,7 @@ from korlhf import local, models, rollout
 from korlhf.cache import Cache
 from korlhf.data.tokenize import Codec
 from korlhf.errors import InputError
+from korlhf.flags import ModelFlags
 from korlhf.llm import Failure, Reply
 from korlhf.local import Checkpoint, Sampling
 
@@ -247,8 +248,24 @@ def test_what_is_no_language_model_is_refused(tmp_path, folders):
     path.mkdir()
     models.load_tokenizer(folders["gpt_neox"]).save_pretrained(path)
     (path / "adapter_config.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError, match="--responder .*merged into its base"):
+    with pytest.raises(InputError, match="--responder .*names no base model"):
         Checkpoint(str(path), "--responder")
+
+
+def test_a_lora_folder_answers_like_its_finished_model(load_lm, folders, tmp_path, cache):
+    tokenizer = models.load_tokenizer(folders["gpt_neox"])
+    lm = models.add_lora(load_lm("gpt_neox"), ModelFlags(model_name_or_path="x", lora_dim=2), "CAUSAL_LM")
+    torch.manual_seed(0)
+    for name, p in lm.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, std=0.3)
+    weights = {n: p.detach() for n, p in lm.named_parameters()}
+    models.save_model(lm, weights, tokenizer, tmp_path, folders["gpt_neox"], AutoModelForCausalLM)
+    finished, adapter, base = (Checkpoint(str(path), "--x") for path in (tmp_path, tmp_path / "adapter", folders["gpt_neox"]))
+    assert adapter.positions == 128
+    assert len({finished.fingerprint, adapter.fingerprint, base.fingerprint}) == 3
+    by_finished, by_adapter, by_base = (texts(local.answers(c, TALKS, cache, GREEDY)) for c in (finished, adapter, base))
+    assert by_adapter == by_finished != by_base
 
 
 def test_fingerprints_need_no_torch(folder):

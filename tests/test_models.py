@@ -1,9 +1,12 @@
 """Log-probabilities against transformers' own loss; LoRA; saving; refusals."""
 
 import copy
+import shutil
 
 import pytest
 import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, CohereConfig, GraniteConfig, StableLmConfig
 
 from korlhf import models
@@ -106,6 +109,100 @@ def test_lora_is_saved_merged_and_the_training_weights_stay(load_lm, folders, to
         assert float((base(input_ids=ids).logits - trained).abs().max()) > 0.1
     assert all(torch.equal(weights[n], p) for n, p in lm.named_parameters())
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists() and not list(tmp_path.rglob("*.bin"))
+
+
+@pytest.fixture
+def lora(load_lm, folders, tokenizer, tmp_path):
+    """Function: architecture, dtype -> (folder of a finished LoRA training, the model as trained)."""
+    def make(name, dtype=None):
+        lm = models.add_lora(load_lm(name), lora_flags(), "CAUSAL_LM").eval()
+        torch.manual_seed(0)
+        for n, p in lm.named_parameters():
+            if "lora_B" in n:
+                torch.nn.init.normal_(p, std=0.3)
+        weights = {n: p.detach() for n, p in lm.named_parameters()}
+        models.save_model(lm, weights, tokenizer, tmp_path, folders[name], AutoModelForCausalLM, dtype, tokenizer.eos_token_id)
+        return tmp_path, lm
+    return make
+
+
+IDS = torch.tensor([random_sequences(300, [12])[0]])
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "llama", "gpt2"])
+def test_a_lora_folder_loads_as_the_model_that_was_trained(lora, load_lm, tokenizer, name):
+    folder, trained = lora(name)
+    path = str(folder / "adapter")
+    assert models.lora_base(path) and models.lora_base(str(folder)) is None
+    merged = models.load_causal_lm(path, tokenizer)
+    apart = models.load_causal_lm(path, tokenizer, merge_lora=False)
+    assert type(merged) is type(load_lm(name)) and isinstance(apart, PeftModel)
+    with torch.no_grad():
+        expected = trained(input_ids=IDS).logits
+        assert torch.equal(apart(input_ids=IDS).logits, expected)
+        assert torch.allclose(merged(input_ids=IDS).logits, expected, atol=1e-4)
+        assert torch.equal(merged(input_ids=IDS).logits, AutoModelForCausalLM.from_pretrained(folder)(input_ids=IDS).logits)
+        assert float((load_lm(name)(input_ids=IDS).logits - expected).abs().max()) > 0.1
+
+
+def test_a_lora_folder_in_another_dtype_is_the_finished_model_of_that_dtype(lora, tokenizer):
+    folder, _ = lora("llama", torch.bfloat16)
+    loaded = models.load_causal_lm(str(folder / "adapter"), tokenizer, dtype=torch.bfloat16)
+    finished = models.load_causal_lm(str(folder), tokenizer, dtype=torch.bfloat16)
+    assert loaded.dtype == loaded.config.dtype == torch.bfloat16
+    assert {n: b.dtype for n, b in loaded.named_buffers()} == {n: b.dtype for n, b in finished.named_buffers()}
+    assert torch.equal(loaded(input_ids=IDS).logits, finished(input_ids=IDS).logits)
+
+
+def test_the_tokenizer_of_a_lora_folder_is_its_own_or_its_bases(lora, chat_templates, tokenizer):
+    folder, _ = lora("gpt_neox")
+    adapter = folder / "adapter"
+    assert "### 명령어:" in models.load_tokenizer(str(adapter)).chat_template
+    tokenizer.chat_template = chat_templates["chatml"]
+    tokenizer.save_pretrained(adapter)
+    assert models.load_tokenizer(str(adapter)).chat_template == chat_templates["chatml"]
+    for file in [*adapter.glob("tokenizer*"), *adapter.glob("chat_template*")]:
+        file.unlink()
+    assert "### 명령어:" in models.load_tokenizer(str(adapter)).chat_template
+
+
+@pytest.mark.parametrize("config, words", [
+    ('{"task_type": "SEQ_CLS", "base_model_name_or_path": "a/b"}', "an adapter for SEQ_CLS, not for a language model"),
+    ('{"task_type": "CAUSAL_LM"}', "names no base model"),
+    ('{"base_model_name_or_path": "./gone"}', r"adapter_config.json says base_model_name_or_path ./gone: no such folder"),
+    ("{", "cannot be read"), ("[]", "cannot be read")])
+def test_a_lora_folder_that_cannot_work_is_refused(tmp_path, config, words):
+    (tmp_path / "adapter_config.json").write_text(config, encoding="utf-8")
+    for load in (models.load_tokenizer, lambda path, what: models.load_causal_lm(path, None, what)):
+        with pytest.raises(InputError, match=f"--x {tmp_path}: .*{words}") as error:
+            load(str(tmp_path), what="--x")
+        assert "\n" not in str(error.value)
+
+
+def test_a_damaged_adapter_is_refused(lora, folders, tokenizer, tmp_path):
+    adapter = lora("gpt_neox")[0] / "adapter"
+    weights = load_file(adapter / "adapter_model.safetensors")
+    cut = dict(list(weights.items())[1:])
+    whole = (adapter / "adapter_model.safetensors").read_bytes()
+    save_file(cut, adapter / "adapter_model.safetensors")
+    with pytest.raises(InputError, match="could not be laid over .*missing adapter keys"):
+        models.load_causal_lm(str(adapter), tokenizer)
+    (adapter / "adapter_model.safetensors").write_bytes(whole[:-10])
+    with pytest.raises(InputError, match="could not be laid over"):
+        models.load_causal_lm(str(adapter), tokenizer)
+    (adapter / "adapter_model.safetensors").unlink()
+    with pytest.raises(InputError, match="could not be laid over") as error:
+        models.load_causal_lm(str(adapter), tokenizer)
+    assert "\n" not in str(error.value)
+
+
+def test_a_cut_weight_file_is_one_line(folders, tokenizer, tmp_path):
+    shutil.copytree(folders["gpt_neox"], tmp_path / "cut")
+    file = tmp_path / "cut" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(InputError, match="--model_name_or_path .*could not be loaded") as error:
+        models.load_causal_lm(str(tmp_path / "cut"), tokenizer)
+    assert "\n" not in str(error.value)
 
 
 def test_lora_of_an_architecture_with_word_embeddings_is_saved(tokenizer, tmp_path):

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 from sklearn.linear_model import LogisticRegression
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from korlhf import stats
 
@@ -45,9 +48,23 @@ def test_paired_difference_and_its_p_value():
         stats.paired_difference([1], [1, 2])
 
 
+def test_holm_is_statsmodels_and_by_hand():
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])     # 3 x .01; 2 x .03; then no less than that
+    assert stats.holm([]) == [] and stats.holm([0.7, 0.9]) == [1.0, 1.0]
+    p = list(np.random.default_rng(0).random(40) ** 3)
+    assert stats.holm(p) == pytest.approx(list(multipletests(p, method="holm")[1]))
+
+
 def test_mcnemar_by_hand():
     assert stats.mcnemar(0, 0) == 1.0 and stats.mcnemar(5, 5) == 1.0
     assert stats.mcnemar(8, 1) == pytest.approx(2 * (1 + 9) / 2 ** 9) == stats.mcnemar(1, 8)
+    assert stats.mcnemar(4, 13) == pytest.approx(mcnemar([[50, 4], [13, 20]], exact=True).pvalue)
+
+
+def test_wilson_is_statsmodels():
+    for right, n in ((0, 7), (7, 7), (3.5, 9), (412, 500)):
+        assert stats.wilson(right, n) == pytest.approx(proportion_confint(right, n, method="wilson"), abs=1e-6)
+    assert stats.wilson(0, 0) == (0.0, 1.0)
 
 
 def test_spearman_of_constants_is_zero():
@@ -87,7 +104,19 @@ def test_bradley_terry_of_three_is_a_logistic_regression():
     theirs = LogisticRegression(fit_intercept=False, C=1e9).fit(rows, wins).coef_[0]
     assert list(ours.values()) == pytest.approx(list(theirs - theirs.mean()), abs=1e-3)
     never_lost = stats.bradley_terry(["a", "b"], [("a", "b", 1)] * 5)
-    assert 0 < never_lost["a"] < 5
+    assert never_lost["a"] == pytest.approx(math.log(5.25 / 0.25) / 2)           # half a drawn game: a quarter of a win for each
+
+
+def test_bradley_terry_with_ties_and_drawn_games_is_a_weighted_logistic_regression():
+    rng = np.random.default_rng(2)
+    games = [(x, y, float(rng.choice([0, 0.25, 0.5, 1]))) for x, y in [("a", "b"), ("b", "c"), ("a", "c"), ("c", "a")] * 25]
+    rows, wins, weights = [], [], []
+    for x, y, won, weight in [(*g, 1.0) for g in games] + [(x, y, 0.5, 0.5) for x, y in ("ab", "bc", "ac")]:
+        rows += [[(x == n) - (y == n) for n in "abc"]] * 2
+        wins += [1, 0]
+        weights += [weight * won, weight * (1 - won)]
+    theirs = LogisticRegression(fit_intercept=False, C=1e9).fit(rows, wins, weights).coef_[0]
+    assert list(stats.bradley_terry(["a", "b", "c"], games).values()) == pytest.approx(list(theirs - theirs.mean()), abs=1e-3)
 
 
 def test_length_control_takes_the_length_out():
@@ -99,6 +128,16 @@ def test_length_control_takes_the_length_out():
     wins = (rng.random(4000) < 1 / (1 + np.exp(-3 * np.tanh(shifted / shifted.std())))).astype(float)
     assert wins.mean() > 0.8 and stats.length_controlled(wins, shifted) < 0.6
     assert stats.length_controlled([1, 0, 1, 1], [0, 0, 0, 0]) == pytest.approx(0.75, abs=0.01)
+
+
+def test_length_control_is_a_logistic_regression_with_a_ridge_on_the_slope():
+    rng = np.random.default_rng(3)
+    longer, results = rng.normal(5, 20, 300), rng.choice([0, 0.5, 1], 300, p=[0.3, 0.2, 0.5])
+    x = np.tanh(longer / longer.std())[:, None]
+    theirs = LogisticRegression(C=1.0).fit(np.repeat(x, 2, 0), [1, 0] * 300, np.stack([results, 1 - results], 1).ravel())
+    assert stats.length_controlled(results, longer) == pytest.approx(1 / (1 + math.exp(-theirs.intercept_[0])), abs=1e-3)
+    with pytest.raises(ValueError, match="at least one result"):
+        stats.length_controlled([], [])
 
 
 def test_kappa_by_hand():

@@ -15,7 +15,7 @@ from pathlib import Path
 from korlhf.data import ranking
 from korlhf.errors import InputError
 from korlhf.labelling import verdicts
-from korlhf.labelling.items import Item
+from korlhf.labelling.items import MOST, Item
 
 APPLICATION_ID, VERSION = 0x4B6F4C62, 1  # "KoLb": tells this file from other SQLite files
 WAIT = 30  # seconds for another process to finish its write
@@ -52,7 +52,7 @@ class Given:
 class Store:
     """One open file; may be used by several threads. Raises InputError if it cannot be used.
 
-    path: made if it is not there, unless must_exist.
+    must_exist: only read a file that is there; otherwise it is made if need be, and must be writable.
     """
 
     def __init__(self, path, must_exist=False):
@@ -65,6 +65,9 @@ class Store:
             self._db = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA foreign_keys=ON")
             self._check()
+            if not must_exist:
+                with self.write() as db:  # a file that cannot be written is found now, not at the first label
+                    db.execute(f"PRAGMA user_version={VERSION}")
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"--database {self.path}: cannot be used: {reason}; check its folder and permissions, or give another") from error
@@ -82,10 +85,7 @@ class Store:
                     db.execute(f"PRAGMA user_version={VERSION}")
         elif found != (APPLICATION_ID, VERSION):
             raise InputError(f"--database {self.path}: is not a file of labels of this version; give another name")
-        self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")  # a label that was acknowledged survives a power cut
-        with self.write() as db:  # a file that cannot be written is found now, not at the first label
-            db.execute(f"PRAGMA user_version={VERSION}")
 
     def __enter__(self):
         return self
@@ -100,10 +100,11 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def rows(self, query, *values):
         """All rows of a SELECT."""
@@ -139,8 +140,8 @@ class Store:
 
     def history(self, item, annotator):
         """Verdicts of one person on one item, the first first."""
-        return [stored_verdict(v) for v, in self.rows("SELECT verdict FROM labels WHERE item = ? AND annotator = ? ORDER BY number",
-                                                      item, annotator)]
+        found = self.rows("SELECT verdict FROM labels WHERE item = ? AND annotator = ? ORDER BY number", item, annotator)
+        return [stored_verdict(verdict) for verdict, in found]
 
 
 def _item(item_id, record, answers):
@@ -149,7 +150,7 @@ def _item(item_id, record, answers):
 
 def stored_verdict(text):
     """A verdict as `write` stored it; its places were checked then."""
-    return verdicts.read(json.loads(text), verdicts_most)
+    return verdicts.read(json.loads(text), MOST)
 
 
 def dumps(value):

@@ -5,7 +5,6 @@ with their scores, best first. One process, a GPU if there is one. Left out: sev
 """
 
 import json
-import random
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from korlhf import engine, flags, models, pairs, program, reward_model
 from korlhf.data import files, load, rows, tokenize
 from korlhf.errors import InputError
+from korlhf.pairs import halves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +62,6 @@ def load_reward(args, ranks):
     return engine.Frozen(reward_model.TokenValues(model), ranks, dtype), codec, dtype
 
 
-def load_pairs(names):
-    """Ranked examples of the datasets, and a line on each: of one with an evaluation split that split, else all of it."""
-    examples, notes = [], []
-    for name in names:
-        everything, own = load.load_step(2, [name], "0,1,0", eval_share=0.0)
-        examples += own or everything
-        notes.append({"name": name, "split": "evaluation" if own else "all", "prompts": len(own or everything)})
-    return examples, notes
-
-
 def score(reward, groups, batch_size, ranks):
     """Scores of every answer: lists of Tokens per prompt -> lists of floats, the longest prompts first, with a progress bar."""
     order = sorted(range(len(groups)), key=lambda i: (-max(len(t) for t in groups[i]), i))
@@ -85,21 +75,11 @@ def score(reward, groups, batch_size, ranks):
     return scores
 
 
-def halves(examples, seed):
-    """Indices of two random halves, disjoint by prompt: (to choose the rules, to measure them); of one prompt the second is empty."""
-    keys = list(dict.fromkeys(load.prompt_key(e) for e in examples))
-    random.Random(seed).shuffle(keys)
-    chosen = set(keys[:(len(keys) + 1) // 2])
-    first = [i for i, e in enumerate(examples) if load.prompt_key(e) in chosen]
-    return first, sorted(set(range(len(examples))) - set(first))
-
-
 def rules_beside(args, examples, scores):
     """The trivial rules and the model's figures on the same pairs: (heading, figures, rules), or (why not, None, None)."""
     if args.train_data_path:
-        held = {load.prompt_key(e) for e in examples}
         chosen_on = [e for name in args.train_data_path for e in load.load_examples(name, 2)]
-        kept = [e for e in chosen_on if load.prompt_key(e) not in held]
+        kept = pairs.apart(chosen_on, examples)
         if not kept:
             raise InputError(f"--train_data_path {' '.join(args.train_data_path)}: all {len(chosen_on)} of its prompts are in "
                              "--data_path too; give other pairs, or delete the flag")
@@ -128,7 +108,7 @@ def pair_rows(examples, scores):
 
 def evaluate_pairs(args, reward, codec, ranks):
     """Print what the model is worth on --data_path: (figures for the JSON file, rows of the pairs)."""
-    examples, data = load_pairs(args.data_path)
+    examples, data = pairs.load_heldout(args.data_path)
     examples, groups = tokenize.reward_tokens(codec, examples, args.max_seq_len)
     scores = score(reward, groups, args.per_device_eval_batch_size, ranks)
     figures = pairs.accuracy(examples, scores)

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Talk to a model in the terminal. Machine: any; a GPU is used if there is one.
+#
+#   bash run_chat.sh [MODEL] [REWARD] [--flag value ...]
+#   bash run_chat.sh openai:MODEL@http://127.0.0.1:8000/v1
+#   echo 안녕 | bash run_chat.sh output/quickstart/ppo
+#
+# MODEL: a model folder, a LoRA folder, a hub name or a server. Every setting can also be given in the environment; flags win.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../../training/launch.sh"
+positional MODEL REWARD -- "$@"
+shift "$TAKEN"
+
+MODEL="${MODEL:-$KORLHF_ROOT/output/quickstart/ppo}"    # who answers
+REWARD="${REWARD:-}"                                    # a reward model whose score of each answer is shown; empty: none
+SYSTEM="${SYSTEM:-}"                                    # system message, a text or a file
+TEMPERATURE="${TEMPERATURE:-0.7}"                       # 0: greedy
+TOP_P="${TOP_P:-1.0}"                                   # nucleus sampling; 1: off
+MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-256}"                 # longest answer in tokens
+SEED="${SEED:-1234}"                                    # of the answers
+
+command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(cores)}"
+exec python -u "$KORLHF_ROOT/applications/chat/chat.py" \
+    --model_name_or_path "$MODEL" \
+    --reward_model "$REWARD" \
+    --system "$SYSTEM" \
+    --temperature "$TEMPERATURE" \
+    --top_p "$TOP_P" \
+    --max_new_tokens "$MAX_NEW_TOKENS" \
+    --seed "$SEED" \
+    "$@"

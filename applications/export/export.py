@@ -1,0 +1,242 @@
+"""A trained model -> a folder that others can use: LoRA merged, one dtype, safetensors, card, licence, template, generation settings.
+
+The folder takes its name only after a check: its greedy answers must be those of the trained model, token by token, by the trainings' own
+sampler and by plain transformers. `--push_to_hub` then uploads it, private unless told otherwise, after it has shown what and asked.
+Left out: quantisation and GGUF (llama.cpp converts such a folder), other formats than safetensors.
+"""
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from korlhf import __version__, engine, evaluation, flags, hub, local, models, program, provenance, same_answers
+from korlhf.data import files, records, tokenize
+from korlhf.errors import InputError
+
+DTYPE_NAMES = {dtype: name for name, dtype in engine.DTYPES.items()}
+MARK = "export.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportFlags:
+    """export"""
+    model_name_or_path: str = flags.flag(flags.REQUIRED, "a folder of step 1 or 3, or a LoRA folder (adapter/ of a step's folder, or of peft)")
+    output_dir: str = flags.flag(flags.REQUIRED, "where the exported model goes: a new or empty folder")
+    overwrite: bool = flags.flag(False, "replace an earlier export in --output_dir")
+    dtype: str = flags.flag("auto", "of the exported weights; auto = as they are saved (LoRA: fp32)", choices=["auto", "fp32", "bf16", "fp16"])
+    prompt_template: str = flags.flag("auto", "template that is written with the model; auto = the model's own, else kullm",
+                                      choices=["auto", "kullm", "human_assistant", "chat"])
+    license: str = flags.flag("", "licence of the weights as the hub writes it, e.g. apache-2.0; not given = what the base model's card says")
+    base_model: str = flags.flag("", "hub name of the base model, for the card; not given = as the trainings recorded it")
+    check_data_path: list[str] = flags.flag(["sample/heldout_prompts"], "datasets whose prompts the check asks")
+    check_prompts: int = flags.flag(20, "how many prompts the check asks, drawn at random")
+    max_new_tokens: int = flags.flag(64, "longest answer of the check")
+    seed: int = flags.flag(1234, "seed of the draw of prompts")
+    trust_remote_code: bool = flags.flag(False, "run Python code that comes with a hub model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushFlags:
+    """upload to the hub"""
+    push_to_hub: str = flags.flag("", "OWNER/NAME of a repository, made if there is none, that the exported folder is uploaded to")
+    public: bool = flags.flag(False, "let everyone read it; not given = private")
+    yes: bool = flags.flag(False, "upload without asking")
+
+
+def parse(argv=None):
+    """(ExportFlags, PushFlags)"""
+    parser = flags.Parser(description="Export a trained model", deepspeed=False)
+    for group in (ExportFlags, PushFlags):
+        flags.add(parser, group)
+    space = parser.parse_args(argv)
+    args, push = flags.read(space, ExportFlags), flags.read(space, PushFlags)
+    flags.check_positive({"check_prompts": args.check_prompts, "max_new_tokens": args.max_new_tokens}, parser)
+    if (push.public or push.yes) and not push.push_to_hub:
+        parser.error("--public and --yes are for an upload: give --push_to_hub OWNER/NAME, or delete them")
+    return args, push
+
+
+def source_of(path):
+    """The folder whose weights are exported: of a step's folder that holds nothing but its adapter, that adapter's."""
+    folder = Path(path).expanduser()
+    if not (folder / "config.json").exists() and (folder / "adapter" / "adapter_config.json").exists():
+        return str(folder / "adapter")
+    return str(folder) if path.startswith("~") else path
+
+
+def dtype_of(args, source):
+    """--dtype with auto resolved: "fp32", "bf16" or "fp16"."""
+    if args.dtype != "auto":
+        return args.dtype
+    if models.lora_base(source) is not None:
+        return "fp32"
+    return DTYPE_NAMES.get(models.load_config(source, trust_remote_code=args.trust_remote_code).dtype, "fp32")
+
+
+def claim(folder, source, settings, overwrite):
+    """Whether the folder has to be written: not if it is a whole export of these settings. Raises InputError if it is something else."""
+    if Path(source).resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"--output_dir {folder}: is the model itself, or holds it; give another folder")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output_dir {folder}: is a file; give a folder")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return True
+    if not (folder / MARK).is_file():
+        raise InputError(f"--output_dir {folder}: is not empty, and no earlier export; give another folder")
+    if earlier(folder) == settings and not overwrite:
+        print(f"{folder} is exported already, with these settings and this model", flush=True)
+        return False
+    if not overwrite:
+        raise InputError(f"--output_dir {folder}: holds an export of another model or with other settings; give another folder, or --overwrite")
+    return True
+
+
+def earlier(folder):
+    """The settings of the export in a folder; None if its record cannot be read."""
+    try:
+        return json.loads((folder / MARK).read_text(encoding="utf-8"))["settings"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def load(path, codec, args, dtype, device, **kwargs):
+    return models.load_causal_lm(path, codec.tokenizer, dtype=engine.DTYPES[dtype], trust_remote_code=args.trust_remote_code,
+                                 **kwargs).to(device).eval()
+
+
+def trained_answers(source, codec, args, dtype, device, prompts):
+    """Greedy answers of the trained model: {dtype: answers}, in the exported dtype and in fp32.
+
+    In fp32 a LoRA adapter stays beside its base, as in training: the merge is part of what is checked. In another dtype it is merged in
+    fp32 before the cast, as a finished training writes it.
+    """
+    found = {}
+    for name in dict.fromkeys((dtype, "fp32")):
+        lm = load(source, codec, args, name, device, merge_lora=name != "fp32")
+        found[name] = same_answers.greedy(lm, prompts, codec.stop_id, args.max_new_tokens, f"trained, {name}")
+    return found
+
+
+def write(source, folder, codec, args, dtype):
+    """Weights, configuration, tokenizer with template, generation settings."""
+    lm = models.load_causal_lm(source, codec.tokenizer, dtype=engine.DTYPES[dtype], trust_remote_code=args.trust_remote_code)
+    broken = next((name for name, p in lm.named_parameters() if not torch.isfinite(p).all()), None)
+    if broken is not None:
+        raise InputError(f"--dtype {dtype}: weights of {broken} are not finite" + (", probably too large for fp16; use bf16" if dtype == "fp16" else ""))
+    # do_sample: a server would else ignore the temperature that it is asked for. top_k 0: transformers' own default would cut at 50.
+    lm.generation_config = GenerationConfig(eos_token_id=codec.stop_id, pad_token_id=codec.tokenizer.pad_token_id,
+                                            bos_token_id=codec.tokenizer.bos_token_id, do_sample=True, temperature=1.0, top_p=1.0, top_k=0)
+    lm.save_pretrained(folder)
+    codec.tokenizer.save_pretrained(folder)
+
+
+def check(folder, codec, args, dtype, device, talks, prompts, trained):
+    """{what is compared: Agreement} of the exported model, and how many prompts plain transformers tokenises as training does."""
+    exported = tokenize.Codec(models.load_tokenizer(str(folder)))
+    ids = [exported.prompt(talk).ids for talk in talks]
+    if ids != prompts or exported.stop_id != codec.stop_id:
+        raise InputError(f"{folder}: the exported tokenizer or template does not write the prompts as the trained model's; report this")
+    ours = same_answers.greedy(load(str(folder), codec, args, dtype, device), prompts, codec.stop_id, args.max_new_tokens, "exported")
+    lm = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=args.trust_remote_code).to(device).eval()
+    plain = same_answers.plain_greedy(lm, prompts, args.max_new_tokens, "exported, plain transformers")
+    found = {f"trained model in {dtype}": same_answers.compare(trained[dtype], ours, codec),
+             f"trained model in {dtype}, exported by plain transformers": same_answers.compare(trained[dtype], plain, codec)}
+    if dtype != "fp32":
+        found["trained model in fp32"] = same_answers.compare(trained["fp32"], ours, codec)
+    whole = [exported.tokenizer.apply_chat_template(t, add_generation_prompt=True, return_dict=True).input_ids for t in talks]
+    return found, sum(a == b for a, b in zip(whole, prompts))
+
+
+def report(found, same_ids, n, dtype):
+    """Print the check; returns (whether the export is good, name -> text for the card)."""
+    lines = {f"greedy answers equal to the {what}": f"{a.same} of {a.n} ({a.share:.1%})" for what, a in found.items()}
+    lines["prompts that plain transformers tokenises as in training"] = f"{same_ids} of {n}"
+    for name, value in lines.items():
+        print(f"{name}: {value}")
+    for what, agreement in found.items():
+        if agreement.first:
+            print(f"  first difference to the {what}: prompt {agreement.first['prompt']}, token {agreement.first['at']}: "
+                  f"{agreement.first['expected']!r} became {agreement.first['found']!r}")
+    if same_ids < n:
+        print("WARNING: this template and tokenizer join tokens across the edges of messages when a prompt is tokenised as one text, as servers "
+              "do; their answers can differ from the trained model's")
+    return all(a.same == a.n for what, a in found.items() if dtype in what), lines
+
+
+def draw_prompts(args, codec, positions):
+    """(conversations, their prompt ids) for the check."""
+    talks = [records.messages(r) for r in evaluation.prompts(args.check_data_path, args.check_prompts, args.seed)]
+    prompts = [codec.prompt(talk).ids for talk in talks]
+    if positions:
+        kept = tokenize.within([len(ids) + args.max_new_tokens for ids in prompts], positions, "prompts with --max_new_tokens", "positions of the model")
+        talks, prompts = [talks[i] for i in kept], [prompts[i] for i in kept]
+    return talks, prompts
+
+
+def export(args, checkpoint, source, folder, dtype, origins, licence_id, settings):
+    """Write, check, and only then give the folder its name. Exits with 1 if the check fails."""
+    codec, device = checkpoint.codec, checkpoint.device
+    talks, prompts = draw_prompts(args, codec, checkpoint.positions)
+    part = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(part, ignore_errors=True)
+    trained = trained_answers(source, codec, args, dtype, device, prompts)
+    write(source, part, codec, args, dtype)
+    found, same_ids = check(part, codec, args, dtype, device, talks, prompts, trained)
+    good, lines = report(found, same_ids, len(prompts), dtype)
+    if not good:
+        print(f"error: the exported model does not answer as the trained one does; it is left in {part}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    base = args.base_model or origins[-1].name
+    template = codec.tokenizer.apply_chat_template([{"role": "user", "content": "{prompt}"}], tokenize=False, add_generation_prompt=True)
+    shown = {"weights": dtype, "KoRLHF": __version__, **{k: v for k, v in program.versions().items() if k in ("torch", "transformers", "peft")}}
+    (part / "README.md").write_text(provenance.card(folder.resolve().name, origins, base, licence_id, template, shown, lines), encoding="utf-8")
+    (part / "LICENSE").write_text(provenance.licence_note(licence_id, base, origins) + "\n", encoding="utf-8")
+    files.write_json(part / MARK, {"settings": settings, "check": {what: asdict(a) for what, a in found.items()}, "versions": program.versions()})
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(part, folder)
+    print(f"exported: {folder} ({dtype}, licence {licence_id})", flush=True)
+
+
+def confirmed(question):
+    """Whether the user says yes; no answer is no."""
+    try:
+        return input(question).strip().lower() in ("y", "yes", "예", "네", "ㅇ")
+    except EOFError:
+        return False
+
+
+def run(args, push):
+    """Export, and push if wanted."""
+    if push.push_to_hub:
+        hub.check_name(push.push_to_hub)
+    source, folder = source_of(args.model_name_or_path), Path(args.output_dir).expanduser()
+    checkpoint = local.Checkpoint(source, "--model_name_or_path", args.prompt_template, "fp32", args.trust_remote_code)
+    dtype, origins = dtype_of(args, source), provenance.chain(source)
+    licence_id, where = provenance.licence(origins, args.license)
+    settings = {"model": checkpoint.fingerprint, "dtype": dtype, "prompt_template": args.prompt_template, "license": licence_id,
+                "base_model": args.base_model or origins[-1].name}
+    if claim(folder, source, settings, args.overwrite):
+        print(f"licence {licence_id} (from {where}); base model {settings['base_model']}", flush=True)
+        export(args, checkpoint, source, folder, dtype, origins, licence_id, settings)
+    if push.push_to_hub:
+        address = hub.push(folder, push.push_to_hub, push.public, licence_id, confirmed if not push.yes else (lambda _: True))
+        print(f"uploaded: {address}" if address else "nothing was uploaded", flush=True)
+
+
+def main():
+    try:
+        run(*parse())
+    except KeyboardInterrupt:
+        print("stopped; start the same command again", file=sys.stderr, flush=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    program.run(main)

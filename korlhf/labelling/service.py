@@ -1,0 +1,111 @@
+"""What the page may ask the server: functions of one dict that return one dict, {"error": code} for what the page has words for.
+
+codes: who (log in), wrong_name, wrong_password, storage, and those of VerdictError. Any other exception is the server's fault; the page
+then sends the same again.
+"""
+
+import sqlite3
+import sys
+import threading
+import time
+
+from korlhf.labelling import accounts, agreement
+from korlhf.labelling.desk import PAGE
+from korlhf.labelling.verdicts import VerdictError
+
+FRESH = 2.0  # seconds for which agreement is not computed again: with 100,000 labels it takes about that long
+ASKS = ("next", "submit", "back", "again", "mine", "progress")
+
+
+class Service:
+    """Answers for one Desk and its Accounts."""
+
+    def __init__(self, desk, people):
+        self.desk, self.people = desk, people
+        self._figures, self._computed, self._lock = {}, float("-inf"), threading.Lock()
+
+    def functions(self):
+        """{name: function of a dict} of all that the page may call."""
+        return {"label_enter": _reporting(self._enter), "label_leave": _reporting(self._leave),
+                **{f"label_{name}": _reporting(self._asked(getattr(self, f"_{name}"))) for name in ASKS}}
+
+    def _asked(self, handler):
+        """`handler` (me, data) for those who are logged in."""
+        def ask(data):
+            me = self.people.who(data.get("token"))
+            return {"error": "who"} if me is None else handler(me[0], data)
+        return ask
+
+    def _enter(self, data):
+        name = accounts.clean_name(data.get("name"))
+        if not name:
+            return {"error": "wrong_name"}
+        token = self.people.enter(name, data.get("password", ""))
+        if token is None:
+            return {"error": "wrong_password"}
+        number, name = self.people.who(token)
+        return {"token": token, "name": name, **self._next(number, {})}
+
+    def _leave(self, data):
+        self.people.leave(data.get("token"))
+        return {}
+
+    def _next(self, me, _):
+        return {"item": self.desk.next(me), "counts": self.desk.counts(me)}
+
+    def _submit(self, me, data):
+        label = self.desk.submit(me, _text(data, "item"), data.get("verdict"), _number(data, "revises"), _text(data, "ticket"))
+        return {"label": label, **self._next(me, {})}
+
+    def _back(self, me, data):
+        return {"item": self.desk.back(me, _number(data, "before"))}
+
+    def _again(self, me, data):
+        return {"item": self.desk.again(me, _number(data, "label"))}
+
+    def _mine(self, me, data):
+        labels = self.desk.mine(me, _number(data, "before"))
+        return {"labels": labels, "more": len(labels) == PAGE}
+
+    def _progress(self, me, _):
+        people = self.desk.store.rows("SELECT a.number, a.name, (SELECT count(*) FROM labels l WHERE l.annotator = a.number AND l.current = 1) "
+                                      "FROM annotators a ORDER BY a.number")
+        listed = [{"number": n, "labels": labels, **({"me": True, "name": name} if n == me else {"me": False})} for n, name, labels in people]
+        return {"counts": self.desk.counts(me), "needed": self.desk.needed, "people": listed, "agreement": self._agreement()}
+
+    def _agreement(self):
+        """Of all labels, at most FRESH seconds old: everybody who looks has the same figures computed once."""
+        with self._lock:
+            if time.monotonic() - self._computed > FRESH:
+                labels = self.desk.store.labels()  # before the items: every label is then about one of them
+                self._figures = agreement.summary(self.desk.store.items(), labels, self.desk.needed)
+                self._computed = time.monotonic()
+            return self._figures
+
+
+def _reporting(function):
+    """`function` with the errors that the page has words for as {"error": code}."""
+    def answer(data):
+        if not isinstance(data, dict):
+            return {"error": "malformed"}
+        try:
+            return function(data)
+        except VerdictError as error:
+            return {"error": str(error)}
+        except sqlite3.Error as error:
+            print(f"error: the database could not be used: {error}; make room on its disk", file=sys.stderr, flush=True)
+            return {"error": "storage"}
+    return answer
+
+
+def _number(data, name):
+    value = data.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise VerdictError("malformed")
+    return value
+
+
+def _text(data, name):
+    if not isinstance(data.get(name), str):
+        raise VerdictError("malformed")
+    return data[name]

@@ -1,0 +1,213 @@
+"""Runs a pipeline: the plan first, then every stage that is not up to date, in order, each under its record."""
+
+import json
+import shlex
+import time
+from pathlib import Path
+
+from korlhf.data.files import write_json
+from korlhf.errors import InputError
+from korlhf.pipeline import estimates, needs, plan as plans, process, state
+from korlhf.pipeline.prints import Prints
+from korlhf.pipeline.record import Record, hold
+
+WAITING = 4  # exit code of a run that stopped for something that people have to do
+UNFINISHED = 4  # and of a stage that ended without an error and without its outputs
+BIG = 2 ** 30  # bytes of inputs that are worth a word before they are read
+
+
+class Pipeline:
+    """The stages of one run's folder, with what is needed to run them.
+
+    stages: list of Stage; run, root: the run's folder and the project's; recipe: dict that names the kind of run; environ: the user's
+    environment; notes: lines for the plan; again: the command that goes on, as a user types it.
+    """
+
+    def __init__(self, stages, run, root, recipe, environ, again, notes=()):
+        self.stages, self.run, self.root, self.environ = stages, Path(run), Path(root), environ
+        self.again, self.notes = again, notes
+        self.record = Record(run, recipe)
+        self.prints = Prints(run, root, self.record.files)
+        self.names = [s.name for s in stages]
+
+    def survey(self, choice):
+        return state.survey(self.stages, self.record.stages, self.prints, self.environ, choice)
+
+    def plan(self, choice):
+        states = self.survey(choice)
+        found = needs.look(self.stages, states, self.prints, self.environ)
+        found.notes[:0] = self.notes
+        return plans.make(self.stages, states, self.record, found, self.run)
+
+    def title(self):
+        kind = " ".join(v for v in self.record.recipe.values() if v)
+        return f"{kind} in {self.run}"
+
+
+def show(pipeline, choice, with_commands):
+    """Print the plan and return it."""
+    plan = pipeline.plan(choice)
+    print(plans.text(plan, pipeline.prints, pipeline.title()), flush=True)
+    if with_commands:
+        print(plans.commands(plan, pipeline.prints, pipeline.environ), flush=True)
+    return plan
+
+
+def check_choice(choice, names):
+    """Raises InputError for a stage that does not exist, or an order that cannot be."""
+    for flag, name in (("--from", choice.first), ("--to", choice.last), ("--only", choice.only)):
+        if name and name not in names:
+            raise InputError(f"{flag} {name}: no such stage; there are {', '.join(names)}")
+    if choice.only and (choice.first or choice.last):
+        raise InputError(f"--only {choice.only}: runs this one stage; leave out --from and --to")
+    if choice.first and choice.last and names.index(choice.first) > names.index(choice.last):
+        raise InputError(f"--from {choice.first} --to {choice.last}: {choice.last} comes before {choice.first}")
+
+
+def dry_run(pipeline, choice):
+    """Print the plan and start nothing. Returns the exit code: 2 if something is missing that the run cannot start without."""
+    return 2 if show(pipeline, choice, True).found.missing else 0
+
+
+def run(pipeline, choice):
+    """Print the plan and run it. Returns the exit code: 0, 2 if something is missing, WAITING, the code of the stage that failed, or 128 +
+    the number of the signal that ended it. Raises InputError if the folder is in use."""
+    with process.Signals() as signals, hold(pipeline.run) as lock:
+        try:
+            plan = show(pipeline, choice, False)
+            if plan.found.missing:
+                print("error: not started; put right what is MISSING above, then start again", flush=True)
+                return 2
+            code = _stages(pipeline, choice, plan, signals, lock)
+        except process.Stopped:
+            print(f"\nstopped between two stages; start again to go on: {pipeline.again}", flush=True)
+            return signals.code
+        print(f"\n{plans.summary(plan, pipeline.record, pipeline.prints)}", flush=True)
+        return code
+
+
+def _stages(pipeline, choice, plan, signals, lock):
+    began = time.monotonic()
+    finished = []
+    for number, stage in enumerate(pipeline.stages):
+        title = f"[{number + 1}/{len(pipeline.stages)}] {stage.name}"
+        if not plan.states[stage.name].runs:
+            continue
+        _same_inputs(pipeline, stage, finished)
+        now = state.look(stage, pipeline.record.stages.get(stage.name), pipeline.prints, pipeline.environ,
+                         choice.forces(stage.name, pipeline.names))
+        if not now.runs:
+            print(f"\n{title}: up to date after all, what it reads has come out the same", flush=True)
+            continue
+        if stage.name in plan.found.waiting:
+            print(f"\n{title}: waiting. {plan.found.waiting[stage.name]}", flush=True)
+            return WAITING
+        left = plans.left_words(*plan.left(pipeline.names[number:]))
+        print(f"\n{title}: {stage.title}\n    {now.why}; {estimates.duration(time.monotonic() - began)} so far, {left}", flush=True)
+        ended = execute(pipeline, stage, now, signals, lock)
+        code = _close(pipeline, stage, ended, signals, title, choice)
+        if code:
+            return code
+        finished.append(stage.name)
+    return 0
+
+
+def stamp(path):
+    """What changes when a file is written anew; None if it is not there."""
+    if path is None or not path.exists():
+        return None
+    stat = path.stat()
+    return [stat.st_mtime_ns, stat.st_ino]
+
+
+def execute(pipeline, stage, now, signals, lock):
+    """Run one stage under its record, which says from here on that it is running. Returns process.Ended."""
+    record, prints = pipeline.record, pipeline.prints
+    entry = record.stages.get(stage.name, {})
+    _keep_edited(stage, entry, now, prints)
+    # A training's folder is emptied only if the run in it is known to be another one, and only once: not again when it goes on.
+    stale = stamp(stage.begun) if now.again else entry.get("stale")
+    anew = stale is not None and stamp(stage.begun) == stale
+    if anew:
+        print(f"    {prints.short(stage.begun.parent)} holds a run with other inputs or settings: thrown away ({stage.reset})", flush=True)
+    resumed = now.kind == state.RESUME
+    record.stages[stage.name] = {
+        "state": "running", **state.identity(stage, prints, pipeline.environ), "outputs": {}, "stale": stale,
+        "seconds": entry.get("seconds", 0.0) if resumed else 0.0, "memory_mb": entry.get("memory_mb", 0.0) if resumed else 0.0,
+        "starts": entry.get("starts", 0) + 1 if resumed else 1, "measured": entry.get("measured")}
+    record.save()
+    log = pipeline.run / "logs" / f"{stage.name}.log"
+    ended = process.run(stage.line(anew), stage.environment(pipeline.environ), log, signals, pipeline.root, lock)
+    entry = record.stages[stage.name]
+    entry["seconds"] = round(entry["seconds"] + ended.seconds, 2)
+    entry["memory_mb"] = round(max(entry["memory_mb"], ended.memory_mb), 1)
+    entry["code"] = ended.code
+    return ended
+
+
+def _keep_edited(stage, entry, now, prints):
+    """Files that someone has changed since this stage wrote them are kept beside, as NAME.changed, when it writes them again."""
+    if now.kind != state.BROKEN:
+        return
+    present = prints.of(path for path in stage.writes if path.is_file())
+    for path in stage.writes:
+        short = prints.short(path)
+        if path.is_file() and present[short] != entry["outputs"].get(short):
+            path.replace(path.with_name(path.name + ".changed"))
+            print(f"    {short} was changed by hand: kept as {path.name}.changed", flush=True)
+
+
+def _same_inputs(pipeline, stage, finished):
+    """Raises InputError if something that stages wrote in this run has been changed by a later one, so that what came between is stale."""
+    for name in finished:
+        earlier = next(s for s in pipeline.stages if s.name == name)
+        broken = state.broken_outputs(earlier, pipeline.record.stages[name], pipeline.prints)
+        if broken:
+            raise InputError(f"{', '.join(broken)} changed after stage {name} had written it, before {stage.name} began (what had failed may have "
+                             f"succeeded since); start again: what depends on it runs again")
+
+
+def _close(pipeline, stage, ended, signals, title, choice):
+    """Enter how a stage ended; returns the code to stop with, or 0 to go on."""
+    record, entry = pipeline.record, pipeline.record.stages[stage.name]
+    missing = [pipeline.prints.short(p) for p in stage.writes if not p.exists()]
+    if ended.code == 0 and not missing:
+        entry |= {"state": "done", "outputs": {} if stage.loose else pipeline.prints.of(stage.writes), "measured": entry["seconds"],
+                  "gpu_mb": _gpu_memory(stage, pipeline.environ), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    record.save()
+    _tell_report(pipeline)
+    log = pipeline.run / "logs" / f"{stage.name}.log"
+    on = f"{pipeline.again} --from {stage.name}" if choice.first or choice.only else pipeline.again
+    if signals.received:
+        print(f"{title}: stopped after {estimates.duration(ended.seconds)}; log: {log}; start again to go on: {on}", flush=True)
+        return signals.code
+    if ended.code:
+        print(f"error: stage {title} ended with exit code {ended.code}; log: {log}; put it right and start again to go on: {on}", flush=True)
+        return ended.code
+    if missing:
+        print(f"error: stage {title} ended without an error, but {', '.join(missing)} is not there: its last lines in {log} say what it waits for; "
+              f"then start again: {on}", flush=True)
+        return UNFINISHED
+    print(f"{title}: done in {estimates.duration(ended.seconds)}, {plans.memory_words(entry)}", flush=True)
+    return 0
+
+
+def _gpu_memory(stage, environ):
+    """Highest memory of a GPU in MiB as a training noted it, None without one."""
+    done = stage.begun.parent / "finished.json" if stage.begun else None
+    if done is None or not done.exists() or not needs.gpus(environ):
+        return None
+    return json.loads(done.read_text(encoding="utf-8")).get("peak_memory_mb")
+
+
+def _tell_report(pipeline):
+    """RUN/stages.json, from which the report takes how long the trainings took and how much memory."""
+    entries = pipeline.record.stages
+    write_json(pipeline.run / "stages.json", {s.name: {"seconds": entries[s.name]["seconds"], "peak_rss_mb": entries[s.name]["memory_mb"]}
+                                              for s in pipeline.stages if s.begun and s.name in entries})
+
+
+def going_on(script, given, words):
+    """The command that starts a run again, as a user types it. given: environment variables that matter; words: flags."""
+    settings = [f"{k}={shlex.quote(v)}" for k, v in given.items()]
+    return " ".join([*settings, "bash", shlex.quote(script), *map(shlex.quote, words)])

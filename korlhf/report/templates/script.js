@@ -1,0 +1,241 @@
+"use strict";
+// Language, readings of the charts, and the answers with their filters. Texts of the data are only ever set as textContent.
+
+const byId = (id) => document.getElementById(id);
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function inBoth(en, ko) {
+  const made = element("span");
+  for (const [lang, text] of [["en", en], ["ko", ko]]) {
+    const one = element("span", lang, text);
+    one.lang = lang;
+    made.append(one);
+  }
+  return made;
+}
+
+// --- language: remembered where the browser lets a page remember (not every one does for files)
+
+const KEY = "korlhf-report-language";
+
+function remembered() {
+  try {
+    return localStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
+}
+
+function setLanguage(language, remember) {
+  byId(`in-${language}`).checked = true;
+  document.documentElement.lang = language;
+  for (const one of document.querySelectorAll("[data-en]")) one.textContent = one.dataset[language];
+  if (!remember) return;
+  try {
+    localStorage.setItem(KEY, language);
+  } catch {
+    // the choice holds until the page is closed
+  }
+}
+
+for (const language of ["en", "ko"]) byId(`in-${language}`).addEventListener("change", () => setLanguage(language, true));
+const liked = (navigator.languages && navigator.languages[0]) || navigator.language || "en";
+setLanguage(["en", "ko"].find((l) => l === remembered()) || (liked.startsWith("ko") ? "ko" : "en"), false);
+
+// --- charts: what is pointed at or tapped stands below, since a finger gets no tooltip
+
+function tell(event) {
+  const title = event.target.querySelector && event.target.closest("svg") && event.target.querySelector("title");
+  if (title) event.target.closest("figure").querySelector("output").textContent = title.textContent;
+}
+
+document.addEventListener("pointerover", tell);
+document.addEventListener("click", tell);
+
+// --- answers
+
+const data = byId("data") ? JSON.parse(byId("data").textContent) : null;
+const hidden = new Set(); // models that are switched off
+let page = 0;
+
+function textOf(row) {
+  if (!row.text) {
+    const parts = row.m.map((turn) => turn[1]);
+    for (const answers of Object.values(row.a)) for (const one of answers) parts.push(one.t || "");
+    row.text = parts.join("\n").normalize("NFC").toLowerCase();
+  }
+  return row.text;
+}
+
+function hasVerdict(row, name, value) {
+  const fits = (note) => note[1] === name && note[2] === value;
+  return row.n.some(fits) || Object.entries(row.a).some(([model, answers]) => !hidden.has(model) && answers.some((one) => one.n.some(fits)));
+}
+
+function ofSource(row, source) {
+  return row.n.some((note) => note[0] === source) || Object.values(row.a).some((answers) => answers.some((one) => one.s.includes(source)));
+}
+
+function longest(row) {
+  const lengths = Object.entries(row.a).filter(([model]) => !hidden.has(model)).flatMap(([, answers]) => answers.map((one) => (one.t || "").length));
+  return Math.max(0, ...lengths);
+}
+
+function chosenRows() {
+  const text = byId("filter-text").value.normalize("NFC").trim().toLowerCase();
+  const category = byId("filter-category").value;
+  const source = byId("filter-source").value;
+  const verdict = byId("filter-verdict").value && JSON.parse(byId("filter-verdict").value);
+  const found = data.rows.filter((row) => (!text || textOf(row).includes(text)) && (!category || row.c === JSON.parse(category))
+    && (!source || ofSource(row, Number(source))) && (!verdict || hasVerdict(row, verdict[0], verdict[1])));
+  const order = byId("filter-order").value;
+  if (order === "apart") found.sort((a, b) => (b.d ?? -1) - (a.d ?? -1));
+  if (order === "long") found.sort((a, b) => longest(b) - longest(a));
+  return found;
+}
+
+function notesOf(notes) {
+  const made = element("p", "notes");
+  for (const [source, name, value] of notes) {
+    const one = element("span", "note", `${name} `);
+    one.title = data.sources[source];
+    one.append(element("b", "", String(value).replace(/^-(?=\d)/, "−")));
+    made.append(one);
+  }
+  return made;
+}
+
+function textBlock(text) {
+  const made = element("div", "text", text);
+  made.dir = "auto";
+  return made;
+}
+
+function answerOf(one) {
+  const made = element("div", "one");
+  made.append(one.t ? textBlock(one.t) : withoutText(one));
+  const notes = notesOf(one.n);
+  if (one.f === "length") notes.prepend(cutOff());
+  if (one.k !== undefined) notes.append(tokens(one.k));
+  notes.append(element("span", "source", one.s.map((s) => data.sources[s]).join(", ")));
+  made.append(notes);
+  return made;
+}
+
+function withoutText(one) {
+  const made = element("div", "failed");
+  made.append(one.t === "" ? inBoth("(empty)", "(빈 답변)") : one.x || "–");
+  return made;
+}
+
+function cutOff() {
+  const made = element("span", "flag");
+  made.append(inBoth("cut off", "잘림"));
+  return made;
+}
+
+function tokens(n) {
+  const made = element("span", "note");
+  made.append(inBoth(`${n} tokens`, `${n}토큰`));
+  return made;
+}
+
+function rowOf(row) {
+  const made = element("article", "row");
+  const about = element("p", "about");
+  if (row.c) about.append(element("span", "category", row.c));
+  about.append(element("span", "id", row.id));
+  made.append(about);
+  for (const [role, text] of row.m) {
+    const said = element("div", `turn ${role === "user" ? "user" : "other"}`);
+    said.append(element("span", "role", role), textBlock(text));
+    made.append(said);
+  }
+  if (row.n.length) made.append(notesOf(row.n));
+  const answers = element("div", "answers");
+  for (const model of data.models) {
+    if (!row.a[model] || hidden.has(model)) continue;
+    const answer = element("div", "answer");
+    answer.append(element("h4", "", model), ...row.a[model].map(answerOf));
+    answers.append(answer);
+  }
+  made.append(answers);
+  return made;
+}
+
+function show() {
+  const found = chosenRows();
+  const size = Number(byId("page-size").value);
+  const pages = Math.max(1, Math.ceil(found.length / size));
+  page = Math.min(page, pages - 1);
+  const here = found.slice(page * size, (page + 1) * size);
+  byId("rows").replaceChildren(...(here.length ? here.map(rowOf) : [nothing()]));
+  byId("page-at").replaceChildren(inBoth(`${here.length ? page * size + 1 : 0}–${page * size + here.length} of ${found.length}`,
+    `${found.length}개 중 ${here.length ? page * size + 1 : 0}–${page * size + here.length}`));
+  byId("page-back").disabled = page === 0;
+  byId("page-on").disabled = page >= pages - 1;
+}
+
+function nothing() {
+  const made = element("p", "hint");
+  made.append(inBoth("No prompt fits these filters.", "조건에 맞는 프롬프트가 없습니다."));
+  return made;
+}
+
+function turnPage(by) {
+  page += by;
+  show();
+  byId("answers").scrollIntoView();
+}
+
+function option(select, value, label) {
+  const made = element("option", "", label);
+  made.value = value;
+  select.append(made);
+}
+
+function fillFilters() {
+  for (const category of new Set(data.rows.map((row) => row.c))) if (category) option(byId("filter-category"), JSON.stringify(category), category);
+  data.sources.forEach((name, i) => option(byId("filter-source"), String(i), name));
+  for (const [name, values] of Object.entries(data.verdicts)) {
+    const group = element("optgroup");
+    group.label = name;
+    for (const value of values) option(group, JSON.stringify([name, value]), value);
+    byId("filter-verdict").append(group);
+  }
+  for (const id of ["filter-category", "filter-source", "filter-verdict"]) byId(id).closest("label").hidden = byId(id).querySelectorAll("option").length < 3;
+  for (const model of data.models) {
+    const label = element("label", "", model);
+    const box = element("input");
+    box.type = "checkbox";
+    box.checked = true;
+    box.addEventListener("change", () => {
+      if (box.checked) hidden.delete(model);
+      else hidden.add(model);
+      show();
+    });
+    label.prepend(box);
+    byId("filter-models").append(label);
+  }
+}
+
+if (data) {
+  fillFilters();
+  byId("filters").hidden = byId("pages").hidden = false;
+  byId("filters").addEventListener("submit", (event) => event.preventDefault());
+  byId("filters").addEventListener("input", (event) => {
+    if (event.target.type === "checkbox") return;
+    page = 0;
+    show();
+  });
+  byId("page-size").addEventListener("change", () => { page = 0; show(); });
+  byId("page-back").addEventListener("click", () => turnPage(-1));
+  byId("page-on").addEventListener("click", () => turnPage(1));
+  show();
+}

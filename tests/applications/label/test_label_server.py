@@ -1,0 +1,147 @@
+"""The server as a process: what it refuses to start with, what it answers, who may ask, and kill -9 between labels."""
+
+import json
+import socket
+import sqlite3
+import threading
+
+import pytest
+from label_harness import DEAD, PROGRAM, Client, Server, free_port, loaded, program, rows, serve, wait_for, write  # noqa: F401 (fixture)
+
+from korlhf.errors import InputError
+from korlhf.labelling import accounts
+from korlhf.labelling.store import Store
+
+FIRST = {"kind": "order", "groups": [[0]]}
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("in") / "answered.jsonl", rows(400, 3))
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory, records):
+    """One server for the tests that leave it running."""
+    server = Server(tmp_path_factory.mktemp("running") / "labels.sqlite", "--input", records, "--annotators_per_item", 3)
+    yield server
+    server.kill()
+
+
+def test_killed_between_labels_no_acknowledged_one_is_lost(tmp_path, records, serve):
+    server = serve(tmp_path / "labels.sqlite", "--input", records, "--annotators_per_item", 1)
+    known = {}  # ticket -> number and verdict of an acknowledged label
+    token = None
+    for round_ in range(2):
+        clients = [Client(server, name) if round_ == 0 else Client(server) for name in ("지민", "서연")]
+        for client, old in zip(clients, token or clients):
+            client.token = old if token else client.token
+        token = [client.token for client in clients]
+        workers = [threading.Thread(target=label_until_it_dies, args=(client, known, f"{round_}-{n}")) for n, client in enumerate(clients)]
+        for worker in workers:
+            worker.start()
+        enough = (round_ + 1) * 40
+        wait_for(lambda: len(known) >= enough)
+        server.kill()
+        for worker in workers:
+            worker.join()
+        if round_ == 0:
+            server.start()  # the same people go on with their tokens
+    database = sqlite3.connect(tmp_path / "labels.sqlite")
+    stored = {ticket: (number, json.loads(verdict)["comment"]) for number, verdict, ticket in database.execute("SELECT number, verdict, ticket FROM labels")}
+    assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert len(known) >= 80 and known.items() <= stored.items()
+    assert len(stored) <= len(known) + 4  # written, but killed before the answer: one for each worker and round
+    assert database.execute("SELECT max(c) FROM (SELECT count(*) AS c FROM labels GROUP BY item)").fetchone() == (1,)
+
+
+def label_until_it_dies(client, known, name):
+    """Label what comes until the server is gone; note every label when it is acknowledged."""
+    try:
+        item = client.ask("label_next")["item"]
+        for n in range(10 ** 6):
+            ticket = f"ticket-{name}-{n}"
+            answer = client.submit(item["item"], {**FIRST, "comment": ticket}, ticket)
+            known[ticket] = (answer["label"], ticket)
+            item = answer["item"]
+    except DEAD:
+        return
+
+
+def test_what_the_page_is_answered(running):
+    server = running
+    one, two = Client(server, "지민"), Client(server, "서연")
+    item = one.entered["item"]
+    assert item["item"] == two.entered["item"]["item"] and one.entered["counts"] == {"items": 400, "done": 0, "flagged": 0, "mine": 0}
+    answer = one.submit(item["item"], {"kind": "order", "groups": [[1], [0, 2]]}, "ticket-0001")
+    assert answer["counts"]["mine"] == 1 and answer["item"]["item"] != item["item"]
+    assert one.submit(item["item"], FIRST, "ticket-0002") == {"error": "conflict"}
+    assert two.submit(item["item"], {"kind": "all_bad"}, "ticket-0003")["label"] == answer["label"] + 1
+    assert [m["label"] for m in two.ask("label_mine")["labels"]] == [answer["label"] + 1]
+    assert two.ask("label_again", label=answer["label"]) == {"item": None}
+    progress = one.ask("label_progress")
+    assert progress["agreement"]["percent_n"] == 3 and progress["agreement"]["percent"] == 0.0 and progress["needed"] == 3
+    assert progress["people"] == [{"number": 1, "labels": 1, "me": True, "name": "지민"}, {"number": 2, "labels": 1, "me": False}]
+    assert one.submit(item["item"], {"kind": "order", "groups": [[9]]}, "ticket-0004") == {"error": "malformed"}
+    assert one.ask("label_submit", item=3, verdict=FIRST, ticket="ticket-0005") == {"error": "malformed"}
+    assert one.ask("label_mine", before="x") == {"error": "malformed"}
+    assert one.ask("label_leave") == {} and one.ask("label_next") == {"error": "who"}
+    assert Client(server).ask("label_next") == {"error": "who"} == Client(server).ask("label_progress", token="guess")
+    assert Client(server).ask("label_enter", name="a:b") == {"error": "wrong_name"}
+
+
+def test_with_passwords_a_name_is_not_enough(tmp_path, records, serve):
+    accounts.write_password(tmp_path / "people.txt", "지민", "열려라 참깨")
+    server = serve(tmp_path / "labels.sqlite", "--input", records, "--auth_file", tmp_path / "people.txt")
+    assert Client(server, "지민").entered == {"error": "wrong_password"} == Client(server, "모르는이", "열려라 참깨").entered
+    assert Client(server, "지민", "열려라 참깨").entered["counts"]["items"] == 400
+
+
+def test_it_listens_on_this_machine_alone(running):
+    hexadecimal = f"{running.port:04X}"
+    listening = [line.split()[1] for table in ("/proc/net/tcp", "/proc/net/tcp6") for line in open(table, encoding="utf-8").readlines()[1:]
+                 if line.split()[3] == "0A"]
+    assert [address for address in listening if address.endswith(f":{hexadecimal}")] == [f"0100007F:{hexadecimal}"]
+    assert f"labelling at http://127.0.0.1:{running.port}" in running.said
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--share"], "give --auth_file as well"), (["--port", "99999"], "give a port from 1 to 65535"),
+    (["--annotators_per_item", "0"], "--annotators_per_item 0: must be above 0"), (["--auth_file", "none.txt"], "none.txt: cannot be read"),
+    (["--database", "a file/x.sqlite"], "a file/x.sqlite: cannot be used"), (["--input", "broken.jsonl"], "broken.jsonl:2: broken JSON"),
+    (["--input", "none.jsonl"], "none.jsonl: no such file"), ([], "has no items; give files"), (["--host", "no.such.host.invalid"], "cannot be listened on")])
+def test_what_it_does_not_start_with(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a file").write_text("", encoding="utf-8")
+    (tmp_path / "broken.jsonl").write_text('{"prompt": "가", "answers": ["나", "다"]}\n{"prompt": \n', encoding="utf-8")
+    database = [] if "--database" in words else ["--database", "labels.sqlite"]
+    with pytest.raises((InputError, SystemExit)) as error:
+        loaded(PROGRAM).main([*database, "--port", str(free_port()), *words])
+    assert message in (str(error.value) if isinstance(error.value, InputError) else capsys.readouterr().err)
+
+
+def test_a_taken_port_is_one_line(tmp_path, records):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = program(PROGRAM, "--database", tmp_path / "labels.sqlite", "--input", records, "--port", port)
+    assert done.returncode == 2 and done.stderr == (f"error: --host 127.0.0.1 --port {port}: cannot be listened on: Address already in use; "
+                                                   "stop what uses it, or give another --port\n")
+
+
+def test_a_label_that_cannot_be_stored_is_not_acknowledged(running):
+    client = Client(running, "나은")
+    item, mine = client.entered["item"]["item"], client.entered["counts"]["mine"]
+    with Store(running.database) as store:
+        store.rows("CREATE TRIGGER full BEFORE INSERT ON labels BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        assert client.submit(item, FIRST, "ticket-full") == {"error": "storage"}
+        store.rows("DROP TRIGGER full")
+    assert client.submit(item, FIRST, "ticket-full")["counts"]["mine"] == mine + 1
+
+
+def test_importing_again_is_told(tmp_path, records, capsys):
+    with Store(tmp_path / "labels.sqlite") as store:
+        for said in ("items: 400 new, 0 were there already", "items: 0 new, 400 were there already"):
+            loaded(PROGRAM).add_items(store, [records])
+            assert said in capsys.readouterr().out

@@ -1,0 +1,363 @@
+"""kobest.py: the harness's own numbers when it is called directly, LoRA folders, killed runs, what is refused."""
+
+import importlib.util
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import datasets
+import evaluate as hf_evaluate
+import lm_eval
+import pytest
+import torch
+from lm_eval import evaluator
+from lm_eval.tasks import TaskManager
+from peft import LoraConfig, get_peft_model
+from sklearn.metrics import f1_score
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPTNeoXConfig
+
+from korlhf import harness, harness_tasks, models, stage, tables
+from korlhf.data import kobest as data
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM, SAMPLES = ROOT / "eval" / "kobest.py", ROOT / "samples" / "kobest"
+SHORT = [f"--data_dir={SAMPLES}", "--limit", "12"]
+
+
+def load():
+    spec = importlib.util.spec_from_file_location("kobest_program", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["kobest_program"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+kobest = load()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, plain_tokenizer):
+    """Random models with room for few-shot prompts: base, other, adapter (LoRA on base), merged (the two in one), reward."""
+    root = tmp_path_factory.mktemp("kobest")
+    config = GPTNeoXConfig(vocab_size=len(plain_tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                           intermediate_size=32, max_position_embeddings=2048, initializer_range=0.4, tie_word_embeddings=False,
+                           bos_token_id=2, eos_token_id=2)
+    for seed, name in enumerate(("base", "other")):
+        torch.manual_seed(seed)
+        AutoModelForCausalLM.from_config(config).save_pretrained(root / name)
+        plain_tokenizer.save_pretrained(root / name)
+        tokenizer = models.load_tokenizer(str(root / name))
+        tokenizer.save_pretrained(root / name)  # with the KULLM template, as a finished training saves it
+    torch.manual_seed(7)
+    base = AutoModelForCausalLM.from_pretrained(root / "base")
+    lora = get_peft_model(base, LoraConfig(r=4, lora_alpha=32, target_modules=["query_key_value"], task_type="CAUSAL_LM",
+                                           init_lora_weights=False))
+    lora.save_pretrained(root / "adapter")
+    lora.merge_and_unload().save_pretrained(root / "merged")
+    tokenizer.save_pretrained(root / "merged")
+    config.num_labels = 1
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(root / "reward")
+    tokenizer.save_pretrained(root / "reward")
+    return {p.name: str(p) for p in root.iterdir()}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Function: flags -> (the result, its rows, {(task, model): figures})."""
+    def run(*words, output="out"):
+        assert kobest.main([*map(str, words), "--output_dir", str(tmp_path / output)]) == 0
+        found = json.loads((tmp_path / output / "kobest.json").read_text(encoding="utf-8"))
+        rows = [json.loads(line) for line in (tmp_path / output / "kobest.jsonl").read_text(encoding="utf-8").splitlines()]
+        return found, rows, {(r["task"], r["model"]): r for r in found["figures"]["rows"]}
+    return run
+
+
+@pytest.fixture
+def direct(tmp_path):
+    """Function: (model_args, tasks, flags of simple_evaluate) -> what the harness says of its own YAML with only the data swapped."""
+    def direct(model_args, names, **flags):
+        for name in names:
+            with_norm = "  - {metric: acc_norm, aggregation: mean, higher_is_better: true}\n" if name == "hellaswag" else ""
+            files = ", ".join(f"{split}: '{SAMPLES / name / split}.jsonl'" for split in data.SPLITS)
+            (tmp_path / f"{name}.yaml").write_text(
+                f"include: {Path(lm_eval.__file__).parent}/tasks/kobest/kobest_{name}.yaml\n"
+                f"dataset_path: json\ndataset_name: null\ndataset_kwargs:\n  data_files: {{{files}}}\n  cache_dir: {tmp_path}/datasets\n"
+                f"metric_list:\n  - {{metric: acc, aggregation: mean, higher_is_better: true}}\n{with_norm}"
+                "  - metric: f1\n    aggregation: !function lm_eval.tasks.kobest.utils.macro_f1_score\n    higher_is_better: true\n",
+                encoding="utf-8")
+        return evaluator.simple_evaluate(
+            "hf", {"dtype": "float32", **model_args}, [f"{tmp_path}/{name}.yaml" for name in names], device="cpu", batch_size=16,
+            task_manager=TaskManager(include_defaults=False), random_seed=1234, numpy_random_seed=1234, torch_random_seed=1234,
+            fewshot_random_seed=1234, **flags)
+    return direct
+
+
+def same(of_harness, figures, model):
+    """Every number of the harness is ours, to the bit."""
+    compared = 0
+    for task, numbers in of_harness["results"].items():
+        for ours, theirs in (("acc", "acc,none"), ("acc_norm", "acc_norm,none"), ("macro_f1", "f1,none")):
+            if theirs in numbers:
+                figure = figures[task, model]["metrics"][ours]
+                assert figure["value"] == numbers[theirs], (task, ours)
+                error = numbers[theirs.replace(",", "_stderr,")]
+                if error not in ("N/A", 0.0):
+                    assert figure["high"] == pytest.approx(min(1, numbers[theirs] + 1.959964 * error), abs=1e-12)
+                compared += 1
+    return compared
+
+
+def test_the_harness_called_directly_gives_the_same_numbers_on_all_five_tasks(run, direct, folders):
+    of_harness = direct({"pretrained": folders["base"]}, list(data.TASKS), num_fewshot=0)
+    found, rows, figures = run("--model_name_or_path", folders["base"], "--tasks", *data.TASKS, f"--data_dir={SAMPLES}")
+    assert same(of_harness, figures, "base") == 11 and len(rows) == 140
+    for row in rows:  # the choices too
+        sample = of_harness["samples"][row["category"]][int(row["id"].split("/")[1])]
+        assert (row["right"], row["choice"]["base"]) == tuple(sample["f1"]) and row["question"] in sample["arguments"][0][0]
+    for name in data.TASKS:
+        of_task = [row for row in rows if row["category"] == f"kobest_{name}"]
+        rights, chosen = [r["right"] for r in of_task], [r["choice"]["base"] for r in of_task]
+        assert figures[f"kobest_{name}", "base"]["metrics"]["macro_f1"]["value"] == f1_score(rights, chosen, average="macro")
+        assert figures[f"kobest_{name}", "base"]["n"] == len(of_task)
+        assert figures[f"kobest_{name}", "base"]["majority"] == figures[f"kobest_{name}", "base"]["chance"] == 1 / data.TASKS[name].labels
+    assert found["protocol"]["harness"] == "lm-evaluation-harness 0.4.13" and found["protocol"]["shots"] == 0
+    assert found["protocol"]["doc_to_text of kobest_boolq"] == "{{paragraph}} 질문: {{question}} 답변:"
+    assert found["protocol"]["chat template"]["en"] == "not applied" and found["protocol"]["seed"] == 1234
+    assert len(found["inputs"]) == 16 and found["inputs"][1]["sha256"]
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_shots_and_chat_template_too(run, direct, folders, tmp_path, chat):
+    names = ["copa", "hellaswag"]
+    of_harness = direct({"pretrained": folders["other"]}, names, num_fewshot=3, limit=12, apply_chat_template=chat)
+    words = ["--model_name_or_path", folders["other"], "--num_fewshot", 3, *SHORT, *["--apply_chat_template"] * chat]
+    found, rows, figures = run(*words)
+    assert same(of_harness, figures, "other") == 5
+    for name, samples in of_harness["samples"].items():  # the same examples in the same words, hence the same choices
+        assert samples[0]["arguments"][0][0] == prompts(tmp_path / "out" / "cache.sqlite")[name]
+        assert [s["f1"][1] for s in samples] == [row["choice"]["other"] for row in rows if row["category"] == name]
+    prompt = found["protocol"]["first prompt of kobest_copa"]
+    assert found["protocol"]["shots"] == 3 and ("### 명령어:" in prompt) == chat
+    assert ("applied: 아래는" in found["protocol"]["chat template"]["en"]) == chat
+    zero, _, _ = run("--model_name_or_path", folders["other"], *SHORT)
+    assert zero["protocol"]["shots"] == 0 and "first prompt of kobest_copa" in zero["protocol"]
+
+
+def prompts(cache):
+    """{task: the first prompt, whole}"""
+    with sqlite3.connect(cache) as db:
+        kept = [json.loads(value) for value, in db.execute("SELECT reply FROM answers")]
+    return {value["results"]["name"]: value["prompt"] for value in kept}
+
+
+def test_no_metric_is_fetched_from_the_hub(run, folders, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(hf_evaluate, "load", lambda *words, **_: fetched.append(words))
+    run("--model_name_or_path", folders["base"], "--tasks", "kobest", *SHORT)
+    assert not fetched
+
+
+def test_a_lora_folder_is_the_model_it_makes_of_its_base(run, direct, folders):
+    three = [folders[name] for name in ("base", "adapter", "merged")]
+    _, rows, figures = run("--model_name_or_path", *three, "--tasks", "hellaswag", "copa", f"--data_dir={SAMPLES}")
+    assert all(row["choice"]["adapter"] == row["choice"]["merged"] for row in rows)
+    assert sum(row["choice"]["adapter"] != row["choice"]["base"] for row in rows) > 5
+    of_harness = direct({"pretrained": folders["base"], "peft": folders["adapter"]}, ["hellaswag", "copa"], num_fewshot=0)
+    assert same(of_harness, figures, "adapter") == 5
+
+
+def test_models_are_compared_on_the_same_items(run, folders):
+    found, rows, _ = run("--model_name_or_path", f"처음={folders['base']}", f"나중={folders['other']}", "--tasks", "copa",
+                         f"--data_dir={SAMPLES}", "--show_anchor")
+    (gap,) = found["figures"]["differences"]
+    right = {model: [row["choice"][model] == row["right"] for row in rows] for model in ("처음", "나중")}
+    assert (gap["model"], gap["other"], gap["n"]) == ("나중", "처음", 40)
+    assert gap["only_model"] == sum(b and not a for a, b in zip(right["처음"], right["나중"]))
+    assert gap["mean"] == pytest.approx((sum(right["나중"]) - sum(right["처음"])) / 40)
+    texts = [w["en"] for w in found["warnings"]]
+    assert any("fewer than 100 items" in t and "kobest_copa 40" in t for t in texts)
+    assert any(t.startswith("처음 is not significantly better than guessing") for t in texts)
+    assert "not measured here" in found["tables"][-1]["title"]["en"] and 0.7114 in found["tables"][-1]["rows"][0]
+    for table in found["tables"]:
+        assert tables.plain(table, "ko") and "정확도" in tables.plain(table, "ko")
+
+
+def test_the_group_is_the_harnesss_own_mean(run, folders):
+    _, _, figures = run("--model_name_or_path", folders["base"], "--tasks", "kobest", *SHORT)
+    of_tasks = [figures[f"kobest_{name}", "base"] for name in data.TASKS]
+    whole = figures["kobest", "base"]
+    assert whole["n"] == 60 and whole["metrics"]["acc"]["value"] == pytest.approx(sum(t["metrics"]["acc"]["value"] for t in of_tasks) / 5)
+    assert whole["metrics"]["acc"]["low"] < whole["metrics"]["acc"]["value"] and "acc_norm" not in whole["metrics"]
+
+
+def test_another_benchmark_goes_through_the_same_door(run, folders, monkeypatch):
+    rows = [{"query": f"{i}번 문제: 알맞은 것을 고르세요.", "answer": f"({'ABCDE'[i % 5]})"} for i in range(15)]
+    monkeypatch.setattr(datasets, "load_dataset", lambda path, name, **_: datasets.DatasetDict(test=datasets.Dataset.from_list(rows)))
+    found, lines, figures = run("--model_name_or_path", folders["base"], "--tasks", "haerae", "--num_fewshot", 1)
+    manager = TaskManager(include_defaults=False, include_path=Path(lm_eval.__file__).parent / "tasks" / "haerae")
+    of_harness = evaluator.simple_evaluate("hf", {"pretrained": folders["base"], "dtype": "float32"}, ["haerae"], num_fewshot=1,
+                                           device="cpu", batch_size=16, fewshot_random_seed=1234, task_manager=manager)
+    assert same({"results": {"haerae": of_harness["results"]["haerae"]}}, figures, "base") == 2 and len(lines) == 75
+    assert figures["haerae", "base"]["chance"] == pytest.approx(0.2) and lines[3]["right"] == 3
+    assert not any("few-shot" in w["en"] for w in found["warnings"])  # the harness takes the asked item out of its own split
+
+
+def test_a_killed_run_goes_on_where_it_was(run, folders, tmp_path, monkeypatch):
+    words = ["--model_name_or_path", folders["base"], folders["other"], "--tasks", "kobest", *SHORT]
+    process = subprocess.Popen([sys.executable, PROGRAM, *words, "--output_dir", tmp_path / "out"], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    cache, deadline = tmp_path / "out" / "cache.sqlite", time.monotonic() + 120
+    while done(cache) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before, measured, evaluate = done(cache), [], evaluator.evaluate
+    assert 2 <= before < 10 and not (tmp_path / "out" / "kobest.json").exists()
+    monkeypatch.setattr(harness.evaluator, "evaluate", lambda **kw: measured.append(list(kw["task_dict"]["tasks"])) or evaluate(**kw))
+    found, rows, _ = run(*words)
+    assert len(measured) == 10 - before
+    again, same_rows, _ = run(*words)
+    assert len(measured) == 10 - before and (again["figures"], same_rows) == (found["figures"], rows)
+    whole, whole_rows, _ = run(*words, output="whole")
+    assert len(measured) == 20 - before and (whole["figures"], whole_rows) == (found["figures"], rows)
+
+
+def done(cache):
+    if not cache.exists():
+        return 0
+    try:
+        with sqlite3.connect(cache) as db:
+            return db.execute("SELECT count(*) FROM answers").fetchone()[0]
+    except sqlite3.OperationalError:  # the table is not there yet
+        return 0
+
+
+def test_what_a_result_depends_on_is_measured_anew(run, folders, tmp_path, monkeypatch):
+    measured, evaluate = [], evaluator.evaluate
+    monkeypatch.setattr(harness.evaluator, "evaluate", lambda **kw: measured.append(1) or evaluate(**kw))
+    copy = tmp_path / "data" / "copa"
+    copy.mkdir(parents=True)
+    for split in data.SPLITS:
+        (copy / f"{split}.jsonl").write_bytes((SAMPLES / "copa" / f"{split}.jsonl").read_bytes())
+    words = ["--model_name_or_path", folders["base"], "--tasks", "copa", f"--data_dir={tmp_path / 'data'}"]
+    for more, count in (([], 1), (["--batch_size", 7], 1), (["--limit", 5], 2), (["--seed", 3], 3), (["--num_fewshot", 1], 4),
+                        (["--apply_chat_template"], 5), (["--apply_chat_template", "--prompt_template", "human_assistant"], 6),
+                        (["--max_length", 99], 7)):
+        run(*words, *more)
+        assert len(measured) == count, more
+    text = (copy / "test.jsonl").read_text(encoding="utf-8")
+    (copy / "test.jsonl").write_text(text.replace("모래주머니", "모래 자루"), encoding="utf-8")
+    run(*words)
+    assert len(measured) == 8
+
+
+def test_items_among_the_examples_and_cut_prompts_are_warned_of(run, folders, tmp_path):
+    folder = tmp_path / "data" / "copa"
+    folder.mkdir(parents=True)
+    test = (SAMPLES / "copa" / "test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    train = (SAMPLES / "copa" / "train.jsonl").read_text(encoding="utf-8")
+    (folder / "test.jsonl").write_text("".join(test), encoding="utf-8")
+    (folder / "train.jsonl").write_text(train + test[0] + test[1], encoding="utf-8")
+    words = ["--model_name_or_path", folders["base"], "--tasks", "copa", f"--data_dir={tmp_path / 'data'}"]
+    found, _, _ = run(*words, "--num_fewshot", 2, "--max_length", 60)
+    texts = [w["en"] for w in found["warnings"]]
+    assert any("kobest_copa: 2 items are also among the few-shot examples" in t for t in texts)
+    assert any("prompts are longer than the model's positions or --max_length" in t for t in texts)
+    assert not any("among the few-shot" in w["en"] or "longer" in w["en"] for w in run(*words)[0]["warnings"])
+
+
+def test_weights_that_give_no_numbers_are_warned_of(run, folders, tmp_path):
+    broken = AutoModelForCausalLM.from_pretrained(folders["base"])
+    with torch.no_grad():
+        broken.get_output_embeddings().weight.fill_(float("nan"))
+    broken.save_pretrained(tmp_path / "broken")
+    models.load_tokenizer(folders["base"]).save_pretrained(tmp_path / "broken")
+    found, _, _ = run("--model_name_or_path", tmp_path / "broken", "--tasks", "sentineg", *SHORT)
+    assert any("broken, kobest_sentineg: 24 log-likelihoods are no numbers" in w["en"] for w in found["warnings"])
+
+
+def fails(capsys, tmp_path, *words):
+    """The program's one error line."""
+    with pytest.raises(SystemExit) as exit_:
+        stage.run(lambda: kobest.main([*map(str, words), "--output_dir", str(tmp_path / "out")]))
+    err = capsys.readouterr().err
+    lines = [line for line in err.splitlines() if "error: " in line]
+    assert exit_.value.code == 2 and "Traceback" not in err and len(lines) == 1
+    return lines[0]
+
+
+def test_what_cannot_work_is_said_in_one_line(capsys, tmp_path, folders):
+    base, sample = folders["base"], f"--data_dir={SAMPLES}"
+    model = ["--model_name_or_path", base]
+    assert "no such folder" in fails(capsys, tmp_path, "--model_name_or_path", "./nowhere", sample)
+    assert "a reward model" in fails(capsys, tmp_path, "--model_name_or_path", folders["reward"], sample)
+    assert "two are called 'base'" in fails(capsys, tmp_path, *model, base, sample)
+    assert "--data_dir ./nowhere: no folder copa in it" in fails(capsys, tmp_path, *model, "--data_dir", "./nowhere")
+    assert "--num_fewshot 7: kobest_copa has 6 examples to draw from" in fails(capsys, tmp_path, *model, sample, "--num_fewshot", 7)
+    assert "--prompt_template kullm: is used only with" in fails(capsys, tmp_path, *model, sample, "--prompt_template", "kullm")
+    assert "--limit -1: must be 0 or above" in fails(capsys, tmp_path, *model, sample, "--limit=-1")
+    assert not (tmp_path / "out").exists()
+    line = fails(capsys, tmp_path, *model, sample, "--tasks", "copa", "kobest_hellaswang")
+    assert "--tasks kobest_hellaswang: lm-evaluation-harness 0.4.13 has no task" in line and "did you mean kobest_hellaswag" in line
+
+
+def test_a_hub_that_is_out_of_reach(folders, tmp_path):
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+    process = subprocess.run([sys.executable, PROGRAM, "--model_name_or_path", folders["base"], "--output_dir", tmp_path / "out"], env=env,
+                             capture_output=True, text=True, timeout=120)
+    (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
+    assert process.returncode == 2 and "Traceback" not in process.stderr
+    assert "--tasks kobest_copa: its data could not be had from the hub" in line and "give --data_dir with copa/train.jsonl" in line
+
+
+def test_help_does_not_import_the_harness():
+    code = f"import runpy, sys; sys.argv = ['kobest.py', '--help']\ntry: runpy.run_path({str(PROGRAM)!r}, run_name='__main__')\n" \
+           "except SystemExit: print('heavy:', {'torch', 'lm_eval', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "heavy: set()" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_script_runs_on_the_sample(folders, tmp_path):
+    env = {**os.environ, "KORLHF_VENV": str(Path(sys.executable).parents[1]), "OMP_NUM_THREADS": "1"}
+    models_ = f"하나={folders['base']}\n둘={folders['other']}"
+    done = subprocess.run(["bash", ROOT / "eval" / "run_kobest.sh", models_, tmp_path / "결과", "--limit", "3"],
+                          env={**env, "TASKS": "wic sentineg", "SHOTS": "1", "CHAT_TEMPLATE": "1"}, cwd=tmp_path, capture_output=True,
+                          text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "결과" / "kobest.json").read_text(encoding="utf-8"))
+    assert found["settings"]["tasks"] == ["wic", "sentineg"] and found["settings"]["apply_chat_template"]
+    assert found["protocol"]["shots"] == 1
+    assert "kobest_wic" in done.stdout and "둘 – 하나" in done.stdout and "\x1b[A" not in done.stderr
+    assert "Building contexts" not in done.stderr and "Running loglikelihood" not in done.stderr
+
+
+@pytest.mark.parametrize("name", data.TASKS)
+def test_the_sample_is_balanced_and_whole(name):
+    splits, _ = data.read(SAMPLES, name)
+    task = data.TASKS[name]
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 8 if name == "hellaswag" else 6, "validation": 4,
+                                                                     "test": 40 if name in ("copa", "hellaswag") else 20}
+    texts = [tuple(row[c] for c in task.columns) for rows in splits.values() for row in rows]
+    assert len(set(texts)) == len(texts)
+    for rows in splits.values():
+        labels = [row["label"] for row in rows]
+        assert {labels.count(label) for label in range(task.labels)} == {len(rows) // task.labels}
+
+
+@pytest.mark.parametrize("name", ["copa", "hellaswag"])
+def test_no_length_gives_the_right_option_away(name):
+    rows, chance = data.read(SAMPLES, name)[0]["test"], 1 / data.TASKS[name].labels
+    options = [[row[c] for c in data.TASKS[name].columns if c.startswith(("alternative", "ending"))] for row in rows]
+    assert all(len(set(of_row)) == len(of_row) for of_row in options)
+    for extreme in (max, min):  # always taking the longest, or the shortest
+        right = sum(row["label"] == extreme(range(len(o)), key=lambda k: len(o[k])) for row, o in zip(rows, options))
+        assert abs(right / len(rows) - chance) < 0.12
+
+
+def test_kobests_names_are_the_harnesss():
+    assert set(harness_tasks.KOBEST) == {"kobest_boolq", "kobest_copa", "kobest_hellaswag", "kobest_sentineg", "kobest_wic"}

@@ -1,0 +1,261 @@
+"""eval/win_rate.py as a user runs it: judges that are honest, that go by place or by length, that go in circles; a reward model."""
+
+import json
+
+import eval_harness
+import pytest
+import rigged_reward
+from eval_harness import ROOT, answers, lasting, prompts, result, start, table
+from openai_server import Server, at_random, refusal
+from rigged_judge import answers as judged
+from rigged_judge import choice_of, is_choice
+
+from korlhf import judges, llm
+from korlhf.errors import InputError
+
+TWO = ("everyday", "harmful")
+
+
+def higher(a, b):
+    """An honest judge: the answer with the higher last digit."""
+    return "A" if a[-1] > b[-1] else "B" if b[-1] > a[-1] else "C"
+
+
+def first_place(a, b):
+    return "A"
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    monkeypatch.setattr(llm, "FIRST_DELAY", 0.01)
+
+
+@pytest.fixture(scope="module")
+def win_rate():
+    return eval_harness.load("win_rate")
+
+
+@pytest.fixture
+def run(win_rate, tmp_path):
+    """Function: ({name: answers}, flags) -> exit code, result, rows."""
+    def run(texts, *flags, categories=TWO, output="out"):
+        data = prompts(tmp_path / "prompts.jsonl", len(next(iter(texts.values()))), categories)
+        files = [f"{name}={answers(tmp_path / f'{name}.jsonl', of_model)}" for name, of_model in texts.items()]
+        code = win_rate.main(["--data_path", data, "--responder", *files, "--output_dir", str(tmp_path / output), *map(str, flags)])
+        return code, *result(tmp_path / output, "win_rate")
+    return run
+
+
+def ask(server):
+    return ["--judge", f"openai:test-model@{server.url}"]
+
+
+def digits(*values):
+    return [f"답 {v}" for v in values]
+
+
+def test_an_honest_judge(run, capsys):
+    texts = {"sft": digits(1, 2, 3, 4, 1, 2, 3, 5), "ppo": digits(2, 3, 4, 4, 3, 4, 1, 5)}
+    texts["sft"][7], texts["ppo"][3] = "답: 5", "답: 4"                                # else equal, and not asked about
+    with Server(choice_of(higher)) as server:
+        code, found, rows = run(texts, *ask(server))
+        assert code == 0 and sum(map(is_choice, server.requests)) == 16
+    overall, everyday, harmful = found["figures"]["win_rates"]
+    assert (overall["model"], overall["other"], overall["category"], overall["prompts"]) == ("ppo", "sft", None, 8)
+    assert (overall["won"], overall["tied"], overall["lost"], overall["mean"]) == (5, 2, 1, 6 / 8)
+    assert (everyday["category"], everyday["mean"], harmful["won"]) == ("everyday", 3 / 4 - 1 / 4 + 1 / 8, 3)
+    assert [row[4:7] for row in table(found, "Win rates")["rows"]] == [[5, 2, 1], [2, 1, 1], [3, 1, 0]]
+    assert found["figures"]["place"]["first"]["mean"] == 0.5 and found["figures"]["place"]["disagree"] == 0.0
+    assert not [w for w in found["warnings"] if "place" in w["en"]]
+    assert rows[0]["answers"]["ppo"][0]["against"] == {"sft": "won"} and rows[0]["answers"]["sft"][0]["against"] == {"ppo": "lost"}
+    assert rows[0]["comparisons"] == [{"first": "ppo", "second": "sft", "answer": 0, "verdict": "first", "result": 1.0,
+                                       "orders": ["first place", "second place"]}]
+    assert found["protocol"]["verdicts by"] == "one greedy choice: 8 pairs" and "one greedy choice" in found["protocol"]["judge"]["en"].replace(
+        "token probabilities", "one greedy choice")
+    assert "Win rates" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("share", [None, 0.9], ids=["greedy", "probabilities"])
+@pytest.mark.parametrize("letter, place, ko", [("A", "first", "먼저"), ("B", "second", "나중에")])
+def test_a_judge_that_always_prefers_a_place_is_unmasked(run, share, letter, place, ko, capsys):
+    texts = {"bad": digits(*[1, 2] * 10), "good": digits(*[4, 5] * 10)}
+    with Server(choice_of(lambda a, b: letter, share)) as server:
+        code, found, rows = run(texts, *ask(server))
+    overall = found["figures"]["win_rates"][0]
+    assert code == 0 and (overall["won"], overall["tied"], overall["lost"]) == (0, 20, 0) and overall["mean"] == pytest.approx(0.5)
+    assert overall["p"] == 1.0 and overall["low"] < 0.35 and overall["high"] > 0.65    # Wilson's for 20 draws, no false certainty
+    first = found["warnings"][0]
+    assert f"the judge test-model prefers the answer in the {place} place: it wins 100.0% of 40 decided questions" in first["en"]
+    assert "for 100.0% of 20 pairs the two orders give different verdicts, which count as ties" in first["en"] and "take another judge" in first["en"]
+    assert f"{ko} 놓인 답변을 더 좋아합니다" in first["ko"]
+    of_place = table(found, "The judge's preference for a place")["rows"][0]
+    assert of_place[1] == 20 and of_place[2]["mean"] == (1.0 if place == "first" else 0.0) and of_place[3:] == [1.0, 1.0]
+    assert all(row["comparisons"][0]["verdict"] == "tie" and row["answers"]["good"][0]["against"] == {"bad": "tie"} for row in rows)
+    assert f"WARNING: the judge test-model prefers the answer in the {place} place" in capsys.readouterr().out
+
+
+def test_a_slight_preference_for_a_place_is_named_and_taken_out(run):
+    """Nine times in ten it is honest, else it takes the first: its verdicts are 9 wins and a tie of ten."""
+    texts = {"a": [f"{i} 답 1" for i in range(60)], "b": [f"{i} 답 2" for i in range(60)]}
+    with Server(choice_of(lambda a, b: "A" if int(a.split()[0]) % 10 == 0 else higher(a, b))) as server:
+        _, found, _ = run(texts, *ask(server))
+    overall, place = found["figures"]["win_rates"][0], found["figures"]["place"]
+    assert (overall["won"], overall["tied"], overall["lost"], overall["mean"]) == (54, 6, 0, 57 / 60)
+    assert place["first"]["mean"] == (54 + 12) / 120 and place["disagree"] == 0.1
+    warning, = [w for w in found["warnings"] if "place" in w["en"]]
+    assert "it wins 55.0% of 120" in warning["en"] and "take another judge" not in warning["en"]
+
+
+def test_probabilities_are_averaged_over_both_orders(run):
+    """P(first place) .8 for the better answer in front, .6 for the worse one in front, the rest a tie."""
+    def reply(body):
+        if not is_choice(body):
+            return choice_of(higher)(body)
+        a, b = judged(body)
+        return choice_of(first_place, 0.8 if a[-1] > b[-1] else 0.6)(body)
+    with Server(reply) as server:
+        _, found, rows = run({"bad": digits(1, 1, 1), "good": digits(2, 2, 2)}, *ask(server), categories=("everyday",))
+    # good in front .8 + .1, behind .2: their mean
+    assert found["figures"]["win_rates"][0]["mean"] == pytest.approx(0.55) and rows[0]["comparisons"][0]["result"] == pytest.approx(0.55)
+    assert found["figures"]["win_rates"][0]["tied"] == 3 and found["protocol"]["verdicts by"] == "token probabilities: 3 pairs"
+    assert "the win rate is the mean of both" in found["protocol"]["order"]["en"]
+
+
+def test_a_judge_that_goes_by_length_is_unmasked(run):
+    texts = {"short": ["가" * (30 + i) for i in range(40)], "long": ["나" * (25 + i + 8 * (i % 5)) for i in range(40)]}   # -5, 3, 11, 19, 27
+    with Server(choice_of(lambda a, b: "A" if len(a) > len(b) else "B")) as server:
+        _, found, _ = run(texts, *ask(server))
+    overall = found["figures"]["win_rates"][0]
+    assert overall["mean"] == 0.8 and overall["p"] < 0.01
+    assert overall["length_controlled"]["mean"] < 0.7 and overall["length_controlled"]["low"] < 0.5
+    assert found["figures"]["longer"]["mean"] == 1.0
+    said = [w["en"] for w in found["warnings"]]
+    assert any("mostly prefers the longer answer: its win rate is 100.0% over 40 pairs" in w for w in said)
+    assert any(w.startswith("long against short: with length controlled the win rate 0.800 is not to be told from a draw") for w in said)
+    assert table(found, "The judge's preference for length")["rows"] == [["long − short", 11.0, pytest.approx(
+        {"mean": 1.0, "low": 0.912, "high": 1.0}, abs=1e-3)]]
+
+
+def test_models_that_beat_each_other_in_a_circle(run):
+    beats = {("가위", "보"), ("바위", "가위"), ("보", "바위")}
+
+    def pick(a, b):
+        return "A" if (a.split()[0], b.split()[0]) in beats else "B"
+    texts = {name: [f"{name} {i}" for i in range(12)] for name in ("바위", "보", "가위")}
+    with Server(choice_of(pick)) as server:
+        _, found, rows = run(texts, *ask(server), categories=("everyday",))
+        assert sum(map(is_choice, server.requests)) == 12 * 3 * 2
+    matrix = table(found, "Win rate of the row")
+    assert [c["en"] for c in matrix["columns"]] == ["model", "바위", "보", "가위"]
+    assert matrix["rows"] == [["바위", None, 0.0, 1.0], ["보", 1.0, None, 0.0], ["가위", 0.0, 1.0, None]]
+    strengths = table(found, "Bradley-Terry")
+    assert all(row[1]["mean"] == pytest.approx(0.0, abs=1e-6) for row in strengths["rows"])
+    assert any("바위 beats 가위 beats 보 beats 바위" in note["en"] for note in strengths["notes"])
+    assert rows[0]["answers"]["보"][0]["against"] == {"바위": "won", "가위": "lost"} and len(rows[0]["comparisons"]) == 3
+
+
+def test_strengths_of_three(run):
+    texts = {"a": digits(1, 1, 1, 3, 3, 3), "b": digits(2, 2, 2, 2, 2, 2), "c": digits(3, 4, 5, 1, 4, 5)}
+    with Server(choice_of(higher)) as server:
+        _, found, _ = run(texts, *ask(server), categories=("everyday",))
+    # b beats a 3:3, c beats a 5:1, c beats b 5:1
+    assert [f["mean"] for f in found["figures"]["win_rates"]] == [0.5, 5 / 6, 5 / 6]
+    assert [row[0] for row in table(found, "Bradley-Terry")["rows"]][0] == "c"
+    strengths = {name: s["mean"] for name, s in found["figures"]["strengths"].items()}
+    assert strengths["a"] == pytest.approx(strengths["b"], abs=1e-6) and sum(strengths.values()) == pytest.approx(0, abs=1e-6)
+    assert 1 / (1 + 2.718281828 ** (strengths["a"] - strengths["c"])) == pytest.approx((5 + 0.25) / 6.5, abs=1e-4)
+    assert found["figures"]["strengths"]["c"]["low"] < strengths["c"] < found["figures"]["strengths"]["c"]["high"]
+
+
+def test_equal_answers_and_several_answers(run):
+    texts = {"a": [["답 1", "답 2"], ["답 5", "같은 답 3"]], "b": [["답 3", "답 4"], ["답 4", "같은 답 3"]]}
+    with Server(choice_of(higher)) as server:
+        _, found, rows = run(texts, *ask(server), categories=("everyday",))
+        assert sum(map(is_choice, server.requests)) == 6
+    overall = found["figures"]["win_rates"][0]
+    assert (overall["won"], overall["tied"], overall["lost"], overall["prompts"], overall["n"]) == (2, 1, 1, 2, 4)
+    assert found["protocol"]["verdicts by"] == "one greedy choice: 3 pairs, equal answers: 1 pairs" and found["figures"]["place"]["asked"] == 3
+    assert [c["orders"] for c in rows[1]["comparisons"]] == [["second place", "first place"], []]
+
+
+def test_one_order_alone_is_no_verdict(run, capsys):
+    """Refused when the bad answer stands first."""
+    with Server(choice_of(higher), lambda n, body: refusal("안 돼요.") if is_choice(body) and judged(body)[0] == "나쁜 답 1" else None) as server:
+        code, found, rows = run({"a": ["답 1", "나쁜 답 1"], "b": ["답 2", "답 2"]}, *ask(server), categories=("everyday",))
+    assert code == 3 and "1 of 6 failed" in capsys.readouterr().err                       # four answers, two pairs
+    assert found["figures"]["win_rates"][0]["n"] == 1 and rows[1]["comparisons"] == [
+        {"first": "b", "second": "a", "answer": 0, "failed": "refusal: 안 돼요."}]
+    assert rows[1]["answers"]["a"][0]["against"] == {"b": None}
+    assert "judge on b against a: 1 failed" in " ".join(w["en"] for w in found["warnings"])
+
+
+def test_a_judge_that_fails_30_percent_of_requests_loses_nothing(run):
+    texts = {"a": [f"{i} 답 {i % 5 + 1}" for i in range(40)], "b": [f"{i} 말 {i % 4 + 1}" for i in range(40)]}
+    with Server(choice_of(higher), at_random(0.3)) as server:
+        code, found, rows = run(texts, *ask(server), "--max_retries", 20, "--concurrency", 16)
+        asked = len(server.requests)
+        assert run(texts, *ask(server), "--max_retries", 20)[2] == rows and len(server.requests) == asked
+    b_wins, ties = sum(i % 4 > i % 5 for i in range(40)), sum(i % 4 == i % 5 for i in range(40))
+    overall = found["figures"]["win_rates"][0]
+    assert code == 0 and (overall["won"], overall["tied"], overall["lost"]) == (b_wins, ties, 40 - b_wins - ties)
+
+
+def test_stopped_and_started_again(run, tmp_path):
+    """Stopped by its budget in the middle; started again it ends with the bytes of a run that was let alone, and asks nothing twice."""
+    texts = {"a": [f"{i} 답 {i % 5 + 1}" for i in range(30)], "b": [f"{i} 말 {i % 4 + 1}" for i in range(30)]}
+    with Server(choice_of(higher, 0.8)) as server:
+        with pytest.raises(InputError, match="--max_requests 33: all of them are sent"):
+            run(texts, *ask(server), "--max_requests", 33, output="stopped")
+        assert not (tmp_path / "stopped" / "win_rate.json").exists()
+        run(texts, *ask(server), output="stopped")
+        in_two = len(server.answered)
+        run(texts, *ask(server), output="whole")
+        assert len(server.answered) == 2 * in_two == 2 * (2 + 60)
+    assert (tmp_path / "stopped" / "win_rate.jsonl").read_bytes() == (tmp_path / "whole" / "win_rate.jsonl").read_bytes()
+    one, other = (lasting(tmp_path / name, "win_rate") for name in ("stopped", "whole"))
+    assert one[0]["settings"].pop("max_requests") == other[0]["settings"].pop("max_requests") and one == other
+
+
+def test_a_reward_model_decides_by_its_score(run, win_rate, tmp_path):
+    reward = rigged_reward.counts_tokens(tmp_path / "reward")
+    texts = {"short": ["가", "가가", "가가가", "가가가가"], "long": ["나나", "나", "나나나", "나나나나나나"]}
+    code, found, rows = run(texts, "--judge", f"reward_model:{reward}")
+    overall = found["figures"]["win_rates"][0]
+    assert code == 0 and (overall["won"], overall["tied"], overall["lost"], overall["mean"]) == (2, 1, 1, 0.625)
+    assert found["protocol"]["order"]["en"].startswith("none: the higher score wins") and found["figures"]["place"] is None
+    assert not [t for t in found["tables"] if "place" in t["title"]["en"]] and rows[2]["comparisons"][0]["orders"] == []
+    for program in ("geval", "win_rate"):                                               # both score every answer once, in one cache
+        eval_harness.load(program).main(["--data_path", str(tmp_path / "prompts.jsonl"), "--responder", str(tmp_path / "short.jsonl"), str(
+            tmp_path / "long.jsonl"), "--judge", f"reward_model:{reward}", "--output_dir", str(tmp_path / "both")])
+    assert result(tmp_path / "both", "win_rate")[0]["figures"]["win_rates"][0]["mean"] == 0.625
+
+
+def test_a_local_judge_that_is_also_a_responder(win_rate, folders, tmp_path):
+    """A random model of 128 positions: every question is too long for it, and that is what the result says."""
+    data = prompts(tmp_path / "prompts.jsonl", 2)
+    other = answers(tmp_path / "file.jsonl", ["답 2", "답 2"])
+    code = win_rate.main(["--data_path", data, "--responder", f"neox={folders['gpt_neox']}", f"file={other}", "--max_new_tokens", "4", "--judge",
+                          f"checkpoint:{folders['gpt_neox']}", "--output_dir", str(tmp_path / "out")])
+    found, rows = result(tmp_path / "out", "win_rate")
+    assert code == 3 and found["tables"] == [] and found["figures"]["win_rates"] == []
+    assert "the judge gpt_neox is the same model as the responder neox" in found["warnings"][0]["en"]
+    assert "128 positions" in " ".join(w["en"] for w in found["warnings"]) and "failed" in rows[0]["comparisons"][0]
+
+
+def test_input_that_cannot_be_used(win_rate, run, tmp_path, capsys):
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text(json.dumps({"prompt": eval_harness.question(0), "output": "네"}, ensure_ascii=False) + "\n{\n", encoding="utf-8")
+    with Server(choice_of(higher)) as server:
+        data = prompts(tmp_path / "p.jsonl", 1)
+        with pytest.raises(InputError, match="broken.jsonl:2: "):
+            win_rate.main(["--data_path", data, "--responder", f"a={broken}", f"b={broken}", "--output_dir", str(tmp_path / "o"), *ask(server)])
+        with pytest.raises(InputError, match="--rubric: there is none for the category 'chat'"):
+            run({"a": ["답 1"], "b": ["답 2"]}, *ask(server), categories=("chat",))
+        assert not server.requests
+    for flags, message in [(["--responder", "a"], "a win rate needs two or more responders"),
+                           (["--judge", "reward_model:x", "--rubric", "a=b"], "--rubric is for a judge that reads one"),
+                           (["--judge_batch_size", "0"], "--judge_batch_size 0")]:
+        with pytest.raises(SystemExit):
+            win_rate.parse(["--output_dir", "o", "--data_path", "d", "--responder", "a", "b", "--judge", "openai:m", *flags])
+        assert message in capsys.readouterr().err
+    assert judges.KINDS == ("openai", "checkpoint", "reward_model")
