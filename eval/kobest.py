@@ -108,7 +108,7 @@ def table_of_differences(rows, result):
                  [column("task", "과제"), column("figure", "수치"), column("models", "모델"), column("n", "문항 수"), column("difference", "차이"),
                   column("only the first right", "앞 모델만 정답"), column("only the second right", "뒤 모델만 정답"), column("p", "p", 4),
                   column("p, adjusted", "보정한 p", 4)], cells,
-                 [both("Paired by item. 95 % bootstrap interval over items; p: McNemar's exact test; adjusted by Holm for the number of rows.",
+                 [both("Paired by item. 95 % bootstrap interval over items; p: McNemar's exact test, adjusted by Holm for all rows.",
                        "같은 문항끼리 짝지어 비교. 95 % 구간은 문항 부트스트랩, p는 맥니머 정확 검정이며 줄 수에 맞춘 보정은 홈의 방법입니다.")])
 
 

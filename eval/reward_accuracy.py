@@ -117,9 +117,10 @@ def leave_out_seen(examples, training, found, scores, result):
     fresh = np.array([not any(key in same for same, _ in seen.values()) for key in keys])
     for name, (same, near) in seen.items():
         of = reward_figures.results(scores[name][:, 0] - scores[name][:, 1])
-        kinds = np.array(["same" if key in same else "near" if key in near else "rest" for key in keys])
-        means = {f"on_{kind}": float(of[kinds == kind].mean()) if (kinds == kind).any() else None for kind in ("same", "near", "rest")}
-        counts = {"n": len(set(keys)), "same": len(same), "near": len(near), **means}
+        here = np.array(["same" if key in same else "near" if key in near else "rest" for key in keys])
+        places = {"same": here == "same", "new": here != "same", "near": here == "near", "rest": here == "rest"}
+        counts = {"n": len(set(keys)), "same": len(same), "near": len(near),
+                  **{f"on_{kind}": float(of[at].mean()) if at.any() else None for kind, at in places.items()}}
         reward_warnings.seen(result, name, counts, left_out=bool(fresh.any()))
         result.figures.setdefault("seen", {})[name] = counts
     return fresh if fresh.any() else np.ones(len(found), dtype=bool)

@@ -13,13 +13,13 @@ NEAR = 0.01  # share of the prompts
 
 
 def seen(result, name, found, left_out):
-    """found: {"n": prompts, "same", "near": how many of them, and of each kind the accuracy on its pairs: "on_same", "on_near", "on_rest",
-    or None without pairs}; left_out: whether the same ones are in no figure."""
+    """found: {"n": prompts, "same", "near": how many of them are in the training data, or near one there; the accuracy on their pairs, None
+    without pairs: "on_same", "on_near", "on_new" (all but the same), "on_rest" (neither)}; left_out: the same ones are in no figure."""
     if found["same"] and left_out:
         result.warn(f"{name}: {found['same']} of {found['n']} prompts are in its training data; their pairs are in no figure "
-                    f"(accuracy there {_number(found['on_same'])}, on the others {_number(found['on_rest'])})",
+                    f"(accuracy there {_number(found['on_same'])}, on the others {_number(found['on_new'])})",
                     f"{name}: 프롬프트 {found['n']}개 가운데 {found['same']}개가 학습 데이터에 있어, 그 쌍은 어떤 수치에도 넣지 않았습니다"
-                    f"(거기서의 정확도 {_number(found['on_same'])}, 나머지 {_number(found['on_rest'])})")
+                    f"(거기서의 정확도 {_number(found['on_same'])}, 나머지 {_number(found['on_new'])})")
     elif found["same"]:
         result.warn(f"{name}: {found['same']} of {found['n']} prompts are in its training data, and none is new to all models: the "
                     "figures say what it remembers, not what it is worth on new prompts",

@@ -7,11 +7,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOORS = {0: "errors flags tables templates friendly rules data.sources data.splits data.rows data.files data.records data.corpora data.marks data.ranking data.safety refusals",
+FLOORS = {0: "errors flags tables templates friendly rules data.sources data.splits data.rows data.files data.records data.corpora data.marks data.ranking data.safety refusals data.kobest reward_tables "
+             "dialogue guard hub provenance labelling.accounts labelling.desk labelling.export labelling.items labelling.store labelling.verdicts "
+             "pipeline.needs pipeline.process pipeline.record pipeline.stages pipeline.state report.answers report.charts report.curves report.grids "
+             "report.summary report.words",
           1: "losses ppo data.packing log stage stats cache chunked completions llm rubrics forms geval choices data.similar data.near audit.kinds audit.fields "
-             "audit.checks audit.content audit.sample audit.bias audit.flips audit.scan audit.overlap audit.fix audit.report audit.page",
-          2: "models reward_model data.load data.tokenize rollout pairs",
-          3: "engine checkpoint ppo_step program local evaluation responders reward_judge local_judge judges harmlessness"}
+             "audit.checks audit.content audit.sample audit.bias audit.flips audit.scan audit.overlap audit.fix audit.report audit.page bag comparison diversity diversity_report "
+             "multiple_choice pairwise reward_figures reward_warnings screen labelling.agreement labelling.service pipeline.estimates pipeline.plan "
+             "pipeline.prints pipeline.recipes pipeline.run report.gather report.page",
+          2: "models reward_model data.load data.tokenize rollout pairs harness harness_tasks benchmark same_answers live trained_on",
+          3: "engine checkpoint ppo_step program local evaluation responders reward_judge local_judge judges harmlessness conflicts "
+             "regression chat local_bot server_bot scorer report.checks"}
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 LIBRARIES = {0: set(), 1: {"torch", "tqdm", "matplotlib"}}
 LIBRARIES[2] = LIBRARIES[1] | {"transformers", "peft", "datasets", "safetensors", "tokenizers"}
@@ -19,7 +25,12 @@ LIBRARIES[3] = LIBRARIES[2] | {"deepspeed"}
 ALSO = {"data.files": {"pyarrow"},  # imported only where a parquet file is met
         "stats": {"numpy", "scipy", "sklearn"}, "completions": {"openai"}, "llm": {"openai", "httpx2"}, "rubrics": {"yaml"},
         "data.similar": {"numpy", "rapidfuzz"}, "data.near": {"numpy"}, "local": {"jinja2", "huggingface_hub"}, "reward_judge": {"jinja2"}, "local_judge": {"jinja2"},
-        "audit.scan": {"numpy", "rapidfuzz"}, "audit.overlap": {"numpy"}, "audit.flips": {"numpy", "scipy", "sklearn"}, "audit.page": {"jinja2"}}
+        "audit.scan": {"numpy", "rapidfuzz"}, "audit.overlap": {"numpy"}, "audit.flips": {"numpy", "scipy", "sklearn"}, "audit.page": {"jinja2"},
+        "bag": {"numpy", "scipy", "sklearn"}, "comparison": {"numpy"}, "diversity": {"scipy"}, "regression": {"numpy", "jinja2"},
+        "pairwise": {"numpy"}, "reward_figures": {"numpy", "scipy"}, "multiple_choice": {"numpy", "scipy"}, "harness": {"lm_eval", "numpy"},
+        "harness_tasks": {"lm_eval"}, "report.page": {"jinja2", "markupsafe"}, "local_bot": {"jinja2"}, "scorer": {"jinja2"},
+        "screen": {"prompt_toolkit"}, "server_bot": {"httpx2", "openai"}, "hub": {"huggingface_hub", "httpx2"},
+        "provenance": {"huggingface_hub", "yaml"}}
 MODULES = sorted(p for p in (ROOT / "korlhf").rglob("*.py") if p.name != "__init__.py")
 PROGRAMS = sorted([*(ROOT / "training").glob("*/*.py"), *(p for top in ("data_prep", "eval", "applications") for p in (ROOT / top).glob("*.py"))])
 

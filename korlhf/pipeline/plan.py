@@ -39,7 +39,7 @@ def make(stages, states, record, found, run):
 def left_words(known, unknown):
     """Time left, in words."""
     if not known:
-        return "time left not known" if unknown else "nothing left"
+        return "time not known" if unknown else "nothing left"
     also = f" and {unknown} stage{'s' if unknown > 1 else ''} whose time is not known" if unknown else ""
     return f"about {estimates.duration(known)} left{also}"
 
@@ -61,7 +61,8 @@ def table(plan, prints):
 
 def _names(paths, prints=None):
     """Short names of paths: in the run's folder where they are in it, else the last part."""
-    shorts = [prints.short(p) if prints else Path(p).name for p in paths]
+    paths = [Path(p) for p in paths if not any(Path(p) != q and Path(q) in Path(p).parents for q in paths)]
+    shorts = [prints.short(p) if prints else p.name for p in paths]
     return list(dict.fromkeys(s.removeprefix("RUN/") for s in shorts))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from korlhf.data.files import write_json
 from korlhf.errors import InputError
 from korlhf.pipeline import estimates, needs, plan as plans, process, state
-from korlhf.pipeline.prints import Prints
+from korlhf.pipeline.prints import Prints, size
 from korlhf.pipeline.record import Record, hold
 
 WAITING = 4  # exit code of a run that stopped for something that people have to do
@@ -24,7 +24,7 @@ class Pipeline:
     """
 
     def __init__(self, stages, run, root, recipe, environ, again, notes=()):
-        self.stages, self.run, self.root, self.environ = stages, Path(run), Path(root), environ
+        self.stages, self.run, self.environ = stages, Path(run), environ
         self.again, self.notes = again, notes
         self.record = Record(run, recipe)
         self.prints = Prints(run, root, self.record.files)
@@ -75,6 +75,8 @@ def run(pipeline, choice):
     with process.Signals() as signals, hold(pipeline.run) as lock:
         try:
             plan = show(pipeline, choice, False)
+            if pipeline.prints.read:
+                pipeline.record.save()  # what was read now is known next time
             if plan.found.missing:
                 print("error: not started; put right what is MISSING above, then start again", flush=True)
                 return 2
@@ -82,22 +84,32 @@ def run(pipeline, choice):
         except process.Stopped:
             print(f"\nstopped between two stages; start again to go on: {pipeline.again}", flush=True)
             return signals.code
-        print(f"\n{plans.summary(plan, pipeline.record, pipeline.prints)}", flush=True)
+        if code == 0:
+            _last_words(pipeline, plan)
         return code
+
+
+def _last_words(pipeline, plan):
+    if any(s.runs for s in plan.states.values()):
+        print(f"\n{plans.summary(plan, pipeline.record, pipeline.prints)}")
+    for path in pipeline.stages[-1].writes:
+        if path.suffix == ".html" and path.exists():
+            print(f"report: {path}", flush=True)
 
 
 def _stages(pipeline, choice, plan, signals, lock):
     began = time.monotonic()
-    finished = []
+    settled = [name for name, found in plan.states.items() if found.kind == state.DONE]
     for number, stage in enumerate(pipeline.stages):
         title = f"[{number + 1}/{len(pipeline.stages)}] {stage.name}"
         if not plan.states[stage.name].runs:
             continue
-        _same_inputs(pipeline, stage, finished)
+        _same_inputs(pipeline, stage, settled)
         now = state.look(stage, pipeline.record.stages.get(stage.name), pipeline.prints, pipeline.environ,
                          choice.forces(stage.name, pipeline.names))
         if not now.runs:
             print(f"\n{title}: up to date after all, what it reads has come out the same", flush=True)
+            settled.append(stage.name)
             continue
         if stage.name in plan.found.waiting:
             print(f"\n{title}: waiting. {plan.found.waiting[stage.name]}", flush=True)
@@ -108,7 +120,7 @@ def _stages(pipeline, choice, plan, signals, lock):
         code = _close(pipeline, stage, ended, signals, title, choice)
         if code:
             return code
-        finished.append(stage.name)
+        settled.append(stage.name)
     return 0
 
 
@@ -124,6 +136,9 @@ def execute(pipeline, stage, now, signals, lock):
     """Run one stage under its record, which says from here on that it is running. Returns process.Ended."""
     record, prints = pipeline.record, pipeline.prints
     entry = record.stages.get(stage.name, {})
+    inputs = sum(map(size, stage.reads))
+    if inputs > BIG:
+        print(f"    reading its inputs once, {estimates.amount(inputs)}, to know them again", flush=True)
     _keep_edited(stage, entry, now, prints)
     # A training's folder is emptied only if the run in it is known to be another one, and only once: not again when it goes on.
     stale = stamp(stage.begun) if now.again else entry.get("stale")
@@ -137,7 +152,7 @@ def execute(pipeline, stage, now, signals, lock):
         "starts": entry.get("starts", 0) + 1 if resumed else 1, "measured": entry.get("measured")}
     record.save()
     log = pipeline.run / "logs" / f"{stage.name}.log"
-    ended = process.run(stage.line(anew), stage.environment(pipeline.environ), log, signals, pipeline.root, lock)
+    ended = process.run(stage.line(anew), stage.environment(pipeline.environ), log, signals, Path.cwd(), lock)
     entry = record.stages[stage.name]
     entry["seconds"] = round(entry["seconds"] + ended.seconds, 2)
     entry["memory_mb"] = round(max(entry["memory_mb"], ended.memory_mb), 1)
@@ -157,14 +172,14 @@ def _keep_edited(stage, entry, now, prints):
             print(f"    {short} was changed by hand: kept as {path.name}.changed", flush=True)
 
 
-def _same_inputs(pipeline, stage, finished):
+def _same_inputs(pipeline, stage, settled):
     """Raises InputError if something that stages wrote in this run has been changed by a later one, so that what came between is stale."""
     for name in finished:
         earlier = next(s for s in pipeline.stages if s.name == name)
         broken = state.broken_outputs(earlier, pipeline.record.stages[name], pipeline.prints)
         if broken:
-            raise InputError(f"{', '.join(broken)} changed after stage {name} had written it, before {stage.name} began (what had failed may have "
-                             f"succeeded since); start again: what depends on it runs again")
+            raise InputError(f"{', '.join(broken)} changed after stage {name} had written it, before {stage.name} began (what had failed then "
+                             f"may have succeeded since); start again: what depends on it runs again: {pipeline.again}")
 
 
 def _close(pipeline, stage, ended, signals, title, choice):

@@ -9,7 +9,8 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SETTING = re.compile(r'^(?:export )?([A-Z][A-Z0-9_]*)="\$\{\1:?-(.*?)\}"', re.MULTILINE | re.DOTALL)
+SETTING = re.compile(r'^(?:export )?([A-Z][A-Z0-9_]*)="\$\{\1(:?-)(.*?)\}"', re.MULTILINE | re.DOTALL)
+VARIABLE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)\}?")
 FLAGS = "FLAGS"  # a setting of stages whose script hands flags on: words that are put at the end of the command
 MACHINE = {"NUM_PROCESSES", "NUM_GPUS", "HOSTFILE", "DEEPSPEED_ARGS", "MASTER_PORT", "OMP_NUM_THREADS", "KORLHF_VENV"}  # see training/launch.sh
 RESULT_OF_MACHINE = {"NUM_PROCESSES", "NUM_GPUS"}  # of those: change the batch of an optimizer step
@@ -31,6 +32,7 @@ class Stage:
     that it runs, the one whose settings it takes first.
 
     own_settings: variables that its script reads reach it only through `given`, else those of the user's environment reach it too.
+    free: settings of its script that do not change what it writes.
     reset: words that make the command throw away an earlier run in its folder, whose file `begun` is then written anew.
     loose: what it writes may be added to by others, so it only has to be there.
     disk: (bytes it leaves, bytes it needs besides while it runs), seconds: (seconds, how that was computed), or None if not known.
@@ -44,6 +46,7 @@ class Stage:
     scripts: tuple = ()
     needs: tuple = ()
     own_settings: bool = True
+    free: frozenset = frozenset()
     reset: str = ""
     begun: Path | None = None
     loose: bool = False
@@ -55,25 +58,35 @@ class Stage:
         words = [self.command, *shlex.split(self.given.get(FLAGS, "")), *([self.reset] if again and self.reset else [])]
         return " ".join([words[0], *map(shlex.quote, words[1:])])
 
-    def defaults(self):
-        """Setting -> default of its script, as it is written there."""
-        return settings_of(self.scripts[0]) if self.scripts else {}
-
     def settings(self, environ):
         """Setting -> value of all that are given and change the result."""
-        given = self.given if self.own_settings else {**_picked(environ, self.defaults()), **self.given}
-        return {**_picked(environ, RESULT_OF_MACHINE), **{k: v for k, v in sorted(given.items()) if k not in FREE}}
+        given = self.given if self.own_settings else {**_picked(environ, self.known()), **self.given}
+        return {**_picked(environ, RESULT_OF_MACHINE if self.reset else ()), **{k: v for k, v in sorted(given.items()) if k not in FREE | self.free}}
+
+    def known(self):
+        """Names of the settings of its script."""
+        return [name for name, _, _ in settings_of(self.scripts[0])] if self.scripts else []
 
     def environment(self, environ):
         """The environment of its processes."""
-        hidden = set(self.defaults()) - MACHINE if self.own_settings else set()
+        hidden = set(self.known()) - MACHINE if self.own_settings else set()
         given = {k: v for k, v in self.given.items() if k != FLAGS}
         return {**{k: v for k, v in environ.items() if k not in hidden}, **given}
 
 
 def settings_of(script):
-    """Setting -> default, as a script has them at its top."""
-    return dict(SETTING.findall(Path(script).read_text(encoding="utf-8")))
+    """[(setting, operator, default)] as a script has them at its top; the operator is "-" if an empty value counts as given, else ":-"."""
+    return SETTING.findall(Path(script).read_text(encoding="utf-8"))
+
+
+def effective(script, environ, **more):
+    """Setting -> value that a script will work with: what is given, else its default. more: variables that defaults may name."""
+    values = dict(more)
+    for name, operator, default in settings_of(script):
+        given = environ.get(name)
+        default = VARIABLE.sub(lambda found: values.get(found[1], environ.get(found[1], "")), default)
+        values[name] = given if given or (given is not None and operator == "-") else default
+    return values
 
 
 def _picked(environ, names):

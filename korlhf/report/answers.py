@@ -72,7 +72,7 @@ def _talk(messages):
 
 def _add_answer(answers, answer, source):
     """Add an answer, or its notes to the same text of another program. Two equal samples of one program stay two."""
-    text = answer.get("text")
+    text = None if answer.get("text") is None else str(answer["text"])
     same = next((a for a in answers if text is not None and a["t"] == text and source not in a["s"]), None)
     if same is None:
         more = {"x": answer.get("failed"), "f": answer.get("finish_reason"), "k": answer.get("tokens")}

@@ -143,15 +143,17 @@ def _unlike_models(run):
 
 def _older(run):
     """Results of model folders that have changed since. Small ones are compared byte for byte where the result has their fingerprint."""
+    now = {}
     for result in run.results:
         prints = {how["model"]: how.get("fingerprint") for how in _responders(result).values() if isinstance(how, dict) and how.get("model")}
         folders = dict.fromkeys([*prints, *(i["path"] for i in result.found["inputs"] if "sha256" not in i)])
         for path in folders:
-            if _differs(Path(path).expanduser(), prints.get(path), result.found["finished"]):
-                yield (result, f"{path} has changed since this was measured: run it again", f"측정한 뒤에 {path}이(가) 바뀌었습니다. 다시 평가하십시오")
+            if _differs(Path(path).expanduser(), prints.get(path), result.found["finished"], now):
+                yield (result, f"{path} has changed since this was measured: run it again", f"측정한 뒤에 {path} 폴더가 바뀌었습니다. 다시 평가하십시오")
 
 
-def _differs(folder, fingerprint, finished):
+def _differs(folder, fingerprint, finished, now):
+    """now: fingerprints of folders that were looked at already."""
     made = _made(folder)
     if made is None:
         return False
@@ -160,9 +162,10 @@ def _differs(folder, fingerprint, finished):
     if not fingerprint or not (later or small):
         return later
     try:
-        return local.fingerprint(folder) != fingerprint
+        now[folder] = now.get(folder) or local.fingerprint(folder)
     except InputError:  # an adapter whose base is not here
         return later
+    return now[folder] != fingerprint
 
 
 def _seconds(finished):

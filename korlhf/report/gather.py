@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from korlhf import templates
+from korlhf import tables, templates
 from korlhf.audit.sample import visible
 from korlhf.data.files import read_rows
 from korlhf.errors import InputError
@@ -237,9 +237,25 @@ def read_result(path):
     missing = sorted(RESULT_KEYS - set(found))
     if missing:
         raise InputError(f"{path}: a result of {found['program']} without {', '.join(missing)}; run the program again, or move the file away")
-    for table in found["tables"]:
-        if any(len(row) != len(table["columns"]) for row in table["rows"]):
-            raise InputError(f"{path}: the table {table['title']['en']!r} has a row that does not fit its columns; run the program again")
+    try:
+        _check(found)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{path}: not as a result of {found['program']} is written ({type(error).__name__}: {error}); run the program again, "
+                         "or move the file away") from error
     rows = path.parent / Path(found["rows"]["file"]).name
     read = [shown(row) for _, row in read_rows(rows)] if rows.exists() and rows.stat().st_size else []
     return Result(str(found["program"]), path, found, read if rows.exists() else None)
+
+
+def _check(found):
+    """Raise KeyError, TypeError, AttributeError or ValueError if a part of a result that the page shows has another form."""
+    for table in found["tables"]:
+        for words in (table["title"], *table["columns"], *table["notes"]):
+            tables.both(words["en"], words["ko"])
+        tables.table(table["title"], table["columns"], table["rows"])
+        tables.plain(table, "ko")
+    for line in found["warnings"]:
+        tables.both(line["en"], line["ko"])
+    for read in found["inputs"]:
+        Path(read["path"])
+    found["protocol"].items(), found["versions"].items(), int(found["rows"]["n"]), Path(found["rows"]["file"]), float(found["seconds"])

@@ -33,6 +33,8 @@ def write(path, run, warnings, missing, title):
     page = render(run, warnings, missing, title, path)
     part = path.with_name(path.name + ".part")
     try:
+        if path.is_dir():
+            raise IsADirectoryError(0, "is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(page, encoding="utf-8")
         part.replace(path)

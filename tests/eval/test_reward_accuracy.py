@@ -23,7 +23,7 @@ from sklearn.pipeline import make_union
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from korlhf import reward_figures, rules, trained_on
+from korlhf import reward_figures, reward_warnings, rules, stage, trained_on
 from korlhf.bag import Bag
 from korlhf.data.sources import Example
 from korlhf.errors import InputError
@@ -281,12 +281,11 @@ def test_a_model_that_likes_short_answers_is_called_so():
     class Result:
         def warn(self, en, ko):
             found.append(en)
-    from korlhf import reward_warnings
     pairs = pairs_of(*((f"질문 {i}", ["가" * (5 + i % 7), "나" * (30 + i % 11)], "all") for i in range(40)))
     scores = np.array([[-len(p.chosen), -len(p.rejected)] for p in pairs], dtype=float)
     reward_warnings.length(Result(), "m", reward_figures.length(pairs, scores, seed=0))
-    assert found == ["m mostly counts characters: it likes short answers (Spearman of score and length differences -1.00), and no pair here "
-                     "has the longer answer as the better one, which alone could show more"]
+    assert found == ["m mostly counts characters: it likes short answers (Spearman of score and length differences -1.00), and no pair "
+                     "here has the longer answer as the better one, which alone could show more"]
 
 
 def test_a_good_model_is_left_in_peace(program, matches, counts, tmp_path):
@@ -322,7 +321,7 @@ def test_prompts_seen_in_training_are_left_out_and_told(program, counts, tmp_pat
     data = write(tmp_path / "pairs.jsonl", rows)
     found, written, warnings = run(program, tmp_path / "out", "--model_name_or_path", model, "--data_path", data)
     assert "model: 20 of 60 prompts are in its training data; their pairs are in no figure " \
-           "(accuracy there 1.000, on the others 0.270)" in warnings    # 10 of 40, less the 3 of the next line: 10 of 37
+           "(accuracy there 1.000, on the others 0.250)" in warnings    # 10 of 40; less the 3 of the next line, 10 of 37
     assert "model: 3 of 60 prompts differ little from one of its training data (accuracy there 0.000, on the rest 0.270)" in warnings
     assert found["figures"]["models"]["model"]["accuracy"]["all"]["mean"] == 10 / 40 and sum(r["in_figures"] for r in written) == 40
     assert len(written) == 60 and not any(r["compared"] for r in written if not r["in_figures"])
@@ -414,8 +413,17 @@ def test_refusals(program, counts, folders, tmp_path, capsys):
         assert stopped.value.code == 2 and message in capsys.readouterr().err
 
 
+def test_a_broken_file_is_one_line_and_exit_code_2(program, counts, tmp_path, capsys):
+    data = tmp_path / "쌍.jsonl"
+    data.write_text('{"prompt": "가", \n', encoding="utf-8")
+    with pytest.raises(SystemExit) as stopped:
+        stage.run(lambda: program.main(["--model_name_or_path", counts, "--data_path", str(data), "--output_dir", str(tmp_path / "out")]))
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert stopped.value.code == 2 and len(errors) == 1 and "쌍.jsonl:1: broken JSON" in errors[0] and not (tmp_path / "out").exists()
+
+
 def test_the_script(counts, tmp_path):
-    """The shell script as a user runs it: a Korean path, two models, and one line with exit code 2 for a broken file."""
+    """The shell script as a user runs it: a Korean path, two models."""
     folder = tmp_path / "한글 폴더"
     folder.mkdir()
     data, script = write(folder / "쌍.jsonl", by_length(30)), PROGRAM.with_name("run_reward_accuracy.sh")
@@ -425,7 +433,3 @@ def test_the_script(counts, tmp_path):
     assert "Agreement of the reward models" in done.stdout and "60/60" in done.stderr
     found = json.loads((folder / "out" / "reward_accuracy.json").read_text(encoding="utf-8"))
     assert list(found["figures"]["models"]) == ["가", "나"] and found["figures"]["agreement"][0]["kappa"] == 1.0
-    Path(data).write_text('{"prompt": "가", \n', encoding="utf-8")
-    done = subprocess.run(["bash", str(script), counts, str(folder / "out"), "--data_path", data], capture_output=True, text=True)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.rstrip().splitlines()[-1].startswith("error: ") and "쌍.jsonl:1: broken JSON" in done.stderr

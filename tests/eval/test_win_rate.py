@@ -5,12 +5,12 @@ import json
 import eval_harness
 import pytest
 import rigged_reward
-from eval_harness import ROOT, answers, lasting, prompts, result, start, table
+from eval_harness import answers, lasting, prompts, result, table
 from openai_server import Server, at_random, refusal
 from rigged_judge import answers as judged
 from rigged_judge import choice_of, is_choice
 
-from korlhf import judges, llm
+from korlhf import evaluation, llm
 from korlhf.errors import InputError
 
 TWO = ("everyday", "harmful")
@@ -63,15 +63,14 @@ def test_an_honest_judge(run, capsys):
     overall, everyday, harmful = found["figures"]["win_rates"]
     assert (overall["model"], overall["other"], overall["category"], overall["prompts"]) == ("ppo", "sft", None, 8)
     assert (overall["won"], overall["tied"], overall["lost"], overall["mean"]) == (5, 2, 1, 6 / 8)
-    assert (everyday["category"], everyday["mean"], harmful["won"]) == ("everyday", 3 / 4 - 1 / 4 + 1 / 8, 3)
-    assert [row[4:7] for row in table(found, "Win rates")["rows"]] == [[5, 2, 1], [2, 1, 1], [3, 1, 0]]
+    assert (everyday["category"], everyday["mean"], harmful["mean"]) == ("everyday", 3 / 4, 3 / 4)
+    assert [row[4:7] for row in table(found, "Win rates")["rows"]] == [[5, 2, 1], [3, 0, 1], [2, 2, 0]]
     assert found["figures"]["place"]["first"]["mean"] == 0.5 and found["figures"]["place"]["disagree"] == 0.0
     assert not [w for w in found["warnings"] if "place" in w["en"]]
     assert rows[0]["answers"]["ppo"][0]["against"] == {"sft": "won"} and rows[0]["answers"]["sft"][0]["against"] == {"ppo": "lost"}
     assert rows[0]["comparisons"] == [{"first": "ppo", "second": "sft", "answer": 0, "verdict": "first", "result": 1.0,
                                        "orders": ["first place", "second place"]}]
-    assert found["protocol"]["verdicts by"] == "one greedy choice: 8 pairs" and "one greedy choice" in found["protocol"]["judge"]["en"].replace(
-        "token probabilities", "one greedy choice")
+    assert found["protocol"]["verdicts by"] == "one greedy choice: 8 pairs" and found["protocol"]["seed"] == 1234
     assert "Win rates" in capsys.readouterr().out
 
 
@@ -122,18 +121,30 @@ def test_probabilities_are_averaged_over_both_orders(run):
 
 
 def test_a_judge_that_goes_by_length_is_unmasked(run):
-    texts = {"short": ["가" * (30 + i) for i in range(40)], "long": ["나" * (25 + i + 8 * (i % 5)) for i in range(40)]}   # -5, 3, 11, 19, 27
+    texts = {"short": ["가" * (30 + i) for i in range(40)], "long": ["나" * (30 + i + (20 if i % 10 < 7 else -20)) for i in range(40)]}
     with Server(choice_of(lambda a, b: "A" if len(a) > len(b) else "B")) as server:
         _, found, _ = run(texts, *ask(server))
     overall = found["figures"]["win_rates"][0]
-    assert overall["mean"] == 0.8 and overall["p"] < 0.01
-    assert overall["length_controlled"]["mean"] < 0.7 and overall["length_controlled"]["low"] < 0.5
+    assert overall["mean"] == 0.7 and overall["p"] < 0.05
+    assert overall["length_controlled"]["mean"] < 0.65
     assert found["figures"]["longer"]["mean"] == 1.0
-    said = [w["en"] for w in found["warnings"]]
-    assert any("mostly prefers the longer answer: its win rate is 100.0% over 40 pairs" in w for w in said)
-    assert any(w.startswith("long against short: with length controlled the win rate 0.800 is not to be told from a draw") for w in said)
-    assert table(found, "The judge's preference for length")["rows"] == [["long − short", 11.0, pytest.approx(
+    assert any("mostly prefers the longer answer: its win rate is 100.0% over 40 pairs" in w["en"] for w in found["warnings"])
+    assert table(found, "The judge's preference for length")["rows"] == [["long − short", 8.0, pytest.approx(
         {"mean": 1.0, "low": 0.912, "high": 1.0}, abs=1e-3)]]
+
+
+def test_a_win_that_may_be_due_to_length_alone_is_named(win_rate, run, tmp_path):
+    long_, short = [f"{i} " + "긴 답변" * 9 for i in range(30)], [f"{i} 짧은 답변" for i in range(30)]
+    with Server(choice_of(lambda a, b: "A" if "긴" in a else "B")) as server:
+        _, found, _ = run({"short": short, "long": long_}, *ask(server))
+    assert found["figures"]["win_rates"][0]["length_controlled"] is None
+    assert any(w["en"].startswith("long against short: one model's answers are nearly always the longer ones") for w in found["warnings"])
+    with evaluation.Result("win_rate", tmp_path / "more", {}) as kept:
+        of_pair = {"model": "a", "other": "b", "mean": 0.7}
+        win_rate._warn_of_length(kept, {**of_pair, "length_controlled": {"mean": 0.55, "low": 0.45, "high": 0.65}})
+        win_rate._warn_of_length(kept, {**of_pair, "length_controlled": {"mean": 0.65, "low": 0.55, "high": 0.75}})
+    line, = kept.warnings
+    assert line["en"].startswith("a against b: with length controlled the win rate 0.700 is not to be told from a draw (0.550, 0.450–0.650)")
 
 
 def test_models_that_beat_each_other_in_a_circle(run):
@@ -258,4 +269,3 @@ def test_input_that_cannot_be_used(win_rate, run, tmp_path, capsys):
         with pytest.raises(SystemExit):
             win_rate.parse(["--output_dir", "o", "--data_path", "d", "--responder", "a", "b", "--judge", "openai:m", *flags])
         assert message in capsys.readouterr().err
-    assert judges.KINDS == ("openai", "checkpoint", "reward_model")

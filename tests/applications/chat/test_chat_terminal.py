@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from openai_server import DROP
 from pty_harness import ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, ENTER, LEFT, PROMPT, UP, Screen
 from streaming_server import Server
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPTNeoXConfig
@@ -126,10 +127,8 @@ def test_an_answer_cannot_drive_the_terminal(tmp_path):
 
 
 def test_a_server_that_goes_away_costs_one_line(tmp_path):
-    with Server() as server, chat(f"openai:test-model@{server.url}", tmp_path, "--request_timeout", "5") as screen:
+    with Server(faults=lambda number, body: DROP) as server, chat(f"openai:test-model@{server.url}", tmp_path) as screen:
         screen.shows(PROMPT)
-        server.http.shutdown()
-        server.http.server_close()
         screen.type("안녕", ENTER)
         screen.shows("error: --base_url")
         screen.shows("no connection")
@@ -172,13 +171,12 @@ def test_a_model_of_ones_own_with_scores_and_a_context(tiny, tmp_path):
         screen.shows(PROMPT)
         screen.type("/quit", ENTER)
         assert screen.ends() == 0
-    with chat(lm, tmp_path, "--reward_model", reward, "--max_new_tokens", "30", "--context_tokens", "200", "--temperature", "1") as screen:
+    with chat(lm, tmp_path, "--reward_model", reward, "--max_new_tokens", "30", "--context_tokens", "130", "--temperature", "1") as screen:
         screen.shows(PROMPT, 120)
         for text in ("하나요", "두울이요", "셋이에요"):
             screen.type(text, ENTER)
             screen.shows("score ")
-            shown = screen.shows(PROMPT)
-            assert float(shown.strip()) == pytest.approx(float(shown.strip()), abs=99)
+            assert abs(float(screen.shows(PROMPT))) < 99
         assert "\x1b[2mscore" in screen.raw and "were left out)" in screen.text and "(cut at --max_new_tokens 30)" in screen.text
         screen.type(f"/save {tmp_path}/talk.jsonl", ENTER)
         screen.shows("has one more line")
