@@ -97,8 +97,8 @@ def score(judges, examples, cache, result):
     talks, texts = [list(e.messages) for e in examples], [e.answers for e in examples]
     scores = {name: judge.scores(talks, texts, cache) for name, judge in judges.items()}
     for name, of_model in scores.items():
-        result.attempted += sum(map(len, of_model))
-        result.lost(f"{name}: answers", [s for of_example in of_model for s in of_example if isinstance(s, llm.Failure)])
+        all_scores = [s for of_example in of_model for s in of_example]
+        reward_warnings.unscored(result, name, [s for s in all_scores if isinstance(s, llm.Failure)], len(all_scores))
     whole = [p for p in found if not any(isinstance(s[p.example][k], llm.Failure) for s in scores.values() for k in (p.better, p.worse))]
     if not whole:
         raise InputError(f"none of the {len(found)} pairs has a score of every model for both answers: {result.warnings[-1]['en']}")

@@ -101,9 +101,12 @@ def answers(result, found, flags, sampler, llm_flags, cache):
 
 def _decoding(who, flags):
     drawn = "greedy" if flags.temperature == 0 else f"temperature {flags.temperature:g}, top-p {flags.top_p:g}"
-    text = f"{drawn}, at most {flags.max_new_tokens} tokens, {flags.num_answers} answer(s) a prompt"
     files = ", ".join(r.name for r in who if r.kind == "file")
-    return text + (f"; {files}: answers from a file, decoding not known" if files else "")
+    return tables.both(
+        f"{drawn}, at most {flags.max_new_tokens} tokens, answers a prompt: {flags.num_answers}"
+        + (f"; {files}: answers from a file, decoding not known" if files else ""),
+        f"{'탐욕적 디코딩' if flags.temperature == 0 else drawn}, 최대 {flags.max_new_tokens}토큰, 프롬프트마다 답변 {flags.num_answers}개"
+        + (f"; {files}: 파일에 있던 답변이라 디코딩 설정을 알 수 없음" if files else ""))
 
 
 def rows(found, answered, **more):

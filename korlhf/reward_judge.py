@@ -29,6 +29,8 @@ class RewardJudge:
         self.ranks = engine.Ranks(0, 1, torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu"))
         self.dtype = engine.resolve_dtype(checkpoint.dtype, self.ranks.device)
         self.codec = Codec(models.load_tokenizer(path, checkpoint.prompt_template, checkpoint.trust_remote_code, what))
+        config = models.load_config(path, trust_remote_code=checkpoint.trust_remote_code)
+        self.positions = getattr(config.get_text_config(), "max_position_embeddings", None)
         self.fingerprint = local.fingerprint(path)
         self.name = Path(path).resolve().name if Path(path).is_dir() else path
 
@@ -56,6 +58,8 @@ class RewardJudge:
             return Failure("bad request", f"the reward model's chat template: {str(error).splitlines()[0]}")
         if len(ids) > self.max_seq_len:
             return Failure("too long", f"prompt and answer have {len(ids)} tokens; raise --max_seq_len {self.max_seq_len}")
+        if self.positions and len(ids) > self.positions:
+            return Failure("too long", f"prompt and answer have {len(ids)} tokens, the reward model {self.positions} positions")
         return ids
 
 

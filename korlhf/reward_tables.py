@@ -8,7 +8,7 @@ RULES = {"longer": "더 긺", "shorter": "더 짧음", "trailing space": "끝에
          "more overlap with the prompt": "프롬프트와 겹치는 낱말 더 많음", "less overlap with the prompt": "프롬프트와 겹치는 낱말 더 적음"}
 STARTS = {"more ": "{} 더 많음", "fewer ": "{} 더 적음", "no word ": "낱말 '{}' 없음", "word ": "낱말 '{}' 있음",
           "no last syllable ": "끝 글자가 '{}' 아님", "last syllable ": "끝 글자가 '{}'"}
-CONFIDENCE = {"over": both("it is too sure of itself", "실제보다 자신합니다"), "under": both("it is not sure enough of itself", "실제보다 자신이 없습니다"),
+CONFIDENCE = {"over": both("it is too sure of itself", "스스로를 과신합니다"), "under": both("it is not sure enough of itself", "스스로를 과소평가합니다"),
               "fair": both("neither too sure nor too unsure, as far as these pairs tell", "이 쌍들로 보아서는 지나치지도 모자라지도 않습니다")}
 INTERVALS = both("Behind an accuracy: 95 % Wilson interval, as if pairs were independent; over prompts: the same by a bootstrap that draws "
                  "whole prompts. Where prompts have several pairs, go by the second. Equal scores are half right.",
@@ -68,7 +68,7 @@ def beside(result, of_models, found, compared, fitted_on):
         rows.append([baseline_label(baseline.name), shown(f), f["n"], baseline.fitted, *against])
     columns = [column("what", "상대"), column("accuracy", "정확도"), column("pairs", "쌍"), column("on what it was fitted to", "맞춘 데이터에서")]
     for name in names:
-        columns += [column(f"{name} minus it", f"{name}의 차이"), column("p", "p", 4)]
+        columns += [column(f"{name} minus it", f"{name} − 상대"), column("p", "p", 4)]
     result.table(both("Beside what knows nothing: trivial rules, and a bag of words", "아무것도 모르는 상대와 나란히: 단순 규칙과 낱말 주머니"),
                  columns, rows, [fitted_on, MCNEMAR])
 

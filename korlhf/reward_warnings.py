@@ -12,6 +12,14 @@ COMMONEST = 0.1  # share of the answers with the same score
 NEAR = 0.01  # share of the prompts
 
 
+def unscored(result, name, failures, answers):
+    """failures: llm.Failures among so many answers."""
+    if failures:
+        reason = f"{failures[0].kind}: {failures[0].reason}"
+        result.warn(f"{name}: {len(failures)} of {answers} answers have no score, e.g. {reason}",
+                    f"{name}: 답변 {answers}개 가운데 {len(failures)}개는 점수를 매기지 못했습니다. 예: {reason}")
+
+
 def seen(result, name, found, left_out):
     """found: {"n": prompts, "same", "near": how many of them are in the training data, or near one there; the accuracy on their pairs, None
     without pairs: "on_same", "on_near", "on_new" (all but the same), "on_rest" (neither)}; left_out: the same ones are in no figure."""

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import optimize, stats
 
 RESAMPLES = 2000
+BLOCK = 4_000_000  # numbers drawn at once, so that 100,000 prompts do not fill the memory
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ def mean_interval(values, groups=None, seed=0, resamples=RESAMPLES):
     if not len(values):
         raise ValueError("a mean needs at least one value")
     sums, counts = _group_sums(values, groups)
-    draws = np.random.default_rng(seed).integers(len(sums), size=(resamples, len(sums)))
-    means = sums[draws].sum(1) / counts[draws].sum(1)
+    rng, means = np.random.default_rng(seed), []
+    for start in range(0, resamples, block := max(1, BLOCK // len(sums))):
+        draws = rng.integers(len(sums), size=(min(block, resamples - start), len(sums)))
+        means.append(sums[draws].sum(1) / counts[draws].sum(1))
+    means = np.concatenate(means)
     low, high = np.quantile(means, [0.025, 0.975])
     return Estimate(float(sums.sum() / counts.sum()), float(low), float(high), int(counts.sum()), len(sums))
 
@@ -64,8 +68,10 @@ def paired_difference(a, b, groups=None, seed=0, resamples=RESAMPLES):
     difference = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     found = mean_interval(difference, groups, seed, resamples)
     sums, _ = _group_sums(difference, groups)
-    signs = np.random.default_rng(seed + 1).choice([-1.0, 1.0], size=(resamples, len(sums)))
-    hits = int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-12).sum())
+    rng, hits = np.random.default_rng(seed + 1), 0
+    for start in range(0, resamples, block := max(1, BLOCK // len(sums))):
+        signs = rng.choice([-1.0, 1.0], size=(min(block, resamples - start), len(sums)))
+        hits += int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-12).sum())
     return found, (hits + 1) / (resamples + 1)
 
 

@@ -37,7 +37,7 @@ def main(argv=None):
         raise InputError(f"--name {args.name}: give 1 to {accounts.LONGEST_NAME} characters without a colon")
     password = ask_password()
     if not SHORTEST <= len(password) <= accounts.LONGEST_PASSWORD:
-        raise InputError(f"the password has {len(password)} characters; give at least {SHORTEST} characters, at most {accounts.LONGEST_PASSWORD}")
+        raise InputError(f"the password has {len(password)} characters; give at least {SHORTEST}, at most {accounts.LONGEST_PASSWORD}")
     accounts.write_password(args.auth_file, name, password)
     print(f"{name} can log in; start label.py (again) with --auth_file {args.auth_file}")
 

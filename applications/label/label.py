@@ -1,8 +1,8 @@
 """People choose among answers: a page for several annotators at once, every label in an SQLite file before the page says so.
 
-The page is one gr.HTML component with the files of page/; its script calls the functions below, which Gradio serves without its queue: about
-5 ms on one core, against 70 ms for an ordinary Gradio event with three outputs. Its keyboard handling is its own too, so that no
-component takes the focus. Left out: making the training file out of the labels (export.py).
+The page is one gr.HTML component with the files of page/; its script calls the functions of korlhf/labelling/service.py, which Gradio
+serves without its queue: about 5 ms, against 70 ms for an ordinary Gradio event with three outputs. Its keyboard handling is its own too,
+so that no component takes the focus. Left out: making the training file out of the labels (export.py).
 """
 
 import json
@@ -24,14 +24,14 @@ HERE = Path(__file__).resolve().parent / "page"
 SCRIPTS = ("choice.js", "dom.js", "item.js", "panels.js", "keys.js", "work.js")
 LOCAL = "127.0.0.1"
 OUTSIDE = """.gradio-container .main, .gradio-container .html-container { padding: 0 !important }
-.gradio-container, #label, #label .html-container { overflow: visible !important }"""  # Gradio's own frame: no margin; the bar below sticks to the window
+.gradio-container, #label, #label .html-container { overflow: visible !important }"""  # Gradio's frame: no margin, and the bar below sticks
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFlags:
     """labelling"""
-    input: list[str] = flags.flag([], "files of prompts with 2 to 6 answers: of respond, score or rank, or with answers, or with chosen and "
-                                  "rejected; items that are in the database already stay as they are; none: go on with the database")
+    input: list[str] = flags.flag([], "files of prompts with 2 to 6 answers: of respond, score or rank, or with answers, or with chosen "
+                                  "and rejected; items that are in the database already stay as they are; none: go on with the database")
     database: str = flags.flag(flags.REQUIRED, "SQLite file of items and labels; made if it is not there")
     annotators_per_item: int = flags.flag(2, "people who label each item")
     lease_minutes: float = flags.flag(30.0, "how long an item waits for the person who has it before them, until it is given to another")
@@ -85,8 +85,8 @@ def build(service, language, passwords):
     import gradio  # slow to import: a wrong flag is told at once
     script = "\n".join(['"use strict";', "const texts = props.texts;", *map(read_page, SCRIPTS)])
     with gradio.Blocks(title="KoRLHF 라벨링", analytics_enabled=False, fill_width=True) as page:
-        gradio.HTML(html_template="<p>…</p>", css_template=read_page("style.css"), js_on_load=script, apply_default_css=False, elem_id="label",
-                    server_functions=[named(name, function) for name, function in service.functions().items()],
+        gradio.HTML(html_template="<p>…</p>", css_template=read_page("style.css"), js_on_load=script, apply_default_css=False,
+                    elem_id="label", server_functions=[named(name, function) for name, function in service.functions().items()],
                     texts=json.loads(read_page("texts.json")), language=language, passwords=passwords, reasons=list(verdicts.REASONS))
     return page
 
@@ -111,8 +111,8 @@ def add_items(store, paths):
 def serve(page, server):
     """Listen until Ctrl-C."""
     try:
-        _, local, public = page.launch(server_name=server.host, server_port=server.port, share=server.share, prevent_thread_lock=True, quiet=True,
-                                       footer_links=[], ssr_mode=False, css=OUTSIDE, show_error=False)
+        _, local, public = page.launch(server_name=server.host, server_port=server.port, share=server.share, prevent_thread_lock=True,
+                                       quiet=True, footer_links=[], ssr_mode=False, css=OUTSIDE, show_error=False)
     except OSError as error:
         raise InputError(f"--host {server.host} --port {server.port}: cannot be listened on: {error}; give another --port") from error
     print(f"labelling at {public or local}   (Ctrl-C stops; every label is saved as it is given)", flush=True)

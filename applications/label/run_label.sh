@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../training/launch.sh"
 positional INPUT DATABASE -- "$@"
 shift "$TAKEN"
 
-INPUT="${INPUT-$KORLHF_ROOT/samples/reward.jsonl}"                    # files of prompts with answers; several: one a line; empty: only go on
+INPUT="${INPUT-$KORLHF_ROOT/samples/reward.jsonl}"                    # files of prompts with answers, one a line; empty: only go on
 DATABASE="${DATABASE:-$KORLHF_ROOT/output/label/labels.sqlite}"       # items and labels
 ANNOTATORS_PER_ITEM="${ANNOTATORS_PER_ITEM:-2}"                       # people who label each item
 LEASE_MINUTES="${LEASE_MINUTES:-30}"                                  # how long an item waits for who has it before them

@@ -30,8 +30,9 @@ def clean_name(text):
 
 
 def _hash(password, salt):
+    secret = unicodedata.normalize("NFC", password).encode("utf-8")
     with _one_at_a_time:
-        return hashlib.scrypt(unicodedata.normalize("NFC", password).encode("utf-8"), salt=bytes.fromhex(salt), n=2 ** 14, r=8, p=1, dklen=32).hex()
+        return hashlib.scrypt(secret, salt=bytes.fromhex(salt), n=2 ** 14, r=8, p=1, dklen=32).hex()
 
 
 def password_line(name, password):
@@ -46,7 +47,8 @@ def read_passwords(path):
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--auth_file {path}: cannot be read: {getattr(error, 'strerror', None) or error}; make it with add_annotator.py") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"--auth_file {path}: cannot be read: {reason}; make it with add_annotator.py") from error
     for n, line in enumerate(lines, 1):
         match = _LINE.fullmatch(line.strip())
         if line.strip() and (not match or not clean_name(match["name"])):

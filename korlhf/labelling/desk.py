@@ -1,8 +1,8 @@
 """One person's work: the next item, a label, going back to earlier ones.
 
-An item is given to as many people as it needs labels from, counting those who have it before them right now: a lease, which runs out when
-they leave. A label that comes after its lease ran out is taken all the same. An item that somebody flagged is given to nobody else until the
-flag is withdrawn. Nobody is told what others said.
+An item is given to as many people as it needs labels from, counting those who have it before them right now: a lease, which runs out
+when they leave. A label that comes after its lease ran out is taken all the same. An item that somebody flagged is given to nobody else
+until the flag is withdrawn. Nobody is told what others said.
 """
 
 import hashlib
@@ -42,9 +42,9 @@ class Desk:
             found = (db.execute(NEXT.format(also=OWN_LEASE), values).fetchone() or db.execute(NEXT.format(also=""), values).fetchone())
             if found is None:
                 return None
-            until = values["now"] + self.lease
-            db.execute("INSERT INTO assignments VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET since = excluded.since, until = excluded.until",
-                       (found[0], me, self._order(found[0], me), values["now"], until))
+            db.execute("INSERT INTO assignments VALUES (?, ?, ?, ?, ?) "
+                       "ON CONFLICT DO UPDATE SET since = excluded.since, until = excluded.until",
+                       (found[0], me, self._order(found[0], me), values["now"], values["now"] + self.lease))
         return self._view(found[0], me)
 
     def _order(self, number, me):
@@ -131,9 +131,9 @@ def _write_label(db, item, me, said, shown, revises, ticket):
     """Insert a label and count the item's votes anew -> its number."""
     since = db.execute("SELECT since FROM assignments WHERE item = ? AND annotator = ?", (item, me)).fetchone()[0]
     db.execute("UPDATE labels SET current = 0 WHERE number = ?", (revises,))
+    values = item, me, revises, said.kind, stores.dumps(said.as_dict()), shown, round(time.time() - since, 3), stores.now(), ticket
     row = db.execute("INSERT INTO labels (item, annotator, revises, kind, verdict, shown, seconds, given, ticket) "
-                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                     (item, me, revises, said.kind, stores.dumps(said.as_dict()), shown, round(time.time() - since, 3), stores.now(), ticket))
+                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
     db.execute("UPDATE assignments SET until = 0 WHERE item = ? AND annotator = ?", (item, me))
     db.execute("UPDATE items SET votes = (SELECT count(*) FROM labels WHERE item = :item AND current = 1 AND kind IN (:order, :all_bad)), "
                "flags = (SELECT count(*) FROM labels WHERE item = :item AND current = 1 AND kind = 'flag') WHERE number = :item",

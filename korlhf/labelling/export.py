@@ -157,15 +157,15 @@ def label_rows(item, given):
     """Lines for rank --labels: what each person says of every two answers."""
     for label in given:
         head = {"id": item.record["id"], "annotator": person(label.annotator), "at": label.at}
-        for (i, j), said in ballots(item, [label]).items():
-            texts = [a.text for a in answers(item, [label])]
-            said = said[label.annotator]
+        texts = [a.text for a in answers(item, [label])]
+        for (i, j), votes in ballots(item, [label]).items():
+            said = votes[label.annotator]
             first, second = (texts[i], texts[j]) if said != SECOND else (texts[j], texts[i])
-            yield {**head, **({"verdict": said, "answers": [first, second]} if said in UNDECIDED else {"chosen": first, "rejected": second})}
+            yield head | ({"verdict": said, "answers": [first, second]} if said in UNDECIDED else {"chosen": first, "rejected": second})
 
 
 def full_rows(item, given):
-    """Every label as it was given, those that were skipped and flagged too; places are those of `answers`, `shown` their order on the page."""
+    """Every label as it was given, also skipped and flagged items. Places are those of `answers`; `shown` is their order on the page."""
     for label in given:
         verdict = {**label.verdict.as_dict(), "comment": None}
         yield {"item": item.id, "id": item.record["id"], "category": item.record["category"], "source": item.record["source"],

@@ -1,7 +1,7 @@
 """Files of prompts with answers -> items to label: a prompt and 2 to 6 different answers.
 
 Read are the outputs of respond, score and rank, and files of one's own with `answers` or chosen and rejected. Left out, and counted:
-answers that were cut off, are empty, garbled or the same as another, for rank would drop labels on them; prompts with fewer than two others.
+answers that were cut off, are empty, garbled or the same as another (rank would drop labels on them); prompts with fewer than two others.
 """
 
 import hashlib

@@ -14,6 +14,8 @@ from korlhf.labelling.desk import PAGE
 from korlhf.labelling.verdicts import VerdictError
 
 FRESH = 2.0  # seconds for which agreement is not computed again, or 10 times what it took: with 100,000 labels that is seconds
+LABELS_OF = ("SELECT number, name, (SELECT count(*) FROM labels WHERE annotator = a.number AND current = 1) FROM annotators a "
+             "ORDER BY number")
 ASKS = ("next", "submit", "back", "again", "mine", "progress")
 
 
@@ -68,10 +70,9 @@ class Service:
         return {"labels": labels, "more": len(labels) == PAGE}
 
     def _progress(self, me, _):
-        people = self.desk.store.rows("SELECT a.number, a.name, (SELECT count(*) FROM labels l WHERE l.annotator = a.number AND l.current = 1) "
-                                      "FROM annotators a ORDER BY a.number")
-        listed = [{"number": n, "labels": labels, **({"me": True, "name": name} if n == me else {"me": False})} for n, name, labels in people]
-        return {"counts": self.desk.counts(me), "needed": self.desk.needed, "people": listed, "agreement": self._agreement()}
+        people = [{"number": number, "labels": labels, "me": number == me, **({"name": name} if number == me else {})}
+                  for number, name, labels in self.desk.store.rows(LABELS_OF)]
+        return {"counts": self.desk.counts(me), "needed": self.desk.needed, "people": people, "agreement": self._agreement()}
 
     def _agreement(self):
         """Of all labels, as they were a few seconds ago: computed once for everybody who looks."""

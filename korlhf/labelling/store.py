@@ -1,7 +1,7 @@
 """The SQLite file of a labelling: items, annotators, who was shown what, and every label that was ever given.
 
-A label is a new row: nothing is overwritten, the row it revises stays. WAL with synchronous=FULL: what `write` has left is on the disk, also
-after a kill or a power cut. Several processes may use one file. Left out: deciding who gets which item (desk.py).
+A label is a new row: nothing is overwritten, the row it revises stays. WAL with synchronous=FULL: what `write` has left is on the disk,
+also after a kill or a power cut. Several processes may use one file. Left out: deciding who gets which item (desk.py).
 """
 
 import json
@@ -39,7 +39,7 @@ CREATE INDEX own_labels ON labels (annotator, number) WHERE current = 1;
 
 @dataclass(frozen=True)
 class Given:
-    """A label. annotator: number of the person. shown: places of the answers in the order they were shown. seconds: from showing to label."""
+    """A label. annotator: number of the person. shown: places of the answers in the order on the page. seconds: from showing to label."""
     number: int
     annotator: int
     verdict: verdicts.Verdict
@@ -70,7 +70,7 @@ class Store:
                     db.execute(f"PRAGMA user_version={VERSION}")
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InputError(f"--database {self.path}: cannot be used: {reason}; check its folder and permissions, or give another") from error
+            raise InputError(f"--database {self.path}: cannot be used: {reason}; check folder and permissions, or give another") from error
 
     def _check(self):
         """Refuse files of other programs and versions; a new file gets its tables."""

@@ -10,15 +10,14 @@ from pathlib import Path
 from korlhf.errors import InputError
 from korlhf.pipeline import estimates, parts
 from korlhf.pipeline.estimates import Shape
-from korlhf.pipeline.needs import HUB_NAME
+from korlhf.pipeline.needs import HUB_NAME, OPENAI
 from korlhf.pipeline.stages import Need, Stage, effective
 
 SHAPES = {"1.3b": Shape(2048, 24), "5.8b": Shape(4096, 28), "12.8b": Shape(5120, 40)}
 TOPICS = 23  # of NIKL's everyday talk, each with PER_TOPIC prompts
-OPENAI = "https://api.openai.com/v1"
 SECOND_HALF = {"JUDGE", "CHATGPT", "TEMPERATURE", "THRESHOLD", "MIN_MARGIN", "SFT_MODEL"}  # settings that only what comes after the split uses
 LABELLING = {"v2": "everyday and harmful", "v3": "everyday"}
-ASK = "see data_prep/README.md for where to ask for it, or set it to the empty text to go without"
+ASK = "data_prep/README.md says where to ask for it"
 
 
 @dataclass(frozen=True)
@@ -66,20 +65,15 @@ def _servers(values, wanted, *names):
         who = values.get(name, "")
         if who.startswith("openai:"):
             urls.setdefault(who.partition("@")[2] or values.get("BASE_URL") or OPENAI, []).append(name)
-    out = []
-    for url, asked in urls.items():
-        who = ", ".join(f"{name} is {values[name]}" for name in asked)
-        if url.startswith(OPENAI):
-            out.append(Need("key", "OPENAI_API_KEY", f"{who}: export your key, or set BASE_URL to a server of your own"))
-        out.append(Need("server", url, f"{who}: start it, or set BASE_URL to another"))
-    return out
+    return [Need("server", url, f"{', '.join(f'{name} is {values[name]}' for name in asked)}: export your key or start the server, or set BASE_URL "
+                 "to another") for url, asked in urls.items()]
 
 
 def _collect(wanted, script, values, prompts):
     needs, reads = [], []
     for name in ("NIKL", "AIHUB", "ENGLISH", "EVOL", "SEEDS"):
         for path in filter(None, values[name].split("\n")):
-            needs.append(Need("path", path, f"set {name} to {'the corpus' if name != 'SEEDS' else 'the seed tasks'}; {ASK}"))
+            needs.append(Need("path", path, f"set {name} to where it is ({ASK}), or {name}= to go without it"))
             reads.append(Path(path).expanduser().absolute())
     asked = [n for n, corpus in (("TRANSLATOR", "ENGLISH"), ("CORRECTOR", "AIHUB"), ("GENERATOR", "SEEDS")) if values[corpus]]
     out = wanted.run / "data"
@@ -106,7 +100,7 @@ def _pairs(wanted, script, values):
         return [Stage(name="pairs", title=title, given=wanted.given("pairs", **base, **changes), reads=(sft, *parts_of), writes=writes,
                       needs=tuple(servers), disk=(0, 0), **shared)]
     labels = [line for line in wanted.environ.get("LABELS", "").split("\n") if line]
-    how = (f"People must choose for {LABELLING[wanted.recipe]} prompts: label {answered[0]} and {answered[1].name} (applications/label, or \"Human "
+    how = (f"people must choose for {LABELLING[wanted.recipe]} prompts: label {answered[0]} and {answered[1].name} (applications/label, or \"Human "
            "labels\" in data_prep/README.md), then start again with LABELS=FILE")
     needs = tuple(Need("labels", line, "set LABELS to files of human labels, one a line") for line in labels) or (Need("labels", "", how),)
     return [Stage(name="answers", title="data_prep: both models answer the prompts of step 2", given=wanted.given("answers", **base, LABELS="", **changes),
@@ -120,7 +114,7 @@ def _base(wanted, variable, default):
     """(base model, needs, folders to read) of one training."""
     base = wanted.environ.get(variable) or default
     is_folder = Path(base).expanduser().exists() or not HUB_NAME.fullmatch(base)
-    needs = (Need("model", base, f"set {variable} to a model folder"), Need("download", base, f"; set {variable} to a folder to do without"))
+    needs = (Need("model", base, f"set {variable} to a model folder"),)
     return base, needs, (Path(base).expanduser().absolute(),) if is_folder else ()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 HUB_NAME = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
+OPENAI, KEY = "https://api.openai.com/v1", "OPENAI_API_KEY"
 HUB = "https://huggingface.co"
 SECONDS = 4.0  # for a server to take the connection
 
@@ -34,16 +35,18 @@ def look(stages, states, prints, environ):
                 maker = next(s.name for s in stages for w in s.writes if path == w or w in path.parents)
                 found.missing.append(f"{stage.name} reads {prints.short(path)}, which is not there: start with --from {maker}")
         for need in stage.needs:
-            text = CHECKS[need.kind](need, environ)
-            if text and need.kind == "labels" and not need.what:
-                found.waiting[stage.name] = text
-            elif text and need.kind == "download":
-                found.notes.append(text)
-            elif text:
-                found.missing.append(f"{stage.name}: {text}")
-    found.missing = list(dict.fromkeys(found.missing))
-    found.notes = list(dict.fromkeys(found.notes))
+            _enter(found, stage.name, need, environ)
     return found
+
+
+def _enter(found, stage, need, environ):
+    text = CHECKS[need.kind](need, environ)
+    if text and need.kind == "labels" and not need.what:
+        found.waiting[stage] = text
+    elif text:
+        found.missing.append(f"{stage}: {text}")
+    elif need.kind == "model" and not Path(need.what).expanduser().exists() and not cached(need.what, environ):
+        found.notes.append(f"{need.what} is not on this machine: it is downloaded when {stage} begins")
 
 
 def _path(need, _):
@@ -75,11 +78,6 @@ def _model(need, environ):
     return ""
 
 
-def _download(need, environ):
-    here = Path(need.what).expanduser().exists() or not HUB_NAME.fullmatch(need.what) or cached(need.what, environ)
-    return "" if here else f"{need.what} is not on this machine: it is downloaded when it is needed{need.how}"
-
-
 def reachable(url, environ):
     """Whether a server takes connections. Behind a proxy that cannot be told, and is taken for granted."""
     proxied = any(environ.get(name) for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"))
@@ -95,11 +93,9 @@ def reachable(url, environ):
 
 
 def _server(need, environ):
+    if need.what.startswith(OPENAI) and not environ.get(KEY, "").strip():
+        return f"{KEY} is not set; {need.how}"
     return "" if reachable(need.what, environ) else f"{need.what}: no server takes connections there; {need.how}"
-
-
-def _key(need, environ):
-    return "" if environ.get(need.what, "").strip() else f"{need.what} is not set; {need.how}"
 
 
 def _port(need, _):
@@ -112,7 +108,7 @@ def _port(need, _):
     return ""
 
 
-CHECKS = {"path": _path, "labels": _labels, "model": _model, "download": _download, "server": _server, "key": _key, "port": _port}
+CHECKS = {"path": _path, "labels": _labels, "model": _model, "server": _server, "port": _port}
 
 
 def gpus(environ):

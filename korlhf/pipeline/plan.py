@@ -53,7 +53,7 @@ def table(plan, prints):
         outside = [p for p in stage.reads if not any(stages_.touch(p, w) for s in plan.stages for w in s.writes)]
         reads = [n for n in made_by if n in made_by[stage.name]] + _names(outside)
         time = "" if not state.runs else "not known" if seconds is None else estimates.duration(seconds[0])
-        disk = "" if not state.runs else "not known" if stage.disk is None else estimates.amount(stage.disk[0])
+        disk = "" if not state.runs else "not known" if stage.disk is None else estimates.amount(stage.disk[0]) if stage.disk[0] else ""
         rows.append([f"{number} {stage.name}", _list(reads), _list(_names(stage.writes, prints)), _shorten(state.why), time, disk])
     return tables.plain(tables.table(both("stages", "단계"), [column("stage", "단계"), column("reads", "입력"), column("writes", "출력"),
                                                              column("state", "상태"), column("time", "시간"), column("disk", "디스크")], rows))
@@ -66,7 +66,7 @@ def _names(paths, prints=None):
     return list(dict.fromkeys(s.removeprefix("RUN/") for s in shorts))
 
 
-def _list(names, most=3):
+def _list(names, most=2):
     return ", ".join(names[:most]) + (f", +{len(names) - most}" if len(names) > most else "")
 
 

@@ -11,9 +11,11 @@ import shlex
 from korlhf.errors import InputError
 from korlhf.pipeline.corpora import corpora
 from korlhf.pipeline.sample import sample
-from korlhf.pipeline.stages import FLAGS
+from korlhf.pipeline.stages import FLAGS, MACHINE
 
 RECIPES = {"sample": sample, "v1": corpora, "v2": corpora, "v3": corpora}
+
+OWN = {"MODEL", "MODELS", "RUN", "OUTPUT", *MACHINE}  # variables that have a meaning of their own for a run, or reach every stage
 
 
 def build(wanted):
@@ -66,8 +68,8 @@ def unheard(stages, environ):
     out = []
     for stage in stages:
         for name in stage.known():
-            if stage.own_settings and name in environ and name not in free and name not in stage.given:
+            if stage.own_settings and environ.get(name) and name not in free and name not in stage.given:
                 out.append((name, stage.name))
     names = dict.fromkeys(name for name, _ in out)
     return [f"{name} of the environment reaches no stage: say which, e.g. --set {next(s for n, s in out if n == name)}.{name}={environ[name]}"
-            for name in names if name not in ("MODEL", "RUN", "OUTPUT", "NUM_PROCESSES", "NUM_GPUS", "HOSTFILE")]
+            for name in names if name not in OWN]

@@ -112,7 +112,7 @@ def _stages(pipeline, choice, plan, signals, lock):
             settled.append(stage.name)
             continue
         if stage.name in plan.found.waiting:
-            print(f"\n{title}: waiting. {plan.found.waiting[stage.name]}", flush=True)
+            print(f"\n{title}: waiting: {plan.found.waiting[stage.name]}", flush=True)
             return WAITING
         left = plans.left_words(*plan.left(pipeline.names[number:]))
         print(f"\n{title}: {stage.title}\n    {now.why}; {estimates.duration(time.monotonic() - began)} so far, {left}", flush=True)
@@ -173,8 +173,8 @@ def _keep_edited(stage, entry, now, prints):
 
 
 def _same_inputs(pipeline, stage, settled):
-    """Raises InputError if something that stages wrote in this run has been changed by a later one, so that what came between is stale."""
-    for name in finished:
+    """Raises InputError if what a settled stage had written has been changed by a later one, so that what came between is stale."""
+    for name in settled:
         earlier = next(s for s in pipeline.stages if s.name == name)
         broken = state.broken_outputs(earlier, pipeline.record.stages[name], pipeline.prints)
         if broken:

@@ -114,8 +114,8 @@ def _unlike_settings(run):
         for result in run.results:
             if _responders(result) and what in result.found["protocol"]:
                 ways.setdefault(words(result.found["protocol"][what], "en"), []).append(result)
-        compared = [set(_responders(r)) for found in ways.values() for r in found]
-        if len(ways) > 1 and len(set().union(*compared)) < sum(map(len, compared)):
+        models = [{name for r in found for name in _responders(r)} for found in ways.values()]
+        if len(set().union(*models)) < sum(map(len, models)):  # a model that was asked in two ways
             told = [(", ".join(r.name for r in found), _short(way)) for way, found in ways.items()]
             yield (None, f"the {PROTOCOL[what]['en']} differs between results, so do not compare their figures: "
                    + "; ".join(f"{who}: {way}" for who, way in told),

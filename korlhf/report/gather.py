@@ -250,12 +250,12 @@ def read_result(path):
 def _check(found):
     """Raise KeyError, TypeError, AttributeError or ValueError if a part of a result that the page shows has another form."""
     for table in found["tables"]:
-        for words in (table["title"], *table["columns"], *table["notes"]):
-            tables.both(words["en"], words["ko"])
         tables.table(table["title"], table["columns"], table["rows"])
-        tables.plain(table, "ko")
+        tables.plain(table, "en"), tables.plain(table, "ko")
     for line in found["warnings"]:
         tables.both(line["en"], line["ko"])
     for read in found["inputs"]:
         Path(read["path"])
-    found["protocol"].items(), found["versions"].items(), int(found["rows"]["n"]), Path(found["rows"]["file"]), float(found["seconds"])
+    if not isinstance(found["protocol"], dict) or not isinstance(found["versions"], dict):
+        raise TypeError("protocol and versions are no objects")
+    int(found["rows"]["n"]), Path(found["rows"]["file"]), float(found["seconds"])

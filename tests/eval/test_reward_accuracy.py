@@ -343,7 +343,7 @@ def test_ranked_answers_too_long_ones_and_copies(program, counts, tmp_path):
     of = found["figures"]["models"]["counts"]["accuracy"]
     assert (of["all"]["n"], of["all"]["prompts"]) == (19, 7)
     assert (of["by_category"]["a"]["mean"], of["by_category"]["b"]["mean"]) == (1.0, 0.0)
-    assert "counts: answers: 1 failed and are in no figure, e.g. too long" in warnings
+    assert "counts: 1 of 22 answers have no score, e.g. too long" in warnings
     assert "1 of 20 pairs have an answer without a score" in warnings
     assert [(*r["ranks"], r["chosen"][0], r["rejected"][0]) for r in rows[:3]] == [(1, 2, "가", "나"), (1, 3, "가", "다"), (2, 3, "나", "다")]
     assert "19 pairs are few" in warnings and "no classifier beside: only" in warnings

@@ -1,5 +1,6 @@
 // What a person has chosen so far. Every step is a function choice -> new choice; places are those on the page, from 0.
-// groups: places, best first, those in one group are equal. joining: the next place goes into the last group. editOf, edit: at most one answer.
+// groups: places, best first, those in one group are equal. joining: the next place goes into the last group. editOf, edit: of one answer
+// at most.
 
 const NOTHING = { groups: [], allBad: false, joining: false, editOf: null, edit: "" };
 
@@ -51,7 +52,8 @@ function asVerdict(choice, comment) {
 }
 
 function fromVerdict(verdict) {
-  return { ...NOTHING, groups: verdict.groups ?? [], allBad: verdict.kind === "all_bad", editOf: verdict.edit_of ?? null, edit: verdict.edit ?? "" };
+  const { kind, groups = [], edit = "", edit_of: editOf = null } = verdict;
+  return { ...NOTHING, groups, allBad: kind === "all_bad", editOf, edit };
 }
 
 // "B > A = C": what the choice says of all n answers. One answer alone without a rank is the last; of several nothing is said but that.

@@ -30,7 +30,8 @@ function show(selector, ...children) {
 
 // A button with its key. After a click it gives the focus back, so that Enter confirms instead of pressing it again.
 function button(name, label, key, onclick, properties = {}) {
-  const made = el(`button.${name}`, { type: "button", ...properties }, el("span", {}, label), key ? el("kbd", { "aria-hidden": "true" }, key) : null);
+  const made = el(`button.${name}`, { type: "button", ...properties }, el("span", {}, label),
+    key ? el("kbd", { "aria-hidden": "true" }, key) : null);
   made.addEventListener("click", (event) => {
     if (event.detail) made.blur();
     onclick(event);

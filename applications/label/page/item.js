@@ -61,9 +61,8 @@ function rankWord(r, n) {
 }
 
 function drawText(card, original, edit) {
-  const children = edit ? [el("div.text", {}, edit), el("details.original", {}, el("summary", {}, say("original")), el("div.text", {}, original))]
-    : [el("div.text", {}, original)];
-  card.replaceChildren(card.firstChild, ...children);
+  const below = edit ? el("details.original", {}, el("summary", {}, say("original")), el("div.text", {}, original)) : "";
+  card.replaceChildren(card.firstChild, el("div.text", {}, edit || original), below);
 }
 
 function drawSummary(n) {
@@ -75,7 +74,8 @@ function drawSummary(n) {
   show(".actions",
     n > 2 ? button("equal", say("equal"), "=", () => step(join(state.choice)), { "aria-pressed": String(choice.joining) }) : null,
     button("tie", say(n > 2 && choice.groups.length ? "rest_equal" : "tie"), "T", () => step(restEqual(state.choice, n))),
-    button("all_bad", say(n === 2 ? "both_bad" : "all_bad"), "B", () => step(allBad(state.choice)), { "aria-pressed": String(choice.allBad) }),
+    button("all_bad", say(n === 2 ? "both_bad" : "all_bad"), "B", () => step(allBad(state.choice)),
+      { "aria-pressed": String(choice.allBad) }),
     button("edit_best.keyboard", say("edit"), "E", () => openEdit(bestPlace())),
     button("note.keyboard", say("comment"), "C", () => find(".comment").focus()),
     button("skip", say("skip"), "S", skip), button("flag", say("flag"), "F", openFlag), button("undo", say("undo"), "U", undo));
@@ -98,7 +98,8 @@ function openEdit(place) {
   state.editing = place;
   state.before = state.choice;
   box.addEventListener("input", () => { state.choice = edited(state.before, place, box.value, original); drawChoice(); });
-  card.replaceChildren(card.firstChild, box, el("div.hint", {}, say("edit_hint")), el("div.row", {}, button("quiet", say("edit_done"), "Esc", closeEdit), drop));
+  card.replaceChildren(card.firstChild, box, el("div.hint", {}, say("edit_hint")),
+    el("div.row", {}, button("quiet", say("edit_done"), "Esc", closeEdit), drop));
   box.focus();
 }
 

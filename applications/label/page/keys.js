@@ -1,9 +1,11 @@
 // Shortcuts go by the place of a key (event.code), so they work with the Hangul input on. None fires while somebody types in a text box,
 // with Ctrl, Alt or Meta held, or again while a key is held down.
 
-const LETTER_KEYS = { KeyT: () => step(restEqual(state.choice, count())), KeyB: () => step(allBad(state.choice)), KeyS: skip, KeyF: openFlag,
-  KeyU: undo, KeyE: () => openEdit(bestPlace()), KeyC: () => find(".comment").focus(), Equal: () => count() > 2 && step(join(state.choice)),
-  KeyN: goOn, Enter: confirm, NumpadEnter: confirm };
+const LETTER_KEYS = {
+  KeyT: () => step(restEqual(state.choice, count())), KeyB: () => step(allBad(state.choice)), KeyS: skip, KeyF: openFlag, KeyU: undo,
+  KeyE: () => openEdit(bestPlace()), KeyC: () => find(".comment").focus(), Equal: () => count() > 2 && step(join(state.choice)),
+  KeyN: goOn, Enter: confirm, NumpadEnter: confirm,
+};
 
 function onKey(event) {
   if (!element.isConnected) return document.removeEventListener("keydown", onKey);
@@ -20,7 +22,7 @@ function onKey(event) {
   if (digit && Number(digit[1]) <= count()) return take(event, () => step(pick(state.choice, Number(digit[1]) - 1, count())));
   // Enter on a button that was reached by Tab presses it; one in a panel that was just closed may have the focus still
   const pressed = event.code.endsWith("Enter") && target.matches?.("button:focus-visible, summary") && !target.closest(".panel");
-  return LETTER_KEYS[event.code] && !pressed ? take(event, LETTER_KEYS[event.code]) : undefined;
+  const c='Key'+event.key.toUpperCase(); return LETTER_KEYS[c] && !pressed ? take(event, LETTER_KEYS[c]) : undefined;
 }
 
 function take(event, action) {
@@ -30,10 +32,10 @@ function take(event, action) {
 
 // In a text box only: out of it, and confirm from within.
 function inText(event, target) {
-  if (target.closest(".panel")) return event.code.endsWith("Enter") && !event.repeat ? take(event, () => find(".send_flag")?.click()) : undefined;
+  const enters = event.code.endsWith("Enter") && !event.repeat;
+  if (target.closest(".panel")) return enters ? take(event, () => find(".send_flag")?.click()) : undefined;
   if (event.code === "Escape") return take(event, () => (target.matches(".editor") ? closeEdit() : target.blur()));
-  const sends = event.code.endsWith("Enter") && (event.ctrlKey || target.matches(".comment")) && !event.repeat;
-  if (!sends || target.closest(".login")) return undefined;
+  if (!enters || !(event.ctrlKey || target.matches(".comment")) || target.closest(".login")) return undefined;
   return take(event, () => { closeEdit(); target.blur(); if (event.ctrlKey) confirm(); });
 }
 

@@ -24,8 +24,10 @@ function drawLogin(words = "") {
   find("header").hidden = true;
   element.querySelectorAll(".work, .nothing").forEach((part) => { part.hidden = true; });
   const form = find(".login");
-  const name = el("input", { name: "name", autocomplete: "username", maxLength: 80, required: true, value: localStorage.getItem("korlhf_label_name") ?? "" });
-  const password = props.passwords ? el("input", { name: "password", type: "password", autocomplete: "current-password", required: true }) : null;
+  const name = el("input", { name: "name", autocomplete: "username", maxLength: 80, required: true,
+    value: localStorage.getItem("korlhf_label_name") ?? "" });
+  const password = props.passwords
+    ? el("input", { name: "password", type: "password", autocomplete: "current-password", required: true }) : null;
   form.hidden = false;
   show(".login", el("h1", {}, say("title")), el("p", {}, say(props.passwords ? "intro_password" : "intro")),
     el("label", {}, say("name"), name), password && el("label", {}, say("password"), password),
@@ -51,10 +53,10 @@ function openPanel(title, ...children) {
 }
 
 function openHelp() {
-  const rows = [["1–6", "keys_pick"], ["=", "help_equal"], ["T", "help_tie"], ["B", "help_all_bad"], ["E", "help_edit"], ["C", "help_comment"],
-    ["S", "help_skip"], ["F", "help_flag"], ["U", "help_undo"], ["N", "help_on"], ["Enter", "help_confirm"]];
-  const line = ([key, text]) => el("tr", {}, el("td", {}, el("kbd", {}, key)), el("td", {}, say(text), key === "1–6" ? `. ${say("keys_again")}.` : ""));
-  openPanel(say("help_title"), el("table", {}, rows.map(line)), el("p", {}, say("keys_in_text")), el("p", {}, say("help_blind")));
+  const rows = [["1–6", "help_pick"], ["=", "help_equal"], ["T", "help_tie"], ["B", "help_all_bad"], ["E", "help_edit"],
+    ["C", "help_comment"], ["S", "help_skip"], ["F", "help_flag"], ["U", "help_undo"], ["N", "help_on"], ["Enter", "help_confirm"]];
+  const line = ([key, text]) => el("tr", {}, el("td", {}, el("kbd", {}, key)), el("td", {}, say(text)));
+  openPanel(say("help_title"), el("table", {}, rows.map(line)), el("p", {}, say("help_in_text")), el("p", {}, say("help_blind")));
 }
 
 async function openMine() {
@@ -66,12 +68,19 @@ async function moreMine(before) {
   const found = await ask("label_mine", { before });
   if (!found) return;
   const list = find(".labels");
-  const entry = (label) => el("li", {}, button("quiet", label.prompt, "", () => { find(".panel").close(); reopen("label_again", { label: label.label }); }),
-    el("small", {}, [say(`kind_${label.kind}`), label.edited ? say("edited") : "", new Date(label.at).toLocaleString(language)].filter(Boolean).join(" · ")));
-  list.append(...found.labels.map(entry));
+  list.append(...found.labels.map(drawLabel));
   if (!list.children.length) list.append(say("no_labels"));
   element.querySelector(".panel > .more")?.remove();
   if (found.more) find(".panel").append(button("more", say("more"), "", () => moreMine(found.labels.at(-1).label)));
+}
+
+function drawLabel(label) {
+  const about = [say(`kind_${label.kind}`), label.edited ? say("edited") : "", new Date(label.at).toLocaleString(language)];
+  const again = () => {
+    find(".panel").close();
+    reopen("label_again", { label: label.label });
+  };
+  return el("li", {}, button("quiet", label.prompt, "", again), el("small", {}, about.filter(Boolean).join(" · ")));
 }
 
 async function openProgress() {
@@ -87,9 +96,11 @@ async function openProgress() {
 function drawFigures(found) {
   const row = (label, value, note = "") => el("tr", {}, el("td", {}, label), el("td.number", {}, value), el("td.note", {}, note));
   const { counts, people, agreement, needed } = found;
-  const name = (n) => { const p = people.find((q) => q.number === n); return p.me ? say("me", { name: p.name }) : say("annotator", { n }); };
+  const me = people.find((person) => person.me);
+  const name = (n) => (n === me.number ? say("me", { name: me.name }) : say("annotator", { n }));
   const number = (value) => (value === null ? "–" : value.toFixed(2));
-  const pairs = agreement.cohen.map((c) => row(`${say("cohen")}: ${name(c.first)}, ${name(c.second)}`, number(c.kappa), say("pair_n", { n: c.n })));
+  const pairs = agreement.cohen.map((c) => row(`${say("cohen")}: ${name(c.first)}, ${name(c.second)}`, number(c.kappa),
+    say("pair_n", { n: c.n })));
   show(".figures",
     el("table", {}, row(say("items"), counts.items), row(say("items_done", { n: needed }), counts.done),
       row(say("items_flagged"), counts.flagged), row(say("items_mine"), counts.mine)),
@@ -102,11 +113,15 @@ function drawFigures(found) {
 }
 
 function openFlag() {
-  const reason = (code, i) => el("label.reason", {}, el("input", { type: "radio", name: "reason", value: code }), el("kbd", {}, String(i + 1)), say(`reason_${code}`));
+  const reason = (code, i) => el("label.reason", {}, el("input", { type: "radio", name: "reason", value: code }),
+    el("kbd", {}, String(i + 1)), say(`reason_${code}`));
   const note = el("input.flag_comment", { type: "text", maxLength: 2000, placeholder: say("comment_hint"), value: state.comment });
   const send = () => {
     const code = find(".reason input:checked")?.value ?? "";
-    if (!code || (code === "other" && !note.value.trim())) { find(".wrong_flag").textContent = say(code ? "error_no_comment" : "error_no_reason"); return; }
+    if (!code || (code === "other" && !note.value.trim())) {
+      find(".wrong_flag").textContent = say(code ? "error_no_comment" : "error_no_reason");
+      return;
+    }
     find(".panel").close();
     submit({ kind: "flag", reason: code, comment: note.value });
   };

@@ -55,6 +55,11 @@ class Screen:
         self._seen += new.index(words) + len(words)
         return new[:new.index(words)]
 
+    def enter(self, *keys):
+        """Type a line; returns what is shown until the next prompt."""
+        self.type(*keys, ENTER)
+        return self.shows(PROMPT)
+
     def shows_more(self, characters, seconds=60):
         """Wait until that much is shown, whatever it is."""
         end = time.monotonic() + seconds

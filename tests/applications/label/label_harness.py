@@ -60,7 +60,8 @@ class Server:
 
     def start(self):
         command = [sys.executable, str(PROGRAM), "--database", str(self.database), "--port", str(self.port), *map(str, self.words)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                        env={**os.environ, "OMP_NUM_THREADS": "1"})
         self.said = ""
         for line in self.process.stdout:
             self.said += line
@@ -124,7 +125,8 @@ def wait_for(condition, seconds=20):
 def rows(n, k=2):
     """n records of respond with k answers each, of models that a page must not tell."""
     return [{"prompt": f"{i}번째 질문이에요.", "category": "everyday",
-             "candidates": [{"text": f"{i}번째 질문의 {'가나다라마바'[j]} 답변이에요.", "model": f"secret-model-{j}", "score": float(j)} for j in range(k)]}
+             "candidates": [{"text": f"{i}번째 질문의 {'가나다라마바'[j]} 답변이에요.", "model": f"secret-model-{j}", "score": float(j)}
+                            for j in range(k)]}
             for i in range(n)]
 
 

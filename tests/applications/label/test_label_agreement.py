@@ -79,9 +79,9 @@ def test_of_several_answers_every_two_are_compared_and_what_is_not_said_is_left_
 
 
 def test_the_order_in_the_file_does_not_raise_chance_agreement():
-    """In a file of pairs the chosen answer stands first in every row. Two people who find it 9 times in 10, independently, agree in 82 of 100.
+    """In a file of pairs the chosen answer stands first in every row. Two people find it 9 times in 10 each, and agree in 82 of 100.
 
-    By place, chance gives .9 * .9 + .1 * .1 = .82 and kappa is 0, however well they choose; with places drawn, chance gives .5 and kappa is .64.
+    By place, chance gives .9 * .9 + .1 * .1 = .82 and kappa is 0, however well they choose; with places drawn it gives .5, kappa .64.
     """
     said = [[0, 0]] * 81 + [[0, 1]] * 9 + [[1, 0]] * 9 + [[1, 1]]
     items = {i: item(i) for i in range(100)}

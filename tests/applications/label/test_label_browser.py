@@ -44,9 +44,10 @@ def shared(tmp_path_factory):
     """A server for the tests that need nothing of their own: each logs in under another name. Item 1 has markup in it."""
     found = rows(12, 3)
     found[0] = {"messages": [{"role": "system", "content": "다정하게 답하세요."}, {"role": "user", "content": "안녕"},
-                             {"role": "assistant", "content": "네, 안녕하세요."}, {"role": "user", "content": "<img src=x onerror=alert(1)>\n둘째 줄"}],
-                "candidates": [{"text": "<script>window.bad = 1</script>\n\n**굵게** [링크](javascript:alert(1))"}, {"text": "{{bad}} ${bad} &lt;b&gt;"},
-                               {"text": "네."}]}
+                             {"role": "assistant", "content": "네, 안녕하세요."},
+                             {"role": "user", "content": "<img src=x onerror=alert(1)>\n둘째 줄"}],
+                "candidates": [{"text": "<script>window.bad = 1</script>\n\n**굵게** [링크](javascript:alert(1))"},
+                               {"text": "{{bad}} ${bad} &lt;b&gt;"}, {"text": "네."}]}
     folder = tmp_path_factory.mktemp("shared")
     server = Server(folder / "labels.sqlite", "--input", write(folder / "in.jsonl", found), "--annotators_per_item", 99)
     yield server
@@ -119,8 +120,9 @@ def check_agreement(server, page, one, two):
 def test_ranking_with_every_key(shared, open_page):
     page = open_page(shared.url)
     enter(page, "순위")
-    steps = [("2", "B > 나머지"), ("1", "B > A > C"), ("1", "B > 나머지"), ("u", "B > A > C"), ("u", "B > 나머지"), ("=", "B > 나머지 다음에 고르는 답변이 같은 순위가 됩니다."),
-             ("3", "B = C > A"), ("t", "B = C > A"), ("b", "모두 나쁨"), ("b", "아직 고르지 않았습니다"), ("t", "A = B = C"), ("3", "A = B > C"), ("4", "A = B > C")]
+    steps = [("2", "B > 나머지"), ("1", "B > A > C"), ("1", "B > 나머지"), ("u", "B > A > C"), ("u", "B > 나머지"),
+             ("=", "B > 나머지 다음에 고르는 답변이 같은 순위가 됩니다."), ("3", "B = C > A"), ("t", "B = C > A"), ("b", "모두 나쁨"),
+             ("b", "아직 고르지 않았습니다"), ("t", "A = B = C"), ("3", "A = B > C"), ("4", "A = B > C")]
     for key, expected in steps:
         page.keyboard.press(key)
         assert summary(page) == expected, key

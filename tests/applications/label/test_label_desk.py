@@ -214,8 +214,8 @@ def test_two_processes_at_once_share_the_items_and_overwrite_nothing(tmp_path, n
     path = tmp_path / "labels.sqlite"
     with Store(path) as store:
         store.add_items(items.read([write(tmp_path / "in.jsonl", rows(150))])[0])
-    workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(path), name, str(needed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-               for name in ("하나", "두리")]
+    workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(path), name, str(needed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                text=True) for name in ("하나", "두리")]
     for worker in workers:
         assert worker.stdout.readline() == "ready\n"
     for worker in workers:

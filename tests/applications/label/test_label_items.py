@@ -22,8 +22,8 @@ def test_candidates_with_models_and_scores(tmp_path):
 
 
 def test_ranked_pairs_and_lists_of_answers(tmp_path):
-    found, _ = read(tmp_path, {"prompt": "하나", "chosen": "좋아요.", "rejected": "싫어요.", "chosen_model": "a|b", "rejected_model": "c", "chosen_score": 2},
-                    {"prompt": "둘", "answers": ["ㄱ", "ㄴ", "ㄷ"]})
+    found, _ = read(tmp_path, {"prompt": "하나", "chosen": "좋아요.", "rejected": "싫어요.", "chosen_model": "a|b", "rejected_model": "c",
+                               "chosen_score": 2}, {"prompt": "둘", "answers": ["ㄱ", "ㄴ", "ㄷ"]})
     assert [(a.text, a.models) for a in found[0].answers] == [("좋아요.", ("a|b",)), ("싫어요.", ("c",))]
     assert [a.text for a in found[1].answers] == ["ㄱ", "ㄴ", "ㄷ"]
 

@@ -48,7 +48,8 @@ def test_killed_between_labels_no_acknowledged_one_is_lost(tmp_path, records, se
         if round_ == 0:
             server.start()  # the same people go on with their tokens
     database = sqlite3.connect(tmp_path / "labels.sqlite")
-    stored = {ticket: (number, json.loads(verdict)["comment"]) for number, verdict, ticket in database.execute("SELECT number, verdict, ticket FROM labels")}
+    found = database.execute("SELECT ticket, number, verdict FROM labels")
+    stored = {ticket: (number, json.loads(verdict)["comment"]) for ticket, number, verdict in found}
     assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert len(known) >= 80 and known.items() <= stored.items()
     assert len(stored) <= len(known) + 4  # written, but killed before the answer: one for each worker and round
@@ -109,7 +110,8 @@ def test_it_listens_on_this_machine_alone(running):
     (["--share"], "give --auth_file as well"), (["--port", "99999"], "give a port from 1 to 65535"),
     (["--annotators_per_item", "0"], "--annotators_per_item 0: must be above 0"), (["--auth_file", "none.txt"], "none.txt: cannot be read"),
     (["--database", "a file/x.sqlite"], "a file/x.sqlite: cannot be used"), (["--input", "broken.jsonl"], "broken.jsonl:2: broken JSON"),
-    (["--input", "none.jsonl"], "none.jsonl: no such file"), ([], "has no items; give files"), (["--host", "no.such.host.invalid"], "cannot be listened on")])
+    (["--input", "none.jsonl"], "none.jsonl: no such file"), ([], "has no items; give files"),
+    (["--host", "no.such.host.invalid"], "cannot be listened on")])
 def test_what_it_does_not_start_with(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a file").write_text("", encoding="utf-8")
@@ -126,8 +128,9 @@ def test_a_taken_port_is_one_line(tmp_path, records):
         taken.listen()
         port = taken.getsockname()[1]
         done = program(PROGRAM, "--database", tmp_path / "labels.sqlite", "--input", records, "--port", port)
-    assert done.returncode == 2 and done.stderr == (f"error: --host 127.0.0.1 --port {port}: cannot be listened on: Address already in use; "
-                                                   "stop what uses it, or give another --port\n")
+    assert done.returncode == 2
+    assert done.stderr == (f"error: --host 127.0.0.1 --port {port}: cannot be listened on: Address already in use; "
+                           "stop what uses it, or give another --port\n")
 
 
 def test_a_label_that_cannot_be_stored_is_not_acknowledged(running):

@@ -36,7 +36,8 @@ def test_a_verdict_in_the_order_of_the_page_is_put_into_that_of_the_file_and_bac
     ({"kind": "all_bad", "groups": [[0]]}, "malformed"), ({"kind": "skip", "groups": [[0]]}, "malformed"),
     ({"kind": "order", "groups": [[0]], "edit": "글"}, "malformed"), ({"kind": "order", "groups": [[0]], "edit_of": 1}, "malformed"),
     ({"kind": "order", "edit": "글", "edit_of": 2}, "malformed"), ({"kind": "order", "edit": 3, "edit_of": 0}, "malformed"),
-    ({"kind": "order", "edit": "가" * 20_001, "edit_of": 0}, "edit_too_long"), ({"kind": "skip", "comment": "가" * 2_001}, "comment_too_long"),
+    ({"kind": "order", "edit": "가" * 20_001, "edit_of": 0}, "edit_too_long"),
+    ({"kind": "skip", "comment": "가" * 2_001}, "comment_too_long"),
     ({"kind": "order", "edit": "\ud83d", "edit_of": 0}, "malformed"),
     ({"kind": "flag"}, "no_reason"), ({"kind": "flag", "reason": "other"}, "no_comment"),
 ])

@@ -1,0 +1,93 @@
+"""The chat through a pipe, by its script, and what it says when it cannot begin."""
+
+import importlib.util
+import io
+import logging
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from openai_server import error
+from streaming_server import Server
+
+from korlhf import stage
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAM, SCRIPT = ROOT / "applications" / "chat" / "chat.py", ROOT / "applications" / "chat" / "run_chat.sh"
+
+
+@pytest.fixture(scope="module")
+def program():
+    spec = importlib.util.spec_from_file_location("chat_program", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(program, monkeypatch, capsys):
+    """Function: words..., what is typed -> (exit code, stdout, stderr); the program in this process."""
+    def call(*words, typed=""):
+        monkeypatch.setattr("sys.argv", ["chat.py", *words])
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        monkeypatch.setattr(logging, "disable", lambda level: None)
+        with pytest.raises(SystemExit) as end:
+            stage.run(program.main)
+        out = capsys.readouterr()
+        return end.value.code, out.out, out.err
+    return call
+
+
+def pipe(text, *words):
+    return subprocess.run(["bash", str(SCRIPT), *words], input=text.encode("utf-8", "surrogateescape"), capture_output=True, timeout=120,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_every_line_of_a_pipe_is_a_message_and_only_answers_are_on_stdout():
+    with Server() as server:
+        done = pipe("안녕\n\n/system 짧게.\n두 번째\n/nonsense\n/quit\n나머지\n", f"openai:test-model@{server.url}", "--temperature", "0.3")
+        assert done.stdout.decode() == "안녕\n두 번째\n" and done.returncode == 0, done.stderr.decode()
+        assert done.stderr.decode() == "system message set\nthere is no /nonsense; /help shows what there is\n"
+        assert [m["content"] for m in server.requests[1]["messages"]] == ["짧게.", "안녕", "안녕", "두 번째"]
+        assert server.requests[0]["temperature"] == 0.3 and server.requests[0]["top_p"] == 1.0 and server.requests[0]["max_tokens"] == 256
+
+
+def test_a_message_without_an_answer_is_an_exit_code_of_its_own():
+    with Server(faults={0: error(400, "no")}) as server:
+        done = pipe("안녕\n하세요", f"openai:test-model@{server.url}")
+    assert done.returncode == 1 and done.stdout.decode() == "하세요\n" and done.stderr.decode().startswith(f"error: {server.url}: it does not take")
+
+
+def test_bytes_that_are_no_text_are_sent_as_replacements():
+    with Server() as server:
+        done = pipe("가\udcff나\n", f"openai:test-model@{server.url}")
+        assert done.returncode == 0 and server.requests[0]["messages"][0]["content"] == "가\ufffd나"
+
+
+def test_what_cannot_begin_is_one_line_and_exit_code_2(run, folders, tmp_path):
+    cut, reward = tmp_path / "cut", tmp_path / "reward"
+    shutil.copytree(folders["llama"], cut)
+    (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:-50])
+    shutil.copytree(folders["llama"], reward)
+    for words, says in (
+            (["./no/such"], "--model_name_or_path ./no/such: no such folder"), ([str(tmp_path)], "no config.json"), ([str(cut)], "could not be loaded"),
+            (["openai:m@http://127.0.0.1:9/v1"], "no connection"), (["openai:m", "--base_url", "x"], "--base_url x: is no address"),
+            (["openai:"], "no model name"), ([folders["llama"], "--max_new_tokens", "128"], "--max_new_tokens 128: there is room for 128 tokens"),
+            ([folders["llama"], "--reward_model", str(reward)], "not a reward model"), ([folders["llama"], "--system", "none.txt"], "--system none.txt")):
+        code, out, err = run("--model_name_or_path", *words)
+        lines = [line for line in err.splitlines() if line and "Loading weights" not in line]
+        assert code == 2 and out == "" and len(lines) == 1 and says in lines[0] and lines[0].startswith("error: "), (words, err)
+
+
+@pytest.mark.parametrize("flags, says", [(["--temperature", "-1"], "must be 0 or above"), (["--top_p", "0"], "--top_p 0.0"), (["--max_new_tokens", "0"], "--max_new_tokens 0"),
+                                         (["--dtype", "int4"], "--dtype"), (["--nonsense"], "unknown flags")])
+def test_flags_that_cannot_work(run, flags, says):
+    code, _, err = run("--model_name_or_path", "x", *flags)
+    assert code == 2 and says in err
+
+
+def test_a_model_of_ones_own_answers_a_pipe(run, folders):
+    code, out, err = run("--model_name_or_path", folders["llama"], "--max_new_tokens", "8", "--temperature", "0", typed="안녕\n고마워요\n")
+    assert code == 0 and out.count("\n") >= 2 and "error" not in err
