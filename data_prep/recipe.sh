@@ -115,8 +115,12 @@ need_labels() {
     cat <<END
 
 Both models have answered: $OUT/answered/reward_train.jsonl and reward_test.jsonl. People must choose for everyday and harmful prompts:
-  1. label them; one line a label, {"id": ..., "chosen": TEXT, "rejected": TEXT, "annotator": ...}: see "Human labels" in data_prep/README.md
-  2. start this script again with LABELS=your_labels.jsonl: what is done is not done twice.
+  1. label them:
+INPUT='$OUT/answered/reward_train.jsonl
+$OUT/answered/reward_test.jsonl' DATABASE='$OUT/labels.sqlite' bash applications/label/run_label.sh
+     then:  python applications/label/export.py --form labels --database '$OUT/labels.sqlite' --output '$OUT/labels.jsonl'
+     or write them yourself; one line a label: see "Human labels" in data_prep/README.md
+  2. start this script again with LABELS='$OUT/labels.jsonl': what is done is not done twice.
 END
     exit 0
 }

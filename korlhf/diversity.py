@@ -9,7 +9,7 @@ Left out: similarity by embeddings or morphemes (a second model to trust).
 import math
 from collections import Counter
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 
 from scipy import stats as distributions
 
@@ -73,7 +73,7 @@ def equal_distinct(by_prompt, size):
     by_prompt: for each prompt its list of n-grams. None if there are fewer than FEWEST, or fewer than `size` without some prompt.
     """
     own = [Counter(grams) for grams in by_prompt]
-    total = sum(own, Counter())
+    total = Counter(chain.from_iterable(by_prompt))
     n = total.total()
     if n < max(FEWEST, size) or not size or n - max(c.total() for c in own) < size:
         return None
@@ -98,7 +98,7 @@ def _expected_distinct(often, n, size):
 def shared(by_prompt):
     """Spread of the share of items (answers, or their n-grams) that also occur in an answer to another prompt. None without items."""
     own = [Counter(items) for items in by_prompt]
-    total = sum(own, Counter())
+    total = Counter(chain.from_iterable(by_prompt))
     prompts = Counter(item for of_prompt in own for item in of_prompt)
     n, again = total.total(), sum(count for item, count in total.items() if prompts[item] > 1)
     if not n:

@@ -64,7 +64,7 @@ class Batch:
     def step(self):
         """Sample one more token of every row."""
         self._mask = F.pad(self._mask, (0, 1), value=1)
-        positions = self._mask.sum(1, keepdim=True) - 1
+        positions = self._mask.cumsum(1)[:, -1:] * 0 + self._mask.size(1) - 1
         self._next = self._sample(self.rows, self._next, self._mask, positions, self._cache)
 
     def keep(self, rows):

@@ -32,7 +32,8 @@ ALSO = {"data.files": {"pyarrow"},  # imported only where a parquet file is met
         "screen": {"prompt_toolkit"}, "server_bot": {"httpx2", "openai"}, "hub": {"huggingface_hub", "httpx2"},
         "provenance": {"huggingface_hub", "yaml"}}
 MODULES = sorted(p for p in (ROOT / "korlhf").rglob("*.py") if p.name != "__init__.py")
-PROGRAMS = sorted([*(ROOT / "training").glob("*/*.py"), *(p for top in ("data_prep", "eval", "applications") for p in (ROOT / top).glob("*.py"))])
+PROGRAMS = sorted([*(ROOT / "training").glob("*/*.py"), *(p for top in ("data_prep", "eval") for p in (ROOT / top).glob("*.py")),
+                   *(ROOT / "applications").glob("*/*.py")])
 
 
 def name_of(path):

@@ -158,6 +158,22 @@ def test_strengths_and_their_intervals():
     assert (found["a"]["high"] - found["a"]["low"]) / 2 == pytest.approx(half_width, rel=0.15)
 
 
+def test_intervals_of_fits_are_over_prompts_too():
+    """Ten answers a prompt that all end alike are worth one: the interval is sqrt(10) times as wide as theirs alone would be."""
+    rng = np.random.default_rng(0)
+    longer = rng.integers(-20, 20, 600).tolist()
+    results = [float(i // 10 % 3 > 0) for i in range(600)]
+    grouped, alone = ([game(r, i // size, d) for i, (r, d) in enumerate(zip(results, longer))] for size in (10, 1))
+
+    def width(found):
+        return found["high"] - found["low"]
+    assert width(pairwise.strengths(["a", "b"], grouped, 1)["a"]) == pytest.approx(
+        10 ** 0.5 * width(pairwise.strengths(["a", "b"], alone, 1)["a"]), rel=0.25)
+    assert width(pairwise.length_controlled(grouped, 1)) > 2 * width(pairwise.length_controlled(alone, 1))
+    for numbers in pairwise._resampled("aabaa", 20, seed=0):                     # two prompts, one of four games
+        assert numbers.count(0) == numbers.count(1) == numbers.count(4) and numbers.count(0) + numbers.count(2) == 2
+
+
 def test_cycles():
     names = ["rock", "paper", "scissors", "well"]
     rates = {("paper", "rock"): 0.7, ("scissors", "rock"): 0.4, ("scissors", "paper"): 0.9, ("well", "rock"): 0.9, ("well", "paper"): 0.2,

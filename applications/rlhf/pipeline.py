@@ -36,13 +36,6 @@ def parse(argv=None):
     return flags.read(space, PipelineFlags), space.first
 
 
-def going_on(args, changes):
-    """The command that goes on with a run."""
-    given = {"RECIPE": args.recipe, **({"MODEL": args.model} if args.recipe != "sample" else {}), "RUN": args.run_dir}
-    words = ["--set", *args.set] if changes else []
-    return run.going_on("applications/rlhf/run_all.sh", given, words)
-
-
 def main(argv=None):
     args, first = parse(argv)
     changes = recipes.read_changes(args.set)
@@ -55,7 +48,7 @@ def main(argv=None):
     notes = recipes.unheard(stages, environ)
     if model and not needs.gpus(environ):
         notes.append("no NVIDIA GPU is visible on this machine")
-    pipeline = run.Pipeline(stages, folder, ROOT, {"recipe": args.recipe, "model": model}, environ, going_on(args, changes), notes)
+    pipeline = run.Pipeline(stages, folder, ROOT, {"recipe": args.recipe, "model": model}, environ, notes)
     return run.dry_run(pipeline, choice) if args.dry_run else run.run(pipeline, choice)
 
 

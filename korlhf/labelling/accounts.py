@@ -77,6 +77,14 @@ def write_password(path, name, password):
         raise InputError(f"--auth_file {path}: cannot be written: {error.strerror or error}; give another") from error
 
 
+def matches(passwords, name, password):
+    """Whether the password is that of the name; anything may be given for both. passwords: of read_passwords. Takes some 50 ms."""
+    if not isinstance(password, str) or len(password) > LONGEST_PASSWORD:
+        return False
+    salt, expected = passwords.get(clean_name(name).casefold(), ("00" * 16, ""))  # an unknown name takes as long as a wrong password
+    return hmac.compare_digest(_hash(password, salt), expected)
+
+
 class Accounts:
     """Log-ins to one Store. passwords: of read_passwords, or None where a name is enough."""
 
@@ -96,12 +104,7 @@ class Accounts:
         return token
 
     def _known(self, name, password):
-        if self.passwords is None:
-            return True
-        if not isinstance(password, str) or len(password) > LONGEST_PASSWORD:
-            return False
-        salt, expected = self.passwords.get(name.casefold(), ("00" * 16, ""))  # an unknown name takes as long as a wrong password
-        return hmac.compare_digest(_hash(password, salt), expected)
+        return self.passwords is None or matches(self.passwords, name, password)
 
     def _proof(self, key):
         """What a session is worth: it ends when the password changes, and one begun without passwords is none where they are asked for."""

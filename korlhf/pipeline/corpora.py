@@ -100,8 +100,8 @@ def _pairs(wanted, script, values):
         return [Stage(name="pairs", title=title, given=wanted.given("pairs", **base, **changes), reads=(sft, *parts_of), writes=writes,
                       needs=tuple(servers), disk=(0, 0), **shared)]
     labels = [line for line in wanted.environ.get("LABELS", "").split("\n") if line]
-    how = (f"people must choose for {LABELLING[wanted.recipe]} prompts: label {answered[0]} and {answered[1].name} (applications/label, or \"Human "
-           "labels\" in data_prep/README.md), then start again with LABELS=FILE")
+    how = (f"people must choose for {LABELLING[wanted.recipe]} prompts; {wanted.run / 'logs' / 'answers.log'} ends with how to label the answers. "
+           "Then start again with LABELS=FILE")
     needs = tuple(Need("labels", line, "set LABELS to files of human labels, one a line") for line in labels) or (Need("labels", "", how),)
     return [Stage(name="answers", title="data_prep: both models answer the prompts of step 2", given=wanted.given("answers", **base, LABELS="", **changes),
                   reads=(sft, *parts_of), writes=answered, needs=tuple(servers), disk=(0, 0), **shared),

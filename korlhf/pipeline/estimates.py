@@ -12,7 +12,7 @@ from pathlib import Path
 from korlhf.pipeline.prints import size
 
 GIB = 2 ** 30
-PER_PROMPT = 30_000  # bytes that data_prep writes for a prompt, all its files and the cache together; see applications/rlhf/README.md
+PER_PROMPT = 30_000  # bytes that data_prep writes for a prompt, files and cache: 5 times what was measured on the short texts of the sample
 ADAM = 12  # bytes a trained weight in a checkpoint: fp32 master copy and two moments
 COPIES = 2  # checkpoints on disk at once: a new one is written before the old one is deleted
 TOKENS = 250  # of a prompt with one answer

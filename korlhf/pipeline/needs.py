@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from korlhf.pipeline.stages import dependencies
+
 HUB_NAME = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 OPENAI, KEY = "https://api.openai.com/v1", "OPENAI_API_KEY"
 HUB = "https://huggingface.co"
@@ -22,21 +24,23 @@ class Found:
     notes: list = field(default_factory=list)
 
 
-def look(stages, states, prints, environ):
-    """Found, for the stages that have to run."""
-    found, made = Found(), [w for s in stages for w in s.writes]
-    coming = set()
+def look(stages, states, entries, prints, environ):
+    """Found, for the stages that have to run. entries: name -> what the record says of a stage."""
+    found, by_name, after = Found(), {s.name: s for s in stages}, dependencies(stages)
     for stage in stages:
         if not states[stage.name].runs:
             continue
-        coming |= set(stage.writes)
-        for path in stage.reads:
-            if path not in coming and not path.exists() and any(path == w or w in path.parents for w in made):
-                maker = next(s.name for s in stages for w in s.writes if path == w or w in path.parents)
-                found.missing.append(f"{stage.name} reads {prints.short(path)}, which is not there: start with --from {maker}")
+        for name in sorted(after[stage.name]):
+            if not states[name].runs and not _whole(by_name[name], entries.get(name)):
+                found.missing.append(f"{stage.name} reads what stage {name} makes, which is not there, or not whole: start with --from {name}")
         for need in stage.needs:
             _enter(found, stage.name, need, environ)
     return found
+
+
+def _whole(stage, entry):
+    """Whether a stage that is kept as it is left all that it writes, and was not stopped halfway."""
+    return all(path.exists() for path in stage.writes) and (entry is None or entry["state"] == "done")
 
 
 def _enter(found, stage, need, environ):

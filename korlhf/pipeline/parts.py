@@ -12,7 +12,7 @@ SPLITS = {1: "10,0,0", 2: "0,10,0", 3: "0,0,10"}  # data_prep has split already
 SIDES = ("train", "test")
 LAUNCH = "training/launch.sh"
 DATA_PROGRAMS = ("collect", "translate", "self_instruct", "evol_instruct", "audit", "split", "respond", "score", "rank")
-EVAL_DISK = 100_000_000  # bytes: answers, scores, verdicts and the report of some hundred prompts take a few MB
+EVAL_DISK = 20_000_000  # bytes: answers, scores, verdicts, cache and report of some hundred prompts
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ def training(wanted, name, title, step, script, *, models=(), kind="", reads=(),
         train, test = wanted.data(kind)
         given = {"DATA_PATH": train, "DATA_SPLIT": SPLITS[step], **given}
         words += ["--eval_data_path", test]
-        reads = (*reads, test)
-    given = wanted.given(name, **given)
-    return Stage(name=name, title=title, command=bash(wanted.script(step, script), *words), given=given,
-                 reads=(*models, *reads, *paths(given.get("DATA_PATH", ""))), writes=(folder, folder / "finished.json"),
+        other = wanted.changes.get(name, {}).get("DATA_PATH")
+        reads = (*reads, test, *(paths(other) if other else [train]))
+    return Stage(name=name, title=title, command=bash(wanted.script(step, script), *words), given=wanted.given(name, **given),
+                 reads=(*models, *reads), writes=(folder, folder / "finished.json"),
                  scripts=(wanted.script(step, script), wanted.root / LAUNCH, wanted.root / "training" / STEPS[step] / "main.py"),
                  reset="--overwrite_output_dir", begun=folder / "settings.json", **fields)
 

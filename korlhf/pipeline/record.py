@@ -76,6 +76,19 @@ def hold(run, wait=PATIENCE):
         os.close(fd)
 
 
+def owner(run):
+    """Id of the process that holds the lock of a run's folder, as text; "" if none does."""
+    path = Path(run) / "pipeline.lock"
+    if not path.exists():
+        return ""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read(20).decode(errors="replace").strip()
+    return ""
+
+
 def _lock(fd, run, wait):
     until, said = time.monotonic() + wait, False
     while True:

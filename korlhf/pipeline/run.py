@@ -1,7 +1,6 @@
 """Runs a pipeline: the plan first, then every stage that is not up to date, in order, each under its record."""
 
 import json
-import shlex
 import time
 from pathlib import Path
 
@@ -9,10 +8,10 @@ from korlhf.data.files import write_json
 from korlhf.errors import InputError
 from korlhf.pipeline import estimates, needs, plan as plans, process, state
 from korlhf.pipeline.prints import Prints, size
-from korlhf.pipeline.record import Record, hold
+from korlhf.pipeline.record import Record, hold, owner
 
-WAITING = 4  # exit code of a run that stopped for something that people have to do
-UNFINISHED = 4  # and of a stage that ended without an error and without its outputs
+WAITING = 4  # exit code of a run that stopped for something that people have to do, or whose stage ended without its outputs
+GO_ON = "start the same command again to go on"
 BIG = 2 ** 30  # bytes of inputs that are worth a word before they are read
 
 
@@ -20,12 +19,11 @@ class Pipeline:
     """The stages of one run's folder, with what is needed to run them.
 
     stages: list of Stage; run, root: the run's folder and the project's; recipe: dict that names the kind of run; environ: the user's
-    environment; notes: lines for the plan; again: the command that goes on, as a user types it.
+    environment; notes: lines for the plan.
     """
 
-    def __init__(self, stages, run, root, recipe, environ, again, notes=()):
-        self.stages, self.run, self.environ = stages, Path(run), environ
-        self.again, self.notes = again, notes
+    def __init__(self, stages, run, root, recipe, environ, notes=()):
+        self.stages, self.run, self.environ, self.notes = stages, Path(run), environ, list(notes)
         self.record = Record(run, recipe)
         self.prints = Prints(run, root, self.record.files)
         self.names = [s.name for s in stages]
@@ -35,7 +33,7 @@ class Pipeline:
 
     def plan(self, choice):
         states = self.survey(choice)
-        found = needs.look(self.stages, states, self.prints, self.environ)
+        found = needs.look(self.stages, states, self.record.stages, self.prints, self.environ)
         found.notes[:0] = self.notes
         return plans.make(self.stages, states, self.record, found, self.run)
 
@@ -66,6 +64,9 @@ def check_choice(choice, names):
 
 def dry_run(pipeline, choice):
     """Print the plan and start nothing. Returns the exit code: 2 if something is missing that the run cannot start without."""
+    running = owner(pipeline.run)
+    if running:
+        pipeline.notes.insert(0, f"process {running} is running this folder now")
     return 2 if show(pipeline, choice, True).found.missing else 0
 
 
@@ -82,7 +83,7 @@ def run(pipeline, choice):
                 return 2
             code = _stages(pipeline, choice, plan, signals, lock)
         except process.Stopped:
-            print(f"\nstopped between two stages; start again to go on: {pipeline.again}", flush=True)
+            print(f"\nstopped between two stages; {GO_ON}", flush=True)
             return signals.code
         if code == 0:
             _last_words(pipeline, plan)
@@ -98,28 +99,27 @@ def _last_words(pipeline, plan):
 
 
 def _stages(pipeline, choice, plan, signals, lock):
+    """Run the stages that have to run, in order, each looked at again when it is its turn; returns the exit code."""
     began = time.monotonic()
     settled = [name for name, found in plan.states.items() if found.kind == state.DONE]
     for number, stage in enumerate(pipeline.stages):
-        title = f"[{number + 1}/{len(pipeline.stages)}] {stage.name}"
         if not plan.states[stage.name].runs:
             continue
+        title = f"[{number + 1}/{len(pipeline.stages)}] {stage.name}"
         _same_inputs(pipeline, stage, settled)
-        now = state.look(stage, pipeline.record.stages.get(stage.name), pipeline.prints, pipeline.environ,
-                         choice.forces(stage.name, pipeline.names))
-        if not now.runs:
-            print(f"\n{title}: up to date after all, what it reads has come out the same", flush=True)
-            settled.append(stage.name)
-            continue
-        if stage.name in plan.found.waiting:
+        forced = choice.forces(stage.name, pipeline.names)
+        now = state.look(stage, pipeline.record.stages.get(stage.name), pipeline.prints, pipeline.environ, forced)
+        if now.runs and stage.name in plan.found.waiting:
             print(f"\n{title}: waiting: {plan.found.waiting[stage.name]}", flush=True)
             return WAITING
-        left = plans.left_words(*plan.left(pipeline.names[number:]))
-        print(f"\n{title}: {stage.title}\n    {now.why}; {estimates.duration(time.monotonic() - began)} so far, {left}", flush=True)
-        ended = execute(pipeline, stage, now, signals, lock)
-        code = _close(pipeline, stage, ended, signals, title, choice)
-        if code:
-            return code
+        if now.runs:
+            left = plans.left_words(*plan.left(pipeline.names[number:]))
+            print(f"\n{title}: {stage.title}\n    {now.why}; {estimates.duration(time.monotonic() - began)} so far, {left}", flush=True)
+            code = _close(pipeline, stage, execute(pipeline, stage, now, signals, lock), signals, title, choice)
+            if code:
+                return code
+        else:
+            print(f"\n{title}: up to date after all, what it reads has come out the same", flush=True)
         settled.append(stage.name)
     return 0
 
@@ -179,7 +179,7 @@ def _same_inputs(pipeline, stage, settled):
         broken = state.broken_outputs(earlier, pipeline.record.stages[name], pipeline.prints)
         if broken:
             raise InputError(f"{', '.join(broken)} changed after stage {name} had written it, before {stage.name} began (what had failed then "
-                             f"may have succeeded since); start again: what depends on it runs again: {pipeline.again}")
+                             f"may have succeeded since); start the same command again: what depends on it runs again")
 
 
 def _close(pipeline, stage, ended, signals, title, choice):
@@ -192,17 +192,17 @@ def _close(pipeline, stage, ended, signals, title, choice):
     record.save()
     _tell_report(pipeline)
     log = pipeline.run / "logs" / f"{stage.name}.log"
-    on = f"{pipeline.again} --from {stage.name}" if choice.first or choice.only else pipeline.again
+    on = f"{GO_ON}, with --from {stage.name}" if choice.first else GO_ON
     if signals.received:
-        print(f"{title}: stopped after {estimates.duration(ended.seconds)}; log: {log}; start again to go on: {on}", flush=True)
+        print(f"{title}: stopped after {estimates.duration(ended.seconds)}; log: {log}; {on}", flush=True)
         return signals.code
     if ended.code:
-        print(f"error: stage {title} ended with exit code {ended.code}; log: {log}; put it right and start again to go on: {on}", flush=True)
+        print(f"error: stage {title} ended with exit code {ended.code}; log: {log}; put it right and {on}", flush=True)
         return ended.code
     if missing:
         print(f"error: stage {title} ended without an error, but {', '.join(missing)} is not there: its last lines in {log} say what it waits for; "
-              f"then start again: {on}", flush=True)
-        return UNFINISHED
+              f"then {on}", flush=True)
+        return WAITING
     print(f"{title}: done in {estimates.duration(ended.seconds)}, {plans.memory_words(entry)}", flush=True)
     return 0
 
@@ -220,9 +220,3 @@ def _tell_report(pipeline):
     entries = pipeline.record.stages
     write_json(pipeline.run / "stages.json", {s.name: {"seconds": entries[s.name]["seconds"], "peak_rss_mb": entries[s.name]["memory_mb"]}
                                               for s in pipeline.stages if s.begun and s.name in entries})
-
-
-def going_on(script, given, words):
-    """The command that starts a run again, as a user types it. given: environment variables that matter; words: flags."""
-    settings = [f"{k}={shlex.quote(v)}" for k, v in given.items()]
-    return " ".join([*settings, "bash", shlex.quote(script), *map(shlex.quote, words)])

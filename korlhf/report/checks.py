@@ -116,10 +116,14 @@ def _unlike_settings(run):
                 ways.setdefault(words(result.found["protocol"][what], "en"), []).append(result)
         models = [{name for r in found for name in _responders(r)} for found in ways.values()]
         if len(set().union(*models)) < sum(map(len, models)):  # a model that was asked in two ways
-            told = [(", ".join(r.name for r in found), _short(way)) for way, found in ways.items()]
-            yield (None, f"the {PROTOCOL[what]['en']} differs between results, so do not compare their figures: "
-                   + "; ".join(f"{who}: {way}" for who, way in told),
-                   f"결과마다 {PROTOCOL[what]['ko']} 설정이 다르므로 수치를 서로 비교하지 마십시오. " + "; ".join(f"{who}: {way}" for who, way in told))
+            en, ko = (_told(ways, what, language) for language in ("en", "ko"))
+            yield (None, f"the {PROTOCOL[what]['en']} differs between results, so do not compare their figures: {en}",
+                   f"결과마다 {PROTOCOL[what]['ko']} 설정이 다르므로 수치를 서로 비교하지 마십시오. {ko}")
+
+
+def _told(ways, what, language):
+    """Which results were made in which way."""
+    return "; ".join(f"{', '.join(r.name for r in found)}: {_short(words(found[0].found['protocol'][what], language))}" for found in ways.values())
 
 
 def _short(value):

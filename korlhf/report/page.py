@@ -44,7 +44,7 @@ def write(path, run, warnings, missing, title):
 
 def render(run, warnings, missing, title, path):
     """The page as text. path: where it will lie, for the links to the model cards."""
-    environment = Environment(loader=PackageLoader("korlhf.report"), autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=PackageLoader("korlhf.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}  # tojson escapes < > & ' by itself
     environment.filters.update(json_text=json_text, percent_quoted=quote, ended=ended)
     style, script = (files("korlhf.report").joinpath("templates", name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))

@@ -384,6 +384,7 @@ def test_whiskers_share_a_scale_only_if_none_is_squeezed():
     # 8 at the low end, 112 at the high end
     assert one["cells"] == [{"low": 8.0, "mean": 60.0, "high": 112.0}, None] and two["cells"][0] == {"low": 28.8, "mean": 60.0, "high": 101.6}
     assert [(t["label"], t["at"], t["zero"]) for t in one["ticks"]] == [("0.0", 8.0, True), ("0.5", 60.0, False), ("1.0", 112.0, False)]
+    assert charts.whiskers([[wide], [estimate(0.5, 0.25, 0.75)]])[1]["cells"] == [{"low": 8.0, "mean": 60.0, "high": 112.0}]  # half as wide: its own scale
     assert charts.whiskers([[wide], [small], [None]])[1]["cells"] == [{"low": 8.0, "mean": 8.0, "high": 112.0}] and charts.whiskers([[None]]) == [None]
 
 

@@ -22,7 +22,7 @@ function onKey(event) {
   if (digit && Number(digit[1]) <= count()) return take(event, () => step(pick(state.choice, Number(digit[1]) - 1, count())));
   // Enter on a button that was reached by Tab presses it; one in a panel that was just closed may have the focus still
   const pressed = event.code.endsWith("Enter") && target.matches?.("button:focus-visible, summary") && !target.closest(".panel");
-  const c='Key'+event.key.toUpperCase(); return LETTER_KEYS[c] && !pressed ? take(event, LETTER_KEYS[c]) : undefined;
+  return LETTER_KEYS[event.code] && !pressed ? take(event, LETTER_KEYS[event.code]) : undefined;
 }
 
 function take(event, action) {

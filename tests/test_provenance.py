@@ -1,0 +1,86 @@
+"""The chain of trainings behind a folder, its licence, its card."""
+
+import json
+
+import pytest
+import yaml
+
+from korlhf import provenance
+from korlhf.errors import InputError
+
+
+def training(folder, figures=None, **settings):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    (folder / "finished.json").write_text(json.dumps(figures or {}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def ppo(tmp_path):
+    """A chain: ppo <- sft <- a hub name."""
+    sft = training(tmp_path / "sft", model_name_or_path="EleutherAI/polyglot-ko-1.3b", data_path=["nlpai-lab/kullm-v2", str(tmp_path / "my.jsonl")],
+                   sft_only_data_path=["Bingsu/ko_alpaca_data"])
+    return training(tmp_path / "ppo", {"heldout_after": {"score": 10.793070, "n": 300, "by_category": {"evol": {"n": 60}}}, "dtype": "fp32", "steps": 56, "ok": True},
+                    actor_model_name_or_path=str(sft), critic_model_name_or_path="x", data_path=["sample/prompts"], unsupervised_dataset_name="")
+
+
+def test_the_chain_leads_to_the_base(ppo):
+    found = provenance.chain(str(ppo))
+    assert [(o.name, o.data) for o in found] == [
+        ("ppo", ("sample/prompts",)), ("sft", ("nlpai-lab/kullm-v2", "my.jsonl", "Bingsu/ko_alpaca_data")), ("EleutherAI/polyglot-ko-1.3b", ())]
+    assert found[0].figures == {"heldout after score": 10.79, "heldout after n": 300, "steps": 56}
+
+
+def test_adapter_and_best_belong_to_the_training_above(ppo):
+    for name in ("adapter", "best"):
+        (ppo / name).mkdir()
+        found = provenance.chain(str(ppo / name))
+        assert [o.name for o in found] == [name, "sft", "EleutherAI/polyglot-ko-1.3b"] and found[0].figures["steps"] == 56
+
+
+def test_an_adapter_of_others_leads_to_its_base(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "a/b"}', encoding="utf-8")
+    assert [o.name for o in provenance.chain(str(tmp_path))] == [tmp_path.name, "a/b"]
+
+
+def test_a_chain_that_bites_its_tail_ends(tmp_path):
+    one = training(tmp_path / "one", model_name_or_path=str(tmp_path / "two"))
+    training(tmp_path / "two", model_name_or_path=str(one))
+    assert [o.name for o in provenance.chain(str(one))] == ["one", "two"]
+
+
+def test_a_broken_record_is_told(ppo):
+    (ppo / "settings.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match="settings.json: cannot be read"):
+        provenance.chain(str(ppo))
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def test_a_licence_is_that_of_the_nearest_card_or_the_one_given(ppo, tmp_path, no_hub):
+    found = provenance.chain(str(ppo))
+    with pytest.raises(InputError, match="--license: not given, and no card of ppo, sft, EleutherAI/polyglot-ko-1.3b states one"):
+        provenance.licence(found)
+    assert provenance.licence(found, "mit") == ("mit", "--license")
+    (tmp_path / "sft" / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n# SFT\n", encoding="utf-8")
+    assert provenance.licence(found) == ("cc-by-nc-4.0", "the card of sft")
+    for broken in ("# license: mit\n", "---\nlicense: [\n---\n", "---\n- license\n---\n", "---\nlicense: mit\n", "x\n---\nlicense: mit\n---\n"):
+        (tmp_path / "sft" / "README.md").write_text(broken, encoding="utf-8")
+        with pytest.raises(InputError, match="--license"):
+            provenance.licence(found)
+
+
+def test_a_card_is_read_by_the_hub_and_holds_no_path(ppo, tmp_path):
+    found = provenance.chain(str(ppo))
+    text = provenance.card("chatbot", found, found[-1].name, "apache-2.0", "### 명령어:\n{prompt}\n\n### 응답:\n", {"weights": "bf16"}, {"equal": "20 of 20"})
+    head = yaml.safe_load(text.split("---\n")[1])
+    assert head["license"] == "apache-2.0" and head["base_model"] == "EleutherAI/polyglot-ko-1.3b" and head["language"] == ["ko"]
+    assert str(tmp_path) not in text and "| heldout after score | 10.79 |" in text and "| equal | 20 of 20 |" in text and "### 명령어:\n{prompt}" in text
+    assert "- `sft`: trained on nlpai-lab/kullm-v2, my.jsonl, Bingsu/ko_alpaca_data\n- `ppo`: trained on sample/prompts\n" in text
+    assert "base_model" not in provenance.card("x", found, "mine", "mit", "", {}, {}).split("---\n")[1]
+    assert "Bingsu/ko_alpaca_data" in provenance.licence_note("mit", "a/b", found)
