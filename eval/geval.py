@@ -62,7 +62,7 @@ def overview(result, scored, grouped, seed):
     result.table(both("Mean score", "평균 점수"),
                  [column("category", "갈래"), column("prompts", "프롬프트"), *(column(n, n, 2) for n in scored)], rows,
                  [both("With the 95 % interval. A model's answers to one prompt are averaged first.",
-                       "괄호 안은 95 % 구간. 한 프롬프트에 대한 답변이 여럿이면 먼저 평균을 냅니다.")])
+                       "괄호 안은 95 % 구간. 한 프롬프트에 대한 답변이 여럿이면 먼저 평균을 냄.")])
     return figures
 
 
@@ -108,15 +108,16 @@ def differences(result, scored, grouped, seed, baseline, unit, noise):
     if unit:
         more = [column(f"in SDs of {unit[0]}'s answers", f"{unit[0]} 답변의 표준편차 단위", 2)]
     elif noise:
-        more = [column("judge's noise ±", "심판의 잡음 ±", 3)]
+        more = [column("judge's noise ±", "심판의 흔들림 ±", 3)]
         notes.append(both("judge's noise: how far the difference may move (95 %) if the same answers are judged again.",
-                          "심판의 잡음: 같은 답변을 다시 채점할 때 차이가 움직일 수 있는 폭(95 %)."))
+                          "심판의 흔들림: 같은 답변을 다시 채점할 때 차이가 움직일 수 있는 폭(95 %)."))
     rows = []
     for f in found:
         if unit:
             f["in_sds"] = f["mean"] / unit[1] if unit[1] else None
         elif noise:
-            counts = [_scored_answers(scored[f[side]], dict(grouped)[f["category"]]) for side in ("model", "other")]
+            numbers = dict(grouped)[f["category"]]
+            counts = [len(comparison.usable([scored[f[side]][i] for i in numbers])) for side in ("model", "other")]
             f["judge_noise"] = comparison.noise_of_difference(noise["sd"], *counts)
         rows.append([f"{f['model']} − {f['other']}", f["category"] or ALL, f["n"], _cell(f), f["p"], f["holm"],
                      *([f["in_sds"]] if unit else [f["judge_noise"]] if noise else [])])
@@ -126,17 +127,12 @@ def differences(result, scored, grouped, seed, baseline, unit, noise):
     return found
 
 
-def _scored_answers(of_model, numbers):
-    """How many answers of the model to these prompts have a score."""
-    return sum(one is not None and not isinstance(one, Failure) for i in numbers for one in of_model[i])
-
-
 def measure_noise(result, judge, of_category, found, answered, scored, share, seed):
     """Judge some answers again. Returns (comparison.noise of the score or None, figures), and writes the table."""
     if judge.repeats:
         result.protocol["judge's noise"] = both(
             "not measured: this judge computes its scores, so the same answer always gets the same one. That is no sign of its being right",
-            "재지 않음: 이 심판은 점수를 계산해 내므로 같은 답변에는 언제나 같은 점수를 줍니다. 그렇다고 점수가 맞다는 뜻은 아닙니다")
+            "재지 않음: 이 심판은 점수를 계산해 내므로 같은 답변에는 언제나 같은 점수를 줌. 그렇다고 점수가 맞다는 뜻은 아님")
     if judge.repeats or share == 0:
         return None, {}
     twice = comparison.rescore(judge, of_category, found, answered, scored, share, seed)
@@ -150,10 +146,9 @@ def measure_noise(result, judge, of_category, found, answered, scored, share, se
     if any(first.method == PROBABILITIES for first, _ in twice):
         notes.append(both(
             "These scores come from token probabilities at temperature 0: asking again shows how far the server repeats itself, not how "
-            "sure the judge is.", "온도 0의 토큰 확률로 얻은 점수입니다. 다시 물어서 알 수 있는 것은 서버가 같은 값을 되풀이하는지뿐이고, 심판이 얼마나 확신하는지는 알 수 "
-            "없습니다."))
+            "sure the judge is.", "온도 0의 토큰 확률로 얻은 점수. 다시 물어서 알 수 있는 것은 서버가 같은 값을 되풀이하는지뿐이고, 심판이 얼마나 확신하는지는 알 수 없음."))
     if rows:
-        result.table(both("The judge's noise: the same answers judged again", "심판의 잡음: 같은 답변을 다시 채점했을 때"),
+        result.table(both("The judge's noise: the same answers judged again", "심판의 흔들림: 같은 답변을 다시 채점했을 때"),
                      [column("criterion", "기준"), column("mean |change|", "변화의 크기 평균"), column("SD of change", "변화의 표준편차"),
                       column("mean change", "변화의 평균"), column("answers", "답변")], rows, notes)
     return figures[None], {key or "score": n for key, n in figures.items()}
@@ -167,8 +162,8 @@ def warn_of_noise(result, found, noise):
     listed = ", ".join(f"{f['model']} − {f['other']} {f['mean']:.3f} (±{f['judge_noise']:.3f})" for f in small)
     result.warn(f"judged again, the same answer's score moves by {noise['mean']:.3f} on average; these differences are not larger, in "
                 f"brackets what the judge's noise alone may do to each: {listed}",
-                f"같은 답변을 다시 채점하면 점수가 평균 {noise['mean']:.3f} 움직입니다. 다음 차이는 그보다 크지 않습니다(괄호 안은 심판의 잡음만으로 움직일 수 있는 "
-                f"폭): {listed}")
+                f"같은 답변을 다시 채점하면 점수가 평균 {noise['mean']:.3f} 움직입니다. 다음 차이는 그보다 크지 않습니다(괄호 안은 심판의 흔들림만으로 움직일 수 "
+                f"있는 폭): {listed}")
 
 
 def original(result):
@@ -178,14 +173,15 @@ def original(result):
                  [[name, *scores] for name, scores in ORIGINAL.items()],
                  [both("Everyday talk, scale 1–5, no intervals published. Not comparable digit by digit with the tables here. Judged "
                        f"again, the same answers' overall moved by {ORIGINAL_NOISE} on average.",
-                       "일상 대화, 척도 1–5, 구간은 발표되지 않음. 위의 표와 숫자를 하나하나 견줄 수 없습니다. 같은 답변을 다시 채점하면 전반적인 품질이 평균 "
-                       f"{ORIGINAL_NOISE} 움직였습니다.")])
+                       "일상 대화, 척도 1–5, 구간은 발표되지 않음. 여기의 표와 숫자를 하나하나 견줄 수 없음. 같은 답변을 다시 채점하면 전반적인 품질이 평균 "
+                       f"{ORIGINAL_NOISE} 움직였음.")])
 
 
 def protocol(result, judge, of_category, scored):
     """How it was measured."""
     result.protocol["judge"] = judge.protocol()
-    result.protocol["scores by"] = ", ".join(f"{method}: {n} answers" for method, n in comparison.methods(scored).items()) or "none"
+    scores = [one for of_model in scored.values() for one in comparison.usable(of_model)]
+    result.protocol["scores by"] = comparison.methods(scores, "answers", "개")
     for category, r in of_category.items():
         result.protocol[f"rubric of {category}"] = f"{r.file} (sha256 {r.sha256[:12]})"
     result.protocol["pairing"] = both("by prompt; several answers to a prompt are averaged first", "프롬프트별. 답변이 여럿이면 먼저 평균을 냄")
@@ -222,10 +218,10 @@ def main(argv=None):
         result.figures["means"] = overview(result, scored, grouped, files.seed)
         if args.show_original:
             original(result)
-        if not reward and comparison.methods(scored):
+        if not reward and any(map(comparison.usable, scored.values())):
             result.figures["criteria"] = by_criterion(result, scored, grouped, of_category, files.seed)
         noise, result.figures["noise"] = measure_noise(result, judge, of_category, found, answered, scored, args.rescore_share, files.seed)
-        of_first = [one.score for one in comparison.flat(scored[first]) if not isinstance(one, Failure)]
+        of_first = [one.score for one in comparison.usable(scored[first])]
         unit = (first, float(np.std(of_first))) if reward and of_first else None
         result.figures["differences"] = differences(result, scored, grouped, files.seed, args.baseline, unit, noise)
         if noise and result.figures["differences"]:

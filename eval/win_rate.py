@@ -5,7 +5,6 @@ a matrix and Bradley-Terry strengths. An answer wins if both orders name it. Lef
 answers in one question.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 
 from korlhf import comparison, conflicts, evaluation, flags, judges, pairwise, rubrics, stage, stats
@@ -208,9 +207,9 @@ def protocol(result, judge, of_category, games):
     """How it was measured."""
     result.protocol["judge"] = judge.protocol(choosing=True)
     for category, r in of_category.items():
-        result.protocol[f"rubric of {category}"] = f"{r.file} (sha256 {r.sha256[:12]}), its criteria without the scale"
-    methods = Counter(g.verdict.method for g in games)
-    result.protocol["verdicts by"] = ", ".join(f"{method}: {n} pairs" for method, n in methods.items()) or "none"
+        file = f"{r.file} (sha256 {r.sha256[:12]})"
+        result.protocol[f"rubric of {category}"] = both(f"{file}, its criteria without the scale", f"{file}, 척도 없이 기준만")
+    result.protocol["verdicts by"] = comparison.methods([g.verdict for g in games], "pairs", "쌍")
     result.protocol["order"] = both("none: the higher score wins, equal scores are a tie", "없음: 점수가 높은 쪽이 이기고, 같으면 무승부")
     if of_category:
         result.protocol["order"] = both(

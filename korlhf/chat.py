@@ -54,5 +54,7 @@ class Conversation:
         return {"messages": self._said(), **more}
 
     def _said(self):
-        system = [{"role": "system", "content": self.system}] if self.system else []
-        return system + [{"role": role, "content": said} for exchange in self.exchanges for role, said in zip(("user", "assistant"), exchange)]
+        said = [{"role": "system", "content": self.system}] if self.system else []
+        for text, answer in self.exchanges:
+            said += [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
+        return said

@@ -12,14 +12,16 @@ from itertools import combinations
 import numpy as np
 
 from korlhf import stats
+from korlhf.choices import GREEDY
 from korlhf.data import records
 from korlhf.forms import Item
-from korlhf.geval import Score
+from korlhf.geval import PROBABILITIES, SAMPLES, Score
 from korlhf.llm import Failure, Reply
 from korlhf.tables import both
 
 FEW = 30  # prompts, below which a bootstrap interval is too narrow
 LEAST_RESCORED = 10  # answers
+METHODS = {PROBABILITIES: "토큰 확률", SAMPLES: "채점표 여러 장의 평균", "reward model": "보상 모델", GREEDY: "확률 없이 고른 답", "equal answers": "똑같은 답변"}
 
 
 def groups(found):
@@ -32,12 +34,12 @@ def groups(found):
 
 def few(grouped):
     """A warning (tables.both) of the groups with few prompts, or None."""
-    small = {"all" if category is None else category: len(numbers) for category, numbers in grouped if len(numbers) < FEW}
+    small = [(category, len(numbers)) for category, numbers in grouped if len(numbers) < FEW]
     if not small:
         return None
-    listed = ", ".join(f"{category} {n}" for category, n in small.items())
-    return both(f"fewer than {FEW} prompts, so few that the intervals are too narrow: {listed}",
-                f"프롬프트가 {FEW}개가 안 되어 구간이 실제보다 좁게 나옵니다: {listed}")
+    en, ko = (", ".join(f"{everything if category is None else category} {n}" for category, n in small) for everything in ("all", "전체"))
+    return both(f"fewer than {FEW} prompts, so few that the intervals are too narrow: {en}",
+                f"프롬프트가 {FEW}개가 안 되어 구간이 실제보다 좁게 나옵니다: {ko}")
 
 
 def pairs(names, baseline=""):
@@ -114,8 +116,8 @@ def by_prompt(of_model, numbers, key=None):
 
 
 def mean(values, seed):
-    """{"mean", "low", "high", "n"} over prompts of `by_prompt`, or None without any; of a single prompt there is no interval: low and high are
-    None."""
+    """{"mean", "low", "high", "n"} over prompts of `by_prompt`, or None without any; of a single prompt low and high are None: there is no
+    interval."""
     return _estimate(stats.mean_interval(list(values.values()), seed=seed)) if values else None
 
 
@@ -156,6 +158,12 @@ def failures(of_model):
     return [one for one in flat(of_model) if isinstance(one, Failure)]
 
 
-def methods(scored):
-    """How the scores came: {method: number of answers}."""
-    return dict(Counter(one.method for of_model in scored.values() for one in flat(of_model) if isinstance(one, Score)))
+def usable(of_model):
+    return [one for one in flat(of_model) if isinstance(one, Score)]
+
+
+def methods(found, en, ko):
+    """How scores or verdicts came, and how many (tables.both). found: what has a `method`; en, ko: what is counted."""
+    counts = Counter(one.method for one in found)
+    return both(", ".join(f"{method}: {n} {en}" for method, n in counts.items()) or "none",
+                ", ".join(f"{METHODS[method]} {n}{ko}" for method, n in counts.items()) or "없음")

@@ -42,7 +42,8 @@ def push(folder, name, public, licence, ask):
     try:
         private = _is_private(api, name)
         if private is False and not public:
-            raise InputError(f"--push_to_hub {name}: this repository is public already; give --public if all may read the model, or another name")
+            raise InputError(f"--push_to_hub {name}: this repository is public already; give --public if all may read the model, "
+                             "or another name")
         private = (not public) if private is None else private
         files = files_of(folder)
         print(f"to be uploaded to {api.endpoint}/{name}, {'private' if private else 'PUBLIC: everyone can read it'}, licence {licence}:")

@@ -41,7 +41,7 @@ class Batch:
         self.rows = []
         self._model, self._stop_id = without_adapter(lm), stop_id
         self._device = self._model.get_input_embeddings().weight.device
-        self._cache = self._mask = self._next = None  # mask (B, W) of the W cached positions; next (B, 1): tokens that are not read yet
+        self._cache = self._mask = self._next = None  # mask (B, W): of W positions that are read; next (B, 1): tokens that are not yet
         if not all(isinstance(layer, DynamicLayer) for layer in self._new_cache().layers):
             raise InputError(f"architecture {self._model.config.model_type!r} has recurrent layers, which cannot be sampled in rows that come "
                              "and go; serve the model and give the server's address")
@@ -64,7 +64,7 @@ class Batch:
     def step(self):
         """Sample one more token of every row."""
         self._mask = F.pad(self._mask, (0, 1), value=1)
-        positions = self._mask.cumsum(1)[:, -1:] * 0 + self._mask.size(1) - 1
+        positions = self._mask.sum(1, keepdim=True) - 1
         self._next = self._sample(self.rows, self._next, self._mask, positions, self._cache)
 
     def keep(self, rows):
@@ -100,7 +100,8 @@ def _joined(into, parts):
     width = max(int(mask.sum(1).max()) for _, mask in parts)
     for i, layers in enumerate(zip(*(cache.layers for cache, _ in parts))):
         if layers[0].is_initialized:  # not so where layers share their keys
-            into.update(torch.cat([_last(layer.keys, width) for layer in layers]), torch.cat([_last(layer.values, width) for layer in layers]), i)
+            keys, values = (torch.cat([_last(getattr(layer, kind), width) for layer in layers]) for kind in ("keys", "values"))
+            into.update(keys, values, i)
     return into, torch.cat([_last(mask[:, None, :, None], width)[:, 0, :, 0] for _, mask in parts])
 
 

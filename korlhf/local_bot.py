@@ -70,8 +70,8 @@ class LocalBot:
             kept, left_out = dialogue.cut(messages, functools.partial(self._fits, sampling.max_new_tokens))
             ids = self._ids(kept)
             if not self._fits(sampling.max_new_tokens, kept):
-                raise TooLong(f"the message is too long: with its template it has {len(ids)} tokens, and {self.context_tokens} are all that "
-                              f"fit, {sampling.max_new_tokens} of them for the answer (--max_new_tokens); shorten it")
+                raise TooLong(f"the message is too long: with its template it has {len(ids)} tokens, and {self.context_tokens} are all "
+                              f"that fit, {sampling.max_new_tokens} of them for the answer (--max_new_tokens); shorten it")
             answer = Answer(left_out)
             self._asked.put(_Request(live.row(ids, sampling, seed), answer, live.TextStream(self.codec)))
         return answer

@@ -1,4 +1,4 @@
-"""Where the weights in a folder come from: the chain of trainings behind them, their data and figures, a licence, and the card that says so.
+"""Where the weights in a folder come from: the trainings behind them, their data and figures, a licence, and the card that says so.
 
 Read from what the steps leave beside a model (settings.json, finished.json). A card holds no path of this machine.
 """
@@ -92,8 +92,8 @@ def licence(origins, given=""):
         stated = front_matter(_card(origin.path)).get("license")
         if isinstance(stated, str) and stated:
             return stated, f"the card of {origin.name}"
-    raise InputError(f"--license: not given, and no card of {', '.join(o.name for o in origins)} states one; give the licence of the base model "
-                     "and the data, e.g. --license apache-2.0 or cc-by-nc-4.0")
+    raise InputError(f"--license: not given, and no card of {', '.join(o.name for o in origins)} states one; give the licence of the base "
+                     "model and the data, e.g. --license apache-2.0 or cc-by-nc-4.0")
 
 
 def _card(path):
@@ -122,16 +122,20 @@ def front_matter(card):
 
 
 def card(title, origins, base, licence_id, template, settings, check):
-    """README.md of an exported model. base: name of the base model; template: how a prompt is written out; settings, check: name -> value."""
-    head = {"license": licence_id, "language": ["ko"], "library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["korlhf"]}
+    """README.md of an exported model.
+
+    base: name of the base model; template: how a prompt is written out; settings, check: name -> value.
+    """
+    head = {"license": licence_id, "language": ["ko"], "library_name": "transformers", "pipeline_tag": "text-generation",
+            "tags": ["korlhf"]}
     if base.count("/") == 1:
         head["base_model"] = base
     lines = ["---", yaml.safe_dump(head, allow_unicode=True, sort_keys=False).strip(), "---", "", f"# {title}", "",
              f"A Korean chat model, trained with KoRLHF {__version__} from `{base}`.", "", "## How it was made", ""]
     for origin in reversed(origins[:-1]):
         lines.append(f"- `{origin.name}`: trained on {', '.join(origin.data) or 'data that is not recorded'}")
-    lines += ["", "## Measured in its last training", "", *(table(origins[0].figures) or ["Nothing is recorded."]), "", "## How it is written to", "",
-              "The chat template in this folder, ended by the token in `generation_config.json`:", "", "```", template, "```", "",
+    lines += ["", "## Measured in its last training", "", *(table(origins[0].figures) or ["Nothing is recorded."]), "",
+              "## How it is written to", "", "The chat template in this folder, ended by the token in `generation_config.json`:", "", "```", template, "```", "",
               "## Export", "", *table({**settings, **check}), "", "## Licence", "", licence_note(licence_id, base, origins)]
     return "\n".join(lines) + "\n"
 
@@ -145,5 +149,5 @@ def licence_note(licence_id, base, origins):
     """What LICENSE says."""
     data = list(dict.fromkeys(name for origin in origins for name in origin.data))
     return (f"These weights are published under: {licence_id}\n\nThey derive from {base}, whose licence holds for them too"
-            + (f", as do the terms of the data that they were trained on: {', '.join(data)}." if data else ", as do the terms of their training data.")
+            + ", as do the terms of the data that they were trained on" + (f": {', '.join(data)}." if data else ".")
             + "\nRead those before you use, publish or sell anything.")

@@ -62,7 +62,8 @@ class Terminal(Pipe):
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what people tell a bot is theirs
             except OSError as error:
                 raise InputError(f"--history_file {path}: cannot be written: {error.strerror or error}; give another, or \"\"") from error
-        self._session = PromptSession(history=FileHistory(str(path)) if history_file else InMemoryHistory(), key_bindings=_new_line_on_alt_enter())
+        history = FileHistory(str(path)) if history_file else InMemoryHistory()
+        self._session = PromptSession(history=history, key_bindings=_new_line_on_alt_enter())
         self._dim, self._plain = ("", "") if os.environ.get("NO_COLOR") else ("\x1b[2m", "\x1b[0m")
 
     @staticmethod

@@ -117,7 +117,8 @@ class ServerBot:
         said = " ".join(llm.SECRET.sub("***", completions.whole(said)).split())[:300]
         status = getattr(error, "status_code", None)
         if status in (401, 403):
-            return InputError(f"--base_url {self.url}: the key is refused ({said}); put a valid one into the environment variable {self._key_env}")
+            return InputError(f"--base_url {self.url}: the key is refused ({said}); put a valid one into the environment variable "
+                              f"{self._key_env}")
         if status in (400, 404, 422):
             return InputError(f"{self.url}: it does not take the request for the model {self.name!r} ({said})")
         if isinstance(error, openai.APITimeoutError):

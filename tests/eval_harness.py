@@ -50,7 +50,8 @@ def lasting(folder, program):
     """Everything of a result that two runs of the same command must have in common."""
     found, rows = result(folder, program)
     figures = {k: v for k, v in found["figures"].items() if k != "usage"}  # the second run finds its answers in the cache
-    return {**{k: v for k, v in found.items() if k not in CHANGING}, "figures": figures, "settings": {**found["settings"], "output_dir": ""}}, rows
+    settings = {**found["settings"], "output_dir": ""}
+    return {**{k: v for k, v in found.items() if k not in CHANGING}, "figures": figures, "settings": settings}, rows
 
 
 def table(found, title):
@@ -61,5 +62,5 @@ def table(found, title):
 
 def start(name, *flags):
     """A process of eval/NAME.py."""
-    return subprocess.Popen([sys.executable, str(ROOT / "eval" / f"{name}.py"), *map(str, flags)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, encoding="utf-8")
+    return subprocess.Popen([sys.executable, str(ROOT / "eval" / f"{name}.py"), *map(str, flags)], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, encoding="utf-8")

@@ -66,9 +66,10 @@ def is_choice(body):
 
 
 def choice_of(pick, share=None, form=form_of(lambda answer, place: 3)):
-    """An answer function for Server: pick(*answers) -> the letter of an option, as JSON if a schema is asked for; forms are filled in by `form`.
+    """An answer function for Server: pick(*answers) -> the letter of an option, as JSON if a schema is asked for.
 
     share: the letter's probability, where logprobs are asked for; the rest is C's (of C itself: A's). None = no logprobs are given.
+    form: fills in the forms that are no questions.
     """
     def reply(body):
         if not is_choice(body):

@@ -54,8 +54,8 @@ def test_replies_that_are_read(text, picked):
     assert choices.parse(text, 3) == picked
 
 
-@pytest.mark.parametrize("text", ["", "D", "AB", "A or B", "답은 A입니다", "a", "Apple", "1", '{"choice": "D"}', '{"choice": "AB"}', '{"choice": ""}',
-                                  '{"choice": 1}', '{"answer": "A"}', '{"choice": "A"'])
+@pytest.mark.parametrize("text", ["", "D", "AB", "A or B", "답은 A입니다", "a", "Apple", "1", '{"choice": "D"}', '{"choice": "AB"}',
+                                  '{"choice": ""}', '{"choice": 1}', '{"answer": "A"}', '{"choice": "A"'])
 def test_replies_that_are_not(text):
     with pytest.raises(ValueError):
         choices.parse(text, 3)

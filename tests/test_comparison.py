@@ -38,7 +38,8 @@ def test_groups_are_all_and_every_category():
     assert comparison.groups(found) == [(None, [0, 1, 2]), ("b", [0, 2]), ("a", [1])]
     assert comparison.groups(found[:1]) == [("b", [0])]
     line = comparison.few([(None, range(30)), ("b", range(29)), ("a", range(1))])
-    assert line["en"].endswith("b 29, a 1") and line["ko"].endswith("b 29, a 1") and comparison.few([(None, range(30))]) is None
+    assert line["en"].endswith(": b 29, a 1") and line["ko"].endswith(": b 29, a 1") and comparison.few([(None, range(30))]) is None
+    assert comparison.few([(None, range(3))])["ko"].endswith(": 전체 3")
 
 
 def test_every_two_models_or_all_against_one():
@@ -76,7 +77,14 @@ def test_scores_stand_in_the_places_of_their_answers():
     scored = comparison.score(Judge(), {}, found, answered)
     assert [[s and s.score for s in of_one] for of_one in scored["m"]] == [[2, None, 5], [None]]
     assert scored["n"][0] == [LOST] and comparison.failures(scored["n"]) == [LOST] and comparison.failures(scored["m"]) == []
-    assert comparison.methods(scored) == {"m": 3}
+    assert [one.score for one in comparison.usable(scored["m"])] == [2, 5] and comparison.usable(scored["n"]) == [scored["n"][1][0]]
+
+
+def test_methods_are_counted():
+    of_one, of_many = Score({}, 1.0, "token probabilities", 1), Score({}, 1.0, "mean of samples", 5)
+    found = comparison.methods([of_one, of_many, of_many], "answers", "개")
+    assert found == {"en": "token probabilities: 1 answers, mean of samples: 2 answers", "ko": "토큰 확률 1개, 채점표 여러 장의 평균 2개"}
+    assert comparison.methods([], "pairs", "쌍") == {"en": "none", "ko": "없음"}
 
 
 def test_rescoring_draws_a_share_and_at_least_ten():

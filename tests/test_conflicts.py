@@ -59,7 +59,8 @@ def test_settings_of_other_programs_say_nothing(tmp_path):
 
 def test_a_judge_that_is_a_responder(folders):
     judge = SimpleNamespace(kind="checkpoint", name="judge", fingerprint=local.fingerprint(folders["llama"]))
-    line, = conflicts.of(judge, {"a": checkpoint(folders["llama"]), "b": checkpoint(folders["qwen2"]), "c": {"kind": "server", "model": "judge"}})
+    line, = conflicts.of(judge, {"a": checkpoint(folders["llama"]), "b": checkpoint(folders["qwen2"]),
+                                 "c": {"kind": "server", "model": "judge"}})
     assert "is the same model as the responder a" in line["en"] and "답변한 모델 a" in line["ko"]
     judge = SimpleNamespace(kind="openai", name="gpt-4o", fingerprint="")
     line, = conflicts.of(judge, {"a": {"kind": "server", "model": "gpt-4o", "url": "x"}, "b": {"kind": "file", "model": "gpt-4o"}})

@@ -99,7 +99,8 @@ def test_a_reward_model_scores_without_a_rubric_and_answers_no_questions(open_ju
     judge = open_judge(f"reward_model:{folder}", judge_max_seq_len=256)
     (short, long), = judge.rate([Item(None, USER, ("네, 덥네요.", "물 드세요. " * 50))])
 
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
     text = tokenizer.apply_chat_template(USER, tokenize=False, add_generation_prompt=True)
     ids = [i for piece in (*text.partition(USER[0]["content"]), "네, 덥네요.") for i in tokenizer(piece, add_special_tokens=False).input_ids]
     with torch.no_grad():

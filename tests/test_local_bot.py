@@ -1,7 +1,9 @@
 """A model of one's own with many users: every answer is the one a single user gets, none is lost, any can be stopped."""
 
+import functools
 import re
 import threading
+import time
 
 import pytest
 import torch
@@ -93,6 +95,33 @@ def converse(bot, name, found):
         answer = bot.ask([*history, *user(text)], GREEDY if turn < 2 else WARM).wait()
         history += [*user(text), {"role": "assistant", "content": answer}]
     found[name] = [m["content"] for m in history]
+
+
+@pytest.fixture
+def one_at_a_time(checkpoint, monkeypatch):
+    """The tokenizer fails if a second thread comes while it works: it is switched to read special tokens, and back, for every piece."""
+    busy, tokenizer = threading.Lock(), checkpoint.codec.tokenizer
+
+    def alone(work, *args, **kwargs):
+        assert busy.acquire(blocking=False), "two threads at once"
+        try:
+            time.sleep(0.0002)
+            return work(*args, **kwargs)
+        finally:
+            busy.release()
+    monkeypatch.setattr(checkpoint.codec, "_encode", functools.partial(alone, checkpoint.codec._encode))
+    monkeypatch.setattr(tokenizer, "decode", functools.partial(alone, tokenizer.decode))
+
+
+def test_the_tokenizer_works_for_one_thread_at_a_time(checkpoint, one_at_a_time):
+    together = {}
+    with LocalBot(checkpoint) as bot:
+        users = [threading.Thread(target=converse, args=(bot, str(name), together)) for name in range(8)]
+        for thread in users:
+            thread.start()
+        for thread in users:
+            thread.join(60)
+    assert sorted(together) == sorted(map(str, range(8)))
 
 
 @pytest.mark.parametrize("at_once", [32, 3])

@@ -34,7 +34,8 @@ def with_spaced_digits(tokenizer):
         found["model"]["vocab"][f"Ġ{digit}"] = len(found["model"]["vocab"])
         found["model"]["merges"].append(["Ġ", digit])
     eos = tokenizer.eos_token
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(found)), bos_token=eos, eos_token=eos, unk_token=eos, pad_token=eos)
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(found)), bos_token=eos, eos_token=eos, unk_token=eos,
+                                   pad_token=eos)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,8 @@ def test_a_template_without_a_system_role_has_its_text_before_the_users(long, tm
 
 
 def test_what_does_not_fit_the_model_is_a_failure(folders, tmp_path):
-    found, = LocalJudge(folders["gpt_neox"], "--judge", FP32, 4).rate([Item(RUBRIC, USER, ("네.", "아니요."))], Cache(tmp_path / "cache.sqlite"))
+    judge = LocalJudge(folders["gpt_neox"], "--judge", FP32, 4)
+    found, = judge.rate([Item(RUBRIC, USER, ("네.", "아니요."))], Cache(tmp_path / "cache.sqlite"))
     assert all(isinstance(f, Failure) and f.kind == "too long" and "128 positions" in f.reason for f in found)
 
 
@@ -141,7 +143,7 @@ def test_a_vocabulary_that_cannot_tell_the_options_apart(folders, tmp_path):
 
 def test_a_judge_that_puts_little_on_the_options_is_shown(long, tmp_path):
     """A random model knows nothing of the form: its mass on five digits is that of five tokens among hundreds."""
-    judge = judges.open_judge(flags.JudgeFlags(judge=f"checkpoint:{long('gpt_neox')}"), flags.CheckpointFlags(dtype="fp32"), flags.LlmFlags(),
+    judge = judges.open_judge(flags.JudgeFlags(judge=f"checkpoint:{long('gpt_neox')}"), FP32, flags.LlmFlags(),
                               Cache(tmp_path / "cache.sqlite"))
     assert judge.warnings() == []
     judge.rate([Item(RUBRIC, USER, ("네, 좋아요.",))])

@@ -38,7 +38,8 @@ def test_who_is_named(tmp_path):
         str(tmp_path / "folder.jsonl"), "owner/name", "둘=/a=b"], base_url="http://other/v1")
     assert [(r.name, r.model, r.kind, r.url) for r in found] == [
         ("sft", "/models/sft", "checkpoint", ""), ("gpt-4o", "gpt-4o", "server", "http://other/v1"),
-        ("gpt", "org/model:free", "server", "http://127.0.0.1:8000/v1"), ("chat", "answers/chat.jsonl", "file", ""), ("v", "x.CSV", "file", ""),
+        ("gpt", "org/model:free", "server", "http://127.0.0.1:8000/v1"), ("chat", "answers/chat.jsonl", "file", ""),
+        ("v", "x.CSV", "file", ""),
         ("folder.jsonl", str(tmp_path / "folder.jsonl"), "checkpoint", ""), ("name", "owner/name", "checkpoint", ""),
         ("둘", "/a=b", "checkpoint", "")]
     assert responders.read_responders(["openai:m"], "")[0].url == "https://api.openai.com/v1"
@@ -50,19 +51,21 @@ def test_who_is_named(tmp_path):
 
 def test_answers_are_found_by_the_prompt_not_by_their_place(file):
     path = file({"prompt": "배고파!", "output": " 밥 먹어요. "}, {"instruction": "안녕?", "answer": "네."},
-                {"messages": [{"role": "user", "content": "오늘 뭐 해?"}, {"role": "assistant", "content": "쉬어요."}]}, {"prompt": "남는 것", "output": "-"})
+                {"messages": [{"role": "user", "content": "오늘 뭐 해?"}, {"role": "assistant", "content": "쉬어요."}]},
+                {"prompt": "남는 것", "output": "-"})
     assert read(path, found=FOUND) == [["네."], ["쉬어요."], ["밥 먹어요."]]
     twice = file({"prompt": "안녕?", "output": "하나"}, {"prompt": "안녕", "output": "둘"}, name="twice.jsonl")
     assert read(twice) == [["하나", "둘"]]
 
 
 def test_candidates_of_several_models(file):
-    several = file({"prompt": "안녕?", "candidates": [{"text": "가", "model": "sft"}, {"text": "나", "model": "ppo"}, {"text": "다", "model": "sft"}]})
+    candidates = [{"text": "가", "model": "sft"}, {"text": "나", "model": "ppo"}, {"text": "다", "model": "sft"}]
+    several = file({"prompt": "안녕?", "candidates": candidates})
     assert read(several, "sft") == [["가", "다"]] and read(several, "ppo") == [["나"]]
     with pytest.raises(InputError, match=r"답변.jsonl:1: answers of ppo, sft; name the one you mean: --responder ppo=FILE"):
         read(several, "answers")
-    one = file({"prompt": "안녕?", "candidates": [{"text": "가", "model": "sft"}, {"text": "나", "model": "sft"}]}, name="one.jsonl")
-    assert read(one, "whatever") == [["가", "나"]]
+    one = file({"prompt": "안녕?", "candidates": candidates[::2]}, name="one.jsonl")
+    assert read(one, "whatever") == [["가", "다"]]
 
 
 @pytest.mark.parametrize("line, message", [
@@ -103,14 +106,15 @@ def test_a_broken_file_is_found_before_anything_is_paid_for(file, tmp_path):
     with Server("echo") as server:
         who = [Responder("gpt", "test-model", "server", server.url), Responder("file", file({"prompt": "다른 말", "output": "네."}), "file")]
         with pytest.raises(InputError, match="no answer to 1 of 1 prompts"):
-            responders.answers(who, FOUND[:1], SAMPLING, 1, flags.SamplerFlags(), flags.LlmFlags(base_url=server.url), Cache(tmp_path / "c.sqlite"))
+            responders.answers(who, FOUND[:1], SAMPLING, 1, flags.SamplerFlags(), flags.LlmFlags(), Cache(tmp_path / "c.sqlite"))
         assert not server.requests
 
 
 def test_answers_of_a_checkpoint_and_how_they_came(folders, tmp_path):
     who = responders.read_responders([f"neox={folders['gpt_neox']}"], "")
     long = records.make("아주 긴 질문 " * 200, "everyday", "test")
-    out, how = responders.answers(who, [FOUND[0], long], SAMPLING, 2, flags.SamplerFlags(dtype="fp32"), flags.LlmFlags(), Cache(tmp_path / "c.sqlite"))
+    out, how = responders.answers(who, [FOUND[0], long], SAMPLING, 2, flags.SamplerFlags(dtype="fp32"), flags.LlmFlags(),
+                                  Cache(tmp_path / "c.sqlite"))
     (first, second), failed = out["neox"]
     assert first.text == first.text.strip() and first.answer_tokens <= 5 and len(failed) == 2
     assert all(isinstance(f, Failure) and f.kind == "too long" for f in failed)

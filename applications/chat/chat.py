@@ -30,15 +30,16 @@ the arrow keys bring back earlier messages."""
 @dataclass(frozen=True, kw_only=True)
 class ChatFlags:
     """chat"""
-    model_name_or_path: str = flags.flag(flags.REQUIRED, "who answers: a model folder, LoRA folder or hub name, or openai:MODEL[@URL] of a server")
+    model_name_or_path: str = flags.flag(flags.REQUIRED, "who answers: a model folder, LoRA folder or hub name, or openai:MODEL[@URL]")
     reward_model: str = flags.flag("", "a reward model whose score of each answer is shown")
     system: str = flags.flag("", "system message, a text or a UTF-8 file")
     temperature: float = flags.flag(0.7, "sampling temperature; 0 = greedy")
     top_p: float = flags.flag(1.0, "nucleus sampling; 1 = off")
     max_new_tokens: int = flags.flag(256, "longest answer in tokens")
-    context_tokens: int = flags.flag(0, "most tokens of history and answer (of a server: characters); older exchanges are left out; 0 = all that fit")
+    context_tokens: int = flags.flag(0, "most tokens of history and answer (of a server: characters); older exchanges are left out; "
+                                        "0 = all that fit")
     seed: int = flags.flag(1234, "seed of the answers: the same messages get the same answers again")
-    history_file: str = flags.flag("~/.korlhf_chat_history", "file of the messages typed in a terminal, for the arrow keys; \"\" = none is kept")
+    history_file: str = flags.flag("~/.korlhf_chat_history", "file of the messages typed in a terminal, for the arrow keys; \"\" = none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +200,8 @@ def chat(args, server, checkpoint):
         scorer = Scorer(args.reward_model, checkpoint.dtype, checkpoint.trust_remote_code)
     with open_bot(args.model_name_or_path, checkpoint, server, args.context_tokens) as bot:
         if bot.context_tokens is not None and args.max_new_tokens >= bot.context_tokens:
-            raise InputError(f"--max_new_tokens {args.max_new_tokens}: there is room for {bot.context_tokens} tokens of history and answer together; lower it")
+            raise InputError(f"--max_new_tokens {args.max_new_tokens}: there is room for {bot.context_tokens} tokens of history and answer "
+                             "together; lower it")
         screen.welcome(f"{bot.name} answers. /help shows what there is, /quit ends.")
         Chat(bot, scorer, Sampling(args.temperature, args.top_p, args.max_new_tokens, args.seed), system, screen).run()
     return int(screen.problems > 0 and not screen.interactive)

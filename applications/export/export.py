@@ -26,13 +26,14 @@ MARK = "export.json"
 @dataclass(frozen=True, kw_only=True)
 class ExportFlags:
     """export"""
-    model_name_or_path: str = flags.flag(flags.REQUIRED, "a folder of step 1 or 3, or a LoRA folder (adapter/ of a step's folder, or of peft)")
+    model_name_or_path: str = flags.flag(flags.REQUIRED, "a folder of step 1 or 3, or a LoRA folder (a step's adapter/, or of peft)")
     output_dir: str = flags.flag(flags.REQUIRED, "where the exported model goes: a new or empty folder")
     overwrite: bool = flags.flag(False, "replace an earlier export in --output_dir")
-    dtype: str = flags.flag("auto", "of the exported weights; auto = as they are saved (LoRA: fp32)", choices=["auto", "fp32", "bf16", "fp16"])
+    dtype: str = flags.flag("auto", "of the exported weights; auto = as they are saved (LoRA: fp32)",
+                            choices=["auto", "fp32", "bf16", "fp16"])
     prompt_template: str = flags.flag("auto", "template that is written with the model; auto = the model's own, else kullm",
                                       choices=["auto", "kullm", "human_assistant", "chat"])
-    license: str = flags.flag("", "licence of the weights as the hub writes it, e.g. apache-2.0; not given = what the base model's card says")
+    license: str = flags.flag("", "licence of the weights as the hub writes it, e.g. apache-2.0; not given = what the base's card says")
     base_model: str = flags.flag("", "hub name of the base model, for the card; not given = as the trainings recorded it")
     check_data_path: list[str] = flags.flag(["sample/heldout_prompts"], "datasets whose prompts the check asks")
     check_prompts: int = flags.flag(20, "how many prompts the check asks, drawn at random")
@@ -93,7 +94,8 @@ def claim(folder, source, settings, overwrite):
         print(f"{folder} is exported already, with these settings and this model", flush=True)
         return False
     if not overwrite:
-        raise InputError(f"--output_dir {folder}: holds an export of another model or with other settings; give another folder, or --overwrite")
+        raise InputError(f"--output_dir {folder}: holds an export of another model or with other settings; give another folder, "
+                         "or --overwrite")
     return True
 
 
@@ -106,6 +108,7 @@ def earlier(folder):
 
 
 def load(path, codec, args, dtype, device, **kwargs):
+    """A language model that is ready to answer."""
     return models.load_causal_lm(path, codec.tokenizer, dtype=engine.DTYPES[dtype], trust_remote_code=args.trust_remote_code,
                                  **kwargs).to(device).eval()
 
@@ -128,7 +131,8 @@ def write(source, folder, codec, args, dtype):
     lm = models.load_causal_lm(source, codec.tokenizer, dtype=engine.DTYPES[dtype], trust_remote_code=args.trust_remote_code)
     broken = next((name for name, p in lm.named_parameters() if not torch.isfinite(p).all()), None)
     if broken is not None:
-        raise InputError(f"--dtype {dtype}: weights of {broken} are not finite" + (", probably too large for fp16; use bf16" if dtype == "fp16" else ""))
+        hint = ", probably too large for fp16; use bf16" if dtype == "fp16" else ""
+        raise InputError(f"--dtype {dtype}: weights of {broken} are not finite{hint}")
     # do_sample: a server would else ignore the temperature that it is asked for. top_k 0: transformers' own default would cut at 50.
     lm.generation_config = GenerationConfig(eos_token_id=codec.stop_id, pad_token_id=codec.tokenizer.pad_token_id,
                                             bos_token_id=codec.tokenizer.bos_token_id, do_sample=True, temperature=1.0, top_p=1.0, top_k=0)
@@ -136,37 +140,49 @@ def write(source, folder, codec, args, dtype):
     codec.tokenizer.save_pretrained(folder)
 
 
+@dataclass(frozen=True)
+class Check:
+    """must: {what the exported model was compared with: Agreement} that has to be whole; beside: the same for information;
+    same_ids of n prompts are the same tokens when plain transformers tokenises them as one text."""
+    must: dict
+    beside: dict
+    same_ids: int
+    n: int
+
+    @property
+    def good(self):
+        return all(a.same == a.n for a in self.must.values())
+
+    def lines(self):
+        """name -> text, for the terminal and the card."""
+        found = {f"greedy answers equal to the {what}": f"{a.same} of {a.n} ({a.share:.1%})" for what, a in {**self.must, **self.beside}.items()}
+        return {**found, "prompts that plain transformers tokenises as in training": f"{self.same_ids} of {self.n}"}
+
+    def show(self):
+        for name, value in self.lines().items():
+            print(f"{name}: {value}")
+        for what, agreement in {**self.must, **self.beside}.items():
+            if agreement.first:
+                print(f"  first difference to the {what}: prompt {agreement.first['prompt']}, token {agreement.first['at']}: "
+                      f"{agreement.first['expected']!r} became {agreement.first['found']!r}")
+        if self.same_ids < self.n:
+            print("WARNING: this template and tokenizer join tokens across the edges of messages when a prompt is tokenised as one text, "
+                  "as servers do; their answers can differ from the trained model's")
+
+
 def check(folder, codec, args, dtype, device, talks, prompts, trained):
-    """{what is compared: Agreement} of the exported model, and how many prompts plain transformers tokenises as training does."""
+    """The Check of an exported model. trained: {dtype: answers}, see trained_answers."""
     exported = tokenize.Codec(models.load_tokenizer(str(folder)))
-    ids = [exported.prompt(talk).ids for talk in talks]
-    if ids != prompts or exported.stop_id != codec.stop_id:
+    if [exported.prompt(talk).ids for talk in talks] != prompts or exported.stop_id != codec.stop_id:
         raise InputError(f"{folder}: the exported tokenizer or template does not write the prompts as the trained model's; report this")
     ours = same_answers.greedy(load(str(folder), codec, args, dtype, device), prompts, codec.stop_id, args.max_new_tokens, "exported")
     lm = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=args.trust_remote_code).to(device).eval()
     plain = same_answers.plain_greedy(lm, prompts, args.max_new_tokens, "exported, plain transformers")
-    found = {f"trained model in {dtype}": same_answers.compare(trained[dtype], ours, codec),
-             f"trained model in {dtype}, exported by plain transformers": same_answers.compare(trained[dtype], plain, codec)}
-    if dtype != "fp32":
-        found["trained model in fp32"] = same_answers.compare(trained["fp32"], ours, codec)
+    must = {f"trained model in {dtype}": same_answers.compare(trained[dtype], ours, codec),
+            f"trained model in {dtype}, exported by plain transformers": same_answers.compare(trained[dtype], plain, codec)}
+    beside = {} if dtype == "fp32" else {"trained model in fp32": same_answers.compare(trained["fp32"], ours, codec)}
     whole = [exported.tokenizer.apply_chat_template(t, add_generation_prompt=True, return_dict=True).input_ids for t in talks]
-    return found, sum(a == b for a, b in zip(whole, prompts))
-
-
-def report(found, same_ids, n, dtype):
-    """Print the check; returns (whether the export is good, name -> text for the card)."""
-    lines = {f"greedy answers equal to the {what}": f"{a.same} of {a.n} ({a.share:.1%})" for what, a in found.items()}
-    lines["prompts that plain transformers tokenises as in training"] = f"{same_ids} of {n}"
-    for name, value in lines.items():
-        print(f"{name}: {value}")
-    for what, agreement in found.items():
-        if agreement.first:
-            print(f"  first difference to the {what}: prompt {agreement.first['prompt']}, token {agreement.first['at']}: "
-                  f"{agreement.first['expected']!r} became {agreement.first['found']!r}")
-    if same_ids < n:
-        print("WARNING: this template and tokenizer join tokens across the edges of messages when a prompt is tokenised as one text, as servers "
-              "do; their answers can differ from the trained model's")
-    return all(a.same == a.n for what, a in found.items() if dtype in what), lines
+    return Check(must, beside, sum(a == b for a, b in zip(whole, prompts)), len(prompts))
 
 
 def draw_prompts(args, codec, positions):
@@ -174,34 +190,47 @@ def draw_prompts(args, codec, positions):
     talks = [records.messages(r) for r in evaluation.prompts(args.check_data_path, args.check_prompts, args.seed)]
     prompts = [codec.prompt(talk).ids for talk in talks]
     if positions:
-        kept = tokenize.within([len(ids) + args.max_new_tokens for ids in prompts], positions, "prompts with --max_new_tokens", "positions of the model")
+        lengths = [len(ids) + args.max_new_tokens for ids in prompts]
+        kept = tokenize.within(lengths, positions, "prompts with --max_new_tokens", "positions of the model")
         talks, prompts = [talks[i] for i in kept], [prompts[i] for i in kept]
     return talks, prompts
 
 
-def export(args, checkpoint, source, folder, dtype, origins, licence_id, settings):
-    """Write, check, and only then give the folder its name. Exits with 1 if the check fails."""
+def new_folder(folder):
+    """An empty FOLDER.partial beside the one that is to be. Raises InputError if it cannot be made."""
+    part = folder.with_name(folder.name + ".partial")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"--output_dir {folder}: cannot be written: {error.strerror or error}; give another") from error
+    return part
+
+
+def export(args, checkpoint, source, part, dtype):
+    """Write the model into `part` and compare it with the trained one. Returns the Check; exits with 1 if it is not good."""
     codec, device = checkpoint.codec, checkpoint.device
     talks, prompts = draw_prompts(args, codec, checkpoint.positions)
-    part = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(part, ignore_errors=True)
     trained = trained_answers(source, codec, args, dtype, device, prompts)
     write(source, part, codec, args, dtype)
-    found, same_ids = check(part, codec, args, dtype, device, talks, prompts, trained)
-    good, lines = report(found, same_ids, len(prompts), dtype)
-    if not good:
+    found = check(part, codec, args, dtype, device, talks, prompts, trained)
+    found.show()
+    if not found.good:
         print(f"error: the exported model does not answer as the trained one does; it is left in {part}", file=sys.stderr, flush=True)
         sys.exit(1)
-    base = args.base_model or origins[-1].name
+    return found
+
+
+def describe(part, title, codec, origins, settings, found):
+    """Card, licence, and the record by which the same export is known again."""
     template = codec.tokenizer.apply_chat_template([{"role": "user", "content": "{prompt}"}], tokenize=False, add_generation_prompt=True)
-    shown = {"weights": dtype, "KoRLHF": __version__, **{k: v for k, v in program.versions().items() if k in ("torch", "transformers", "peft")}}
-    (part / "README.md").write_text(provenance.card(folder.resolve().name, origins, base, licence_id, template, shown, lines), encoding="utf-8")
+    versions = program.versions()
+    how = {"weights": settings["dtype"], "KoRLHF": __version__, **{name: versions[name] for name in ("torch", "transformers", "peft")}}
+    base, licence_id = settings["base_model"], settings["license"]
+    card = provenance.card(title, origins, base, licence_id, template, how, found.lines())
+    (part / "README.md").write_text(card, encoding="utf-8")
     (part / "LICENSE").write_text(provenance.licence_note(licence_id, base, origins) + "\n", encoding="utf-8")
-    files.write_json(part / MARK, {"settings": settings, "check": {what: asdict(a) for what, a in found.items()}, "versions": program.versions()})
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(part, folder)
-    print(f"exported: {folder} ({dtype}, licence {licence_id})", flush=True)
+    files.write_json(part / MARK, {"settings": settings, "check": asdict(found), "versions": versions})
 
 
 def confirmed(question):
@@ -224,7 +253,13 @@ def run(args, push):
                 "base_model": args.base_model or origins[-1].name}
     if claim(folder, source, settings, args.overwrite):
         print(f"licence {licence_id} (from {where}); base model {settings['base_model']}", flush=True)
-        export(args, checkpoint, source, folder, dtype, origins, licence_id, settings)
+        part = new_folder(folder)
+        found = export(args, checkpoint, source, part, dtype)
+        describe(part, folder.resolve().name, checkpoint.codec, origins, settings, found)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(part, folder)
+        print(f"exported: {folder} ({dtype}, licence {licence_id})", flush=True)
     if push.push_to_hub:
         address = hub.push(folder, push.push_to_hub, push.public, licence_id, confirmed if not push.yes else (lambda _: True))
         print(f"uploaded: {address}" if address else "nothing was uploaded", flush=True)

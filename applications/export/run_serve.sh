@@ -15,7 +15,7 @@ HOST="${HOST:-127.0.0.1}"                                  # 0.0.0.0: everyone i
 PORT="${PORT:-8000}"
 
 command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
-[[ -f "$MODEL/config.json" ]] || fail "MODEL=$MODEL: no config.json there; give the folder of a whole model (a LoRA folder has to be exported first)"
+[[ -f "$MODEL/config.json" ]] || fail "MODEL=$MODEL: no config.json there; give the folder of a whole model (export a LoRA folder first)"
 [[ "$MODEL" != *[@:]* ]] || fail "MODEL=$MODEL: transformers serve reads @ and : as a revision or a file; give a path without them"
 [[ "$PORT" =~ ^[0-9]+$ && "$PORT" -ge 1 && "$PORT" -le 65535 ]] || fail "PORT=$PORT: give a port from 1 to 65535"
 python - "$HOST" "$PORT" <<'PY' || fail "PORT=$PORT: taken, or not allowed on $HOST; give another"

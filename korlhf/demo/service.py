@@ -42,18 +42,20 @@ class Service:
         try:
             name = self._model(data)
             with self._place(talk, 1):
-                text, messages, sampling = self._asked(talk, data)
+                text, at, messages, sampling = self._asked(talk, data)
                 answer = self._ask(name, messages, sampling)
                 talk.answers.append(answer)
                 async for _, piece in self._pieces({name: answer}):
                     if piece is not None:
                         yield {"piece": piece}
                 turn = Turn(text, answer.text, name, answer.finish_reason, answer.left_out)
-                if not is_empty(turn.answer):  # there is nothing to refer to in one without text
+                del talk.turns[at:]  # not before: an answer that fails replaces none
+                counted = not is_empty(turn.answer)  # there is nothing to refer to in one without text
+                if counted:
                     talk.turns.append(turn)
-                end = {"end": turn.reason, "left_out": turn.left_out, "turns": len(talk.turns)}
+                end = {"end": turn.reason, "left_out": turn.left_out, "turns": len(talk.turns), "counted": counted}
             yield end
-            if self.scorer is not None and not is_empty(turn.answer):
+            if self.scorer is not None and counted:
                 turn.score = await self._score(messages, turn.answer)
                 yield {"score": turn.score}
         except Refused as refused:
@@ -67,7 +69,7 @@ class Service:
             if self.vote_file is None:
                 raise Refused("malformed")
             with self._place(talk, 2):
-                _, messages, sampling = self._asked(talk, data)
+                _, at, messages, sampling = self._asked(talk, data)
                 session.pair = None
                 names = dict(zip(votes.SIDES, _shuffled(self.bots)))
                 samplings = {side: dataclasses.replace(sampling, seed=secrets.randbelow(2 ** 31)) for side in names}
@@ -84,6 +86,7 @@ class Service:
                 shown = {side: votes.Shown(names[side], answer.text, answer.finish_reason, answer.left_out, samplings[side].seed,
                                            await self._score(messages, answer.text)) for side, answer in answers.items()}
                 pair = votes.Pair(messages, **shown, temperature=sampling.temperature, top_p=sampling.top_p, max_new_tokens=sampling.max_new_tokens)
+                del talk.turns[at:]
                 session.pair = secrets.token_hex(8), pair
             yield {"ready": session.pair[0]}
         except Refused as refused:
@@ -107,13 +110,20 @@ class Service:
             session.pair = waiting
             print(f"error: --votes {self.vote_file.path}: a vote could not be written: {error}; make room on its disk", file=sys.stderr, flush=True)
             raise Refused("storage") from error
-        kept = {"left": pair.left, "right": pair.right, "tie": pair.left}.get(vote)  # left was drawn: of equal ones it is a random one
-        if kept is not None and not is_empty(kept.text):
-            session.compare.turns.append(Turn(pair.messages[-1]["content"], kept.text, kept.model, kept.reason))
-        reply = {"vote": vote, "models": {"left": pair.left.model, "right": pair.right.model}, "turns": len(session.compare.turns),
-                 "scores": {"left": pair.left.score, "right": pair.right.score}}
+        reply = {"vote": vote, "models": {"left": pair.left.model, "right": pair.right.model}, "kept": self._go_on(session.compare, pair, vote),
+                 "turns": len(session.compare.turns), "scores": {"left": pair.left.score, "right": pair.right.score}}
         session.voted = ticket, reply
         return reply
+
+    @staticmethod
+    def _go_on(talk, pair, vote):
+        """The side whose answer the talk goes on from, or None: then it goes on without the message."""
+        side = {"left": "left", "right": "right", "tie": "left"}.get(vote)  # left was drawn: of equal ones it is any
+        if side is None or is_empty(getattr(pair, side).text):
+            return None
+        kept = getattr(pair, side)
+        talk.turns.append(Turn(pair.messages[-1]["content"], kept.text, kept.model, kept.reason))
+        return side
 
     @staticmethod
     def _check_vote(pair, vote):
@@ -160,10 +170,9 @@ class Service:
             talk.answers, self._under_way = None, self._under_way - n
 
     def _asked(self, talk, data):
-        """(the message, the messages to be answered, how) of a request; what the visitor sees of the talk is kept of it. Raises Refused."""
+        """(message, after how many exchanges, the messages to be answered, local.Sampling) of a request. Raises Refused."""
         text, at, sampling = self.limits.text(data), self.limits.place(data), self.limits.sampling(data, self.top_p)
-        talk.cut(at)
-        return text, talk.messages(text, self.system), sampling
+        return text, at, talk.messages(text, at, self.system), sampling
 
     def _model(self, data):
         name = data.get("model")

@@ -29,16 +29,15 @@ class Talk:
     turns: list[Turn] = field(default_factory=list)
     answers: list | None = None
 
-    def cut(self, at):
-        """Keep the first `at` exchanges. Raises Refused if there are fewer: the page shows a talk that is no longer known."""
+    def messages(self, text, at, system):
+        """The messages to be answered if the visitor says `text` after the first `at` exchanges.
+
+        Raises Refused if there are fewer: the page shows a talk that is no longer known.
+        """
         if at > len(self.turns):
             raise Refused("expired")
-        del self.turns[at:]
-
-    def messages(self, text, system):
-        """The messages to be answered if the visitor now says `text`."""
         talk = Conversation(system)
-        for turn in self.turns:
+        for turn in self.turns[:at]:
             talk.add(turn.user, turn.answer)
         return talk.with_user(text)
 

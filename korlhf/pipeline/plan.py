@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from korlhf import tables
-from korlhf.pipeline import estimates, stages as stages_
+from korlhf.pipeline import estimates, stages as stages_, state
 from korlhf.tables import both, column
 
 WIDTH = 140
+LONGEST = 70  # characters of a reason in the table; longer ones follow below it
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ def table(plan, prints):
     made_by = stages_.dependencies(plan.stages)
     rows = []
     for number, stage in enumerate(plan.stages, 1):
-        state, seconds = plan.states[stage.name], plan.seconds[stage.name]
+        found, seconds = plan.states[stage.name], plan.seconds[stage.name]
         outside = [p for p in stage.reads if not any(stages_.touch(p, w) for s in plan.stages for w in s.writes)]
         reads = [n for n in made_by if n in made_by[stage.name]] + _names(outside)
-        time = "" if not state.runs else "not known" if seconds is None else estimates.duration(seconds[0])
-        disk = "" if not state.runs else "not known" if stage.disk is None else estimates.amount(stage.disk[0]) if stage.disk[0] else ""
-        rows.append([f"{number} {stage.name}", _list(reads), _list(_names(stage.writes, prints)), _shorten(state.why), time, disk])
+        time = "" if not found.runs else "not known" if seconds is None else estimates.duration(seconds[0])
+        disk = "" if not found.runs else "not known" if stage.disk is None else estimates.amount(stage.disk[0]) if stage.disk[0] else ""
+        rows.append([f"{number} {stage.name}", _list(reads), _list(_names(stage.writes, prints)), _shorten(found.why), time, disk])
     return tables.plain(tables.table(both("stages", "단계"), [column("stage", "단계"), column("reads", "입력"), column("writes", "출력"),
                                                              column("state", "상태"), column("time", "시간"), column("disk", "디스크")], rows))
 
@@ -70,8 +71,8 @@ def _list(names, most=2):
     return ", ".join(names[:most]) + (f", +{len(names) - most}" if len(names) > most else "")
 
 
-def _shorten(text, most=70):
-    return text if len(text) <= most else text[:most - 3] + "..."
+def _shorten(text):
+    return text if len(text) <= LONGEST else text[:LONGEST - 3] + "..."
 
 
 def text(plan, prints, title):
@@ -89,12 +90,14 @@ def _reasons(plan):
     """What the table has no room for: long reasons, trainings that are thrown away, how times were computed."""
     out = []
     for stage in plan.stages:
-        state = plan.states[stage.name]
-        if len(state.why) > 70:
-            out.append(_wrap(f"{stage.name}: {state.why}"))
-    thrown = [s.name for s in plan.stages if plan.states[s.name].again and s.reset and s.begun and s.begun.exists()]
-    if thrown:
-        out.append(_wrap(f"trained anew, what is there is thrown away, if its inputs or settings have changed: {', '.join(thrown)}"))
+        why = plan.states[stage.name].why
+        if len(why) > LONGEST:
+            out.append(_wrap(f"{stage.name}: {why}"))
+    trained = [(s.name, plan.states[s.name]) for s in plan.stages if plan.states[s.name].again and s.begun and s.begun.exists()]
+    for sure, words in ((True, "thrown away and trained anew"), (False, "also, if what they read has changed then")):
+        names = [name for name, found in trained if (found.kind != state.AFTER) == sure]
+        if names:
+            out.append(_wrap(f"{words}: {', '.join(names)}"))
     out += [_wrap(f"time of {how}") for seconds in plan.seconds.values() if seconds for how in [seconds[1]] if ":" in how]
     return out
 

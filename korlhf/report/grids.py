@@ -1,9 +1,12 @@
 """Tables of results (korlhf/tables.py) made ready for the page: cells as texts in both languages, with dots and whiskers for estimates."""
 
+import re
+
 from korlhf import tables
 from korlhf.report import charts
 
 DASH = "–"
+NUMBER = re.compile(r"[<>≤≥]? ?[-−+]?[\d,]*\.?\d+ ?%?")  # a text that is a number, e.g. <0.0001
 
 
 def ready(table):
@@ -29,23 +32,24 @@ def is_estimate(value):
 
 def is_text(value):
     """Whether a cell is words, which stand left."""
-    return isinstance(value, str) or (isinstance(value, dict) and not is_estimate(value))
+    return (isinstance(value, str) and not NUMBER.fullmatch(value)) or isinstance(value, bool) or (isinstance(value, dict) and not is_estimate(value))
 
 
 def _cell(value, digits, dot):
     if is_estimate(value):
-        ends = [_number(value[k], digits) for k in ("low", "high")]
-        mean = _number(value["mean"], digits)
-        return {"text": tables.both(mean, mean), "right": True, "interval": f"[{ends[0]}, {ends[1]}]", "dot": dot}
-    if is_text(value) or isinstance(value, bool):
+        low, mean, high = (_number(value[k], digits) for k in ("low", "mean", "high"))
+        return {"text": tables.both(mean, mean), "right": True, "interval": f"[{low}, {high}]", "dot": dot}
+    if is_text(value):
         return {"text": tables.both(*(tables.cell(value, digits, language) for language in ("en", "ko"))), "right": False, "interval": "", "dot": None}
-    text = _number(value, digits)
+    text = value if isinstance(value, str) else _small(value, digits)
     return {"text": tables.both(text, text), "right": True, "interval": "", "dot": None}
 
 
 def _number(value, digits):
-    if not charts.finite(value):
-        return DASH
-    if 0 < value < 0.5 * 10.0 ** -digits:  # a small p is not 0
-        return f"<{10.0 ** -digits:.{digits}f}"
-    return charts.minus(tables.cell(value, digits, "en"))
+    return charts.minus(tables.cell(value, digits, "en")) if charts.finite(value) else DASH
+
+
+def _small(value, digits):
+    """As _number, but a small p is not 0."""
+    tiny = charts.finite(value) and 0 < value < 0.5 * 10.0 ** -digits
+    return f"<{10.0 ** -digits:.{digits}f}" if tiny else _number(value, digits)

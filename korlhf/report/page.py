@@ -24,7 +24,8 @@ from korlhf.report import answers, charts, curves, gather, grids, summary, words
 from korlhf.tables import both
 
 WITHOUT_SCRIPT = 20  # rows of answers in a page whose script does not run
-LONG = 90  # characters: longer lines of a protocol stand only once, below all tables of a result
+SHORT = ("prompts", "pairs", "items", "n", "pairing", "interval", "intervals", "seed", "template", "chat template", "shots", "decoding", "judge")
+LONG = 160  # characters: these lines of a protocol stand below every table if they are no longer, all of them below the last table
 
 
 def write(path, run, warnings, missing, title):
@@ -108,11 +109,12 @@ def stage_view(stage, folder, path):
 
 def result_view(result):
     """What the page shows of a result."""
-    protocol = [(words.protocol_name(name), value) for name, value in result.found["protocol"].items() if value not in (None, "")]
-    short = [(name, value) for name, value in protocol if all(len(text) <= LONG and "\n" not in text for text in in_both(value).values())]
+    protocol = {name: in_both(value) for name, value in result.found["protocol"].items() if value not in (None, "")}
+    short = [name for name in protocol if (name in SHORT or name.startswith("judge ")) and max(map(len, protocol[name].values())) <= LONG]
     return {"result": result, "name": result_name(result), "about": words.ABOUT.get(result.program),
-            "tables": [grids.ready(table) for table in result.found["tables"]], "protocol": [(n, in_both(v)) for n, v in protocol],
-            "short": [(n, in_both(v)) for n, v in short], "calibrations": calibrations(result.found["figures"])}
+            "tables": [grids.ready(table) for table in result.found["tables"]],
+            "protocol": [(words.protocol_name(name), value) for name, value in protocol.items()],
+            "short": [(words.protocol_name(name), protocol[name]) for name in short], "calibrations": calibrations(result.found["figures"])}
 
 
 def in_both(value):

@@ -69,7 +69,8 @@ def test_means_criteria_and_differences_by_hand(run, capsys):
     with Server(with_probabilities(last_digit, 1, 0.5)) as server:                     # q becomes (q + 1) / 2
         code, found, rows = run(texts, *ask(server), categories=THREE)
     assert code == 0 and len(rows) == 6
-    assert {k: v["mean"] for k, v in cells(found, "Mean score", "sft").items()} == {"all": 2.0, "everyday": 1.75, "harmful": 2.25, "translated": 2.0}
+    means = {"all": 2.0, "everyday": 1.75, "harmful": 2.25, "translated": 2.0}
+    assert {k: v["mean"] for k, v in cells(found, "Mean score", "sft").items()} == means
     assert cells(found, "Mean score", "prompts") == {"all": 6, "everyday": 2, "harmful": 2, "translated": 2}
     assert "truthful" in cells(found, "By criterion: translated", "ppo") and "truthful" not in cells(found, "By criterion: all", "ppo")
     assert cells(found, "By criterion: translated", "ppo")["truthful"]["mean"] == 3.0 == cells(found, "By criterion: translated", "ppo")[
@@ -82,7 +83,7 @@ def test_means_criteria_and_differences_by_hand(run, capsys):
     assert rows[1]["category"] == "harmful" and rows[1]["answers"]["ppo"][0] == {
         "text": "답 4", "finish_reason": None, "tokens": None, "score": 2.5,
         "scores": dict.fromkeys(["friendly", "harmless", "intelligible", "natural", "context", "overall"], 2.5)}
-    assert found["protocol"]["scores by"] == "token probabilities: 12 answers" and found["protocol"]["seed"] == 1234
+    assert found["protocol"]["scores by"]["en"] == "token probabilities: 12 answers" and found["protocol"]["seed"] == 1234
     assert found["protocol"]["rubric of harmful"].startswith("harmful.yaml (sha256 ")
     assert any("fewer than 30 prompts" in w["en"] and "all 6, everyday 2" in w["en"] for w in found["warnings"])
     shown = capsys.readouterr().out
@@ -122,8 +123,8 @@ def test_the_judges_noise_is_measured_and_small_differences_are_shown_as_such(ru
     by_pair = {(f["model"], f["other"]): f for f in found["figures"]["differences"]}
     assert by_pair["b", "a"]["judge_noise"] == pytest.approx(1.96 * noise["sd"] / 40 ** 0.5, rel=1e-3)
     warning, = [w for w in found["warnings"] if "judged again" in w["en"]]
-    assert "moves by 1.000" in warning["en"] and "b − a 0.125 (±0." in warning["en"] and "c − a" not in warning["en"] and "c − b 0.925" in warning["en"]
-    assert "평균 1.000" in warning["ko"]
+    assert "moves by 1.000" in warning["en"] and "b − a 0.125 (±0." in warning["en"] and "c − b 0.925" in warning["en"]
+    assert "c − a" not in warning["en"] and "평균 1.000" in warning["ko"]
 
 
 def test_the_published_table_is_named_as_what_it_is(run):
@@ -148,9 +149,9 @@ def test_failures_are_in_no_figure(run, capsys):
         assert run(texts, *flags, "--max_failed", 0.2)[0] == 0
     assert {f["model"]: (f["mean"], f["n"]) for f in found["figures"]["means"]} == {"a": (3.0, 2), "b": (3.0, 2)}
     assert cells(found, "Mean score", "prompts") == {"everyday": 2} and found["figures"]["differences"][0]["n"] == 1
-    assert [w["en"] for w in found["warnings"] if "failed" in w["en"]] == [
-        "judge on a: 1 failed and are in no figure, e.g. unusable: no score for friendly, harmless, intelligible, natural, context, overall: '잘 모르겠어요.'",
-        "judge on b: 1 failed and are in no figure, e.g. refusal: 안 돼요."]
+    of_a, of_b = (w["en"] for w in found["warnings"] if "failed" in w["en"])
+    assert of_a.startswith("judge on a: 1 failed and are in no figure, e.g. unusable: no score for friendly") and "모르겠어요" in of_a
+    assert of_b == "judge on b: 1 failed and are in no figure, e.g. refusal: 안 돼요."
     assert rows[1]["answers"]["a"][0]["score"] is None is rows[1]["answers"]["a"][0]["scores"]
 
 
@@ -171,17 +172,19 @@ def test_a_reward_model_that_a_responder_was_trained_against(geval, folders, tmp
     reward = rigged_reward.counts_tokens(tmp_path / "reward")
     ppo = tmp_path / "ppo"
     shutil.copytree(folders["gpt_neox"], ppo)
-    (ppo / "settings.json").write_text(json.dumps({"actor_model_name_or_path": "sft", "reward_model_name_or_path": reward}), encoding="utf-8")
+    settings = {"actor_model_name_or_path": "sft", "reward_model_name_or_path": reward}
+    (ppo / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     data = prompts(tmp_path / "prompts.jsonl", 4, ("none", "other"))
     short = answers(tmp_path / "short.jsonl", ["네.", "네네.", "네네네.", "네네네네."])
     long = answers(tmp_path / "long.jsonl", ["네." + "좋" * 20, "네네." + "좋" * 20, "네네네." + "좋" * 20, "네네네네." + "좋" * 20])
-    code = geval.main(["--data_path", data, "--responder", f"short={short}", f"long={long}", f"ppo={ppo}", "--judge", f"reward_model:{reward}",
-                       "--output_dir", str(tmp_path / "out"), "--max_new_tokens", "8"])
+    code = geval.main(["--data_path", data, "--responder", f"short={short}", f"long={long}", f"ppo={ppo}", "--max_new_tokens", "8",
+                       "--judge", f"reward_model:{reward}", "--output_dir", str(tmp_path / "out")])
     found, rows = result(tmp_path / "out", "geval")
     assert code == 0 and not [t for t in found["tables"] if "criterion" in t["title"]["en"]]
     difference = next(row for row in table(found, "Differences")["rows"] if row[0] == "long − short")
     sd = statistics.pstdev([0.1, 0.15, 0.2, 0.25])                                     # of the short answers
-    assert difference[3]["mean"] == pytest.approx(20 * rigged_reward.PER_TOKEN, abs=1e-4) and difference[-1] == pytest.approx(1.0 / sd, rel=1e-3)
+    assert difference[3]["mean"] == pytest.approx(20 * rigged_reward.PER_TOKEN, abs=1e-4)
+    assert difference[-1] == pytest.approx(1.0 / sd, rel=1e-3)
     assert table(found, "Differences")["columns"][-1]["en"] == "in SDs of short's answers"
     first = found["warnings"][0]
     assert first["en"].startswith("ppo was trained by PPO to get high scores of this very reward model") and "바로 이 보상 모델" in first["ko"]

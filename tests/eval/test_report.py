@@ -390,9 +390,9 @@ def test_whiskers_share_a_scale_only_if_none_is_squeezed():
 
 def test_cells_of_a_table():
     ready = grids.ready(table(both("T", "표"), [column("model", "모델"), column("n", "개수"), column("x", "값", 2), column("p", "p", 4)],
-                              [["sft", 1200, estimate(-0.125, -0.5, 0.25), 0.00004], [both("all", "전체"), None, None, 1.0]]))
+                              [["sft", 1200, estimate(-0.125, -0.5, 0.25), 0.00004], [both("all", "전체"), None, None, "<0.0001"]]))
     assert [c["right"] for c in ready["columns"]] == [False, True, True, True] and ready["columns"][2]["plot"] and not ready["columns"][3]["plot"]
-    assert [[cell["text"]["ko"] for cell in row] for row in ready["rows"]] == [["sft", "1,200", "−0.12", "<0.0001"], ["전체", "–", "–", "1.0000"]]
+    assert [[cell["text"]["ko"] for cell in row] for row in ready["rows"]] == [["sft", "1,200", "−0.12", "<0.0001"], ["전체", "–", "–", "<0.0001"]]
     assert ready["rows"][0][2]["interval"] == "[−0.50, 0.25]" and ready["rows"][1][2]["dot"] is None
 
 

@@ -70,7 +70,7 @@ def test_an_honest_judge(run, capsys):
     assert rows[0]["answers"]["ppo"][0]["against"] == {"sft": "won"} and rows[0]["answers"]["sft"][0]["against"] == {"ppo": "lost"}
     assert rows[0]["comparisons"] == [{"first": "ppo", "second": "sft", "answer": 0, "verdict": "first", "result": 1.0,
                                        "orders": ["first place", "second place"]}]
-    assert found["protocol"]["verdicts by"] == "one greedy choice: 8 pairs" and found["protocol"]["seed"] == 1234
+    assert found["protocol"]["verdicts by"]["en"] == "one greedy choice: 8 pairs" and found["protocol"]["seed"] == 1234
     assert "Win rates" in capsys.readouterr().out
 
 
@@ -85,8 +85,8 @@ def test_a_judge_that_always_prefers_a_place_is_unmasked(run, share, letter, pla
     assert overall["p"] == 1.0 and overall["low"] < 0.35 and overall["high"] > 0.65    # Wilson's for 20 draws, no false certainty
     first = found["warnings"][0]
     assert f"the judge test-model prefers the answer in the {place} place: it wins 100.0% of 40 decided questions" in first["en"]
-    assert "for 100.0% of 20 pairs the two orders give different verdicts, which count as ties" in first["en"] and "take another judge" in first["en"]
-    assert f"{ko} 놓인 답변을 더 좋아합니다" in first["ko"]
+    assert "for 100.0% of 20 pairs the two orders give different verdicts, which count as ties" in first["en"]
+    assert "take another judge" in first["en"] and f"{ko} 놓인 답변을 더 좋아합니다" in first["ko"]
     of_place = table(found, "The judge's preference for a place")["rows"][0]
     assert of_place[1] == 20 and of_place[2]["mean"] == (1.0 if place == "first" else 0.0) and of_place[3:] == [1.0, 1.0]
     assert all(row["comparisons"][0]["verdict"] == "tie" and row["answers"]["good"][0]["against"] == {"bad": "tie"} for row in rows)
@@ -116,7 +116,7 @@ def test_probabilities_are_averaged_over_both_orders(run):
         _, found, rows = run({"bad": digits(1, 1, 1), "good": digits(2, 2, 2)}, *ask(server), categories=("everyday",))
     # good in front .8 + .1, behind .2: their mean
     assert found["figures"]["win_rates"][0]["mean"] == pytest.approx(0.55) and rows[0]["comparisons"][0]["result"] == pytest.approx(0.55)
-    assert found["figures"]["win_rates"][0]["tied"] == 3 and found["protocol"]["verdicts by"] == "token probabilities: 3 pairs"
+    assert found["figures"]["win_rates"][0]["tied"] == 3 and found["protocol"]["verdicts by"]["en"] == "token probabilities: 3 pairs"
     assert "the win rate is the mean of both" in found["protocol"]["order"]["en"]
 
 
@@ -144,7 +144,7 @@ def test_a_win_that_may_be_due_to_length_alone_is_named(win_rate, run, tmp_path)
         win_rate._warn_of_length(kept, {**of_pair, "length_controlled": {"mean": 0.55, "low": 0.45, "high": 0.65}})
         win_rate._warn_of_length(kept, {**of_pair, "length_controlled": {"mean": 0.65, "low": 0.55, "high": 0.75}})
     line, = kept.warnings
-    assert line["en"].startswith("a against b: with length controlled the win rate 0.700 is not to be told from a draw (0.550, 0.450–0.650)")
+    assert line["en"] == "a against b: with length controlled the win rate 0.700 is not to be told from a draw (0.550, 0.450–0.650)"
 
 
 def test_models_that_beat_each_other_in_a_circle(run):
@@ -185,7 +185,9 @@ def test_equal_answers_and_several_answers(run):
         assert sum(map(is_choice, server.requests)) == 6
     overall = found["figures"]["win_rates"][0]
     assert (overall["won"], overall["tied"], overall["lost"], overall["prompts"], overall["n"]) == (2, 1, 1, 2, 4)
-    assert found["protocol"]["verdicts by"] == "one greedy choice: 3 pairs, equal answers: 1 pairs" and found["figures"]["place"]["asked"] == 3
+    assert found["protocol"]["verdicts by"] == {"en": "one greedy choice: 3 pairs, equal answers: 1 pairs",
+                                                "ko": "확률 없이 고른 답 3쌍, 똑같은 답변 1쌍"}
+    assert found["figures"]["place"]["asked"] == 3
     assert [c["orders"] for c in rows[1]["comparisons"]] == [["second place", "first place"], []]
 
 
@@ -245,8 +247,8 @@ def test_a_local_judge_that_is_also_a_responder(win_rate, folders, tmp_path):
     """A random model of 128 positions: every question is too long for it, and that is what the result says."""
     data = prompts(tmp_path / "prompts.jsonl", 2)
     other = answers(tmp_path / "file.jsonl", ["답 2", "답 2"])
-    code = win_rate.main(["--data_path", data, "--responder", f"neox={folders['gpt_neox']}", f"file={other}", "--max_new_tokens", "4", "--judge",
-                          f"checkpoint:{folders['gpt_neox']}", "--output_dir", str(tmp_path / "out")])
+    code = win_rate.main(["--data_path", data, "--responder", f"neox={folders['gpt_neox']}", f"file={other}", "--max_new_tokens", "4",
+                          "--judge", f"checkpoint:{folders['gpt_neox']}", "--output_dir", str(tmp_path / "out")])
     found, rows = result(tmp_path / "out", "win_rate")
     assert code == 3 and found["tables"] == [] and found["figures"]["win_rates"] == []
     assert "the judge gpt_neox is the same model as the responder neox" in found["warnings"][0]["en"]
@@ -259,7 +261,7 @@ def test_input_that_cannot_be_used(win_rate, run, tmp_path, capsys):
     with Server(choice_of(higher)) as server:
         data = prompts(tmp_path / "p.jsonl", 1)
         with pytest.raises(InputError, match="broken.jsonl:2: "):
-            win_rate.main(["--data_path", data, "--responder", f"a={broken}", f"b={broken}", "--output_dir", str(tmp_path / "o"), *ask(server)])
+            win_rate.main(["--data_path", data, "--responder", f"a={broken}", f"b={broken}", "--output_dir", str(tmp_path), *ask(server)])
         with pytest.raises(InputError, match="--rubric: there is none for the category 'chat'"):
             run({"a": ["답 1"], "b": ["답 2"]}, *ask(server), categories=("chat",))
         assert not server.requests

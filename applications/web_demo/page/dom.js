@@ -1,0 +1,125 @@
+// Elements and words. What people or models wrote goes in as text nodes alone, never as HTML.
+
+const LANGUAGE = "korlhf_web_demo_language";
+let texts = {};
+let language = "ko";
+
+export async function loadTexts() {
+  texts = await (await fetch("page/texts.json")).json();
+}
+
+// The visitor's own choice, else the program's, else the browser's.
+export function firstLanguage(given) {
+  const own = localStorage.getItem(LANGUAGE);
+  const browser = navigator.language.startsWith("ko") ? "ko" : "en";
+  setLanguage(own in texts ? own : given in texts ? given : browser);
+}
+
+export function switchLanguage() {
+  setLanguage(language === "ko" ? "en" : "ko");
+  localStorage.setItem(LANGUAGE, language);
+}
+
+function setLanguage(to) {
+  language = to;
+  document.documentElement.lang = to;
+  speak(document.body);
+}
+
+export function say(key, values = {}) {
+  const found = texts[language][key];
+  return typeof found !== "string" ? found : found.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+// Put the words of data-t, data-title and data-placeholder into an element and all in it.
+export function speak(root) {
+  for (const one of within(root, "[data-t]")) one.textContent = say(one.dataset.t, JSON.parse(one.dataset.values ?? "{}"));
+  for (const one of within(root, "[data-title]")) {
+    if (one.matches("button, .chip")) one.title = say(one.dataset.title);
+    one.setAttribute("aria-label", one.classList.contains("chip") ? one.textContent : say(one.dataset.title));
+  }
+  for (const one of within(root, "[data-placeholder]")) one.placeholder = say(one.dataset.placeholder);
+  for (const one of within(root, ".suggestions")) {
+    [...one.children].forEach((button, i) => { button.textContent = say("suggestions")[i]; });
+  }
+  return root;
+}
+
+function within(root, selector) {
+  return [...(root.matches(selector) ? [root] : []), ...root.querySelectorAll(selector)];
+}
+
+// el("div.turn.user", {hidden: true}, child, ...): an element with classes, properties and children; a child may be text, or null for none.
+export function el(name, properties = {}, ...children) {
+  const [tag, ...classes] = name.split(".");
+  const made = document.createElement(tag);
+  made.className = classes.join(" ");
+  for (const [key, value] of Object.entries(properties)) {
+    if (key.includes("-") || key === "role") made.setAttribute(key, value);
+    else made[key] = value;
+  }
+  made.append(...children.flat().filter((child) => child !== null));
+  return made;
+}
+
+// An element with words that follow the language.
+export function told(name, key, values = {}) {
+  const made = el(name, { "data-t": key, "data-values": JSON.stringify(values) });
+  return speak(made);
+}
+
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `#i-${name}`);
+  svg.append(use);
+  svg.setAttribute("aria-hidden", "true");
+  return svg;
+}
+
+export function tool(name, key, onclick) {
+  return speak(el(`button.quiet.${name}`, { type: "button", "data-title": key, onclick }, icon(name)));
+}
+
+export function scoreChip(score) {
+  const text = `${score < 0 ? "−" : "+"}${Math.abs(score).toFixed(2)}`;
+  const made = told("span.chip.score", "score", { score: text });
+  made.dataset.title = "score_title";
+  return speak(made);
+}
+
+// Keep the end of a talk in sight while it grows, unless the reader has scrolled up.
+export function following(view, change) {
+  const scroll = view.querySelector(".scroll");
+  const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
+  change();
+  if (atEnd) scroll.scrollTop = scroll.scrollHeight;
+}
+
+export function toEnd(view) {
+  const scroll = view.querySelector(".scroll");
+  scroll.scrollTop = scroll.scrollHeight;
+}
+
+export function addSuggestions(view, send) {
+  const box = view.querySelector(".suggestions");
+  box.append(...say("suggestions").map(() => el("button", { type: "button", onclick: (event) => send(event.currentTarget.textContent) })));
+  speak(box);
+}
+
+// The text of an answer, which grows: .add(piece).
+export function growing() {
+  const text = document.createTextNode("");
+  const said = el("div.said.live", {}, text, told("span.hidden", "writing"));
+  return { element: said, add: (piece) => text.appendData(piece), text: () => text.data,
+    end: () => { said.classList.remove("live"); said.querySelector(".hidden")?.remove(); } };
+}
+
+// What there is to say below an answer.
+export function notes(text, reason, leftOut) {
+  const found = [];
+  if (!text.trim()) found.push(told("span.note", "end_empty"));
+  if (reason === "length" || reason === "cancelled") found.push(told("span.note", `end_${reason}`));
+  if (leftOut) found.push(told("span.note", "left_out", { n: leftOut }));
+  return found;
+}

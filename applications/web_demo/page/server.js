@@ -1,0 +1,66 @@
+// The server: one call, or a stream of events. Errors come as {error: code, ...}, for which texts.json has words; "offline" is our own.
+
+const TOKEN = "korlhf_web_demo_session";
+let told = () => undefined;
+
+// Function that is called when the server asks for a log-in.
+export function onLogin(handler) {
+  told = handler;
+}
+
+export function session() {
+  return sessionStorage.getItem(TOKEN);
+}
+
+export function setSession(token) {
+  sessionStorage.setItem(TOKEN, token);
+}
+
+function request(name, values, signal) {
+  return fetch(`api/${name}`, { method: "POST", headers: { "Content-Type": "application/json" }, credentials: "same-origin", signal,
+    body: JSON.stringify({ session: session(), ...values }) });
+}
+
+async function refusal(response) {
+  const found = await response.json();
+  if (found.error === "who") told();
+  return found.error ? found : { error: "offline" };
+}
+
+export async function ask(name, values = {}) {
+  try {
+    const response = await request(name, values);
+    return response.ok ? await response.json() : await refusal(response);
+  } catch (error) {
+    console.warn(error);
+    return { error: "offline" };
+  }
+}
+
+// The events of an answer. A stream that breaks off ends with {error: "offline"}, one that the signal ends with nothing.
+export async function* events(name, values, signal) {
+  try {
+    const response = await request(name, values, signal);
+    if (!response.ok) {
+      yield await refusal(response);
+      return;
+    }
+    yield* lines(response.body);
+  } catch (error) {
+    if (signal.aborted) return;
+    console.warn(error);
+    yield { error: "offline" };
+  }
+}
+
+async function* lines(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const found = (rest + value).split("\n");
+    rest = found.pop();
+    for (const line of found) yield JSON.parse(line);
+  }
+}
