@@ -204,7 +204,7 @@ def main(argv=None):
     settings = [files, args, answer_flags, judge_flags, sampler, llm_flags]
     with evaluation.Result("geval", files.output_dir, settings, answer_flags.data_path) as result, \
             evaluation.open_cache(llm_flags, files.output_dir) as cache:
-        judge = judges.open_judge(judge_flags, sampler, llm_flags, cache)
+        judge = judges.open_judge(judge_flags, sampler, llm_flags, cache, result.usage)
         answered = evaluation.answers(result, found, answer_flags, sampler, llm_flags, cache)
         first = evaluation.baseline(args.baseline, answered)
         scored = comparison.score(judge, of_category, found, answered)
@@ -226,7 +226,6 @@ def main(argv=None):
         result.figures["differences"] = differences(result, scored, grouped, files.seed, args.baseline, unit, noise)
         if noise and result.figures["differences"]:
             warn_of_noise(result, result.figures["differences"], noise)
-        result.figures["usage"] = judge.usage
         result.rows = evaluation.rows(found, answered, score=shown(scored, lambda s: round(s.score, DIGITS)),
                                       scores=shown(scored, lambda s: {k: round(v, DIGITS) for k, v in s.scores.items()}))
     return result.code(answer_flags.max_failed)

@@ -49,6 +49,7 @@ def parse(argv=None):
     space = parser.parse_args(argv)
     found = [flags.read(space, group) for group in groups]
     evaluation.check(found[2], parser)
+    judges.check(found[4], parser)
     return found
 
 
@@ -88,7 +89,7 @@ def verdicts(text, found, answered, judge, args, result):
         result.lost(f"verdicts of {text} on {name}", [v for of_prompt in given for v in of_prompt if isinstance(v, llm.Failure)])
         out[name] = [_placed(replies, of_prompt) for replies, of_prompt in zip(of_model, given)]
     if judge is not None:
-        result.protocol[f"judge {text}"] = judge.protocol()
+        result.protocol[f"judge {text}"] = judge.protocol(choosing=True)
         for line in [*conflicts.of(judge, result.figures["responders"]), *judge.warnings()]:
             result.warn(line["en"], line["ko"])
     return out
@@ -233,8 +234,8 @@ def main(argv=None):
     kinds = [r["kind"] for r in found]
     with evaluation.Result("harmlessness", files.output_dir, [files, args, answer_flags, sampler, judging, llm_flags]) as result, \
             evaluation.open_cache(llm_flags, files.output_dir) as cache:
-        opened = {text: None if text == RULES else judges.open_judge(flags.JudgeFlags(judge=text, **asdict(judging)), sampler, llm_flags, cache)
-                  for text in args.judge}
+        opened = {text: None if text == RULES else judges.open_judge(flags.JudgeFlags(judge=text, **asdict(judging)), sampler, llm_flags, cache,
+                                                                     result.usage) for text in args.judge}
         answered = evaluation.answers(result, found, answer_flags, sampler, llm_flags, cache)
         baseline = evaluation.baseline(args.baseline, answered)
         of_judges = {text: verdicts(text, found, answered, judge, args, result) for text, judge in opened.items()}

@@ -254,7 +254,7 @@ def main(argv=None):
     settings = [files, args, answer_flags, judge_flags, sampler, llm_flags]
     with evaluation.Result("win_rate", files.output_dir, settings, answer_flags.data_path) as result, \
             evaluation.open_cache(llm_flags, files.output_dir) as cache:
-        judge = judges.open_judge(judge_flags, sampler, llm_flags, cache)
+        judge = judges.open_judge(judge_flags, sampler, llm_flags, cache, result.usage)
         answered = evaluation.answers(result, found, answer_flags, sampler, llm_flags, cache)
         names = list(answered)
         verdicts = compare(judge, of_category, found, answered)
@@ -271,7 +271,6 @@ def main(argv=None):
         result.figures["longer"] = lengths(result, judge, games, names, result.figures["win_rates"], files.seed)
         if len(names) > 2 and games:
             result.figures["strengths"] = ranking(result, games, names, result.figures["win_rates"], files.seed)
-        result.figures["usage"] = judge.usage
         result.rows = rows(found, answered, verdicts)
     return result.code(answer_flags.max_failed)
 

@@ -80,7 +80,7 @@ def answers(result, found, flags, sampler, llm_flags, cache):
     seed = result.settings["seed"]
     sampling = local.Sampling(flags.temperature, flags.top_p, flags.max_new_tokens, seed)
     system = responders.read_system(flags.system, "--system") if flags.system else ""
-    out, how = responders.answers(who, found, sampling, flags.num_answers, sampler, llm_flags, cache, system)
+    out, how = responders.answers(who, found, sampling, flags.num_answers, sampler, llm_flags, cache, system, result.usage)
     result.inputs += [r.model for r in who if r.kind != "server"]
     result.figures["responders"] = how
     result.protocol["prompts"] = tables.both(f"{len(found)} of {', '.join(flags.data_path)}, the same for every model",
@@ -141,6 +141,7 @@ class Result:
         self.inputs, self.figures, self.rows = list(inputs), {}, []
         self.tables, self.protocol, self.warnings = [], {}, []
         self.attempted = self.failed = 0
+        self.usage = llm.new_usage()  # of all servers, responders and judges together
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"--output_dir {self.folder}: is a file; give a folder")
 
@@ -186,7 +187,7 @@ class Result:
         os.replace(part, rows)
         write_json(self.folder / f"{self.program}.json", {
             "program": self.program, "warnings": self.warnings, "tables": self.tables, "protocol": self.protocol,
-            "figures": self.figures, "settings": self.settings,
+            "figures": self.figures, "settings": self.settings, "usage": self.usage,
             "inputs": [_input(path) for path in self.inputs], "rows": {"file": rows.name, "n": len(self.rows)},
             "versions": _versions(), "seconds": round(time.time() - self.began, 2), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
         for found in self.tables:

@@ -36,14 +36,16 @@ def read_name(text):
     return _Name(kind, os.path.expanduser(model))
 
 
-def open_judge(judge, checkpoint, llm_flags, cache):
-    """The judge that --judge names. judge: flags.JudgeFlags; checkpoint: flags.CheckpointFlags, of which precision and trust hold (a
-    judge always has the template of its own folder); llm_flags: flags.LlmFlags. Raises InputError if it cannot be had.
+def open_judge(judge, checkpoint, llm_flags, cache, usage=None):
+    """The judge that --judge names.
+
+    judge: flags.JudgeFlags; checkpoint: flags.CheckpointFlags, of which precision and trust hold (a judge always has the template of its own
+    folder); llm_flags: flags.LlmFlags; usage: the account of the run (llm.new_usage). Raises InputError if it cannot be had.
     """
     name, flags = read_name(judge.judge), judge
     checkpoint = CheckpointFlags(dtype=checkpoint.dtype, trust_remote_code=checkpoint.trust_remote_code)
     if name.kind == "openai":
-        return _Server(name, flags, llm_flags, cache)
+        return _Server(name, flags, llm_flags, cache, usage)
     if name.kind == "checkpoint":
         return _Local(name.model, flags, checkpoint, cache)
     return _Reward(name.model, flags, checkpoint, cache)
@@ -63,15 +65,11 @@ class _Server:
     """A model of a server: forms are filled in and read strictly."""
     kind, repeats, fingerprint = "openai", False, ""
 
-    def __init__(self, name, flags, llm_flags, cache):
+    def __init__(self, name, flags, llm_flags, cache, usage):
         self.name, self.flags = name.model, flags
         urls = [name.url or llm_flags.base_url]
-        self._client = responders.open_clients(llm_flags, urls, cache)[urls[0]]
+        self._client = responders.open_clients(llm_flags, urls, cache, usage)[urls[0]]
         self._abilities, self._url = None, urls[0] or llm.OPENAI
-
-    @property
-    def usage(self):
-        return self._client.usage
 
     def _asked(self, rubric=None):
         """(structured, probabilities), found out once."""
@@ -120,8 +118,6 @@ class _Local:
         self._judge, self._cache = LocalJudge(path, "--judge", checkpoint, flags.judge_batch_size), cache
         self.name, self.fingerprint = os.path.basename(os.path.normpath(path)), self._judge.checkpoint.fingerprint
 
-    usage = None
-
     def rate(self, items, desc="judging"):
         return self._judge.rate(items, self._cache)
 
@@ -153,8 +149,6 @@ class _Reward:
         from korlhf.reward_judge import RewardJudge  # slow to import
         self._judge, self._cache = RewardJudge(path, "--judge", checkpoint, flags.judge_max_seq_len, flags.judge_batch_size), cache
         self.path, self.name, self.fingerprint = path, self._judge.name, self._judge.fingerprint
-
-    usage = None
 
     def rate(self, items, desc="scoring"):
         """As the others; the Score has no criteria, and the Items need no rubric."""

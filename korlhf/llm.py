@@ -56,10 +56,17 @@ def open_cache(llm, output):
     return Cache(llm.cache or output.parent / "llm_cache.sqlite")
 
 
-class Client:
-    """Asks one server, within one budget. llm: flags.LlmFlags. Raises InputError for flags that cannot work, or if there is no key."""
+def new_usage():
+    """An account of what was asked, answered and paid: --max_requests and --max_cost hold for all Clients that share one."""
+    return {"requests": 0, "cached": 0, "retries": 0, "refused": 0, "prompt_tokens": 0, "answer_tokens": 0, "without_token_counts": 0, "cost": 0.0}
 
-    def __init__(self, llm, cache):
+
+class Client:
+    """Asks one server, within one budget. llm: flags.LlmFlags; usage: the account (`new_usage`) that several Clients of a run share, None =
+    its own. Raises InputError for flags that cannot work, or if there is no key.
+    """
+
+    def __init__(self, llm, cache, usage=None):
         _check(llm)
         self._llm, self._cache = llm, cache
         self._base_url, is_openai = _address(llm.base_url)
@@ -68,8 +75,7 @@ class Client:
         self._not_before = 0.0  # time.monotonic() before which nothing is sent
         self._heard = 0  # HTTP answers of any kind
         self._failed_in_a_row = 0
-        self.usage = {"requests": 0, "cached": 0, "retries": 0, "refused": 0, "prompt_tokens": 0, "answer_tokens": 0,
-                      "without_token_counts": 0, "cost": 0.0}
+        self.usage = new_usage() if usage is None else usage
 
     def ask(self, requests, check=None, attempts=3, desc="requests"):
         """Answers in the order of the requests: list of (Reply or Failure, what check(reply) returned, or None).

@@ -82,13 +82,14 @@ class Checkpoint:
         from korlhf import engine, models, reward_model
         from korlhf.data.tokenize import Codec
         models.check_folder(path, what)
+        config = _config(path, what, trust_remote_code)
         if Path(path, "config.json").exists() and reward_model.has_head(path):
             raise InputError(f"{what} {path}: a reward model, which writes no answers; give a folder of step 1 or 3")
         self.path, self.what, self.trust_remote_code = path, what, trust_remote_code
         self.codec = Codec(models.load_tokenizer(path, prompt_template, trust_remote_code, what))
         self.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         self.dtype = engine.resolve_dtype(dtype, self.device)
-        self.positions = getattr(_config(path, what, trust_remote_code).get_text_config(), "max_position_embeddings", None)
+        self.positions = getattr(config.get_text_config(), "max_position_embeddings", None)
         self.fingerprint = fingerprint(path)
 
     def load(self):

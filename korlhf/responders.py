@@ -90,12 +90,13 @@ def body(model, talk, sampling, sample):
             "max_tokens": sampling.max_new_tokens, "seed": local.answer_seed(sampling.seed, talk, sample)}
 
 
-def open_clients(llm_flags, urls, cache):
-    """{address: llm.Client}; they share one account of usage, so that --max_requests and --max_cost hold for the run as a whole."""
-    clients = {url: llm.Client(replace(llm_flags, base_url=url), cache) for url in urls}
-    for client in clients.values():
-        client.usage = next(iter(clients.values())).usage
-    return clients
+def open_clients(llm_flags, urls, cache, usage=None):
+    """{address: llm.Client}; they share one account of usage, so that --max_requests and --max_cost hold for the run as a whole.
+
+    usage: llm.new_usage of the run, None = one for these.
+    """
+    usage = llm.new_usage() if usage is None else usage
+    return {url: llm.Client(replace(llm_flags, base_url=url), cache, usage) for url in urls}
 
 
 def with_system(talk, system):
@@ -139,17 +140,17 @@ def _texts(place, record, name):
     return [c["text"].strip() for c in candidates if len(models) == 1 or c.get("model") == name]
 
 
-def answers(responders, found, sampling, num_answers, sampler, llm_flags, cache, system=""):
+def answers(responders, found, sampling, num_answers, sampler, llm_flags, cache, system="", usage=None):
     """Answers of all responders to the records: {name: for each record a list of llm.Reply or llm.Failure}, and {name: how they came}.
 
     sampling: local.Sampling; sampler: flags.SamplerFlags. How: {"kind", "model", and of a checkpoint "fingerprint", "dtype", "template"}.
-    Answers are stripped; an empty one is an answer. Of a file all answers are taken, whatever `num_answers` is.
+    usage: as of `open_clients`. Answers are stripped; an empty one is an answer. Of a file all answers are taken, whatever `num_answers` is.
     """
     checkpoints = open_checkpoints(responders, sampler)
     from_files = {r.name: read_answers(r, found) for r in responders if r.kind == "file"}  # before anything is paid for
     talks = [with_system(records.messages(r), system) for r in found]
     servers = [r for r in responders if r.kind == "server"]
-    out = ask_servers(open_clients(llm_flags, list(dict.fromkeys(r.url for r in servers)), cache), servers, talks, sampling, num_answers)
+    out = ask_servers(open_clients(llm_flags, list(dict.fromkeys(r.url for r in servers)), cache, usage), servers, talks, sampling, num_answers)
     for name, checkpoint in checkpoints.items():
         out[name] = local.answers(checkpoint, talks, cache, sampling, num_answers, sampler.batch_size, name)
     out.update(from_files)

@@ -34,7 +34,7 @@ def wilson(right, n, z=1.959964):
 
 
 def _group_sums(values, groups):
-    """(sums, counts) per group, groups in order of first appearance."""
+    """(sums, counts) per group."""
     values = np.asarray(values, dtype=float)
     _, index = np.unique(np.arange(len(values)) if groups is None else np.asarray(list(groups)), return_inverse=True)
     return np.bincount(index, weights=values), np.bincount(index)

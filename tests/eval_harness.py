@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CHANGING = ("seconds", "finished")  # of a result: the rest is the same for the same run
+CHANGING = ("seconds", "finished", "usage")  # of a result: the rest is the same for the same run
 
 
 def load(name):
@@ -49,9 +49,8 @@ def result(folder, program):
 def lasting(folder, program):
     """Everything of a result that two runs of the same command must have in common."""
     found, rows = result(folder, program)
-    figures = {k: v for k, v in found["figures"].items() if k != "usage"}  # the second run finds its answers in the cache
     settings = {**found["settings"], "output_dir": ""}
-    return {**{k: v for k, v in found.items() if k not in CHANGING}, "figures": figures, "settings": settings}, rows
+    return {**{k: v for k, v in found.items() if k not in CHANGING}, "settings": settings}, rows
 
 
 def table(found, title):

@@ -17,7 +17,8 @@ def said(messages):
     return [m["content"] for m in messages]
 
 
-@pytest.mark.parametrize("limit, left, left_out", [(13, "aaabbbcccddde", 0), (12, "cccddde", 1), (7, "cccddde", 1), (6, "e", 2), (1, "e", 2), (0, "e", 2)])
+@pytest.mark.parametrize("limit, left, left_out", [(13, "aaabbbcccddde", 0), (12, "cccddde", 1), (7, "cccddde", 1), (6, "e", 2), (1, "e", 2),
+                                                   (0, "e", 2)])
 def test_the_oldest_exchanges_go_whole(limit, left, left_out):
     conversation = talk("aaa", "bbb", "ccc", "ddd", "e")
     kept, n = cut(conversation, lambda m: len("".join(said(m))) <= limit)

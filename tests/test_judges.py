@@ -68,7 +68,7 @@ def test_a_server_scores_and_scores_again_with_forms_of_their_own(open_judge):
     assert (judge.kind, judge.name, judge.repeats, judge.fingerprint, judge.warnings()) == ("openai", "test-model", False, "", [])
     assert judge.protocol()["en"] == f"test-model at {server.url} (mean of 2 sampled forms; structured output off)"
     assert "채점표 2장의 평균" in judge.protocol()["ko"] and "one greedy choice" in judge.protocol(choosing=True)["en"]
-    assert judge.usage["requests"] == len(server.requests) and judge.rate([]) == []
+    assert judge._client.usage["requests"] == len(server.requests) and judge.rate([]) == []
 
 
 def test_a_server_of_base_url_chooses(open_judge):
@@ -82,7 +82,7 @@ def test_a_server_of_base_url_chooses(open_judge):
 def test_a_checkpoint_judges_in_the_template_of_its_own_folder(open_judge, folders):
     judge = open_judge(f"checkpoint:{folders['llama']}")
     assert (judge.kind, judge.name, judge.repeats, len(judge.fingerprint)) == ("checkpoint", "llama", True, 64)
-    assert "### 명령어" in judge._judge.checkpoint.codec.tokenizer.chat_template and judge.usage is None
+    assert "### 명령어" in judge._judge.checkpoint.codec.tokenizer.chat_template
     (failed,), = judge.rate([Item(EVERYDAY, USER, ("답",))])
     assert isinstance(failed, Failure) and "128 positions" in failed.reason               # the form is longer than this model takes
     assert "each criterion asked for by itself" in judge.protocol()["en"] and "criterion" not in judge.protocol(choosing=True)["en"]

@@ -10,14 +10,15 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {0: "errors flags tables templates friendly rules data.sources data.splits data.rows data.files data.records data.corpora data.marks data.ranking data.safety refusals data.kobest reward_tables "
              "dialogue guard hub provenance labelling.accounts labelling.desk labelling.export labelling.items labelling.store labelling.verdicts "
              "pipeline.needs pipeline.process pipeline.record pipeline.stages pipeline.state report.answers report.charts report.curves report.grids "
-             "report.summary report.words",
+             "report.summary report.words demo.streams demo.votes ports",
           1: "losses ppo data.packing log stage stats cache chunked completions llm rubrics forms geval choices data.similar data.near audit.kinds audit.fields "
              "audit.checks audit.content audit.sample audit.bias audit.flips audit.scan audit.overlap audit.fix audit.report audit.page bag comparison diversity diversity_report "
              "multiple_choice pairwise reward_figures reward_warnings screen labelling.agreement labelling.service pipeline.estimates pipeline.plan "
-             "pipeline.prints pipeline.recipes pipeline.run report.gather report.page",
+             "pipeline.prints pipeline.recipes pipeline.run pipeline.corpora pipeline.parts pipeline.sample report.gather report.page",
           2: "models reward_model data.load data.tokenize rollout pairs harness harness_tasks benchmark same_answers live trained_on",
           3: "engine checkpoint ppo_step program local evaluation responders reward_judge local_judge judges harmlessness conflicts "
-             "regression chat local_bot server_bot scorer report.checks"}
+             "regression chat local_bot server_bot scorer report.checks "
+             "demo.limits demo.login demo.routes demo.service demo.sessions"}
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 LIBRARIES = {0: set(), 1: {"torch", "tqdm", "matplotlib"}}
 LIBRARIES[2] = LIBRARIES[1] | {"transformers", "peft", "datasets", "safetensors", "tokenizers"}
@@ -30,7 +31,7 @@ ALSO = {"data.files": {"pyarrow"},  # imported only where a parquet file is met
         "pairwise": {"numpy"}, "reward_figures": {"numpy", "scipy"}, "multiple_choice": {"numpy", "scipy"}, "harness": {"lm_eval", "numpy"},
         "harness_tasks": {"lm_eval"}, "report.page": {"jinja2", "markupsafe"}, "local_bot": {"jinja2"}, "scorer": {"jinja2"},
         "screen": {"prompt_toolkit"}, "server_bot": {"httpx2", "openai"}, "hub": {"huggingface_hub", "httpx2"},
-        "provenance": {"huggingface_hub", "yaml"}}
+        "provenance": {"huggingface_hub", "yaml"}, "demo.routes": {"starlette"}}
 MODULES = sorted(p for p in (ROOT / "korlhf").rglob("*.py") if p.name != "__init__.py")
 PROGRAMS = sorted([*(ROOT / "training").glob("*/*.py"), *(p for top in ("data_prep", "eval") for p in (ROOT / top).glob("*.py")),
                    *(ROOT / "applications").glob("*/*.py")])

@@ -22,8 +22,8 @@ def ppo(tmp_path):
     """A chain: ppo <- sft <- a hub name."""
     sft = training(tmp_path / "sft", model_name_or_path="EleutherAI/polyglot-ko-1.3b", data_path=["nlpai-lab/kullm-v2", str(tmp_path / "my.jsonl")],
                    sft_only_data_path=["Bingsu/ko_alpaca_data"])
-    return training(tmp_path / "ppo", {"heldout_after": {"score": 10.793070, "n": 300, "by_category": {"evol": {"n": 60}}}, "dtype": "fp32", "steps": 56, "ok": True},
-                    actor_model_name_or_path=str(sft), critic_model_name_or_path="x", data_path=["sample/prompts"], unsupervised_dataset_name="")
+    figures = {"heldout_after": {"score": 10.793070, "n": 300, "by_category": {"evol": {"n": 60}}}, "dtype": "fp32", "steps": 56, "ok": True}
+    return training(tmp_path / "ppo", figures, actor_model_name_or_path=str(sft), critic_model_name_or_path="x", data_path=["sample/prompts"], unsupervised_dataset_name="")
 
 
 def test_the_chain_leads_to_the_base(ppo):
@@ -77,7 +77,8 @@ def test_a_licence_is_that_of_the_nearest_card_or_the_one_given(ppo, tmp_path, n
 
 def test_a_card_is_read_by_the_hub_and_holds_no_path(ppo, tmp_path):
     found = provenance.chain(str(ppo))
-    text = provenance.card("chatbot", found, found[-1].name, "apache-2.0", "### 명령어:\n{prompt}\n\n### 응답:\n", {"weights": "bf16"}, {"equal": "20 of 20"})
+    template = "### 명령어:\n{prompt}\n\n### 응답:\n"
+    text = provenance.card("chatbot", found, found[-1].name, "apache-2.0", template, {"weights": "bf16"}, {"equal": "20 of 20"})
     head = yaml.safe_load(text.split("---\n")[1])
     assert head["license"] == "apache-2.0" and head["base_model"] == "EleutherAI/polyglot-ko-1.3b" and head["language"] == ["ko"]
     assert str(tmp_path) not in text and "| heldout after score | 10.79 |" in text and "| equal | 20 of 20 |" in text and "### 명령어:\n{prompt}" in text

@@ -28,8 +28,9 @@ def reward(folders, tmp_path_factory):
 def test_a_score_is_that_of_transformers_in_the_models_own_template(reward):
     text = "Human: 안녕\n\nAssistant: 네, 안녕하세요.<|endoftext|>\n\nHuman: 저녁은요?\n\nAssistant: 김치찌개요.<|endoftext|>"
     scorer = Scorer(reward)
-    ids = [i for m in ("Human: ", "안녕", "\n\nAssistant: ", "네, 안녕하세요.", "<|endoftext|>\n\nHuman: ", "저녁은요?", "\n\nAssistant: ", "김치찌개요.", "<|endoftext|>")
-           for i in scorer._codec.tokenizer(m, add_special_tokens=False).input_ids]
+    parts = ("Human: ", "안녕", "\n\nAssistant: ", "네, 안녕하세요.", "<|endoftext|>\n\nHuman: ", "저녁은요?", "\n\nAssistant: ",
+             "김치찌개요.", "<|endoftext|>")
+    ids = [i for part in parts for i in scorer._codec.tokenizer(part, add_special_tokens=False).input_ids]
     assert scorer._codec.tokenizer.decode(ids) == text
     with torch.no_grad():
         expected = float(AutoModelForSequenceClassification.from_pretrained(reward).eval()(torch.tensor([ids])).logits[0, 0])

@@ -118,7 +118,8 @@ def test_context_tokens_count_characters(bot):
 
 
 @pytest.mark.parametrize("fault, words", [
-    (error(401, "bad key sk-secret-of-mine"), r"the key is refused \(bad key \*\*\*\); .*OPENAI_API_KEY"), (error(404, "no such model"), "'test-model' .no such model"),
+    (error(401, "bad key sk-secret-of-mine"), r"the key is refused \(bad key \*\*\*\); .*OPENAI_API_KEY"),
+    (error(404, "no such model"), "'test-model' .no such model"),
     (error(400, "top_p too high"), "top_p too high"), (error(500, "boom sk-other-key"), r"boom \*\*\*; try again"), (DROP, "no connection")])
 def test_a_refusal_is_one_line_without_the_key(bot, fault, words):
     with Server(faults={0: fault}) as server:
@@ -145,7 +146,8 @@ def test_an_answer_that_breaks_off_is_told(bot):
 def test_what_cannot_work_is_told_at_once(bot):
     with Server() as server:
         pass
-    for flags, words in (({}, "no connection .*start the server"), ({"base_url": "nowhere"}, "is no address"), ({"request_timeout": 0.0}, "request_timeout"),
+    for flags, words in (({}, "no connection .*start the server"), ({"base_url": "nowhere"}, "is no address"),
+                         ({"request_timeout": 0.0}, "request_timeout"),
                          ({"base_url": "https://api.openai.com/v1", "api_key_env": "NONE"}, "not set")):
         with pytest.raises(InputError, match=words):
             bot(server, **flags)

@@ -137,7 +137,7 @@ class Chat:
         if answer.finish_reason == "length":
             self.screen.note(f"(cut at --max_new_tokens {self.sampling.max_new_tokens})")
         if answer.left_out:
-            self.screen.note(f"(the oldest {answer.left_out} exchanges no longer fit and were left out)")
+            self.screen.note(f"(oldest exchanges that no longer fit and were left out: {answer.left_out})")
         if self.scorer is not None:
             self.screen.note(f"score {self.scorer.score(messages, answer.text):+.2f}")
 

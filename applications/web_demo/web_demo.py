@@ -40,7 +40,8 @@ class DemoFlags:
     category: str = flags.flag("web_demo", "category of the votes, for step 2's figures by category")
     report: str = flags.flag("", "HTML file of the run's report; not given = report.html beside the first model's folder, if it is there")
     system: str = flags.flag("", "system message, a text or a UTF-8 file")
-    language: str = flags.flag("auto", "language of the page at first, auto = the browser's; each visitor can switch", choices=["auto", "ko", "en"])
+    language: str = flags.flag("auto", "language of the page at first, auto = the browser's; each visitor can switch",
+                               choices=["auto", "ko", "en"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,8 @@ class AnswerFlags:
     max_temperature: float = flags.flag(1.5, "highest temperature that a visitor may choose")
     top_p: float = flags.flag(1.0, "nucleus sampling; 1 = off")
     max_new_tokens: int = flags.flag(256, "longest answer in tokens; visitors may choose a shorter one")
-    context_tokens: int = flags.flag(0, "most tokens of history and answer (of a server: characters); older exchanges are left out; 0 = all that fit")
+    context_tokens: int = flags.flag(0, "most tokens of history and answer (of a server: characters); older exchanges are left out; "
+                                     "0 = all that fit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ class LimitFlags:
     """limits"""
     max_characters: int = flags.flag(2000, "longest message of a visitor")
     max_messages: int = flags.flag(50, "most messages of a visitor in one talk")
-    max_answers: int = flags.flag(64, "answers on their way at once, those that wait included; who asks for more is told to try again later")
+    max_answers: int = flags.flag(64, "answers on their way at once, those that wait included; who asks for more is told to try again")
     max_sessions: int = flags.flag(1000, "visitors whose talks are remembered; the one who was away longest is forgotten first")
 
 
@@ -91,7 +93,8 @@ def parse(argv=None):
     found = [flags.read(space, group) for group in GROUPS]
     demo, answers, limits, server, openai, _ = found
     flags.check_positive({"top_p": answers.top_p, "max_new_tokens": answers.max_new_tokens, "max_characters": limits.max_characters,
-                          "max_messages": limits.max_messages, "max_sessions": limits.max_sessions, "request_timeout": openai.request_timeout}, parser)
+                          "max_messages": limits.max_messages, "max_sessions": limits.max_sessions,
+                          "request_timeout": openai.request_timeout}, parser)
     if len(demo.model) > 2:
         parser.error(f"--model: {len(demo.model)} are given; give one, or two to compare")
     if len(demo.model) == 2 and not demo.votes:
@@ -123,13 +126,16 @@ def named(texts):
 
 def find_report(given, models):
     """The report's path, or None. models: {name: model}. Raises InputError if one is given that cannot be read."""
-    path = Path(given).expanduser() if given else Path(next(iter(models.values()))).expanduser().resolve().parent / "report.html"
+    first = Path(next(iter(models.values()))).expanduser()
+    beside = first.resolve().parent / "report.html"
+    if not given:
+        return beside if first.is_dir() and beside.is_file() else None
+    path = Path(given).expanduser()
     try:
         path.read_bytes()
     except OSError as error:
-        if not given:
-            return None
-        raise InputError(f"--report {path}: cannot be read: {error.strerror or error}; make it with eval/report.py, or leave the flag away") from error
+        raise InputError(f"--report {path}: cannot be read: {error.strerror or error}; make it with eval/report.py, "
+                         "or leave the flag away") from error
     return path.resolve()
 
 
@@ -141,8 +147,8 @@ def open_bots(models, answers, openai, checkpoint, stack):
         print(f"opening {name} ({model})", flush=True)
         bots[name] = bot = stack.enter_context(open_bot(model, checkpoint, server, answers.context_tokens, "--model"))
         if bot.context_tokens is not None and answers.max_new_tokens >= bot.context_tokens:
-            raise InputError(f"--max_new_tokens {answers.max_new_tokens}: {name} has room for {bot.context_tokens} tokens of history and answer together; "
-                             "lower it")
+            raise InputError(f"--max_new_tokens {answers.max_new_tokens}: {name} has room for {bot.context_tokens} tokens of history "
+                             "and answer together; lower it")
     return bots
 
 
@@ -167,8 +173,8 @@ def serve(routes, server):
     app = gradio.Server(routes=routes, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Only, paths=OPEN)
     try:
-        _, local, public = app.launch(server_name=server.host, server_port=server.port, share=server.share, prevent_thread_lock=True, quiet=True,
-                                      ssr_mode=False, show_error=False)
+        _, local, public = app.launch(server_name=server.host, server_port=server.port, share=server.share, prevent_thread_lock=True,
+                                      quiet=True, ssr_mode=False, show_error=False)
     except OSError as error:
         raise InputError(f"--host {server.host} --port {server.port}: cannot be listened on: {error}; give another --port") from error
     print(f"web demo at {public or local}   (Ctrl-C stops)", flush=True)

@@ -1,9 +1,8 @@
 """What a visitor may ask for. What is not taken is refused with a code, for which the page has words in its languages.
 
-Codes: malformed, empty, long, full, long_context, crowded, busy, expired, unfinished, same, empty_answer, model, storage, who, wrong_password.
+Codes: malformed, empty, long, full, long_context, crowded, busy, expired, same, empty_answer, model, storage, who, wrong_password.
 """
 
-import math
 import secrets
 from dataclasses import dataclass
 
@@ -57,9 +56,9 @@ class Limits:
     def sampling(self, data, top_p):
         """How the answer is sampled, with a new seed. Raises Refused."""
         temperature, length = data.get("temperature"), data.get("max_new_tokens")
-        if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not math.isfinite(temperature) or not _is_whole(length):
+        if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not _is_whole(length):
             raise Refused("malformed")
-        if not 0 <= temperature <= self.max_temperature or not 1 <= length <= self.max_new_tokens:
+        if not 0 <= temperature <= self.max_temperature or not 1 <= length <= self.max_new_tokens:  # NaN is not within
             raise Refused("malformed")
         return Sampling(float(temperature), top_p, length, secrets.randbelow(2 ** 31))
 

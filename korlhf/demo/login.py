@@ -1,4 +1,7 @@
-"""Who may come in: names and passwords of the labelling program's file (korlhf/labelling/accounts.py). A log-in lasts as long as the server."""
+"""Who may come in: names and passwords of the labelling program's file (korlhf/labelling/accounts.py).
+
+A log-in lasts as long as the server.
+"""
 
 import asyncio
 import secrets

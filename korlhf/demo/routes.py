@@ -22,7 +22,8 @@ POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'sel
 # The report is another's file: in an origin of its own it reaches neither the page nor the log-in, in the frame or opened by itself.
 REPORT_POLICY = "sandbox allow-scripts; frame-ancestors 'self'"
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
-NOT_THERE = "<!DOCTYPE html><meta charset=utf-8><p>이 파일은 여기에서 볼 수 없습니다. / This file is not shown here.<p><a href=\"{back}\">← 보고서 / report</a>"
+NOT_THERE = ('<!DOCTYPE html><meta charset=utf-8><p>이 파일은 여기에서 볼 수 없습니다. / This file is not shown here.'
+             '<p><a href="{back}">← 보고서 / report</a>')
 STATUS = {"who": 401, "wrong_password": 401, "crowded": 503, "storage": 507}
 OVERHEAD = 4096  # bytes of a request beside the message
 
@@ -115,7 +116,8 @@ class Site:
         return PlainTextResponse("not here", 404)
 
     def _opened(self, session):
-        return {**self.settings, "login": self.login.passwords is not None, "report": self.report is not None, **self.service.state(session)}
+        more = {"login": self.login.passwords is not None, "report": self.report is not None}
+        return {**self.settings, **more, **self.service.state(session)}
 
     @staticmethod
     def _entered(request, token):

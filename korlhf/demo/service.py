@@ -34,7 +34,7 @@ class Service:
     @staticmethod
     def _shown(pair):
         return {"user": pair.messages[-1]["content"],
-                **{side: {"text": one.text, "reason": one.reason, "left_out": one.left_out} for side, one in (("left", pair.left), ("right", pair.right))}}
+                **{side: {"text": one.text, "reason": one.reason, "left_out": one.left_out} for side, one in pair.sides.items()}}
 
     async def chat(self, session, data):
         """Events of an answer: {"piece"}, ..., {"end", ...}, and {"score"} where there is a scorer; or {"error", ...}."""
@@ -85,7 +85,8 @@ class Service:
                     return
                 shown = {side: votes.Shown(names[side], answer.text, answer.finish_reason, answer.left_out, samplings[side].seed,
                                            await self._score(messages, answer.text)) for side, answer in answers.items()}
-                pair = votes.Pair(messages, **shown, temperature=sampling.temperature, top_p=sampling.top_p, max_new_tokens=sampling.max_new_tokens)
+                pair = votes.Pair(messages, **shown, temperature=sampling.temperature, top_p=sampling.top_p,
+                                  max_new_tokens=sampling.max_new_tokens)
                 del talk.turns[at:]
                 session.pair = secrets.token_hex(8), pair
             yield {"ready": session.pair[0]}
@@ -108,10 +109,12 @@ class Service:
             await asyncio.to_thread(self.vote_file.add, pair, vote, session.voter, self.category)
         except OSError as error:
             session.pair = waiting
-            print(f"error: --votes {self.vote_file.path}: a vote could not be written: {error}; make room on its disk", file=sys.stderr, flush=True)
+            print(f"error: --votes {self.vote_file.path}: a vote could not be written: {error}; make room on its disk",
+                  file=sys.stderr, flush=True)
             raise Refused("storage") from error
-        reply = {"vote": vote, "models": {"left": pair.left.model, "right": pair.right.model}, "kept": self._go_on(session.compare, pair, vote),
-                 "turns": len(session.compare.turns), "scores": {"left": pair.left.score, "right": pair.right.score}}
+        kept = self._go_on(session.compare, pair, vote)
+        reply = {"vote": vote, "kept": kept, "turns": len(session.compare.turns), "models": {side: one.model for side, one in pair.sides.items()},
+                 "scores": {side: one.score for side, one in pair.sides.items()}}
         session.voted = ticket, reply
         return reply
 
@@ -119,9 +122,9 @@ class Service:
     def _go_on(talk, pair, vote):
         """The side whose answer the talk goes on from, or None: then it goes on without the message."""
         side = {"left": "left", "right": "right", "tie": "left"}.get(vote)  # left was drawn: of equal ones it is any
-        if side is None or is_empty(getattr(pair, side).text):
+        if side is None or is_empty(pair.sides[side].text):
             return None
-        kept = getattr(pair, side)
+        kept = pair.sides[side]
         talk.turns.append(Turn(pair.messages[-1]["content"], kept.text, kept.model, kept.reason))
         return side
 
@@ -129,7 +132,7 @@ class Service:
     def _check_vote(pair, vote):
         if vote in votes.SIDES and pair.same:
             raise Refused("same")
-        if vote in votes.SIDES and is_empty(getattr(pair, vote).text):
+        if vote in votes.SIDES and is_empty(pair.sides[vote].text):
             raise Refused("empty_answer")
 
     @staticmethod
@@ -186,7 +189,7 @@ class Service:
         except TooLong as error:
             raise Refused("long_context", most=self.bots[name].context_tokens) from error
         except InputError as error:
-            raise _failed(name, error) from error
+            raise _failed(error) from error
 
     async def _pieces(self, answers):
         """streams.pieces, what a user of the program could put right told on stderr."""
@@ -195,7 +198,7 @@ class Service:
                 async for name, piece in found:
                     yield name, piece
             except InputError as error:
-                raise _failed("a model", error) from error
+                raise _failed(error) from error
 
     async def _score(self, messages, text):
         """The reward model's score, or None."""
@@ -208,9 +211,9 @@ class Service:
             return None
 
 
-def _failed(name, error):
+def _failed(error):
     """For the visitor there are no details: they name files and addresses."""
-    print(f"error: {name}: {error}", file=sys.stderr, flush=True)
+    print(f"error: {error}", file=sys.stderr, flush=True)
     return Refused("model")
 
 

@@ -1,6 +1,7 @@
 """Answers on their way (korlhf/dialogue.py, which has threads) for asyncio (which the server has)."""
 
 import asyncio
+import contextlib
 import functools
 import threading
 
@@ -12,8 +13,8 @@ async def pieces(answers):
     """
     loop, inbox = asyncio.get_running_loop(), asyncio.Queue()
     for name, answer in answers.items():
-        put = functools.partial(loop.call_soon_threadsafe, inbox.put_nowait)
-        threading.Thread(target=_read, args=(name, answer, put), name="reader", daemon=True).start()
+        put = functools.partial(_put, loop, inbox, name)
+        threading.Thread(target=_read, args=(answer, put), name="reader", daemon=True).start()
     on_their_way = set(answers)
     try:
         while on_their_way:
@@ -31,14 +32,19 @@ async def pieces(answers):
             answers[name].cancel()
 
 
-def _read(name, answer, put):
+def _read(answer, put):
     """In a thread of its own: pass on what an answer gives."""
     try:
         for piece in answer:
-            put((name, piece))
-        put((name, None))
+            put(piece)
+        put(None)
     except Exception as error:  # whatever it is, the one who waits must hear of it
-        put((name, error))
+        put(error)
+
+
+def _put(loop, inbox, name, piece):
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(inbox.put_nowait, (name, piece))
 
 
 def _joined(found):

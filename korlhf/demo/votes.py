@@ -43,6 +43,11 @@ class Pair:
     max_new_tokens: int
 
     @property
+    def sides(self):
+        """{side: Shown}"""
+        return {"left": self.left, "right": self.right}
+
+    @property
     def same(self):
         """Whether the answers are equal but for blanks around them."""
         return self.left.text.strip() == self.right.text.strip()
@@ -50,7 +55,7 @@ class Pair:
 
 def record(pair, vote, voter, category, now):
     """(row, whether step 2 can read it) of a vote. voter: an anonymous id; now: seconds since 1970."""
-    sides = {"left": pair.left, "right": pair.right}
+    sides = pair.sides
     row = {"messages": pair.messages}
     if vote in SIDES:
         row.update(chosen=sides[vote].text, rejected=sides["right" if vote == "left" else "left"].text)

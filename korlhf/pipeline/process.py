@@ -57,15 +57,35 @@ class Signals:
     def pass_on(self, number):
         """number: what came; the second time it is made a TERM, then a KILL."""
         strength = (number, signal.SIGTERM, signal.SIGKILL)[min(len(self.received), 3) - 1]
-        try:
-            os.killpg(self.group, strength)
-        except ProcessLookupError:
-            pass  # the stage ended at the same moment
+        to_group(self.group, strength)
 
     @property
     def code(self):
         """Exit code of a program that the first signal ended, or 0."""
         return 128 + self.received[0] if self.received else 0
+
+
+def to_group(group, number):
+    """Send a signal to a process group, which may have ended."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        pass
+
+
+def say(text):
+    """Print a line; if nobody reads any more (a closed pipe or terminal), the run goes on without."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        nobody_reads()
+
+
+def nobody_reads():
+    """Send what is printed from here on to nowhere; the logs have everything."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 class Output:
@@ -98,13 +118,11 @@ class Output:
             self._show(line)
 
     def _show(self, data):
-        if self.out is None:
-            return
         try:
             self.out.buffer.write(data)
             self.out.flush()
-        except (BrokenPipeError, OSError):  # whoever read along has gone: the run goes on, the log has everything
-            self.out, self.raw = None, False
+        except OSError:
+            nobody_reads()
 
 
 def run(command, environment, log_path, signals, folder, lock=None):
@@ -119,7 +137,6 @@ def run(command, environment, log_path, signals, folder, lock=None):
     with open(log_path, "ab") as log:
         log.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')}  {command}\n".encode())
         log.flush()
-        sys.stdout.flush()
         signals.group = STARTING
         process = subprocess.Popen(["bash", "-c", command], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, process_group=0, pass_fds=() if lock is None else (lock,))
@@ -147,7 +164,9 @@ def _follow(process, output):
             break  # nothing more comes, though a process that was left behind may still hold the pipe
         if not ended:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG if not ready or data else 0)
-            ended = (status, usage) if pid else None
+            if pid:
+                ended = (status, usage)
+                to_group(process.pid, signal.SIGTERM)  # what it started in the background and left
     output.end()
     pipe.close()
     process.returncode = os.waitstatus_to_exitcode(ended[0])

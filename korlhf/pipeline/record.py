@@ -15,6 +15,7 @@ from pathlib import Path
 
 from korlhf.data.files import write_json
 from korlhf.errors import InputError
+from korlhf.pipeline.process import say
 
 VERSION = 1
 LOCK_FD = 200  # above the numbers that scripts use for themselves
@@ -42,13 +43,13 @@ class Record:
         if version != VERSION:
             raise InputError(f"{self.path}: written by another version of this program (format {version}, here {VERSION}); give another RUN")
         if recipe != self.recipe:
-            raise InputError(f"{self.path.parent} holds a run of {say(recipe)}, and this is {say(self.recipe)}; give another RUN")
+            raise InputError(f"{self.path.parent} holds a run of {words(recipe)}, and this is {words(self.recipe)}; give another RUN")
 
     def save(self):
         write_json(self.path, {"version": VERSION, "recipe": self.recipe, "files": self.files, "stages": self.stages})
 
 
-def say(recipe):
+def words(recipe):
     """A recipe's dict in words."""
     return " ".join(f"{k} {v}" for k, v in recipe.items() if v) or "nothing"
 
@@ -100,6 +101,6 @@ def _lock(fd, run, wait):
         if time.monotonic() > until or Path(f"/proc/{owner}/cwd").exists():  # a process that has ended and is not yet reaped has none
             raise InputError(f"RUN={run}: process {owner} is running it; wait for it, or stop it with: kill {owner}")
         if not said:
-            print("waiting for what is left of a run that was killed", flush=True)
+            say("waiting for what is left of a run that was killed")
             said = True
         time.sleep(0.2)

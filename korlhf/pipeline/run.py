@@ -8,6 +8,7 @@ from korlhf.data.files import write_json
 from korlhf.errors import InputError
 from korlhf.pipeline import estimates, needs, plan as plans, process, state
 from korlhf.pipeline.prints import Prints, size
+from korlhf.pipeline.process import say
 from korlhf.pipeline.record import Record, hold, owner
 
 WAITING = 4  # exit code of a run that stopped for something that people have to do, or whose stage ended without its outputs
@@ -45,9 +46,9 @@ class Pipeline:
 def show(pipeline, choice, with_commands):
     """Print the plan and return it."""
     plan = pipeline.plan(choice)
-    print(plans.text(plan, pipeline.prints, pipeline.title()), flush=True)
+    say(plans.text(plan, pipeline.prints, pipeline.title()))
     if with_commands:
-        print(plans.commands(plan, pipeline.prints, pipeline.environ), flush=True)
+        say(plans.commands(plan, pipeline.prints, pipeline.environ))
     return plan
 
 
@@ -79,11 +80,11 @@ def run(pipeline, choice):
             if pipeline.prints.read:
                 pipeline.record.save()  # what was read now is known next time
             if plan.found.missing:
-                print("error: not started; put right what is MISSING above, then start again", flush=True)
+                say("error: not started; put right what is MISSING above, then start again")
                 return 2
             code = _stages(pipeline, choice, plan, signals, lock)
         except process.Stopped:
-            print(f"\nstopped between two stages; {GO_ON}", flush=True)
+            say(f"\nstopped between two stages; {GO_ON}")
             return signals.code
         if code == 0:
             _last_words(pipeline, plan)
@@ -92,10 +93,10 @@ def run(pipeline, choice):
 
 def _last_words(pipeline, plan):
     if any(s.runs for s in plan.states.values()):
-        print(f"\n{plans.summary(plan, pipeline.record, pipeline.prints)}")
+        say(f"\n{plans.summary(plan, pipeline.record, pipeline.prints)}")
     for path in pipeline.stages[-1].writes:
         if path.suffix == ".html" and path.exists():
-            print(f"report: {path}", flush=True)
+            say(f"report: {path}")
 
 
 def _stages(pipeline, choice, plan, signals, lock):
@@ -110,16 +111,16 @@ def _stages(pipeline, choice, plan, signals, lock):
         forced = choice.forces(stage.name, pipeline.names)
         now = state.look(stage, pipeline.record.stages.get(stage.name), pipeline.prints, pipeline.environ, forced)
         if now.runs and stage.name in plan.found.waiting:
-            print(f"\n{title}: waiting: {plan.found.waiting[stage.name]}", flush=True)
+            say(f"\n{title}: waiting: {plan.found.waiting[stage.name]}")
             return WAITING
         if now.runs:
             left = plans.left_words(*plan.left(pipeline.names[number:]))
-            print(f"\n{title}: {stage.title}\n    {now.why}; {estimates.duration(time.monotonic() - began)} so far, {left}", flush=True)
+            say(f"\n{title}: {stage.title}\n    {now.why}; {estimates.duration(time.monotonic() - began)} so far, {left}")
             code = _close(pipeline, stage, execute(pipeline, stage, now, signals, lock), signals, title, choice)
             if code:
                 return code
         else:
-            print(f"\n{title}: up to date after all, what it reads has come out the same", flush=True)
+            say(f"\n{title}: up to date after all, what it reads has come out the same")
         settled.append(stage.name)
     return 0
 
@@ -138,13 +139,13 @@ def execute(pipeline, stage, now, signals, lock):
     entry = record.stages.get(stage.name, {})
     inputs = sum(map(size, stage.reads))
     if inputs > BIG:
-        print(f"    reading its inputs once, {estimates.amount(inputs)}, to know them again", flush=True)
+        say(f"    reading its inputs once, {estimates.amount(inputs)}, to know them again")
     _keep_edited(stage, entry, now, prints)
     # A training's folder is emptied only if the run in it is known to be another one, and only once: not again when it goes on.
     stale = stamp(stage.begun) if now.again else entry.get("stale")
     anew = stale is not None and stamp(stage.begun) == stale
     if anew:
-        print(f"    {prints.short(stage.begun.parent)} holds a run with other inputs or settings: thrown away ({stage.reset})", flush=True)
+        say(f"    {prints.short(stage.begun.parent)} holds a run with other inputs or settings: thrown away ({stage.reset})")
     resumed = now.kind == state.RESUME
     record.stages[stage.name] = {
         "state": "running", **state.identity(stage, prints, pipeline.environ), "outputs": {}, "stale": stale,
@@ -169,7 +170,7 @@ def _keep_edited(stage, entry, now, prints):
         short = prints.short(path)
         if path.is_file() and present[short] != entry["outputs"].get(short):
             path.replace(path.with_name(path.name + ".changed"))
-            print(f"    {short} was changed by hand: kept as {path.name}.changed", flush=True)
+            say(f"    {short} was changed by hand: kept as {path.name}.changed")
 
 
 def _same_inputs(pipeline, stage, settled):
@@ -194,16 +195,16 @@ def _close(pipeline, stage, ended, signals, title, choice):
     log = pipeline.run / "logs" / f"{stage.name}.log"
     on = f"{GO_ON}, with --from {stage.name}" if choice.first else GO_ON
     if signals.received:
-        print(f"{title}: stopped after {estimates.duration(ended.seconds)}; log: {log}; {on}", flush=True)
+        say(f"{title}: stopped after {estimates.duration(ended.seconds)}; log: {log}; {on}")
         return signals.code
     if ended.code:
-        print(f"error: stage {title} ended with exit code {ended.code}; log: {log}; put it right and {on}", flush=True)
+        say(f"error: stage {title} ended with exit code {ended.code}; log: {log}; put it right and {on}")
         return ended.code
     if missing:
-        print(f"error: stage {title} ended without an error, but {', '.join(missing)} is not there: its last lines in {log} say what it waits for; "
-              f"then {on}", flush=True)
+        say(f"error: stage {title} ended without an error, but {', '.join(missing)} is not there: its last lines in {log} say what it waits for; "
+              f"then {on}")
         return WAITING
-    print(f"{title}: done in {estimates.duration(ended.seconds)}, {plans.memory_words(entry)}", flush=True)
+    say(f"{title}: done in {estimates.duration(ended.seconds)}, {plans.memory_words(entry)}")
     return 0
 
 

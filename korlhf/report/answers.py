@@ -11,7 +11,7 @@ from pathlib import Path
 from korlhf.data import records
 from korlhf.data.rows import RowError
 
-OWN = {"text", "failed", "finish_reason", "tokens"}  # of an answer: shown in their own places
+OWN = {"text", "failed", "finish_reason", "tokens"}  # of an answer: shown in their own places, and no notes
 FILTERED = 12  # a name whose notes have more different texts than this is free text, not a verdict
 LONGEST = 40  # characters of a verdict
 SCORES = ("score", "scores")  # the notes whose differences between models are sorted by
@@ -57,7 +57,8 @@ def _before_and_after(stage, line):
 
 
 def _add(rows, line, source):
-    row = rows.setdefault(str(line.get("id")), {"id": str(line.get("id")), "c": str(line.get("category", "")), "m": _talk(line["messages"]), "a": {}, "n": []})
+    row = rows.setdefault(str(line.get("id")), {"id": str(line.get("id")), "c": str(line.get("category", "")), "m": _talk(line["messages"]),
+                                                "a": {}, "n": []})
     rest = {k: v for k, v in line.items() if k not in ("id", "category", "messages", "answers")}
     row["n"] += [[source, *note] for note in notes(rest) if not isinstance(note[1], str) or len(note[1]) <= LONGEST]
     for model, given in line["answers"].items():
@@ -79,14 +80,17 @@ def _add_answer(answers, answer, source):
         same = {"t": text, **{k: v for k, v in more.items() if v is not None}, "s": [], "n": []}
         answers.append(same)
     same["s"].append(source)
-    same["n"] += [[source, *note] for note in notes({k: v for k, v in answer.items() if k not in OWN})]
+    same["n"] += [[source, *note] for note in notes(answer)]
 
 
 def notes(values, prefix=""):
-    """[[name, value]] of nested values: numbers and words as they are, names joined with a dot; lists, a program's own, are left out."""
+    """[[name, value]] of nested values: numbers and words as they are, names joined with a dot; lists, a program's own, are left out, and so
+    are the names in OWN."""
     out = []
-    for name, value in values.items():
-        name = f"{prefix}{name}"
+    for key, value in values.items():
+        if key in OWN:
+            continue
+        name = f"{prefix}{key}"
         if isinstance(value, dict):
             out += notes(value, f"{name} · ")
         elif isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The geometry of the drawings: points, ticks and labels as numbers and texts; templates/charts.html draws them as inline SVG.
+"""The geometry of the drawings: points, ticks and labels as numbers and texts; templates/macros.html draws them as inline SVG.
 
 Left out: logarithmic axes and zooming.
 """
@@ -16,7 +16,7 @@ SHARED = 1.5  # columns of a table share a scale if it is at most so many times 
 
 def finite(value):
     """Whether a value is a number that can be drawn."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def ticks(low, high, about=4):
@@ -144,9 +144,12 @@ def _along(value, low, high):
 
 def _whiskers(column, span):
     low, high = span if span[1] > span[0] else (span[0] - 1, span[1] + 1)
-    marks = next(m for m in (ticks(low, high, about) for about in (2, 4, 6)) if sum(low <= t <= high for t in m) > 1)
-    return {"ticks": [{"at": _along(t, low, high), "label": label(t, marks[1] - marks[0]), "zero": t == 0} for t in marks if low <= t <= high],
-            "cells": [{k: _along(e[k], low, high) for k in ("low", "mean", "high")} if e and all(finite(e[k]) for k in ("low", "mean", "high")) else None for e in column]}
+    marks = next(m for m in (ticks(low, high, about) for about in (2, 4,
+                                                                   6)) if sum(low <= t <= high for t in m) > 1) if high - low > 1e-9 else [low, high]
+    return {"ticks": [{"at": _along(t, low, high), "label": label(t, marks[1] - marks[0]),
+                       "zero": t == 0} for t in marks if low <= t <= high],
+            "cells": [{k: _along(e[k], low, high) for k in ("low", "mean", "high")} if e and all(finite(e[k]) for k in ("low", "mean",
+                                                                                                                        "high")) else None for e in column]}
 
 
 def calibration(bins):
@@ -158,7 +161,8 @@ def calibration(bins):
     bins = [b for b in bins if isinstance(b, dict) and finite(b.get("predicted")) and finite(b.get("won")) and b.get("n")]
     if not bins:
         return None
-    spans = [b["interval"] if isinstance(b.get("interval"), list) and len(b["interval"]) == 2 and all(map(finite, b["interval"])) else None for b in bins]
+    spans = [b["interval"] if isinstance(b.get("interval"), list) and len(b["interval"]) == 2 and all(map(finite,
+                                                                                                          b["interval"])) else None for b in bins]
     x0 = 0.5 if min(b["predicted"] for b in bins) >= 0.5 else 0.0
     y0 = 0.5 if min([b["won"] for b in bins] + [s[0] for s in spans if s]) >= 0.5 else 0.0
     place, most = Place(x0, 1, y0, 1), max(b["n"] for b in bins)
@@ -166,7 +170,8 @@ def calibration(bins):
              "low": place.y(s[0]) if s else None, "high": place.y(s[1]) if s else None,
              "predicted": f"{b['predicted']:.3f}", "won": f"{b['won']:.3f}", "n": f"{b['n']:,}"} for b, s in zip(bins, spans)]
     start = max(x0, y0)
-    return {**FRAME, "x": _ticks(place.x, [x0 + (1 - x0) * k / 5 for k in range(6)]), "y": _ticks(place.y, [y0 + (1 - y0) * k / 5 for k in range(6)]),
+    return {**FRAME, "x": _ticks(place.x, [x0 + (1 - x0) * k / 5 for k in range(6)]),
+            "y": _ticks(place.y, [y0 + (1 - y0) * k / 5 for k in range(6)]),
             "line": [place.x(start), place.y(start), place.x(1), place.y(1)], "dots": dots}
 
 

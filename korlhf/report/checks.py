@@ -10,7 +10,7 @@ from pathlib import Path
 from korlhf import local, stage
 from korlhf.errors import InputError
 from korlhf.report import gather
-from korlhf.report.words import PROGRAMS, PROTOCOL, STEPS
+from korlhf.report.words import PROGRAMS, PROTOCOL, STEPS, rule_name
 from korlhf.tables import both, words
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_config.json", "config.json", "chat_template*", "tokenizer*.json")
@@ -28,9 +28,9 @@ def missing(run):
     for step, name in STEPS.items():
         if step not in steps:
             script = f"training/{SCRIPTS[step]}/training_scripts/polyglot_ko/run_1.3b.sh"
-            words_of = {1: f"{folder}/sft", 2: f"{folder}/reward", 3: f"{folder}/sft {folder}/reward 2 2 {folder}/ppo"}[step]
+            paths = {1: f"{folder}/sft", 2: f"{folder}/reward", 3: f"{folder}/sft {folder}/reward 2 2 {folder}/ppo"}[step]
             quick = f"bash quickstart.sh --output_dir {folder}"
-            out.append((name, quick if (run.folder / "base_init").is_dir() else f"bash {script} {words_of}"))
+            out.append((name, quick if (run.folder / "base_init").is_dir() else f"bash {script} {paths}"))
     made = {r.program for r in run.results}
     for program, name in PROGRAMS.items():
         if program not in made:
@@ -84,7 +84,7 @@ def _trivial(s):
     if after["ci95"][0] <= share:
         yield (s, f"its accuracy {after['accuracy']:.3f} ({after['ci95'][0]:.3f}–{after['ci95'][1]:.3f}, n {after['n']}) is not clearly above the rule "
                f"“{rule}” ({share:.3f}): it may have learned no more than that",
-               f"정확도 {after['accuracy']:.3f} ({after['ci95'][0]:.3f}–{after['ci95'][1]:.3f}, n {after['n']})가 단순 규칙 ‘{rule}’({share:.3f})보다 뚜렷이 높지 "
+               f"정확도 {after['accuracy']:.3f} ({after['ci95'][0]:.3f}–{after['ci95'][1]:.3f}, n {after['n']})가 단순 규칙 ‘{rule_name(rule)['ko']}’({share:.3f})보다 뚜렷이 높지 "
                "않습니다. 그 규칙만 배웠을 수 있습니다")
 
 
@@ -97,8 +97,7 @@ def _made(folder):
 def _trained_anew(run):
     for s in run.stages:
         base = gather.before(s, run.stages)
-        began = s.folder / "settings.json"
-        if base and s.done and began.exists() and (_made(base.folder) or 0) > (s.folder / "finished.json").stat().st_mtime + SLACK:
+        if base and s.done and (_made(base.folder) or 0) > (s.folder / "finished.json").stat().st_mtime + SLACK:
             yield s, f"{base.name} was trained again after {s.name} was made from it", f"{s.name}의 바탕인 {base.name}이(가) 그 뒤에 다시 학습되었습니다"
 
 
@@ -149,7 +148,8 @@ def _older(run):
     """Results of model folders that have changed since. Small ones are compared byte for byte where the result has their fingerprint."""
     now = {}
     for result in run.results:
-        prints = {how["model"]: how.get("fingerprint") for how in _responders(result).values() if isinstance(how, dict) and how.get("model")}
+        prints = {how["model"]: how.get("fingerprint") for how in _responders(result).values() if isinstance(how,
+                                                                                                             dict) and how.get("model")}
         folders = dict.fromkeys([*prints, *(i["path"] for i in result.found["inputs"] if "sha256" not in i)])
         for path in folders:
             if _differs(Path(path).expanduser(), prints.get(path), result.found["finished"], now):

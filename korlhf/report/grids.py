@@ -32,7 +32,9 @@ def is_estimate(value):
 
 def is_text(value):
     """Whether a cell is words, which stand left."""
-    return (isinstance(value, str) and not NUMBER.fullmatch(value)) or isinstance(value, bool) or (isinstance(value, dict) and not is_estimate(value))
+    return (isinstance(value, str) and not NUMBER.fullmatch(value)) or isinstance(value,
+                                                                                  bool) or (isinstance(value,
+                                                                                                       dict) and not is_estimate(value))
 
 
 def _cell(value, digits, dot):
@@ -40,7 +42,8 @@ def _cell(value, digits, dot):
         low, mean, high = (_number(value[k], digits) for k in ("low", "mean", "high"))
         return {"text": tables.both(mean, mean), "right": True, "interval": f"[{low}, {high}]", "dot": dot}
     if is_text(value):
-        return {"text": tables.both(*(tables.cell(value, digits, language) for language in ("en", "ko"))), "right": False, "interval": "", "dot": None}
+        return {"text": tables.both(*(tables.cell(value, digits, language) for language in ("en", "ko"))), "right": False, "interval": "",
+                "dot": None}
     text = value if isinstance(value, str) else _small(value, digits)
     return {"text": tables.both(text, text), "right": True, "interval": "", "dot": None}
 

@@ -24,7 +24,8 @@ from korlhf.report import answers, charts, curves, gather, grids, summary, words
 from korlhf.tables import both
 
 WITHOUT_SCRIPT = 20  # rows of answers in a page whose script does not run
-SHORT = ("prompts", "pairs", "items", "n", "pairing", "interval", "intervals", "seed", "template", "chat template", "shots", "decoding", "judge")
+SHORT = ("prompts", "pairs", "items", "n", "pairing", "interval", "intervals", "seed", "template", "chat template", "shots", "decoding",
+         "judge")
 LONG = 160  # characters: these lines of a protocol stand below every table if they are no longer, all of them below the last table
 
 
@@ -45,13 +46,15 @@ def write(path, run, warnings, missing, title):
 
 def render(run, warnings, missing, title, path):
     """The page as text. path: where it will lie, for the links to the model cards."""
-    environment = Environment(loader=PackageLoader("korlhf.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=PackageLoader("korlhf.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+                              lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}  # tojson escapes < > & ' by itself
     environment.filters.update(json_text=json_text, percent_quoted=quote, ended=ended)
     style, script = (files("korlhf.report").joinpath("templates", name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     side = answers.merge(run)
     return environment.get_template("page.html").render(
-        title=gather.shown(title), run=run, path=gather.shown(str(run.folder)), now=time.strftime("%Y-%m-%d %H:%M %Z"), versions=versions(run),
+        title=gather.shown(title), run=run, path=gather.shown(str(run.folder)), now=time.strftime("%Y-%m-%d %H:%M %Z"),
+        versions=versions(run),
         style=Markup(style), script=Markup(script), script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode(),
         warnings=warnings_view(warnings, run), count=len(warnings), missing=missing,
         sentences=summary.sentences(run, warnings), cards=summary.cards(run), stages=[stage_view(s, run.folder, path) for s in run.stages],

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from korlhf.report.charts import finite, minus
-from korlhf.report.words import TITLES
+from korlhf.report.words import TITLES, rule_name
 from korlhf.tables import both
 
 
@@ -19,21 +19,15 @@ def count(value):
 
 def cards(run):
     """One card a stage that measured something: {"stage", "label", "before", "after", "details": [both], "sentence": both}."""
-    return [card for s in run.stages if s.done and (card := CARDS.get(s.step, _nothing)(s))]
-
-
-def _nothing(stage):
-    return None
+    return [CARDS[s.step](s) for s in run.stages if s.done and s.step in CARDS and s.finished.get("heldout_after")]
 
 
 def _measured(stage):
-    return stage.finished.get("heldout_before") or {}, stage.finished.get("heldout_after") or {}
+    return stage.finished.get("heldout_before") or {}, stage.finished["heldout_after"]
 
 
 def _sft(stage):
     before, after = _measured(stage)
-    if not after:
-        return None
     old, new, n = number(before.get("loss")), number(after.get("loss")), count(after.get("n"))
     fewer = both("lower is better", "낮을수록 좋음")
     return {"stage": stage, "label": both("held-out loss (nats per token)", "평가용 손실 (토큰당 nat)"), "before": old, "after": new,
@@ -45,8 +39,6 @@ def _sft(stage):
 
 def _reward(stage):
     _, after = _measured(stage)
-    if not after:
-        return None
     low, high = (number(x) for x in after.get("ci95") or (None, None))
     new, n = number(after.get("accuracy")), count(after.get("n"))
     details = [both(f"95 % interval {low}–{high}", f"95 % 구간 {low}–{high}"), both(f"n {n} pairs", f"{n}쌍")]
@@ -54,7 +46,8 @@ def _reward(stage):
     told = both("", "")
     if rules:
         rule, share = max(rules.items(), key=lambda item: item[1])
-        details.append(both(f"best trivial rule {number(share)} ({rule})", f"가장 나은 단순 규칙 {number(share)} ({rule})"))
+        name = rule_name(rule)
+        details.append(both(f"best trivial rule {number(share)} ({name['en']})", f"가장 나은 단순 규칙 {number(share)} ({name['ko']})"))
         told = both(f"; the best rule that reads no sense gets {number(share)}", f" 뜻을 읽지 않는 규칙 가운데 가장 나은 것은 {number(share)}입니다")
     return {"stage": stage, "label": both("held-out accuracy", "평가용 정확도"), "before": None, "after": new, "details": details,
             "sentence": both(f"it ranks {new} of {n} held-out pairs right ({low}–{high}){told['en']}",
@@ -63,17 +56,16 @@ def _reward(stage):
 
 def _ppo(stage):
     before, after = _measured(stage)
-    if not after:
-        return None
     old, new, n = number(before.get("score"), 2), number(after.get("score"), 2), count(after.get("n"))
-
-    pairs = [(both("EOS rate", "EOS 비율"), "eos_rate", 3), (both("length", "길이"), "length", 1), (both("friendly share", "친절한 답변"), "friendly", 3)]
+    pairs = [(both("EOS rate", "EOS 비율"), "eos_rate", 3), (both("length", "길이"), "length", 1),
+             (both("friendly share", "친절한 답변"), "friendly", 3)]
     details = [both(f"KL {number(after.get('kl'), 1)} nats per answer", f"KL 답변당 {number(after.get('kl'), 1)} nat")]
     for name, key, digits in pairs:
         change = f"{number(before.get(key), digits)} → {number(after.get(key), digits)}"
         details.append(both(f"{name['en']} {change}", f"{name['ko']} {change}"))
     details.append(both(f"n {n}", f"{n}개"))
-    return {"stage": stage, "label": both("held-out score of the reward model", "평가용 보상 모델 점수"), "before": old, "after": new, "details": details,
+    return {"stage": stage, "label": both("held-out score of the reward model", "평가용 보상 모델 점수"), "before": old, "after": new,
+            "details": details,
             "sentence": both(f"the reward model's score of answers to {n} held-out prompts went from {old} to {new}. It was trained to raise that score, "
                              "so this alone does not show better answers",
                              f"평가용 프롬프트 {n}개에 대한 답변의 보상 모델 점수는 {old} → {new}입니다. 이 점수를 높이도록 학습했으므로 이것만으로 답변이 "
@@ -111,13 +103,15 @@ def facts(stage, folder):
         rows.append((both("reward model", "보상 모델"), place(get("reward_model_name_or_path") or get("critic_model_name_or_path"), folder)))
     rows += [(both("data", "데이터"), _data(stage)), (both("held out", "평가용 데이터"), _heldout(stage)),
              (both("template", "템플릿"), {"own": both("the tokenizer's own", "토크나이저 자체 템플릿")}.get(stage.template, stage.template or None)),
-             (both("training", "학습"), _training(stage)), (both("learning rate", "학습률"), _rates(stage)), (both("LoRA", "LoRA"), _lora(stage))]
+             (both("training", "학습"), _training(stage)), (both("learning rate", "학습률"), _rates(stage)),
+             (both("LoRA", "LoRA"), _lora(stage))]
     if stage.step == 3:
         rows += [(both("sampling", "생성"), _sampling(stage)), (both("PPO", "PPO"), _ppo_settings(stage))]
     took = duration(stage.seconds)
     if took and not stage.clocked:
         took = both(f"{took['en']} (pauses included)", f"{took['ko']} (멈춘 시간 포함)")
-    rows += [(both("precision", "정밀도"), _joined(get("dtype"), _prefixed("ZeRO ", get("zero_stage", get("actor_zero_stage"))))), (both("seed", "시드"), get("seed")),
+    rows += [(both("precision", "정밀도"), _joined(get("dtype"), _prefixed("ZeRO ", get("zero_stage", get("actor_zero_stage"))))),
+             (both("seed", "시드"), get("seed")),
              (both("took", "걸린 시간"), took), (both("peak memory", "최대 메모리"), memory(stage.memory))]
     return [(name, value) for name, value in rows if value not in (None, "", [])]
 

@@ -2,6 +2,7 @@
 
 import re
 
+from korlhf import reward_tables
 from korlhf.tables import both
 
 STEPS = {1: both("step 1 (supervised fine-tuning)", "1단계(지도 미세 조정)"), 2: both("step 2 (reward model)", "2단계(보상 모델)"),
@@ -33,7 +34,8 @@ PROTOCOL = {  # names below `protocol`
     "verdicts by": both("verdicts by", "판정 방법"), "order": both("order", "순서"), "prompts": both("prompts", "프롬프트"),
     "pairs": both("pairs", "쌍"), "items": both("items", "문항"), "system": both("system message", "시스템 메시지"), "n": both("n", "개수"),
     "precision": both("precision", "정밀도"), "reference": both("reference", "기준 모델"), "held-out talk": both("held-out talk", "평가용 대화"),
-    "shots": both("shots", "예시 수"), "data": both("data", "데이터"), "harness": both("harness", "평가 도구"), "batch size": both("batch size", "배치 크기"),
+    "shots": both("shots", "예시 수"), "data": both("data", "데이터"), "harness": both("harness", "평가 도구"),
+            "batch size": both("batch size", "배치 크기"),
     "rubric": both("rubric", "채점 기준표"), "threshold": both("threshold", "문턱값"), "first prompt": both("first prompt", "첫 프롬프트"),
     "doc_to_text": both("doc_to_text", "doc_to_text"), "baseline": both("baseline", "비교 기준"),
 }
@@ -43,6 +45,12 @@ _OF = re.compile(r"(?P<what>.+?) of (?P<whose>.+)", re.DOTALL)
 def name_of(program):
     """A program's name for people."""
     return PROGRAMS.get(program, both(program, program))
+
+
+def rule_name(rule):
+    """A trivial rule of korlhf/rules.py in both languages; one that is not known by its own name."""
+    known = rule in reward_tables.RULES or rule.startswith(tuple(reward_tables.STARTS))
+    return reward_tables.baseline_label(rule) if known else both(rule, rule)
 
 
 def protocol_name(name):

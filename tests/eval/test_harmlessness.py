@@ -129,3 +129,18 @@ def test_what_cannot_work_is_said_in_one_line(program, tmp_path):
                            (["--responder", str(some), "--data_path", "absent.jsonl"], "absent.jsonl: no such file")]:
         with pytest.raises(InputError, match=message):
             program.main(["--output_dir", str(tmp_path / "out"), *flags])
+
+
+def test_the_budget_holds_for_answers_and_verdicts_together(program, tmp_path):
+    """4 prompts of one model and their verdicts are 8 requests; 6 are allowed. The 2 that are left are asked by the second run."""
+    data = tmp_path / "some.jsonl"
+    data.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in prompts()[:4]), encoding="utf-8")
+    with Server(lambda body: "B") as server:
+        flags = ["--responder", f"a=openai:test-model@{server.url}", "--data_path", data, "--judge", f"openai:test-model@{server.url}",
+                 "--structured", "off", "--concurrency", 1]
+        with pytest.raises(InputError, match="--max_requests 6: all of them are sent"):
+            run(program, tmp_path / "out", *flags, "--max_requests", 6)
+        sent = len(server.requests)
+        code, found, rows = run(program, tmp_path / "out", *flags)
+        supports = sum(1 for body in server.requests if "친근함" in str(body))           # the one probe of what the server takes
+    assert code == 0 and sent - supports <= 6 and len(server.requests) - supports == 8 and found["usage"]["cached"] >= 4

@@ -77,9 +77,12 @@ def test_the_page_holds_everything_in_its_order(program, run):
     sections = [a["id"] for tag, a in parts.tags if tag == "section"]
     assert sections == ["warnings", "summary", "stages", "curves", "results", "answers", "cards"]
     shown = " ".join(" ".join(parts.text).split())
-    for wanted in ("첫 실험 <1>", "few prompts.", "프롬프트가 적습니다.", "4.500", "2.250", "0.892", "95 % interval 0.862–0.916", "best trivial rule 0.522 (polite ending)",
-                   "EOS rate 0.990 → 1.000", "sample/sft: 1,393 examples (split 10,0,0)", "kullm", "actor 2e-06, critic 9e-06 (cosine)", "rank actor 16", "1 min 17 s",
-                   "803 MiB", "87 steps, 1 epoch, 32 a step, at most 192 tokens", "−0.250", "[−0.500, 0.000]", "<0.0001", "Higher is better.", "로컬 심판",
+    for wanted in ("첫 실험 <1>", "few prompts.", "프롬프트가 적습니다.", "4.500", "2.250", "0.892", "95 % interval 0.862–0.916",
+                   "best trivial rule 0.522 (polite ending)", "가장 나은 단순 규칙 0.522 (공손한 어미로 끝남)",
+                   "EOS rate 0.990 → 1.000", "sample/sft: 1,393 examples (split 10,0,0)", "kullm", "actor 2e-06, critic 9e-06 (cosine)",
+                   "rank actor 16", "1 min 17 s",
+                   "803 MiB", "87 steps, 1 epoch, 32 a step, at most 192 tokens", "−0.250", "[−0.500, 0.000]", "<0.0001",
+                   "Higher is better.", "로컬 심판",
                    "모델 카드 sft", "python -u main.py --output_dir ppo"):
         assert wanted in shown, wanted
     assert shown.index("few prompts.") < shown.index("4.500")
@@ -91,7 +94,8 @@ def test_the_page_holds_everything_in_its_order(program, run):
 
 def test_nothing_comes_from_outside(program, run):
     text, parts = made(program, run)
-    assert not [a for tag, a in parts.tags for name in ("src", "href", "data", "action", "srcset") if re.match(r"(https?:)?//", a.get(name) or "")]
+    assert not [a for tag, a in parts.tags for name in ("src", "href", "data", "action", "srcset") if re.match(r"(https?:)?//",
+                                                                                                               a.get(name) or "")]
     assert not {tag for tag, _ in parts.tags} & {"link", "img", "iframe", "object", "embed", "base", "audio", "video"}
     assert "@import" not in text and "url(" not in text
     policy = next(a["content"] for tag, a in parts.tags if a.get("http-equiv") == "Content-Security-Policy")
@@ -104,12 +108,15 @@ HOSTILE = '"><img src=x onerror="hit()"></script><!--<script>hit()</script>\' \u
 
 def test_texts_of_the_data_stay_texts(program, tmp_path):
     name = '<img src=x onerror=hit()>"\''
-    make_stage(tmp_path / name, {"train_on_prompt": False, "model_name_or_path": HOSTILE, "data_path": [HOSTILE], "processes": 1, HOSTILE: HOSTILE},
+    make_stage(tmp_path / name, {"train_on_prompt": False, "model_name_or_path": HOSTILE, "data_path": [HOSTILE], "processes": 1,
+                                 HOSTILE: HOSTILE},
                {"heldout_before": None, "heldout_after": {"loss": 1.0, "n": 3, HOSTILE: HOSTILE}}, [{"step": 1, "loss": 1.0, HOSTILE: 2.0}])
     (tmp_path / name / "README.md").write_text(HOSTILE, encoding="utf-8")
-    rows = [line(HOSTILE, HOSTILE, {HOSTILE: [{"text": HOSTILE, "verdict": HOSTILE, "score": 1.5}, {"text": None, "failed": HOSTILE}]}, note=HOSTILE[:30])]
+    rows = [line(HOSTILE, HOSTILE, {HOSTILE: [{"text": HOSTILE, "verdict": HOSTILE, "score": 1.5}, {"text": None, "failed": HOSTILE}]},
+                 note=HOSTILE[:30])]
     make_result(tmp_path, "geval", rows, warnings=[(HOSTILE, HOSTILE)], protocol={HOSTILE: HOSTILE, "judge": HOSTILE},
-                responders={HOSTILE: {"kind": HOSTILE, "model": HOSTILE}}, figures={HOSTILE: {"calibration": [{"predicted": 0.6, "won": 0.5, "n": 4}]}},
+                responders={HOSTILE: {"kind": HOSTILE, "model": HOSTILE}},
+                figures={HOSTILE: {"calibration": [{"predicted": 0.6, "won": 0.5, "n": 4}]}},
                 tables=[(both(HOSTILE, HOSTILE), [column(HOSTILE, HOSTILE)], [[HOSTILE]], [both(HOSTILE, HOSTILE)])])
     text, parts = made(program, tmp_path, "--title", HOSTILE)
     assert [a.get("type") for tag, a in parts.tags if tag == "script"] == ["application/json", None] and len(parts.scripts) == 2
@@ -157,7 +164,8 @@ def test_results_alone_make_a_page(program, tmp_path):
     make_result(tmp_path, "geval", judged_rows())
     _, parts = made(program, tmp_path)
     assert [a["id"] for tag, a in parts.tags if tag == "section"] == ["warnings", "summary", "results", "answers"]
-    assert [name["en"] for name, _ in checks.missing(gather.read_run(tmp_path))][:3] == ["step 1 (supervised fine-tuning)", "step 2 (reward model)", "step 3 (PPO)"]
+    assert [name["en"] for name, _ in checks.missing(gather.read_run(tmp_path))][:3] == ["step 1 (supervised fine-tuning)",
+                                                                                         "step 2 (reward model)", "step 3 (PPO)"]
     assert ((), "no model of step 2 (reward model) in this run") in warned(tmp_path)
 
 
@@ -186,7 +194,8 @@ def test_a_stage_that_no_clock_measured_takes_the_time_from_its_log(tmp_path):
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began - 3725))
     (tmp_path / "ppo" / "training.log").write_text(f"== {stamp}  OMP_NUM_THREADS=2 python main.py\n", encoding="utf-8")
     ppo = gather.read_run(tmp_path).stages[-1]
-    assert 3725 <= ppo.seconds < 3727 and dict((n["en"], v) for n, v in summary.facts(ppo, tmp_path))["took"]["en"] == "1 h 2 min (pauses included)"
+    assert 3725 <= ppo.seconds < 3727 and dict((n["en"], v) for n,
+                                               v in summary.facts(ppo, tmp_path))["took"]["en"] == "1 h 2 min (pauses included)"
 
 
 @pytest.mark.parametrize("flags, message", [
@@ -259,7 +268,8 @@ def test_a_model_that_changed_after_it_was_measured(tmp_path):
     make_stages(tmp_path)
     ppo, sft = tmp_path / "ppo", tmp_path / "sft"
     make_result(tmp_path, "geval", inputs=[tmp_path / "reward"], responders={
-        "ppo": {"kind": "checkpoint", "model": str(ppo), "fingerprint": local.fingerprint(ppo)}, "sft": {"kind": "checkpoint", "model": str(sft)}})
+        "ppo": {"kind": "checkpoint", "model": str(ppo), "fingerprint": local.fingerprint(ppo)},
+        "sft": {"kind": "checkpoint", "model": str(sft)}})
     later = (tmp_path / "eval" / "geval.json").stat().st_mtime + 60
     assert not [text for _, text in warned(tmp_path) if "has changed" in text]
     os.utime(ppo / "model.safetensors", (later, later))  # copied: the same bytes
@@ -311,7 +321,8 @@ def test_answers_of_several_programs_become_one_row(run):
     assert side["models"] == ["sft", "ppo"] and side["sources"] == ["geval", "harmlessness", "ppo/heldout_answers"]
     assert [row["c"] for row in side["rows"]] == [c for c, _ in PROMPTS] and side["rows"][0]["m"] == [["user", PROMPTS[0][1]]]
     first = side["rows"][0]
-    assert first["a"]["sft"] == [{"t": "짧은 답 0", "f": "stop", "k": 5, "s": [0, 1], "n": [[0, "score", 2.0], [1, "verdict · rules", "refuses"]]},
+    assert first["a"]["sft"] == [{"t": "짧은 답 0", "f": "stop", "k": 5, "s": [0, 1],
+                                  "n": [[0, "score", 2.0], [1, "verdict · rules", "refuses"]]},
                                  {"t": "처음 답변 0", "s": [2], "n": [[2, "score", 1.0]]}]
     assert [a["t"] for a in first["a"]["ppo"]] == ["조금 더 긴 답변이에요 0", "다른 답 0", "나중 답변 0"]
     assert side["rows"][3]["a"]["ppo"][1] == {"t": None, "x": "timeout: no reply", "s": [1], "n": []}
@@ -320,8 +331,10 @@ def test_answers_of_several_programs_become_one_row(run):
 
 
 def test_two_equal_samples_of_one_program_stay_two(tmp_path):
-    make_result(tmp_path, "geval", [line("a", "안녕?", {"sft": [{"text": "네"}, {"text": "네"}, {"text": ""}]})])
+    make_result(tmp_path, "geval", [line("a", "안녕?", {"sft": [{"text": "네"}, {"text": "네"}, {"text": ""}]},
+                                         kl={"sft": {"text": "네네", "k1": 2.5}, "all": [1]})])
     side = answers.merge(gather.read_run(tmp_path))
+    assert side["rows"][0]["n"] == [[0, "kl · sft · k1", 2.5]]
     assert [a["t"] for a in side["rows"][0]["a"]["sft"]] == ["네", "네", ""] and side["rows"][0]["d"] is None and side["scores"] == []
 
 
@@ -337,13 +350,16 @@ def test_rows_are_sorted_by_the_difference_in_standard_deviations(tmp_path):
 
 # --- drawings and tables
 
-@pytest.mark.parametrize("low, high, about, expected", [(0, 10, 4, [0, 5, 10]), (1.3, 8.4, 4, [0, 2, 4, 6, 8, 10]), (-0.25, 0.9, 4, [-0.5, 0, 0.5, 1.0]),
-                                                        (3, 3, 4, [2.6, 2.8, 3.0, 3.2, 3.4]), (0, 0, 2, [-1, 0, 1]), (0.0001, 0.0009, 4, [0, 0.0002, 0.0004, 0.0006, 0.0008, 0.001])])
+@pytest.mark.parametrize("low, high, about, expected", [(0, 10, 4, [0, 5, 10]), (1.3, 8.4, 4, [0, 2, 4, 6, 8, 10]),
+                                                        (-0.25, 0.9, 4, [-0.5, 0, 0.5, 1.0]),
+                                                        (3, 3, 4, [2.6, 2.8, 3.0, 3.2, 3.4]), (0, 0, 2, [-1, 0, 1]),
+                                                        (0.0001, 0.0009, 4, [0, 0.0002, 0.0004, 0.0006, 0.0008, 0.001])])
 def test_ticks_are_round_and_hold_the_values(low, high, about, expected):
     assert charts.ticks(low, high, about) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("value, apart, expected", [(0.5, 0.25, "0.5"), (0.25, 0.05, "0.25"), (20, 10, "20"), (-1.5, 0.5, "−1.5"), (12000, 2000, "12k"),
+@pytest.mark.parametrize("value, apart, expected", [(0.5, 0.25, "0.5"), (0.25, 0.05, "0.25"), (20, 10, "20"), (-1.5, 0.5, "−1.5"),
+                                                    (12000, 2000, "12k"),
                                                     (3500000, 500000, "3.5M"), (0.0002, 0.0001, "0.0002"), (0, 0.0001, "0.0000")])
 def test_labels_of_ticks(value, apart, expected):
     assert charts.label(value, apart) == expected
@@ -356,9 +372,11 @@ def test_long_lines_are_means_of_equal_runs():
 
 
 def test_a_line_chart_has_its_points_where_they_belong():
-    chart = charts.lines([{"name": both("held-out", "평가용"), "points": [(0, 0.0), (50, 5.0), (100, 10.0), (100, float("nan"))], "marked": True}])
+    chart = charts.lines([{"name": both("held-out", "평가용"), "points": [(0, 0.0), (50, 5.0), (100, 10.0), (100, float("nan"))],
+                           "marked": True}])
     # the frame: x 50 to 388, y 200 (bottom) to 12 (top)
-    assert chart["series"][0]["dots"] == [(50.0, 200.0), (219.0, 106.0), (388.0, 12.0)] and chart["series"][0]["path"] == "50,200 219,106 388,12"
+    assert chart["series"][0]["dots"] == [(50.0, 200.0), (219.0, 106.0),
+                                          (388.0, 12.0)] and chart["series"][0]["path"] == "50,200 219,106 388,12"
     assert [t["label"] for t in chart["x"]] == ["0", "20", "40", "60", "80", "100"] and [t["label"] for t in chart["y"]] == ["0", "5", "10"]
     assert [(b["step"], b["values"][0][1]) for b in chart["bands"]] == [("0", "0"), ("50", "5"), ("100", "10")]
     assert charts.lines([{"name": both("a", "a"), "points": [], "marked": True}]) is None
@@ -366,15 +384,19 @@ def test_a_line_chart_has_its_points_where_they_belong():
 
 def test_bands_are_few_and_tell_every_line():
     many = [(x, float(x)) for x in range(1, 1001)]
-    chart = charts.lines([{"name": both("training", "학습"), "points": many, "marked": False}, {"name": both("held-out", "평가용"), "points": [(0, 7.0), (1000, 8.0)],
+    chart = charts.lines([{"name": both("training", "학습"), "points": many, "marked": False},
+                          {"name": both("held-out", "평가용"), "points": [(0, 7.0), (1000, 8.0)],
                                                                                             "marked": True}])
     assert chart["series"][0]["size"] == 5 and len(chart["series"][0]["path"].split()) == 200
-    assert len(chart["bands"]) <= charts.BANDS and chart["bands"][0]["values"] == [(both("training", "학습"), "3"), (both("held-out", "평가용"), "7")]
+    assert len(chart["bands"]) <= charts.BANDS and chart["bands"][0]["values"] == [(both("training", "학습"), "3"),
+                                                                                   (both("held-out", "평가용"), "7")]
 
 
 def test_curves_of_a_stage_pair_training_with_held_out():
-    main, more = curves.of_stage([{"step": 0, "heldout_loss": 3.0}, {"step": 1, "loss": 2.0, "lr": 0.1, "epoch": 0.5, "new_thing": 4, "text": "x"}])
-    assert [p["title"]["en"] for p in main] == ["Loss"] and [s["name"]["en"] for s in main[0]["chart"]["series"]] == ["training", "held-out"]
+    main, more = curves.of_stage([{"step": 0, "heldout_loss": 3.0},
+                                  {"step": 1, "loss": 2.0, "lr": 0.1, "epoch": 0.5, "new_thing": 4, "text": "x"}])
+    assert [p["title"]["en"] for p in main] == ["Loss"] and [s["name"]["en"] for s in main[0]["chart"]["series"]] == ["training",
+                                                                                                                      "held-out"]
     assert [p["title"]["en"] for p in more] == ["Learning rate", "new_thing"]
 
 
@@ -382,32 +404,42 @@ def test_whiskers_share_a_scale_only_if_none_is_squeezed():
     wide, alike, small = estimate(0.5, 0.0, 1.0), estimate(0.5, 0.2, 0.9), estimate(0.1, 0.1, 0.15)
     one, two = charts.whiskers([[wide, None], [alike, alike]])
     # 8 at the low end, 112 at the high end
-    assert one["cells"] == [{"low": 8.0, "mean": 60.0, "high": 112.0}, None] and two["cells"][0] == {"low": 28.8, "mean": 60.0, "high": 101.6}
+    assert one["cells"] == [{"low": 8.0, "mean": 60.0, "high": 112.0}, None] and two["cells"][0] == {"low": 28.8, "mean": 60.0,
+                                                                                                     "high": 101.6}
     assert [(t["label"], t["at"], t["zero"]) for t in one["ticks"]] == [("0.0", 8.0, True), ("0.5", 60.0, False), ("1.0", 112.0, False)]
-    assert charts.whiskers([[wide], [estimate(0.5, 0.25, 0.75)]])[1]["cells"] == [{"low": 8.0, "mean": 60.0, "high": 112.0}]  # half as wide: its own scale
-    assert charts.whiskers([[wide], [small], [None]])[1]["cells"] == [{"low": 8.0, "mean": 8.0, "high": 112.0}] and charts.whiskers([[None]]) == [None]
+    assert charts.whiskers([[wide], [estimate(0.5, 0.25, 0.75)]])[1]["cells"] == [{"low": 8.0, "mean": 60.0,
+                                                                                   "high": 112.0}]  # half as wide: its own scale
+    assert charts.whiskers([[estimate(0.2, 0.2, 0.2 + 1e-13)]])[0]["cells"][0] == {"low": 8.0, "mean": 8.0, "high": 112.0}  # hardly apart
+    assert charts.whiskers([[wide], [small], [None]])[1]["cells"] == [{"low": 8.0, "mean": 8.0,
+                                                                       "high": 112.0}] and charts.whiskers([[None]]) == [None]
 
 
 def test_cells_of_a_table():
     ready = grids.ready(table(both("T", "표"), [column("model", "모델"), column("n", "개수"), column("x", "값", 2), column("p", "p", 4)],
                               [["sft", 1200, estimate(-0.125, -0.5, 0.25), 0.00004], [both("all", "전체"), None, None, "<0.0001"]]))
-    assert [c["right"] for c in ready["columns"]] == [False, True, True, True] and ready["columns"][2]["plot"] and not ready["columns"][3]["plot"]
-    assert [[cell["text"]["ko"] for cell in row] for row in ready["rows"]] == [["sft", "1,200", "−0.12", "<0.0001"], ["전체", "–", "–", "<0.0001"]]
+    assert [c["right"] for c in ready["columns"]] == [False, True, True,
+                                                      True] and ready["columns"][2]["plot"] and not ready["columns"][3]["plot"]
+    assert [[cell["text"]["ko"] for cell in row] for row in ready["rows"]] == [["sft", "1,200", "−0.12", "<0.0001"],
+                                                                               ["전체", "–", "–", "<0.0001"]]
     assert ready["rows"][0][2]["interval"] == "[−0.50, 0.25]" and ready["rows"][1][2]["dot"] is None
 
 
 def test_calibration_is_found_wherever_it_stands():
-    bins = [{"from": 0.5, "to": 0.75, "predicted": 0.6, "won": 0.5, "n": 25, "interval": [0.25, 0.75]}, {"from": 0.75, "to": 1, "predicted": 1.0, "won": 1.0, "n": 100}]
-    (one, chart), (two, _) = page.calibrations({"models": {"reward": {"calibration": {"bins": bins}}, "other": {"calibration": bins}}, "n": 3})
+    bins = [{"from": 0.5, "to": 0.75, "predicted": 0.6, "won": 0.5, "n": 25, "interval": [0.25, 0.75]},
+            {"from": 0.75, "to": 1, "predicted": 1.0, "won": 1.0, "n": 100}]
+    (one, chart), (two, _) = page.calibrations({"models": {"reward": {"calibration": {"bins": bins}}, "other": {"calibration": bins}},
+                                                "n": 3})
     assert (one, two) == ("reward", "other") and chart["line"] == [50.0, 106.0, 388.0, 12.0]
-    assert chart["dots"][0] == {"x": 117.6, "y": 106.0, "r": 5.5, "low": 153.0, "high": 59.0, "predicted": "0.600", "won": "0.500", "n": "25"}
+    assert chart["dots"][0] == {"x": 117.6, "y": 106.0, "r": 5.5, "low": 153.0, "high": 59.0, "predicted": "0.600", "won": "0.500",
+                                "n": "25"}
     assert page.calibrations({"calibration": []}) == [] and page.calibrations([1]) == []
 
 
 # --- as a user runs it
 
 def test_the_script_writes_the_page(run):
-    result = subprocess.run(["bash", str(ROOT / "eval" / "run_report.sh"), str(run), str(run / "쪽.html"), "--title", "제목"], capture_output=True, text=True)
+    result = subprocess.run(["bash", str(ROOT / "eval" / "run_report.sh"), str(run), str(run / "쪽.html"), "--title", "제목"],
+                            capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == f"written: {run / '쪽.html'} (3 models, 2 results, {len(warned(run))} warnings)"
     assert "<h1>제목</h1>" in (run / "쪽.html").read_text(encoding="utf-8")

@@ -28,7 +28,8 @@ def report(run, *flags):
 def address(tmp_path_factory):
     """A run with everything; 46 prompts, of which ppo's score on the last differs most."""
     run = make_stages(tmp_path_factory.mktemp("실행 1"))
-    wide = (both("Many columns", "열이 많은 표"), [column(f"a column with a long name {i}", f"이름이 긴 열 {i}") for i in range(14)], [["모델", *range(13)]])
+    wide = (both("Many columns", "열이 많은 표"), [column(f"a column with a long name {i}", f"이름이 긴 열 {i}") for i in range(14)],
+            [["모델", *range(13)]])
     make_result(run, "geval", judged_rows(ROWS), warnings=[("a warning " * 20, "경고입니다. " * 20)], tables=[wide],
                 protocol={"template": "아래는 작업을 설명하는 명령어입니다.\\n\\n" * 5, "path": "/a/very/long/path" * 8})
     make_result(run, "harmlessness", verdict_rows())
@@ -146,6 +147,13 @@ def test_a_desktop_never_scrolls_sideways(open_page, address):
     assert open_page(address).evaluate(WIDTHS) == [1280, 1280]
 
 
+def test_paper_holds_the_whole_width(open_page, address):
+    page = open_page(address, viewport={"width": 794, "height": 1123}, color_scheme="dark")  # A4
+    page.emulate_media(media="print")
+    assert page.evaluate(WIDTHS) == [794, 794] and not page.locator(".top").is_visible() and not page.locator("#filters").is_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
 def test_light_and_dark(open_page, address):
     def colours(page):
         return page.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
@@ -162,8 +170,10 @@ def test_without_scripts_all_but_the_filters_is_there(open_page, address):
     assert page.locator("#warnings h2").inner_text().startswith("경고")
 
 
-HOSTILE = ["<script>window.hit = 1</script>", "</script><script>window.hit = 1</script>", "<!--<script>", "]]><img src=x onerror=\"window.hit=1\">",
-           "\"><svg onload=\"window.hit=1\">", "javascript:window.hit=1", "{{ 7 * 7 }} {% raw %}", "\u202eevil\u2066 zero\u200bwidth\ufeff", "&lt;b&gt; &amp;"]
+HOSTILE = ["<script>window.hit = 1</script>", "</script><script>window.hit = 1</script>", "<!--<script>",
+           "]]><img src=x onerror=\"window.hit=1\">",
+           "\"><svg onload=\"window.hit=1\">", "javascript:window.hit=1", "{{ 7 * 7 }} {% raw %}", "\u202eevil\u2066 zero\u200bwidth\ufeff",
+           "&lt;b&gt; &amp;"]
 
 
 @pytest.mark.parametrize("bypass", [False, True], ids=["as it is", "without its policy"])
@@ -172,8 +182,10 @@ def test_nothing_in_the_data_runs(open_page, tmp_path, bypass):
     run = make_stages(tmp_path)
     (run / "sft").rename(run / "<img src=x onerror=window.hit=1>")
     (run / "ppo" / "README.md").write_text(text, encoding="utf-8")
-    rows = [line(one, one, {one: [{"text": one, "verdict": one, "score": 1.0}], "b": [{"text": None, "failed": one}]}, kind=one) for one in HOSTILE]
-    make_result(run, "geval", rows, warnings=[(text, text)], protocol={text: text}, figures={text: {"calibration": [{"predicted": 0.6, "won": 0.5, "n": 4}]}},
+    rows = [line(one, one, {one: [{"text": one, "verdict": one, "score": 1.0}], "b": [{"text": None, "failed": one}]},
+                 kind=one) for one in HOSTILE]
+    make_result(run, "geval", rows, warnings=[(text, text)], protocol={text: text},
+                figures={text: {"calibration": [{"predicted": 0.6, "won": 0.5, "n": 4}]}},
                 tables=[(both(text, text), [column(text, text)], [[text]], [both(text, text)])])
     page = open_page(report(run, "--title", text), bypass_csp=bypass)
     asked = []

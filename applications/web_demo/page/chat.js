@@ -2,16 +2,15 @@
 
 import { addSuggestions, el, following, growing, icon, notes, say, scoreChip, speak, toEnd, told, tool } from "./dom.js";
 import { Composer, sampling } from "./composer.js";
-import { ask, events } from "./server.js";
-
-const BACK = ["long", "full", "busy", "crowded", "long_context", "empty", "malformed", "expired", "who"];  // not taken: the message goes back
+import { ask, events, NOT_TAKEN } from "./server.js";
 
 export class Chat {
   // renew(): what to do when the server no longer knows the session.
   constructor(view, settings, renew) {
     Object.assign(this, { view, renew, turns: 0, scores: settings.scores, aborter: null });
     this.talk = view.querySelector(".talk");
-    this.composer = new Composer(view.querySelector(".dock"), { send: (text) => this.send(text), stop: () => this.stop(), models: settings.models });
+    const does = { send: (text) => this.send(text), stop: () => this.stop(), models: settings.models };
+    this.composer = new Composer(view.querySelector(".dock"), does);
     addSuggestions(view, (text) => { if (!this.composer.busy) this.send(text); });
   }
 
@@ -43,7 +42,8 @@ export class Chat {
   addAnswer(model, user) {
     const said = growing();
     const meta = el("div.meta");
-    const element = el("div.turn.bot", {}, el("div.name", {}, el("i", { "aria-hidden": "true" }, model.slice(0, 1).toUpperCase()), model), said.element, meta);
+    const name = el("div.name", {}, el("i", { "aria-hidden": "true" }, model.slice(0, 1).toUpperCase()), model);
+    const element = el("div.turn.bot", {}, name, said.element, meta);
     this.talk.append(element);
     return { element, said, meta, user, counted: false };
   }
@@ -102,7 +102,7 @@ export class Chat {
   fail(event, answer, mine, before) {
     this.free();
     if (event.error === "expired") this.renew();
-    if (before || BACK.includes(event.error)) {
+    if (before || NOT_TAKEN.includes(event.error)) {
       if (before) answer.element.replaceWith(before.element);
       else { answer.element.remove(); mine.remove(); this.composer.set(answer.user); }
       this.composer.notice(`error_${event.error}`, event);

@@ -2,10 +2,9 @@
 
 import { addSuggestions, el, following, growing, notes, scoreChip, toEnd, told } from "./dom.js";
 import { Composer, sampling } from "./composer.js";
-import { ask, events } from "./server.js";
+import { ask, events, NOT_TAKEN } from "./server.js";
 
 const LETTER = { left: "A", right: "B" };
-const BACK = ["long", "full", "busy", "crowded", "long_context", "empty", "malformed", "expired", "who"];
 
 export class Compare {
   constructor(view, settings, renew) {
@@ -22,7 +21,9 @@ export class Compare {
     this.talk.replaceChildren();
     this.turns = turns.length;
     this.round = null;
-    for (const turn of turns) this.talk.append(el("div.turn.user", {}, el("div.bubble", {}, turn.user)), el("div.turn.bot.plain", {}, el("div.said", {}, turn.answer)));
+    for (const turn of turns) {
+      this.talk.append(el("div.turn.user", {}, el("div.bubble", {}, turn.user)), el("div.turn.bot", {}, el("div.said", {}, turn.answer)));
+    }
     if (pair) {
       this.addRound(pair.user);
       for (const side of ["left", "right"]) {
@@ -50,14 +51,16 @@ export class Compare {
     const round = { user, id: null };
     const cards = ["left", "right"].map((side) => {
       const said = growing();
-      const head = el("div.head", {}, el("i", { "aria-hidden": "true" }, LETTER[side]), told("span.hidden", "answer_side", { side: LETTER[side] }));
+      const name = told("span.hidden", "answer_side", { side: LETTER[side] });
+      const head = el("div.head", {}, el("i", { "aria-hidden": "true" }, LETTER[side]), name);
       const meta = el("div.meta");
       const element = el(`article.card.${side}`, {}, head, said.element, meta);
       round[side] = { said, head, meta, element };
       return element;
     });
     round.line = el("p.outcome", { role: "status" });
-    round.element = el("section.round", {}, el("div.turn.user", {}, told("span.hidden", "you"), el("div.bubble", {}, user)), el("div.pair", {}, cards), round.line);
+    const mine = el("div.turn.user", {}, told("span.hidden", "you"), el("div.bubble", {}, user));
+    round.element = el("section.round", {}, mine, el("div.pair", {}, cards), round.line);
     this.talk.append(round.element);
     this.round = round;
     this.draw();
@@ -100,7 +103,7 @@ export class Compare {
 
   fail(event, round, text) {
     if (event.error === "expired") this.renew();
-    if (BACK.includes(event.error)) {
+    if (NOT_TAKEN.includes(event.error)) {
       round.element.remove();
       this.round = null;
       this.composer.set(text);
@@ -137,7 +140,8 @@ export class Compare {
       if (answer.vote === side) { element.classList.add("won"); head.append(told("span.chip.good", "chosen")); }
     }
     if (!["left", "right"].includes(answer.vote)) round.line.append(told("span.chip", `vote_${answer.vote}`));
-    round.line.append(told("span.good", "voted"), answer.kept ? told("span", "goes_on", { side: LETTER[answer.kept] }) : told("span", "not_goes_on"));
+    const next = answer.kept ? told("span", "goes_on", { side: LETTER[answer.kept] }) : told("span", "not_goes_on");
+    round.line.append(told("span.good", "voted"), next);
     round.id = null;
     this.draw();
     toEnd(this.view);

@@ -71,7 +71,8 @@ export class Composer {
   drawSettings() {
     for (const input of this.popover.querySelectorAll("input")) {
       input.value = settings[input.name];
-      input.parentElement.querySelector("output").textContent = input.name === "temperature" ? settings.temperature.toFixed(1) : settings.max_new_tokens;
+      const shown = input.name === "temperature" ? settings.temperature.toFixed(1) : settings.max_new_tokens;
+      input.parentElement.querySelector("output").textContent = shown;
     }
   }
 

@@ -1,5 +1,7 @@
 // The server: one call, or a stream of events. Errors come as {error: code, ...}, for which texts.json has words; "offline" is our own.
 
+// After these a message counts as not sent: it goes back into the box.
+export const NOT_TAKEN = ["long", "full", "busy", "crowded", "long_context", "empty", "malformed", "expired", "who"];
 const TOKEN = "korlhf_web_demo_session";
 let told = () => undefined;
 

@@ -72,17 +72,20 @@ def test_what_cannot_begin_is_one_line_and_exit_code_2(run, folders, tmp_path):
     (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:-50])
     shutil.copytree(folders["llama"], reward)
     for words, says in (
-            (["./no/such"], "--model_name_or_path ./no/such: no such folder"), ([str(tmp_path)], "no config.json"), ([str(cut)], "could not be loaded"),
-            (["openai:m@http://127.0.0.1:9/v1"], "no connection"), (["openai:m", "--base_url", "x"], "--base_url x: is no address"),
-            (["openai:"], "no model name"), ([folders["llama"], "--max_new_tokens", "128"], "--max_new_tokens 128: there is room for 128 tokens"),
-            ([folders["llama"], "--reward_model", str(reward)], "not a reward model"), ([folders["llama"], "--system", "none.txt"], "--system none.txt")):
+            (["./no/such"], "--model_name_or_path ./no/such: no such folder"), ([str(tmp_path)], "no config.json"),
+            ([str(cut)], "could not be loaded"), (["openai:m@http://127.0.0.1:9/v1"], "no connection"),
+            (["openai:m", "--base_url", "x"], "--base_url x: is no address"), (["openai:"], "no model name"),
+            ([folders["llama"], "--max_new_tokens", "128"], "--max_new_tokens 128: there is room for 128 tokens"),
+            ([folders["llama"], "--reward_model", str(reward)], "not a reward model"),
+            ([folders["llama"], "--system", "none.txt"], "--system none.txt")):
         code, out, err = run("--model_name_or_path", *words)
         lines = [line for line in err.splitlines() if line and "Loading weights" not in line]
         assert code == 2 and out == "" and len(lines) == 1 and says in lines[0] and lines[0].startswith("error: "), (words, err)
 
 
-@pytest.mark.parametrize("flags, says", [(["--temperature", "-1"], "must be 0 or above"), (["--top_p", "0"], "--top_p 0.0"), (["--max_new_tokens", "0"], "--max_new_tokens 0"),
-                                         (["--dtype", "int4"], "--dtype"), (["--nonsense"], "unknown flags")])
+@pytest.mark.parametrize("flags, says", [
+    (["--temperature", "-1"], "must be 0 or above"), (["--top_p", "0"], "--top_p 0.0"), (["--max_new_tokens", "0"], "--max_new_tokens 0"),
+    (["--dtype", "int4"], "--dtype"), (["--nonsense"], "unknown flags")])
 def test_flags_that_cannot_work(run, flags, says):
     code, _, err = run("--model_name_or_path", "x", *flags)
     assert code == 2 and says in err

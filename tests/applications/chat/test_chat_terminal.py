@@ -93,7 +93,8 @@ def test_ctrl_c_stops_an_answer_and_twice_at_the_prompt_ends(tmp_path):
 
 
 def test_an_answer_cannot_drive_the_terminal(tmp_path):
-    with Server(lambda body: "\x1b]0;pwned\x07\x1b[2J가\x9b31m\r나\tb\n다") as server, chat(f"openai:test-model@{server.url}", tmp_path) as screen:
+    answer = "\x1b]0;pwned\x07\x1b[2J가\x9b31m\r나\tb\n다"
+    with Server(lambda body: answer) as server, chat(f"openai:test-model@{server.url}", tmp_path) as screen:
         screen.shows(PROMPT)
         assert "\n]0;pwned[2J가31m나\tb\n다\n" in screen.enter("안녕")
         screen.type("/quit", ENTER)
@@ -142,7 +143,7 @@ def test_a_model_of_ones_own_with_scores_and_a_context(tiny, tmp_path):
         for text in ("하나요", "두울이요"):
             shown = screen.enter(text)
             assert abs(float(shown.rpartition("score ")[2])) < 99 and "(cut at --max_new_tokens 700)" in shown
-        assert "(the oldest 1 exchanges no longer fit and were left out)" in shown and "\x1b[2mscore" in screen.raw
+        assert "(oldest exchanges that no longer fit and were left out: 1)" in shown and "\x1b[2mscore" in screen.raw
         assert "error: the message is too long: with its template it has " in screen.enter("말 " * 200)
         assert "has one more line" in screen.enter(f"/save {tmp_path}/talk.jsonl")
         screen.type(CTRL_D)

@@ -212,17 +212,19 @@ def test_what_cannot_be_exported_is_one_line(export, folders, tmp_path):
     AutoModelForSequenceClassification.from_pretrained(folders["llama"], num_labels=1).save_pretrained(reward)
     shutil.copytree(folders["llama"], tmp_path / "cut")
     (tmp_path / "cut" / "model.safetensors").write_bytes(b"x" * 100)
-    for model, words, says in (("./none", (), "no such folder"), (tmp_path, (), "no config.json"), (reward, (), "a reward model"), (tmp_path / "cut", (), "could not be loaded"),
-                               (folders["llama"], ("--max_new_tokens", "500"), "positions"), (folders["llama"], ("--push_to_hub", "x"), "give OWNER/NAME"),
-                               (folders["llama"], ("--check_data_path", "none.jsonl"), "none.jsonl"), (folders["llama"], ("--public",), "give --push_to_hub")):
+    good = folders["llama"]
+    for model, words, says in (("./none", (), "no such folder"), (tmp_path, (), "no config.json"), (reward, (), "a reward model"),
+                               (tmp_path / "cut", (), "could not be loaded"), (good, ("--max_new_tokens", "500"), "positions"),
+                               (good, ("--push_to_hub", "x"), "give OWNER/NAME"), (good, ("--check_data_path", "none.jsonl"), "none.jsonl"),
+                               (good, ("--public",), "give --push_to_hub"), (good, ("--output_dir", good + "/config.json/x"), "cannot be written")):
         code, _, err = export(model, tmp_path / "out", *words)
         assert code == 2 and says in err and "Traceback" not in err, (model, words, err)
     assert not (tmp_path / "out").exists()
 
 
 def test_the_script_exports_and_uploads_after_a_yes(trained, prompts, tmp_path):
-    words = ["bash", str(SCRIPT), str(trained), str(tmp_path / "내 모델"), "--license", "apache-2.0", "--check_data_path", prompts, "--max_new_tokens", "8",
-             "--push_to_hub", "me/bot"]
+    words = ["bash", str(SCRIPT), str(trained), str(tmp_path / "내 모델"), "--license", "apache-2.0", "--check_data_path", prompts,
+             "--max_new_tokens", "8", "--push_to_hub", "me/bot"]
     with Hub() as hub:
         env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_test", "OMP_NUM_THREADS": "1", "CHECK_PROMPTS": "3"}
         done = subprocess.run(words, env=env, input="y\n", capture_output=True, text=True, timeout=300)

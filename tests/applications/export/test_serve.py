@@ -117,8 +117,8 @@ def test_it_lists_its_models_without_an_error(served):
         assert answer.status == 200
 
 
-@pytest.mark.parametrize("words, says", [(["{folder}", "{port}"], "PORT={port}: taken"), (["./none"], "MODEL=./none: no config.json there"), (["{folder}", "x"], "PORT=x: give a port"),
-                                         (["{folder}", "70000"], "PORT=70000"), (["{folder}", "80", "more"], "more: one word too many")])
+@pytest.mark.parametrize("words, says", [(["{folder}", "{port}"], "PORT={port}: taken"), (["./none"], "MODEL=./none: no config.json there"),
+                                         (["{folder}", "x"], "PORT=x: give a port"), (["{folder}", "70000"], "PORT=70000"), (["{folder}", "80", "more"], "more: one word too many")])
 def test_what_cannot_be_served_is_one_line(served, words, says):
     folder, _, port = served
     done = subprocess.run(["bash", str(SERVE), *(w.format(folder=folder, port=port) for w in words)], capture_output=True, text=True, timeout=60)

@@ -1,0 +1,219 @@
+"""The demo as a process: twenty visitors at once, visitors who leave, what it opens and refuses to open, Ctrl-C."""
+
+import importlib.util
+import re
+import signal
+import socket
+import sys
+import threading
+from http.client import HTTPConnection
+from types import SimpleNamespace
+
+import pytest
+import streaming_server
+from web_demo_harness import GREEDY, PROGRAM, Client, free_port, lines, program, serve, wait_for  # noqa: F401 (fixture)
+
+from korlhf.data.load import load_examples
+from korlhf.errors import InputError
+from korlhf.local import Checkpoint, Sampling
+from korlhf.local_bot import LocalBot
+
+
+@pytest.fixture(scope="module")
+def slow():
+    """A server of the OpenAI protocol that repeats the last message; with a gate a character goes out for each release."""
+    with streaming_server.Server(models=("echo",)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def demo(serve, folders, slow, tmp_path_factory):  # noqa: F811
+    votes = tmp_path_factory.mktemp("votes") / "votes.jsonl"
+    server = serve("--model", f"모델={folders['gpt_neox']}", f"메아리=openai:echo@{slow.url}", "--votes", votes, "--max_new_tokens", 12)
+    server.votes = votes
+    return server
+
+
+def texts_of(name):
+    return [f"{name * 3} 저는 {turn}번째 말을 해요.<|endoftext|>" + "\n### 응답:\n" * (turn == 1) for turn in range(3)]
+
+
+def alone(bot, name):
+    """The three answers that a visitor would get alone."""
+    messages, found = [], []
+    for text in texts_of(name):
+        messages.append({"role": "user", "content": text})
+        found.append(bot.ask(messages, Sampling(0, 1.0, 12, 0)).wait())
+        messages.append({"role": "assistant", "content": found[-1]})
+    return found
+
+
+def visit(demo, name, found):
+    client = Client(demo)
+    answers = [client.say(text, turn, "모델") for turn, text in enumerate(texts_of(name))]
+    kept = Client.ask(client, "open")[1]["chat"]
+    found[name] = answers, [turn["user"] for turn in kept], [turn["answer"] for turn in kept], kept[-1]["left_out"]
+
+
+def test_twenty_visitors_at_once_lose_no_message_and_mix_no_history(demo, folders):
+    names = [f"사람{chr(0xac00 + 28 * i)}" for i in range(20)]
+    with LocalBot(Checkpoint(folders["gpt_neox"], "--model")) as bot:
+        expected = {name: alone(bot, name) for name in names}
+    assert len({tuple(answers) for answers in expected.values()}) >= 10  # a mixed-up history would be seen
+    found = {}
+    visitors = [threading.Thread(target=visit, args=(demo, name, found)) for name in names]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join(120)
+    assert {name: answers for name, (answers, *_) in found.items()} == expected
+    assert {name: (said, answers) for name, (_, said, answers, _) in found.items()} == \
+        {name: ([text.strip() for text in texts_of(name)], expected[name]) for name in names}
+    assert {left_out for *_, left_out in found.values()} <= {0, 1, 2} and demo.log.read_text(encoding="utf-8").count("Traceback") == 0
+
+
+def read_until(response, text):
+    """Lines of a stream until one has `text` in it."""
+    seen = b""
+    while text not in seen.decode("utf-8", "ignore"):
+        line = response.readline()
+        assert line, seen
+        seen += line
+    return seen
+
+
+@pytest.mark.parametrize("name", ["chat", "compare"])
+def test_a_closed_connection_stops_the_answer_at_once(demo, slow, name):
+    slow.gate = threading.Semaphore(3)
+    client = Client(demo)
+    connection, response = client.send(name, text="가나다라마바사아자차", at=0, model="메아리", **GREEDY)
+    read_until(response, "다")
+    response.close()
+    connection.close()  # a tab that is closed
+    wait_for(lambda: client.ask("reset", page=name)[0] == 200)  # nothing is under way any more
+    assert any(slow.gate.release() or slow.gone.acquire(timeout=1) for _ in range(5))  # the model's server was left, long before the end
+    slow.gate = None
+    assert client.ask("open")[1][name] == [] and client.events(name, text="다음", at=0, model="메아리", **GREEDY)[-1].keys() & {"end", "ready"}
+
+
+def test_stop_ends_an_answer_that_has_not_begun(demo, slow):
+    slow.gate = threading.Semaphore(0)
+    client = Client(demo)
+    connection, response = client.send("chat", text="안녕", at=0, model="메아리", **GREEDY)
+    assert client.ask("stop", page="chat") == (200, {})
+    assert b'"end": "cancelled"' in response.read()
+    connection.close()
+    slow.gate.release()
+    slow.gate = None
+
+
+def test_a_vote_is_on_the_disk_when_it_is_acknowledged_and_survives_a_kill(demo):
+    client = Client(demo)
+    n = len(lines(demo.votes)) if demo.votes.exists() else 0
+    events = client.events("compare", text="<script>alert(1)</script> 안녕", at=0, **GREEDY)
+    shown = {side: "".join(e.get("piece", "") for e in events if e.get("side") == side) for side in ("left", "right")}
+    status, reply = client.ask("vote", id=events[-1]["ready"], vote="right")
+    assert status == 200 and set(reply["models"].values()) == {"모델", "메아리"}
+    assert [reply["models"][side] for side in shown if shown[side] == "<script>alert(1)</script> 안녕"] == ["메아리"]
+    row = lines(demo.votes)[n]
+    assert (row["chosen"], row["rejected"]) == (shown["right"], shown["left"]) and row["shown"] == reply["models"]
+    example = load_examples(str(demo.votes), 2)[n]
+    assert example.answers == (shown["right"].strip(), shown["left"].strip()) and example.prompt == "<script>alert(1)</script> 안녕"
+    client.ask("vote", id=client.events("compare", text="또", at=1, **GREEDY)[-1]["ready"], vote="tie")
+    assert len(lines(demo.votes)) == n + 1 and lines(demo.votes.with_name("votes.undecided.jsonl"))[-1]["vote"] == "tie"
+
+
+def test_nothing_of_gradios_own_is_open_and_it_listens_here_alone(demo):
+    for path in ("/config", "/gradio_api/upload", "/gradio_api/info", "/gradio_api/file=/etc/hostname", "/docs", "/openapi.json", "/monitoring"):
+        connection = HTTPConnection("127.0.0.1", demo.port, timeout=20)
+        connection.request("GET", path)
+        assert connection.getresponse().status == 404, path
+        connection.close()
+    found = re.findall(r"^ *\d+: (\w+):(\w+) \w+:\w+ 0A", open(f"/proc/{demo.process.pid}/net/tcp", encoding="ascii").read(), re.M)
+    assert [address for address, port in found if int(port, 16) == demo.port] == ["0100007F"]
+
+
+def loaded():
+    """The program as a module, to call its main()."""
+    spec = importlib.util.spec_from_file_location("web_demo_program", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--model", "a", "b", "c"], "--model: 3 are given; give one, or two"), (["--model", "a", "b"], "--votes: give the file"),
+    (["--model", "a", "--temperature", "1.6"], "not above --max_temperature 1.5"), (["--model", "a", "--temperature", "-1"], "must be 0 or above"),
+    (["--model", "a", "--port", "0"], "--port 0: give a port"), (["--model", "a", "--max_new_tokens", "0"], "--max_new_tokens 0: must be above 0"),
+    (["--model", "a", "b", "--votes", "v.jsonl", "--max_answers", "1"], "--max_answers 1: a comparison has two"), ([], "required: --model")])
+def test_flags_that_cannot_work_are_refused(words, said, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        loaded().main(words)
+    assert stopped.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_what_cannot_be_opened_is_told_before_anything_is_loaded(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "people.txt").write_text("지민:123\n", encoding="utf-8")
+    one = ["--model", str(tmp_path / "empty")]
+    for words, said in ([[*one, str(tmp_path / "x" / "empty"), "--votes", str(tmp_path / "v.jsonl")], "two are called 'empty'; name each"],
+                        [[*one, "--report", str(tmp_path / "none.html")], "--report .*none.html: cannot be read"],
+                        [[*one, "--auth_file", str(tmp_path / "people.txt")], "people.txt:1: is no line NAME:SALT:HASH"],
+                        [[*one, "b", "--votes", str(tmp_path / "v.txt")], "--votes .*v.txt: give the name of a file that ends in .jsonl"],
+                        [[*one, "--system", "none.txt"], "--system none.txt: cannot be read"],
+                        [["--model", "m=openai:", "--port", str(free_port())], "--model openai:: no model name"],
+                        [["--model", "m=openai:m@http://127.0.0.1:1/v1", "--port", str(free_port())], "127.0.0.1:1/v1: no connection"]):
+        with pytest.raises(InputError, match=said):
+            loaded().main(words)
+
+
+def test_each_mistake_is_one_line_and_exit_code_2(tmp_path, folders):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{", encoding="utf-8")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        found = [program("--model", folders["gpt_neox"], "--port", port), program("--model", broken, "--port", free_port()),
+                 program("--model", "no/such/folder", "--port", free_port())]
+    for run, said in zip(found, (f"--port {port}: cannot be listened on: Address already in use", f"--model {broken}", "--model no/such/folder")):
+        assert run.returncode == 2 and "Traceback" not in run.stderr, run.stderr
+        last = run.stderr.strip().splitlines()[-1]
+        assert last.startswith("error: ") and said in last and run.stderr.count("error: ") == 1
+
+
+@pytest.mark.parametrize("words, share", [([], False), (["--share"], True)])
+def test_gradio_is_told_to_share_only_if_asked_and_never_to_tell_others(words, share, monkeypatch, slow):
+    launched = {}
+
+    class Server:
+        def __init__(self, **_):
+            pass
+
+        def add_middleware(self, *_, **__):
+            pass
+
+        def launch(self, **how):
+            launched.update(how)
+            raise OSError("taken meanwhile")
+    monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Server=Server))
+    monkeypatch.delenv("GRADIO_ANALYTICS_ENABLED", raising=False)
+    module = loaded()
+    with pytest.raises(InputError, match="taken meanwhile"):
+        module.main(["--model", f"m=openai:m@{slow.url}", "--port", str(free_port()), *words])
+    assert launched["share"] is share and launched["server_name"] == "127.0.0.1"
+    assert module.os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+
+
+def test_ctrl_c_ends_it_also_with_an_answer_under_way(demo, slow):
+    slow.gate = threading.Semaphore(1)
+    connection, response = Client(demo).send("chat", text="가나다", at=0, model="메아리", **GREEDY)
+    read_until(response, "가")
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(30) == 0 and "Traceback" not in demo.log.read_text(encoding="utf-8")
+    assert demo.log.read_text(encoding="utf-8").splitlines()[-1] == "stopped"
+    connection.close()
+    slow.gate.release(20)
+    slow.gate = None
