@@ -73,18 +73,19 @@ def to_group(group, number):
         pass
 
 
-def say(text):
-    """Print a line; if nobody reads any more (a closed pipe or terminal), the run goes on without."""
+def say(text, out=None):
+    """Print a line to stdout, or `out`; if nobody reads any more (a closed pipe or terminal), the run goes on without."""
+    out = out or sys.stdout
     try:
-        print(text, flush=True)
+        print(text, file=out, flush=True)
     except OSError:
-        nobody_reads()
+        nobody_reads(out)
 
 
-def nobody_reads():
+def nobody_reads(out):
     """Send what is printed from here on to nowhere; the logs have everything."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, out.fileno())
     os.close(nowhere)
 
 
@@ -122,7 +123,7 @@ class Output:
             self.out.buffer.write(data)
             self.out.flush()
         except OSError:
-            nobody_reads()
+            nobody_reads(self.out)
 
 
 def run(command, environment, log_path, signals, folder, lock=None):

@@ -1,6 +1,7 @@
 """Runs a pipeline: the plan first, then every stage that is not up to date, in order, each under its record."""
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def run(pipeline, choice):
             if pipeline.prints.read:
                 pipeline.record.save()  # what was read now is known next time
             if plan.found.missing:
-                say("error: not started; put right what is MISSING above, then start again")
+                say("error: not started; put right what is MISSING above, then start again", sys.stderr)
                 return 2
             code = _stages(pipeline, choice, plan, signals, lock)
         except process.Stopped:
@@ -198,11 +199,11 @@ def _close(pipeline, stage, ended, signals, title, choice):
         say(f"{title}: stopped after {estimates.duration(ended.seconds)}; log: {log}; {on}")
         return signals.code
     if ended.code:
-        say(f"error: stage {title} ended with exit code {ended.code}; log: {log}; put it right and {on}")
+        say(f"error: stage {title} ended with exit code {ended.code}; log: {log}; put it right and {on}", sys.stderr)
         return ended.code
     if missing:
         say(f"error: stage {title} ended without an error, but {', '.join(missing)} is not there: its last lines in {log} say what it waits for; "
-              f"then {on}")
+              f"then {on}", sys.stderr)
         return WAITING
     say(f"{title}: done in {estimates.duration(ended.seconds)}, {plans.memory_words(entry)}")
     return 0

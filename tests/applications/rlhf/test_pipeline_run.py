@@ -43,7 +43,7 @@ def test_a_failing_stage_ends_the_run_with_its_code_and_one_line(project, capfd)
     assert project.run() == (7, ["data", "train", "count"])
     log = project.run_folder / "logs" / "count.log"
     assert (f"error: stage [3/4] count ended with exit code 7; log: {log}; put it right and start the same command again to go on\n"
-            in capfd.readouterr().out)
+            in capfd.readouterr().err)
     assert "세지 못함" in log.read_text(encoding="utf-8")
     del project.environ["FAIL"]
     assert project.states()["count"] == "resume"
@@ -54,14 +54,14 @@ def test_after_a_failure_in_a_run_with_from_the_line_says_from_where(project, ca
     project.run()
     project.environ["FAIL"] = "7"
     assert project.run(first="data") == (7, ["data", "train", "count"])
-    assert "to go on, with --from count\n" in capfd.readouterr().out
+    assert "to go on, with --from count\n" in capfd.readouterr().err
 
 
 def test_a_stage_that_ends_well_without_its_outputs_is_not_finished(project, capfd):
     """As data_prep does where it needs people: exit code 0 and instructions."""
     project.environ["EMPTY"] = "1"
     assert project.run() == (4, ["data", "train", "count"])
-    assert "count ended without an error, but RUN/count.txt is not there" in capfd.readouterr().out
+    assert "count ended without an error, but RUN/count.txt is not there" in capfd.readouterr().err
     del project.environ["EMPTY"]
     assert project.run() == (0, ["count", "page"])
 
@@ -81,8 +81,8 @@ def test_waiting_for_labels_is_told_first_and_stops_there(project, tmp_path, cap
 def test_what_is_missing_is_told_before_anything_starts(project, capfd):
     project.corpus.unlink()
     assert project.run() == (2, [])
-    out = capfd.readouterr().out
-    assert f"MISSING  data: {project.corpus}: there is no such file or folder; write it" in out and out.count("error: not started") == 1
+    out, err = capfd.readouterr()
+    assert f"MISSING  data: {project.corpus}: there is no such file or folder; write it" in out and err.startswith("error: not started")
 
 
 def test_progress_says_which_stage_and_how_much_is_left(project, capfd):
