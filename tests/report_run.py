@@ -79,7 +79,8 @@ def line(category, text, answers, **more):
 
 
 def make_result(run, program, rows=(), **changes):
-    """RUN/eval/PROGRAM.json and .jsonl of two models with a table. changes: "warnings", "protocol", "responders", "inputs", "tables", "figures"."""
+    """RUN/eval/PROGRAM.json and .jsonl of two models with a table. changes: "warnings", "protocol", "responders", "inputs", "tables",
+    "figures"."""
     with evaluation.Result(program, run / "eval", {"seed": 1234}, changes.get("inputs", [])) as result:
         for warning in changes.get("warnings", ()):
             result.warn(*warning)

@@ -113,7 +113,8 @@ class Service:
                   file=sys.stderr, flush=True)
             raise Refused("storage") from error
         kept = self._go_on(session.compare, pair, vote)
-        reply = {"vote": vote, "kept": kept, "turns": len(session.compare.turns), "models": {side: one.model for side, one in pair.sides.items()},
+        reply = {"vote": vote, "kept": kept, "turns": len(session.compare.turns),
+                 "models": {side: one.model for side, one in pair.sides.items()},
                  "scores": {side: one.score for side, one in pair.sides.items()}}
         session.voted = ticket, reply
         return reply

@@ -15,6 +15,7 @@ GIB = 2 ** 30
 PER_PROMPT = 30_000  # bytes that data_prep writes for a prompt, files and cache: 5 times what was measured on the short texts of the sample
 ADAM = 12  # bytes a trained weight in a checkpoint: fp32 master copy and two moments
 COPIES = 2  # checkpoints on disk at once: a new one is written before the old one is deleted
+LONGEST_HEADER = 100_000_000  # bytes; the format has no longer ones
 TOKENS = 250  # of a prompt with one answer
 SHARE = 0.3  # of the GPU's peak that training reaches
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "A6000": 155e12, "L40S": 362e12, "RTX 4090": 165e12, "RTX 3090": 71e12}  # dense bf16 FLOP/s
@@ -43,7 +44,8 @@ def weights_in(folder):
     for path in Path(folder).expanduser().glob("*.safetensors"):
         try:
             with open(path, "rb") as file:
-                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+                length = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(length if length < LONGEST_HEADER else 0))
         except (OSError, ValueError):
             return None
         total += sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")

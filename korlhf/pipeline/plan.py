@@ -1,5 +1,6 @@
 """The plan as text: what will run and why, what it reads and writes, how long it takes, whether the disk suffices, what is missing."""
 
+import shlex
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ def commands(plan, prints, environ):
     lines = ["", "commands, with RUN and KORLHF for the two folders:"]
     for stage in plan.stages:
         if plan.states[stage.name].runs:
-            given = " ".join(f"{k}={prints.portable(v)!r}" for k, v in stage.settings(environ).items() if k != stages_.FLAGS)
+            given = " ".join(f"{k}={shlex.quote(prints.portable(v))}" for k, v in stage.settings(environ).items() if k != stages_.FLAGS)
             lines.append(f"  {stage.name}: {given}{' ' if given else ''}{prints.portable(stage.line())}")
     return "\n".join(lines)
 

@@ -35,7 +35,7 @@ def _check(stage, changes):
     known = [*stage.known(), *([FLAGS] if takes_flags(stage) else [])]
     for setting, value in changes.items():
         if setting not in known:
-            close = difflib.get_close_matches(setting, known, 3)
+            close = difflib.get_close_matches(setting, known, 3, cutoff=0.4)
             raise InputError(f"--set {stage.name}.{setting}: {stage.scripts[0].name} has no such setting; "
                              + (f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(known)}"))
         if setting == FLAGS:

@@ -20,8 +20,9 @@ SCORES = ("score", "scores")  # the notes whose differences between models are s
 def merge(run):
     """{"models", "sources", "verdicts", "scores", "rows"} of a gather.Run.
 
-    rows: [{"id", "c": category, "m": [[role, text]], "a": {model: [answer]}, "n": notes, "d": how much the models' scores differ, or None}];
-    an answer: {"t": text or None, "x": why it failed, "f": finish_reason, "k": tokens, "s": places in sources, "n": notes}, empty ones left out.
+    rows: [{"id", "c": category, "m": [[role, text]], "a": {model: [answer]}, "n": notes, "d": how far the models' scores are apart, or
+    None}]; an answer: {"t": text or None, "x": why it failed, "f": finish_reason, "k": tokens, "s": places in sources, "n": notes}, "x", "f"
+    and "k" only where there are any.
     verdicts: {name of a note: its texts} to filter by; scores: names of numbers that two models have.
     """
     sources, rows = [], {}
@@ -84,8 +85,8 @@ def _add_answer(answers, answer, source):
 
 
 def notes(values, prefix=""):
-    """[[name, value]] of nested values: numbers and words as they are, names joined with a dot; lists, a program's own, are left out, and so
-    are the names in OWN."""
+    """[[name, value]] of nested values: numbers and words as they are, names joined with a dot. Lists, a program's own, and the names in
+    OWN are left out."""
     out = []
     for key, value in values.items():
         if key in OWN:

@@ -11,6 +11,7 @@ FRAME = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT,
 MOST = 240  # points of a line
 BANDS = 60  # places of a chart that tell their values
 DOT_WIDTH, DOT_HEIGHT, DOT_MARGIN = 120, 22, 8
+ENDS = ("low", "mean", "high")
 SHARED = 1.5  # columns of a table share a scale if it is at most so many times as wide as each of theirs
 
 
@@ -64,7 +65,8 @@ def lines(series):
     """A line chart. series: list of {"name": tables.both, "points": [(step, value)], "marked": whether each point gets a dot}.
 
     Steps are counted from 0. Returns None without any point, else the frame of the drawing, "x" and "y" ticks ({"at", "label"}), "series"
-    ({"name", "path", "dots", "size": points a mean is of}) and "bands": {"x", "width", "step", "values": [(name, text)]}, what is near a step.
+    ({"name", "path", "dots", "size": points a mean is of}) and "bands", which tell what is near a step: {"x", "width", "step", "values":
+    [(name, text)]}.
     """
     drawn = []
     for one in series:
@@ -121,8 +123,8 @@ def _bands(drawn, place):
 def whiskers(columns):
     """Dots with whiskers for the columns of a table. columns: lists of estimates ({"mean", "low", "high"}) or None, one list a column.
 
-    Returns for each column None (nothing to draw) or {"ticks": [{"at", "label", "zero": whether it is 0}], "cells": [None or {"low", "mean",
-    "high"}]}, places from 0 to DOT_WIDTH. The columns have one scale if none of them is squeezed much by that.
+    Returns for each column None (nothing to draw) or {"ticks": [{"at", "label", "zero": whether it is 0}], "cells": [None or {"low",
+    "mean", "high"}]}, places from 0 to DOT_WIDTH. The columns have one scale if none of them is squeezed much by that.
     """
     spans = [_span(column) for column in columns]
     known = [s for s in spans if s]
@@ -133,8 +135,13 @@ def whiskers(columns):
     return [_whiskers(column, span) if span else None for column, span in zip(columns, spans)]
 
 
+def _whole(estimate):
+    """Whether there is an estimate and all its numbers can be drawn."""
+    return estimate is not None and all(finite(estimate[k]) for k in ENDS)
+
+
 def _span(column):
-    ends = [e[k] for e in column if e for k in ("low", "mean", "high") if finite(e[k])]
+    ends = [estimate[k] for estimate in column if estimate for k in ENDS if finite(estimate[k])]
     return (min(ends), max(ends)) if ends else None
 
 
@@ -142,14 +149,23 @@ def _along(value, low, high):
     return round(DOT_MARGIN + (value - low) / (high - low) * (DOT_WIDTH - 2 * DOT_MARGIN), 1)
 
 
+def _marks(low, high):
+    """Ticks of which two or more lie from `low` to `high`."""
+    if high - low < 1e-9:  # ticks are rounded
+        return [low, high]
+    return next(found for found in (ticks(low, high, about) for about in (2, 4, 6)) if sum(low <= t <= high for t in found) > 1)
+
+
 def _whiskers(column, span):
     low, high = span if span[1] > span[0] else (span[0] - 1, span[1] + 1)
-    marks = next(m for m in (ticks(low, high, about) for about in (2, 4,
-                                                                   6)) if sum(low <= t <= high for t in m) > 1) if high - low > 1e-9 else [low, high]
-    return {"ticks": [{"at": _along(t, low, high), "label": label(t, marks[1] - marks[0]),
-                       "zero": t == 0} for t in marks if low <= t <= high],
-            "cells": [{k: _along(e[k], low, high) for k in ("low", "mean", "high")} if e and all(finite(e[k]) for k in ("low", "mean",
-                                                                                                                        "high")) else None for e in column]}
+    marks = _marks(low, high)
+    shown = [{"at": _along(t, low, high), "label": label(t, marks[1] - marks[0]), "zero": t == 0} for t in marks if low <= t <= high]
+    return {"ticks": shown, "cells": [{k: _along(e[k], low, high) for k in ENDS} if _whole(e) else None for e in column]}
+
+
+def _interval(value):
+    """[low, high] if that is what it is, else None."""
+    return value if isinstance(value, list) and len(value) == 2 and all(map(finite, value)) else None
 
 
 def calibration(bins):
@@ -161,17 +177,15 @@ def calibration(bins):
     bins = [b for b in bins if isinstance(b, dict) and finite(b.get("predicted")) and finite(b.get("won")) and b.get("n")]
     if not bins:
         return None
-    spans = [b["interval"] if isinstance(b.get("interval"), list) and len(b["interval"]) == 2 and all(map(finite,
-                                                                                                          b["interval"])) else None for b in bins]
+    spans = [_interval(b.get("interval")) for b in bins]
     x0 = 0.5 if min(b["predicted"] for b in bins) >= 0.5 else 0.0
     y0 = 0.5 if min([b["won"] for b in bins] + [s[0] for s in spans if s]) >= 0.5 else 0.0
     place, most = Place(x0, 1, y0, 1), max(b["n"] for b in bins)
     dots = [{"x": place.x(b["predicted"]), "y": place.y(b["won"]), "r": round(3 + 5 * math.sqrt(b["n"] / most), 1),
              "low": place.y(s[0]) if s else None, "high": place.y(s[1]) if s else None,
              "predicted": f"{b['predicted']:.3f}", "won": f"{b['won']:.3f}", "n": f"{b['n']:,}"} for b, s in zip(bins, spans)]
-    start = max(x0, y0)
-    return {**FRAME, "x": _ticks(place.x, [x0 + (1 - x0) * k / 5 for k in range(6)]),
-            "y": _ticks(place.y, [y0 + (1 - y0) * k / 5 for k in range(6)]),
+    start, fifths = max(x0, y0), [k / 5 for k in range(6)]
+    return {**FRAME, "x": _ticks(place.x, [x0 + (1 - x0) * k for k in fifths]), "y": _ticks(place.y, [y0 + (1 - y0) * k for k in fifths]),
             "line": [place.x(start), place.y(start), place.x(1), place.y(1)], "dots": dots}
 
 

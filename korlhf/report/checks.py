@@ -54,7 +54,8 @@ def _not_evaluated(run):
     made = {r.program for r in run.results}
     without = [name for program, name in PROGRAMS.items() if program not in made]
     if without:
-        yield (None, f"not evaluated: {', '.join(n['en'] for n in without)}. This page says nothing about that; the commands are listed below",
+        yield (None, f"not evaluated: {', '.join(n['en'] for n in without)}. This page says nothing about that; the commands are listed "
+               "below",
                f"평가하지 않은 것: {', '.join(n['ko'] for n in without)}. 이 보고서로는 알 수 없으며, 명령은 아래에 있습니다")
     ppo = [s for s in run.stages if s.step == 3 and s.done]
     if ppo and not made & set(JUDGED):
@@ -81,11 +82,11 @@ def _trivial(s):
     if s.step != 2 or not rules or not after.get("ci95"):
         return
     rule, share = max(rules.items(), key=lambda item: item[1])
-    if after["ci95"][0] <= share:
-        yield (s, f"its accuracy {after['accuracy']:.3f} ({after['ci95'][0]:.3f}–{after['ci95'][1]:.3f}, n {after['n']}) is not clearly above the rule "
-               f"“{rule}” ({share:.3f}): it may have learned no more than that",
-               f"정확도 {after['accuracy']:.3f} ({after['ci95'][0]:.3f}–{after['ci95'][1]:.3f}, n {after['n']})가 단순 규칙 ‘{rule_name(rule)['ko']}’({share:.3f})보다 뚜렷이 높지 "
-               "않습니다. 그 규칙만 배웠을 수 있습니다")
+    low, high = after["ci95"]
+    if low <= share:
+        measured = f"{after['accuracy']:.3f} ({low:.3f}–{high:.3f}, n {after['n']})"
+        yield (s, f"its accuracy {measured} is not clearly above the rule “{rule}” ({share:.3f}): it may have learned no more than that",
+               f"정확도 {measured}가 단순 규칙 ‘{rule_name(rule)['ko']}’({share:.3f})보다 뚜렷이 높지 않습니다. 그 규칙만 배웠을 수 있습니다")
 
 
 def _made(folder):
@@ -122,7 +123,8 @@ def _unlike_settings(run):
 
 def _told(ways, what, language):
     """Which results were made in which way."""
-    return "; ".join(f"{', '.join(r.name for r in found)}: {_short(words(found[0].found['protocol'][what], language))}" for found in ways.values())
+    told = [(", ".join(r.name for r in found), found[0].found["protocol"][what]) for found in ways.values()]
+    return "; ".join(f"{who}: {_short(words(way, language))}" for who, way in told)
 
 
 def _short(value):

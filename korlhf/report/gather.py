@@ -85,7 +85,9 @@ def read_run(run_dir, eval_dir=""):
     stages = [read_stage(p) for p in sorted(folder.iterdir()) if p.is_dir() and is_stage(p)]
     results = [r for p in sorted(eval_folder.glob("*.json")) if (r := read_result(p))] if eval_folder.is_dir() else []
     if not stages and not results:
-        hint = f"it is one trained model: give its parent, {folder.resolve().parent}" if is_stage(folder) else "give the folder that holds them"
+        hint = "give the folder that holds them"
+        if is_stage(folder):
+            hint = f"it is one trained model: give its parent, {folder.resolve().parent}"
         raise InputError(f"--run_dir {run_dir}: no trained model in its folders and no result in {eval_folder}; {hint}")
     clock(folder, stages)
     summary = read_json(folder / "summary.json") if (folder / "summary.json").exists() else {}
@@ -236,12 +238,13 @@ def read_result(path):
         return None
     missing = sorted(RESULT_KEYS - set(found))
     if missing:
-        raise InputError(f"{path}: a result of {found['program']} without {', '.join(missing)}; run the program again, or move the file away")
+        raise InputError(f"{path}: a result of {found['program']} without {', '.join(missing)}; run the program again, or move the "
+                         "file away")
     try:
         _check(found)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{path}: not as a result of {found['program']} is written ({type(error).__name__}: {error}); run the program again, "
-                         "or move the file away") from error
+        raise InputError(f"{path}: not as a result of {found['program']} is written ({type(error).__name__}: {error}); run the program "
+                         "again, or move the file away") from error
     rows = path.parent / Path(found["rows"]["file"]).name
     read = [shown(row) for _, row in read_rows(rows)] if rows.exists() and rows.stat().st_size else []
     return Result(str(found["program"]), path, found, read if rows.exists() else None)

@@ -66,8 +66,8 @@ def _ppo(stage):
     details.append(both(f"n {n}", f"{n}개"))
     return {"stage": stage, "label": both("held-out score of the reward model", "평가용 보상 모델 점수"), "before": old, "after": new,
             "details": details,
-            "sentence": both(f"the reward model's score of answers to {n} held-out prompts went from {old} to {new}. It was trained to raise that score, "
-                             "so this alone does not show better answers",
+            "sentence": both(f"the reward model's score of answers to {n} held-out prompts went from {old} to {new}. It was trained to raise "
+                             "that score, so this alone does not show better answers",
                              f"평가용 프롬프트 {n}개에 대한 답변의 보상 모델 점수는 {old} → {new}입니다. 이 점수를 높이도록 학습했으므로 이것만으로 답변이 "
                              "나아졌다고 할 수는 없습니다")}
 
@@ -148,7 +148,7 @@ def _heldout(stage):
 def _training(stage):
     get, steps = stage.settings.get, stage.finished.get("steps")
     batch = get("per_device_train_batch_size", get("per_device_generation_batch_size"))
-    repeats = (get("gradient_accumulation_steps") or 1) * (get("processes") or 1) if stage.step != 3 else (get("generation_batches") or 1) * (get("processes") or 1)
+    repeats = (get("generation_batches" if stage.step == 3 else "gradient_accumulation_steps") or 1) * (get("processes") or 1)
     epochs = get("num_train_epochs")
     if batch is None:
         return f"{steps:,}" if steps else None
@@ -186,27 +186,29 @@ def _lora(stage):
 
 def _sampling(stage):
     get = stage.settings.get
-    return both(f"temperature {get('temperature')}, top-p {get('top_p')}, prompts up to {get('max_prompt_seq_len')} and answers up to {get('max_answer_seq_len')} tokens",
-                f"온도 {get('temperature')}, top-p {get('top_p')}, 프롬프트 최대 {get('max_prompt_seq_len')}토큰, 답변 최대 {get('max_answer_seq_len')}토큰")
+    how, prompt, answer = f"{get('temperature')}, top-p {get('top_p')}", get("max_prompt_seq_len"), get("max_answer_seq_len")
+    return both(f"temperature {how}, prompts up to {prompt} and answers up to {answer} tokens",
+                f"온도 {how}, 프롬프트 최대 {prompt}토큰, 답변 최대 {answer}토큰")
 
 
 def _ppo_settings(stage):
     get = stage.settings.get
-    return both(f"KL coefficient {get('kl_coef')}, clip {get('cliprange')}, gamma {get('gamma')}, lambda {get('lam')}, {plural(get('ppo_epochs'), 'epoch')} a batch",
-                f"KL 계수 {get('kl_coef')}, 클립 {get('cliprange')}, 감마 {get('gamma')}, 람다 {get('lam')}, 배치마다 {get('ppo_epochs')}에폭")
+    kl, clip, gamma, lam, epochs = (get(name) for name in ("kl_coef", "cliprange", "gamma", "lam", "ppo_epochs"))
+    return both(f"KL coefficient {kl}, clip {clip}, gamma {gamma}, lambda {lam}, {plural(epochs, 'epoch')} a batch",
+                f"KL 계수 {kl}, 클립 {clip}, 감마 {gamma}, 람다 {lam}, 배치마다 {epochs}에폭")
 
 
 def sentences(run, warnings):
     """The run in a few plain sentences: [{"name": of a stage or "", "text": both}]."""
     done = [s for s in run.stages if s.done]
-    chain = ", ".join(s.name for s in done)
+    named = ", ".join(s.name for s in done)
     out = []
     if run.stages:
         out.append({"name": "", "text": both(
-            f"{len(done)} of {len(run.stages)} models are finished{f' ({chain})' if done else ''}. There are {len(run.results)} evaluations and "
-            f"{len(warnings)} warnings; the warnings stand above.",
-            f"모델 {len(run.stages)}개 가운데 {len(done)}개의 학습이 끝났습니다{f'({chain})' if done else ''}. 평가 결과는 {len(run.results)}개, 경고는 {len(warnings)}개이며 "
-            "경고는 위에 있습니다.")})
+            f"{len(done)} of {len(run.stages)} models are finished{f' ({named})' if done else ''}. There are {len(run.results)} "
+            f"evaluations and {len(warnings)} warnings; the warnings stand above.",
+            f"모델 {len(run.stages)}개 가운데 {len(done)}개의 학습이 끝났습니다{f'({named})' if done else ''}. 평가 결과는 {len(run.results)}개, "
+            f"경고는 {len(warnings)}개이며 경고는 위에 있습니다.")})
     for card in cards(run):
         stage = card["stage"]
         names = ", ".join(map(str, stage.settings.get("data_path", []))) or "?"

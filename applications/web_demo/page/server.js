@@ -10,7 +10,7 @@ export function onLogin(handler) {
   told = handler;
 }
 
-export function session() {
+function session() {
   return sessionStorage.getItem(TOKEN);
 }
 

@@ -148,7 +148,7 @@ def test_a_later_stage_that_changes_an_earlier_one_stops_the_run(project):
     project.environ["SPOIL"] = "1"
     with pytest.raises(InputError, match="RUN/data.txt changed after stage data had written it, before page began"):
         project.run()
-    assert project.took() == ["data", "train", "count"]
+    assert project.took()[-1] == "count"
     del project.environ["SPOIL"]
     assert project.run() == (0, ["data", "page"])
 

@@ -1,4 +1,4 @@
-"""The page in a real browser: streaming, stop, the blind vote, the report in its frame, texts that would like to be scripts, phone, log-in."""
+"""The page in a real browser: streaming, stop, the blind vote, the report, texts that would like to be scripts, phone, log-in."""
 
 import threading
 
@@ -15,9 +15,12 @@ from korlhf.scorer import Scorer
 EVIL = ('<img src=x onerror="window.bad=1"><script>window.bad=1</script>\n![사진](http://192.0.2.1/a.png) [눌러요](javascript:window.bad=1)\n'
         '**굵게** &lt;b&gt; ${1+1} {{1+1}}')
 REPORT = """<!DOCTYPE html><meta charset="utf-8"><h1>보고서예요</h1><p id="seen"></p><a href="base/README.md">card</a><script>
-const tries = {page: () => parent.document.title, storage: () => localStorage.length, cookie: () => document.cookie, top: () => top.location.href};
-document.querySelector("#seen").textContent = Object.entries(tries).map(([k, f]) => { try { f(); return `${k} reached`; } catch { return `${k} kept out`; } }).join(", ");
-fetch("/api/open", {method: "POST", headers: {"Content-Type": "application/json"}, body: "{}"}).then(() => { document.title = "fetched"; }, () => { document.title = "refused"; });
+const tries = {page: () => parent.document.title, storage: () => localStorage.length, cookie: () => document.cookie,
+  top: () => top.location.href};
+function outcome([name, reach]) { try { reach(); return `${name} reached`; } catch { return `${name} kept out`; } }
+document.querySelector("#seen").textContent = Object.entries(tries).map(outcome).join(", ");
+fetch("/api/open", {method: "POST", headers: {"Content-Type": "application/json"}, body: "{}"})
+  .then(() => { document.title = "fetched"; }, () => { document.title = "refused"; });
 </script>"""
 
 
@@ -33,8 +36,9 @@ def demo(serve, folders, echo, tmp_path_factory):  # noqa: F811
     folder = tmp_path_factory.mktemp("demo")
     (folder / "report.html").write_text(REPORT, encoding="utf-8")
     reward = rigged_reward.counts_tokens(folder / "reward")
-    server = serve("--model", f"메아리=openai:echo@{echo.url}", f"작은모델={folders['gpt_neox']}", "--votes", folder / "votes.jsonl", "--reward_model", reward,
-                   "--report", folder / "report.html", "--max_new_tokens", 12, "--max_characters", 300, "--max_messages", 4, "--temperature", 0)
+    server = serve("--model", f"메아리=openai:echo@{echo.url}", f"작은모델={folders['gpt_neox']}", "--votes", folder / "votes.jsonl",
+                   "--reward_model", reward, "--report", folder / "report.html", "--max_new_tokens", 12, "--max_characters", 300,
+                   "--max_messages", 4, "--temperature", 0)
     server.votes, server.reward = folder / "votes.jsonl", str(reward)
     return server
 
@@ -57,8 +61,8 @@ def answer(page, text, view="#chat"):
     """Send, and wait for the end."""
     n = page.locator(f"{view} .turn.user").count()
     say(page, text, view)
-    page.wait_for_function("([view, n]) => document.querySelectorAll(`${view} .turn.user`).length === n + 1 && !document.querySelector(`${view} .live`)",
-                           arg=[view, n])
+    page.wait_for_function("""([view, n]) => document.querySelectorAll(`${view} .turn.user`).length === n + 1
+                                             && !document.querySelector(`${view} .live`)""", arg=[view, n])
 
 
 def said(page, view="#chat"):
@@ -66,7 +70,8 @@ def said(page, view="#chat"):
 
 
 def shows(page, text, view="#chat"):
-    page.wait_for_function("([view, text]) => [...document.querySelectorAll(`${view} .said`)].at(-1)?.firstChild.data === text", arg=[view, text])
+    page.wait_for_function("([view, text]) => [...document.querySelectorAll(`${view} .said`)].at(-1)?.firstChild.data === text",
+                           arg=[view, text])
 
 
 def fine(page):
@@ -130,7 +135,8 @@ def test_a_talk_with_scores_again_another_model_reload_and_start_over(demo, echo
 def test_hangul_that_is_being_put_together_is_not_sent_and_shift_enter_is_a_new_line(demo, open_page):  # noqa: F811
     page = open_page(demo.url)
     page.fill("#chat textarea", "안녀")
-    page.evaluate("document.querySelector('#chat textarea').dispatchEvent(new KeyboardEvent('keydown', {code: 'Enter', isComposing: true, bubbles: true}))")
+    page.evaluate("""document.querySelector('#chat textarea').dispatchEvent(
+                     new KeyboardEvent('keydown', {code: 'Enter', isComposing: true, bubbles: true}))""")
     page.keyboard.press("Shift+Enter")
     assert page.input_value("#chat textarea") == "안녀\n" and page.locator("#chat .turn").count() == 0
 

@@ -52,7 +52,8 @@ def test_an_answer_is_a_line_of_json_for_each_event(client):
     browser = client()
     token = browser.post("/api/open", json={}).json()["session"]
     reply = browser.post("/api/chat", json={"session": token, **SAID})
-    assert [json.loads(line) for line in reply.text.splitlines()] == [{"piece": "반가워요"}, {"end": "stop", "left_out": 0, "turns": 1, "counted": True}]
+    end = {"end": "stop", "left_out": 0, "turns": 1, "counted": True}
+    assert [json.loads(line) for line in reply.text.splitlines()] == [{"piece": "반가워요"}, end]
     assert reply.headers["content-type"].startswith("application/x-ndjson") and "반가워요" in reply.text
     assert browser.post("/api/open", json={"session": token}).json()["chat"][0]["answer"] == "반가워요"
 
@@ -62,7 +63,8 @@ def test_an_answer_is_a_line_of_json_for_each_event(client):
     ("chat", "[" * 3000, "application/json", 400, "malformed"), ("chat", b"\xff", "application/json", 400, "malformed"),
     ("chat", "{}", "text/plain", 400, "malformed"),                      # what another site's page may send without asking first
     ("chat", "{}", "application/json", 400, "expired"), ("vote", '{"session": "x"}', "application/json", 400, "expired"),
-    ("chat", " " * 5000 + "{}", "application/json", 400, "long"), ("open", " " * 5000 + "{}", "application/json; charset=utf-8", 400, "long")])
+    ("chat", " " * 5000 + "{}", "application/json", 400, "long"),
+    ("open", " " * 5000 + "{}", "application/json; charset=utf-8", 400, "long")])
 def test_malformed_requests_are_refused_with_a_code(client, name, body, kind, status, code):
     reply = client().post(f"/api/{name}", content=body, headers={"Content-Type": kind})
     assert (reply.status_code, reply.json()["error"]) == (status, code)
@@ -71,14 +73,15 @@ def test_malformed_requests_are_refused_with_a_code(client, name, body, kind, st
 def test_what_is_not_there(client):
     browser = client()
     token = browser.post("/api/open", json={}).json()["session"]
-    assert browser.post("/api/find", json={"session": token}).status_code == 404 == browser.post("/api/__init__", json={"session": token}).status_code
+    assert {browser.post(f"/api/{name}", json={"session": token}).status_code for name in ("find", "__init__", "state")} == {404}
     assert browser.get("/page/..%2fweb_demo.py").status_code == 404 == browser.get("/report/").status_code
     assert browser.get("/api/chat").status_code == 405
 
 
 def test_the_page_may_load_its_own_files_alone(client):
     browser = client()
-    for path, kind in (("/", "text/html"), ("/page/main.js", "text/javascript"), ("/page/texts.json", "application/json"), ("/page/icon.svg", "image/svg+xml")):
+    for path, kind in (("/", "text/html"), ("/page/main.js", "text/javascript"), ("/page/texts.json", "application/json"),
+                       ("/page/icon.svg", "image/svg+xml")):
         reply = browser.get(path)
         assert reply.headers["content-type"].startswith(kind) and reply.headers["x-content-type-options"] == "nosniff"
         assert "default-src 'none'; script-src 'self'; style-src 'self'" in reply.headers["content-security-policy"]
@@ -89,11 +92,12 @@ def test_the_page_may_load_its_own_files_alone(client):
 def test_without_a_log_in_nothing_is_answered(client, passwords, tmp_path):
     (tmp_path / "report.html").write_text("<p>figures", encoding="utf-8")
     browser = client(passwords, tmp_path / "report.html")
-    asks = ("open", "chat", "compare", "vote", "stop", "reset")
-    assert {(browser.post(f"/api/{name}", json=SAID).status_code, browser.post(f"/api/{name}", json=SAID).json()["error"]) for name in asks} == {(401, "who")}
+    replies = [browser.post(f"/api/{name}", json=SAID) for name in ("open", "chat", "compare", "vote", "stop", "reset")]
+    assert {(reply.status_code, reply.json()["error"]) for reply in replies} == {(401, "who")}
     assert browser.get("/report/").status_code == 404 and browser.get("/").status_code == 200
     for name, password in (("지민", "wrong"), ("누구", "비밀번호 12345"), ("", ""), (None, 3), ("\ud800", "x"), ("지민", "가" * 300)):
-        reply = browser.post("/api/enter", content=json.dumps({"name": name, "password": password}), headers={"Content-Type": "application/json"})
+        body = json.dumps({"name": name, "password": password})
+        reply = browser.post("/api/enter", content=body, headers={"Content-Type": "application/json"})
         assert reply.status_code in (400, 401) and not reply.cookies
     reply = browser.post("/api/enter", json={"name": " 지민 ", "password": "비밀번호 12345"})
     assert reply.status_code == 200 and "HttpOnly" in reply.headers["set-cookie"] and "SameSite=strict" in reply.headers["set-cookie"]
@@ -130,7 +134,8 @@ def test_only_the_demo_of_all_that_gradio_serves_is_open():
         await send({"type": "http.response.body", "body": b"here"})
     browser = TestClient(Starlette(middleware=[Middleware(Only, paths=("/", "/page/", "/one"))], routes=[]))
     browser.app.router.default = anything
-    found = {path: browser.get(path).status_code for path in ("/", "/page/x.js", "/one", "/one/more", "/gradio_api/upload", "/config", "/page")}
+    paths = ("/", "/page/x.js", "/one", "/one/more", "/gradio_api/upload", "/config", "/page")
+    found = {path: browser.get(path).status_code for path in paths}
     assert [path for path, status in found.items() if status == 200] == ["/", "/page/x.js", "/one"]
 
 

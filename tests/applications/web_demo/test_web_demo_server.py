@@ -124,7 +124,8 @@ def test_a_vote_is_on_the_disk_when_it_is_acknowledged_and_survives_a_kill(demo)
 
 
 def test_nothing_of_gradios_own_is_open_and_it_listens_here_alone(demo):
-    for path in ("/config", "/gradio_api/upload", "/gradio_api/info", "/gradio_api/file=/etc/hostname", "/docs", "/openapi.json", "/monitoring"):
+    for path in ("/config", "/gradio_api/upload", "/gradio_api/info", "/gradio_api/file=/etc/hostname", "/docs", "/openapi.json",
+                 "/monitoring"):
         connection = HTTPConnection("127.0.0.1", demo.port, timeout=20)
         connection.request("GET", path)
         assert connection.getresponse().status == 404, path
@@ -144,9 +145,10 @@ def loaded():
 
 @pytest.mark.parametrize("words, said", [
     (["--model", "a", "b", "c"], "--model: 3 are given; give one, or two"), (["--model", "a", "b"], "--votes: give the file"),
-    (["--model", "a", "--temperature", "1.6"], "not above --max_temperature 1.5"), (["--model", "a", "--temperature", "-1"], "must be 0 or above"),
-    (["--model", "a", "--port", "0"], "--port 0: give a port"), (["--model", "a", "--max_new_tokens", "0"], "--max_new_tokens 0: must be above 0"),
-    (["--model", "a", "b", "--votes", "v.jsonl", "--max_answers", "1"], "--max_answers 1: a comparison has two"), ([], "required: --model")])
+    (["--model", "a", "--temperature", "1.6"], "not above --max_temperature 1.5"),
+    (["--model", "a", "--temperature", "-1"], "must be 0 or above"), (["--model", "a", "--port", "0"], "--port 0: give a port"),
+    (["--model", "a", "--max_new_tokens", "0"], "--max_new_tokens 0: must be above 0"), ([], "required: --model"),
+    (["--model", "a", "b", "--votes", "v.jsonl", "--max_answers", "1"], "--max_answers 1: a comparison has two")])
 def test_flags_that_cannot_work_are_refused(words, said, capsys):
     with pytest.raises(SystemExit) as stopped:
         loaded().main(words)
@@ -178,7 +180,8 @@ def test_each_mistake_is_one_line_and_exit_code_2(tmp_path, folders):
         port = other.getsockname()[1]
         found = [program("--model", folders["gpt_neox"], "--port", port), program("--model", broken, "--port", free_port()),
                  program("--model", "no/such/folder", "--port", free_port())]
-    for run, said in zip(found, (f"--port {port}: cannot be listened on: Address already in use", f"--model {broken}", "--model no/such/folder")):
+    told = f"--port {port}: cannot be listened on: Address already in use", f"--model {broken}", "--model no/such/folder"
+    for run, said in zip(found, told):
         assert run.returncode == 2 and "Traceback" not in run.stderr, run.stderr
         last = run.stderr.strip().splitlines()[-1]
         assert last.startswith("error: ") and said in last and run.stderr.count("error: ") == 1

@@ -49,8 +49,8 @@ def test_a_line_says_all_about_a_vote(file):
     assert len(when) == 20 and when[10] == "T" and when.endswith("Z")
     assert row == {"messages": TALK, "chosen": "오른쪽 답", "rejected": "왼쪽 답", "category": "web_demo", "vote": "right",
                    "shown": {"left": "ppo", "right": "sft"}, "sampling": {"temperature": 0.7, "top_p": 0.9, "max_new_tokens": 32},
-                   "seeds": {"left": 7, "right": 8}, "finish_reasons": {"left": "stop", "right": "length"}, "left_out": {"left": 0, "right": 1},
-                   "scores": {"left": 1.5, "right": -0.5}, "session": "0a1b", "source": "web_demo"}
+                   "seeds": {"left": 7, "right": 8}, "finish_reasons": {"left": "stop", "right": "length"},
+                   "left_out": {"left": 0, "right": 1}, "scores": {"left": 1.5, "right": -0.5}, "session": "0a1b", "source": "web_demo"}
     assert "안녕" in file.path.read_text(encoding="utf-8")
 
 
