@@ -9,6 +9,8 @@ set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$HERE/../training/launch.sh"
 positional RUN OUTPUT -- "$@"
+shift "$TAKEN"
+[[ $# == 0 ]] || fail "$1: this script takes no flags; see the variables of run_all.sh, or run one program's own script"
 
 export RUN="${RUN:-$KORLHF_ROOT/output/quickstart}"               # where quickstart.sh put its models
 export OUTPUT="${OUTPUT:-$RUN/eval}"

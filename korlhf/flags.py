@@ -189,6 +189,14 @@ class SamplerFlags(CheckpointFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StreamFlags:
+    """OpenAI-compatible server"""
+    base_url: str = flag("", "address of the server if openai:MODEL has none, e.g. http://127.0.0.1:8000/v1; not given = OpenAI's")
+    api_key_env: str = flag("OPENAI_API_KEY", "environment variable that holds the key")
+    request_timeout: float = flag(120.0, "seconds without a word until an answer is given up")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResultFlags:
     """result of an evaluation"""
     output_dir: str = flag(REQUIRED, "folder for PROGRAM.json, PROGRAM.jsonl and the cache; several programs may share one")

@@ -16,7 +16,7 @@ from korlhf.data.files import SUFFIXES
 from korlhf.errors import InputError
 
 NAMED = re.compile(r"(?P<name>[^=/\\:@]+)=(?P<model>.+)")
-SERVER = re.compile(r"openai:(?P<model>.+?)(?:@(?P<url>https?://.+))?")
+SERVER = re.compile(r"openai:(?P<model>[^@].*?)(?:@(?P<url>https?://.+))?")
 
 
 @dataclass(frozen=True)

@@ -42,18 +42,10 @@ class ChatFlags:
     history_file: str = flags.flag("~/.korlhf_chat_history", "file of the messages typed in a terminal, for the arrow keys; \"\" = none")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServerFlags:
-    """OpenAI-compatible server"""
-    base_url: str = flags.flag("", "address of the server if openai:MODEL has none, e.g. http://127.0.0.1:8000/v1; not given = OpenAI's")
-    api_key_env: str = flags.flag("OPENAI_API_KEY", "environment variable that holds the key")
-    request_timeout: float = flags.flag(120.0, "seconds without a word until an answer is given up")
-
-
 def parse(argv=None):
-    """(ChatFlags, ServerFlags, CheckpointFlags)"""
+    """(ChatFlags, StreamFlags, CheckpointFlags)"""
     parser = flags.Parser(description="Talk to a model in the terminal", deepspeed=False)
-    groups = (ChatFlags, ServerFlags, flags.CheckpointFlags)
+    groups = (ChatFlags, flags.StreamFlags, flags.CheckpointFlags)
     for group in groups:
         flags.add(parser, group)
     space = parser.parse_args(argv)

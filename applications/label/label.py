@@ -7,7 +7,6 @@ so that no component takes the focus. Left out: making the training file out of 
 
 import json
 import os
-import socket
 import sys
 import threading
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from korlhf.labelling import accounts, items, verdicts
 from korlhf.labelling.desk import Desk
 from korlhf.labelling.service import Service
 from korlhf.labelling.store import Store
+from korlhf.ports import check_port
 
 HERE = Path(__file__).resolve().parent / "page"
 SCRIPTS = ("choice.js", "dom.js", "item.js", "panels.js", "keys.js", "work.js")
@@ -61,18 +61,6 @@ def parse(argv=None):
     if server.share and not server.auth_file:
         parser.error("--share lets in everybody who has the link; give --auth_file as well")
     return args, server
-
-
-def check_port(host, port):
-    """Raises InputError if the address cannot be listened on."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a port that was just left is free
-            probe.bind(address)
-    except OSError as error:
-        raise InputError(f"--host {host} --port {port}: cannot be listened on: {error.strerror or error}; "
-                         "stop what uses it, or give another --port") from error
 
 
 def read_page(name):

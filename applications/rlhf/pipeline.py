@@ -42,11 +42,12 @@ def main(argv=None):
     environ = dict(os.environ)
     folder = Path(args.run_dir).expanduser().absolute()
     model = "" if args.recipe == "sample" else args.model
-    stages = recipes.build(parts.Wanted(args.recipe, model, folder, ROOT, environ, changes, tuple(needs.gpus(environ))))
+    gpus = tuple(needs.gpus(environ))
+    stages = recipes.build(parts.Wanted(args.recipe, model, folder, ROOT, environ, changes, gpus))
     choice = state.Choice(first, args.to, args.only)
     run.check_choice(choice, [s.name for s in stages])
     notes = recipes.unheard(stages, environ)
-    if model and not needs.gpus(environ):
+    if model and not gpus:
         notes.append("no NVIDIA GPU is visible on this machine")
     pipeline = run.Pipeline(stages, folder, ROOT, {"recipe": args.recipe, "model": model}, environ, notes)
     return run.dry_run(pipeline, choice) if args.dry_run else run.run(pipeline, choice)

@@ -73,15 +73,7 @@ class ServerFlags:
     share: bool = flags.flag(False, "open a public link through Gradio's servers")
 
 
-@dataclass(frozen=True, kw_only=True)
-class OpenaiFlags:
-    """OpenAI-compatible server"""
-    base_url: str = flags.flag("", "address of the server if openai:MODEL has none, e.g. http://127.0.0.1:8000/v1; not given = OpenAI's")
-    api_key_env: str = flags.flag("OPENAI_API_KEY", "environment variable that holds the key")
-    request_timeout: float = flags.flag(120.0, "seconds without a word until an answer is given up")
-
-
-GROUPS = (DemoFlags, AnswerFlags, LimitFlags, ServerFlags, OpenaiFlags, flags.CheckpointFlags)
+GROUPS = (DemoFlags, AnswerFlags, LimitFlags, ServerFlags, flags.StreamFlags, flags.CheckpointFlags)
 
 
 def parse(argv=None):

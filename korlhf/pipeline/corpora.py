@@ -78,7 +78,7 @@ def _collect(wanted, script, values, prompts):
     asked = [n for n, corpus in (("TRANSLATOR", "ENGLISH"), ("CORRECTOR", "AIHUB"), ("GENERATOR", "SEEDS")) if values[corpus]]
     out = wanted.run / "data"
     given = wanted.given("data", OUT=out, SFT_MODEL=out / "not trained yet", **({"LABELS": ""} if wanted.recipe in LABELLING else {}))
-    return Stage(name="data", title="data_prep, first half: corpora to the sets of steps 1 and 3, and the prompts of step 2", command=parts.bash(script),
+    return Stage(name="data", title="data_prep, first half: up to the split (what it says to do then, the next stages do)", command=parts.bash(script),
                  given=given, own_settings=False, free=frozenset(SECOND_HALF), reads=tuple(reads),
                  writes=(*wanted.data("sft"), *wanted.data("prompts"), *(out / "parts" / f"reward_{side}.jsonl" for side in parts.SIDES)),
                  scripts=parts.data_scripts(wanted.root, script), needs=(*needs, *_servers(values, wanted, *asked)),

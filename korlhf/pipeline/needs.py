@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from korlhf.errors import InputError
 from korlhf.pipeline.stages import dependencies
+from korlhf.ports import check_port
 
 HUB_NAME = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 OPENAI, KEY = "https://api.openai.com/v1", "OPENAI_API_KEY"
@@ -103,12 +105,10 @@ def _server(need, environ):
 
 
 def _port(need, _):
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", int(need.what)))
-        except (OSError, ValueError, OverflowError):
-            return f"PORT={need.what}: taken, or not a port that can be used; {need.how}"
+    try:
+        check_port("127.0.0.1", int(need.what))
+    except (InputError, ValueError, OverflowError):
+        return f"PORT={need.what}: taken, or not a port that can be used; {need.how}"
     return ""
 
 

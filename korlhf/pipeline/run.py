@@ -75,21 +75,26 @@ def dry_run(pipeline, choice):
 def run(pipeline, choice):
     """Print the plan and run it. Returns the exit code: 0, 2 if something is missing, WAITING, the code of the stage that failed, or 128 +
     the number of the signal that ended it. Raises InputError if the folder is in use."""
-    with process.Signals() as signals, hold(pipeline.run) as lock:
+    with process.Signals() as signals:
         try:
-            plan = show(pipeline, choice, False)
-            if pipeline.prints.read:
-                pipeline.record.save()  # what was read now is known next time
-            if plan.found.missing:
-                say("error: not started; put right what is MISSING above, then start again", sys.stderr)
-                return 2
-            code = _stages(pipeline, choice, plan, signals, lock)
+            with hold(pipeline.run) as lock:
+                return _run(pipeline, choice, signals, lock)
         except process.Stopped:
             say(f"\nstopped between two stages; {GO_ON}")
             return signals.code
-        if code == 0:
-            _last_words(pipeline, plan)
-        return code
+
+
+def _run(pipeline, choice, signals, lock):
+    plan = show(pipeline, choice, False)
+    if pipeline.prints.read:
+        pipeline.record.save()  # what was read now is known next time
+    if plan.found.missing:
+        say("error: not started; put right what is MISSING above, then start again", sys.stderr)
+        return 2
+    code = _stages(pipeline, choice, plan, signals, lock)
+    if code == 0:
+        _last_words(pipeline, plan)
+    return code
 
 
 def _last_words(pipeline, plan):

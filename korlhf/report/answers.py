@@ -21,8 +21,8 @@ def merge(run):
     """{"models", "sources", "verdicts", "scores", "rows"} of a gather.Run.
 
     rows: [{"id", "c": category, "m": [[role, text]], "a": {model: [answer]}, "n": notes, "d": how far the models' scores are apart, or
-    None}]; an answer: {"t": text or None, "x": why it failed, "f": finish_reason, "k": tokens, "s": places in sources, "n": notes}, "x", "f"
-    and "k" only where there are any.
+    None}]; an answer: {"t": text or None, "x": why it failed, "f": finish_reason, "k": tokens, "s": places in sources, "n": notes}, "x",
+    "f" and "k" only where there are any.
     verdicts: {name of a note: its texts} to filter by; scores: names of numbers that two models have.
     """
     sources, rows = [], {}

@@ -66,8 +66,8 @@ def _ppo(stage):
     details.append(both(f"n {n}", f"{n}개"))
     return {"stage": stage, "label": both("held-out score of the reward model", "평가용 보상 모델 점수"), "before": old, "after": new,
             "details": details,
-            "sentence": both(f"the reward model's score of answers to {n} held-out prompts went from {old} to {new}. It was trained to raise "
-                             "that score, so this alone does not show better answers",
+            "sentence": both(f"the reward model's score of answers to {n} held-out prompts went from {old} to {new}. It was trained to "
+                             "raise that score, so this alone does not show better answers",
                              f"평가용 프롬프트 {n}개에 대한 답변의 보상 모델 점수는 {old} → {new}입니다. 이 점수를 높이도록 학습했으므로 이것만으로 답변이 "
                              "나아졌다고 할 수는 없습니다")}
 

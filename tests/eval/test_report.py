@@ -154,8 +154,8 @@ def test_a_run_without_results_says_what_is_missing(program, tmp_path, capsys):
     missing = dict((name["en"], command) for name, command in checks.missing(gather.read_run(tmp_path)))
     assert missing["G-Eval"] == f"RUN={tmp_path} bash eval/run_geval.sh" and len(missing) == 6
     found = warned(tmp_path)
-    assert found[0] == ((), "not evaluated: reward-model accuracy, G-Eval, win rate, harmlessness, diversity and regression, KoBEST. This page "
-                            "says nothing about that; the commands are listed below")
+    assert found[0] == ((), "not evaluated: reward-model accuracy, G-Eval, win rate, harmlessness, diversity and regression, KoBEST. This "
+                            "page says nothing about that; the commands are listed below")
     assert found[1][0] == ("ppo",) and "nothing else has judged them" in found[1][1] and len(found) == 2
     assert "3 models, 0 results, 2 warnings" in capsys.readouterr().out
 
@@ -218,6 +218,7 @@ def test_what_cannot_be_read_or_written_is_one_line(program, tmp_path, monkeypat
     ("sft/settings.json", '{\n "processes": 1,\n broken', "sft/settings.json:3: broken JSON"),
     ("sft/finished.json", "", "sft/finished.json:1: broken JSON"),
     ("sft/metrics.jsonl", '{"step": 1}\n{"step": 2,,}\n{"step": 3}\n', "sft/metrics.jsonl:2: broken JSON"),
+    ("sft/metrics.jsonl", '{"step": 1}\n{"step": 2, "lo', "sft/metrics.jsonl:2: broken JSON"),  # of a finished stage
     ("ppo/heldout_answers.jsonl", '{"prompt": "a"}\n{]\n', "ppo/heldout_answers.jsonl:2: broken JSON"),
     ("eval/geval.json", '{"program": "geval"', "eval/geval.json:1: broken JSON"),
     ("eval/geval.json", '{"program": "geval", "tables": [], "protocol": {}}', "eval/geval.json: a result of geval without figures"),
@@ -272,7 +273,7 @@ def test_a_model_that_changed_after_it_was_measured(tmp_path):
         "ppo": {"kind": "checkpoint", "model": str(ppo), "fingerprint": local.fingerprint(ppo)},
         "sft": {"kind": "checkpoint", "model": str(sft)}})
     later = (tmp_path / "eval" / "geval.json").stat().st_mtime + 60
-    assert not [text for _, text in warned(tmp_path) if "has changed" in text]
+    assert not [text for _, text in warned(tmp_path) if "has changed" in text or "trained again" in text]
     os.utime(ppo / "model.safetensors", (later, later))  # copied: the same bytes
     assert not [text for _, text in warned(tmp_path) if "has changed" in text]
     (ppo / "model.safetensors").write_bytes(b"trained anew")
