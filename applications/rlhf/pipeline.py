@@ -1,7 +1,7 @@
 """From raw corpora to the report in one command: the plan is printed first, what is up to date is skipped, and what was stopped goes on.
 
-The stages are the scripts of data_prep, of the three steps and of eval (korlhf/pipeline/recipes.py). Left out: several stages at once, since
-each takes the whole machine.
+The stages are the scripts of data_prep, of the three steps and of eval (korlhf/pipeline/recipes.py). Left out: several stages at once,
+since each takes the whole machine.
 """
 
 import os
@@ -24,14 +24,16 @@ class PipelineFlags:
     dry_run: bool = flags.flag(False, "print the plan with the commands and start nothing")
     to: str = flags.flag("", "stop after this stage")
     only: str = flags.flag("", "run this one stage, also if it is up to date, and no other")
-    set: list[str] = flags.flag([], "settings of single stages, STAGE.NAME=VALUE with the names at the top of its script; STAGE.FLAGS='--flag value': "
-                                    "flags for the program of a training", metavar="STAGE.NAME=VALUE", action="extend")
+    set: list[str] = flags.flag([], "settings of single stages, STAGE.NAME=VALUE with the names at the top of its script; "
+                                    "STAGE.FLAGS='--flag value': flags for the program of a training",
+                                metavar="STAGE.NAME=VALUE", action="extend")
 
 
 def parse(argv=None):
     parser = flags.Parser(description="Corpora -> data_prep -> steps 1, 2, 3 -> evaluations -> report", deepspeed=False)
     flags.add(parser, PipelineFlags)
-    parser.add_argument("--from", dest="first", default="", metavar="STAGE", help="run this stage and all after it again; those before stay as they are")
+    parser.add_argument("--from", dest="first", default="", metavar="STAGE",
+                        help="run this stage and all after it again; those before stay as they are")
     space = parser.parse_args(argv)
     return flags.read(space, PipelineFlags), space.first
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Corpora -> data_prep -> step 1 -> step 2 -> step 3 -> evaluations -> report. The plan comes first; what is up to date is skipped; a run that
-# was stopped is started again with the same command.
+# Corpora -> data_prep -> step 1 -> step 2 -> step 3 -> evaluations -> report. The plan comes first; what is up to date is skipped; a run
+# that was stopped is started again with the same command.
 #
 #   bash run_all.sh --dry_run                             the plan of the sample: no GPU, no network, no key
 #   bash run_all.sh
@@ -8,7 +8,7 @@
 #   bash run_all.sh --set ppo.KL_COEF=0.1 eval.MAX_PROMPTS=200        settings of single stages: the names at the top of their scripts
 #   bash run_all.sh --from reward                         this stage and all after it once more; also --to STAGE, --only STAGE
 #
-# Every setting can also be given in the environment. What data_prep/run_$RECIPE.sh reads (NIKL, AIHUB, BASE_URL, LABELS ...) is handed on to it.
+# Every setting can also be given in the environment. What data_prep/run_$RECIPE.sh reads (NIKL, AIHUB, BASE_URL, LABELS ...) is handed on.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../training/launch.sh"
 
@@ -19,7 +19,7 @@ RUN="${RUN:-$KORLHF_ROOT/output/run_$NAME}"             # data, models, logs, re
 export SEED="${SEED:-1234}"                             # of every stage
 export BASE="${BASE:-}"                                 # folder of the base model; empty: the hub's, by MODEL
 export REWARD_BASE="${REWARD_BASE:-}"                   # and of the reward model
-export MODELS="${MODELS:-}"                             # of sample: folder of finished sft/ and reward/ for data_prep (output/quickstart); empty: trained here
+export MODELS="${MODELS:-}"                             # sample: sft/ and reward/ for data_prep (output/quickstart); empty: trained
 
 command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
 exec python -u "$KORLHF_ROOT/applications/rlhf/pipeline.py" --recipe "$RECIPE" --model "$MODEL" --run_dir "$RUN" "$@"

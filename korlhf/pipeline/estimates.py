@@ -18,7 +18,8 @@ COPIES = 2  # checkpoints on disk at once: a new one is written before the old o
 LONGEST_HEADER = 100_000_000  # bytes; the format has no longer ones
 TOKENS = 250  # of a prompt with one answer
 SHARE = 0.3  # of the GPU's peak that training reaches
-PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "A6000": 155e12, "L40S": 362e12, "RTX 4090": 165e12, "RTX 3090": 71e12}  # dense bf16 FLOP/s
+# Dense bf16 operations a second, by the makers' sheets.
+PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "A6000": 155e12, "L40S": 362e12, "RTX 4090": 165e12, "RTX 3090": 71e12}
 
 
 @dataclass(frozen=True)
@@ -67,17 +68,16 @@ def training_seconds(examples, epochs, tokens, params, lora, names, what):
         return None
     operations = (4 if lora else 6) + 2
     seconds = examples * epochs * tokens * params * operations / (SHARE * sum(peaks))
-    return seconds, (f"{what}: {examples:,} examples x {epochs} x {tokens} tokens x {params / 1e9:.1f}e9 weights x {operations} operations, "
-                     f"{len(names)} x {names[0]} at {SHARE:.0%} of its peak")
+    return seconds, (f"{what}: {examples:,} examples x {epochs} x {tokens} tokens x {params / 1e9:.1f}e9 weights x {operations} "
+                     f"operations, {len(names)} x {names[0]} at {SHARE:.0%} of its peak")
 
 
 def measured(name, entry, siblings):
     """(seconds, where from) of a stage by its own record, else by that of another run of the same kind; None if there is none."""
-    if entry and entry.get("measured"):
-        return entry["measured"], "as last time"
-    for path, stages in siblings:
-        if stages.get(name, {}).get("measured"):
-            return stages[name]["measured"], f"as in {path.parent.name}"
+    own = [(entry, "as last time")] if entry else []
+    for found, where in own + [(stages.get(name, {}), f"as in {path.parent.name}") for path, stages in siblings]:
+        if found.get("measured") is not None:
+            return found["measured"], where
     return None
 
 

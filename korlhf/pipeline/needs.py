@@ -34,7 +34,8 @@ def look(stages, states, entries, prints, environ):
             continue
         for name in sorted(after[stage.name]):
             if not states[name].runs and not _whole(by_name[name], entries.get(name)):
-                found.missing.append(f"{stage.name} reads what stage {name} makes, which is not there, or not whole: start with --from {name}")
+                found.missing.append(f"{stage.name} reads what stage {name} makes, which is not there, or not whole: "
+                                     f"start with --from {name}")
         for need in stage.needs:
             _enter(found, stage.name, need, environ)
     return found
@@ -118,7 +119,8 @@ CHECKS = {"path": _path, "labels": _labels, "model": _model, "server": _server, 
 def gpus(environ):
     """Names of the NVIDIA GPUs of this machine, one for each that is visible."""
     try:
-        done = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=20,
+                              check=True)
     except (OSError, subprocess.SubprocessError):
         return []
     names = [line.strip() for line in done.stdout.splitlines() if line.strip()]

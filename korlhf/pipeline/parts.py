@@ -17,7 +17,7 @@ EVAL_DISK = 20_000_000  # bytes: answers, scores, verdicts, cache and report of 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user asked for. run, root: absolute folders; environ: the environment; changes: {stage: {setting: value}}; gpus: their names."""
+    """What the user asked for. run, root: absolute folders; environ: the environment; changes: {stage: {setting: value}}; gpus: names."""
     recipe: str
     model: str
     run: Path
@@ -110,7 +110,7 @@ def evaluation(wanted, **settings):
     asks = ()
     if "kobest" in values.get("PARTS", "").split() and not values.get("KOBEST"):
         asks = (Need("server", wanted.environ.get("HF_ENDPOINT") or needs.HUB,
-                     "KoBEST is downloaded from it; give a folder: --set eval.KOBEST=FOLDER, or name the other parts: --set 'eval.PARTS=...'"),)
+                     "KoBEST is downloaded from it; give a folder with --set eval.KOBEST=FOLDER, or leave it out of --set eval.PARTS"),)
     return Stage(name="eval", title="evaluations and the report", command=bash(script), given=given,
                  reads=(run / "sft", run / "reward", run / "ppo", *reward, prompts[1], sft[1]), writes=(run / "report.html", run / "eval"),
                  scripts=(script, wanted.root / LAUNCH, *sorted((wanted.root / "eval").glob("*.py"))), needs=asks, loose=True,

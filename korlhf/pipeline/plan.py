@@ -109,9 +109,11 @@ def _totals(plan):
         return ["everything is up to date"]
     known, unknown = plan.left(running)
     told = sorted({plan.seconds[n][1] for n in running if plan.seconds[n] and ":" not in plan.seconds[n][1]})
-    lines = [_wrap(f"to run: {len(running)} of {len(plan.stages)} stages, {left_words(known, unknown)}" + (f" ({', '.join(told)})" if told else ""))]
+    source = f" ({', '.join(told)})" if told else ""
+    lines = [_wrap(f"to run: {len(running)} of {len(plan.stages)} stages, {left_words(known, unknown)}{source}")]
     also = f" (without {', '.join(plan.unknown)}, not known)" if plan.unknown else ""
-    verdict = "enough" if plan.need <= plan.free else f"NOT ENOUGH: make {estimates.amount(plan.need - plan.free)} free, or give another RUN"
+    short = plan.need - plan.free
+    verdict = f"NOT ENOUGH: make {estimates.amount(short)} free, or give another RUN" if short > 0 else "enough"
     lines.append(_wrap(f"disk: at most {estimates.amount(plan.need)} more{also}, {estimates.amount(plan.free)} free: {verdict}"))
     return lines
 

@@ -46,7 +46,7 @@ class Prints:
         return note["sha256"]
 
     def of(self, paths):
-        """{short path: sha256} of files, and of all files in folders but for what tells of a training; None for a path that is not there."""
+        """{short path: sha256} of files, and of all in folders but for what tells of a training; None for a path that is not there."""
         out = {}
         for path in map(Path, paths):
             if path.is_dir():

@@ -70,6 +70,6 @@ def unheard(stages, environ):
         for name in stage.known():
             if stage.own_settings and environ.get(name) and name not in free and name not in stage.given:
                 out.append((name, stage.name))
-    names = dict.fromkeys(name for name, _ in out)
-    return [f"{name} of the environment reaches no stage: say which, e.g. --set {next(s for n, s in out if n == name)}.{name}={environ[name]}"
-            for name in names if name not in OWN]
+    first = dict(reversed(out))
+    return [f"{name} of the environment reaches no stage: say which, e.g. --set {first[name]}.{name}={environ[name]}"
+            for name in dict.fromkeys(n for n, _ in out) if name not in OWN]

@@ -26,7 +26,7 @@ class Record:
     """`stages`: name -> entry; `files`: notes of prints.Prints. `save` writes the file whole."""
 
     def __init__(self, run, recipe):
-        """recipe: a dict that tells what kind of run it is. Raises InputError if the folder holds another kind of run, or a broken record."""
+        """recipe: a dict that tells what kind of run it is. Raises InputError if the folder holds another kind, or a broken record."""
         self.path = Path(run) / "pipeline.json"
         self.recipe, self.files, self.stages = recipe, {}, {}
         if self.path.exists():
@@ -41,7 +41,7 @@ class Record:
             raise InputError(f"{self.path}: not a readable record ({error}); move it away: finished trainings in the folder are then "
                              "taken as they are, if their settings are the same") from error
         if version != VERSION:
-            raise InputError(f"{self.path}: written by another version of this program (format {version}, here {VERSION}); give another RUN")
+            raise InputError(f"{self.path}: of another version of this program (format {version}, here {VERSION}); give another RUN")
         if recipe != self.recipe:
             raise InputError(f"{self.path.parent} holds a run of {words(recipe)}, and this is {words(self.recipe)}; give another RUN")
 
@@ -97,9 +97,11 @@ def _lock(fd, run, wait):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            owner = os.pread(fd, 20, 0).decode(errors="replace").strip() or "not known"
-        if time.monotonic() > until or Path(f"/proc/{owner}/cwd").exists():  # a process that has ended and is not yet reaped has none
-            raise InputError(f"RUN={run}: process {owner} is running it; wait for it, or stop it with: kill {owner}")
+            holder = os.pread(fd, 20, 0).decode(errors="replace").strip() or "not known"
+        if Path(f"/proc/{holder}/cwd").exists():  # a process that has ended and is not yet reaped has none
+            raise InputError(f"RUN={run}: process {holder} is running it; wait for it, or stop it with: kill {holder}")
+        if time.monotonic() > until:
+            raise InputError(f"RUN={run}: what process {holder} left behind is still running; find it with: fuser -v '{run}/pipeline.lock'")
         if not said:
             say("waiting for what is left of a run that was killed")
             said = True

@@ -122,7 +122,8 @@ def _stages(pipeline, choice, plan, signals, lock):
         if now.runs:
             left = plans.left_words(*plan.left(pipeline.names[number:]))
             say(f"\n{title}: {stage.title}\n    {now.why}; {estimates.duration(time.monotonic() - began)} so far, {left}")
-            code = _close(pipeline, stage, execute(pipeline, stage, now, signals, lock), signals, title, choice)
+            ended, unwritten = execute(pipeline, stage, now, signals, lock)
+            code = _close(pipeline, stage, ended, unwritten, signals, title, choice)
             if code:
                 return code
         else:
@@ -140,7 +141,10 @@ def stamp(path):
 
 
 def execute(pipeline, stage, now, signals, lock):
-    """Run one stage under its record, which says from here on that it is running. Returns process.Ended."""
+    """Run one stage under its record, which says from here on that it is running.
+
+    Returns process.Ended, and the short paths of what it should have written and has not.
+    """
     record, prints = pipeline.record, pipeline.prints
     entry = record.stages.get(stage.name, {})
     inputs = sum(map(size, stage.reads))
@@ -159,12 +163,14 @@ def execute(pipeline, stage, now, signals, lock):
         "starts": entry.get("starts", 0) + 1 if resumed else 1, "measured": entry.get("measured")}
     record.save()
     log = pipeline.run / "logs" / f"{stage.name}.log"
+    # A finished training is left as it is when it is started again; every other stage writes its files anew.
+    before = {} if stage.reset else {path: stamp(path) for path in stage.writes if path.is_file()}
     ended = process.run(stage.line(anew), stage.environment(pipeline.environ), log, signals, Path.cwd(), lock)
     entry = record.stages[stage.name]
     entry["seconds"] = round(entry["seconds"] + ended.seconds, 2)
     entry["memory_mb"] = round(max(entry["memory_mb"], ended.memory_mb), 1)
     entry["code"] = ended.code
-    return ended
+    return ended, [prints.short(p) for p in stage.writes if not p.exists() or (p in before and stamp(p) == before[p])]
 
 
 def _keep_edited(stage, entry, now, prints):
@@ -185,15 +191,14 @@ def _same_inputs(pipeline, stage, settled):
         earlier = next(s for s in pipeline.stages if s.name == name)
         broken = state.broken_outputs(earlier, pipeline.record.stages[name], pipeline.prints)
         if broken:
-            raise InputError(f"{', '.join(broken)} changed after stage {name} had written it, before {stage.name} began (what had failed then "
-                             f"may have succeeded since); start the same command again: what depends on it runs again")
+            raise InputError(f"{', '.join(broken)} changed after stage {name} had written it, before {stage.name} began (what had failed "
+                             f"then may have succeeded since); start the same command again: what depends on it runs again")
 
 
-def _close(pipeline, stage, ended, signals, title, choice):
+def _close(pipeline, stage, ended, unwritten, signals, title, choice):
     """Enter how a stage ended; returns the code to stop with, or 0 to go on."""
     record, entry = pipeline.record, pipeline.record.stages[stage.name]
-    missing = [pipeline.prints.short(p) for p in stage.writes if not p.exists()]
-    if ended.code == 0 and not missing:
+    if ended.code == 0 and not unwritten:
         entry |= {"state": "done", "outputs": {} if stage.loose else pipeline.prints.of(stage.writes), "measured": entry["seconds"],
                   "gpu_mb": _gpu_memory(stage, pipeline.environ), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     record.save()
@@ -206,9 +211,9 @@ def _close(pipeline, stage, ended, signals, title, choice):
     if ended.code:
         say(f"error: stage {title} ended with exit code {ended.code}; log: {log}; put it right and {on}", sys.stderr)
         return ended.code
-    if missing:
-        say(f"error: stage {title} ended without an error, but {', '.join(missing)} is not there: its last lines in {log} say what it waits for; "
-              f"then {on}", sys.stderr)
+    if unwritten:
+        say(f"error: stage {title} ended without an error, but has not written {', '.join(unwritten)}: its last lines in {log} say what it "
+            f"waits for; then {on}", sys.stderr)
         return WAITING
     say(f"{title}: done in {estimates.duration(ended.seconds)}, {plans.memory_words(entry)}")
     return 0

@@ -20,8 +20,8 @@ def sample(wanted):
     tiny = shlex.quote(str(samples / "tiny_base.py"))
     init = Stage(name="init", title="a tiny model with random weights, and its tokenizer",
                  command=f"python {tiny} --output_dir {shlex.quote(str(run / 'base_init'))} --seed \"$SEED\"",
-                 given=wanted.given("init"), reads=(samples / "text.jsonl",), writes=(run / "base_init",), scripts=(samples / "tiny_base.py",),
-                 disk=(disk[0], 0))
+                 given=wanted.given("init"), reads=(samples / "text.jsonl",), writes=(run / "base_init",),
+                 scripts=(samples / "tiny_base.py",), disk=(disk[0], 0))
     stages = [init,
               parts.training(wanted, "base", "pretraining on the sample's plain text", 1, "tiny/run_base.sh", MODEL=run / "base_init",
                              reads=(run / "base_init", samples / "text.jsonl"), disk=disk)]
@@ -46,11 +46,12 @@ def sample(wanted):
 
 def _data(wanted, models, needs):
     script = wanted.root / "data_prep" / "run_sample.sh"
-    given = wanted.given("data", OUT=wanted.run / "data", MODELS=models)
+    out = wanted.run / "data"
+    given = wanted.given("data", OUT=out, MODELS=models)
     values = effective(script, {**wanted.environ, **given}, KORLHF_ROOT=str(wanted.root))
     port = Need("port", values["PORT"], "the server of recorded replies listens there; set PORT to another")
     return Stage(name="data", title="data_prep: raw corpora to training sets", command=parts.bash(script), given=given, own_settings=False,
                  reads=(models / "sft", models / "reward", Path(values["RAW"]).absolute()),
-                 writes=(*wanted.data("sft"), *wanted.data("reward"), *wanted.data("prompts"), wanted.run / "data" / "audit" / "audit.html"),
+                 writes=(*wanted.data("sft"), *wanted.data("reward"), *wanted.data("prompts"), out / "audit" / "audit.html"),
                  scripts=(*parts.data_scripts(wanted.root, script), wanted.root / "samples" / "raw" / "server.py"), needs=(*needs, port),
                  disk=(DATA_DISK, 0))

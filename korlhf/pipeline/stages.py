@@ -12,7 +12,8 @@ from pathlib import Path
 SETTING = re.compile(r'^(?:export )?([A-Z][A-Z0-9_]*)="\$\{\1(:?-)(.*?)\}"', re.MULTILINE | re.DOTALL)
 VARIABLE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)\}?")
 FLAGS = "FLAGS"  # a setting of stages whose script hands flags on: words that are put at the end of the command
-MACHINE = {"NUM_PROCESSES", "NUM_GPUS", "HOSTFILE", "DEEPSPEED_ARGS", "MASTER_PORT", "OMP_NUM_THREADS", "KORLHF_VENV"}  # see training/launch.sh
+# Variables of training/launch.sh, which reach every stage.
+MACHINE = {"NUM_PROCESSES", "NUM_GPUS", "HOSTFILE", "DEEPSPEED_ARGS", "MASTER_PORT", "OMP_NUM_THREADS", "KORLHF_VENV"}
 RESULT_OF_MACHINE = {"NUM_PROCESSES", "NUM_GPUS"}  # of those: change the batch of an optimizer step
 FREE = {"CONCURRENCY", "MAX_REQUESTS", "MAX_COST", "PRICE_INPUT", "PRICE_OUTPUT", "CACHE", "PORT", "STEP1_SCRIPT", "SAVE_STEPS",
         *MACHINE} - RESULT_OF_MACHINE  # the result is the same whatever they are
@@ -61,7 +62,8 @@ class Stage:
     def settings(self, environ):
         """Setting -> value of all that are given and change the result."""
         given = self.given if self.own_settings else {**_picked(environ, self.known()), **self.given}
-        return {**_picked(environ, RESULT_OF_MACHINE if self.reset else ()), **{k: v for k, v in sorted(given.items()) if k not in FREE | self.free}}
+        of_machine = _picked(environ, RESULT_OF_MACHINE if self.reset else ())
+        return {**of_machine, **{k: v for k, v in sorted(given.items()) if k not in FREE | self.free}}
 
     def known(self):
         """Names of the settings of its script."""

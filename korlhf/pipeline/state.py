@@ -40,7 +40,7 @@ def differences(before, now):
         out.append("its command")
     for kind in ("scripts", "inputs"):
         old, new = before[kind], now[kind]
-        out += [f"{path}{'' if path in new and new[path] else ' is gone'}" for path in sorted({*old, *new}) if old.get(path) != new.get(path)]
+        out += [path + ("" if new.get(path) else " is gone") for path in sorted({*old, *new}) if old.get(path) != new.get(path)]
     return out
 
 
@@ -110,7 +110,7 @@ def survey(stages, entries, prints, environ, choice):
         if stage.name not in span:
             state = State(KEPT, "not asked for" + ("" if state.kind == DONE else f" ({state.why})"))
         elif waits and state.kind in (DONE, FORCED):
-            state = State(AFTER if state.kind == DONE else FORCED, f"reads what {', '.join(waits)} {'makes' if len(waits) == 1 else 'make'} anew",
-                          again=True)
+            why = f"reads what {', '.join(waits)} {'makes' if len(waits) == 1 else 'make'} anew"
+            state = State(AFTER if state.kind == DONE else FORCED, why, again=True)
         states[stage.name] = state
     return states

@@ -1,4 +1,4 @@
-"""applications/rlhf/run_all.sh as a user runs it: raw corpora to the report with the real scripts, then again, then with one setting changed."""
+"""applications/rlhf/run_all.sh as a user runs it: raw corpora to the report by real scripts, then again, then with a changed setting."""
 
 import json
 import re
@@ -15,11 +15,12 @@ from .conftest import ROOT, environment
 
 STAGES = ["init", "base", "data", "sft", "reward", "ppo", "eval"]
 FEW = ["init.FLAGS=--vocab_size 1024 --hidden_size 64 --layers 2", "base.FLAGS=--max_steps 3 --max_eval_examples 10", "base.SAVE_STEPS=0",
-       "sft.FLAGS=--max_steps 3 --max_eval_examples 10", "sft.BATCH=4", "reward.FLAGS=--max_steps 2 --max_eval_examples 10", "reward.BATCH=4",
+       "sft.FLAGS=--max_steps 3 --max_eval_examples 10", "sft.BATCH=4",
+       "reward.FLAGS=--max_steps 2 --max_eval_examples 10", "reward.BATCH=4",
        "ppo.FLAGS=--max_steps 2 --max_eval_examples 6", "ppo.BATCH=8", "ppo.TRAINING_BATCH=8", "ppo.MAX_ANSWER_SEQ_LEN=12",
        "eval.MAX_PROMPTS=4", "eval.MAX_NEW_TOKENS=8", "eval.PARTS=diversity"]
-CORPORA = {"NUM_ANSWERS": "3", "MAX_NEW_TOKENS": "120", "MIN_MARGIN": "0", "SELF_INSTRUCT": "5", "HARMFUL": "20", "PER_TOPIC": "3", "EVOL_LIMIT": "10",
-           "TRANSLATED": "10"}
+CORPORA = {"NUM_ANSWERS": "3", "MAX_NEW_TOKENS": "120", "MIN_MARGIN": "0", "SELF_INSTRUCT": "5", "HARMFUL": "20", "PER_TOPIC": "3",
+           "EVOL_LIMIT": "10", "TRANSLATED": "10"}
 EOS = "<|endoftext|>"
 
 
@@ -28,8 +29,8 @@ def rigged_teachers(folder):
     vocabulary = [EOS, "<|unk|>", *"네가요좋아그래서말해"]
     text = Tokenizer(models.WordLevel({token: i for i, token in enumerate(vocabulary)}, unk_token="<|unk|>"))
     text.pre_tokenizer, text.decoder = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"), decoders.Fuse()
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), n_positions=2048, n_embd=4, n_layer=1, n_head=1, tie_word_embeddings=False,
-                                       bos_token_id=0, eos_token_id=0))
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), n_positions=2048, n_embd=4, n_layer=1, n_head=1,
+                                       tie_word_embeddings=False, bos_token_id=0, eos_token_id=0))
     with torch.no_grad():
         model.transformer.ln_f.weight.zero_()
         model.transformer.ln_f.bias.fill_(1.0)
@@ -45,9 +46,9 @@ def rigged_teachers(folder):
 
 def run(folder, port, *words, changes=()):
     """(finished process, names of the stages that ran)"""
-    done = subprocess.run(["bash", str(ROOT / "applications/rlhf/run_all.sh"), *words, "--set", *FEW, *changes], capture_output=True, text=True,
-                          encoding="utf-8", env={**environment(), **CORPORA, "RUN": str(folder), "PORT": str(port), "MODELS": str(folder.parent / "teachers"),
-                               "SEED": "7"}, cwd=folder.parent)
+    environ = {**environment(), **CORPORA, "RUN": str(folder), "PORT": str(port), "MODELS": str(folder.parent / "teachers"), "SEED": "7"}
+    done = subprocess.run(["bash", str(ROOT / "applications/rlhf/run_all.sh"), *words, "--set", *FEW, *changes], capture_output=True,
+                          text=True, encoding="utf-8", env=environ, cwd=folder.parent)
     return done, re.findall(r"^\[\d/7\] (\w+): done in ", done.stdout, re.MULTILINE)
 
 
@@ -68,7 +69,8 @@ def test_the_whole_chain_leaves_models_data_results_and_a_report(finished):
     folder, _, done = finished
     for name in ("base", "sft", "reward", "ppo"):
         assert (folder / name / "finished.json").exists() and (folder / name / "model.safetensors").stat().st_size > 0
-    assert json.loads((folder / "ppo" / "settings.json").read_text(encoding="utf-8"))["data_path"] == [str(folder / "data" / "prompts_train.jsonl")]
+    settings = json.loads((folder / "ppo" / "settings.json").read_text(encoding="utf-8"))
+    assert settings["data_path"] == [str(folder / "data" / "prompts_train.jsonl")]
     assert (folder / "data" / "audit" / "audit.html").exists() and (folder / "eval" / "diversity.json").exists()
     assert "PPO" in (folder / "report.html").read_text(encoding="utf-8") and f"report: {folder / 'report.html'}" in done.stdout
     entries = json.loads((folder / "pipeline.json").read_text(encoding="utf-8"))["stages"]

@@ -72,13 +72,13 @@ class Project:
     def stages(self):
         run, root = self.run_folder, self.root
         model, data = run / "train", run / "data.txt"
-        return [Stage(name="data", title="the data", command=f"bash '{root}/data.sh' '{self.corpus}' '{data}'", reads=(self.corpus,), writes=(data,),
-                      scripts=(root / "data.sh",), needs=(Need("path", str(self.corpus), "write it"),)),
-                Stage(name="train", title="the training", command=f"bash '{root}/train.sh' '{data}' '{model}'", reads=(data,), given=self.given["train"],
-                      writes=(model, model / "finished.json"), scripts=(root / "train.sh",), reset="--overwrite_output_dir",
-                      begun=model / "settings.json"),
-                Stage(name="count", title="the count", command=f"bash '{root}/count.sh' '{data}' '{run}/count.txt'", reads=(data,), writes=(run / "count.txt",),
-                      given=self.given["count"], scripts=(root / "count.sh",), needs=self.needs),
+        return [Stage(name="data", title="the data", command=f"bash '{root}/data.sh' '{self.corpus}' '{data}'", reads=(self.corpus,),
+                      writes=(data,), scripts=(root / "data.sh",), needs=(Need("path", str(self.corpus), "write it"),)),
+                Stage(name="train", title="the training", command=f"bash '{root}/train.sh' '{data}' '{model}'", reads=(data,),
+                      given=self.given["train"], writes=(model, model / "finished.json"), scripts=(root / "train.sh",),
+                      reset="--overwrite_output_dir", begun=model / "settings.json"),
+                Stage(name="count", title="the count", command=f"bash '{root}/count.sh' '{data}' '{run}/count.txt'", reads=(data,),
+                      writes=(run / "count.txt",), given=self.given["count"], scripts=(root / "count.sh",), needs=self.needs),
                 Stage(name="page", title="the page", command=f"bash '{root}/page.sh' '{model}' '{run}/count.txt' '{run}/page.html'",
                       reads=(model, run / "count.txt"), writes=(run / "page.html",), scripts=(root / "page.sh",))]
 

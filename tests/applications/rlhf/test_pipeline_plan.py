@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import struct
+from dataclasses import replace
 
 import pytest
 from fake_project import Project, project  # noqa: F401 (fixture)
@@ -95,9 +96,10 @@ def test_disk_and_time_by_hand():
 
 
 def test_a_disk_that_is_too_small_is_told(project, monkeypatch):
-    monkeypatch.setattr(Project, "stages", [*project.stages[:3], project.stages[3].__class__(**{**vars(project.stages[3]), "disk": (3e9, 4e9)})])
+    monkeypatch.setattr(Project, "stages", [*project.stages[:3], replace(project.stages[3], disk=(3e9, 4e9))])
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9e9, 4e9, 5e9))
-    assert "disk: at most 7.0 GB more (without data, train, count, not known), 5.0 GB free: NOT ENOUGH: make 2.0 GB free" in text_of(project)
+    told = text_of(project)
+    assert "disk: at most 7.0 GB more (without data, train, count, not known), 5.0 GB free: NOT ENOUGH: make 2.0 GB free" in told
 
 
 @pytest.fixture

@@ -62,7 +62,8 @@ def test_models_and_their_reward_models_are_those_of_the_scripts(model, tmp_path
 
 def test_the_first_half_does_not_depend_on_what_only_the_second_uses(tmp_path):
     """Labels, judge and margin come after the split: with others step 1 is not trained again."""
-    first, second = ({"NIKL": "x"}, {"NIKL": "x", "LABELS": "l.jsonl", "THRESHOLD": "1", "JUDGE": "j", "MIN_MARGIN": "2", "CONCURRENCY": "9"})
+    first = {"NIKL": "x"}
+    second = {**first, "LABELS": "l.jsonl", "THRESHOLD": "1", "JUDGE": "j", "MIN_MARGIN": "2", "CONCURRENCY": "9"}
     for recipe in ("v1", "v2"):
         data = by_name(build(recipe, tmp_path, "polyglot-ko-1.3b", **first))["data"]
         assert data.settings(first) == data.settings(second)
@@ -72,9 +73,11 @@ def test_the_first_half_does_not_depend_on_what_only_the_second_uses(tmp_path):
 
 
 def test_what_v2_needs_from_outside(tmp_path):
-    environ = {"NIKL": f"{RAW}/none\n{RAW}/aihub_558", "AIHUB": "", "ENGLISH": "", "EVOL": str(RAW / "evol_instruct.json"), "CHATGPT": "openai:x@http://h/v1"}
+    environ = {"NIKL": f"{RAW}/none\n{RAW}/aihub_558", "AIHUB": "", "ENGLISH": "", "EVOL": f"{RAW}/evol_instruct.json",
+               "CHATGPT": "openai:x@http://h/v1"}
     found = by_name(build("v2", tmp_path, "polyglot-ko-1.3b", **environ))
-    assert [(n.kind, n.what) for n in found["data"].needs] == [("path", f"{RAW}/none"), ("path", f"{RAW}/aihub_558"), ("path", f"{RAW}/evol_instruct.json")]
+    corpora_of = [f"{RAW}/{name}" for name in ("none", "aihub_558", "evol_instruct.json")]
+    assert [(n.kind, n.what) for n in found["data"].needs] == [("path", path) for path in corpora_of]
     assert [(n.kind, n.what) for n in found["answers"].needs] == [("server", "http://h/v1")]
     assert [(n.kind, n.what) for n in found["pairs"].needs] == [("labels", "")]
     assert [(n.kind, n.what) for n in found["sft"].needs] == [("model", "EleutherAI/polyglot-ko-1.3b")]
@@ -99,7 +102,8 @@ def test_disk_of_the_largest_model_by_hand(tmp_path):
 
 
 def test_changes_of_single_stages(tmp_path):
-    changes = recipes.read_changes(["ppo.KL_COEF=0.1", "ppo.FLAGS=--max_steps 3 --system 'a b'", "sft.DATA_PATH=/x y/a.jsonl\n/b.jsonl", "sft.EPOCHS=a=b"])
+    changes = recipes.read_changes(["ppo.KL_COEF=0.1", "ppo.FLAGS=--max_steps 3 --system 'a b'", "sft.DATA_PATH=/x y/a.jsonl\n/b.jsonl",
+                                    "sft.EPOCHS=a=b"])
     found = by_name(build("sample", tmp_path, changes=changes))
     assert found["ppo"].given["KL_COEF"] == "0.1" and found["ppo"].line().endswith("--max_steps 3 --system 'a b'")
     assert found["ppo"].line(again=True).endswith("'a b' --overwrite_output_dir")
@@ -137,27 +141,28 @@ def test_dry_run_shows_the_plan_with_the_commands_and_starts_nothing(tmp_path):
     done = run_all("--dry_run", RUN=str(run), PORT="0")
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout.startswith(f"sample in {run}\n") and "to run: 9 of 9 stages" in done.stdout
-    assert "bash KORLHF/training/step3_rlhf_finetuning/training_scripts/tiny/run_tiny.sh 'RUN/sft' 'RUN/reward' '' '' 'RUN/ppo'" in done.stdout
+    assert "step3_rlhf_finetuning/training_scripts/tiny/run_tiny.sh 'RUN/sft' 'RUN/reward' '' '' 'RUN/ppo' --eval_data_path" in done.stdout
     assert not run.exists()
 
 
 @pytest.mark.parametrize("words, environ, message", [
-    (["--from", "pretraining"], {}, "error: --from pretraining: no such stage; there are init, base, answerer, judge, data, sft, reward, ppo, eval\n"),
+    (["--from", "pretraining"], {},
+     "error: --from pretraining: no such stage; there are init, base, answerer, judge, data, sft, reward, ppo, eval\n"),
     (["--from", "ppo", "--to", "sft"], {}, "error: --from ppo --to sft: sft comes before ppo\n"),
     (["--only", "ppo", "--to", "sft"], {}, "error: --only ppo: runs this one stage; leave out --from and --to\n"),
     ([], {"RECIPE": "v4"}, "error: RECIPE=v4: no such recipe; there are sample, v1, v2, v3\n"),
-    ([], {"RECIPE": "v1", "MODEL": "kullm"}, "error: MODEL=kullm: no such model; there are polyglot-ko-1.3b, polyglot-ko-5.8b, polyglot-ko-12.8b, "
-                                             "kullm-5.8b, kullm-12.8b\n")])
+    ([], {"RECIPE": "v1", "MODEL": "kullm"}, f"error: MODEL=kullm: no such model; there are {', '.join(corpora.MODELS)}\n")])
 def test_a_wrong_word_is_one_line(words, environ, message, tmp_path):
     done = run_all(*words, RUN=str(tmp_path / "run"), **environ)
     assert (done.returncode, done.stderr) == (2, message) and not (tmp_path / "run").exists()
 
 
 def test_missing_corpora_are_told_before_anything_starts(tmp_path):
-    done = run_all(RECIPE="v1", RUN=str(tmp_path / "run"), CORPORA=str(tmp_path / "말뭉치"), HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path), OPENAI_API_KEY="",
-                   HF_ENDPOINT="http://127.0.0.1:9")
+    done = run_all(RECIPE="v1", RUN=str(tmp_path / "run"), CORPORA=str(tmp_path / "말뭉치"), HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path),
+                   OPENAI_API_KEY="", HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 2 and done.stderr == "error: not started; put right what is MISSING above, then start again\n"
     found = [line for line in done.stdout.splitlines() if line.startswith("MISSING")]
     assert [line.split()[1] for line in found] == ["data:"] * 5 + ["sft:", "pairs:", "reward:", "eval:"]
-    assert f"MISSING data: {tmp_path / '말뭉치'}/NIKL_DIALOGUE_2020_v1.3: there is no such file or folder; set NIKL" in " ".join(done.stdout.split())
+    told = " ".join(done.stdout.split())
+    assert f"MISSING data: {tmp_path / '말뭉치'}/NIKL_DIALOGUE_2020_v1.3: there is no such file or folder; set NIKL" in told
     assert not (tmp_path / "run" / "logs").exists()

@@ -10,6 +10,7 @@ from fake_project import Project, project  # noqa: F401 (fixture)
 
 from korlhf.errors import InputError
 from korlhf.pipeline import stages
+from korlhf.pipeline.prints import Prints
 from korlhf.pipeline.stages import Stage
 
 ALL = ["data", "train", "count", "page"]
@@ -57,8 +58,21 @@ def test_a_change_of_the_same_size_right_after_the_run_is_seen(done):
     assert done.run() == (0, ALL)
 
 
+def test_a_file_that_changes_again_within_the_same_tick_is_read_again(tmp_path):
+    """Size and time of change are the same then: they are trusted only if the file was older than that when it was read."""
+    path, prints = tmp_path / "a", Prints(tmp_path / "run", tmp_path)
+    for age, seen in ((0, True), (10 ** 9, False)):
+        path.write_text("one", encoding="utf-8")
+        at = time.time_ns() - age
+        os.utime(path, ns=(at, at))
+        first = prints.file(path)
+        path.write_text("two", encoding="utf-8")
+        os.utime(path, ns=(at, at))
+        assert (prints.file(path) != first) == seen
+
+
 def test_a_changed_setting_runs_its_stage_and_what_depends_on_it(done, capsys):
-    """The training's folder holds a run with other settings, which it would refuse: only here the pipeline has it thrown away, and says so."""
+    """The training's folder holds a run with other settings, which it would refuse: here the pipeline has it thrown away, and says so."""
     done.given["train"] = {"EPOCHS": "4"}
     assert done.states() == {"data": "done", "train": "changed", "count": "done", "page": "after"}
     assert done.run() == (0, ["train", "page"])
@@ -112,6 +126,8 @@ def test_logs_and_checkpoints_in_a_model_folder_are_no_input(done):
     for name in ("training.log", "metrics.jsonl", "README.md"):
         (done.run_folder / "train" / name).write_text("new", encoding="utf-8")
     assert done.run() == (0, [])
+    (done.run_folder / "train" / "checkpoints" / "more").write_text("new", encoding="utf-8")
+    assert done.run() == (0, [])
     (done.run_folder / "train" / "chat_template.jinja").write_text("new", encoding="utf-8")
     assert done.run() == (0, ["page"])
 
@@ -142,6 +158,10 @@ def test_a_stage_is_not_run_on_what_is_missing_or_half_done(done, capsys):
     (done.run_folder / "train" / "finished.json").unlink()
     assert done.run(only="page") == (2, [])
     assert "page reads what stage train makes, which is not there, or not whole: start with --from train" in capsys.readouterr().out
+    assert done.run() == (0, ["train"])
+    done.environ["FAIL"] = "7"
+    assert done.run(only="count") == (7, ["count"])  # what it wrote the first time is still there
+    assert done.run(only="page") == (2, [])
 
 
 def test_a_later_stage_that_changes_an_earlier_one_stops_the_run(project):
@@ -155,7 +175,8 @@ def test_a_later_stage_that_changes_an_earlier_one_stops_the_run(project):
 
 def test_dependencies_follow_from_what_is_read_and_written(project, tmp_path):
     assert stages.dependencies(project.stages) == {"data": set(), "train": {"data"}, "count": {"data"}, "page": {"train", "count"}}
-    first, second = Stage(name="a", title="", command="", reads=(tmp_path / "x" / "y",)), Stage(name="b", title="", command="", writes=(tmp_path / "x",))
+    first = Stage(name="a", title="", command="", reads=(tmp_path / "x" / "y",))
+    second = Stage(name="b", title="", command="", writes=(tmp_path / "x",))
     assert stages.dependencies([second, first]) == {"b": set(), "a": {"b"}}  # a file in a folder that is written
     with pytest.raises(ValueError, match="a reads what .*b.* write, which come later"):
         stages.dependencies([first, second])
@@ -168,14 +189,16 @@ def test_settings_are_read_from_the_script(tmp_path):
     script.write_text('A="${A:-1 2}"   # one\nexport B="${B-$A/x\n$ROOT/y}"\nC="$A"\nlocal="${D:-no}"\n', encoding="utf-8")
     assert [name for name, _, _ in stages.settings_of(script)] == ["A", "B"]
     assert stages.effective(script, {}, ROOT="/r") == {"ROOT": "/r", "A": "1 2", "B": "1 2/x\n/r/y"}
-    assert stages.effective(script, {"A": "", "B": ""}, ROOT="/r") == {"ROOT": "/r", "A": "1 2", "B": ""}  # :- and - differ for empty values
+    empty = {"A": "", "B": ""}  # :- and - differ here
+    assert stages.effective(script, empty, ROOT="/r") == {"ROOT": "/r", "A": "1 2", "B": ""}
 
 
 def test_a_record_that_cannot_be_used_is_one_line(done):
     record = done.run_folder / "pipeline.json"
     found = json.loads(record.read_text(encoding="utf-8"))
+    other = {**found, "recipe": {"recipe": "v1", "model": "kullm-5.8b"}}
     for text, message in (("{", "not a readable record"), (json.dumps({**found, "version": 9}), "another version"),
-                          (json.dumps({**found, "recipe": {"recipe": "v1", "model": "kullm-5.8b"}}), "holds a run of recipe v1 model kullm-5.8b")):
+                          (json.dumps(other), "holds a run of recipe v1 model kullm-5.8b")):
         record.write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=message):
             done.pipeline()
