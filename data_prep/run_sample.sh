@@ -67,6 +67,7 @@ sample_models() {
 # The server of recorded replies, for as long as this script runs.
 start_server() {
     local ready="$OUT/server.log"
+    rm -f "$ready"  # an earlier run's address would be read before the server has written its own
     python "$KORLHF_ROOT/samples/raw/server.py" --replies "$RAW/replies.jsonl" --port "$PORT" >"$ready" 2>"$OUT/server.errors.log" &
     SERVER_PID=$!
     trap 'kill "$SERVER_PID" 2>/dev/null || true' EXIT

@@ -45,8 +45,11 @@ class Run:
             write_json(self.dir / "settings.json", self.settings)
 
     def _clear(self):
-        """Remove what an earlier run wrote; a folder that no run of ours began is never emptied."""
-        for p in self._foreign_checked():
+        """Remove what an earlier run wrote; a folder that no run of ours began is never emptied.
+
+        settings.json, by which the folder is known as ours, goes last: killed in between, the same command can go on.
+        """
+        for p in sorted(self._foreign_checked(), key=lambda p: p.name == "settings.json"):
             shutil.rmtree(p) if p.is_dir() and not p.is_symlink() else p.unlink()
 
     def _foreign_checked(self):

@@ -1,6 +1,7 @@
 """The folder of a run: what is resumed, what is refused, what is never deleted."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -119,3 +120,19 @@ def test_a_step_draws_the_same_numbers_again_and_others_than_its_neighbours():
         return tuple(torch.rand(3).tolist())
     assert draw(1, 5) == draw(1, 5)
     assert len({draw(1, 5), draw(1, 6), draw(2, 5), draw(1, 5, 1), draw(1, 6, 1)}) == 5
+
+
+def test_killed_while_it_clears_a_folder_that_is_still_known_as_ours(tmp_path, monkeypatch):
+    """Whatever order the folder is listed in, settings.json goes last."""
+    folder = tmp_path / "run"
+    checkpoint.Run(folder, SETTINGS, ONE)
+    for name in ("a.safetensors", "z.safetensors"):
+        (folder / name).write_text("x", encoding="utf-8")
+    gone, real = [], Path.unlink
+
+    def unlink(path, *args, **kwargs):
+        gone.append(path.name)
+        real(path, *args, **kwargs)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    checkpoint.Run(folder, SETTINGS, ONE, overwrite=True)
+    assert gone[-1] == "settings.json" and {"a.safetensors", "z.safetensors"} < set(gone)

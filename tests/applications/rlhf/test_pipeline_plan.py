@@ -147,3 +147,14 @@ def test_models(tmp_path):
 def test_a_model_that_can_be_downloaded_is_a_note(tmp_path, server):
     told = missing("model", "Owner/name", HF_HOME=str(tmp_path), HF_ENDPOINT=f"http://127.0.0.1:{server}")
     assert told == "Owner/name is not on this machine: it is downloaded when stage begins"
+
+
+def test_gpus_that_are_visible(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nprintf 'NVIDIA A100-SXM4-80GB\\nNVIDIA A100-SXM4-80GB\\n'\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert needs.gpus({}) == ["NVIDIA A100-SXM4-80GB"] * 2
+    assert [len(needs.gpus({"CUDA_VISIBLE_DEVICES": v})) for v in ("", "1", "0,1", "-1")] == [0, 1, 2, 0]
+    program.write_text("#!/bin/sh\nexit 9\n", encoding="utf-8")
+    assert needs.gpus({}) == []
