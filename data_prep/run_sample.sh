@@ -72,7 +72,7 @@ start_server() {
     SERVER_PID=$!
     trap 'kill "$SERVER_PID" 2>/dev/null || true' EXIT
     local waited=0
-    until grep -q '^http' "$ready"; do
+    until grep -q '^http' "$ready" 2>/dev/null; do
         kill -0 "$SERVER_PID" 2>/dev/null || fail "the server of recorded replies does not start: $(tail -1 "$OUT/server.errors.log"); set PORT to another"
         ((waited++ < 100)) || fail "the server of recorded replies does not answer; see $OUT/server.errors.log"
         sleep 0.1
