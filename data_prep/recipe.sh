@@ -15,7 +15,7 @@ server_flags() {
 stage() {
     local program="$1"
     shift
-    printf '\n== %s\n' "$program $*" | cut -c 1-200
+    printf '\n== %s\n' "$program $*"
     python -u "$KORLHF_ROOT/data_prep/$program.py" "$@"
 }
 

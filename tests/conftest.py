@@ -30,6 +30,7 @@ GEMMA = ("{{ bos_token }}{% for m in messages %}{% set role = 'model' if m.role 
 CHAT_SPECIALS = ["<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Long runs first, and one process for the tests of a file, which share what they made: with two processes neither waits for the other."""
     items.sort(key=lambda item: "smoke" not in item.path.relative_to(TESTS).parts)  # stable: the order within stays

@@ -141,7 +141,8 @@ def test_dry_run_shows_the_plan_with_the_commands_and_starts_nothing(tmp_path):
     done = run_all("--dry_run", RUN=str(run), PORT="0")
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout.startswith(f"sample in {run}\n") and "to run: 9 of 9 stages" in done.stdout
-    assert "step3_rlhf_finetuning/training_scripts/tiny/run_tiny.sh 'RUN/sft' 'RUN/reward' '' '' 'RUN/ppo' --eval_data_path" in done.stdout
+    bare = done.stdout.replace("'", "")  # quotes stand where the paths of this machine need them; between reward and ppo are two empty words
+    assert "step3_rlhf_finetuning/training_scripts/tiny/run_tiny.sh RUN/sft RUN/reward   RUN/ppo --eval_data_path" in bare
     assert not run.exists()
 
 
