@@ -8,5 +8,5 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cd "$ROOT"
 bash "$ROOT/setup.sh"
 export PYTHONUTF8=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec "${KORLHF_VENV:-$ROOT/.venv}/bin/python" -m pytest -q -n "${KORLHF_TEST_PROCESSES:-auto}" --maxprocesses 4 --dist loadgroup \
+exec "${KORLHF_VENV:-$ROOT/.venv}/bin/python" -m pytest -q -n "${KORLHF_TEST_PROCESSES:-auto}" --maxprocesses 4 --dist loadfile \
     --no-loadscope-reorder "$@"

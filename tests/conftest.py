@@ -30,14 +30,9 @@ GEMMA = ("{{ bos_token }}{% for m in messages %}{% set role = 'model' if m.role 
 CHAT_SPECIALS = ["<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>"]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """Long runs first, and one process for the tests of a file, which share what they made: with two processes neither waits for the other."""
+    """Long runs first: with two processes neither waits for the other at the end."""
     items.sort(key=lambda item: "smoke" not in item.path.relative_to(TESTS).parts)  # stable: the order within stays
-    for item in items:
-        place = item.path.relative_to(TESTS)
-        trained = place.parts[0] == "smoke" and "three_steps" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("three_steps" if trained else place.as_posix()))
 
 
 def make_tokenizer(first_specials=("<|unused0|>", "<|unused1|>"), vocab_size=400):
