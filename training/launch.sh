@@ -120,10 +120,11 @@ choose_command() {
     fi
 }
 
-# TERM to process $1 and its children: the deepspeed launcher's outer process dies of a TERM without telling its inner one.
+# TERM to process $1, if there is one, and its children: the deepspeed launcher's outer process dies of a TERM without telling its
+# inner one.
 forward_term() {
     # shellcheck disable=SC2046
-    kill -TERM $(cat "/proc/$1/task/$1/children" 2>/dev/null) "$1" 2>/dev/null || true
+    [[ -z "$1" ]] || kill -TERM $(cat "/proc/$1/task/$1/children" 2>/dev/null) "$1" 2>/dev/null || true
 }
 
 # launch STEP_DIR OUTPUT FLAG...: run STEP_DIR/main.py --output_dir OUTPUT FLAG... in the user's working directory; everything printed
@@ -140,26 +141,32 @@ launch() {
         previous="$flag"
     done
     mkdir -p "$output" || fail "--output_dir $output cannot be made; give another"
-    local log="$output/training.log" tee_pid child
-    local now
+    local log="$output/training.log" now
     now="$(date '+%Y-%m-%d %H:%M:%S')"
     printf '== %s  OMP_NUM_THREADS=%s%s\n' "$now" "$OMP_NUM_THREADS" "$(printf ' %q' "${COMMAND[@]}")" >>"$log"
 
-    # In the background and waited for, so that this shell can pass a TERM on at once; tee outlives a Ctrl-C to log the last words.
-    exec 9> >(trap '' INT TERM HUP; exec tee -a "$log")
+    # Beside this shell, so that a TERM is passed on at once. The exit code comes through a pipe: `wait` may lose it when a signal
+    # arrives just as the program ends (seen with bash 5.2). tee, started while signals are ignored, outlives a Ctrl-C to log the last
+    # words.
+    local child="" code="" terminated="" supervisor tee_pid status
+    trap '' INT TERM HUP
+    exec 9> >(exec tee -a "$log")
     tee_pid=$!
-    (trap - INT QUIT; exec "${COMMAND[@]}" >&9 2>&1 9>&-) &
-    child=$!
+    trap : INT  # Ctrl-C reaches main.py by itself: wait for what it says
+    trap 'terminated=1; forward_term "$child"' TERM HUP
+    exec 8< <(trap : INT TERM HUP; code=0; (echo "$BASHPID"; exec "${COMMAND[@]}" </dev/null >&9 2>&1 9>&-) || code=$?; echo "$code")
+    supervisor=$!
     exec 9>&-
-    local signalled=1
-    trap 'signalled=1; forward_term "$child"' TERM HUP
-    trap 'signalled=1' INT  # Ctrl-C reaches main.py by itself: wait for what it says
-    while [[ "$signalled" == 1 ]]; do
-        signalled=0
-        code=0
-        wait "$child" || code=$?
+    read -r child <&8 || true
+    [[ -z "$terminated" ]] || forward_term "$child"
+    while [[ -z "$code" ]]; do
+        wait "$supervisor" 2>/dev/null || true
+        status=0
+        read -r -t 1 code <&8 || status=$?
+        [[ "$status" == 0 || "$status" -gt 128 ]] || code=137  # killed before it could tell the exit code
     done
-    trap - TERM HUP INT
+    exec 8<&-
     wait "$tee_pid" 2>/dev/null || true
+    trap - TERM HUP INT
     return "$code"
 }
