@@ -15,7 +15,8 @@ _KULLM_PLAIN = "아래는 작업을 설명하는 명령어입니다. 요청을 �
 _KULLM_INPUT = ("아래는 작업을 설명하는 명령어와 추가 컨텍스트를 제공하는 입력이 짝을 이루는 예제입니다. "
                 "요청을 적절히 완료하는 응답을 작성하세요.\n\n")
 
-# In both templates an answer is followed by EOS at once: EOS is the trained end of an answer.
+# In both templates an answer is followed by EOS at once: EOS is the trained end of an answer. Both cues end in a line break: a blank
+# there would be joined to the answer's first word by a server that tokenises the whole conversation as one text.
 _SYSTEM = "{% if messages[0].role == 'system' %}{% set system = messages[0].content %}{% else %}{% set system = '' %}{% endif %}"
 KULLM = (
     _SYSTEM
@@ -32,7 +33,7 @@ HUMAN_ASSISTANT = (
     + "{{ bos }}{% if system %}{{ system + '\\n\\n' }}{% endif %}"
     + "{% for m in messages %}{% if m.role == 'user' %}"
     + "{% if not loop.first and messages[loop.index0 - 1].role == 'assistant' %}{{ '\\n\\n' }}{% endif %}"
-    + "{{ 'Human: ' + m.content }}{% if m.input %}{{ '\\n' + m.input }}{% endif %}{{ '\\n\\nAssistant: ' }}"
+    + "{{ 'Human: ' + m.content }}{% if m.input %}{{ '\\n' + m.input }}{% endif %}{{ '\\n\\nAssistant:\\n' }}"
     + "{% elif m.role == 'assistant' %}{{ m.content + eos_token }}{% endif %}{% endfor %}"
 )
 TEMPLATES = {"kullm": KULLM, "human_assistant": HUMAN_ASSISTANT}
@@ -45,7 +46,8 @@ def template_source(name, adds_bos):
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a rendered conversation. `markup` is ours, `user` is untrusted, `answer` is what is trained."""
+    """A stretch of a rendered conversation. `markup` is ours, `user` is untrusted (with the blanks before it), `answer` is what is
+    trained."""
     kind: Literal["markup", "user", "answer"]
     text: str
 
@@ -75,5 +77,10 @@ def pieces(render, messages):
         before, found, whole = whole.partition(_sentinel(i))
         if not found:
             raise ValueError(f"the chat template leaves out or changes the {role} message {text[:40]!r}")
-        out += [Piece("markup", before), Piece("answer" if role == "assistant" else "user", text)]
+        if role == "assistant":
+            out += [Piece("markup", before), Piece("answer", text)]
+        else:
+            # Tokenizers join a blank to the word behind it: "Human: " and "안녕" are other tokens than the "Human: 안녕" of a server.
+            edge = len(before.rstrip(" "))
+            out += [Piece("markup", before[:edge]), Piece("user", before[edge:] + text)]
     return [p for p in out + [Piece("markup", whole)] if p.text]

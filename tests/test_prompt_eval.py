@@ -80,7 +80,7 @@ def test_side_by_side(folders, tmp_path):
 
     # each model is written to with its own template
     assert "### 명령어:\n{prompt}" in result["models"][0]["template"]
-    assert result["models"][1]["template"] == "Human: {prompt}\n\nAssistant: "
+    assert result["models"][1]["template"] == "Human: {prompt}\n\nAssistant:\n"
 
     # greedy answers as transformers generates them, prompt by prompt
     tokenizer, model = AutoTokenizer.from_pretrained(folders / "base"), AutoModelForCausalLM.from_pretrained(folders / "base",

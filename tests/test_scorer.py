@@ -26,9 +26,9 @@ def reward(folders, tmp_path_factory):
 
 
 def test_a_score_is_that_of_transformers_in_the_models_own_template(reward):
-    text = "Human: 안녕\n\nAssistant: 네, 안녕하세요.<|endoftext|>\n\nHuman: 저녁은요?\n\nAssistant: 김치찌개요.<|endoftext|>"
+    text = "Human: 안녕\n\nAssistant:\n네, 안녕하세요.<|endoftext|>\n\nHuman: 저녁은요?\n\nAssistant:\n김치찌개요.<|endoftext|>"
     scorer = Scorer(reward)
-    parts = ("Human: ", "안녕", "\n\nAssistant: ", "네, 안녕하세요.", "<|endoftext|>\n\nHuman: ", "저녁은요?", "\n\nAssistant: ",
+    parts = ("Human: ", "안녕", "\n\nAssistant:\n", "네, 안녕하세요.", "<|endoftext|>\n\nHuman: ", "저녁은요?", "\n\nAssistant:\n",
              "김치찌개요.", "<|endoftext|>")
     ids = [i for part in parts for i in scorer._codec.tokenizer(part, add_special_tokens=False).input_ids]
     assert scorer._codec.tokenizer.decode(ids) == text

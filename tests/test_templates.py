@@ -32,7 +32,7 @@ def test_kullm_with_system_and_turns(render):
 
 def test_human_assistant(render):
     talk = [{"role": "user", "content": "안녕"}, {"role": "assistant", "content": "반가워요"}, {"role": "user", "content": "번역", "input": "cat"}]
-    assert render("human_assistant")(talk) == "Human: 안녕\n\nAssistant: 반가워요<|endoftext|>\n\nHuman: 번역\ncat\n\nAssistant: "
+    assert render("human_assistant")(talk) == "Human: 안녕\n\nAssistant:\n반가워요<|endoftext|>\n\nHuman: 번역\ncat\n\nAssistant:\n"
 
 
 def test_bos_only_where_the_tokenizer_begins_with_it():

@@ -201,10 +201,19 @@ def test_the_licence_is_given_or_in_a_card(export, trained, tmp_path, monkeypatc
     assert "base_model: me/base" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_template_that_servers_tokenise_otherwise_is_told(export, trained, tmp_path):
+def test_human_assistant_is_tokenised_by_servers_as_in_training(export, trained, tmp_path):
     code, out, _ = export(trained, tmp_path / "out", "--prompt_template", "human_assistant")
     assert code == 0 and "Human: " in AutoTokenizer.from_pretrained(tmp_path / "out").chat_template
-    assert ("WARNING: this template and tokenizer join tokens" in out) == ("tokenises as in training: 5 of 5" not in out)
+    assert "tokenises as in training: 5 of 5" in out and "WARNING" not in out
+
+
+def test_a_template_that_servers_tokenise_otherwise_is_told(export, trained, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(trained)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content + (eos_token if m.role == 'assistant' else '하세요\\n') }}{% endfor %}"
+    tokenizer.save_pretrained(trained)
+    code, out, _ = export(trained, tmp_path / "out")
+    assert code == 0 and "tokenises as in training: 4 of 5" in out  # 안녕 and 하세요 are one token as one text
+    assert "WARNING: this template and tokenizer join tokens" in out
 
 
 def test_what_cannot_be_exported_is_one_line(export, folders, tmp_path):
