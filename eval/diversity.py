@@ -9,9 +9,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf import diversity_report, evaluation, flags, llm, local, provenance, regression, responders, stage
+from korlhf import evaluation, flags, llm, local, responders, stage
+from korlhf.eval import diversity_report, regression
+from korlhf.export import provenance
 from korlhf.data import records
-from korlhf.diversity_report import ALPHA, MODEL, P_VALUE, Comparison, cell, difference_column, in_words, shown_p
+from korlhf.eval.diversity_report import ALPHA, MODEL, P_VALUE, Comparison, cell, difference_column, in_words, shown_p
 from korlhf.errors import InputError
 from korlhf.tables import both, column, estimate
 

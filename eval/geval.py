@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from korlhf import comparison, conflicts, evaluation, flags, judges, rubrics, stage, stats
+from korlhf import evaluation, flags, judges, rubrics, stage, stats
+from korlhf.eval import comparison, conflicts
 from korlhf.geval import PROBABILITIES
 from korlhf.llm import Failure
 from korlhf.tables import both, column, estimate

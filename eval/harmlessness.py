@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
-from korlhf import conflicts, evaluation, flags, harmlessness, judges, llm, refusals, stage, stats
+from korlhf import evaluation, flags, judges, llm, refusals, stage, stats
+from korlhf.eval import conflicts, harmlessness
 from korlhf.data import load, records, safety
 from korlhf.errors import InputError
-from korlhf.harmlessness import ABOVE, BAD, BELOW
+from korlhf.eval.harmlessness import ABOVE, BAD, BELOW
 from korlhf.refusals import KINDS
 from korlhf.tables import both, column, estimate
 

@@ -148,7 +148,7 @@ def _warn_of(model, task, value, result):
 
 def protocol(args, files, models, units, found, result):
     """How it was measured."""
-    from korlhf import harness_tasks
+    from korlhf.eval import harness_tasks
     first = next(iter(models))
     shots = {p.name: found[first, p.name]["shots"] for unit in units for p in unit.problems}
     result.protocol["harness"] = f"lm-evaluation-harness {harness_tasks.VERSION}"
@@ -212,7 +212,7 @@ def lines(problems, models, found):
 def main(argv=None):
     files, args, checkpoint = parse(argv)
     models = open_models(args.model_name_or_path, checkpoint)
-    from korlhf import benchmark, harness, harness_tasks  # slow to import
+    from korlhf.eval import benchmark, harness, harness_tasks  # slow to import
     units = harness_tasks.load(args.tasks, args.data_dir, args.limit)
     problems = list({p.name: p for unit in units for p in unit.problems}.values())
     repeated = {p.name: harness_tasks.check_shots(p, args.num_fewshot) for p in problems}

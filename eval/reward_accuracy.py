@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from korlhf import evaluation, flags, llm, pairs, responders, reward_figures, reward_tables, reward_warnings, stage, trained_on
+from korlhf import evaluation, flags, llm, pairs, responders, stage
+from korlhf.eval import reward_figures, reward_tables, reward_warnings, trained_on
 from korlhf.cache import Cache
 from korlhf.data import load, records
 from korlhf.errors import InputError

@@ -7,10 +7,11 @@ answers in one question.
 
 from dataclasses import dataclass
 
-from korlhf import comparison, conflicts, evaluation, flags, judges, pairwise, rubrics, stage, stats
+from korlhf import evaluation, flags, judges, rubrics, stage, stats
+from korlhf.eval import comparison, conflicts, pairwise
 from korlhf.data import records
 from korlhf.llm import Failure, Reply
-from korlhf.pairwise import Game
+from korlhf.eval.pairwise import Game
 from korlhf.tables import both, column, estimate
 
 DIGITS = 6  # of a result in the rows

@@ -7,31 +7,36 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOORS = {0: "errors flags tables templates friendly rules data.sources data.splits data.rows data.files data.records data.corpora data.marks data.ranking data.safety refusals data.kobest reward_tables "
-             "dialogue guard hub provenance labelling.accounts labelling.desk labelling.export labelling.items labelling.store labelling.verdicts "
-             "pipeline.needs pipeline.process pipeline.record pipeline.stages pipeline.state report.answers report.charts report.curves report.grids "
-             "report.summary report.words demo.streams demo.votes ports",
-          1: "losses ppo data.packing log stage stats cache chunked completions llm rubrics forms geval choices data.similar data.near audit.kinds audit.fields "
-             "audit.checks audit.content audit.sample audit.bias audit.flips audit.scan audit.overlap audit.fix audit.report audit.page bag comparison diversity diversity_report "
-             "multiple_choice pairwise reward_figures reward_warnings screen labelling.agreement labelling.service pipeline.estimates pipeline.plan "
-             "pipeline.prints pipeline.recipes pipeline.run pipeline.corpora pipeline.parts pipeline.sample report.gather report.page",
-          2: "models reward_model data.load data.tokenize rollout pairs harness harness_tasks benchmark same_answers live trained_on",
-          3: "engine checkpoint ppo_step program local evaluation responders reward_judge local_judge judges harmlessness conflicts "
-             "regression chat local_bot server_bot scorer report.checks "
-             "demo.limits demo.login demo.routes demo.service demo.sessions"}
+FLOORS = {0: "errors flags friendly ports refusals rules tables templates data.corpora data.files data.kobest data.marks "
+             "data.ranking data.records data.rows data.safety data.sources data.splits demo.streams demo.votes eval.reward_tables "
+             "export.hub export.provenance labelling.accounts labelling.desk labelling.export labelling.items labelling.store "
+             "labelling.verdicts pipeline.needs pipeline.process pipeline.record pipeline.stages pipeline.state report.answers "
+             "report.charts report.curves report.grids report.summary report.words talk.dialogue talk.guard",
+          1: "cache choices chunked completions forms geval llm log losses ppo rubrics stage stats audit.bias audit.checks "
+             "audit.content audit.fields audit.fix audit.flips audit.kinds audit.overlap audit.page audit.report audit.sample "
+             "audit.scan data.near data.packing data.similar eval.bag eval.comparison eval.diversity eval.diversity_report "
+             "eval.multiple_choice eval.pairwise eval.reward_figures eval.reward_warnings labelling.agreement labelling.service "
+             "pipeline.corpora pipeline.estimates pipeline.parts pipeline.plan pipeline.prints pipeline.recipes pipeline.run "
+             "pipeline.sample report.gather report.page talk.screen",
+          2: "models pairs reward_model rollout data.load data.tokenize eval.benchmark eval.harness eval.harness_tasks "
+             "eval.trained_on export.same_answers talk.live",
+          3: "checkpoint engine evaluation judges local local_judge ppo_step program responders reward_judge demo.limits demo.login "
+             "demo.routes demo.service demo.sessions eval.conflicts eval.harmlessness eval.regression report.checks talk.chat "
+             "talk.local_bot talk.scorer talk.server_bot"}
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 LIBRARIES = {0: set(), 1: {"torch", "tqdm", "matplotlib"}}
 LIBRARIES[2] = LIBRARIES[1] | {"transformers", "peft", "datasets", "safetensors", "tokenizers"}
 LIBRARIES[3] = LIBRARIES[2] | {"deepspeed"}
-ALSO = {"data.files": {"pyarrow"},  # imported only where a parquet file is met
-        "stats": {"numpy", "scipy", "sklearn"}, "completions": {"openai"}, "llm": {"openai", "httpx2"}, "rubrics": {"yaml"},
-        "data.similar": {"numpy", "rapidfuzz"}, "data.near": {"numpy"}, "local": {"jinja2", "huggingface_hub"}, "reward_judge": {"jinja2"}, "local_judge": {"jinja2"},
-        "audit.scan": {"numpy", "rapidfuzz"}, "audit.overlap": {"numpy"}, "audit.flips": {"numpy", "scipy", "sklearn"}, "audit.page": {"jinja2"},
-        "bag": {"numpy", "scipy", "sklearn"}, "comparison": {"numpy"}, "diversity": {"scipy"}, "regression": {"numpy", "jinja2"},
-        "pairwise": {"numpy"}, "reward_figures": {"numpy", "scipy"}, "multiple_choice": {"numpy", "scipy"}, "harness": {"lm_eval", "numpy"},
-        "harness_tasks": {"lm_eval"}, "report.page": {"jinja2", "markupsafe"}, "local_bot": {"jinja2"}, "scorer": {"jinja2"},
-        "screen": {"prompt_toolkit"}, "server_bot": {"httpx2", "openai"}, "hub": {"huggingface_hub", "httpx2"},
-        "provenance": {"huggingface_hub", "yaml"}, "demo.routes": {"starlette"}}
+# pyarrow is imported only where a parquet file is met.
+ALSO = {"data.files": {"pyarrow"}, "stats": {"numpy", "scipy", "sklearn"}, "completions": {"openai"}, "llm": {"httpx2", "openai"},
+        "rubrics": {"yaml"}, "data.similar": {"numpy", "rapidfuzz"}, "data.near": {"numpy"}, "local": {"huggingface_hub", "jinja2"},
+        "reward_judge": {"jinja2"}, "local_judge": {"jinja2"}, "audit.scan": {"numpy", "rapidfuzz"}, "audit.overlap": {"numpy"},
+        "audit.flips": {"numpy", "scipy", "sklearn"}, "audit.page": {"jinja2"}, "eval.bag": {"numpy", "scipy", "sklearn"},
+        "eval.comparison": {"numpy"}, "eval.diversity": {"scipy"}, "eval.regression": {"jinja2", "numpy"}, "eval.pairwise": {"numpy"},
+        "eval.reward_figures": {"numpy", "scipy"}, "eval.multiple_choice": {"numpy", "scipy"}, "eval.harness": {"lm_eval", "numpy"},
+        "eval.harness_tasks": {"lm_eval"}, "report.page": {"jinja2", "markupsafe"}, "talk.local_bot": {"jinja2"},
+        "talk.scorer": {"jinja2"}, "talk.screen": {"prompt_toolkit"}, "talk.server_bot": {"httpx2", "openai"},
+        "export.hub": {"httpx2", "huggingface_hub"}, "export.provenance": {"huggingface_hub", "yaml"}, "demo.routes": {"starlette"}}
 MODULES = sorted(p for p in (ROOT / "korlhf").rglob("*.py") if p.name != "__init__.py")
 PROGRAMS = sorted([*(ROOT / "training").glob("*/*.py"), *(p for top in ("data_prep", "eval") for p in (ROOT / top).glob("*.py")),
                    *(ROOT / "applications").glob("*/*.py")])

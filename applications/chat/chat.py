@@ -1,7 +1,7 @@
 """Talk to a model in the terminal: a model folder, a LoRA folder, or a server of the OpenAI protocol.
 
 In a terminal with line editing and a history; through a pipe every line is a message. The history is cut to the model's context by whole
-exchanges. What is typed cannot open a turn or become a special token (korlhf/guard.py).
+exchanges. What is typed cannot open a turn or become a special token (korlhf/talk/guard.py).
 Left out: loading an earlier conversation, pictures, tools.
 """
 
@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from korlhf import flags, responders, stage
-from korlhf.chat import Conversation, open_bot
+from korlhf.talk.chat import Conversation, open_bot
 from korlhf.errors import InputError
 from korlhf.local import Sampling
-from korlhf.screen import Pipe, Terminal
+from korlhf.talk.screen import Pipe, Terminal
 
 HELP = """/reset             begin a new conversation
 /regen             another answer to the last message
@@ -188,7 +188,7 @@ def chat(args, server, checkpoint):
     screen = Terminal(args.history_file) if Terminal.possible() else Pipe()
     scorer = None
     if args.reward_model:
-        from korlhf.scorer import Scorer  # imports torch
+        from korlhf.talk.scorer import Scorer  # imports torch
         scorer = Scorer(args.reward_model, checkpoint.dtype, checkpoint.trust_remote_code)
     with open_bot(args.model_name_or_path, checkpoint, server, args.context_tokens) as bot:
         if bot.context_tokens is not None and args.max_new_tokens >= bot.context_tokens:

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from korlhf import __version__, engine, evaluation, flags, hub, local, models, program, provenance, same_answers
+from korlhf import __version__, engine, evaluation, flags, local, models, program
+from korlhf.export import hub, provenance, same_answers
 from korlhf.data import files, records, tokenize
 from korlhf.errors import InputError
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from korlhf import flags, responders, stage
-from korlhf.chat import open_bot
+from korlhf.talk.chat import open_bot
 from korlhf.demo.limits import Limits
 from korlhf.demo.login import Login
 from korlhf.demo.routes import Only, Site
@@ -148,7 +148,7 @@ def open_scorer(path, checkpoint):
     """The scorer.Scorer, or None. Raises InputError."""
     if not path:
         return None
-    from korlhf.scorer import Scorer  # imports torch: a wrong flag is told at once
+    from korlhf.talk.scorer import Scorer  # imports torch: a wrong flag is told at once
     return Scorer(path, checkpoint.dtype, checkpoint.trust_remote_code)
 
 

@@ -12,7 +12,7 @@ import sys
 from korlhf.demo import streams, votes
 from korlhf.demo.limits import Refused, is_empty
 from korlhf.demo.sessions import Turn
-from korlhf.dialogue import TooLong
+from korlhf.talk.dialogue import TooLong
 from korlhf.errors import InputError
 
 

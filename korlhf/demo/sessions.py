@@ -1,14 +1,14 @@
 """What the server knows of each visitor: two talks and the pair of answers that waits for a vote. In memory only.
 
 The page keeps a secret token for each tab. The talks are kept here and not in the page, because an answer may hold what a visitor may not
-write (korlhf/guard.py), so nobody else may say what the model has said.
+write (korlhf/talk/guard.py), so nobody else may say what the model has said.
 """
 
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from korlhf.chat import Conversation
+from korlhf.talk.chat import Conversation
 from korlhf.demo.limits import Refused
 
 

@@ -1,4 +1,4 @@
-"""Answers on their way (korlhf/dialogue.py, which has threads) for asyncio (which the server has)."""
+"""Answers on their way (korlhf/talk/dialogue.py, which has threads) for asyncio (which the server has)."""
 
 import asyncio
 import contextlib

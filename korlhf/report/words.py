@@ -2,7 +2,7 @@
 
 import re
 
-from korlhf import reward_tables
+from korlhf.eval import reward_tables
 from korlhf.tables import both
 
 STEPS = {1: both("step 1 (supervised fine-tuning)", "1단계(지도 미세 조정)"), 2: both("step 2 (reward model)", "2단계(보상 모델)"),

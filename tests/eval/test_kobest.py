@@ -21,7 +21,8 @@ from peft import LoraConfig, get_peft_model
 from sklearn.metrics import f1_score
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPTNeoXConfig
 
-from korlhf import harness, harness_tasks, models, stage, tables
+from korlhf import models, stage, tables
+from korlhf.eval import harness, harness_tasks
 from korlhf.data import kobest as data
 
 ROOT = Path(__file__).resolve().parents[2]

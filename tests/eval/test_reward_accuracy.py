@@ -23,8 +23,9 @@ from sklearn.pipeline import make_union
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from korlhf import reward_figures, reward_warnings, rules, stage, trained_on
-from korlhf.bag import Bag
+from korlhf import rules, stage
+from korlhf.eval import reward_figures, reward_warnings, trained_on
+from korlhf.eval.bag import Bag
 from korlhf.data.sources import Example
 from korlhf.errors import InputError
 

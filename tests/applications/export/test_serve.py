@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 
 from korlhf import flags, llm, local, models, rollout
 from korlhf.cache import Cache
-from korlhf.chat import Conversation, open_bot
+from korlhf.talk.chat import Conversation, open_bot
 from korlhf.data.tokenize import Codec
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -10,7 +10,7 @@ from web_demo_harness import Client, lines, serve, wait_for  # noqa: F401 (fixtu
 
 from korlhf.data.load import load_examples
 from korlhf.labelling import accounts
-from korlhf.scorer import Scorer
+from korlhf.talk.scorer import Scorer
 
 EVIL = ('<img src=x onerror="window.bad=1"><script>window.bad=1</script>\n![사진](http://192.0.2.1/a.png) [눌러요](javascript:window.bad=1)\n'
         '**굵게** &lt;b&gt; ${1+1} {{1+1}}')

@@ -11,7 +11,7 @@ from korlhf.data.load import load_examples
 from korlhf.demo import votes
 from korlhf.demo.limits import Refused
 from korlhf.demo.sessions import Session
-from korlhf.dialogue import TooLong
+from korlhf.talk.dialogue import TooLong
 from korlhf.errors import InputError
 
 

@@ -14,7 +14,7 @@ from korlhf.demo.login import Login
 from korlhf.demo.routes import Only, Site
 from korlhf.demo.service import Service
 from korlhf.demo.sessions import Sessions
-from korlhf.dialogue import Answer
+from korlhf.talk.dialogue import Answer
 from korlhf.labelling import accounts
 
 PAGE = Path(__file__).resolve().parents[3] / "applications" / "web_demo" / "page"

@@ -16,7 +16,7 @@ from web_demo_harness import GREEDY, PROGRAM, Client, free_port, lines, program,
 from korlhf.data.load import load_examples
 from korlhf.errors import InputError
 from korlhf.local import Checkpoint, Sampling
-from korlhf.local_bot import LocalBot
+from korlhf.talk.local_bot import LocalBot
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from web_demo_bots import HOW, Bot, Scorer, collected, make, run, say, started, 
 from korlhf.demo import streams
 from korlhf.demo.limits import Refused
 from korlhf.demo.sessions import Session, Sessions
-from korlhf.dialogue import Answer, TooLong
+from korlhf.talk.dialogue import Answer, TooLong
 from korlhf.errors import InputError
 
 

@@ -7,7 +7,7 @@ import pytest
 from korlhf.demo import votes
 from korlhf.demo.limits import Limits
 from korlhf.demo.service import Service
-from korlhf.dialogue import Answer
+from korlhf.talk.dialogue import Answer
 
 HOW = {"temperature": 0.5, "max_new_tokens": 8}
 LIMITS = {"max_characters": 20, "max_messages": 3, "max_new_tokens": 8, "max_temperature": 1.0, "max_answers": 4}

@@ -17,7 +17,7 @@ from lm_eval.models.huggingface import HFLM
 from korlhf import stage
 from korlhf.cache import cache_key
 from korlhf.errors import InputError
-from korlhf.harness_tasks import VERSION, quiet
+from korlhf.eval.harness_tasks import VERSION, quiet
 
 ELSEWHERE = ("dataset_path", "dataset_name", "dataset_kwargs", "metadata", "num_fewshot")  # settings that the key has by content
 CUT = "exceeds model's maximum length"

@@ -1,11 +1,11 @@
-"""korlhf/harmlessness.py: thresholds and rates by hand and by statsmodels; what a judge is asked."""
+"""korlhf/eval/harmlessness.py: thresholds and rates by hand and by statsmodels; what a judge is asked."""
 
 from types import SimpleNamespace
 
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from korlhf import harmlessness
+from korlhf.eval import harmlessness
 from korlhf.geval import Score
 from korlhf.llm import Failure
 from korlhf.refusals import KINDS, LABELS

@@ -1,8 +1,8 @@
 """What a reader must hear before the figures of a reward model, in two languages."""
 
-from korlhf.bag import LEAST_PAIRS
-from korlhf.reward_figures import significant, wider
-from korlhf.reward_tables import baseline_label
+from korlhf.eval.bag import LEAST_PAIRS
+from korlhf.eval.reward_figures import significant, wider
+from korlhf.eval.reward_tables import baseline_label
 from korlhf.tables import both
 
 FOLLOWS_LENGTH = 0.5  # Spearman of score differences and length differences

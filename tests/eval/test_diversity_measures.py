@@ -1,4 +1,4 @@
-"""korlhf/diversity.py: counted by hand, by scipy, or by leaving prompts out for real."""
+"""korlhf/eval/diversity.py: counted by hand, by scipy, or by leaving prompts out for real."""
 
 import random
 from itertools import combinations
@@ -7,8 +7,8 @@ from statistics import fmean
 import pytest
 from scipy import stats as scipy_stats
 
-from korlhf import diversity
-from korlhf.diversity import Spread
+from korlhf.eval import diversity
+from korlhf.eval.diversity import Spread
 from korlhf.llm import Reply
 
 PHRASES = [[f"{k}구절{j}" for j in range(5)] for k in range(6)]

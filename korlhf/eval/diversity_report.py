@@ -6,7 +6,8 @@ Ancestors of the reference (base, of sft) are compared with it like all others, 
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from korlhf import diversity, stats
+from korlhf import stats
+from korlhf.eval import diversity
 from korlhf.llm import Failure
 from korlhf.rules import words
 from korlhf.tables import both, column, estimate

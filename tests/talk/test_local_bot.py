@@ -8,12 +8,13 @@ import time
 import pytest
 import torch
 
-from korlhf import guard, live, local_bot, rollout
+from korlhf import rollout
+from korlhf.talk import guard, live, local_bot
 from korlhf.data.tokenize import Codec
-from korlhf.dialogue import TooLong
+from korlhf.talk.dialogue import TooLong
 from korlhf.errors import InputError
 from korlhf.local import Checkpoint, Sampling, answer_seed
-from korlhf.local_bot import LocalBot
+from korlhf.talk.local_bot import LocalBot
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, max_new_tokens=12, seed=1)
 WARM = Sampling(temperature=1.0, top_p=0.95, max_new_tokens=12, seed=1)

@@ -7,7 +7,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models as token_models
 from transformers import PreTrainedTokenizerFast
 
-from korlhf import live, rollout
+from korlhf import rollout
+from korlhf.talk import live
 from korlhf.data.tokenize import Codec
 from korlhf.errors import InputError
 from korlhf.local import Sampling

@@ -12,8 +12,9 @@ import threading
 import httpx2
 import openai
 
-from korlhf import completions, dialogue, guard, llm, local
-from korlhf.dialogue import Answer, TooLong
+from korlhf import completions, llm, local
+from korlhf.talk import dialogue, guard
+from korlhf.talk.dialogue import Answer, TooLong
 from korlhf.errors import InputError
 
 CONTEXT_ERROR = re.compile(r"context.?(length|window|size)|maximum.{0,20}(length|tokens)|too (long|many tokens)", re.IGNORECASE)

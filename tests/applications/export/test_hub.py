@@ -6,7 +6,7 @@ import huggingface_hub
 import pytest
 from hub_server import Hub
 
-from korlhf import hub
+from korlhf.export import hub
 from korlhf.errors import InputError
 
 

@@ -1,11 +1,11 @@
-"""korlhf/multiple_choice.py against scikit-learn, scipy and hand arithmetic."""
+"""korlhf/eval/multiple_choice.py against scikit-learn, scipy and hand arithmetic."""
 
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import f1_score
 
-from korlhf import multiple_choice as choice
+from korlhf.eval import multiple_choice as choice
 
 
 @pytest.mark.parametrize("labels", [2, 4, 5])

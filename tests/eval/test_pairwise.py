@@ -1,4 +1,4 @@
-"""korlhf/pairwise.py by hand arithmetic, scipy, scikit-learn and statsmodels."""
+"""korlhf/eval/pairwise.py by hand arithmetic, scipy, scikit-learn and statsmodels."""
 
 import math
 import re
@@ -10,12 +10,13 @@ from scipy import stats as scipy_stats
 from sklearn.linear_model import LogisticRegression
 from statsmodels.stats.proportion import proportion_confint
 
-from korlhf import choices, pairwise, rubrics
+from korlhf import choices, rubrics
+from korlhf.eval import pairwise
 from korlhf.geval import Score
 from korlhf.llm import Failure
-from korlhf.pairwise import FIRST, SECOND, TIE, Game, Verdict
+from korlhf.eval.pairwise import FIRST, SECOND, TIE, Game, Verdict
 
-EVERYDAY = rubrics.load_rubric(Path(__file__).resolve().parents[1] / "data_prep" / "rubrics" / "everyday.yaml")
+EVERYDAY = rubrics.load_rubric(Path(__file__).resolve().parents[2] / "data_prep" / "rubrics" / "everyday.yaml")
 USER = [{"role": "user", "content": "오늘 너무 더워요."}]
 LOST = Failure("timeout", "late")
 

@@ -6,11 +6,11 @@ import pytest
 from openai_server import DROP, error
 from streaming_server import Handler, Server
 
-from korlhf.dialogue import TooLong
+from korlhf.talk.dialogue import TooLong
 from korlhf.errors import InputError
 from korlhf.flags import LlmFlags
 from korlhf.local import Sampling, answer_seed
-from korlhf.server_bot import ServerBot
+from korlhf.talk.server_bot import ServerBot
 
 HOW = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=50, seed=1)
 

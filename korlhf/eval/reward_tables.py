@@ -1,4 +1,4 @@
-"""The tables of reward models in two languages, from the figures of korlhf/reward_figures.py."""
+"""The tables of reward models in two languages, from the figures of korlhf/eval/reward_figures.py."""
 
 from korlhf.tables import both, column, estimate
 

@@ -6,9 +6,9 @@ from transformers import AutoModelForSequenceClassification
 
 from korlhf import models, reward_model
 from korlhf.data.tokenize import Codec
-from korlhf.dialogue import TooLong
+from korlhf.talk.dialogue import TooLong
 from korlhf.errors import InputError
-from korlhf.scorer import Scorer
+from korlhf.talk.scorer import Scorer
 
 TALK = [{"role": "user", "content": "안녕"}, {"role": "assistant", "content": "네, 안녕하세요."}, {"role": "user", "content": "저녁은요?"}]
 
@@ -28,7 +28,7 @@ def reward(folders, tmp_path_factory):
 def test_a_score_is_that_of_transformers_in_the_models_own_template(reward):
     text = "Human: 안녕\n\nAssistant:\n네, 안녕하세요.<|endoftext|>\n\nHuman: 저녁은요?\n\nAssistant:\n김치찌개요.<|endoftext|>"
     scorer = Scorer(reward)
-    parts = ("Human: ", "안녕", "\n\nAssistant:\n", "네, 안녕하세요.", "<|endoftext|>\n\nHuman: ", "저녁은요?", "\n\nAssistant:\n",
+    parts = ("Human:", " 안녕", "\n\nAssistant:\n", "네, 안녕하세요.", "<|endoftext|>\n\nHuman:", " 저녁은요?", "\n\nAssistant:\n",
              "김치찌개요.", "<|endoftext|>")
     ids = [i for part in parts for i in scorer._codec.tokenizer(part, add_special_tokens=False).input_ids]
     assert scorer._codec.tokenizer.decode(ids) == text

@@ -1,10 +1,11 @@
 """Figures of what models chose in tasks of lm-evaluation-harness: values with intervals, beside what guessing gets, and paired differences.
 
-Values and standard errors are the harness's (korlhf/harness.py); what it has no interval for gets one here.
+Values and standard errors are the harness's (korlhf/eval/harness.py); what it has no interval for gets one here.
 """
 
-from korlhf import comparison, harness, stats
-from korlhf import multiple_choice as choice
+from korlhf import stats
+from korlhf.eval import comparison, harness
+from korlhf.eval import multiple_choice as choice
 
 PAIRED = ("acc", "acc_norm", "exact_match")  # metrics that are 0 or 1 on an item
 

@@ -8,8 +8,9 @@ import pytest
 from streaming_server import Server
 from transformers import AutoModelForCausalLM
 
-from korlhf import chat, models
-from korlhf.chat import Conversation, open_bot
+from korlhf import models
+from korlhf.talk import chat
+from korlhf.talk.chat import Conversation, open_bot
 from korlhf.data import load
 from korlhf.errors import InputError
 from korlhf.flags import CheckpointFlags, LlmFlags, ModelFlags
@@ -41,7 +42,7 @@ def test_a_servers_address_is_in_the_name_or_in_the_flags():
 
 
 def test_who_chats_with_a_server_does_not_wait_for_torch():
-    program = "import sys, korlhf.chat; assert not {'torch', 'transformers', 'deepspeed'} & set(sys.modules)"
+    program = "import sys, korlhf.talk.chat; assert not {'torch', 'transformers', 'deepspeed'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

@@ -15,7 +15,7 @@ from korlhf.errors import InputError
 from korlhf.flags import CheckpointFlags, LlmFlags
 from korlhf.local import Checkpoint
 from korlhf.responders import SERVER
-from korlhf.server_bot import ServerBot
+from korlhf.talk.server_bot import ServerBot
 
 
 def open_bot(model, checkpoint=CheckpointFlags(), server=LlmFlags(), context_tokens=0, what="--model_name_or_path"):
@@ -25,7 +25,7 @@ def open_bot(model, checkpoint=CheckpointFlags(), server=LlmFlags(), context_tok
     Raises InputError if it cannot be opened.
     """
     if not model.startswith("openai:"):
-        from korlhf.local_bot import LocalBot  # imports torch, which a server's user need not wait for
+        from korlhf.talk.local_bot import LocalBot  # imports torch, which a server's user need not wait for
         path = os.path.expanduser(model)
         return LocalBot(Checkpoint(path, what, checkpoint.prompt_template, checkpoint.dtype, checkpoint.trust_remote_code), context_tokens)
     found = SERVER.fullmatch(model)

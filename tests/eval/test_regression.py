@@ -1,4 +1,4 @@
-"""korlhf/regression.py beside plain transformers: one unpacked sequence at a time, labels and log_softmax."""
+"""korlhf/eval/regression.py beside plain transformers: one unpacked sequence at a time, labels and log_softmax."""
 
 import json
 import math
@@ -9,12 +9,13 @@ import torch
 from scipy import stats as scipy_stats
 from transformers import AutoModelForCausalLM
 
-from korlhf import local, regression, rollout
+from korlhf import local, rollout
+from korlhf.eval import regression
 from korlhf.cache import Cache
 from korlhf.data.rows import Example
 from korlhf.errors import InputError
 from korlhf.local import Checkpoint
-from korlhf.regression import Weights
+from korlhf.eval.regression import Weights
 
 TALKS = [[{"role": "user", "content": text}] for text in ("안녕", "오늘 뭐 해요?", "같이 가요", "네")]
 EXAMPLES = [Example(messages=({"role": "user", "content": "안녕"},), answers=("반가워요. 같이 가요.",), category="everyday"),

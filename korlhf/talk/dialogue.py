@@ -1,4 +1,4 @@
-"""A conversation and the answer that is on its way to it, whoever answers: korlhf/local_bot.py or korlhf/server_bot.py."""
+"""A conversation and the answer that is on its way to it, whoever answers: korlhf/talk/local_bot.py or korlhf/talk/server_bot.py."""
 
 import bisect
 import queue

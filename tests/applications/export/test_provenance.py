@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from korlhf import provenance
+from korlhf.export import provenance
 from korlhf.errors import InputError
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from korlhf.dialogue import Answer, checked, cut
+from korlhf.talk.dialogue import Answer, checked, cut
 from korlhf.errors import InputError
 
 

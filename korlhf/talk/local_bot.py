@@ -1,4 +1,4 @@
-"""A model of one's own that answers any number of users at once: all live answers take one token at a time (korlhf/live.py).
+"""A model of one's own that answers any number of users at once: all live answers take one token at a time (korlhf/talk/live.py).
 
 Left out: a cache of answers (people expect another one when they ask again), several GPUs (serve the model, and ask the server).
 """
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from jinja2 import TemplateError
 
-from korlhf import dialogue, guard, live, local
-from korlhf.dialogue import Answer, TooLong
+from korlhf import local
+from korlhf.talk import dialogue, guard, live
+from korlhf.talk.dialogue import Answer, TooLong
 from korlhf.errors import InputError
 
 MAX_ROWS = 32  # answers that are sampled together; more wait

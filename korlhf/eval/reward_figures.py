@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import binom
 
 from korlhf import rules, stats
-from korlhf.bag import LEAST_PAIRS, Bag
+from korlhf.eval.bag import LEAST_PAIRS, Bag
 
 ALPHA = 0.05
 

@@ -1,10 +1,10 @@
-"""korlhf/comparison.py by hand arithmetic, and the judge's noise by simulation."""
+"""korlhf/eval/comparison.py by hand arithmetic, and the judge's noise by simulation."""
 
 import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from korlhf import comparison
+from korlhf.eval import comparison
 from korlhf.data import records
 from korlhf.geval import Score
 from korlhf.llm import Failure, Reply

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from jinja2 import TemplateError
 
-from korlhf import dialogue, engine, guard, models, pairs, reward_model
+from korlhf import engine, models, pairs, reward_model
+from korlhf.talk import dialogue, guard
 from korlhf.data.tokenize import Codec
-from korlhf.dialogue import TooLong
+from korlhf.talk.dialogue import TooLong
 from korlhf.errors import InputError
 
 

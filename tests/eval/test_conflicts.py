@@ -1,4 +1,4 @@
-"""korlhf/conflicts.py: judges that cannot judge a responder fairly."""
+"""korlhf/eval/conflicts.py: judges that cannot judge a responder fairly."""
 
 import json
 import shutil
@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from korlhf import conflicts, local
+from korlhf import local
+from korlhf.eval import conflicts
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What the programs of eval/ compute and say: figures, tables, warnings."""
