@@ -18,7 +18,7 @@ def compute(jobs, cache, same, forward, batch_size, desc, unit="answers"):
     """
     out = [None] * len(jobs)
     with stage.bar(total=len(jobs), desc=desc, unit=unit) as bar:
-        for places in _chunks([len(_ids(job)) for job in jobs], batch_size):
+        for places in chunks([len(_ids(job)) for job in jobs], batch_size):
             chunk = [jobs[i] for i in places]
             key = cache_key({**same, "chunk": chunk})
             if cache.get(key) is None:
@@ -33,8 +33,8 @@ def _ids(job):
     return job[0] if isinstance(job, tuple) else job
 
 
-def _chunks(lengths, batch_size):
-    """Lists of places: sorted within windows of the order given, the longest first (too little memory shows at once)."""
+def chunks(lengths, batch_size):
+    """Lists of `batch_size` places: sorted within windows of the order given, the longest first (too little memory shows at once)."""
     for start in range(0, len(lengths), WINDOW * batch_size):
         window = sorted(range(start, min(start + WINDOW * batch_size, len(lengths))), key=lambda i: -lengths[i])
         yield from (window[at:at + batch_size] for at in range(0, len(window), batch_size))

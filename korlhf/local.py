@@ -14,13 +14,12 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
-from korlhf import stage
+from korlhf import chunked, stage
 from korlhf.cache import cache_key
 from korlhf.data import records
 from korlhf.errors import InputError
 from korlhf.llm import Failure, Reply
 
-WINDOW = 32  # chunks whose prompts are sorted by length together: less padding, and rows added at the end leave the windows before alone
 FILES = ("config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab*", "merges.txt", "*.model",
          "adapter_*", "*.safetensors", "*.safetensors.index.json", "pytorch_model*", "*.py")
 
@@ -125,7 +124,10 @@ def answers(checkpoint, conversations, cache, sampling, num_answers=1, batch_siz
         for jobs_of_round, job in zip(rounds, jobs):
             jobs_of_round.setdefault(job.key, job)
         keys.append([job.key for job in jobs])
-    found = _sampled(checkpoint, [c for jobs in rounds for c in _chunks(list(jobs.values()), batch_size)], cache, sampling, desc)
+    chunks = []
+    for jobs in (list(of.values()) for of in rounds):
+        chunks += [[jobs[i] for i in places] for places in chunked.chunks([len(job.ids) for job in jobs], batch_size)]
+    found = _sampled(checkpoint, chunks, cache, sampling, desc)
     return [[ids] * num_answers if of is None else [found[key] for key in of] for ids, of in zip(prompts, keys)]
 
 
@@ -144,14 +146,6 @@ def _encode(checkpoint, messages, max_new_tokens):
 def _job(checkpoint, ids, sampling, seed):
     key = cache_key({"local": checkpoint.fingerprint, "dtype": checkpoint.dtype, "prompt": ids, **asdict(sampling), "seed": seed})
     return _Job(key, ids, seed)
-
-
-def _chunks(jobs, batch_size):
-    """Lists of `batch_size` jobs: sorted within windows of the order given, the longest prompts first (too little memory shows at once)."""
-    window = WINDOW * batch_size
-    for start in range(0, len(jobs), window):
-        part = sorted(jobs[start:start + window], key=lambda job: -len(job.ids))
-        yield from (part[at:at + batch_size] for at in range(0, len(part), batch_size))
 
 
 def _sampled(checkpoint, chunks, cache, sampling, desc):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from korlhf import local, models, rollout
+from korlhf import chunked, local, models, rollout
 from korlhf.cache import Cache
 from korlhf.data.tokenize import Codec
 from korlhf.errors import InputError
@@ -162,7 +162,7 @@ def test_the_same_conversation_is_sampled_once(checkpoint, cache, monkeypatch):
 
 def test_prompts_are_sorted_by_length_within_a_window_only(checkpoint, cache, monkeypatch):
     lengths = []
-    monkeypatch.setattr(local, "WINDOW", 2)
+    monkeypatch.setattr(chunked, "WINDOW", 2)
     monkeypatch.setattr(rollout, "sample", lambda lm, prompts, *_: lengths.append([len(p) for p in prompts]) or [[7] for _ in prompts])
     local.answers(checkpoint, TALKS, cache, WARM, 1, 2)
     expected = [len(checkpoint.codec.prompt(t).ids) for t in TALKS]
