@@ -7,13 +7,12 @@ Finished stages are kept and a half-done one resumes, so this can be stopped and
 import argparse
 import json
 import os
-import signal
-import subprocess
+import shlex
 import sys
-import time
 from pathlib import Path
 
 from korlhf.data.files import write_json
+from korlhf.pipeline import process
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {  # stage -> (script, folder of the finished model)
@@ -25,35 +24,39 @@ SCRIPTS = {  # stage -> (script, folder of the finished model)
 TITLES = {"base": "tiny base model", "sft": "step 1: supervised fine-tuning", "reward": "step 2: reward model", "ppo": "step 3: PPO"}
 
 
-def run_stage(command):
-    """Run a command to its end: (exit code, seconds, peak MiB of its largest process)."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command)
-    while True:
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-            break
-        except KeyboardInterrupt:  # the stage got it too and is writing its last words
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, time.perf_counter() - began, usage.ru_maxrss / 1024
-
-
-def main():
+def parse():
+    """(output folder, seed); the folder is there."""
     parser = argparse.ArgumentParser(description="Base, SFT, reward model and PPO on the embedded sample.")
     parser.add_argument("--output_dir", default=str(ROOT / "output" / "quickstart"))
     parser.add_argument("--seed", type=int, default=1234)
     args = parser.parse_args()
-    out = Path(args.output_dir).resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    out = Path(args.output_dir).expanduser().resolve()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--output_dir {out}: cannot be written: {error.strerror}; give another folder")
+    return out, args.seed
+
+
+def main():
+    out, seed = parse()
+    with process.Signals() as signals:
+        try:
+            run(out, seed, signals)
+        except process.Stopped:
+            sys.exit(signals.code)
+
+
+def run(out, seed, signals):
+    """All stages that are not finished, in order. Exits with the code of one that fails."""
     times_file = out / "stages.json"
     stages = json.loads(times_file.read_text(encoding="utf-8")) if times_file.exists() else {}
-    seed = ["--seed", str(args.seed)]
+    words = ["--seed", str(seed)]
     commands = {
-        "base": [str(out / "base"), "0", "--model_name_or_path", str(out / "base_init"), *seed],
-        "sft": [str(out / "sft"), "0", "--model_name_or_path", str(out / "base"), *seed],
-        "reward": [str(out / "reward"), "0", "--model_name_or_path", str(out / "base"), *seed],
-        "ppo": [str(out / "sft"), str(out / "reward"), "0", "0", str(out / "ppo"), *seed],
+        "base": [str(out / "base"), "0", "--model_name_or_path", str(out / "base_init"), *words],
+        "sft": [str(out / "sft"), "0", "--model_name_or_path", str(out / "base"), *words],
+        "reward": [str(out / "reward"), "0", "--model_name_or_path", str(out / "base"), *words],
+        "ppo": [str(out / "sft"), str(out / "reward"), "0", "0", str(out / "ppo"), *words],
     }
     for number, (stage, script) in enumerate(SCRIPTS.items(), 1):
         if (out / stage / "finished.json").exists():
@@ -61,23 +64,35 @@ def main():
             continue
         print(f"[{number}/5] {TITLES[stage]}", flush=True)
         if stage == "base" and not (out / "base_init" / "tokenizer_config.json").exists():
-            subprocess.run([sys.executable, str(ROOT / "samples" / "tiny_base.py"), "--output_dir", str(out / "base_init"), *seed], check=True)
-        code, seconds, rss = run_stage(["bash", str(ROOT / script), *commands[stage]])
+            step([sys.executable, ROOT / "samples" / "tiny_base.py", "--output_dir", out / "base_init", *words], out, "base_init", signals)
+        ended = process_of(["bash", ROOT / script, *commands[stage]], out, stage, signals)
         before = stages.get(stage, {"seconds": 0.0, "peak_rss_mb": 0.0})
-        stages[stage] = {"seconds": before["seconds"] + seconds, "peak_rss_mb": max(before["peak_rss_mb"], rss)}
+        stages[stage] = {"seconds": before["seconds"] + ended.seconds, "peak_rss_mb": max(before["peak_rss_mb"], ended.memory_mb)}
         write_json(times_file, stages)
-        if code:
-            give_up(code, f"{TITLES[stage]} ended with exit code {code}; see {out / stage / 'training.log'}")
-    subprocess.run([sys.executable, str(ROOT / "samples" / "summary.py"), "--output_dir", str(out), *seed], check=True)
-    evaluate(out, args.seed)
+        give_up(ended, signals, TITLES[stage], out / "logs" / f"{stage}.log")
+    step([sys.executable, ROOT / "samples" / "summary.py", "--output_dir", out, *words], out, "summary", signals)
+    evaluate(out, seed, signals)
 
 
-def give_up(code, why):
-    print(f"error: {why}; start quickstart again to go on", file=sys.stderr)
-    sys.exit(code if code > 0 else 128 - code)
+def process_of(command, out, name, signals):
+    """Run a command to its end, with its output also in OUT/logs/NAME.log: process.Ended. It is stopped if this program is."""
+    return process.run(shlex.join(map(str, command)), dict(os.environ), out / "logs" / f"{name}.log", signals, Path.cwd())
 
 
-def evaluate(out, seed):
+def step(command, out, name, signals):
+    """Run a command; exits if it fails."""
+    give_up(process_of(command, out, name, signals), signals, name, out / "logs" / f"{name}.log")
+
+
+def give_up(ended, signals, name, log):
+    """Exits if a command failed or was stopped."""
+    code = signals.code or ended.code
+    if code:
+        print(f"error: {name} ended with exit code {code}; see {log}; start quickstart again to go on", file=sys.stderr)
+        sys.exit(code)
+
+
+def evaluate(out, seed, signals):
     """The evaluation and its report, unless they are younger than every model."""
     report = out / "report.html"
     if report.exists() and report.stat().st_mtime > max((out / stage / "finished.json").stat().st_mtime for stage in SCRIPTS):
@@ -85,10 +100,9 @@ def evaluate(out, seed):
     else:
         print("[5/5] evaluation", flush=True)
         os.environ["SEED"] = str(seed)
-        code, seconds, _ = run_stage(["bash", str(ROOT / "eval" / "run_sample.sh"), str(out), str(out / "eval")])
-        if code:
-            give_up(code, f"the evaluation ended with exit code {code}")
-        print(f"evaluation: {seconds:.0f} s", flush=True)
+        ended = process_of(["bash", ROOT / "eval" / "run_sample.sh", out, out / "eval"], out, "eval", signals)
+        give_up(ended, signals, "evaluation", out / "logs" / "eval.log")
+        print(f"evaluation: {ended.seconds:.0f} s", flush=True)
     print(f"the report, with everything on one page: {report}", flush=True)
 
 

@@ -5,6 +5,7 @@ sampler and by plain transformers. `--push_to_hub` then uploads it, private unle
 Left out: quantisation and GGUF (llama.cpp converts such a folder), other formats than safetensors.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from korlhf import __version__, engine, evaluation, flags, local, models, program
@@ -139,6 +141,8 @@ def write(source, folder, codec, args, dtype):
                                             bos_token_id=codec.tokenizer.bos_token_id, do_sample=True, temperature=1.0, top_p=1.0, top_k=0)
     lm.save_pretrained(folder)
     codec.tokenizer.save_pretrained(folder)
+    for path in folder.glob("*.safetensors"):  # safetensors lets nobody else read what it writes
+        path.chmod((folder / "config.json").stat().st_mode & 0o777)
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ def check(folder, codec, args, dtype, device, talks, prompts, trained):
     lm = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=args.trust_remote_code).to(device).eval()
     plain = same_answers.plain_greedy(lm, prompts, args.max_new_tokens, "exported, plain transformers")
     must = {f"trained model in {dtype}": same_answers.compare(trained[dtype], ours, codec),
-            f"trained model in {dtype}, exported by plain transformers": same_answers.compare(trained[dtype], plain, codec)}
+            f"trained model in {dtype}, with plain transformers": same_answers.compare(trained[dtype], plain, codec)}
     beside = {} if dtype == "fp32" else {"trained model in fp32": same_answers.compare(trained["fp32"], ours, codec)}
     whole = [exported.tokenizer.apply_chat_template(t, add_generation_prompt=True, return_dict=True).input_ids for t in talks]
     return Check(must, beside, sum(a == b for a, b in zip(whole, prompts)), len(prompts))
@@ -208,12 +212,25 @@ def new_folder(folder):
     return part
 
 
+@contextlib.contextmanager
+def room(part):
+    """What cannot be written for want of room is an InputError, and leaves no half-written folder that takes up more of it."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if "No space left" not in str(error) and "quota" not in str(error):
+            raise
+        shutil.rmtree(part, ignore_errors=True)
+        raise InputError(f"--output_dir {part.parent}: no room left on that disk; make some, or give another folder") from error
+
+
 def export(args, checkpoint, source, part, dtype):
     """Write the model into `part` and compare it with the trained one. Returns the Check; exits with 1 if it is not good."""
     codec, device = checkpoint.codec, checkpoint.device
     talks, prompts = draw_prompts(args, codec, checkpoint.positions)
     trained = trained_answers(source, codec, args, dtype, device, prompts)
-    write(source, part, codec, args, dtype)
+    with room(part):
+        write(source, part, codec, args, dtype)
     found = check(part, codec, args, dtype, device, talks, prompts, trained)
     found.show()
     if not found.good:
@@ -245,7 +262,7 @@ def confirmed(question):
 def run(args, push):
     """Export, and push if wanted."""
     if push.push_to_hub:
-        hub.check_name(push.push_to_hub)
+        hub.check_ready(push.push_to_hub)
     source, folder = source_of(args.model_name_or_path), Path(args.output_dir).expanduser()
     checkpoint = local.Checkpoint(source, "--model_name_or_path", args.prompt_template, "fp32", args.trust_remote_code)
     dtype, origins = dtype_of(args, source), provenance.chain(source)
@@ -256,7 +273,8 @@ def run(args, push):
         print(f"licence {licence_id} (from {where}); base model {settings['base_model']}", flush=True)
         part = new_folder(folder)
         found = export(args, checkpoint, source, part, dtype)
-        describe(part, folder.resolve().name, checkpoint.codec, origins, settings, found)
+        with room(part):
+            describe(part, folder.resolve().name, checkpoint.codec, origins, settings, found)
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(part, folder)

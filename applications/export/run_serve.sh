@@ -16,6 +16,7 @@ PORT="${PORT:-8000}"
 
 command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
 [[ -f "$MODEL/config.json" ]] || fail "MODEL=$MODEL: no config.json there; give the folder of a whole model (export a LoRA folder first)"
+! grep -q ForSequenceClassification "$MODEL/config.json" || fail "MODEL=$MODEL: a reward model, which writes no answers; give a folder of step 1 or 3"
 [[ "$MODEL" != *[@:]* ]] || fail "MODEL=$MODEL: transformers serve reads @ and : as a revision or a file; give a path without them"
 [[ "$PORT" =~ ^[0-9]+$ && "$PORT" -ge 1 && "$PORT" -le 65535 ]] || fail "PORT=$PORT: give a port from 1 to 65535"
 python - "$HOST" "$PORT" <<'PY' || fail "PORT=$PORT: taken, or not allowed on $HOST; give another"

@@ -23,6 +23,13 @@ def check_name(name):
         raise InputError(f"--push_to_hub {name}: give OWNER/NAME, e.g. me/my-korean-chatbot")
 
 
+def check_ready(name):
+    """Raises InputError if `name` is not OWNER/NAME, or there is no token for the hub."""
+    check_name(name)
+    if not get_token():
+        raise InputError("--push_to_hub: no token for the hub; run `hf auth login`, or set the environment variable HF_TOKEN")
+
+
 def files_of(folder):
     """[(path inside the folder, bytes)], in order."""
     folder = Path(folder)
@@ -35,9 +42,7 @@ def push(folder, name, public, licence, ask):
     ask: function of a question -> bool; it is called once, after everything that will be uploaded is printed.
     Raises InputError without a token, if the hub refuses, or if the repository is public although `public` is False.
     """
-    check_name(name)
-    if not get_token():
-        raise InputError("--push_to_hub: no token for the hub; run `hf auth login`, or set the environment variable HF_TOKEN")
+    check_ready(name)
     api = HfApi()
     try:
         private = _is_private(api, name)

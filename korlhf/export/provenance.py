@@ -4,6 +4,7 @@ Read from what the steps leave beside a model (settings.json, finished.json). A 
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,28 +14,57 @@ from korlhf import __version__
 from korlhf.errors import InputError
 
 TRAINED_FROM = ("actor_model_name_or_path", "model_name_or_path")  # of step 3, of steps 1 and 2
+REWARD = ("reward_model_name_or_path", "critic_model_name_or_path")  # of step 3, whose critic begins as the reward model
 DATA = ("data_path", "sft_only_data_path", "unsupervised_dataset_name")
+HELD_OUT = ("heldout before ", "heldout after ")  # of the figures that every step takes before and after it trains
+LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
+USE = '''```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+path = "."  # this folder, or its name on the hub
+tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModelForCausalLM.from_pretrained(path)
+prompt = tokenizer.apply_chat_template([{"role": "user", "content": "오늘은 기분이 울적해요."}], add_generation_prompt=True,
+                                       return_dict=True, return_tensors="pt")
+answer = model.generate(**prompt, max_new_tokens=128)[0, prompt.input_ids.shape[1]:]
+print(tokenizer.decode(answer, skip_special_tokens=True))
+```'''
 
 
 @dataclass(frozen=True)
 class Origin:
-    """One link of the chain. name: a hub name, or the last part of a path; path: as written; data: names; figures: name -> value."""
+    """One link of the chain. name: a hub name, or the last part of the path of the training that made it; path: as written; data: names;
+    figures: name -> value; reward, reward_data: of step 3, the reward model's name and the data of its trainings."""
     name: str
     path: str
     data: tuple[str, ...]
     figures: dict
+    reward: str = ""
+    reward_data: tuple[str, ...] = ()
 
 
-def chain(path):
-    """Origins of a model, from itself back to the base that no training here made. Raises InputError for a broken settings.json."""
+def chain(path, judged=True):
+    """Origins of a model, from itself back to the base that no training here made; judged: with the reward models of step 3.
+
+    Raises InputError for a broken settings.json.
+    """
     found = []
     while path and path not in [o.path for o in found]:
         run = _run(path)
         settings = _json(run / "settings.json") if run else {}
         data = tuple(_bare(name) for key in DATA for name in _list(settings.get(key)))
-        found.append(Origin(_bare(path), path, data, flat(_json(run / "finished.json")) if run else {}))
+        figures = flat(_json(run / "finished.json")) if run else {}
+        found.append(Origin(_bare(str(run or path)), path, data, figures, *(_reward(settings) if judged else ())))
         path = next((settings[key] for key in TRAINED_FROM if settings.get(key)), None) or _adapters_base(path)
     return found
+
+
+def _reward(settings):
+    """(name, data) of the reward model that a training of step 3 was judged by; ("", ()) of another training."""
+    path = next((settings[key] for key in REWARD if settings.get(key)), "")
+    if not path or "actor_model_name_or_path" not in settings:
+        return "", ()
+    trainings = chain(path, judged=False)
+    return trainings[0].name, tuple(dict.fromkeys(name for origin in trainings for name in origin.data))
 
 
 def _run(path):
@@ -84,8 +114,11 @@ def flat(values, before=""):
 def licence(origins, given=""):
     """(licence id as the hub writes it, where it was found): `given`, else of the nearest card in the chain that states one.
 
-    Raises InputError if there is none.
+    Raises InputError if there is none, or `given` is no id.
     """
+    if given and not LICENCE_ID.fullmatch(given):
+        raise InputError(f"--license {given}: not a licence as the hub writes it: small letters, digits, hyphens and dots, e.g. apache-2.0 "
+                         "or cc-by-nc-4.0; other, if the hub has no name for it")
     if given:
         return given, "--license"
     for origin in origins:
@@ -131,13 +164,35 @@ def card(title, origins, base, licence_id, template, settings, check):
     if base.count("/") == 1:
         head["base_model"] = base
     lines = ["---", yaml.safe_dump(head, allow_unicode=True, sort_keys=False).strip(), "---", "", f"# {title}", "",
-             f"A Korean chat model, trained with KoRLHF {__version__} from `{base}`.", "", "## How it was made", ""]
-    for origin in reversed(origins[:-1]):
-        lines.append(f"- `{origin.name}`: trained on {', '.join(origin.data) or 'data that is not recorded'}")
-    lines += ["", "## Measured in its last training", "", *(table(origins[0].figures) or ["Nothing is recorded."]), "",
-              "## How it is written to", "", "The chat template in this folder, ended by the token in `generation_config.json`:", "", "```", template, "```", "",
+             f"A Korean chat model, trained with KoRLHF {__version__} from `{base}`. Its answers can be wrong, made up or harmful.", "",
+             f"`{base}`에서 출발해 KoRLHF({__version__})로 학습한 한국어 대화 모델입니다. 틀리거나 지어낸 답, 해로운 답을 할 수 있습니다.", "",
+             "## Use it", "", USE, "", "## How it was made", "", *map(_made, reversed(origins[:-1]))]
+    lines += ["", "## Measured in its last training", "", *(_figures(origins[0].figures) or ["Nothing is recorded."]), "",
+              "## Prompt format", "", "The chat template in this folder, ended by the token in `generation_config.json`:", "",
+              "```", template, "```", "",
               "## Export", "", *table({**settings, **check}), "", "## Licence", "", licence_note(licence_id, base, origins)]
     return "\n".join(lines) + "\n"
+
+
+def _made(origin):
+    """A line of the card about one training."""
+    data = ", ".join(origin.data) or "data that are not recorded"
+    if not origin.reward:
+        return f"- `{origin.name}`: trained on {data}"
+    judged = f", trained on {', '.join(origin.reward_data)}" if origin.reward_data else ""
+    return f"- `{origin.name}`: PPO on the prompts of {data}, against the reward model `{origin.reward}`{judged}"
+
+
+def _figures(figures):
+    """Markdown lines: what was measured on held-out data before and after the training, then the rest; none for no figures."""
+    before, after = ({k.removeprefix(start): v for k, v in figures.items() if k.startswith(start)} for start in HELD_OUT)
+    rest = {k: v for k, v in figures.items() if not k.startswith(HELD_OUT)}
+    lines = [f"| {k} | {before.get(k, '')} | {after.get(k, '')} |" for k in dict.fromkeys((*before, *after))]
+    lines = ["| held-out data | before | after |", "|---|---|---|", *lines, ""] if lines else []
+    if "score" in after:
+        lines += ["score: the reward model's own, on no scale; kl: nats an answer, against the model before PPO; friendly: share of answers "
+                  "that are friendly in form, by written rules.", ""]
+    return [*lines, *table(rest)]
 
 
 def table(values):
@@ -147,7 +202,7 @@ def table(values):
 
 def licence_note(licence_id, base, origins):
     """What LICENSE says."""
-    data = list(dict.fromkeys(name for origin in origins for name in origin.data))
+    data = list(dict.fromkeys(name for origin in origins for name in (*origin.data, *origin.reward_data)))
     return (f"These weights are published under: {licence_id}\n\nThey derive from {base}, whose licence holds for them too"
             + ", as do the terms of the data that they were trained on" + (f": {', '.join(data)}." if data else ".")
             + "\nRead those before you use, publish or sell anything.")

@@ -72,13 +72,21 @@ def training_seconds(examples, epochs, tokens, params, lora, names, what):
                      f"operations, {len(names)} x {names[0]} at {SHARE:.0%} of its peak")
 
 
-def measured(name, entry, siblings):
-    """(seconds, where from) of a stage by its own record, else by that of another run of the same kind; None if there is none."""
-    own = [(entry, "as last time")] if entry else []
-    for found, where in own + [(stages.get(name, {}), f"as in {path.parent.name}") for path, stages in siblings]:
-        if found.get("measured") is not None:
-            return found["measured"], where
-    return None
+def measured(name, settings, entry, siblings):
+    """(seconds, where from) of a stage by its own record, else by that of another run of the same kind; None if there is none.
+
+    What had other settings (but for the seed) counts only if nothing had these, and is told.
+    """
+    entries = [(entry or {}, "as last time"), *((stages.get(name, {}), f"as in {path.parent.name}") for path, stages in siblings)]
+    known = [(taken, where) for taken, where in entries if taken.get("measured") is not None]
+    same = [(taken, where) for taken, where in known if _seedless(taken.get("measured_with")) == _seedless(settings)]
+    if same:
+        return same[0][0]["measured"], same[0][1]
+    return (known[0][0]["measured"], f"{known[0][1]}, with other settings") if known else None
+
+
+def _seedless(settings):
+    return {k: v for k, v in (settings or {}).items() if k != "SEED"}
 
 
 def sibling_records(record):
@@ -95,7 +103,8 @@ def sibling_records(record):
 
 
 def disk(stages, states):
-    """(bytes more that the stages which run will need at most at one time, names of those whose need is not known)."""
+    """(bytes more that the stages which run will leave at most, bytes that the hungriest of them needs besides while it runs, names of those
+    whose need is not known)."""
     total, most, unknown = 0, 0, []
     for stage in stages:
         if not states[stage.name].runs:
@@ -106,7 +115,7 @@ def disk(stages, states):
         leaves, besides = stage.disk
         total += max(0, leaves - sum(size(path) for path in stage.writes))
         most = max(most, besides)
-    return total + most, unknown
+    return total, most, unknown
 
 
 def free(folder):

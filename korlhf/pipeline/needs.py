@@ -34,8 +34,8 @@ def look(stages, states, entries, prints, environ):
             continue
         for name in sorted(after[stage.name]):
             if not states[name].runs and not _whole(by_name[name], entries.get(name)):
-                found.missing.append(f"{stage.name} reads what stage {name} makes, which is not there, or not whole: "
-                                     f"start with --from {name}")
+                found.missing.append(f"{stage.name} reads what stage {name} makes, which is not there, or not whole: leave out --from and "
+                                     f"--only, which runs all that is missing, or start with --from {name}")
         for need in stage.needs:
             _enter(found, stage.name, need, environ)
     return found

@@ -15,13 +15,14 @@ LONGEST = 70  # characters of a reason in the table; longer ones follow below it
 
 @dataclass(frozen=True)
 class Plan:
-    """states: name -> state.State; seconds: name -> (seconds, where from) or None; found: needs.Found; need: bytes of disk;
-    unknown: stages whose need of disk is not known; free: bytes."""
+    """states: name -> state.State; seconds: name -> (seconds, where from) or None; found: needs.Found; stays, besides: bytes of disk, those
+    that stay and those that a training needs besides while it runs; unknown: stages whose need of disk is not known; free: bytes."""
     stages: list
     states: dict
     seconds: dict
     found: object
-    need: float
+    stays: float
+    besides: float
     unknown: list
     free: int
 
@@ -31,19 +32,20 @@ class Plan:
         return sum(t[0] for t in times if t), sum(t is None for t in times)
 
 
-def make(stages, states, record, found, run):
+def make(stages, states, settings, record, found, run):
+    """The Plan. settings: name -> what each stage is told (state.settings)."""
     siblings = estimates.sibling_records(record)
-    seconds = {s.name: estimates.measured(s.name, record.stages.get(s.name), siblings) or s.seconds for s in stages}
-    need, unknown = estimates.disk(stages, states)
-    return Plan(stages, states, seconds, found, need, unknown, estimates.free(run))
+    seconds = {s.name: estimates.measured(s.name, settings[s.name], record.stages.get(s.name), siblings) or s.seconds for s in stages}
+    return Plan(stages, states, seconds, found, *estimates.disk(stages, states), estimates.free(run))
 
 
 def left_words(known, unknown):
     """Time left, in words."""
     if not known:
         return "time not known" if unknown else "nothing left"
-    also = f" and {unknown} stage{'s' if unknown > 1 else ''} whose time is not known" if unknown else ""
-    return f"about {estimates.duration(known)} left{also}"
+    if unknown:
+        return f"more than {estimates.duration(known)} left: the time of {unknown} stage{'s' if unknown > 1 else ''} is not known"
+    return f"about {estimates.duration(known)} left"
 
 
 def table(plan, prints):
@@ -95,7 +97,8 @@ def _reasons(plan):
         if len(why) > LONGEST:
             out.append(_wrap(f"{stage.name}: {why}"))
     trained = [(s.name, plan.states[s.name]) for s in plan.stages if plan.states[s.name].again and s.begun and s.begun.exists()]
-    for sure, words in ((True, "thrown away and trained anew"), (False, "also, if what they read has changed then")):
+    anew = "thrown away and trained anew"
+    for sure, words in ((True, anew), (False, f"{anew} if what they read has changed then")):
         names = [name for name, found in trained if (found.kind != state.AFTER) == sure]
         if names:
             out.append(_wrap(f"{words}: {', '.join(names)}"))
@@ -109,12 +112,14 @@ def _totals(plan):
         return ["everything is up to date"]
     known, unknown = plan.left(running)
     told = sorted({plan.seconds[n][1] for n in running if plan.seconds[n] and ":" not in plan.seconds[n][1]})
-    source = f" ({', '.join(told)})" if told else ""
+    source = f" ({'; '.join(told)})" if told else ""
     lines = [_wrap(f"to run: {len(running)} of {len(plan.stages)} stages, {left_words(known, unknown)}{source}")]
     also = f" (without {', '.join(plan.unknown)}, not known)" if plan.unknown else ""
-    short = plan.need - plan.free
+    need = plan.stays + plan.besides
+    during = f", {estimates.amount(plan.besides)} of it only while a training runs" if plan.besides else ""
+    short = need - plan.free
     verdict = f"NOT ENOUGH: make {estimates.amount(short)} free, or give another RUN" if short > 0 else "enough"
-    lines.append(_wrap(f"disk: at most {estimates.amount(plan.need)} more{also}, {estimates.amount(plan.free)} free: {verdict}"))
+    lines.append(_wrap(f"disk: at most {estimates.amount(need)} more{during}{also}, {estimates.amount(plan.free)} free: {verdict}"))
     return lines
 
 

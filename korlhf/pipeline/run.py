@@ -1,5 +1,6 @@
 """Runs a pipeline: the plan first, then every stage that is not up to date, in order, each under its record."""
 
+import errno
 import json
 import sys
 import time
@@ -37,7 +38,8 @@ class Pipeline:
         states = self.survey(choice)
         found = needs.look(self.stages, states, self.record.stages, self.prints, self.environ)
         found.notes[:0] = self.notes
-        return plans.make(self.stages, states, self.record, found, self.run)
+        settings = {s.name: state.settings(s, self.prints, self.environ) for s in self.stages}
+        return plans.make(self.stages, states, settings, self.record, found, self.run)
 
     def title(self):
         kind = " ".join(v for v in self.record.recipe.values() if v)
@@ -66,15 +68,20 @@ def check_choice(choice, names):
 
 def dry_run(pipeline, choice):
     """Print the plan and start nothing. Returns the exit code: 2 if something is missing that the run cannot start without."""
+    if pipeline.run.exists() and not pipeline.run.is_dir():
+        raise InputError(f"RUN={pipeline.run}: is a file; give a folder")
     running = owner(pipeline.run)
     if running:
         pipeline.notes.insert(0, f"process {running} is running this folder now")
-    return 2 if show(pipeline, choice, True).found.missing else 0
+    missing = show(pipeline, choice, True).found.missing
+    if missing:
+        say(f"error: it could not start: {len(missing)} MISSING above the commands; put them right first", sys.stderr)
+    return 2 if missing else 0
 
 
 def run(pipeline, choice):
     """Print the plan and run it. Returns the exit code: 0, 2 if something is missing, WAITING, the code of the stage that failed, or 128 +
-    the number of the signal that ended it. Raises InputError if the folder is in use."""
+    the number of the signal that ended it. Raises InputError if the folder is in use, or its disk is full."""
     with process.Signals() as signals:
         try:
             with hold(pipeline.run) as lock:
@@ -82,6 +89,10 @@ def run(pipeline, choice):
         except process.Stopped:
             say(f"\nstopped between two stages; {GO_ON}")
             return signals.code
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise InputError(f"RUN={pipeline.run}: no room left on its disk; make some, then {GO_ON}") from error
 
 
 def _run(pipeline, choice, signals, lock):
@@ -100,7 +111,7 @@ def _run(pipeline, choice, signals, lock):
 def _last_words(pipeline, plan):
     if any(s.runs for s in plan.states.values()):
         say(f"\n{plans.summary(plan, pipeline.record, pipeline.prints)}")
-    for path in pipeline.stages[-1].writes:
+    for path in pipeline.stages[-1].writes if plan.states[pipeline.names[-1]].kind != state.KEPT else ():
         if path.suffix == ".html" and path.exists():
             say(f"report: {path}")
 
@@ -160,7 +171,8 @@ def execute(pipeline, stage, now, signals, lock):
     record.stages[stage.name] = {
         "state": "running", **state.identity(stage, prints, pipeline.environ), "outputs": {}, "stale": stale,
         "seconds": entry.get("seconds", 0.0) if resumed else 0.0, "memory_mb": entry.get("memory_mb", 0.0) if resumed else 0.0,
-        "starts": entry.get("starts", 0) + 1 if resumed else 1, "measured": entry.get("measured")}
+        "starts": entry.get("starts", 0) + 1 if resumed else 1,
+        "measured": entry.get("measured"), "measured_with": entry.get("measured_with")}
     record.save()
     log = pipeline.run / "logs" / f"{stage.name}.log"
     # A finished training is left as it is when it is started again; every other stage writes its files anew.
@@ -200,7 +212,8 @@ def _close(pipeline, stage, ended, unwritten, signals, title, choice):
     record, entry = pipeline.record, pipeline.record.stages[stage.name]
     if ended.code == 0 and not unwritten:
         entry |= {"state": "done", "outputs": {} if stage.loose else pipeline.prints.of(stage.writes), "measured": entry["seconds"],
-                  "gpu_mb": _gpu_memory(stage, pipeline.environ), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+                  "measured_with": entry["settings"], "gpu_mb": _gpu_memory(stage, pipeline.environ),
+                  "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     record.save()
     _tell_report(pipeline)
     log = pipeline.run / "logs" / f"{stage.name}.log"

@@ -25,10 +25,14 @@ class State:
         return self.kind not in (DONE, KEPT)
 
 
+def settings(stage, prints, environ):
+    """Setting -> value of what a stage's result depends on, as it is recorded."""
+    return {k: prints.portable(v) for k, v in stage.settings(environ).items()}
+
+
 def identity(stage, prints, environ):
     """What the result of a stage depends on; an input that is not there is None."""
-    return {"command": prints.portable(stage.command),
-            "settings": {k: prints.portable(v) for k, v in stage.settings(environ).items()},
+    return {"command": prints.portable(stage.command), "settings": settings(stage, prints, environ),
             "scripts": prints.of(stage.scripts), "inputs": prints.of(stage.reads)}
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from hub_server import Hub
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, GenerationConfig
 
@@ -87,7 +88,7 @@ def test_an_export_is_the_trained_model_with_all_that_it_needs(export, trained, 
     code, out, err = export(trained, tmp_path / "out")
     assert code == 0 and "error" not in err
     assert "greedy answers equal to the trained model in fp32: 5 of 5 (100.0%)" in out
-    assert "equal to the trained model in fp32, exported by plain transformers: 5 of 5 (100.0%)" in out
+    assert "equal to the trained model in fp32, with plain transformers: 5 of 5 (100.0%)" in out
     folder = tmp_path / "out"
     assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(folder)), logits(AutoModelForCausalLM.from_pretrained(trained)))
     assert "### 명령어:" in AutoTokenizer.from_pretrained(folder).chat_template
@@ -96,7 +97,8 @@ def test_an_export_is_the_trained_model_with_all_that_it_needs(export, trained, 
     head = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---\n")[1])
     assert (head["license"], head["base_model"]) == ("apache-2.0", "EleutherAI/polyglot-ko-1.3b")
     text = (folder / "README.md").read_text(encoding="utf-8")
-    assert "| heldout after loss | 1.5 |" in text and "`sft`: trained on sample/sft" in text and "| 5 of 5 (100.0%) |" in text
+    assert "| loss |  | 1.5 |" in text and "`sft`: trained on sample/sft" in text and "| 5 of 5 (100.0%) |" in text
+    assert all(file.stat().st_mode & 0o444 == 0o444 for file in folder.iterdir())  # others can read it
     assert (folder / "LICENSE").read_text(encoding="utf-8").startswith("These weights are published under: apache-2.0\n")
     assert not (tmp_path / "out.partial").exists() and list(folder.glob("*.safetensors"))
     for file in folder.iterdir():
@@ -125,7 +127,7 @@ def test_the_folder_of_a_lora_training_is_exported_as_it_was_measured(export, lo
 def test_half_precision_is_compared_in_the_same_and_in_fp32(export, lora, tmp_path, dtype, torch_dtype):
     code, out, _ = export(lora[0] / "adapter", tmp_path / "out", "--dtype", dtype)
     assert code == 0 and f"equal to the trained model in {dtype}: 5 of 5" in out
-    assert f"equal to the trained model in {dtype}, exported by plain transformers: 5 of 5" in out and "equal to the trained model in fp32: " in out
+    assert f"equal to the trained model in {dtype}, with plain transformers: 5 of 5" in out and "equal to the trained model in fp32: " in out
     assert {w.dtype for w in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch_dtype}
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == str(torch_dtype).removeprefix("torch.")
     again, out, _ = export(tmp_path / "out", tmp_path / "again")      # auto: as the weights are saved
@@ -155,7 +157,7 @@ def test_one_broken_weight_is_found(export, program, trained, tmp_path, monkeypa
 def test_a_generation_setting_that_changes_answers_is_found(export, program, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(program, "GenerationConfig", lambda **settings: GenerationConfig(**settings, repetition_penalty=5.0))
     code, out, _ = export(trained, tmp_path / "out")
-    assert code == 1 and "equal to the trained model in fp32: 5 of 5" in out and "exported by plain transformers: 5 of 5" not in out
+    assert code == 1 and "equal to the trained model in fp32: 5 of 5" in out and "with plain transformers: 5 of 5" not in out
 
 
 def test_weights_too_large_for_fp16_are_told(export, trained, tmp_path):
@@ -216,6 +218,31 @@ def test_a_template_that_servers_tokenise_otherwise_is_told(export, trained, tmp
     assert "WARNING: this template and tokenizer join tokens" in out
 
 
+def test_the_lines_of_the_card_that_use_the_model_run(export, trained, tmp_path):
+    assert export(trained, tmp_path / "out")[0] == 0
+    code = (tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "out", env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.endswith("\n"), done.stderr
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device (os error 28)")])
+def test_a_full_disk_is_one_line_and_nothing_is_left_on_it(export, program, trained, tmp_path, monkeypatch, error):
+    write = program.write
+
+    def full(*rest):
+        write(*rest)
+        raise error
+    monkeypatch.setattr(program, "write", full)
+    code, _, err = export(trained, tmp_path / "out")
+    assert code == 2 and f"--output_dir {tmp_path}: no room left on that disk" in err and not list(tmp_path.glob("out*"))
+
+
+def test_without_a_token_nothing_is_begun(export, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("korlhf.export.hub.get_token", lambda: None)
+    code, out, err = export(trained, tmp_path / "out", "--push_to_hub", "me/bot")
+    assert code == 2 and "no token for the hub" in err and "greedy" not in out and not list(tmp_path.glob("out*"))
+
+
 def test_what_cannot_be_exported_is_one_line(export, folders, tmp_path):
     reward = tmp_path / "reward"
     AutoModelForSequenceClassification.from_pretrained(folders["llama"], num_labels=1).save_pretrained(reward)
@@ -238,7 +265,7 @@ def test_the_script_exports_and_uploads_after_a_yes(trained, prompts, tmp_path):
         env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_test", "OMP_NUM_THREADS": "1", "CHECK_PROMPTS": "3"}
         done = subprocess.run(words, env=env, input="y\n", capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
-        assert "exported by plain transformers: 3 of 3" in done.stdout and f"uploaded: {hub.url}/me/bot" in done.stdout
+        assert "with plain transformers: 3 of 3" in done.stdout and f"uploaded: {hub.url}/me/bot" in done.stdout
         assert hub.repositories["me/bot"] == {"private": True}
         assert hub.files["me/bot"] == {p.name: p.read_bytes() for p in (tmp_path / "내 모델").iterdir()}
 

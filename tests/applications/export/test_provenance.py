@@ -37,7 +37,8 @@ def test_adapter_and_best_belong_to_the_training_above(ppo):
     for name in ("adapter", "best"):
         (ppo / name).mkdir()
         found = provenance.chain(str(ppo / name))
-        assert [o.name for o in found] == [name, "sft", "EleutherAI/polyglot-ko-1.3b"] and found[0].figures["steps"] == 56
+        assert [o.name for o in found] == ["ppo", "sft", "EleutherAI/polyglot-ko-1.3b"] and found[0].figures["steps"] == 56
+        assert found[0].path == str(ppo / name)
 
 
 def test_an_adapter_of_others_leads_to_its_base(tmp_path):
@@ -67,6 +68,9 @@ def test_a_licence_is_that_of_the_nearest_card_or_the_one_given(ppo, tmp_path, n
     with pytest.raises(InputError, match="--license: not given, and no card of ppo, sft, EleutherAI/polyglot-ko-1.3b states one"):
         provenance.licence(found)
     assert provenance.licence(found, "mit") == ("mit", "--license")
+    for wrong in ("Apache 2.0", "CC-BY-4.0", "-"):
+        with pytest.raises(InputError, match=f"--license {wrong}: not a licence as the hub writes it"):
+            provenance.licence(found, wrong)
     (tmp_path / "sft" / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n# SFT\n", encoding="utf-8")
     assert provenance.licence(found) == ("cc-by-nc-4.0", "the card of sft")
     for broken in ("# license: mit\n", "---\nlicense: [\n---\n", "---\n- license\n---\n", "---\nlicense: mit\n", "x\n---\nlicense: mit\n---\n"):
@@ -81,7 +85,19 @@ def test_a_card_is_read_by_the_hub_and_holds_no_path(ppo, tmp_path):
     text = provenance.card("chatbot", found, found[-1].name, "apache-2.0", template, {"weights": "bf16"}, {"equal": "20 of 20"})
     head = yaml.safe_load(text.split("---\n")[1])
     assert head["license"] == "apache-2.0" and head["base_model"] == "EleutherAI/polyglot-ko-1.3b" and head["language"] == ["ko"]
-    assert str(tmp_path) not in text and "| heldout after score | 10.79 |" in text and "| equal | 20 of 20 |" in text and "### 명령어:\n{prompt}" in text
-    assert "- `sft`: trained on nlpai-lab/kullm-v2, my.jsonl, Bingsu/ko_alpaca_data\n- `ppo`: trained on sample/prompts\n" in text
+    assert str(tmp_path) not in text and "| equal | 20 of 20 |" in text and "### 명령어:\n{prompt}" in text
+    assert "| held-out data | before | after |\n|---|---|---|\n| score |  | 10.79 |\n| n |  | 300 |\n" in text and "| steps | 56 |" in text
+    assert ("- `sft`: trained on nlpai-lab/kullm-v2, my.jsonl, Bingsu/ko_alpaca_data\n"
+            "- `ppo`: PPO on the prompts of sample/prompts, against the reward model `x`\n") in text
     assert "base_model" not in provenance.card("x", found, "mine", "mit", "", {}, {}).split("---\n")[1]
     assert "Bingsu/ko_alpaca_data" in provenance.licence_note("mit", "a/b", found)
+
+
+def test_the_reward_model_of_ppo_is_named_and_its_data_have_terms_too(ppo, tmp_path):
+    training(tmp_path / "reward", model_name_or_path=str(ppo), data_path=["sample/reward"])  # it begins as the very model that it judges
+    settings = json.loads((ppo / "settings.json").read_text(encoding="utf-8")) | {"critic_model_name_or_path": str(tmp_path / "reward")}
+    (ppo / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    found = provenance.chain(str(ppo))
+    assert found[0].reward == "reward" and found[0].reward_data[:2] == ("sample/reward", "sample/prompts") and found[1].reward == ""
+    assert "against the reward model `reward`, trained on sample/reward, sample/prompts, " in provenance.card("x", found, "b", "mit", "", {}, {})
+    assert "sample/reward" in provenance.licence_note("mit", "b", found)

@@ -123,3 +123,9 @@ def test_what_cannot_be_served_is_one_line(served, words, says):
     folder, _, port = served
     done = subprocess.run(["bash", str(SERVE), *(w.format(folder=folder, port=port) for w in words)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stderr.startswith(f"error: {says.format(port=port)}") and done.stderr.count("\n") == 1
+
+
+def test_a_reward_model_is_not_served(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["GPTNeoXForSequenceClassification"]}', encoding="utf-8")
+    done = subprocess.run(["bash", str(SERVE), str(tmp_path), str(free_port())], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr == f"error: MODEL={tmp_path}: a reward model, which writes no answers; give a folder of step 1 or 3\n"

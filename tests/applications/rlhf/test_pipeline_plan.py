@@ -38,7 +38,7 @@ def test_what_will_be_thrown_away_is_told(project):
     assert "thrown away and trained anew: train\n" in text_of(project)
     project.given["train"] = {}
     project.corpus.write_text("new\n", encoding="utf-8")
-    assert "also, if what they read has changed then: train\n" in text_of(project)
+    assert "\nthrown away and trained anew if what they read has changed then: train\n" in text_of(project)
 
 
 def note_time(project, name, seconds):
@@ -56,6 +56,20 @@ def test_times_are_those_of_an_earlier_run_of_the_same_kind(project):
     assert "1 h 02 min" in told and "1 min 01 s" in told and "to run: 2 of 4 stages, about 1 h 03 min left (as last time)" in told
     project.run_folder = project.run_folder.with_name("second")
     assert "about 1 h 03 min left (as in 실행 folder)" in text_of(project)
+
+
+def test_times_say_that_they_are_of_other_settings_or_of_a_part(project):
+    project.run()
+    note_time(project, "train", 61)
+    note_time(project, "page", None)
+    project.given["train"] = {"EPOCHS": "400"}
+    told = "more than 1 min 01 s left: the time of 1 stage is not known (as last time, with other settings)"
+    assert told in text_of(project)
+    project.given["train"], project.given["count"], project.environ["FAIL"] = {}, {"UNIT": "-m"}, "7"
+    note_time(project, "count", 61)
+    assert told in text_of(project)
+    assert project.run() == (7, ["count"])
+    assert told in text_of(project)  # also when the run with the new settings was stopped
 
 
 def test_a_long_reason_is_told_in_full_below_the_table(project, monkeypatch):
@@ -99,7 +113,8 @@ def test_a_disk_that_is_too_small_is_told(project, monkeypatch):
     monkeypatch.setattr(Project, "stages", [*project.stages[:3], replace(project.stages[3], disk=(3e9, 4e9))])
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9e9, 4e9, 5e9))
     told = text_of(project)
-    assert "disk: at most 7.0 GB more (without data, train, count, not known), 5.0 GB free: NOT ENOUGH: make 2.0 GB free" in told
+    assert ("disk: at most 7.0 GB more, 4.0 GB of it only while a training runs (without data, train, count, not known), 5.0 GB free: "
+            "NOT ENOUGH: make 2.0 GB free") in " ".join(told.split())  # a long line is wrapped
 
 
 @pytest.fixture

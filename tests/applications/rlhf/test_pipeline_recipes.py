@@ -41,6 +41,8 @@ def test_the_stages_in_order(tmp_path):
                      "v2": ["data", "sft", "answers", "pairs", "reward", "ppo", "eval"],
                      "v3": ["data", "sft", "answers", "pairs", "reward", "ppo", "eval"]}
     assert [s.name for s in build("sample", tmp_path, MODELS=str(tmp_path))] == ["init", "base", "data", "sft", "reward", "ppo", "eval"]
+    seconds = {s.name: s.seconds for s in build("sample", tmp_path, changes={"ppo": {"EPOCHS": "1"}})}
+    assert seconds.pop("ppo") is None and all(s > 0 and how == "roughly, on 2 cores" for s, how in seconds.values())  # of the sample as it is
 
 
 def test_the_sft_model_comes_between_the_two_halves_of_data_prep(tmp_path):

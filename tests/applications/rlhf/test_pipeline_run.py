@@ -1,5 +1,6 @@
 """Running: failures, signals, kill -9, two at once, waiting for people. Real processes."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from fake_project import Project, project  # noqa: F401 (fixture)
 
 from korlhf.errors import InputError
-from korlhf.pipeline import process, record
+from korlhf.pipeline import process, record, run as runs, state
 from korlhf.pipeline.stages import Need
 
 PROGRAM = Path(__file__).with_name("fake_project.py")
@@ -91,6 +92,31 @@ def test_what_is_missing_is_told_before_anything_starts(project, capfd):
     assert told in " ".join(out.split()).replace("MISSING ", "MISSING  ") and err.startswith("error: not started")  # a long line is wrapped
 
 
+def test_a_plan_alone_ends_with_what_is_missing(project, capfd):
+    project.corpus.unlink()
+    assert runs.dry_run(project.pipeline(), state.Choice()) == 2
+    assert capfd.readouterr().err == "error: it could not start: 1 MISSING above the commands; put them right first\n"
+    project.run_folder = project.root / "data.sh"
+    with pytest.raises(InputError, match="data.sh: is a file"):
+        runs.dry_run(project.pipeline(), state.Choice())
+
+
+@pytest.mark.parametrize("when", [1, 2])
+def test_a_full_disk_is_one_line_and_the_run_goes_on_later(project, monkeypatch, when):
+    saves, save = [], record.Record.save
+
+    def full(self):
+        saves.append(1)
+        if len(saves) == when + 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self)
+    monkeypatch.setattr(record.Record, "save", full)
+    with pytest.raises(InputError, match="실행 folder: no room left on its disk; make some, then start the same command again"):
+        project.run()
+    monkeypatch.setattr(record.Record, "save", save)
+    assert project.run()[0] == 0 and project.model.exists()
+
+
 def test_progress_says_which_stage_and_how_much_is_left(project, capfd):
     project.run()
     project.took()
@@ -98,7 +124,7 @@ def test_progress_says_which_stage_and_how_much_is_left(project, capfd):
     capfd.readouterr()
     project.run()
     out = capfd.readouterr().out
-    assert "to run: 2 of 4 stages, about 0." in out and "(as last time)" in out
+    assert "to run: 2 of 4 stages, about 0." in out and "(as last time; as last time, with other settings)" in out
     assert "[2/4] train: the training\n    changed: EPOCHS (default) -> 4; 0.0 s so far, about 0." in out
     assert "\n[4/4] page: done in 0." in out and "what it took" in out
 

@@ -141,10 +141,15 @@ def test_from_runs_that_stage_and_all_after_it_again(done):
     assert done.run() == (0, ALL)
 
 
-def test_to_stops_after_a_stage(project):
+def test_to_stops_after_a_stage(project, capsys):
     assert project.run(last="train") == (0, ["data", "train"])
     assert project.run(last="train") == (0, [])
     assert project.run() == (0, ["count", "page"])
+    project.given["train"] = {"EPOCHS": "4"}
+    capsys.readouterr()
+    assert project.run(last="train") == (0, ["train"])
+    out = capsys.readouterr().out
+    assert "what it took" in out and "report: " not in out  # the page that is there tells of other models
 
 
 def test_only_runs_one_stage(done):
@@ -157,7 +162,7 @@ def test_only_runs_one_stage(done):
 def test_a_stage_is_not_run_on_what_is_missing_or_half_done(done, capsys):
     (done.run_folder / "train" / "finished.json").unlink()
     assert done.run(only="page") == (2, [])
-    assert "page reads what stage train makes, which is not there, or not whole: start with --from train" in capsys.readouterr().out
+    assert "page reads what stage train makes, which is not there, or not whole: leave out --from and" in capsys.readouterr().out
     assert done.run() == (0, ["train"])
     done.environ["FAIL"] = "7"
     assert done.run(only="count") == (7, ["count"])  # what it wrote the first time is still there
