@@ -7,6 +7,7 @@ Left out: loading an earlier conversation, pictures, tools.
 
 import json
 import logging
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,19 +82,21 @@ class Chat:
                 self.screen.note("Ctrl-C again ends the chat (as /quit does)")
                 continue
             warned = False
-            if text is None or text.strip() == "/quit":
+            words = [] if text is None else text.split(maxsplit=1)
+            if text is None or words[:1] == ["/quit"]:
                 return
-            if text.strip():
+            if words:
                 self.take(text.strip())
 
     def take(self, text):
         """One line of the user's: a command, or a message."""
-        name, _, rest = text.removeprefix("/").partition(" ")
+        first, *rest = text.split(maxsplit=1)
+        name = first.removeprefix("/")
         try:
             if not text.startswith("/") or not name.isascii() or not name.isalpha():
                 self.say(text)
             elif name in self.commands:
-                self.commands[name](rest.strip())
+                self.commands[name](rest[0] if rest else "")
             else:
                 self.screen.note(f"there is no /{name}; /help shows what there is")
         except InputError as error:
@@ -111,6 +114,8 @@ class Chat:
             if answer is not None:
                 answer.cancel()
             self.screen.end()
+            if not self.screen.interactive:
+                raise
             self.screen.note("stopped, and forgotten; /regen answers again")
             return
         except InputError:
@@ -131,7 +136,12 @@ class Chat:
         if answer.left_out:
             self.screen.note(f"(oldest exchanges that no longer fit and were left out: {answer.left_out})")
         if self.scorer is not None:
-            self.screen.note(f"score {self.scorer.score(messages, answer.text):+.2f}")
+            try:
+                self.screen.note(f"score {self.scorer.score(messages, answer.text):+.2f}")
+            except KeyboardInterrupt:  # the answer is whole, and kept
+                if not self.screen.interactive:
+                    raise
+                self.screen.note("(not scored)")
 
     def reset(self, _):
         self.talk.exchanges.clear()
@@ -158,14 +168,14 @@ class Chat:
         except ValueError:
             value = -1.0
         if not 0 <= value < float("inf"):
-            raise InputError(f"/temperature {text}: give a number of 0 or above (it is {self.sampling.temperature:g})")
+            raise InputError(f"{f'/temperature {text}'.rstrip()}: give a number of 0 or above (it is {self.sampling.temperature:g})")
         self.sampling = replace(self.sampling, temperature=value)
         self.screen.note(f"temperature {value:g}")
 
     def save(self, name):
         path = Path(name).expanduser()
         if path.suffix != ".jsonl":
-            raise InputError(f"/save {name}: give the name of a file that ends in .jsonl")
+            raise InputError(f"{f'/save {name}'.rstrip()}: give the name of a file that ends in .jsonl")
         if not self.talk.exchanges:
             raise InputError("/save: there is no answer yet")
         line = json.dumps(self.talk.record(source="chat", model=self.bot.name), ensure_ascii=False)
@@ -207,6 +217,9 @@ def main():
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the answers has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes when it ends
+        return 141
 
 
 if __name__ == "__main__":

@@ -141,8 +141,7 @@ def write(source, folder, codec, args, dtype):
                                             bos_token_id=codec.tokenizer.bos_token_id, do_sample=True, temperature=1.0, top_p=1.0, top_k=0)
     lm.save_pretrained(folder)
     codec.tokenizer.save_pretrained(folder)
-    for path in folder.glob("*.safetensors"):  # safetensors lets nobody else read what it writes
-        path.chmod((folder / "config.json").stat().st_mode & 0o777)
+    models.share_weights(folder)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from korlhf.ports import check_port
 HERE = Path(__file__).resolve().parent / "page"
 SCRIPTS = ("choice.js", "dom.js", "item.js", "panels.js", "keys.js", "work.js")
 LOCAL = "127.0.0.1"
+# What the page needs of Gradio's addresses. Others would take files from anybody who reaches the server, before any log-in.
+OPEN = ("/", "/config", "/favicon.ico", "/theme.css", "/assets/", "/static/", "/gradio_api/component_server/", "/gradio_api/startup-events")
 OUTSIDE = """.gradio-container .main, .gradio-container .html-container { padding: 0 !important }
 .gradio-container, #label, #label .html-container { overflow: visible !important }"""  # Gradio's frame: no margin, and the bar below sticks
 
@@ -98,10 +100,15 @@ def add_items(store, paths):
 
 def serve(page, server):
     """Listen until Ctrl-C."""
+    from starlette.middleware import Middleware  # slow to import, as below: a wrong flag is told at once
+
+    from korlhf.demo.routes import Only
     try:
         _, local, public = page.launch(server_name=server.host, server_port=server.port, share=server.share, prevent_thread_lock=True,
-                                       quiet=True, footer_links=[], ssr_mode=False, css=OUTSIDE, show_error=False)
+                                       quiet=True, footer_links=[], ssr_mode=False, css=OUTSIDE, show_error=False,
+                                       app_kwargs={"middleware": [Middleware(Only, paths=OPEN)]})
     except OSError as error:
+        check_port(server.host, server.port)  # taken since it was found free: Gradio would speak of its own settings
         raise InputError(f"--host {server.host} --port {server.port}: cannot be listened on: {error}; give another --port") from error
     print(f"labelling at {public or local}   (Ctrl-C stops; every label is saved as it is given)", flush=True)
     try:

@@ -168,6 +168,7 @@ def serve(routes, server):
         _, local, public = app.launch(server_name=server.host, server_port=server.port, share=server.share, prevent_thread_lock=True,
                                       quiet=True, ssr_mode=False, show_error=False)
     except OSError as error:
+        check_port(server.host, server.port)  # taken since it was found free: Gradio would speak of its own settings
         raise InputError(f"--host {server.host} --port {server.port}: cannot be listened on: {error}; give another --port") from error
     print(f"web demo at {public or local}   (Ctrl-C stops)", flush=True)
     try:

@@ -42,8 +42,15 @@ def password_line(name, password):
 
 
 def read_passwords(path):
-    """A password file -> {name in lower case: (salt, hash)}. Raises InputError with file and line."""
-    path, found = Path(path).expanduser(), {}
+    """A password file -> {name in lower case: (salt, hash)}. Raises InputError with file and line, also if it holds nobody."""
+    found = _people(Path(path).expanduser())
+    if not found:
+        raise InputError(f"--auth_file {path}: holds nobody, so nobody could log in; add people with add_annotator.py")
+    return found
+
+
+def _people(path):
+    found = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -55,8 +62,6 @@ def read_passwords(path):
             raise InputError(f"{path}:{n}: is no line NAME:SALT:HASH; delete it, and add the person with add_annotator.py")
         if match:
             found[clean_name(match["name"]).casefold()] = match["salt"], match["hash"]
-    if not found:
-        raise InputError(f"--auth_file {path}: holds nobody, so nobody could log in; add people with add_annotator.py")
     return found
 
 
@@ -65,11 +70,12 @@ def write_password(path, name, password):
     path = Path(path).expanduser()
     kept = []
     if path.exists():
-        read_passwords(path)
+        _people(path)  # refuses what is no password file
         kept = [line for line in path.read_text(encoding="utf-8").splitlines()
                 if line.strip() and clean_name(line.split(":")[0]).casefold() != name.casefold()]
     part = path.with_name(path.name + ".part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write("\n".join([*kept, password_line(name, password)]) + "\n")
         part.replace(path)

@@ -48,6 +48,7 @@ function inPanel(event) {
       if (reasons[digit[1] - 1].value === "other") find(".flag_comment").focus();
     });
   }
-  if (reasons.length && event.code.endsWith("Enter")) return take(event, () => find(".send_flag").click());
+  const pressed = event.target.matches?.("button:focus-visible");  // Enter presses it
+  if (reasons.length && event.code.endsWith("Enter") && !pressed) return take(event, () => find(".send_flag").click());
   return undefined;
 }

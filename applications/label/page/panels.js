@@ -106,14 +106,14 @@ function drawFigures(found) {
       row(say("items_flagged"), counts.flagged), row(say("items_mine"), counts.mine)),
     el("h3", {}, say("labels_of")), el("table", {}, people.map((p) => row(name(p.number), p.labels))),
     el("h3", {}, say("agreement")),
-    el("table", {}, row(say("percent"), agreement.percent === null ? "–" : `${(100 * agreement.percent).toFixed(1)} %`,
+    el("table", {}, row(say("percent"), agreement.percent === null ? "–" : `${(100 * agreement.percent).toFixed(1)}%`,
       agreement.percent_n ? say("judgement_n", { n: agreement.percent_n }) : say("none_yet")), pairs,
       needed > 2 ? row(say("fleiss", { n: needed }), number(agreement.fleiss), say("pair_n", { n: agreement.fleiss_n })) : null),
     el("p.note", {}, say("agreement_note")));
 }
 
 function openFlag() {
-  const reason = (code, i) => el("label.reason", {}, el("input", { type: "radio", name: "reason", value: code }),
+  const reason = (code, i) => el("label.reason", {}, el("input", { type: "radio", name: "reason", value: code, autofocus: i === 0 }),
     el("kbd", {}, String(i + 1)), say(`reason_${code}`));
   const note = el("input.flag_comment", { type: "text", maxLength: 2000, placeholder: say("comment_hint"), value: state.comment });
   const send = () => {

@@ -83,8 +83,10 @@ export class Compare {
     if (!ended) this.fail({ error: "offline" }, round, text);
     this.composer.setBusy(false);
     this.aborter = null;
-    if (round.id) toEnd(this.view);
-    else this.composer.focus();
+    if (round.id) {
+      toEnd(this.view);
+      this.votes.querySelector("h2").focus();  // the box is hidden; no button gets it, so that no key votes by mistake
+    } else this.composer.focus();
   }
 
   endSide(event) {

@@ -1,8 +1,8 @@
 // Opens the session, shows the page that the address names, and the log-in where one is asked for.
 
-import { el, firstLanguage, loadTexts, say, switchLanguage } from "./dom.js";
+import { el, firstLanguage, loadTexts, say, switchLanguage, toEnd } from "./dom.js";
 import { setLimits } from "./composer.js";
-import { ask, onLogin, setSession } from "./server.js";
+import { ask, dropCopiedSession, forgetSession, onLogin, setSession } from "./server.js";
 import { Chat } from "./chat.js";
 import { Compare } from "./compare.js";
 
@@ -10,6 +10,7 @@ const pages = {};
 const find = (selector) => document.querySelector(selector);
 
 async function open() {
+  await dropCopiedSession();
   const state = await ask("open");
   if (state.error) return state;
   setSession(state.session);
@@ -50,7 +51,10 @@ function show() {
   }
   find(".fresh").hidden = page === "report";
   if (page === "report") showReport();
-  else pages[page].composer.focus();
+  else {
+    toEnd(find(`#${page}`));  // what is hidden does not scroll, and may have grown
+    pages[page].composer.focus();
+  }
 }
 
 // In an origin of its own, whose scripts reach nothing of this page.
@@ -75,6 +79,13 @@ async function enter(event) {
   await start();
 }
 
+// The next person at this screen gets talks of their own.
+async function leave() {
+  await ask("leave");
+  forgetSession();
+  location.reload();
+}
+
 async function start() {
   const state = await open();
   if (state.error === "who") return;
@@ -94,7 +105,7 @@ async function main() {
   window.addEventListener("hashchange", show);
   for (const button of document.querySelectorAll(".language")) button.addEventListener("click", switchLanguage);
   find(".fresh").addEventListener("click", () => pages[location.hash === "#compare" && pages.compare ? "compare" : "chat"].reset());
-  find(".leave").addEventListener("click", async () => { await ask("leave"); location.reload(); });
+  find(".leave").addEventListener("click", leave);
   find("#login form").addEventListener("submit", enter);
   await start();
 }

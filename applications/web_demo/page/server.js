@@ -3,7 +3,9 @@
 // After these a message counts as not sent: it goes back into the box.
 export const NOT_TAKEN = ["long", "full", "busy", "crowded", "long_context", "empty", "malformed", "expired", "who"];
 const TOKEN = "korlhf_web_demo_session";
+const LEAVING = 1000;  // milliseconds that a tab which is loaded again may take to let go of its session
 let told = () => undefined;
+let held = null;
 
 // Function that is called when the server asks for a log-in.
 export function onLogin(handler) {
@@ -16,11 +18,33 @@ function session() {
 
 export function setSession(token) {
   sessionStorage.setItem(TOKEN, token);
+  if (token !== held) hold(token);
+}
+
+// A duplicated tab has a copy of the other's token. Two tabs on one talk would cut off each other's turns, so the copy is not used.
+export async function dropCopiedSession() {
+  if (session() && session() !== held && !(await hold(session()))) forgetSession();
+}
+
+// Whether no other tab has the session. It is this tab's until the tab is closed or loaded again.
+function hold(token) {
+  if (!navigator.locks) return Promise.resolve(true);  // the browser has none over plain HTTP from another machine
+  return new Promise((resolve) => {
+    navigator.locks.request(`${TOKEN} ${token}`, { signal: AbortSignal.timeout(LEAVING) }, () => {
+      held = token;
+      resolve(true);
+      return new Promise(() => undefined);
+    }).catch(() => resolve(false));
+  });
 }
 
 function request(name, values, signal) {
   return fetch(`api/${name}`, { method: "POST", headers: { "Content-Type": "application/json" }, credentials: "same-origin", signal,
     body: JSON.stringify({ session: session(), ...values }) });
+}
+
+export function forgetSession() {
+  sessionStorage.removeItem(TOKEN);
 }
 
 async function refusal(response) {

@@ -1,5 +1,6 @@
 """The chat through a pipe, by its script, and what it says when it cannot begin."""
 
+import contextlib
 import importlib.util
 import io
 import logging
@@ -13,6 +14,8 @@ from openai_server import error
 from streaming_server import Server
 
 from korlhf import stage
+from korlhf.talk.dialogue import Answer
+from korlhf.talk.screen import Pipe
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM, SCRIPT = ROOT / "applications" / "chat" / "chat.py", ROOT / "applications" / "chat" / "run_chat.sh"
@@ -60,6 +63,13 @@ def test_a_message_without_an_answer_is_an_exit_code_of_its_own():
     assert done.returncode == 1 and done.stdout.decode() == "하세요\n" and done.stderr.decode().startswith(f"error: {server.url}: it does not take")
 
 
+def test_a_reader_that_has_had_enough_is_no_mishap():
+    with Server() as server:
+        done = subprocess.run(["bash", "-c", '"$@" | head -c 3; exit "${PIPESTATUS[0]}"', "-", "bash", str(SCRIPT), f"openai:test-model@{server.url}"],
+                              input="가나다라\n" * 50, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.stdout == "가" and done.stderr == "" and done.returncode == 141
+
+
 def test_bytes_that_are_no_text_are_sent_as_replacements():
     with Server() as server:
         done = pipe("가\udcff나\n", f"openai:test-model@{server.url}")
@@ -89,6 +99,56 @@ def test_what_cannot_begin_is_one_line_and_exit_code_2(run, folders, tmp_path):
 def test_flags_that_cannot_work(run, flags, says):
     code, _, err = run("--model_name_or_path", "x", *flags)
     assert code == 2 and says in err
+
+
+class Bot:
+    """Answers "네"; `stop`: Ctrl-C comes while it does."""
+
+    def __init__(self, stop=False):
+        self.name, self.stop, self.asked = "bot", stop, []
+
+    def ask(self, messages, sampling, sample=0):
+        self.asked.append(messages)
+        if self.stop:
+            raise KeyboardInterrupt
+        answer = Answer()
+        answer.put("네")
+        answer.finish("stop")
+        return answer
+
+
+class Interrupted:
+    """A scorer that Ctrl-C stops."""
+
+    def score(self, messages, answer):
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_an_answer_is_scored_keeps_the_answer_and_the_chat(program, capsys):
+    screen = Pipe()
+    screen.interactive = True
+    chat = program.Chat(Bot(), Interrupted(), None, "", screen)
+    with contextlib.suppress(KeyboardInterrupt):  # else a failure would end the whole test run
+        chat.take("안녕")
+    assert chat.talk.exchanges == [("안녕", "네")] and "(not scored)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bot, scorer", [(Bot(stop=True), None), (Bot(), Interrupted())])
+def test_ctrl_c_through_a_pipe_ends_the_program(program, bot, scorer):
+    with pytest.raises(KeyboardInterrupt):
+        program.Chat(bot, scorer, None, "", Pipe()).take("안녕")
+
+
+def test_a_command_ends_at_any_blank(program, monkeypatch, capsys):
+    bot = Bot()
+    chat = program.Chat(bot, None, None, "", Pipe())
+    for text in ("/system\t짧게.\n다정하게.", "/ reset", "안녕"):
+        chat.take(text)
+    assert chat.talk.system == "짧게.\n다정하게." and [m[-1]["content"] for m in bot.asked] == ["/ reset", "안녕"]
+    chat.take("/save")
+    monkeypatch.setattr("sys.stdin", io.StringIO("/quit now\n나머지\n"))
+    chat.run()
+    assert len(bot.asked) == 2 and "error: /save: give the name" in capsys.readouterr().err
 
 
 def test_a_model_of_ones_own_answers_a_pipe(run, folders):

@@ -64,10 +64,13 @@ def test_a_bad_password_file(tmp_path, text, words):
 
 
 def test_people_are_added_from_a_terminal_or_a_pipe(tmp_path):
-    path = tmp_path / "people.txt"
+    path = tmp_path / "new" / "people.txt"  # before any server has made the folder
     done = program(ADD, "--auth_file", path, "--name", "지민", input="열려라 참깨 열려라\n")
     assert done.returncode == 0 and "지민" in done.stdout and "열려라" not in done.stdout + done.stderr
     assert accounts.read_passwords(path).keys() == {"지민"}
+    path.write_text("\n", encoding="utf-8")  # everybody was taken out by hand
+    accounts.write_password(path, "나은", "열려라 참깨")
+    assert accounts.read_passwords(path).keys() == {"나은"}
     for words, said, message in ((["--name", "가:나"], "열려라 참깨 열려라\n", "--name"), (["--name", "나은"], "짧다\n", "give at least 8")):
         done = program(ADD, "--auth_file", path, *words, input=said)
         assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr

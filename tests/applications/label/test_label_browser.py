@@ -43,7 +43,8 @@ def stored(server):
 def shared(tmp_path_factory):
     """A server for the tests that need nothing of their own: each logs in under another name. Item 1 has markup in it."""
     found = rows(12, 3)
-    found[0] = {"messages": [{"role": "system", "content": "다정하게 답하세요."}, {"role": "user", "content": "안녕"},
+    found[0] = {"category": "a_category_with_a_very_long_name_" * 2,
+                "messages": [{"role": "system", "content": "다정하게 답하세요."}, {"role": "user", "content": "안녕"},
                              {"role": "assistant", "content": "네, 안녕하세요."},
                              {"role": "user", "content": "<img src=x onerror=alert(1)>\n둘째 줄"}],
                 "candidates": [{"text": "<script>window.bad = 1</script>\n\n**굵게** [링크](javascript:alert(1))"},
@@ -112,7 +113,7 @@ def check_agreement(server, page, one, two):
     shown = page.inner_text(".figures")
     with Store(server.database) as store:
         kappa = agreement.cohen(agreement.judgements(store.items(), store.labels()))[0]["kappa"]
-    assert f"{100 * sum(a == b for a, b in zip(one, two)) / len(one):.1f} %" in shown
+    assert f"{100 * sum(a == b for a, b in zip(one, two)) / len(one):.1f}%" in shown
     assert f"비교 {len(one)}건" in shown and f"{kappa:.2f}" in shown and f"쌍 {len(one)}개" in shown
     page.keyboard.press("Escape")
 
@@ -194,6 +195,11 @@ def test_skip_flag_and_going_back(shared, open_page):
     first = page.get_attribute("main.work", "data-item")
     confirm(page, "s")
     page.keyboard.press("f")
+    assert page.evaluate("document.activeElement.value") == "unclear"  # the first reason, not the button that closes
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".panel", state="hidden")                  # Enter on that button presses it
+    page.keyboard.press("f")
     page.keyboard.press("Enter")
     assert page.inner_text(".wrong_flag") == "이유를 하나 고르세요."
     page.keyboard.press("5")  # other: the cursor goes into the note
@@ -254,6 +260,10 @@ def test_on_a_phone_it_fits_and_works_by_touch(shared, open_page):
     enter(page, "전화")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert page.locator("kbd:visible").count() == 0  # no keys to speak of
+    chip, first = page.locator(".chip").bounding_box(), page.locator(".turn > .said").first.bounding_box()
+    role = page.evaluate("""() => { const range = document.createRange(); range.selectNodeContents(document.querySelector('.who'));
+                                     return range.getBoundingClientRect().right }""")
+    assert chip["y"] + chip["height"] <= first["y"] and chip["x"] >= role  # the category covers no text
     shown = texts(page)
     page.locator(".answer").nth(1).locator("> .text").tap()
     assert summary(page) == "B > 나머지"

@@ -4,6 +4,8 @@ import json
 import socket
 import sqlite3
 import threading
+import urllib.error
+import urllib.request
 
 import pytest
 from label_harness import DEAD, PROGRAM, Client, Server, free_port, loaded, program, rows, serve, wait_for, write  # noqa: F401 (fixture)
@@ -98,6 +100,16 @@ def test_with_passwords_a_name_is_not_enough(tmp_path, records, serve):
     assert Client(server, "지민", "열려라 참깨").entered["counts"]["items"] == 400
 
 
+def test_gradio_takes_no_files_and_tells_nothing(running):
+    for method, path in (("POST", "upload"), ("GET", "info"), ("GET", "app_id"), ("GET", "queue/status"), ("POST", "queue/join"),
+                         ("GET", "file=/etc/hostname")):
+        request = urllib.request.Request(f"{running.url}/gradio_api/{path}", b"" if method == "POST" else None, method=method)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=20)
+        with refused.value as reply:
+            assert reply.code == 404 and reply.read() == b"not here", path
+
+
 def test_it_listens_on_this_machine_alone(running):
     hexadecimal = f"{running.port:04X}"
     listening = [line.split()[1] for table in ("/proc/net/tcp", "/proc/net/tcp6") for line in open(table, encoding="utf-8").readlines()[1:]
@@ -131,6 +143,18 @@ def test_a_taken_port_is_one_line(tmp_path, records):
     assert done.returncode == 2
     assert done.stderr == (f"error: --host 127.0.0.1 --port {port}: cannot be listened on: Address already in use; "
                            "stop what uses it, or give another --port\n")
+
+
+def test_a_port_that_was_taken_meanwhile_is_told_in_our_words():
+    class Page:
+        def launch(self, **_):
+            raise OSError("Cannot find empty port; set GRADIO_SERVER_PORT")
+    module = loaded(PROGRAM)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(InputError, match="Address already in use; stop what uses it"):
+            module.serve(Page(), module.ServerFlags(port=taken.getsockname()[1]))
 
 
 def test_a_label_that_cannot_be_stored_is_not_acknowledged(running):

@@ -175,6 +175,7 @@ def test_a_blind_vote_is_written_and_step_2_reads_it(demo, echo, gate, open_page
     page.wait_for_selector(".votes:visible")
     shown = said(page, "#compare")
     assert "메아리" not in page.inner_html("#compare") and "작은모델" not in page.inner_html("#compare") and page.is_hidden("#compare textarea")
+    assert page.evaluate("document.activeElement.dataset.t") == "vote_ask"  # for keyboards and readers; Enter votes for nothing
     side = ["left", "right"][shown.index("가나다")]
     vote(page, side)
     row = lines(demo.votes)[n]
@@ -294,6 +295,43 @@ def test_a_session_that_the_server_has_forgotten_begins_anew(demo, open_page):  
     shows(page, "또요")
 
 
+def test_the_end_of_a_talk_is_in_sight_after_a_reload_and_on_coming_back(demo, echo, gate, open_page):  # noqa: F811
+    page = open_page(demo.url)
+    tall = "가\n" * 40 + "끝"
+    gate.release(len(tall))
+    answer(page, tall)
+    below = "(one => one.scrollHeight - one.scrollTop - one.clientHeight)(document.querySelector('#chat .scroll'))"
+    assert page.evaluate("document.querySelector('#chat .scroll').scrollTop") > 100 and page.evaluate(below) < 2
+    page.reload()
+    page.wait_for_selector("#chat .turn.bot")
+    assert page.evaluate(below) < 2
+    say(page, tall)
+    page.click("nav a[href='#compare']")
+    gate.release(len(tall))  # it grows out of sight
+    page.wait_for_selector("#chat .turn.bot:nth-child(4) .again", state="attached")
+    page.go_back()
+    page.wait_for_selector("#chat textarea:visible")
+    assert page.evaluate(below) < 2
+    fine(page)
+
+
+def test_a_duplicated_tab_has_a_talk_of_its_own(demo, echo, open_page):  # noqa: F811
+    page = open_page(demo.url)
+    answer(page, "첫째")
+    with page.context.expect_page() as opened:
+        page.evaluate("window.open(location.href)")  # with a copy of the first one's storage
+    other = opened.value
+    other.wait_for_selector("#chat .suggestions button")
+    assert said(other) == []
+    answer(other, "다른 탭이에요")
+    answer(page, "둘째")
+    assert [m["content"] for m in echo.requests[-1]["messages"]] == ["첫째", "첫째", "둘째"]
+    for one, expected in ((page, ["첫째", "둘째"]), (other, ["다른 탭이에요"])):
+        one.reload()
+        one.wait_for_selector("#chat .turn.bot")
+        assert said(one) == expected
+
+
 def test_log_in(serve, echo, tmp_path, open_page):  # noqa: F811
     accounts.write_password(tmp_path / "people.txt", "지민", "비밀번호 12345")
     server = serve("--model", f"openai:echo@{echo.url}", "--auth_file", tmp_path / "people.txt", "--max_new_tokens", 12)
@@ -308,6 +346,13 @@ def test_log_in(serve, echo, tmp_path, open_page):  # noqa: F811
     assert page.locator("nav").is_hidden()  # one model, no report: one page
     answer(page, "안녕")
     assert said(page) == ["안녕"]
+    page.click(".leave")
+    page.wait_for_selector("#login input")
+    page.fill("input[name=name]", "지민")
+    page.fill("input[name=password]", "비밀번호 12345")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#chat .suggestions button")
+    assert said(page) == []  # whoever comes next in this tab does not see the talk
     page.click(".leave")
     page.wait_for_selector("#login input")
     server.kill()

@@ -187,6 +187,25 @@ def test_each_mistake_is_one_line_and_exit_code_2(tmp_path, folders):
         assert last.startswith("error: ") and said in last and run.stderr.count("error: ") == 1
 
 
+def test_a_port_that_was_taken_while_models_were_loaded_is_told_in_our_words(monkeypatch):
+    class Server:
+        def __init__(self, **_):
+            pass
+
+        def add_middleware(self, *_, **__):
+            pass
+
+        def launch(self, **_):
+            raise OSError("Cannot find empty port; set GRADIO_SERVER_PORT")
+    monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Server=Server))
+    module = loaded()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(InputError, match="Address already in use; stop what uses it"):
+            module.serve([], module.ServerFlags(port=other.getsockname()[1]))
+
+
 @pytest.mark.parametrize("words, share", [([], False), (["--share"], True)])
 def test_gradio_is_told_to_share_only_if_asked_and_never_to_tell_others(words, share, monkeypatch, slow):
     launched = {}
