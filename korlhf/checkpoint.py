@@ -4,8 +4,10 @@ OUTPUT_DIR/checkpoints/step_000100/ holds one DeepSpeed folder per engine and st
 is half written and is ignored. Nothing random is stored: every step draws from a seed made of --seed and the step.
 """
 
+import fcntl
 import json
 import shutil
+import time
 from pathlib import Path
 
 import torch
@@ -16,6 +18,7 @@ from korlhf.data.files import write_json
 # Settings that may differ between a run and its resumption without changing the result.
 FREE = {"output_dir", "save_steps", "save_total_limit", "local_rank", "overwrite_output_dir", "enable_tensorboard", "tensorboard_path", "deepspeed",
         "print_answers", "per_device_eval_batch_size"}
+LOCK_SECONDS = 10  # a run that was killed may take a moment to end
 
 
 def seed_step(seed, step, rank=0):
@@ -29,20 +32,37 @@ class Run:
     def __init__(self, output_dir, settings, ranks, overwrite=False):
         """settings: every flag and the size of the data; a folder begun with others is refused with InputError.
 
-        A folder that already holds a finished model of the same settings is not trained again: see `finished`.
+        A folder that already holds a finished model of the same settings is not trained again: see `finished`. The folder is locked
+        as long as this object lives: InputError if another process trains into it.
         """
         self.dir, self.ranks = Path(output_dir), ranks
         self.settings = {k: v for k, v in settings.items() if k not in FREE}
         self.settings["processes"] = ranks.world
         if ranks.first:
-            if overwrite and self.dir.exists():
-                self._clear()
+            if self.dir.exists():
+                self._foreign_checked()
             self.dir.mkdir(parents=True, exist_ok=True)
+            self._lock = self._locked()
+            if overwrite:
+                self._clear()
         ranks.barrier()
         self._check_settings()
         ranks.barrier()
         if ranks.first:
             write_json(self.dir / "settings.json", self.settings)
+
+    def _locked(self):
+        """The open log of the folder, locked; the system gives the lock back when this process ends, however it ends."""
+        file = open(self.dir / "training.log", "a", encoding="utf-8")
+        limit = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return file
+            except BlockingIOError as error:
+                if time.monotonic() > limit:
+                    raise InputError(f"--output_dir {self.dir}: another process is training into it; wait for it, or give another") from error
+                time.sleep(0.1)
 
     def _clear(self):
         """Remove what an earlier run wrote; a folder that no run of ours began is never emptied.

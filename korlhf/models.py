@@ -258,3 +258,11 @@ def save_model(module, state_dict, tokenizer, folder, base_path, auto_class, dty
         module.config.dtype = dtype
         module.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    share_weights(folder)
+
+
+def share_weights(folder):
+    """Give the weights in `folder` and its adapter/, which safetensors writes for their owner alone, the mode of the config beside them."""
+    for config in Path(folder) / "config.json", Path(folder) / "adapter" / "adapter_config.json":
+        for path in config.parent.glob("*.safetensors"):
+            path.chmod(config.stat().st_mode & 0o777)

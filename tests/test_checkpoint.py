@@ -1,6 +1,8 @@
 """The folder of a run: what is resumed, what is refused, what is never deleted."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,7 @@ class TwoRanks:
 def test_overwrite_empties_a_run_and_nothing_else(tmp_path):
     run = checkpoint.Run(tmp_path / "run", SETTINGS, ONE)
     run.save(5, {"actor": FakeEngine(5)}, {}, keep=1)
+    del run
     again = checkpoint.Run(tmp_path / "run", {**SETTINGS, "seed": 2}, ONE, overwrite=True)
     assert again.resume({"actor": FakeEngine()}) is None
     foreign = tmp_path / "home"
@@ -94,6 +97,21 @@ def test_overwrite_empties_a_run_and_nothing_else(tmp_path):
     (tmp_path / "empty" / "training.log").write_text("==", encoding="utf-8")  # the run script is writing to it
     checkpoint.Run(tmp_path / "empty", SETTINGS, ONE, overwrite=True)
     assert (tmp_path / "empty" / "training.log").exists()
+
+
+def test_a_folder_that_another_process_trains_into_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "LOCK_SECONDS", 0.5)
+    program = ("import sys, torch; from korlhf import checkpoint; from korlhf.engine import Ranks; "
+               "run = checkpoint.Run(sys.argv[1], {'seed': 1}, Ranks(0, 1, torch.device('cpu'))); print('begun', flush=True); sys.stdin.read()")
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert "begun\n" in iter(other.stdout.readline, "")
+        (tmp_path / "model.safetensors").write_text("x", encoding="utf-8")
+        for overwrite in (False, True):
+            with pytest.raises(InputError, match="another process is training into it; wait for it, or give another"):
+                checkpoint.Run(tmp_path, {"seed": 1}, ONE, overwrite=overwrite)
+        assert (tmp_path / "model.safetensors").exists()
+        other.kill()
+    checkpoint.Run(tmp_path, {"seed": 1}, ONE)
 
 
 def test_a_settings_file_of_another_program_is_not_a_run(tmp_path):
@@ -110,6 +128,7 @@ def test_finished(tmp_path):
     run.save(5, {"actor": FakeEngine(5)}, {}, keep=1)
     assert not run.finished
     run.finish({"loss": 1.5, "이름": "값"})
+    del run
     assert checkpoint.Run(tmp_path, SETTINGS, ONE).finished and not (tmp_path / "checkpoints").exists()
     assert json.loads((tmp_path / "finished.json").read_text(encoding="utf-8")) == {"loss": 1.5, "이름": "값"}
 
