@@ -12,6 +12,8 @@ import os
 import socket
 from dataclasses import dataclass
 
+logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())  # said at the import
+
 import deepspeed
 import torch
 import torch.distributed as dist

@@ -153,6 +153,7 @@ def _with_lora(base, path, what):
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Found missing adapter keys")  # peft would go on without them
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # peft asks for it still
             return PeftModel.from_pretrained(base, Path(path).expanduser())
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UserWarning) as error:  # RuntimeError: weights of another shape
         raise InputError(f"{what} {path}: the adapter could not be laid over {base.name_or_path}: {_first_line(error)}") from error
