@@ -13,7 +13,7 @@ from korlhf import evaluation, flags, llm, local, responders, stage
 from korlhf.eval import diversity_report, regression
 from korlhf.export import provenance
 from korlhf.data import records
-from korlhf.eval.diversity_report import ALPHA, MODEL, P_VALUE, Comparison, cell, difference_column, in_words, shown_p
+from korlhf.eval.diversity_report import ALPHA, MODEL, P_VALUE, Comparison, cell, difference_column, in_words
 from korlhf.errors import InputError
 from korlhf.tables import both, column, estimate
 
@@ -154,12 +154,12 @@ def heldout_tables(result, examples, logps, comparison):
     result.figures["heldout"] = figures
     columns = [MODEL, column("examples", "개수"), column("tokens", "토큰 수"), column("nats per token", "토큰당 nat"),
                column("perplexity", "퍼플렉시티", 2), column("bits per character", "글자당 비트"), difference_column(comparison), P_VALUE]
-    rows = {title: [[KINDS.get(part, part), name, *list(row.values())[:-1], shown_p(row["p"])] for part, by_model in of.items()
+    rows = {title: [[KINDS.get(part, part), name, *row.values()] for part, by_model in of.items()
                     for name, row in by_model.items()] for title, of in figures.items()}
     result.table(both("How likely held-out talk is (lower = likelier)", "평가용 대화의 그럴듯함(낮을수록 그럴듯함)"),
                  [column("what", "대상"), *columns], rows["all"], [HELDOUT_NOTE])
     if len(by_category) > len(by_kind):
-        result.table(both("The same by category", "갈래별 그럴듯함"), [column("category", "갈래"), *columns], rows["by_category"])
+        result.table(both("The same by category", "범주별 그럴듯함"), [column("category", "범주"), *columns], rows["by_category"])
     for part, by_model in figures["all"].items():
         for name in filter(comparison.later.__contains__, by_model):
             _warn_unlikely(result, name, KINDS[part], by_model[name], by_model.get(comparison.reference), comparison.reference)

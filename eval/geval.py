@@ -13,10 +13,9 @@ from korlhf import evaluation, flags, judges, rubrics, stage, stats
 from korlhf.eval import comparison, conflicts
 from korlhf.geval import PROBABILITIES
 from korlhf.llm import Failure
-from korlhf.tables import both, column, estimate
+from korlhf.tables import both, column, estimate, words
 
 DIGITS = 6  # of a score in the rows
-ALL = both("all", "전체")
 MEAN = both("mean of the criteria", "기준의 평균")
 ORIGINAL_CRITERIA = (("friendly", "친근함"), ("intelligible", "이해 가능성"), ("natural", "자연스러움"), ("context", "맥락 유지"),
                      ("overall", "전반적인 품질"))
@@ -58,12 +57,12 @@ def overview(result, scored, grouped, seed):
     for category, numbers in grouped:
         of_models = {name: comparison.by_prompt(of_model, numbers) for name, of_model in scored.items()}
         means = {name: comparison.mean(values, seed) for name, values in of_models.items()}
-        rows.append([category or ALL, _count(means), *map(_cell, means.values())])
+        rows.append([comparison.category_name(category), _count(means), *map(_cell, means.values())])
         figures += [{"model": name, "category": category, **(m or {"n": 0})} for name, m in means.items()]
     result.table(both("Mean score", "평균 점수"),
-                 [column("category", "갈래"), column("prompts", "프롬프트"), *(column(n, n, 2) for n in scored)], rows,
+                 [column("category", "범주"), column("prompts", "프롬프트"), *(column(n, n, 2) for n in scored)], rows,
                  [both("With the 95 % interval. A model's answers to one prompt are averaged first.",
-                       "괄호 안은 95 % 구간. 한 프롬프트에 대한 답변이 여럿이면 먼저 평균을 냄.")])
+                       "괄호 안은 95 % 구간입니다. 한 프롬프트에 대한 답변이 여럿이면 먼저 평균을 냅니다.")])
     return figures
 
 
@@ -90,7 +89,8 @@ def by_criterion(result, scored, grouped, of_category, seed):
                 rows.append([both(c.key, c.name), *map(_cell, means)])
                 figures += [{"model": name, "category": category, "criterion": c.key, **(m or {"n": 0})} for name, m in zip(scored, means)]
         rows.append([MEAN, *(_cell(comparison.mean(comparison.by_prompt(of_model, numbers), seed)) for of_model in scored.values())])
-        title = both("all categories", "전체") if category is None else both(category, category)
+        name = comparison.category_name(category)
+        title = both("all categories", "전체") if category is None else both(words(name, "en"), words(name, "ko"))
         scales = ", ".join(dict.fromkeys(f"{r.low}–{r.high}" for r in used))
         result.table(both(f"By criterion: {title['en']}", f"기준별 점수: {title['ko']}"),
                      [column("criterion", "기준"), *(column(n, n, 2) for n in scored)], rows, [both(f"Scale {scales}.", f"척도 {scales}.")])
@@ -105,13 +105,13 @@ def differences(result, scored, grouped, seed, baseline, unit, noise):
     more, notes = [], [both(
         "Paired: the same prompts. p: flipping the signs of prompts, two-sided; Holm: adjusted for the "
         f"{len(found)} comparisons of this table.",
-        f"같은 프롬프트끼리 짝지어 비교. p는 프롬프트의 부호를 뒤집는 양측 검정, 홀름은 이 표의 비교 {len(found)}개에 맞춰 보정한 값.")]
+        f"같은 프롬프트끼리 짝지어 비교했습니다. p는 프롬프트의 부호를 뒤집는 양측 검정이고, p (홀름)은 이 표의 비교 {len(found)}개에 맞춰 보정한 값입니다.")]
     if unit:
         more = [column(f"in SDs of {unit[0]}'s answers", f"{unit[0]} 답변의 표준편차 단위", 2)]
     elif noise:
         more = [column("judge's noise ±", "심판의 흔들림 ±", 3)]
         notes.append(both("judge's noise: how far the difference may move (95 %) if the same answers are judged again.",
-                          "심판의 흔들림: 같은 답변을 다시 채점할 때 차이가 움직일 수 있는 폭(95 %)."))
+                          "심판의 흔들림은 같은 답변을 다시 채점할 때 차이가 움직일 수 있는 폭(95 %)입니다."))
     rows = []
     for f in found:
         if unit:
@@ -120,10 +120,10 @@ def differences(result, scored, grouped, seed, baseline, unit, noise):
             numbers = dict(grouped)[f["category"]]
             counts = [len(comparison.usable([scored[f[side]][i] for i in numbers])) for side in ("model", "other")]
             f["judge_noise"] = comparison.noise_of_difference(noise["sd"], *counts)
-        rows.append([f"{f['model']} − {f['other']}", f["category"] or ALL, f["n"], _cell(f), f["p"], f["holm"],
+        rows.append([f"{f['model']} − {f['other']}", comparison.category_name(f["category"]), f["n"], _cell(f), f["p"], f["holm"],
                      *([f["in_sds"]] if unit else [f["judge_noise"]] if noise else [])])
     result.table(both("Differences of the mean score", "평균 점수의 차이"),
-                 [column("difference", "차이"), column("category", "갈래"), column("prompts", "프롬프트"), column("mean", "평균"),
+                 [column("difference", "차이"), column("category", "범주"), column("prompts", "프롬프트"), column("mean", "평균"),
                   column("p", "p", 4), column("p (Holm)", "p (홀름)", 4), *more], rows, notes)
     return found
 
@@ -138,16 +138,17 @@ def measure_noise(result, judge, of_category, found, answered, scored, share, se
         return None, {}
     twice = comparison.rescore(judge, of_category, found, answered, scored, share, seed)
     result.attempted += len(twice)
-    result.lost("judge, second time", [again for _, again in twice if isinstance(again, Failure)])
+    result.lost(both("judge, second time", "심판의 두 번째 채점"), [again for _, again in twice if isinstance(again, Failure)])
     names = {c.key: c.name for rubric in of_category.values() for c in rubric.criteria}
     figures = {key: comparison.noise(twice, key) for key in [None, *names]}
     rows = [[both(key, names[key]) if key else MEAN, _cell(n), n["sd"], n["shift"], n["n"]] for key, n in figures.items() if n]
     notes = [both("Answers drawn at random. Change: the second score of the same answer minus the first.",
-                  "무작위로 뽑은 답변. 변화는 같은 답변의 두 번째 점수에서 첫 번째 점수를 뺀 값.")]
+                  "무작위로 뽑은 답변입니다. 변화는 같은 답변의 두 번째 점수에서 첫 번째 점수를 뺀 값입니다.")]
     if any(first.method == PROBABILITIES for first, _ in twice):
         notes.append(both(
             "These scores come from token probabilities at temperature 0: asking again shows how far the server repeats itself, not how "
-            "sure the judge is.", "온도 0의 토큰 확률로 얻은 점수. 다시 물어서 알 수 있는 것은 서버가 같은 값을 되풀이하는지뿐이고, 심판이 얼마나 확신하는지는 알 수 없음."))
+            "sure the judge is.",
+            "온도 0의 토큰 확률로 얻은 점수입니다. 다시 물어서 알 수 있는 것은 서버가 같은 값을 되풀이하는지뿐이고, 심판이 얼마나 확신하는지는 알 수 없습니다."))
     if rows:
         result.table(both("The judge's noise: the same answers judged again", "심판의 흔들림: 같은 답변을 다시 채점했을 때"),
                      [column("criterion", "기준"), column("mean |change|", "변화의 크기 평균"), column("SD of change", "변화의 표준편차"),
@@ -174,8 +175,8 @@ def original(result):
                  [[name, *scores] for name, scores in ORIGINAL.items()],
                  [both("Everyday talk, scale 1–5, no intervals published. Not comparable digit by digit with the tables here. Judged "
                        f"again, the same answers' overall moved by {ORIGINAL_NOISE} on average.",
-                       "일상 대화, 척도 1–5, 구간은 발표되지 않음. 여기의 표와 숫자를 하나하나 견줄 수 없음. 같은 답변을 다시 채점하면 전반적인 품질이 평균 "
-                       f"{ORIGINAL_NOISE} 움직였음.")])
+                       "일상 대화, 척도 1–5이며 구간은 발표되지 않았습니다. 여기의 표와 숫자를 하나하나 견줄 수 없습니다. 같은 답변을 다시 채점하면 전반적인 품질이 "
+                       f"평균 {ORIGINAL_NOISE} 움직였습니다.")])
 
 
 def protocol(result, judge, of_category, scored):
@@ -186,8 +187,8 @@ def protocol(result, judge, of_category, scored):
     for category, r in of_category.items():
         result.protocol[f"rubric of {category}"] = f"{r.file} (sha256 {r.sha256[:12]})"
     result.protocol["pairing"] = both("by prompt; several answers to a prompt are averaged first", "프롬프트별. 답변이 여럿이면 먼저 평균을 냄")
-    result.protocol["interval"] = both(f"95 %, percentile bootstrap over prompts, {stats.RESAMPLES} resamples",
-                                       f"95 %, 프롬프트 부트스트랩 {stats.RESAMPLES}회")
+    result.protocol["interval"] = both(f"95 %, percentile bootstrap over prompts, {stats.RESAMPLES:,} resamples",
+                                       f"95 %, 프롬프트 부트스트랩 {stats.RESAMPLES:,}회")
 
 
 def shown(scored, what):
@@ -214,7 +215,7 @@ def main(argv=None):
                 result.warn(**line)
         for name, of_model in scored.items():
             result.attempted += len(comparison.flat(of_model))
-            result.lost(f"judge on {name}", comparison.failures(of_model))
+            result.lost(both(f"judge on {name}", f"{name}의 답변 채점"), comparison.failures(of_model))
         protocol(result, judge, of_category, scored)
         result.figures["means"] = overview(result, scored, grouped, files.seed)
         if args.show_original:

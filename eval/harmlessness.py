@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 from korlhf import evaluation, flags, judges, llm, refusals, stage, stats
-from korlhf.eval import conflicts, harmlessness
+from korlhf.eval import comparison, conflicts, harmlessness
 from korlhf.data import load, records, safety
 from korlhf.errors import InputError
 from korlhf.eval.harmlessness import ABOVE, BAD, BELOW
@@ -25,7 +25,7 @@ RATE_NAMES = {"harmful": ("goes along with harmful", "해로운 요청에 동조
               "harmless": ("refuses harmless", "무해한 요청을 거절")}
 LABEL_NAMES = {"goes_along": both("goes along", "동조"), "corrects": both("corrects", "바로잡음"), "refuses": both("refuses", "거절"),
                "accuses": both("accuses", "몰아세움"), "unclear": both("unclear", "알 수 없음"),
-               BELOW: both("scored like rejected", "탈락한 답과 비슷한 점수"), ABOVE: both("scored like chosen", "선택된 답과 비슷한 점수")}
+               BELOW: both("scored like rejected", "탈락한 답변과 비슷한 점수"), ABOVE: both("scored like chosen", "선택된 답변과 비슷한 점수")}
 HOW_COUNTED = both("Both rates: lower is better. n: prompts. 95 % intervals: Wilson, over prompts.",
                    "두 비율 모두 낮을수록 좋습니다. 개수는 프롬프트 수, 95 % 구간은 프롬프트에 대한 윌슨 구간입니다.")
 
@@ -51,6 +51,9 @@ def parse(argv=None):
     found = [flags.read(space, group) for group in groups]
     evaluation.check(found[2], parser)
     judges.check(found[4], parser)
+    for text in found[1].judge:
+        if text != RULES and text.partition(":")[0] not in judges.KINDS:
+            raise InputError(f"--judge {text}: give {RULES} (the written check), or {judges.USAGE.removeprefix('give ')}")
     return found
 
 
@@ -72,7 +75,7 @@ def verdicts(text, found, answered, judge, args, result):
     if judge is None:
         result.protocol[f"judge {text}"] = both(
             "the written rules of korlhf/refusals.py, which read the surface only. On answers labelled by hand: " + _measured("en"),
-            "korlhf/refusals.py의 규칙으로, 글의 겉모습만 봅니다. 손으로 판정한 답변에서 잰 값: " + _measured("ko"))
+            "korlhf/refusals.py의 규칙으로, 글의 겉모습만 봄. 손으로 판정한 답변에서 잰 값: " + _measured("ko"))
     elif judge.kind == "reward_model":
         pairs = {"harmful": args.harmful_pairs, "lookalike": args.lookalike_pairs, "harmless": args.lookalike_pairs}
         thresholds = {kind: threshold(judge, kind, pairs[kind], result) for kind in dict.fromkeys(kinds)}
@@ -87,7 +90,8 @@ def verdicts(text, found, answered, judge, args, result):
         else:
             given = harmlessness.by_judge(judge, kinds, talks, texts)
         result.attempted += sum(map(len, texts))
-        result.lost(f"verdicts of {text} on {name}", [v for of_prompt in given for v in of_prompt if isinstance(v, llm.Failure)])
+        result.lost(both(f"verdicts of {text} on {name}", f"{name}의 답변에 대한 {text}의 판정"),
+                    [v for of_prompt in given for v in of_prompt if isinstance(v, llm.Failure)])
         out[name] = [_placed(replies, of_prompt) for replies, of_prompt in zip(of_model, given)]
     if judge is not None:
         result.protocol[f"judge {text}"] = judge.protocol(choosing=True)
@@ -129,7 +133,7 @@ def threshold(judge, kind, name, result):
         f"{found.value:.3f}. {name}의 {found.chosen_on}쌍에서 정함. 나머지 쌍의 답변 {found.n}개에서 가려낸 비율 {told}, 찍으면 .500")
     if found.low <= 0.6:
         result.warn(f"{judge.name} hardly tells good from bad answers to {kind} prompts ({told} of {found.n}; guessing .500): its verdicts mean little",
-                    f"{judge.name}은(는) {KIND_NAMES[kind]['ko']} 프롬프트에서 좋은 답과 나쁜 답을 거의 가려내지 못하므로({found.n}개 가운데 {told}, 찍으면 "
+                    f"{judge.name}은(는) {KIND_NAMES[kind]['ko']} 프롬프트에서 좋은 답변과 나쁜 답변을 거의 가려내지 못하므로({found.n}개 가운데 {told}, 찍으면 "
                     ".500) 판정을 믿기 어렵습니다")
     return found
 
@@ -155,7 +159,7 @@ def rates(text, kinds, by_model, result):
 
 def _bad_scores(kind):
     """Heading of a reward model's rate: a low score does not say what is wrong with the answer."""
-    return both(f"{KIND_NAMES[kind]['en']}: scored like rejected", f"{KIND_NAMES[kind]['ko']}: 탈락한 답과 비슷한 점수")
+    return both(f"{KIND_NAMES[kind]['en']}: scored like rejected", f"{KIND_NAMES[kind]['ko']}: 탈락한 답변과 비슷한 점수")
 
 
 def _warn_of(text, name, of, result):
@@ -169,6 +173,16 @@ def _warn_of(text, name, of, result):
                     "거절했을 수 있습니다")
 
 
+def _warn_of_one_side(kinds, result):
+    if set(kinds) == {"harmful"}:
+        result.warn("no harmless prompts among them: over-refusal is not measured, and a model that refuses everything would look perfect",
+                    "무해한 프롬프트가 없어 과잉 거절은 재지 않았습니다. 무엇이든 거절하는 모델도 완벽해 보입니다")
+    elif "harmful" not in kinds:
+        result.warn("no harmful prompts among them: going along is not measured, and a model that goes along with everything would look "
+                    "perfect",
+                    "해로운 프롬프트가 없어 동조는 재지 않았습니다. 무엇에든 동조하는 모델도 완벽해 보입니다")
+
+
 def by_category(text, found, by_model, result):
     """The table of rates by category."""
     rows = []
@@ -176,11 +190,11 @@ def by_category(text, found, by_model, result):
         for category in dict.fromkeys(r["category"] for r in found if r["kind"] == kind):
             kinds = [kind if (r["kind"], r["category"]) == (kind, category) else None for r in found]
             cells = [harmlessness.rate(harmlessness.shares(kinds, of_model, kind, BAD[kind])) for of_model in by_model.values()]
-            rows.append([KIND_NAMES[kind], category, max((c["n"] for c in cells if c), default=0), *cells])
-    result.table(both(f"The rates by category: verdicts of {text}", f"갈래별 비율: {text}의 판정"),
-                 [column("kind", "종류"), column("category", "갈래"), column("n", "개수"), *(column(n, n, 2) for n in by_model)], rows,
+            rows.append([KIND_NAMES[kind], comparison.category_name(category), max((c["n"] for c in cells if c), default=0), *cells])
+    result.table(both(f"The rates by category: verdicts of {text}", f"범주별 비율: {text}의 판정"),
+                 [column("kind", "종류"), column("category", "범주"), column("n", "개수"), *(column(n, n, 2) for n in by_model)], rows,
                  [both("harmful: goes along; the others: refuses or accuses. Of a reward model: scored like rejected answers.",
-                       "해로움은 동조한 비율, 나머지는 거절하거나 몰아세운 비율입니다. 보상 모델이면 탈락한 답과 비슷한 점수를 받은 비율입니다.")])
+                       "해로움은 동조한 비율, 나머지는 거절하거나 몰아세운 비율입니다. 보상 모델이면 탈락한 답변과 비슷한 점수를 받은 비율입니다.")])
 
 
 def distribution(text, kinds, by_model, result):
@@ -212,7 +226,7 @@ def differences(text, kinds, by_model, baseline, seed, result):
                      [column("kind", "종류"), column("model", "모델"), column("difference of the rate", "비율의 차이"), column("p", "p", 4),
                       column("n", "개수")], rows,
                      [both("Paired by prompt; 95 % bootstrap interval over prompts, p by flipping signs, not adjusted for the number of rows.",
-                           "같은 프롬프트끼리 짝지어 비교. 95 % 구간은 프롬프트 부트스트랩, p는 부호 뒤집기 검정이며 줄 수에 맞춘 보정은 하지 않음.")])
+                           "같은 프롬프트끼리 짝지어 비교했습니다. 95 % 구간은 프롬프트 부트스트랩, p는 부호 뒤집기 검정이며 줄 수에 맞춘 보정은 하지 않았습니다.")])
 
 
 def agreement(kinds, of_judges, result):
@@ -240,6 +254,7 @@ def main(argv=None):
         answered = evaluation.answers(result, found, answer_flags, sampler, llm_flags, cache)
         baseline = evaluation.baseline(args.baseline, answered)
         of_judges = {text: verdicts(text, found, answered, judge, args, result) for text, judge in opened.items()}
+        _warn_of_one_side(kinds, result)
         result.figures["rates"] = {}
         for text, by_model in of_judges.items():
             result.figures["rates"][text] = rates(text, kinds, by_model, result)

@@ -14,6 +14,7 @@ from korlhf.responders import NAMED
 from korlhf.tables import both, column, estimate
 
 FLAG = "--model_name_or_path"
+SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "kobest"
 FEW = 100  # items, below which the interval of an accuracy reaches more than 10 points to each side
 SHOWN = 400  # characters of a prompt
 METRICS = {"acc": ("accuracy", "정확도"), "acc_norm": ("accuracy by length", "길이 보정 정확도"), "macro_f1": ("macro-F1", "매크로 F1")}
@@ -102,18 +103,22 @@ def _cell(figure):
 
 def table_of_differences(rows, result):
     """The differences as a table."""
-    cells = [[row["task"], both(*METRICS.get(row["metric"], (row["metric"],) * 2)), f"{row['model']} – {row['other']}", row["n"],
+    cells = [[row["task"], both(*METRICS.get(row["metric"], (row["metric"],) * 2)), f"{row['model']} − {row['other']}", row["n"],
               estimate(row["mean"], row["low"], row["high"]), row["only_model"], row["only_other"], row["p"], row["holm"]] for row in rows]
     result.table(both("Differences of the models on the same items", "같은 문항에서 모델 사이의 차이"),
                  [column("task", "과제"), column("figure", "수치"), column("models", "모델"), column("n", "문항 수"), column("difference", "차이"),
                   column("only the first right", "앞 모델만 정답"), column("only the second right", "뒤 모델만 정답"), column("p", "p", 4),
                   column("p, adjusted", "보정한 p", 4)], cells,
                  [both("Paired by item. 95 % bootstrap interval over items; p: McNemar's exact test, adjusted by Holm for all rows.",
-                       "같은 문항끼리 짝지어 비교. 95 % 구간은 문항 부트스트랩, p는 맥니머 정확 검정이며 줄 수에 맞춘 보정은 홈의 방법입니다.")])
+                       "같은 문항끼리 짝지어 비교했습니다. 95 % 구간은 문항 부트스트랩, p는 맥니마 정확 검정이며 보정한 p는 줄 수에 맞춰 홀름의 방법으로 보정한 값입니다.")])
 
 
-def warnings(rows, problems, found, repeated, result):
+def warnings(args, rows, problems, found, repeated, result):
     """What a reader must know before the figures."""
+    if args.data_dir and Path(args.data_dir).expanduser().resolve() == SAMPLE:
+        result.warn("the items of samples/kobest are invented, to try the program: these are no results of KoBEST; for those leave "
+                    "--data_dir away",
+                    "samples/kobest의 문항은 프로그램을 시험해 보려고 지어낸 것이므로 KoBEST 결과가 아닙니다. 허브의 데이터로 재려면 --data_dir를 빼세요")
     tasks = {row["task"]: row["n"] for row in rows}
     small = ", ".join(f"{task} {n}" for task, n in tasks.items() if n < FEW)
     if small:
@@ -229,7 +234,7 @@ def main(argv=None):
         if args.show_anchor:
             anchor(result)
         protocol(args, files, models, units, found, result)
-        warnings(rows, problems, found, repeated, result)
+        warnings(args, rows, problems, found, repeated, result)
         result.rows = lines(problems, models, found)
         result.figures = {"rows": rows, "differences": gaps, "harness": harness_tasks.VERSION,
                           "tasks": {p.name: {"config": p.config, "data_sha256": p.data} for p in problems},

@@ -5,7 +5,7 @@
 #   bash run_all.sh [RUN] [OUTPUT]
 #
 # Every setting can also be given in the environment (JUDGE=openai:gpt-4o bash ...). Stop it at any time and start it again to go on: answers,
-# scores and verdicts are in OUTPUT/cache.sqlite. To leave a part out, name the others in PARTS.
+# scores and verdicts are in OUTPUT/cache.sqlite. To leave a part out, name the others in PARTS. Exit code 3: too much failed in a part.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../training/launch.sh"
 positional RUN OUTPUT -- "$@"
@@ -41,13 +41,22 @@ words PROMPTS "$DATA_PATH"
 words HARM_JUDGES "$HARM_JUDGE"
 ANSWERS=(--responder "${RESPONDERS[@]}" --temperature "$TEMPERATURE" --max_new_tokens "$MAX_NEW_TOKENS" --seed "$SEED" --output_dir "$OUTPUT")
 
-# part NAME FLAG...: run it if it is among PARTS.
+for name in $PARTS; do
+    [[ " reward_accuracy geval win_rate harmlessness diversity kobest " == *" $name "* ]] \
+        || fail "PARTS: there is no $name; give some of: reward_accuracy geval win_rate harmlessness diversity kobest"
+done
+
+# part NAME FLAG...: run it if it is among PARTS. Too many failed answers or verdicts (3) do not keep the others, and the report, back;
+# nor does kobest, which comes last and may miss the hub.
+LOST=0
 part() {
-    local name="$1"
+    local name="$1" code=0
     shift
     [[ " $PARTS " == *" $name "* ]] || return 0
     printf '\n== %s\n' "$name"
-    evaluate "$name" "$@"
+    evaluate "$name" "$@" || code=$?
+    [[ "$code" == 0 || "$code" == 3 || "$name$code" == kobest2 ]] || exit "$code"
+    [[ "$code" == 0 ]] || LOST="$code"
 }
 
 if [[ " $PARTS " == *" reward_accuracy "* ]]; then
@@ -76,3 +85,5 @@ if [[ " $PARTS " == *" kobest "* ]]; then
 fi
 printf '\n== report\n'
 evaluate report --run_dir "$RUN" --eval_dir "$OUTPUT"
+[[ "$LOST" != 2 ]] || fail "kobest was not evaluated; its own message stands above the report's"
+exit "$LOST"

@@ -5,6 +5,7 @@ a matrix and Bradley-Terry strengths. An answer wins if both orders name it. Lef
 answers in one question.
 """
 
+import math
 from dataclasses import dataclass
 
 from korlhf import evaluation, flags, judges, rubrics, stage, stats
@@ -15,7 +16,6 @@ from korlhf.eval.pairwise import Game
 from korlhf.tables import both, column, estimate
 
 DIGITS = 6  # of a result in the rows
-ALL = both("all", "전체")
 STRONG = 0.25  # farther than this from one half is no slight preference
 VERDICTS = {1.0: "first", 0.5: "tie", 0.0: "second"}
 SEEN = {1.0: "won", 0.5: "tie", 0.0: "lost"}
@@ -90,18 +90,18 @@ def win_rates(result, games, grouped, names, seed):
                               "length_controlled": pairwise.length_controlled(here, seed) if place == 0 else None})
     for row, adjusted in zip(found, stats.holm([row["p"] for row in found])):
         row["holm"] = adjusted
-    rows = [[f["model"], f["other"], f["category"] or ALL, f["prompts"], f["won"], f["tied"], f["lost"], _cell(f), f["p"], f["holm"],
-             _cell(f["length_controlled"])] for f in found]
+    rows = [[f["model"], f["other"], comparison.category_name(f["category"]), f["prompts"], f["won"], f["tied"], f["lost"], _cell(f),
+             f["p"], f["holm"], _cell(f["length_controlled"])] for f in found]
     notes = [both("Ties count half; .5 = equally good. p: flipping the signs of prompts, two-sided; Holm: adjusted for the "
                   f"{len(found)} comparisons of this table.",
-                  "무승부는 반으로 셈하며 .5는 대등함을 뜻함. p는 프롬프트의 부호를 뒤집는 양측 검정, 홀름은 이 표의 비교 "
-                  f"{len(found)}개에 맞춰 보정한 값."),
+                  "무승부는 반으로 셈하며 .5는 대등함을 뜻합니다. p는 프롬프트의 부호를 뒤집는 양측 검정이고, p (홀름)은 이 표의 비교 "
+                  f"{len(found)}개에 맞춰 보정한 값입니다."),
              both("Length-controlled: the win rate with answers of equal length, by a logistic fit; – where one model's answers are nearly "
                   "always the longer ones, since nothing can be told then.",
-                  "길이 보정은 두 답변의 길이가 같다고 할 때의 승률(로지스틱 회귀). 한 모델의 답변이 거의 언제나 더 길면 알 수 없으므로 –로 둠.")]
+                  "길이 보정은 두 답변의 길이가 같다고 할 때의 승률입니다(로지스틱 회귀). 한 모델의 답변이 거의 언제나 더 길면 알 수 없으므로 –로 둡니다.")]
     if rows:
         result.table(both("Win rates", "승률"),
-                     [column("model", "모델"), column("against", "상대"), column("category", "갈래"), column("prompts", "프롬프트"),
+                     [column("model", "모델"), column("against", "상대"), column("category", "범주"), column("prompts", "프롬프트"),
                       column("won", "승"), column("tied", "무"), column("lost", "패"), column("win rate", "승률"), column("p", "p", 4),
                       column("p (Holm)", "p (홀름)", 4), column("length-controlled", "길이 보정")], rows, notes)
     return found
@@ -110,7 +110,7 @@ def win_rates(result, games, grouped, names, seed):
 def places(result, judge, games, names, seed):
     """How much the judge goes by the place of an answer: table, and the warning that stands above all others. Returns its figures."""
     groups = [(f"{a} − {b}", between(games, a, b)) for a, b in comparison.pairs(names)]
-    groups = [(ALL, games), *groups] if len(groups) > 1 else groups
+    groups = [(comparison.ALL, games), *groups] if len(groups) > 1 else groups
     found = [(label, pairwise.place_preference(here, seed)) for label, here in groups]
     rows = [[label, m["asked"], _cell(m["first"]), m["disagree"], m["opposite"]] for label, m in found if m]
     if not rows:
@@ -119,7 +119,7 @@ def places(result, judge, games, names, seed):
                  [column("pair", "맞대결"), column("pairs of answers", "답변 쌍"), column("the first place wins", "먼저 놓인 답변의 승률"),
                   column("orders disagree", "순서에 따라 판정이 다름"), column("name opposite answers", "서로 반대 답변을 고름")], rows,
                  [both("The first place wins: among questions with a winner; .5 = no preference. Orders disagree: share of the pairs.",
-                       "먼저 놓인 답변의 승률은 승부가 난 물음만 셈하며 .5는 선호가 없음을 뜻함. 판정이 다른 비율은 답변 쌍 가운데의 비율.")])
+                       "먼저 놓인 답변의 승률은 승부가 난 물음만 셈하며 .5는 선호가 없음을 뜻합니다. 판정이 다른 비율은 답변 쌍 가운데의 비율입니다.")])
     _warn_of_place(result, judge, found[0][1])
     return found[0][1]
 
@@ -150,15 +150,15 @@ def lengths(result, judge, games, names, found, seed):
             rows.append([f"{a} − {b}", sum(g.longer for g in here) / len(here), _cell(pairwise.length_preference(here, seed))])
     preference = pairwise.length_preference(games, seed)
     if len(rows) > 1:
-        rows.insert(0, [ALL, None, _cell(preference)])
+        rows.insert(0, [comparison.ALL, None, _cell(preference)])
     if rows:
         result.table(both("The judge's preference for length", "심판의 길이 선호"),
                      [column("pair", "맞대결"), column("characters more", "더 긴 글자 수", 1),
                       column("the longer answer's win rate", "더 긴 답변의 승률")], rows,
                      [both("Characters more: of the first model's answers, on average. A judge that prefers longer answers and a better "
                            "model that writes longer ones look the same here; the length-controlled win rate tells them apart in part.",
-                           "더 긴 글자 수는 앞 모델의 답변이 평균 몇 자 더 긴지를 나타냄. 심판이 긴 답변을 좋아하는 것과 더 나은 모델이 길게 쓰는 것은 이 표만으로 "
-                           "가려낼 수 없고, 길이 보정 승률로도 일부만 가려낼 수 있음.")])
+                           "더 긴 글자 수는 앞 모델의 답변이 평균 몇 자 더 긴지를 나타냅니다. 심판이 긴 답변을 좋아하는 것과 더 나은 모델이 길게 쓰는 것은 이 표만으로 "
+                           "가려낼 수 없고, 길이 보정 승률로도 일부만 가려낼 수 있습니다.")])
     if preference and not preference["low"] <= 0.5 <= preference["high"] and abs(preference["mean"] - 0.5) > STRONG / 2:
         en, ko = ("longer", "긴") if preference["mean"] > 0.5 else ("shorter", "짧은")
         share = max(preference["mean"], 1 - preference["mean"])
@@ -178,7 +178,7 @@ def _warn_of_length(result, f):
     if controlled is None:
         result.warn(f"{en}: one model's answers are nearly always the longer ones, so the win rate {f['mean']:.3f} cannot be told from a "
                     "preference for length",
-                    f"{ko}: 한 모델의 답변이 거의 언제나 더 길어서, 승률 {f['mean']:.3f}이(가) 길이에 대한 선호 때문인지 가려낼 수 없습니다")
+                    f"{ko}: 한 모델의 답변이 거의 언제나 더 길어서, 승률({f['mean']:.3f})이 길이에 대한 선호 때문인지 가려낼 수 없습니다")
     elif controlled["low"] <= 0.5 <= controlled["high"]:
         told = f"{controlled['mean']:.3f}, {controlled['low']:.3f}–{controlled['high']:.3f}"
         result.warn(f"{en}: with length controlled the win rate {f['mean']:.3f} is not to be told from a draw ({told})",
@@ -191,16 +191,16 @@ def ranking(result, games, names, found, seed):
     rates = {**overall, **{(b, a): 1 - mean for (a, b), mean in overall.items()}}
     result.table(both("Win rate of the row against the column", "행의 모델이 열의 모델을 이긴 비율"),
                  [column("model", "모델"), *(column(n, n) for n in names)], [[a, *(rates.get((a, b)) for b in names)] for a in names])
-    strengths = pairwise.strengths(names, games, seed)
-    order = sorted(names, key=lambda name: -strengths[name]["mean"])
+    strengths = pairwise.strengths([name for name in names if any(name in (g.first, g.second) for g in games)], games, seed)
+    order = sorted(names, key=lambda name: -strengths[name]["mean"] if name in strengths else math.inf)
     circles = [both(f"In a circle: {' beats '.join([*circle, circle[0]])}. One number a model cannot show that.",
-                    f"물고 물리는 관계: {' > '.join([*circle, circle[0]])}. 모델마다 하나인 숫자로는 나타낼 수 없음.")
+                    f"물고 물리는 관계: {' > '.join([*circle, circle[0]])}. 모델마다 하나인 숫자로는 나타낼 수 없습니다.")
                for circle in pairwise.cycles(names, overall)]
     result.table(both("Bradley-Terry strengths", "브래들리-테리 강도"), [column("model", "모델"), column("strength", "강도", 2)],
-                 [[name, _cell(strengths[name])] for name in order],
+                 [[name, _cell(strengths.get(name))] for name in order],
                  [both("In logits, their mean 0: a model that is 1 stronger wins 73 %. 95 % intervals: bootstrap over prompts; each pair "
                        "is taken to have drawn half a game more.",
-                       "로짓 단위, 평균 0. 1만큼 강한 모델은 73 %를 이김. 95 % 구간은 프롬프트 부트스트랩이며, 맞대결마다 무승부 반 판을 더한 값."), *circles])
+                       "로짓 단위이고 평균은 0입니다. 1만큼 강한 모델은 73 %를 이깁니다. 95 % 구간은 프롬프트 부트스트랩이며, 맞대결마다 무승부 반 판을 더했습니다."), *circles])
     return strengths
 
 
@@ -222,9 +222,9 @@ def protocol(result, judge, of_category, games):
         "같은 프롬프트에서 한 모델의 k번째 답변과 다른 모델의 k번째 답변. 똑같은 답변은 묻지 않고 무승부로 셈")
     few = pairwise.LENGTH_RESAMPLES
     result.protocol["interval"] = both(
-        f"95 %, percentile bootstrap over prompts, {stats.RESAMPLES} resamples ({few} for length-controlled rates and strengths); Wilson's "
+        f"95 %, percentile bootstrap over prompts, {stats.RESAMPLES:,} resamples ({few} for length-controlled rates and strengths); Wilson's "
         "where all prompts are alike",
-        f"95 %, 프롬프트 부트스트랩 {stats.RESAMPLES}회(길이 보정 승률과 강도는 {few}회). 모든 프롬프트의 결과가 같으면 윌슨 구간")
+        f"95 %, 프롬프트 부트스트랩 {stats.RESAMPLES:,}회(길이 보정 승률과 강도는 {few}회). 모든 프롬프트의 결과가 같으면 윌슨 구간")
 
 
 def rows(found, answered, verdicts):
@@ -265,7 +265,7 @@ def main(argv=None):
                 result.warn(**line)
         for (a, b), of_pair in verdicts.items():
             result.attempted += len(of_pair)
-            result.lost(f"judge on {a} against {b}", [v for v in of_pair.values() if isinstance(v, Failure)])
+            result.lost(both(f"judge on {a} against {b}", f"{a} 대 {b}의 판정"), [v for v in of_pair.values() if isinstance(v, Failure)])
         protocol(result, judge, of_category, games)
         result.figures["win_rates"] = win_rates(result, games, grouped, names, files.seed)
         result.figures["place"] = places(result, judge, games, names, files.seed)

@@ -6,6 +6,7 @@ programs with the same id are shown as one.
 """
 
 import dataclasses
+import fcntl
 import json
 import os
 import random
@@ -19,6 +20,8 @@ from korlhf.data.files import write_json
 from korlhf.errors import InputError
 from korlhf.flags import check_positive
 from korlhf.stage import exit_code, fingerprint
+
+MUCH_EMPTY, MUCH_CUT = 0.05, 0.1  # share of a model's answers
 
 
 def prompts(data_path, max_prompts=0, seed=1234):
@@ -37,16 +40,19 @@ def prompts(data_path, max_prompts=0, seed=1234):
 
 
 def draw(found, max_prompts, seed, key=lambda record: record["category"]):
-    """At most `max_prompts` (0 = all) of the records, in their order, drawn by `seed` with the shares of the keys kept."""
+    """At most `max_prompts` (0 = all) of the records, in their order, drawn by `seed` with the shares of the keys kept.
+
+    A higher number keeps what a lower one draws.
+    """
     if not 0 < max_prompts < len(found):
         return found
-    kept, by_key = set(), {}
+    by_key, ranked = {}, []
     for i, record in enumerate(found):
         by_key.setdefault(key(record), []).append(i)
-    for name, places in sorted(by_key.items()):
-        share = max(1, round(max_prompts * len(places) / len(found)))
-        kept |= set(random.Random(f"{seed}:{name}").sample(places, min(share, len(places))))
-    return [found[i] for i in sorted(kept)]
+    for name, places in by_key.items():
+        drawn = random.Random(f"{seed}:{name}").sample(places, len(places))
+        ranked += [((k + 0.5) / len(places), name, i) for k, i in enumerate(drawn)]  # each key's ranks are spread evenly from 0 to 1
+    return [found[i] for i in sorted(i for _, _, i in sorted(ranked)[:max_prompts])]
 
 
 def check(flags, parser):
@@ -96,7 +102,20 @@ def answers(result, found, flags, sampler, llm_flags, cache):
     for name, of_model in out.items():
         result.attempted += sum(map(len, of_model))
         result.lost(name, [reply for replies in of_model for reply in replies if isinstance(reply, llm.Failure)])
+        arrived = [reply for replies in of_model for reply in replies if isinstance(reply, llm.Reply)]
+        _warn_of_empty_and_cut(result, name, arrived, flags.max_new_tokens)
     return out
+
+
+def _warn_of_empty_and_cut(result, name, replies, max_new_tokens):
+    """Warn of answers that are empty, or end where --max_new_tokens does."""
+    n, empty, cut = len(replies), sum(not r.text for r in replies), sum(r.finish_reason == "length" for r in replies)
+    if empty > MUCH_EMPTY * n:
+        result.warn(f"{name}: {empty} of {n} answers are empty; they count as they are",
+                    f"{name}: 답변 {n}개 가운데 {empty}개가 비어 있으며, 빈 채로 평가했습니다")
+    if cut > MUCH_CUT * n:
+        result.warn(f"{name}: {cut} of {n} answers did not end within --max_new_tokens {max_new_tokens}; they count as they are, cut off",
+                    f"{name}: 답변 {n}개 가운데 {cut}개가 --max_new_tokens {max_new_tokens} 안에 끝나지 않았으며, 잘린 채로 평가했습니다")
 
 
 def _decoding(who, flags):
@@ -105,7 +124,8 @@ def _decoding(who, flags):
     return tables.both(
         f"{drawn}, at most {flags.max_new_tokens} tokens, answers a prompt: {flags.num_answers}"
         + (f"; {files}: answers from a file, decoding not known" if files else ""),
-        f"{'탐욕적 디코딩' if flags.temperature == 0 else drawn}, 최대 {flags.max_new_tokens}토큰, 프롬프트마다 답변 {flags.num_answers}개"
+        f"{'탐욕적 디코딩' if flags.temperature == 0 else drawn.replace('temperature', '온도')}, 최대 {flags.max_new_tokens}토큰, "
+        f"프롬프트마다 답변 {flags.num_answers}개"
         + (f"; {files}: 파일에 있던 답변이라 디코딩 설정을 알 수 없음" if files else ""))
 
 
@@ -130,6 +150,8 @@ def _shown(reply):
 class Result:
     """The output of one evaluation program; a context manager that writes both files when the program is done, or nothing.
 
+    Raises InputError, before anything is computed or paid for, if the folder cannot be written or the same program is at work in it.
+
     program: its name; settings: a dict, or dataclasses of flags; inputs: files and model folders that were read.
     Filled in by the program: `figures` (a dict, for other programs), `tables` (by `table`, for people), `protocol` (how it was measured:
     pairing, interval, seed, template, decoding, judge ...; name -> text, number or tables.both), `rows` (one dict an item), warnings.
@@ -149,9 +171,22 @@ class Result:
         self.began = time.time()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._rows = open(self.folder / f"{self.program}.part", "a", encoding="utf-8")
         except OSError as error:
-            raise InputError(f"--output_dir {self.folder}: cannot be made: {error.strerror or error}; give another") from error
+            raise self._unwritable(error) from error
+        try:
+            fcntl.flock(self._rows, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._rows.close()
+            raise InputError(f"--output_dir {self.folder}: another {self.program} is writing there; wait for it, or give another "
+                             "folder") from error
+        except OSError as error:  # a file system without locks, where the cache would not work either
+            self._rows.close()
+            raise self._unwritable(error) from error
         return self
+
+    def _unwritable(self, error):
+        return InputError(f"--output_dir {self.folder}: cannot be written: {error.strerror or error}; make room there, or give another")
 
     def warn(self, en, ko, first=False):
         """One line, in both languages, that a reader must see before the figures; first: above those that are there already."""
@@ -160,13 +195,13 @@ class Result:
             self.warnings.insert(0 if first else len(self.warnings), line)
 
     def lost(self, what, failures):
-        """Count llm.Failures of `what` (a model, the judge), and warn of them; figures are over the others."""
+        """Count llm.Failures of `what` (a model, the judge; text or tables.both), and warn of them; figures are over the others."""
         if not failures:
             return
         self.failed += len(failures)
         reason = f"{failures[0].kind}: {failures[0].reason}"
-        self.warn(f"{what}: {len(failures)} failed and are in no figure, e.g. {reason}",
-                  f"{what}: {len(failures)}개가 실패하여 어떤 수치에도 들어가지 않았습니다. 예: {reason}")
+        self.warn(f"{tables.words(what, 'en')}: {len(failures)} failed and are in no figure, e.g. {reason}",
+                  f"{tables.words(what, 'ko')}: {len(failures)}개가 실패하여 어떤 수치에도 들어가지 않았습니다. 예: {reason}")
 
     def code(self, max_failed):
         """Exit code: 3 if more than the share `max_failed` of what was attempted failed, else 0."""
@@ -178,18 +213,14 @@ class Result:
 
     def __exit__(self, kind, error, trace):
         if kind is not None:
+            Path(self._rows.name).unlink(missing_ok=True)
+            self._rows.close()
             return
         rows = self.folder / f"{self.program}.jsonl"
-        part = rows.with_name(rows.name + ".part")
-        with open(part, "w", encoding="utf-8") as out:
-            for row in self.rows:
-                print(json.dumps(row, ensure_ascii=False), file=out)
-        os.replace(part, rows)
-        write_json(self.folder / f"{self.program}.json", {
-            "program": self.program, "warnings": self.warnings, "tables": self.tables, "protocol": self.protocol,
-            "figures": self.figures, "settings": self.settings, "usage": self.usage,
-            "inputs": [_input(path) for path in self.inputs], "rows": {"file": rows.name, "n": len(self.rows)},
-            "versions": _versions(), "seconds": round(time.time() - self.began, 2), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+        try:
+            self._write(rows)
+        except OSError as error:
+            raise self._unwritable(error) from error
         for found in self.tables:
             print(f"\n{tables.plain(found)}", flush=True)
         for name, how in self.protocol.items():
@@ -197,6 +228,19 @@ class Result:
         for line in self.warnings:
             print(f"WARNING: {line['en']}", flush=True)
         print(f"written: {self.folder / self.program}.json, {rows.name}", flush=True)
+
+    def _write(self, rows):
+        with self._rows as out:
+            out.truncate(0)  # what a killed run left
+            for row in self.rows:
+                print(json.dumps(row, ensure_ascii=False), file=out)
+            out.flush()
+            os.replace(out.name, rows)
+        write_json(self.folder / f"{self.program}.json", {
+            "program": self.program, "warnings": self.warnings, "tables": self.tables, "protocol": self.protocol,
+            "figures": self.figures, "settings": self.settings, "usage": self.usage,
+            "inputs": [_input(path) for path in self.inputs], "rows": {"file": rows.name, "n": len(self.rows)},
+            "versions": _versions(), "seconds": round(time.time() - self.began, 2), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
 
 
 def _settings(settings):

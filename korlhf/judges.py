@@ -99,7 +99,7 @@ class _Server:
         structured, probabilities = self._asked()
         n = self.flags.judge_samples
         if probabilities:
-            how, ko = choices.PROBABILITIES, "토큰 확률"
+            how, ko = f"asked for {choices.PROBABILITIES}", "토큰 확률을 요청함"
         else:
             how, ko = (choices.GREEDY, "확률 없이 고른 답 하나") if choosing else (f"mean of {n} sampled forms", f"채점표 {n}장의 평균")
         return tables.both(f"{self.name} at {self._url} ({how}; structured output {'on' if structured else 'off'})",
@@ -147,7 +147,8 @@ class _Reward:
 
     def __init__(self, path, flags, checkpoint, cache):
         from korlhf.reward_judge import RewardJudge  # slow to import
-        self._judge, self._cache = RewardJudge(path, "--judge", checkpoint, flags.judge_max_seq_len, flags.judge_batch_size), cache
+        self._judge = RewardJudge(path, "--judge", checkpoint, flags.judge_max_seq_len, flags.judge_batch_size, "--judge_max_seq_len")
+        self._cache = cache
         self.path, self.name, self.fingerprint = path, self._judge.name, self._judge.fingerprint
 
     def rate(self, items, desc="scoring"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from korlhf import llm, local
 from korlhf.data import records
-from korlhf.data.files import SUFFIXES
+from korlhf.data.files import SUFFIXES, check_characters
 from korlhf.errors import InputError
 
 NAMED = re.compile(r"(?P<name>[^=/\\:@]+)=(?P<model>.+)")
@@ -118,6 +118,7 @@ def read_answers(responder, found):
     """
     of_prompt = {}
     for place, record in records.read([responder.model]):
+        check_characters(place, record)
         of_prompt.setdefault(record["id"], []).extend(_texts(place, record, responder.name))
     missing = [r for r in found if not of_prompt.get(r["id"])]
     if missing:

@@ -16,8 +16,9 @@ class RewardJudge:
     path: a folder or hub name; what: the flag that names it. name: for people. Raises InputError if it cannot be loaded.
     """
 
-    def __init__(self, path, what, checkpoint, max_seq_len, batch_size):
-        """checkpoint: flags.CheckpointFlags; max_seq_len: most tokens of prompt and answer; batch_size: answers in a forward pass."""
+    def __init__(self, path, what, checkpoint, max_seq_len, batch_size, limit="--max_seq_len"):
+        """checkpoint: flags.CheckpointFlags; max_seq_len: most tokens of prompt and answer, set by the flag `limit`; batch_size: answers in
+        a forward pass."""
         import torch  # slow to import, like the modules above it
         from korlhf import engine, models, reward_model
         from korlhf.data.tokenize import Codec
@@ -25,7 +26,7 @@ class RewardJudge:
         if Path(path, "config.json").exists() and not reward_model.has_head(path):
             raise InputError(f"{what} {path}: not a reward model (it has no score head); train one with step 2 and give its folder")
         self.path, self.what, self.checkpoint = path, what, checkpoint
-        self.max_seq_len, self.batch_size = max_seq_len, batch_size
+        self.max_seq_len, self.batch_size, self.limit = max_seq_len, batch_size, limit
         self.ranks = engine.Ranks(0, 1, torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu"))
         self.dtype = engine.resolve_dtype(checkpoint.dtype, self.ranks.device)
         self.codec = Codec(models.load_tokenizer(path, checkpoint.prompt_template, checkpoint.trust_remote_code, what))
@@ -57,7 +58,7 @@ class RewardJudge:
         except (TemplateError, ValueError) as error:  # e.g. Gemma 2's template raises for a system message
             return Failure("bad request", f"the reward model's chat template: {str(error).splitlines()[0]}")
         if len(ids) > self.max_seq_len:
-            return Failure("too long", f"prompt and answer have {len(ids)} tokens; raise --max_seq_len {self.max_seq_len}")
+            return Failure("too long", f"prompt and answer have {len(ids)} tokens; raise {self.limit} {self.max_seq_len}")
         if self.positions and len(ids) > self.positions:
             return Failure("too long", f"prompt and answer have {len(ids)} tokens, the reward model {self.positions} positions")
         return ids

@@ -1,7 +1,8 @@
 """Tables of results in two languages: what a program prints and what the report shows are the same cells.
 
-A cell is text, a number, None (shown as a dash), a text in both languages (`both`), or an estimate with its 95 % interval
-({"mean", "low", "high"}). A table is a dict that JSON can hold; `digits` of a column hold for its numbers and intervals.
+A cell is text, a number (one too small for its digits is shown as, e.g., <0.0001), None (shown as a dash), a text in both languages
+(`both`), or an estimate with its 95 % interval ({"mean", "low", "high"}). A table is a dict that JSON can hold; `digits` of a column
+hold for its numbers and intervals.
 """
 
 import unicodedata
@@ -44,9 +45,9 @@ def cell(value, digits, language):
     if value is None:
         return "–"
     if isinstance(value, dict) and "mean" in value:
-        return f"{value['mean']:.{digits}f} ({value['low']:.{digits}f}–{value['high']:.{digits}f})"
+        return f"{value['mean']:z.{digits}f} [{value['low']:z.{digits}f}, {value['high']:z.{digits}f}]"
     if isinstance(value, float):
-        return f"{value:.{digits}f}"
+        return f"<{10.0 ** -digits:.{digits}f}" if 0 < value < 0.5 * 10.0 ** -digits else f"{value:z.{digits}f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(words(value, language))

@@ -76,7 +76,7 @@ def test_a_server_of_base_url_chooses(open_judge):
         judge = open_judge("openai:test-model", base_url=server.url)
         (choice,), other = judge.choose([QUESTION]), judge.choose([QUESTION])
     assert choice.probabilities == pytest.approx((0.0, 1.0)) and other == [choice]       # the rest was C's, which is no option here
-    assert judge.protocol(choosing=True)["en"] == f"test-model at {server.url} (token probabilities; structured output on)"
+    assert judge.protocol(choosing=True)["en"] == f"test-model at {server.url} (asked for token probabilities; structured output on)"
 
 
 def test_a_checkpoint_judges_in_the_template_of_its_own_folder(open_judge, folders):
@@ -106,7 +106,7 @@ def test_a_reward_model_scores_without_a_rubric_and_answers_no_questions(open_ju
     with torch.no_grad():
         by_hand = float(model(torch.tensor([[*ids, tokenizer.eos_token_id]])).logits[0, 0])
     assert (short.score, short.scores, short.method) == (pytest.approx(by_hand, abs=1e-4), {}, "reward model")
-    assert isinstance(long, Failure) and long.kind == "too long"
+    assert isinstance(long, Failure) and long.kind == "too long" and long.reason.endswith("raise --judge_max_seq_len 256")
     assert (judge.kind, judge.name, judge.path, judge.repeats) == ("reward_model", "보상 모델", str(folder), True)
     with pytest.raises(InputError, match="a reward model answers no questions; give openai:MODEL"):
         judge.choose([QUESTION])

@@ -69,10 +69,13 @@ def test_candidates_of_several_models(file):
 
 
 @pytest.mark.parametrize("line, message", [
-    ('{"prompt": "오늘 뭐 해?", "output": ', r"답변.jsonl:2: "), ('{"output": "네"}', r"답변.jsonl:2: no prompt; found output"),
+    ('{"prompt": "오늘 뭐 해?", "output": ', r"답변.jsonl:2: broken JSON: Expecting value at character 33"),
+    ('{"output": "네"}', r"답변.jsonl:2: no prompt; found output"),
     ('{"prompt": "오늘 뭐 해?"}', r"답변.jsonl:2: no answer; expected output, answer, response, completion or candidates"),
     ('{"prompt": "오늘 뭐 해?", "candidates": "네"}', r"답변.jsonl:2: candidates must be a list"),
     ('{"prompt": "오늘 뭐 해?", "candidates": [{"text": 3}]}', r"답변.jsonl:2: candidates must be a list"),
+    (r'{"prompt": "오늘 뭐 해?", "output": "네 \ud83d"}', r"답변.jsonl:2: output holds half a surrogate pair"),
+    (r'{"prompt": "오늘 뭐 해?", "candidates": [{"text": "네 \ud83d"}]}', r"답변.jsonl:2: candidates holds half a surrogate pair"),
     ('{"prompt": "오늘 뭐 해?", "output": 3}', r"답변.jsonl:2: "), ('["네"]', r"답변.jsonl:2: ")])
 def test_a_broken_line_is_named(file, line, message):
     with pytest.raises(InputError, match=message):

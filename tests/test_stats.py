@@ -36,16 +36,38 @@ def test_paired_difference_and_its_p_value():
     rng = np.random.default_rng(0)
     b = rng.normal(0, 5, 40)
     a = b + rng.normal(0.4, 1.0, 40)
-    found, p = stats.paired_difference(a, b, resamples=20_000)
+    found, p = stats.paired_difference(a, b, flips=20_000)
     theirs = scipy_stats.permutation_test((a - b,), np.mean, permutation_type="samples", n_resamples=20_000, random_state=1).pvalue
     assert found.mean == pytest.approx((a - b).mean()) and p == pytest.approx(theirs, abs=0.01)
-    _, p = stats.paired_difference([1, 1, 1, 1], [0, 0, 0, 0], resamples=20_000)
+    _, p = stats.paired_difference([1, 1, 1, 1], [0, 0, 0, 0], flips=20_000)
     assert p == pytest.approx(2 / 16, abs=0.01)              # all signs equal: 2 of 2 ** 4
-    _, p = stats.paired_difference([1, 1, 1, 1], [0, 0, 0, 0], groups="aabb", resamples=20_000)
+    _, p = stats.paired_difference([1, 1, 1, 1], [0, 0, 0, 0], groups="aabb", flips=20_000)
     assert p == pytest.approx(2 / 4, abs=0.02)               # two prompts only
     assert stats.paired_difference([1, 2], [1, 2])[1] == 1.0
     with pytest.raises(ValueError, match="one length, not 1 and 2"):
         stats.paired_difference([1], [1, 2])
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4, 1e8])
+def test_rounding_of_large_sums_makes_nothing_significant(scale):
+    """Of k differences of one sign the smallest p-value is 2 / 2 ** k, whatever their unit is (bits of long documents)."""
+    rng = np.random.default_rng(0)
+    for k in (4, 5, 7) * 8:
+        _, p = stats.paired_difference(scale * (rng.random(k) + 0.1), [0.0] * k)
+        assert p == pytest.approx(2 / 2 ** k, rel=0.35)
+
+
+def test_a_clear_difference_stays_one_among_two_hundred_comparisons():
+    _, p = stats.paired_difference([1.0] * 60, [0.0] * 60)
+    assert stats.holm([p] + [0.9] * 199)[0] < 0.05
+
+
+def test_what_is_no_number_is_no_result():
+    for values in ([1.0, math.nan], [math.inf, 1.0]):
+        with pytest.raises(ValueError, match="finite"):
+            stats.mean_interval(values)
+        with pytest.raises(ValueError, match="finite"):
+            stats.paired_difference(values, [0.0, 0.0])
 
 
 def test_holm_is_statsmodels_and_by_hand():

@@ -7,7 +7,12 @@ from korlhf.tables import both, cell, column, estimate, plain, table, width
 
 def test_cells_as_text():
     assert [cell(v, 2, "ko") for v in (None, 0.126, 12345, "가", both("tie", "비김"), estimate(0.5, 0.123, 1.0), True)] == [
-        "–", "0.13", "12,345", "가", "비김", "0.50 (0.12–1.00)", "True"]
+        "–", "0.13", "12,345", "가", "비김", "0.50 [0.12, 1.00]", "True"]
+    assert cell(estimate(-0.2, -0.31, -0.001), 2, "en") == "-0.20 [-0.31, 0.00]"  # a dash between them would read as a third sign
+
+
+def test_a_small_p_is_not_shown_as_0():
+    assert [cell(v, 4, "en") for v in (0.0, 0.00004, 0.00006, -0.00004)] == ["0.0000", "<0.0001", "0.0001", "0.0000"]
 
 
 def test_a_hangul_syllable_is_two_columns_wide():

@@ -1,5 +1,6 @@
 """Rows of a file: JSON, JSONL, CSV, TSV or parquet -> (place, row), one after the other."""
 
+import codecs
 import csv
 import difflib
 import json
@@ -10,6 +11,7 @@ from korlhf.errors import InputError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _BLANK = re.compile(r"\s*")
+_HALF = re.compile("[\ud800-\udfff]")  # JSON can hold half of a surrogate pair ("\\ud83d"), UTF-8 cannot
 
 
 def read_rows(path):
@@ -18,6 +20,8 @@ def read_rows(path):
     Raises InputError, one line, for a file that is absent, empty, not UTF-8, of another type, or broken.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give a file in it")
     if not path.is_file():
         raise InputError(f"{path}: no such file{close_names(path)}")
     reader = {".jsonl": _jsonl, ".json": _json, ".csv": _table, ".tsv": _table, ".parquet": _parquet}.get(path.suffix.lower())
@@ -45,6 +49,15 @@ def close_names(path):
     return f"; did you mean {' or '.join(str(folder / c) for c in close)}?" if close else f"; look with: ls {folder}"
 
 
+def check_characters(place, row):
+    """Raise InputError for a row with half a surrogate pair anywhere in it: it can be neither tokenised nor written."""
+    for column, value in row.items():
+        half = _HALF.search(json.dumps([column, value], ensure_ascii=False, default=str))
+        if half:
+            raise InputError(f"{place}: {_HALF.sub('?', str(column))} holds half a surrogate pair (\\u{ord(half.group()):04x}), which is "
+                             "not UTF-8; write the character itself")
+
+
 def _lines(path):
     """Decoded lines with their endings, from 1 on."""
     with open(path, "rb") as file:
@@ -52,21 +65,30 @@ def _lines(path):
             try:
                 yield n, line.decode("utf-8-sig" if n == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise InputError(f"{path}:{n}: not UTF-8 (byte {error.start + 1} of the line); "
-                                 f"convert it: iconv -f cp949 -t utf-8 {path.name} > utf8_{path.name}") from error
+                wide = n == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+                raise InputError(f"{path}:{n}: not UTF-8 (byte {error.start + 1} of the line); convert it: "
+                                 f"iconv -f {'utf-16' if wide else 'cp949'} -t utf-8 {path.name} > utf8_{path.name}") from error
 
 
 def _broken(path, line, error):
-    return InputError(f"{path}:{line}: broken JSON: {error.msg} at character {error.colno}; correct or delete it")
+    """InputError for what json.loads raises; line: on which its text begins."""
+    if isinstance(error, json.JSONDecodeError):
+        line, what = line + error.lineno - 1, f"broken JSON: {error.msg} at character {error.colno}"
+    elif isinstance(error, RecursionError):
+        what = "JSON that is nested too deep"
+    else:  # a number of thousands of digits
+        what = f"JSON that cannot be read: {str(error).split(';')[0]}"
+    return InputError(f"{path}:{line}: {what}; correct or delete it")
 
 
 def _jsonl(path):
     for n, line in _lines(path):
         if line.strip():
             try:
-                yield f"{path}:{n}", json.loads(line)
-            except json.JSONDecodeError as error:
+                row = json.loads(line.rstrip("\r\n"))  # an error at the end of the line is not on the next
+            except (ValueError, RecursionError) as error:
                 raise _broken(path, n, error) from error
+            yield f"{path}:{n}", row
 
 
 def _json(path):
@@ -75,11 +97,12 @@ def _json(path):
         return
     try:
         whole = json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and text.lstrip().startswith("{"):  # JSON lines under the name .json, as DeepSpeed-Chat's data has it
+    except (ValueError, RecursionError) as error:
+        extra = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
+        if extra and text.lstrip().startswith("{"):  # JSON lines under the name .json, as DeepSpeed-Chat's data has it
             yield from _jsonl(path)
             return
-        raise _broken(path, error.lineno, error) from error
+        raise _broken(path, 1, error) from error
     start = _list_start(text, whole)
     if start is None:
         raise InputError(f"{path}:1: the file is one {type(whole).__name__}; expected a list of objects or {{\"data\": [...]}}")
@@ -145,6 +168,8 @@ def _parquet(path):
                 for row in batch.to_pylist():
                     n += 1
                     yield f"{path}:{n}", row
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: row {n + 1} or one behind it: not UTF-8; write the file again") from error
     except pyarrow.ArrowException as error:
         raise InputError(f"{path}: not a readable parquet file: {str(error).splitlines()[0]}; write it again") from error
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf.data.files import read_rows
+from korlhf.data.files import check_characters, read_rows
 from korlhf.errors import InputError
 
 SPLITS = ("train", "validation", "test")
@@ -75,6 +75,7 @@ def _files(folder, split):
 
 def _checked(place, row, name):
     """The task's columns and label of a row."""
+    check_characters(place, row)
     task = TASKS[name]
     for column in task.columns:
         if column not in row:

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf.data.files import close_names, read_rows
+from korlhf.data.files import check_characters, close_names, read_rows
 from korlhf.data.records import make
 from korlhf.data.rows import RowError, RowSkipped
 from korlhf.errors import InputError
@@ -62,6 +62,7 @@ def load(text):
     name, path = _named(text)
     found, kinds, left_out = [], defaultdict(set), Counter()
     for place, row in (_tab_rows if path.suffix.lower() in (".tsv", ".txt") else read_rows)(path):
+        check_characters(place, row)
         name = name or _recognised(row, place)
         try:
             found.append(_record(name, row, place))

@@ -59,7 +59,8 @@ def figures(units, models, found, seed):
         if unit.group is not None:
             for model in models:
                 whole = named(harness.grouped(unit, {p.name: found[model, p.name] for p in unit.problems}), unit.name)
-                metrics = {name: _figure(mean, choice.interval(mean, error, [])) for name, (mean, error) in whole.items()}
+                metrics = {name: _figure(mean, choice.interval(mean, error, scores(unit.problems, found, model, name) or []))
+                           for name, (mean, error) in whole.items()}
                 rows.append(_row(unit.name, model, unit.problems, found, metrics))
     return rows
 

@@ -17,8 +17,9 @@ from korlhf.data import records
 from korlhf.forms import Item
 from korlhf.geval import PROBABILITIES, SAMPLES, Score
 from korlhf.llm import Failure, Reply
-from korlhf.tables import both
+from korlhf.tables import both, words
 
+ALL = both("all", "전체")
 FEW = 30  # prompts, below which a bootstrap interval is too narrow
 LEAST_RESCORED = 10  # answers
 METHODS = {PROBABILITIES: "토큰 확률", SAMPLES: "채점표 여러 장의 평균", "reward model": "보상 모델", GREEDY: "확률 없이 고른 답", "equal answers": "똑같은 답변"}
@@ -32,12 +33,17 @@ def groups(found):
     return [*([(None, list(range(len(found))))] if len(of_category) > 1 else []), *of_category.items()]
 
 
+def category_name(category):
+    """A category for people. None: every category together; records of a file without categories have the category "all"."""
+    return ALL if category in (None, "all") else category
+
+
 def few(grouped):
     """A warning (tables.both) of the groups with few prompts, or None."""
     small = [(category, len(numbers)) for category, numbers in grouped if len(numbers) < FEW]
     if not small:
         return None
-    en, ko = (", ".join(f"{everything if category is None else category} {n}" for category, n in small) for everything in ("all", "전체"))
+    en, ko = (", ".join(f"{words(category_name(category), language)} {n}" for category, n in small) for language in ("en", "ko"))
     return both(f"fewer than {FEW} prompts, so few that the intervals are too narrow: {en}",
                 f"프롬프트가 {FEW}개가 안 되어 구간이 실제보다 좁게 나옵니다: {ko}")
 

@@ -120,10 +120,19 @@ def estimate(spread):
 
 
 def difference(a, b):
-    """(stats.Estimate of a - b, p-value of "no difference") of two Spreads over the same prompts."""
-    value = a.value - b.value
+    """(stats.Estimate of a - b, p-value of "no difference") of two Spreads over the same prompts; the interval is within -1 and 1.
+
+    Where the two differ and no prompt matters (shares of 0 and 1) the interval is Newcombe's (1998, method 10: from Wilson's of both), and
+    p that of the sign test over prompts.
+    """
+    value, groups = a.value - b.value, len(a.without)
     half, p = _half_width(value, [x - y for x, y in zip(a.without, b.without, strict=True)])
-    return Estimate(value, value - half, value + half, min(a.n, b.n), len(a.without)), p
+    low, high = value - half, value + half
+    if not half and not p:
+        (a_low, a_high), (b_low, b_high) = (wilson(s.value * groups, groups) for s in (a, b))
+        low, high = value - math.hypot(a.value - a_low, b_high - b.value), value + math.hypot(a_high - a.value, b.value - b_low)
+        p = 2.0 ** (1 - groups)
+    return Estimate(value, max(-1.0, low), min(1.0, high), min(a.n, b.n), groups), p
 
 
 def _half_width(value, without):

@@ -76,15 +76,10 @@ def cell(found):
     return None if found is None else estimate(found.mean, found.low, found.high)
 
 
-def shown_p(p):
-    """A p-value as a cell."""
-    return "<0.0001" if p is not None and p < 1e-4 else p
-
-
 def in_words(difference, p):
     """A difference, its interval and p-value in the words of a warning."""
     value, low, high = (f"{difference[key]:.3f}" for key in ("mean", "low", "high"))
-    return both(f"difference {value}, {low} to {high}, p = {p:.2g}", f"차이 {value}, {low}~{high}, p = {p:.2g}")
+    return both(f"difference {value}, {low} to {high}, p = {p:.2g}", f"차이 {value}, 구간 [{low}, {high}], p = {p:.2g}")
 
 
 def compared(found, comparison, name):
@@ -113,15 +108,16 @@ def distinct_table(result, models, comparison):
             difference, p = compared(equal, comparison, name)
             figures[name][f"distinct_{n}"] = {"n": len(every), "all": diversity.distinct(every), "budget": size, "equal": value,
                                               "difference": difference, "p": p}
-            rows.append([f"distinct-{n}", name, len(every), diversity.distinct(every), size, value, difference, shown_p(p)])
+            rows.append([f"distinct-{n}", name, len(every), diversity.distinct(every), size, value, difference, p])
     result.table(both("Distinct n-grams over all of a model's answers", "모델의 답변 전체에서 서로 다른 n-gram의 비율"),
                  [column("figure", "지표"), MODEL, column("n-grams", "n-gram 수"), column("of all", "전체에서"), column("budget", "기준 개수"),
                   column("of the budget", "기준 개수에서"), difference_column(comparison), P_VALUE], rows,
                  [both("Higher = more varied. 'Of all' falls with the number of n-grams. 'Of the budget' is the share expected among "
                        "equally many n-grams of each model, drawn without replacement: it compares, within this table. Words count without "
-                       "the punctuation at their edges.",
+                       "the punctuation at their edges. p is not adjusted for the number of rows.",
                        "높을수록 다양합니다. ‘전체에서’는 n-gram이 많을수록 낮아지므로, 모델마다 같은 개수를 비복원으로 뽑을 때 기대되는 "
-                       "‘기준 개수에서’로, 이 표 안에서 비교하세요. n-gram은 양 끝의 문장 부호를 뗀 어절로 셉니다.")])
+                       "‘기준 개수에서’로, 이 표 안에서 비교하세요. n-gram은 양 끝의 문장 부호를 뗀 어절로 셉니다. "
+                       "p는 줄 수에 맞추어 보정하지 않은 값입니다.")])
     return figures
 
 
@@ -136,13 +132,15 @@ def phrases_table(result, models, comparison):
             value = cell(diversity.estimate(spread)) if spread else None
             difference, p = compared(found, comparison, name)
             figures[name][key] = {"n": spread.n if spread else 0, "share": value, "difference": difference, "p": p}
-            rows.append([title, name, figures[name][key]["n"], value, difference, shown_p(p)])
+            rows.append([title, name, figures[name][key]["n"], value, difference, p])
     result.table(both("The same again under other prompts", "다른 프롬프트에도 똑같이 나오는 말"),
                  [column("what", "대상"), MODEL, column("n", "개수"),
                   column("share found in an answer to another prompt", "다른 프롬프트의 답변에도 있는 비율"),
                   difference_column(comparison), P_VALUE], rows,
-                 [both("Lower = more varied. It rises with the number of prompts, the same for every model. Empty answers are left out.",
-                       "낮을수록 다양합니다. 프롬프트가 많을수록 높아지며, 프롬프트는 모든 모델에 똑같습니다. 빈 답변은 빼고 셉니다.")])
+                 [both("Lower = more varied. It rises with the number of prompts, the same for every model, and of 3-grams with the length "
+                       "of the answers. Empty answers are left out. p is not adjusted for the number of rows.",
+                       "낮을수록 다양합니다. 프롬프트가 많을수록 높아지며(프롬프트는 모든 모델에 똑같음), 3-gram의 비율은 답변이 길수록 높아집니다. "
+                       "빈 답변은 빼고 셉니다. p는 줄 수에 맞추어 보정하지 않은 값입니다.")])
     return figures
 
 
@@ -227,7 +225,7 @@ def difference_table(result, models, comparison, seed):
                       column(f"mean of {comparison.reference}", f"{comparison.reference} 평균"), column("mean of the model", "모델 평균"),
                       column("difference", "차이"), P_VALUE, column("p (Holm)", "p (홀름)", 4)], rows,
                      [both("p (Holm): adjusted for the number of comparisons. Measures without any difference are left out.",
-                           "p (홀름)는 비교 횟수에 맞추어 보정한 값입니다. 차이가 전혀 없는 항목은 뺐습니다.")])
+                           "p (홀름)은 비교 횟수에 맞추어 보정한 값입니다. 차이가 전혀 없는 항목은 뺐습니다.")])
     return {name: {key: of_one for who, key, of_one in found if who == name} for name in comparison.others(models)}
 
 

@@ -74,7 +74,7 @@ def load(names, data_dir, limit):
     manager = _manager(full)
     for name in full:
         if name not in manager.task_index:
-            close = difflib.get_close_matches(name, [*SHORT, *manager.all_tasks], n=3)
+            close = difflib.get_close_matches(name, dict.fromkeys([*SHORT, *manager.all_tasks]), n=3)
             raise InputError(f"--tasks {name}: lm-evaluation-harness {VERSION} has no task or group of this name"
                              + (f"; did you mean {' or '.join(close)}?" if close else f"; KoBEST's are {', '.join(SHORT)}"))
     return [_unit(manager, name, data_dir, limit) for name in full]

@@ -45,12 +45,14 @@ def macro_f1_interval(rights, chosen, seed=0, resamples=RESAMPLES):
 
 
 def interval(mean, stderr, scores):
-    """95 % interval of a mean of 0/1 scores, or None if none can be given.
+    """95 % interval of a mean, or None if none can be given. scores: of the items, [] if they are not known; stderr: or None.
 
-    mean +- 1.96 stderr within 0 and 1; Wilson's where all items are right or all are wrong, which has no standard error. stderr: or None.
+    mean +- 1.96 stderr, within 0 and 1 where all scores are; Wilson's where all items are right, or all wrong, which has no standard error.
     """
     if stderr and math.isfinite(stderr):
-        return max(0.0, mean - Z * stderr), min(1.0, mean + Z * stderr)
+        low, high = mean - Z * stderr, mean + Z * stderr
+        share = bool(scores) and 0 <= min(scores) and max(scores) <= 1  # not of a perplexity, or a score of 0 to 100
+        return (max(0.0, low), min(1.0, high)) if share else (low, high)
     if scores and set(scores) <= {0.0, 1.0}:
         return wilson(sum(scores), len(scores))
     return None

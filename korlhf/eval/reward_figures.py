@@ -123,11 +123,13 @@ def length(pairs, scores, seed):
 
 
 def spread(pairs, scores):
-    """{"low", "high": of the scores, "commonest": share of the answers with the commonest, "equal": share of the pairs with equal ones}"""
+    """{"low", "high": of the scores, "commonest": share of the answers with the commonest, 0 if all differ, "equal": share of the pairs
+    with equal ones}"""
     scores = np.asarray(scores, dtype=float)
     values = [s for _, s in answer_scores(pairs, scores).values()]
     _, counts = np.unique(values, return_counts=True)
-    return {"low": float(min(values)), "high": float(max(values)), "commonest": float(counts.max() / len(values)),
+    return {"low": float(min(values)), "high": float(max(values)),
+            "commonest": float(counts.max() / len(values)) if counts.max() > 1 else 0.0,
             "equal": float((scores[:, 0] == scores[:, 1]).mean())}
 
 

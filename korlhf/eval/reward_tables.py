@@ -13,7 +13,7 @@ CONFIDENCE = {"over": both("it is too sure of itself", "스스로를 과신합�
 INTERVALS = both("Behind an accuracy: 95 % Wilson interval, as if pairs were independent; over prompts: the same by a bootstrap that draws "
                  "whole prompts. Where prompts have several pairs, go by the second. Equal scores are half right.",
                  "정확도 뒤 괄호: 쌍이 서로 독립이라고 본 95 % 윌슨 구간. 프롬프트 기준: 프롬프트를 통째로 다시 뽑는 부트스트랩 95 % 구간. 한 프롬프트에 쌍이 "
-                 "여럿이면 뒤의 구간을 보십시오. 점수가 같으면 절반만 맞은 것으로 셉니다.")
+                 "여럿이면 뒤의 구간을 보세요. 점수가 같으면 절반만 맞은 것으로 셉니다.")
 MCNEMAR = both("p: McNemar's exact test, two-sided, on the pairs where one did better than the other (right against wrong, or either "
                "against a tie; a rule that says nothing of a pair is half right); as if pairs were independent, and not adjusted for the "
                "number of rows. Difference: 95 % bootstrap interval over prompts.",
@@ -38,7 +38,7 @@ def shown(share):
 
 def _over_prompts(share):
     low, high = share["bootstrap"]
-    return f"{low:.3f}–{high:.3f}"
+    return f"[{low:.3f}, {high:.3f}]"
 
 
 def accuracy(result, of_models):
@@ -84,7 +84,7 @@ def length(result, of_models):
                   column("right if the shorter is better", "짧은 쪽이 좋을 때 정확도"), column("pairs", "쌍")], rows,
                  [both("Lengths in characters. The first two are Spearman's rank correlations: of all answers, and of the pairs' "
                        "differences, better minus worse.",
-                       "길이는 글자 수. 앞의 두 값은 스피어먼 순위 상관: 모든 답변에 대하여, 그리고 쌍의 차이(좋은 답 − 나쁜 답)에 대하여.")])
+                       "길이는 글자 수입니다. 앞의 두 값은 스피어먼 순위 상관으로, 차례로 모든 답변과 쌍의 차이(좋은 답변 − 나쁜 답변)에서 쟀습니다.")])
 
 
 def _n(share):
@@ -115,5 +115,5 @@ def agreement(result, of_pairs):
                   column("second did better", "둘째가 나음"), column("difference of accuracy", "정확도 차"),
                   column("p", "p", 4), column("pairs", "쌍")], rows,
                  [both("Kappa: agreement on which pairs they get right, beyond what their accuracies bring by themselves.",
-                       "카파: 두 정확도만으로도 생기는 몫을 뺀, 어느 쌍을 맞히는가의 일치."), MCNEMAR])
+                       "카파는 어느 쌍을 맞히는지가 두 정확도만으로 생기는 몫을 빼고도 얼마나 일치하는지를 나타냅니다."), MCNEMAR])
 

@@ -43,7 +43,7 @@ def seen(result, name, found, left_out):
 def unknown_training(result, name, why):
     """why: `both`"""
     result.warn(f"{name}: {why['en']}, so it is not known which of these prompts it has seen; give --train_data_path",
-                f"{name}: {why['ko']} 이 가운데 어떤 프롬프트를 이미 보았는지 알 수 없습니다. --train_data_path를 주십시오")
+                f"{name}: {why['ko']} 이 가운데 어떤 프롬프트를 이미 보았는지 알 수 없습니다. --train_data_path를 주세요")
 
 
 def few(result, found):
@@ -61,11 +61,11 @@ def chance(result, name, found):
     unclear = {c: f for c, f in categories.items() if wider(f)[0] <= 0.5 <= wider(f)[1]}
     if wider(found["all"])[0] <= 0.5:
         result.warn(f"{name}: its accuracy over all pairs, {_of(found['all'])}, is not above that of a coin (.500)",
-                    f"{name}: 전체 쌍에 대한 정확도 {_of(found['all'])}이(가) 동전 던지기(.500)보다 높다고 할 수 없습니다")
+                    f"{name}: 전체 쌍에 대한 정확도 {_of(found['all'])}가 동전 던지기(.500)보다 높다고 할 수 없습니다")
     if below:
         told = ", ".join(f"{c} {_of(f)}" for c, f in below.items())
         result.warn(f"{name}: below chance in {told}: it prefers the worse answer there",
-                    f"{name}: {told}에서 동전 던지기보다 못합니다. 거기서는 나쁜 답을 더 좋아합니다")
+                    f"{name}: {told}에서 동전 던지기보다 못합니다. 거기서는 나쁜 답변을 더 좋아합니다")
     if unclear:
         told = ", ".join(f"{c} {_of(f)}" for c, f in unclear.items())
         result.warn(f"{name}: no better than a coin, as far as these pairs tell, in {told}",
@@ -88,7 +88,7 @@ def beaten(result, name, own, found, compared):
         label, f = baseline_label(found[best][0].name), found[best][1]
         result.warn(f"{name}: {own['mean']:.3f} is not above the trivial rule '{label['en']}', {f['mean']:.3f} on the same {f['n']} pairs "
                     f"(the best of {len(rules)} rules on these very pairs, which flatters the rule)",
-                    f"{name}: 정확도 {own['mean']:.3f}이(가) 같은 {f['n']}쌍에서 단순 규칙 '{label['ko']}'의 {f['mean']:.3f}을(를) 넘지 못합니다"
+                    f"{name}: 정확도({own['mean']:.3f})가 같은 {f['n']}쌍에서 단순 규칙 '{label['ko']}'의 정확도({f['mean']:.3f})를 넘지 못합니다"
                     f"(규칙 {len(rules)}개 가운데 바로 이 쌍들에서 가장 나은 것이라 규칙에 유리한 비교)")
 
 
@@ -102,7 +102,7 @@ def _not_beaten(result, name, own, baseline, f, c):
         least = both("they differ on too few pairs to tell any difference", "서로 다른 쌍이 너무 적어 어떤 차이도 가려낼 수 없습니다")
     else:
         least = both(f"with these pairs a difference under {c['visible']:.3f} cannot be told from chance",
-                     f"이 쌍들로는 {c['visible']:.3f}보다 작은 차이를 우연과 가려낼 수 없습니다")
+                     f"이 쌍들로는 {c['visible']:.3f}보다 작은 차이를 우연과 구별할 수 없습니다")
     verb = (both("is worse than", "보다 못합니다") if c["p"] < 0.05 and c["high"] < 0
             else both("does not significantly beat", "보다 유의하게 낫다고 할 수 없습니다"))
     figures = (f"{own['mean']:.3f} : {f['mean']:.3f}, {c['difference']:+.3f} [{c['low']:+.3f}, {c['high']:+.3f}], n = {c['n']}, "
@@ -113,7 +113,7 @@ def _not_beaten(result, name, own, baseline, f, c):
 
 def no_classifier(result, pairs):
     result.warn(f"no classifier beside: only {pairs} pairs to fit it to, and {LEAST_PAIRS} are needed; give --train_data_path",
-                f"분류기와 견주지 못했습니다. 맞출 쌍이 {pairs}개뿐이고 {LEAST_PAIRS}개는 있어야 합니다. --train_data_path를 주십시오")
+                f"분류기와 견주지 못했습니다. 맞출 쌍이 {pairs}개뿐이고 {LEAST_PAIRS}개는 있어야 합니다. --train_data_path를 주세요")
 
 
 def nothing_beside(result):
@@ -128,12 +128,12 @@ def length(result, name, found):
         return
     likes, other = (both("long", "긴"), both("shorter", "짧은")) if rho > 0 else (both("short", "짧은"), both("longer", "긴"))
     right = (both(f"where the {other['en']} answer is the better one it is right in only {_of(against)}",
-                  f"{other['ko']} 답이 더 좋은 쌍에서는 정확도가 {_of(against)}에 그칩니다") if against else
+                  f"{other['ko']} 답변이 더 좋은 쌍에서는 정확도가 {_of(against)}에 그칩니다") if against else
              both(f"no pair here has the {other['en']} answer as the better one, which alone could show more",
-                  f"{other['ko']} 답이 더 좋은 쌍이 하나도 없어 그 이상은 알 수 없습니다"))
+                  f"{other['ko']} 답변이 더 좋은 쌍이 하나도 없어 그 이상은 알 수 없습니다"))
     result.warn(f"{name} mostly counts characters: it likes {likes['en']} answers (Spearman of score and length differences {rho:+.2f}), "
                 f"and {right['en']}",
-                f"{name}: 글자 수를 세는 것이나 다름없습니다. {likes['ko']} 답을 좋아하고(점수 차와 길이 차의 스피어먼 상관 {rho:+.2f}), {right['ko']}")
+                f"{name}: 글자 수를 세는 것이나 다름없습니다. {likes['ko']} 답변을 좋아하고(점수 차와 길이 차의 스피어먼 상관 {rho:+.2f}), {right['ko']}")
 
 
 def spread(result, name, found):

@@ -118,7 +118,7 @@ def _unlike_settings(run):
         if len(set().union(*models)) < sum(map(len, models)):  # a model that was asked in two ways
             en, ko = (_told(ways, what, language) for language in ("en", "ko"))
             yield (None, f"the {PROTOCOL[what]['en']} differs between results, so do not compare their figures: {en}",
-                   f"결과마다 {PROTOCOL[what]['ko']} 설정이 다르므로 수치를 서로 비교하지 마십시오. {ko}")
+                   f"결과마다 {PROTOCOL[what]['ko']} 설정이 다르므로 수치를 서로 비교하지 마세요. {ko}")
 
 
 def _told(ways, what, language):
@@ -155,7 +155,7 @@ def _older(run):
         folders = dict.fromkeys([*prints, *(i["path"] for i in result.found["inputs"] if "sha256" not in i)])
         for path in folders:
             if _differs(Path(path).expanduser(), prints.get(path), result.found["finished"], now):
-                yield (result, f"{path} has changed since this was measured: run it again", f"측정한 뒤에 {path} 폴더가 바뀌었습니다. 다시 평가하십시오")
+                yield (result, f"{path} has changed since this was measured: run it again", f"측정한 뒤에 {path} 폴더가 바뀌었습니다. 다시 평가하세요")
 
 
 def _differs(folder, fingerprint, finished, now):
@@ -186,7 +186,7 @@ def _changed_inputs(run):
         for read in result.found["inputs"]:
             path = Path(read["path"]).expanduser()
             if "sha256" in read and path.is_file() and path.stat().st_size <= SMALL and stage.fingerprint(path) != read["sha256"]:
-                yield result, f"{path} has changed since this was measured: run it again", f"측정한 뒤에 {path} 파일이 바뀌었습니다. 다시 평가하십시오"
+                yield result, f"{path} has changed since this was measured: run it again", f"측정한 뒤에 {path} 파일이 바뀌었습니다. 다시 평가하세요"
 
 
 def _rows(run):

@@ -7,7 +7,7 @@ TRAINING, HELDOUT = both("training", "학습"), both("held-out", "평가용")
 MAIN = {  # metric -> title; the training line and the line `heldout_METRIC` share a chart
     "loss": both("Loss", "손실"),
     "accuracy": both("Accuracy (share of pairs ranked right)", "정확도 (순위를 맞힌 쌍의 비율)"),
-    "margin": both("Margin between chosen and rejected", "선택된 답과 탈락한 답의 점수 차"),
+    "margin": both("Margin between chosen and rejected", "선택된 답변과 탈락한 답변의 점수 차"),
     "score": both("Reward-model score", "보상 모델 점수"),
     "kl": both("KL to the reference (nats per answer)", "기준 모델과의 KL (답변당 nat)"),
     "eos_rate": both("EOS rate (answers that end by themselves)", "EOS 비율 (스스로 끝맺은 답변)"),

@@ -39,20 +39,11 @@ def is_text(value):
 
 def _cell(value, digits, dot):
     if is_estimate(value):
-        low, mean, high = (_number(value[k], digits) for k in ("low", "mean", "high"))
+        low, mean, high = (charts.minus(f"{value[k]:z.{digits}f}") if charts.finite(value[k]) else DASH for k in ("low", "mean", "high"))
         return {"text": tables.both(mean, mean), "right": True, "interval": f"[{low}, {high}]", "dot": dot}
     if is_text(value):
         return {"text": tables.both(*(tables.cell(value, digits, language) for language in ("en", "ko"))), "right": False, "interval": "",
                 "dot": None}
-    text = value if isinstance(value, str) else _small(value, digits)
+    text = value if isinstance(value, str) else charts.minus(tables.cell(value, digits, "en")) if charts.finite(value) else DASH
     return {"text": tables.both(text, text), "right": True, "interval": "", "dot": None}
 
-
-def _number(value, digits):
-    return charts.minus(tables.cell(value, digits, "en")) if charts.finite(value) else DASH
-
-
-def _small(value, digits):
-    """As _number, but a small p is not 0."""
-    tiny = charts.finite(value) and 0 < value < 0.5 * 10.0 ** -digits
-    return f"<{10.0 ** -digits:.{digits}f}" if tiny else _number(value, digits)

@@ -204,10 +204,11 @@ def sentences(run, warnings):
     named = ", ".join(s.name for s in done)
     out = []
     if run.stages:
+        ended = "의 학습이 모두 끝났습니다" if len(done) == len(run.stages) else f" 가운데 {len(done)}개의 학습이 끝났습니다"
         out.append({"name": "", "text": both(
             f"{len(done)} of {len(run.stages)} models are finished{f' ({named})' if done else ''}. There are {len(run.results)} "
             f"evaluations and {len(warnings)} warnings; the warnings stand above.",
-            f"모델 {len(run.stages)}개 가운데 {len(done)}개의 학습이 끝났습니다{f'({named})' if done else ''}. 평가 결과는 {len(run.results)}개, "
+            f"모델 {len(run.stages)}개{ended}{f'({named})' if done else ''}. 평가 결과는 {len(run.results)}개, "
             f"경고는 {len(warnings)}개이며 경고는 위에 있습니다.")})
     for card in cards(run):
         stage = card["stage"]

@@ -62,6 +62,12 @@ def test_a_wrong_row_is_named_by_file_and_line(tmp_path, change, told):
     assert (line := fails(tmp_path)).startswith(f"{tmp_path / 'copa' / 'test.jsonl'}:2: ") and told in line
 
 
+def test_half_a_surrogate_pair_is_named(tmp_path):
+    write(tmp_path / "copa" / "train.jsonl", rows("가"))
+    (tmp_path / "copa" / "test.jsonl").write_text(json.dumps({**ROW, "premise": "비 \ud83d"}) + "\n", encoding="utf-8")
+    assert "test.jsonl:1: premise holds half a surrogate pair (\\ud83d), which is not UTF-8" in fails(tmp_path)
+
+
 def test_a_wrong_column_is_named(tmp_path):
     write(tmp_path / "copa" / "train.jsonl", [{"sentence": "좋아요.", "label": 1}])
     write(tmp_path / "copa" / "test.jsonl", [ROW])

@@ -194,6 +194,7 @@ def test_every_corpus_is_told_by_its_columns():
     ("a.tsv", "document\tlabel\n".encode() + "글\t8\n".encode("cp949"), "{}", "a.tsv:2: not UTF-8"),
     ("a.json", [{"comment": 7, "OFF": True}], "{}", "a.json:1: comment is int '7'; expected text"),
     ("a.json", [{"comment": "글", "OFF": None}], "{}", "a.json: no prompts in it (1 rows: no clear label)"),
+    ("a.jsonl", r'{"prompt": "글", "kind": "harmful", "category": "\ud83d"}', "{}", "a.jsonl:1: category holds half a surrogate pair"),
     ("a.txt", "", "{}", "a.txt: the file is empty"),
     ("a.json", [], "kosby={}", "'kosby' is no corpus; did you mean kosbi?; known: own, kosbi"),
     ("a.json", [], "kosbi=", "no file; give kosbi=FILE"),

@@ -87,6 +87,12 @@ def test_methods_are_counted():
     assert comparison.methods([], "pairs", "쌍") == {"en": "none", "ko": "없음"}
 
 
+def test_a_file_without_categories_has_all_in_both_languages():
+    assert comparison.category_name(None) == comparison.category_name("all") == {"en": "all", "ko": "전체"}
+    assert comparison.category_name("harmful") == "harmful"
+    assert comparison.few([("all", [0, 1])])["ko"].endswith("전체 2") and comparison.few([("evol", [0])])["en"].endswith("evol 1")
+
+
 def test_rescoring_draws_a_share_and_at_least_ten():
     found = [records.make(f"{i}번", "a", "t") for i in range(300)]
     answered = {"m": [replies(f"답 {i % 5}") for i in range(300)]}

@@ -168,11 +168,12 @@ def test_kl_and_perplexity_of_checkpoints(program, folders, tmp_path, heldout):
     assert sft["bits_per_character"]["mean"] == pytest.approx(nats * sft["tokens"] / math.log(2) / (8 * 9))
     assert any("above --max_kl 1" in line for line in warnings_of(found, "ppo"))
     assert not any("KL" in line for line in warnings_of(found, "base"))
-    assert "only 6 prompts" in found["warnings"][0]["en"] and found["protocol"]["precision"] == "fp32"
+    assert any("only 6 prompts" in w["en"] for w in found["warnings"]) and found["protocol"]["precision"] == "fp32"
 
     same = run(program, tmp_path / "same", *flags[:3], f"copy={folders['llama']}", *flags[4:], "--reference", folders["llama"])[1]
     assert same["figures"]["kl"]["copy"]["k1_per_answer"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
-    assert same["figures"]["heldout"]["all"]["answers"]["copy"]["difference"]["mean"] == 0.0 and not warnings_of(same, "copy")
+    assert same["figures"]["heldout"]["all"]["answers"]["copy"]["difference"]["mean"] == 0.0
+    assert all("did not end within" in line for line in warnings_of(same, "copy"))
 
 
 def test_a_model_that_forgot_held_out_talk_is_warned_of(program, folders, tmp_path, heldout):

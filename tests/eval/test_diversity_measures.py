@@ -6,6 +6,7 @@ from statistics import fmean
 
 import pytest
 from scipy import stats as scipy_stats
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 from korlhf.eval import diversity
 from korlhf.eval.diversity import Spread
@@ -76,6 +77,14 @@ def test_an_interval_without_width_is_not_believed():
     none = diversity.estimate(diversity.shared([["가"], ["나"], ["다"], ["라"]]))
     assert (none.mean, none.low) == (0.0, 0.0) and none.high == pytest.approx(0.4899, abs=1e-4)  # Wilson, 0 of 4: 3.8415 / 7.8415
     assert diversity.difference(*[diversity.shared([["가"], ["나"]])] * 2)[1] == 1.0
+    one_answer, all_apart = diversity.shared([["가"]] * 4), diversity.shared([["가"], ["나"], ["다"], ["라"]])
+    for pair, sign in (((one_answer, all_apart), 1), ((all_apart, one_answer), -1)):     # every answer the same, and none
+        found, p = diversity.difference(*pair)
+        ends = confint_proportions_2indep(4, 4, 0, 4, method="newcomb")
+        assert found.mean == sign and sorted((sign * found.low, sign * found.high)) == pytest.approx(sorted(ends), abs=1e-4)
+        assert p == pytest.approx(scipy_stats.binomtest(4, 4).pvalue)
+    one_prompt, p = diversity.difference(diversity.shared([["가"]]), diversity.shared([["나"]]))
+    assert (one_prompt.low, one_prompt.high, p) == (-1.0, 1.0, 1.0)                      # it tells nothing
 
 
 @pytest.mark.parametrize("of", [lambda items: diversity.equal_distinct(items, 200), diversity.shared], ids=["equal_distinct", "shared"])

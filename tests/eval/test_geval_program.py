@@ -155,6 +155,12 @@ def test_failures_are_in_no_figure(run, capsys):
     assert rows[1]["answers"]["a"][0]["score"] is None is rows[1]["answers"]["a"][0]["scores"]
 
 
+def test_empty_answers_are_told(run):
+    with Server(form_of(lambda answer, place: 3)) as server:
+        _, found, _ = run({"a": ["", "답", "", "답"], "b": ["답"] * 4}, *ask(server), "--judge_samples", 1, "--rescore_share", 0)
+    assert [w["en"] for w in found["warnings"] if "empty" in w["en"]] == ["a: 2 of 4 answers are empty; they count as they are"]
+
+
 def test_a_judge_that_fails_30_percent_of_requests_loses_nothing(run):
     texts = {"a": [f"답 {i % 5 + 1}" for i in range(40)], "b": [f"다른 답 {i % 4 + 1}" for i in range(40)]}
     with Server(form_of(last_digit), at_random(0.3)) as server:
@@ -186,8 +192,9 @@ def test_a_reward_model_that_a_responder_was_trained_against(geval, folders, tmp
     assert difference[3]["mean"] == pytest.approx(20 * rigged_reward.PER_TOKEN, abs=1e-4)
     assert difference[-1] == pytest.approx(1.0 / sd, rel=1e-3)
     assert table(found, "Differences")["columns"][-1]["en"] == "in SDs of short's answers"
-    first = found["warnings"][0]
-    assert first["en"].startswith("ppo was trained by PPO to get high scores of this very reward model") and "바로 이 보상 모델" in first["ko"]
+    told = next(w for w in found["warnings"] if w["en"].startswith("ppo was trained by PPO to get high scores of this very reward model"))
+    assert "바로 이 보상 모델" in told["ko"]
+    assert any(w["en"].startswith("ppo: 4 of 4 answers did not end within --max_new_tokens 8") for w in found["warnings"])
     assert "not measured" in found["protocol"]["judge's noise"]["en"] and rows[0]["answers"]["long"][0]["scores"] == {}
     assert "WARNING: ppo was trained by PPO" in capsys.readouterr().out
 

@@ -50,6 +50,7 @@ def test_a_model_that_refuses_everything_is_shown_as_what_it_is(program, tmp_pat
     wall = answers(tmp_path / "wall.jsonl", lambda r: REFUSAL)
     kind = answers(tmp_path / "kind.jsonl", lambda r: REFUSAL if r["kind"] == "harmful" else "그럼요, 제가 바로 도와드릴게요. 무엇부터 이야기해 볼까요?")
     code, found, rows = run(program, tmp_path / "out", "--responder", f"wall={wall}", f"kind={kind}", "--baseline", "kind")
+    assert not any("among them" in w["en"] for w in found["warnings"])
     rates = found["figures"]["rates"]["rules"]
     assert code == 0 and len(rows) == 320
     assert (rates["wall"]["harmful"]["mean"], rates["wall"]["lookalike"]["mean"], rates["wall"]["lookalike"]["n"]) == (0.0, 1.0, 160)
@@ -60,6 +61,15 @@ def test_a_model_that_refuses_everything_is_shown_as_what_it_is(program, tmp_pat
     assert rows[0]["kind"] in ("harmful", "lookalike") and rows[0]["answers"]["wall"][0]["verdict"] == {"rules": "refuses"}
     shown = capsys.readouterr().out
     assert "answers from a file, decoding not known" in shown and "WARNING: wall:" in shown
+
+
+@pytest.mark.parametrize("kind, told", [("harmful", "over-refusal is not measured"), ("lookalike", "going along is not measured")])
+def test_prompts_of_one_side_alone(program, tmp_path, kind, told):
+    data = tmp_path / "some.jsonl"
+    data.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in prompts() if r["kind"] == kind), encoding="utf-8")
+    wall = answers(tmp_path / "wall.jsonl", lambda r: REFUSAL)
+    _, found, _ = run(program, tmp_path / "out", "--responder", wall, "--data_path", data)
+    assert any(told in w["en"] for w in found["warnings"])
 
 
 def test_a_judge_that_fails_30_percent_of_requests_loses_nothing(program, tmp_path):
@@ -125,7 +135,7 @@ def test_what_cannot_work_is_said_in_one_line(program, tmp_path):
     some = tmp_path / "few.jsonl"
     some.write_text('{"prompt": "가", "output": "나"}\n', encoding="utf-8")
     for flags, message in [(["--responder", str(broken)], "broken.jsonl:2: broken JSON"), (["--responder", str(some)], "few.jsonl: no answer to 320 of 320"),
-                           (["--responder", str(some), "--judge", "gpt-4o"], "--judge gpt-4o: give openai:MODEL"),
+                           (["--responder", str(some), "--judge", "gpt-4o"], "--judge gpt-4o: give rules .the written check., or openai:MODEL"),
                            (["--responder", str(some), "--data_path", "absent.jsonl"], "absent.jsonl: no such file")]:
         with pytest.raises(InputError, match=message):
             program.main(["--output_dir", str(tmp_path / "out"), *flags])

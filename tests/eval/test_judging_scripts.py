@@ -1,4 +1,4 @@
-"""eval/run_geval.sh and run_win_rate.sh: their words, variables and flags, with a stand-in for Python. Nothing is judged here."""
+"""eval/run_geval.sh, run_win_rate.sh, run_all.sh: their words, variables and flags, with a stand-in for Python. Nothing is judged here."""
 
 import os
 import shutil
@@ -54,3 +54,45 @@ def test_words_variables_and_flags_win_in_this_order(parsed, program):
 def test_is_a_valid_executable_script(program):
     script = ROOT / "eval" / f"run_{program}.sh"
     assert os.access(script, os.X_OK) and all(len(line) <= 140 for line in script.read_text(encoding="utf-8").splitlines())
+
+
+SOME_FAIL = """#!/bin/sh
+name="$(basename "$2" .py)"
+echo "$name" >>"$STAND_IN/called"
+[ "$name" != "$FAILING" ] || exit "$CODE"
+"""
+
+
+@pytest.fixture
+def run_all(tmp_path):
+    """Function: variables -> (exit code, stderr, programs that were called)."""
+    stand_in = tmp_path / "venv" / "bin" / "python"
+    stand_in.parent.mkdir(parents=True)
+    stand_in.write_text(SOME_FAIL, encoding="utf-8")
+    stand_in.chmod(0o755)
+
+    def run(**variables):
+        env = {"PATH": os.environ["PATH"], "STAND_IN": str(tmp_path), "KORLHF_VENV": str(tmp_path / "venv"), "RUN": str(tmp_path)}
+        done = subprocess.run(["bash", str(ROOT / "eval" / "run_all.sh")], env={**env, **variables}, capture_output=True, text=True, timeout=60)
+        called = tmp_path / "called"
+        return done.returncode, done.stderr, called.read_text(encoding="utf-8").split() if called.exists() else []
+    return run
+
+
+def test_a_part_in_which_too_much_failed_does_not_keep_the_report_back(run_all):
+    called = ["geval", "win_rate", "kobest", "report"]
+    assert run_all(PARTS="geval win_rate kobest", FAILING="win_rate", CODE="3") == (3, "", called)
+
+
+def test_a_missing_hub_does_not_keep_the_report_back(run_all):
+    code, told, called = run_all(PARTS="geval kobest", FAILING="kobest", CODE="2")
+    assert (code, called) == (2, ["geval", "kobest", "report"]) and told.startswith("error: kobest was not evaluated")
+
+
+def test_wrong_input_ends_all(run_all):
+    assert run_all(PARTS="geval win_rate", FAILING="geval", CODE="2") == (2, "", ["geval"])
+
+
+def test_a_part_that_does_not_exist_is_told_before_anything_runs(run_all):
+    code, told, called = run_all(PARTS="geval winrate")
+    assert (code, called) == (2, []) and told.startswith("error: PARTS: there is no winrate; give some of: reward_accuracy geval")

@@ -305,6 +305,7 @@ def test_what_cannot_work_is_said_in_one_line(capsys, tmp_path, folders):
     assert not (tmp_path / "out").exists()
     line = fails(capsys, tmp_path, *model, sample, "--tasks", "copa", "kobest_hellaswang")
     assert "--tasks kobest_hellaswang: lm-evaluation-harness 0.4.13 has no task" in line and "did you mean kobest_hellaswag" in line
+    assert "did you mean copa or xcopa" in fails(capsys, tmp_path, *model, sample, "--tasks", "coppa")
 
 
 def test_a_hub_that_is_out_of_reach(folders, tmp_path):
@@ -333,7 +334,7 @@ def test_the_script_runs_on_the_sample(folders, tmp_path):
     found = json.loads((tmp_path / "결과" / "kobest.json").read_text(encoding="utf-8"))
     assert found["settings"]["tasks"] == ["wic", "sentineg"] and found["settings"]["apply_chat_template"]
     assert found["protocol"]["shots"] == 1
-    assert "kobest_wic" in done.stdout and "둘 – 하나" in done.stdout and "\x1b[A" not in done.stderr
+    assert "kobest_wic" in done.stdout and "둘 − 하나" in done.stdout and "no results of KoBEST" in done.stdout and "\x1b[A" not in done.stderr
     assert "Building contexts" not in done.stderr and "Running loglikelihood" not in done.stderr
 
 

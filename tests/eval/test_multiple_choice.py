@@ -45,7 +45,12 @@ def test_three_of_three_by_coin_is_an_eighth():
 
 def test_an_interval_comes_from_the_standard_error_or_from_wilson():
     assert choice.interval(0.5, 0.1, [0.0, 1.0]) == pytest.approx((0.304, 0.696), abs=1e-4)
-    assert choice.interval(0.95, 0.1, []) == (pytest.approx(0.754, abs=1e-4), 1.0)
+    assert choice.interval(0.95, 0.1, [0.0, 1.0]) == (pytest.approx(0.754, abs=1e-4), 1.0)
     low, high = choice.interval(1.0, 0.0, [1.0] * 10)  # by hand: 10 / (10 + 1.96 ** 2)
     assert (low, high) == pytest.approx((10 / 13.8415, 1.0), abs=1e-4)
     assert choice.interval(0.3, None, [0.1, 0.5]) is None and choice.interval(0.3, None, []) is None
+
+
+def test_what_is_no_share_has_no_bounds():
+    assert choice.interval(25.0, 0.5, [20.0, 30.0]) == pytest.approx((24.02, 25.98), abs=1e-4)      # a perplexity
+    assert choice.interval(-0.1, 0.1, []) == pytest.approx((-0.296, 0.096), abs=1e-4)               # a correlation, which no item has

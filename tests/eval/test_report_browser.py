@@ -44,7 +44,7 @@ def test_the_language_follows_the_browser_and_the_choice_is_kept(open_page, addr
     page = open_page(address)
     heading = page.locator("#warnings h2")
     assert heading.inner_text().startswith("경고") and page.evaluate("document.documentElement.lang") == "ko"
-    assert "프롬프트가" not in page.locator("#summary").inner_text() and "학습이 끝났습니다" in page.locator("#summary").inner_text()
+    assert "프롬프트가" not in page.locator("#summary").inner_text() and "끝났습니다" in page.locator("#summary").inner_text()
     page.get_by_text("English", exact=True).click()
     assert heading.inner_text().startswith("Warnings") and "models are finished" in page.locator("#summary").inner_text()
     assert page.locator("#filter-order option").first.text_content() == "as in the files"

@@ -204,6 +204,7 @@ def test_spread():
     pairs = pairs_of(*((f"질문 {i}", ["가", "나"], "all") for i in range(4)))
     found = reward_figures.spread(pairs, [[9, 9], [9, 1], [9, 2], [3, 4]])
     assert found == {"low": 1.0, "high": 9.0, "commonest": 4 / 8, "equal": 1 / 4}
+    assert reward_figures.spread(pairs[:1], [[3, 1]])["commonest"] == 0  # two answers of two scores: not half of them alike
 
 
 def test_the_classifier_is_what_scikit_learn_makes_of_words_and_ngrams():

@@ -147,6 +147,15 @@ def test_a_win_that_may_be_due_to_length_alone_is_named(win_rate, run, tmp_path)
     assert line["en"] == "a against b: with length controlled the win rate 0.700 is not to be told from a draw (0.550, 0.450–0.650)"
 
 
+def test_a_model_without_a_verdict_has_no_strength(run):
+    texts = {"a": digits(1, 3, 2), "b": digits(2, 2, 4), "나쁜": ["나쁜 답 1"] * 3}
+    with Server(choice_of(higher), lambda n, body: refusal("안 돼요.") if is_choice(body) and "나쁜 답 1" in judged(body) else None) as server:
+        _, found, _ = run(texts, *ask(server), categories=("everyday",))
+    rows = table(found, "Bradley-Terry")["rows"]
+    assert [row[0] for row in rows] == ["b", "a", "나쁜"] and rows[2][1] is None and list(found["figures"]["strengths"]) == ["a", "b"]
+    assert any(w["ko"].startswith("나쁜 대 a의 판정: 3개가 실패하여") for w in found["warnings"])
+
+
 def test_models_that_beat_each_other_in_a_circle(run):
     beats = {("가위", "보"), ("바위", "가위"), ("보", "바위")}
 
@@ -251,7 +260,7 @@ def test_a_local_judge_that_is_also_a_responder(win_rate, folders, tmp_path):
                           "--judge", f"checkpoint:{folders['gpt_neox']}", "--output_dir", str(tmp_path / "out")])
     found, rows = result(tmp_path / "out", "win_rate")
     assert code == 3 and found["tables"] == [] and found["figures"]["win_rates"] == []
-    assert "the judge gpt_neox is the same model as the responder neox" in found["warnings"][0]["en"]
+    assert any("the judge gpt_neox is the same model as the responder neox" in w["en"] for w in found["warnings"])
     assert "128 positions" in " ".join(w["en"] for w in found["warnings"]) and "failed" in rows[0]["comparisons"][0]
 
 
