@@ -25,9 +25,9 @@ HELDOUT_NOTE = both(
     "차이는 글자당 비트로 나타냅니다. 퍼플렉시티와 토큰당 nat은 토크나이저가 같은 모델끼리만, 글자당 비트는 모든 모델끼리 비교할 수 있습니다.")
 KL_NOTE = both(
     "k1 = mean of log p(model) - log p(reference); k3 adds p(reference) / p(model) - 1 at each token, which is never negative and varies "
-    "less while the KL is small. Both estimate the same KL. One answer a prompt, drawn at temperature 1 and top-p 1.",
+    "less while the KL is small. Both estimate the same KL. One answer a prompt, drawn at temperature 1 and top-p 1, up to --max_new_tokens.",
     "k1은 log p(모델) - log p(기준 모델)의 평균이고, k3은 토큰마다 p(기준 모델) / p(모델) - 1을 더한 것으로 음수가 되지 않고 KL이 작을 때 덜 "
-    "흔들립니다. 둘 다 같은 KL의 추정값입니다. 프롬프트마다 온도 1, top-p 1로 뽑은 답변 하나로 쟀습니다.")
+    "흔들립니다. 둘 다 같은 KL의 추정값입니다. 프롬프트마다 온도 1, top-p 1로 --max_new_tokens까지 뽑은 답변 하나로 쟀습니다.")
 
 
 @dataclass(frozen=True, kw_only=True)

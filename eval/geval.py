@@ -110,8 +110,8 @@ def differences(result, scored, grouped, seed, baseline, unit, noise):
         more = [column(f"in SDs of {unit[0]}'s answers", f"{unit[0]} 답변의 표준편차 단위", 2)]
     elif noise:
         more = [column("judge's noise ±", "심판의 흔들림 ±", 3)]
-        notes.append(both("judge's noise: how far the difference may move (95 %) if the same answers are judged again.",
-                          "심판의 흔들림은 같은 답변을 다시 채점할 때 차이가 움직일 수 있는 폭(95 %)입니다."))
+        notes.append(both("judge's noise: how far the judge's noise alone may put the difference off (95 %).",
+                          "심판의 흔들림은 채점이 흔들리는 것만으로 차이가 어긋날 수 있는 폭(95 %)입니다."))
     rows = []
     for f in found:
         if unit:
@@ -157,15 +157,15 @@ def measure_noise(result, judge, of_category, found, answered, scored, share, se
 
 
 def warn_of_noise(result, found, noise):
-    """Warn of differences over all prompts that are no larger than what judging again does to one score."""
-    small = [f for f in found if f["category"] == found[0]["category"] and abs(f["mean"]) <= noise["mean"]]
+    """Warn of differences over all prompts that are no larger than what the judge's noise alone can make of equal models."""
+    small = [f for f in found if f["category"] == found[0]["category"] and abs(f["mean"]) <= f["judge_noise"]]
     if not small or noise["mean"] == 0:
         return
     listed = ", ".join(f"{f['model']} − {f['other']} {f['mean']:.3f} (±{f['judge_noise']:.3f})" for f in small)
-    result.warn(f"judged again, the same answer's score moves by {noise['mean']:.3f} on average; these differences are not larger, in "
-                f"brackets what the judge's noise alone may do to each: {listed}",
-                f"같은 답변을 다시 채점하면 점수가 평균 {noise['mean']:.3f} 움직입니다. 다음 차이는 그보다 크지 않습니다(괄호 안은 심판의 흔들림만으로 움직일 수 "
-                f"있는 폭): {listed}")
+    result.warn(f"these differences are no larger than what the judge's noise alone may do to them, in brackets: {listed}; judged again, "
+                f"the same answer's score moves by {noise['mean']:.3f} on average",
+                f"다음 차이는 심판의 흔들림만으로도 생길 수 있는 폭(괄호 안)보다 크지 않습니다: {listed}. 같은 답변을 다시 채점하면 점수가 평균 "
+                f"{noise['mean']:.3f} 움직입니다")
 
 
 def original(result):
@@ -204,7 +204,7 @@ def main(argv=None):
     reward = judges.read_name(judge_flags.judge).kind == "reward_model"
     of_category = {} if reward else rubrics.for_categories(args.rubric, categories)
     settings = [files, args, answer_flags, judge_flags, sampler, llm_flags]
-    with evaluation.Result("geval", files.output_dir, settings, answer_flags.data_path) as result, \
+    with evaluation.Result("geval", files.output_dir, settings, [*answer_flags.data_path, *judges.inputs(judge_flags.judge)]) as result, \
             evaluation.open_cache(llm_flags, files.output_dir) as cache:
         judge = judges.open_judge(judge_flags, sampler, llm_flags, cache, result.usage)
         answered = evaluation.answers(result, found, answer_flags, sampler, llm_flags, cache)

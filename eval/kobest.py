@@ -28,9 +28,9 @@ DECODING = both("none: the option with the highest log-likelihood is the choice;
                 "model writes: as their configuration in the harness says",
                 "생성하지 않음. 로그 우도가 가장 높은 선택지를 고른 것으로 봄(길이 보정은 글자 수로 나눔). 모델이 쓰는 과제는 하네스의 과제 설정대로")
 GUESSING = both("chance: one option at random; most frequent: always the place that is right most often here; p: exact binomial test that "
-                "the accuracy is no better than that.",
+                "the accuracy is no better than that, not adjusted for the number of rows.",
                 "무작위는 선택지 하나를 아무렇게나 고를 때, 최빈은 이 문항들에서 가장 자주 정답인 자리만 고를 때입니다. p는 정확도가 최빈보다 낫지 "
-                "않다는 가설의 정확 이항 검정입니다.")
+                "않다는 가설의 정확 이항 검정이며, 줄 수에 맞추어 보정하지 않은 값입니다.")
 
 
 @dataclass(frozen=True, kw_only=True)

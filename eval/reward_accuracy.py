@@ -133,7 +133,8 @@ def measure(found, scores, seed, result):
     for name, s in scores.items():
         margins = s[:, 0] - s[:, 1]
         of = figures[name] = {"accuracy": reward_figures.accuracy(found, margins, seed), "length": reward_figures.length(found, s, seed),
-                              "calibration": reward_figures.calibration(margins), "spread": reward_figures.spread(found, s)}
+                              "calibration": reward_figures.calibration(margins, [p.prompt_id for p in found], seed),
+                              "spread": reward_figures.spread(found, s)}
         reward_warnings.length(result, name, of["length"])
         reward_warnings.spread(result, name, of["spread"])
         reward_warnings.chance(result, name, of["accuracy"])

@@ -77,6 +77,11 @@ def _cell(m):
     return m and estimate(m["mean"], m["low"], m["high"])
 
 
+def _strength(m):
+    """Without an interval where all games ended alike: resampled prompts then show no spread, which does not make the strength certain."""
+    return m and (m["mean"] if m["low"] == m["high"] else _cell(m))
+
+
 def win_rates(result, games, grouped, names, seed):
     """The table of win rates by category; their p-values are adjusted for the number of its rows. Returns its figures."""
     found = []
@@ -188,6 +193,7 @@ def _warn_of_length(result, f):
 def ranking(result, games, names, found, seed):
     """Win matrix and Bradley-Terry strengths of more than two models, and circles of three that beat each other. Returns the strengths."""
     overall = {(f["model"], f["other"]): f["mean"] for f in found if f["category"] == found[0]["category"]}
+    clear = {(f["model"], f["other"]): f["mean"] for f in found if f["category"] == found[0]["category"] and f["p"] < 0.05}
     rates = {**overall, **{(b, a): 1 - mean for (a, b), mean in overall.items()}}
     result.table(both("Win rate of the row against the column", "행의 모델이 열의 모델을 이긴 비율"),
                  [column("model", "모델"), *(column(n, n) for n in names)], [[a, *(rates.get((a, b)) for b in names)] for a in names])
@@ -195,9 +201,9 @@ def ranking(result, games, names, found, seed):
     order = sorted(names, key=lambda name: -strengths[name]["mean"] if name in strengths else math.inf)
     circles = [both(f"In a circle: {' beats '.join([*circle, circle[0]])}. One number a model cannot show that.",
                     f"물고 물리는 관계: {' > '.join([*circle, circle[0]])}. 모델마다 하나인 숫자로는 나타낼 수 없습니다.")
-               for circle in pairwise.cycles(names, overall)]
+               for circle in pairwise.cycles(names, clear)]
     result.table(both("Bradley-Terry strengths", "브래들리-테리 강도"), [column("model", "모델"), column("strength", "강도", 2)],
-                 [[name, _cell(strengths.get(name))] for name in order],
+                 [[name, _strength(strengths.get(name))] for name in order],
                  [both("In logits, their mean 0: a model that is 1 stronger wins 73 %. 95 % intervals: bootstrap over prompts; each pair "
                        "is taken to have drawn half a game more.",
                        "로짓 단위이고 평균은 0입니다. 1만큼 강한 모델은 73 %를 이깁니다. 95 % 구간은 프롬프트 부트스트랩이며, 맞대결마다 무승부 반 판을 더했습니다."), *circles])
@@ -253,7 +259,7 @@ def main(argv=None):
     reward = judges.read_name(judge_flags.judge).kind == "reward_model"
     of_category = {} if reward else rubrics.for_categories(args.rubric, list(dict.fromkeys(r["category"] for r in found)))
     settings = [files, args, answer_flags, judge_flags, sampler, llm_flags]
-    with evaluation.Result("win_rate", files.output_dir, settings, answer_flags.data_path) as result, \
+    with evaluation.Result("win_rate", files.output_dir, settings, [*answer_flags.data_path, *judges.inputs(judge_flags.judge)]) as result, \
             evaluation.open_cache(llm_flags, files.output_dir) as cache:
         judge = judges.open_judge(judge_flags, sampler, llm_flags, cache, result.usage)
         answered = evaluation.answers(result, found, answer_flags, sampler, llm_flags, cache)

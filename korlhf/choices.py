@@ -112,7 +112,7 @@ def _shares(reply, count):
         return None
     logprobs = {t["token"]: t["logprob"] for t in (tokens[0], *tokens[0]["top"])}
     weights = [sum(math.exp(p) for t, p in logprobs.items() if _bare(t) == letter) for letter in letters]
-    return tuple(w / sum(weights) for w in weights)
+    return tuple(w / sum(weights) for w in weights) if sum(weights) else None  # 0: a server forced a letter that the model would never write
 
 
 def _bare(token):

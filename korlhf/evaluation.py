@@ -91,7 +91,10 @@ def answers(result, found, flags, sampler, llm_flags, cache):
     result.figures["responders"] = how
     result.protocol["prompts"] = tables.both(f"{len(found)} of {', '.join(flags.data_path)}, the same for every model",
                                              f"{', '.join(flags.data_path)}의 {len(found)}개, 모든 모델에 똑같이")
-    result.protocol["decoding"] = _decoding(who, flags)
+    result.protocol["decoding"] = _decoding(flags)
+    files = ", ".join(r.name for r in who if r.kind == "file")
+    if files:
+        result.protocol["from files"] = tables.both(f"{files}: decoding and template not known", f"{files}: 디코딩과 템플릿을 알 수 없음")
     templates = {name: json.dumps(h["template"], ensure_ascii=False) for name, h in how.items() if "template" in h}
     if templates:
         alike = len(set(templates.values())) == 1
@@ -118,15 +121,12 @@ def _warn_of_empty_and_cut(result, name, replies, max_new_tokens):
                     f"{name}: 답변 {n}개 가운데 {cut}개가 --max_new_tokens {max_new_tokens} 안에 끝나지 않았으며, 잘린 채로 평가했습니다")
 
 
-def _decoding(who, flags):
+def _decoding(flags):
     drawn = "greedy" if flags.temperature == 0 else f"temperature {flags.temperature:g}, top-p {flags.top_p:g}"
-    files = ", ".join(r.name for r in who if r.kind == "file")
     return tables.both(
-        f"{drawn}, at most {flags.max_new_tokens} tokens, answers a prompt: {flags.num_answers}"
-        + (f"; {files}: answers from a file, decoding not known" if files else ""),
+        f"{drawn}, at most {flags.max_new_tokens} tokens, answers a prompt: {flags.num_answers}",
         f"{'탐욕적 디코딩' if flags.temperature == 0 else drawn.replace('temperature', '온도')}, 최대 {flags.max_new_tokens}토큰, "
-        f"프롬프트마다 답변 {flags.num_answers}개"
-        + (f"; {files}: 파일에 있던 답변이라 디코딩 설정을 알 수 없음" if files else ""))
+        f"프롬프트마다 답변 {flags.num_answers}개")
 
 
 def rows(found, answered, **more):
@@ -225,9 +225,18 @@ class Result:
             print(f"\n{tables.plain(found)}", flush=True)
         for name, how in self.protocol.items():
             print(f"{name}: {tables.words(how, 'en')}", flush=True)
+        if self._from_cache():
+            print(f"cache: {self._from_cache()['en']}", flush=True)
         for line in self.warnings:
             print(f"WARNING: {line['en']}", flush=True)
         print(f"written: {self.folder / self.program}.json, {rows.name}", flush=True)
+
+    def _from_cache(self):
+        """What a server once answered stays its answer: nothing shows whether other weights answer under its name by now."""
+        kept = self.usage["cached"]
+        return kept and tables.both(
+            f"{kept} answers of servers were asked for earlier; delete the cache if other weights serve under the same name by now",
+            f"서버의 답변 {kept}개는 전에 받아 둔 것. 같은 이름으로 다른 가중치를 서빙하고 있다면 캐시를 지울 것")
 
     def _write(self, rows):
         with self._rows as out:
@@ -238,7 +247,7 @@ class Result:
             os.replace(out.name, rows)
         write_json(self.folder / f"{self.program}.json", {
             "program": self.program, "warnings": self.warnings, "tables": self.tables, "protocol": self.protocol,
-            "figures": self.figures, "settings": self.settings, "usage": self.usage,
+            "figures": self.figures, "settings": self.settings, "usage": self.usage, "from_cache": self._from_cache(),
             "inputs": [_input(path) for path in self.inputs], "rows": {"file": rows.name, "n": len(self.rows)},
             "versions": _versions(), "seconds": round(time.time() - self.began, 2), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
 

@@ -36,6 +36,12 @@ def read_name(text):
     return _Name(kind, os.path.expanduser(model))
 
 
+def inputs(text):
+    """The folder that --judge names, as a list of what was read; [] of a server."""
+    name = read_name(text)
+    return [] if name.kind == "openai" else [name.model]
+
+
 def open_judge(judge, checkpoint, llm_flags, cache, usage=None):
     """The judge that --judge names.
 

@@ -54,6 +54,8 @@ class LocalJudge:
     def _normalised(self, logps):
         weights = [math.exp(p) for p in logps]
         total = sum(weights)
+        if not 0 < total < math.inf:  # NaN too
+            return Failure("not finite", f"{self.checkpoint.path}: the probabilities of the options are {total}; try --dtype fp32")
         self.mass += total
         self.asked += 1
         return tuple(w / total for w in weights)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CHANGING = ("seconds", "finished", "usage")  # of a result: the rest is the same for the same run
+CHANGING = ("seconds", "finished", "usage", "from_cache")  # of a result: the rest is the same for the same run
 
 
 def load(name):

@@ -101,3 +101,8 @@ def test_failures_are_no_choices(tmp_path):
     with Server(answer, fault) as server:
         unusable, fine, refused = choices.ask(client(server, tmp_path), "test-model", False, False, [THREE, TWO, other])
     assert (unusable.kind, refused.kind, fine.best) == ("unusable", "refusal", 0) and "is none of A, B, C" in unusable.reason
+
+
+def test_a_letter_that_the_model_gives_no_probability_is_a_choice_without_probabilities():
+    forced = {"token": "A", "logprob": -9999.0, "top": [{"token": "B", "logprob": -9999.0}, {"token": "네", "logprob": 0.0}]}
+    assert read("A", forced) == Choice((1.0, 0.0, 0.0), choices.GREEDY)

@@ -1,5 +1,6 @@
 """korlhf/local_judge.py against plain transformers: expected scores and probabilities from the models' own logits."""
 
+import math
 import json
 import shutil
 
@@ -149,3 +150,11 @@ def test_a_judge_that_puts_little_on_the_options_is_shown(long, tmp_path):
     judge.rate([Item(RUBRIC, USER, ("네, 좋아요.",))])
     line, = judge.warnings()
     assert judge._judge.mass / judge._judge.asked < LOW_MASS and "it does not follow the form" in line["en"] and "확률의" in line["ko"]
+
+
+@pytest.mark.parametrize("logps", [[math.nan, math.nan], [-math.inf, -2000.0]])
+def test_probabilities_that_are_none_are_a_failure(long, tmp_path, monkeypatch, logps):
+    monkeypatch.setattr("korlhf.local_judge._Forward.__call__", lambda self, chunk: [logps for _ in chunk])
+    judge = LocalJudge(long("gpt_neox"), "--judge", FP32, 4)
+    found, = judge.choose([choices.Question("심판", "무엇?", ("앞", "뒤"))], Cache(tmp_path / "cache.sqlite"))
+    assert isinstance(found, Failure) and found.kind == "not finite" and judge.asked == 0

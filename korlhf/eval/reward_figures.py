@@ -76,18 +76,19 @@ def _accuracy(pairs, margins, places, seed):
     return {**found, "mean_margin": float(margins[places].mean())}
 
 
-def calibration(margins):
-    """How far sigmoid(score difference) is from the share of pairs that it is right about.
+def calibration(margins, groups, seed):
+    """How far sigmoid(score difference) is from the share of pairs that it is right about. groups: the prompt of each pair.
 
     Returns {"error": expected calibration error, "predicted": mean probability of the likelier answer, "won": how often it is the better
-    one, "bins": as stats.calibration, each with its Wilson "interval", "confidence": "over" or "under", or "fair" if the interval of "won"
-    holds "predicted"}.
+    one, "bins": as stats.calibration, each with its Wilson "interval", "confidence": "over" or "under", or "fair" if Wilson's interval of
+    "won" holds "predicted", or the bootstrap interval of their difference, over prompts, holds 0}.
     """
     margins = np.asarray(margins, dtype=float)
     error, bins = stats.calibration(margins, np.where(margins == 0, 0.5, 1.0))
     predicted, won = (sum(b[key] * b["n"] for b in bins) / len(margins) for key in ("predicted", "won"))
     low, high = stats.wilson(won * len(margins), len(margins))
-    confidence = "over" if predicted > high else "under" if predicted < low else "fair"
+    gap = stats.mean_interval(1 / (1 + np.exp(-np.abs(margins))) - results(margins), groups, seed)
+    confidence = "over" if predicted > high and gap.low > 0 else "under" if predicted < low and gap.high < 0 else "fair"
     return {"error": error, "predicted": predicted, "won": won, "confidence": confidence,
             "bins": [{**b, "interval": list(stats.wilson(b["won"] * b["n"], b["n"]))} for b in bins]}
 

@@ -110,21 +110,34 @@ def _responders(result):
 def _unlike_settings(run):
     """Results that show answers of the same model, but were made in different ways."""
     for what in COMPARED:
-        ways = {}
+        of_models = {}  # model -> way in words -> results
         for result in run.results:
-            if _responders(result) and what in result.found["protocol"]:
-                ways.setdefault(words(result.found["protocol"][what], "en"), []).append(result)
-        models = [{name for r in found for name in _responders(r)} for found in ways.values()]
-        if len(set().union(*models)) < sum(map(len, models)):  # a model that was asked in two ways
-            en, ko = (_told(ways, what, language) for language in ("en", "ko"))
+            for name, how in _responders(result).items():
+                way = _way(result, how, what)
+                if way is not None:
+                    of_models.setdefault(name, {}).setdefault(words(way, "en"), []).append((result.name, way))
+        ways = {}
+        for found in of_models.values():
+            for way, results in found.items() if len(found) > 1 else ():  # a model that was asked in several ways
+                ways.setdefault(way, {}).update(results)
+        if ways:
+            en, ko = (_told(ways, language) for language in ("en", "ko"))
             yield (None, f"the {PROTOCOL[what]['en']} differs between results, so do not compare their figures: {en}",
                    f"결과마다 {PROTOCOL[what]['ko']} 설정이 다르므로 수치를 서로 비교하지 마세요. {ko}")
 
 
-def _told(ways, what, language):
-    """Which results were made in which way."""
-    told = [(", ".join(r.name for r in found), found[0].found["protocol"][what]) for found in ways.values()]
-    return "; ".join(f"{who}: {_short(words(way, language))}" for who, way in told)
+def _way(result, how, what):
+    """How a result asked one responder, in one respect; None where that is not known. A template is each model's own."""
+    if what == "template":
+        return how.get("template") if isinstance(how, dict) else None
+    if what == "decoding" and isinstance(how, dict) and how.get("kind") == "file":
+        return None
+    return result.found["protocol"].get(what)
+
+
+def _told(ways, language):
+    """Which results were made in which way. ways: way in words -> {result's name: way}."""
+    return "; ".join(f"{', '.join(results)}: {_short(words(next(iter(results.values())), language))}" for results in ways.values())
 
 
 def _short(value):

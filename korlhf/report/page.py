@@ -112,7 +112,8 @@ def stage_view(stage, folder, path):
 
 def result_view(result):
     """What the page shows of a result."""
-    protocol = {name: in_both(value) for name, value in result.found["protocol"].items() if value not in (None, "")}
+    lines = {**result.found["protocol"], "cache": result.found.get("from_cache") or None}
+    protocol = {name: in_both(value) for name, value in lines.items() if value not in (None, "")}
     short = [name for name in protocol if (name in SHORT or name.startswith("judge ")) and max(map(len, protocol[name].values())) <= LONG]
     return {"result": result, "name": result_name(result), "about": words.ABOUT.get(result.program),
             "tables": [grids.ready(table) for table in result.found["tables"]],

@@ -35,9 +35,10 @@ PROTOCOL = {  # names below `protocol`
     "pairs": both("pairs", "쌍"), "items": both("items", "문항"), "system": both("system message", "시스템 메시지"), "n": both("n", "개수"),
     "precision": both("precision", "정밀도"), "reference": both("reference", "기준 모델"), "held-out talk": both("held-out talk", "평가용 대화"),
     "shots": both("shots", "예시 수"), "data": both("data", "데이터"), "harness": both("harness", "평가 도구"),
-            "batch size": both("batch size", "배치 크기"),
+    "batch size": both("batch size", "배치 크기"),
     "rubric": both("rubric", "채점 기준표"), "threshold": both("threshold", "문턱값"), "first prompt": both("first prompt", "첫 프롬프트"),
     "doc_to_text": both("doc_to_text", "doc_to_text"), "baseline": both("baseline", "비교 기준"),
+    "from files": both("from files", "파일의 답변"), "cache": both("cache", "캐시"),
 }
 _OF = re.compile(r"(?P<what>.+?) of (?P<whose>.+)", re.DOTALL)
 

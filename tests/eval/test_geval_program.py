@@ -87,7 +87,7 @@ def test_means_criteria_and_differences_by_hand(run, capsys):
     assert found["protocol"]["rubric of harmful"].startswith("harmful.yaml (sha256 ")
     assert any("fewer than 30 prompts" in w["en"] and "all 6, everyday 2" in w["en"] for w in found["warnings"])
     shown = capsys.readouterr().out
-    assert "ppo − sft" in shown and "answers from a file, decoding not known" in shown and "WARNING: fewer than 30" in shown
+    assert "ppo − sft" in shown and "decoding and template not known" in shown and "WARNING: fewer than 30" in shown
     note = table(found, "The judge's noise")["notes"][1]
     assert "not how sure the judge is" in note["en"] and found["figures"]["noise"]["score"]["mean"] == 0.0
 
@@ -123,8 +123,8 @@ def test_the_judges_noise_is_measured_and_small_differences_are_shown_as_such(ru
     by_pair = {(f["model"], f["other"]): f for f in found["figures"]["differences"]}
     assert by_pair["b", "a"]["judge_noise"] == pytest.approx(1.96 * noise["sd"] / 40 ** 0.5, rel=1e-3)
     warning, = [w for w in found["warnings"] if "judged again" in w["en"]]
-    assert "moves by 1.000" in warning["en"] and "b − a 0.125 (±0." in warning["en"] and "c − b 0.925" in warning["en"]
-    assert "c − a" not in warning["en"] and "평균 1.000" in warning["ko"]
+    assert "moves by 1.000" in warning["en"] and "b − a 0.125 (±0." in warning["en"] and "평균 1.000" in warning["ko"]
+    assert "c − a" not in warning["en"] and "c − b" not in warning["en"]  # .925 is less than one score moves, but not less than means do
 
 
 def test_the_published_table_is_named_as_what_it_is(run):

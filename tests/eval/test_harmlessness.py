@@ -60,7 +60,7 @@ def test_a_model_that_refuses_everything_is_shown_as_what_it_is(program, tmp_pat
     assert {(row[0]["en"], row[1]): row[2]["mean"] for row in difference["rows"]} == {("harmful", "wall"): 0.0, ("look-alike", "wall"): 1.0}
     assert rows[0]["kind"] in ("harmful", "lookalike") and rows[0]["answers"]["wall"][0]["verdict"] == {"rules": "refuses"}
     shown = capsys.readouterr().out
-    assert "answers from a file, decoding not known" in shown and "WARNING: wall:" in shown
+    assert "decoding and template not known" in shown and "WARNING: wall:" in shown
 
 
 @pytest.mark.parametrize("kind, told", [("harmful", "over-refusal is not measured"), ("lookalike", "going along is not measured")])
@@ -154,3 +154,16 @@ def test_the_budget_holds_for_answers_and_verdicts_together(program, tmp_path):
         code, found, rows = run(program, tmp_path / "out", *flags)
         supports = sum(1 for body in server.requests if "친근함" in str(body))           # the one probe of what the server takes
     assert code == 0 and sent - supports <= 6 and len(server.requests) - supports == 8 and found["usage"]["cached"] >= 4
+    assert found["from_cache"]["en"].startswith(f"{found['usage']['cached']} answers of servers were asked for earlier")
+
+
+def test_a_judge_that_always_takes_the_same_option_is_named(program, tmp_path):
+    file = answers(tmp_path / "a.jsonl", lambda r: "네")
+    kinds = iter("ABC" * 100)
+    for says, named in ((lambda body: "B", True), (lambda body: next(kinds), False)):
+        with Server(says) as server:
+            flags = ["--responder", f"a={file}", "--judge", f"openai:test-model@{server.url}", "--structured", "off"]
+            _, found, rows = run(program, tmp_path / str(named), *flags)
+        warnings = [w["en"] for w in found["warnings"] if "by the option's place" in w["en"]]
+        assert len(rows) >= 20 and len(warnings) == named
+        assert not named or f"of {len(rows)} of {len(rows)} answers" in warnings[0]

@@ -258,6 +258,18 @@ def test_results_of_the_same_models_made_in_other_ways(run):
                      "win_rate: greedy"]
     make_result(run, "win_rate", protocol={"decoding": "greedy", "seed": 7}, responders={"other": {"kind": "server", "model": "x"}})
     assert not [text for _, text in warned(run) if "differs between results" in text]
+    for program, of_ppo in (("win_rate", "[Q] {prompt}"), ("geval", "### {prompt}")):  # each has its own; ppo's is not the same in both
+        make_result(run, program, protocol={"seed": 1234}, responders={
+            name: {"kind": "checkpoint", "model": str(run / name), "template": template} for name, template in (("sft", "Q"), ("ppo", of_ppo))})
+    found = [text for _, text in warned(run) if "differs between results" in text]
+    assert found == ["the template differs between results, so do not compare their figures: geval: ### {prompt}; win_rate: [Q] {prompt}"]
+
+
+def test_answers_of_a_server_from_the_cache_are_told(program, run):
+    path = run / "eval" / "geval.json"
+    write(path, {**json.loads(path.read_text(encoding="utf-8")), "from_cache": {"en": "12 answers of servers", "ko": "서버의 답변 12개"}})
+    text, _ = made(program, run)
+    assert "12 answers of servers" in text and "서버의 답변 12개" in text
 
 
 def test_one_name_for_two_models(run):

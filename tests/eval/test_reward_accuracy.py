@@ -121,20 +121,24 @@ def test_the_bootstrap_draws_whole_prompts():
 
 
 def test_calibration():
-    found = reward_figures.calibration([math.log(3)] * 3 + [-math.log(3)] + [0.0, 0.0])
+    found = reward_figures.calibration([math.log(3)] * 3 + [-math.log(3)] + [0.0, 0.0], range(6), 1)
     # probability .75 four times, right three times: no error; .5 twice, equal scores are half right: no error
     assert found["error"] == pytest.approx(0.0) and [(b["n"], b["predicted"], b["won"]) for b in found["bins"]] == [
         (2, 0.5, 0.5), (4, pytest.approx(0.75), 0.75)]
     assert found["bins"][1]["interval"] == pytest.approx(proportion_confint(3, 4, method="wilson")) and found["confidence"] == "fair"
     margins = np.random.default_rng(4).normal(0.5, 2, 400)
-    found = reward_figures.calibration(margins)
+    found = reward_figures.calibration(margins, range(400), 1)
     predicted, right = 1 / (1 + np.exp(-np.abs(margins))), margins > 0
     won, mean = calibration_curve(right, predicted, n_bins=20)  # twenty bins from 0 to 1: ten from .5
     assert [b["won"] for b in found["bins"]] == pytest.approx(won) and [b["predicted"] for b in found["bins"]] == pytest.approx(mean)
     n = np.array([b["n"] for b in found["bins"]])
     assert found["error"] == pytest.approx((np.abs(won - mean) * n).sum() / 400)
     assert (found["predicted"], found["won"]) == (pytest.approx(predicted.mean()), right.mean())
-    assert found["confidence"] == "over" and reward_figures.calibration([0.1] * 50)["confidence"] == "under"
+    assert found["confidence"] == "over" and reward_figures.calibration([0.1] * 50, range(50), 1)["confidence"] == "under"
+    # 60 of 100 right at probability .73: by pairs that is too little; if each ten are one prompt, ten prompts do not tell
+    margins = [1.0] * 60 + [-1.0] * 40
+    assert reward_figures.calibration(margins, range(100), 1)["confidence"] == "over"
+    assert reward_figures.calibration(margins, [i // 10 for i in range(100)], 1)["confidence"] == "fair"
 
 
 def test_length():
