@@ -14,6 +14,7 @@ from korlhf.tables import both, column, estimate
 
 ALPHA = 0.05
 MUCH_FALL, MUCH_SENTENCE, MUCH_SAME, MUCH_LONGER = 0.1, 0.1, 0.05, 0.5
+COLLAPSED = 0.5  # distinct word pairs below this share of the reference's
 OFTEN = 3  # answers, for a sentence that is warned of
 SHARES = ("looping", "empty", "not_korean", "ended", "cut")
 WORSE = {"repetition": 1, "looping": 1, "empty": 1, "not_korean": 1, "ended": -1}  # which way is bad
@@ -288,9 +289,11 @@ def _warn_collapse(result, name, found, reference):
     before = value["mean"] - difference["mean"]
     if -difference["mean"] > MUCH_FALL * before:
         how_sure = in_words(difference, found["p"])
-        result.warn(f"{name}: its answers have collapsed: among {found['budget']} word pairs {value['mean']:.0%} are distinct, "
+        how = (both("its answers have collapsed", "답변이 획일화되었습니다") if value["mean"] < COLLAPSED * before else
+               both("its answers have become less varied", "답변이 덜 다양해졌습니다"))
+        result.warn(f"{name}: {how['en']}: among {found['budget']} word pairs {value['mean']:.0%} are distinct, "
                     f"{before:.0%} with {reference} ({how_sure['en']})",
-                    f"{name}: 답변이 획일화되었습니다. 어절 쌍 {found['budget']}개 가운데 서로 다른 것이 {value['mean']:.0%}이며, "
+                    f"{name}: {how['ko']}. 어절 쌍 {found['budget']}개 가운데 서로 다른 것이 {value['mean']:.0%}이며, "
                     f"{reference}에서는 {before:.0%}입니다 ({how_sure['ko']})")
 
 

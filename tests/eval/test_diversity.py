@@ -93,6 +93,15 @@ def test_the_same_warm_phrases_everywhere_are_unmasked(program, tmp_path, capsys
     assert "WARNING: ppo: its answers have collapsed" in shown and "reference: sft" in shown and "KL to" not in shown
 
 
+def test_answers_that_vary_less_have_not_collapsed(program, tmp_path):
+    sft = answers(tmp_path / "sft.jsonl", varied)
+    ppo = answers(tmp_path / "ppo.jsonl", lambda i: collapsed(i) if i % 4 == 0 else varied(i + 100))
+    _, found, _ = run(program, tmp_path / "out", "--responder", sft, ppo, "--data_path", sft)
+    text = "\n".join(warnings_of(found, "ppo"))
+    assert "its answers have become less varied: among " in text and "collapsed" not in text
+    assert any("덜 다양해졌습니다" in line for line in warnings_of(found, "ppo", "ko"))
+
+
 def test_what_did_not_change_is_not_warned_of(program, tmp_path):
     sft, ppo = answers(tmp_path / "sft.jsonl", varied), answers(tmp_path / "ppo.jsonl", lambda i: varied(i + 100))
     _, found, _ = run(program, tmp_path / "out", "--responder", sft, ppo, "--data_path", sft)
