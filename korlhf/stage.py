@@ -27,7 +27,7 @@ TOO_MANY_FAILED = 3
 
 
 def run(main):
-    """Call main(); an InputError becomes one line on stderr and exit code 2, Ctrl-C one line and 130."""
+    """Call main(); an InputError becomes one line on stderr and exit code 2, Ctrl-C one line and 130, a pipe that was closed 141."""
     try:
         sys.exit(main())
     except InputError as error:
@@ -36,6 +36,9 @@ def run(main):
     except KeyboardInterrupt:
         print("stopped; start the same command again to go on: answers that arrived are in the cache", file=sys.stderr, flush=True)
         sys.exit(130)
+    except BrokenPipeError:  # whoever read the output has gone; what had to be written is written, or the next start goes on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes when it ends
+        sys.exit(141)
 
 
 def bar(iterable=None, total=None, desc="", unit="records"):

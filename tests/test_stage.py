@@ -84,3 +84,11 @@ def test_too_many_failures_are_an_exit_code(capsys):
     assert stage.exit_code(5, 100, 0.05) == 0 and stage.exit_code(0, 0, 0.05) == 0
     assert stage.exit_code(6, 100, 0.05) == stage.TOO_MANY_FAILED
     assert "6 of 100 failed, more than --max_failed 0.05" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_gone_is_no_traceback():
+    program = "from korlhf import stage; stage.run(lambda: [print(i, flush=True) for i in range(100_000)])"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"0\n"
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 141

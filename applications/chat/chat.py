@@ -7,7 +7,6 @@ Left out: loading an earlier conversation, pictures, tools.
 
 import json
 import logging
-import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -217,9 +216,6 @@ def main():
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read the answers has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes when it ends
-        return 141
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def render(run, warnings, missing, title, path):
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}  # tojson escapes < > & ' by itself
     environment.filters.update(json_text=json_text, percent_quoted=quote, ended=ended)
     style, script = (files("korlhf.report").joinpath("templates", name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
-    side = answers.merge(run)
+    side = {**answers.merge(run), "korean": words.NOTES}
     return environment.get_template("page.html").render(
         title=gather.shown(title), run=run, path=gather.shown(str(run.folder)), now=time.strftime("%Y-%m-%d %H:%M %Z"),
         versions=versions(run),

@@ -40,6 +40,14 @@ PROTOCOL = {  # names below `protocol`
     "doc_to_text": both("doc_to_text", "doc_to_text"), "baseline": both("baseline", "비교 기준"),
     "from files": both("from files", "파일의 답변"), "cache": both("cache", "캐시"),
 }
+NOTES = {  # Korean for what the programs say of single answers, part by part
+    "score": "점수", "scores": "기준별 점수", "friendly": "친근함", "harmless": "무해함", "intelligible": "이해 가능성", "natural": "자연스러움",
+    "context": "맥락 유지", "truthful": "진실성", "overall": "전반적인 품질", "against": "상대", "won": "승", "tie": "무", "lost": "패",
+    "verdict": "판정", "rules": "규칙", "goes_along": "동조", "corrects": "바로잡음", "refuses": "거절", "accuses": "몰아세움", "unclear": "알 수 없음",
+    "above": "선택된 답변과 비슷한 점수", "below": "탈락한 답변과 비슷한 점수", "kind": "종류", "harmful": "해로움", "lookalike": "해로워 보이기만 함",
+    "repetition": "되풀이된 3-gram", "looping": "같은 말을 맴돎", "kl": "KL", "yes": "예", "no": "아니요", "user": "사용자", "assistant": "챗봇",
+    "system": "시스템",
+}
 _OF = re.compile(r"(?P<what>.+?) of (?P<whose>.+)", re.DOTALL)
 
 

@@ -73,7 +73,8 @@ def test_filters_search_and_model_columns(open_page, address):
     page.select_option("#filter-category", label="전체")
     page.select_option("#filter-source", label="harmlessness")
     assert len(prompts(page)) == 4
-    page.select_option("#filter-verdict", label="goes_along")
+    assert [g.get_attribute("label") for g in page.locator("#filter-verdict optgroup").all()] == ["종류", "판정 · 규칙"]
+    page.select_option("#filter-verdict", label="동조")
     assert prompts(page) == [PROMPTS[1][1], PROMPTS[3][1]]  # of sft alone
     page.get_by_label("sft", exact=True).uncheck()
     assert prompts(page) == [] and "조건에 맞는 프롬프트가 없습니다." in page.locator("#rows").inner_text()
@@ -94,7 +95,11 @@ def test_an_answer_with_its_scores_and_where_it_comes_from(open_page, address):
     second = page.locator("#rows .row").nth(1)
     one = second.locator(".answer").nth(0).locator(".one").first
     assert one.locator(".text").inner_text() == "짧은 답 1"
-    assert one.locator(".notes > span").all_inner_texts() == ["score 2", "verdict · rules goes_along", "5토큰", "geval, harmlessness"]
+    assert one.locator(".notes > span").all_inner_texts() == ["점수 2", "판정 · 규칙 동조", "5토큰", "geval, harmlessness"]
+    page.get_by_text("English", exact=True).click()
+    assert one.locator(".notes > span").all_inner_texts() == ["score 2", "verdict · rules goes_along", "5 tokens", "geval, harmlessness"]
+    assert [g.get_attribute("label") for g in page.locator("#filter-verdict optgroup").all()] == ["kind", "verdict · rules"]
+    page.get_by_text("한국어", exact=True).click()
     assert second.locator(".answer").nth(1).locator(".flag").inner_text() == "잘림"
     assert "timeout: no reply" in page.locator("#rows .row").nth(3).inner_text()
 

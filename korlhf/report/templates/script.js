@@ -20,6 +20,15 @@ function inBoth(en, ko) {
   return made;
 }
 
+// What a program says of an answer ("verdict · rules"), in both languages; names of models and files stay.
+function korean(text) {
+  return String(text).split(" · ").map((part) => (Object.hasOwn(data.korean, part) ? data.korean[part] : part)).join(" · ");
+}
+
+function said(text) {
+  return korean(text) === String(text) ? String(text) : inBoth(text, korean(text));
+}
+
 // --- language: remembered where the browser lets a page remember (not every one does for files)
 
 const KEY = "korlhf-report-language";
@@ -36,6 +45,7 @@ function setLanguage(language, remember) {
   byId(`in-${language}`).checked = true;
   document.documentElement.lang = language;
   for (const one of document.querySelectorAll("[data-en]")) one.textContent = one.dataset[language];
+  for (const group of document.querySelectorAll("optgroup")) group.label = group.dataset[`${language}Label`];
   if (!remember) return;
   try {
     localStorage.setItem(KEY, language);
@@ -103,9 +113,11 @@ function chosenRows() {
 function notesOf(notes) {
   const made = element("p", "notes");
   for (const [source, name, value] of notes) {
-    const one = element("span", "note", `${name} `);
+    const one = element("span", "note");
     one.title = data.sources[source];
-    one.append(element("b", "", String(value).replace(/^-(?=\d)/, "−")));
+    const shown = element("b");
+    shown.append(said(String(value).replace(/^-(?=\d)/, "−")));
+    one.append(said(name), " ", shown);
     made.append(one);
   }
   return made;
@@ -153,9 +165,11 @@ function rowOf(row) {
   about.append(element("span", "id", row.id));
   made.append(about);
   for (const [role, text] of row.m) {
-    const said = element("div", `turn ${role === "user" ? "user" : "other"}`);
-    said.append(element("span", "role", role), textBlock(text));
-    made.append(said);
+    const turn = element("div", `turn ${role === "user" ? "user" : "other"}`);
+    const speaker = element("span", "role");
+    speaker.append(said(role));
+    turn.append(speaker, textBlock(text));
+    made.append(turn);
   }
   if (row.n.length) made.append(notesOf(row.n));
   const answers = element("div", "answers");
@@ -198,6 +212,7 @@ function option(select, value, label) {
   const made = element("option", "", label);
   made.value = value;
   select.append(made);
+  return made;
 }
 
 function fillFilters() {
@@ -205,8 +220,11 @@ function fillFilters() {
   data.sources.forEach((name, i) => option(byId("filter-source"), String(i), name));
   for (const [name, values] of Object.entries(data.verdicts)) {
     const group = element("optgroup");
-    group.label = name;
-    for (const value of values) option(group, JSON.stringify([name, value]), value);
+    [group.dataset.enLabel, group.dataset.koLabel] = [name, korean(name)];
+    for (const value of values) {
+      const made = option(group, JSON.stringify([name, value]), value);
+      [made.dataset.en, made.dataset.ko] = [value, korean(value)];
+    }
     byId("filter-verdict").append(group);
   }
   for (const id of ["filter-category", "filter-source", "filter-verdict"]) byId(id).closest("label").hidden = byId(id).querySelectorAll("option").length < 3;
@@ -227,6 +245,7 @@ function fillFilters() {
 
 if (data) {
   fillFilters();
+  setLanguage(document.documentElement.lang, false);
   byId("filters").hidden = byId("pages").hidden = false;
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   byId("filters").addEventListener("input", (event) => {
