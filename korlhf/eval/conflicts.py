@@ -32,13 +32,13 @@ def _trained_against(judge, name, path):
     if recorded == judge.path or (there and local.fingerprint(recorded) == judge.fingerprint):
         return both(f"{name} was trained by PPO to get high scores of this very reward model ({recorded}): a higher score is what it was "
                     "trained for and no proof of better answers; take another judge",
-                    f"{name}은(는) 바로 이 보상 모델({recorded})의 점수를 높이도록 PPO로 훈련되었습니다. 점수가 더 높은 것은 훈련의 결과일 뿐, "
+                    f"{name}은(는) 바로 이 보상 모델({recorded})의 점수를 높이도록 PPO로 학습한 모델입니다. 점수가 더 높은 것은 학습의 결과일 뿐, "
                     "답변이 나아졌다는 증거가 아닙니다. 다른 심판을 쓰세요")
     if not there:
         return both(f"{name} was trained by PPO against the reward model {recorded}, which is not there any more: if it is the judge, a "
                     "higher score is what it was trained for and no proof of better answers",
-                    f"{name}은(는) 보상 모델 {recorded}의 점수를 높이도록 PPO로 훈련되었는데, 그 모델이 지금은 그 자리에 없습니다. 심판이 바로 그 "
-                    "모델이라면 더 높은 점수는 훈련의 결과일 뿐, 답변이 나아졌다는 증거가 아닙니다")
+                    f"{name}은(는) 보상 모델 {recorded}의 점수를 높이도록 PPO로 학습한 모델인데, 그 모델이 지금은 그 자리에 없습니다. 심판이 바로 그 "
+                    "모델이라면 더 높은 점수는 학습의 결과일 뿐, 답변이 나아졌다는 증거가 아닙니다")
     return None
 
 
