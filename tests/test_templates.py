@@ -42,14 +42,15 @@ def test_bos_only_where_the_tokenizer_begins_with_it():
         assert "{{ bos }}" not in templates.template_source(name, True) + templates.template_source(name, False)
 
 
-@pytest.mark.parametrize("name", ["kullm", "human_assistant"])
-def test_pieces_join_to_the_rendering(render, name):
+@pytest.mark.parametrize("name, blank", [("kullm", ""), ("human_assistant", " ")])
+def test_pieces_join_to_the_rendering(render, name, blank):
+    """What a user says comes with the blank before it, which tokenizers join to the word behind it."""
     talk = [{"role": "system", "content": "시스템"}, {"role": "user", "content": "하나", "input": "둘"}, {"role": "assistant", "content": "셋"},
             {"role": "user", "content": "넷"}]
     parts = templates.pieces(render(name), talk)
     assert "".join(p.text for p in parts) == render(name)(talk)
     assert [(p.kind, p.text) for p in parts if p.kind != "markup"] == [
-        ("user", "시스템"), ("user", "하나"), ("user", "둘"), ("answer", "셋"), ("user", "넷")]
+        ("user", "시스템"), ("user", blank + "하나"), ("user", "둘"), ("answer", "셋"), ("user", blank + "넷")]
 
 
 def test_pieces_refuses_a_template_that_drops_a_message():

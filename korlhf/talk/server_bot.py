@@ -34,6 +34,7 @@ class ServerBot:
         timeout = httpx2.Timeout(flags.request_timeout, connect=llm.CONNECT_TIMEOUT)
         self._server = openai.OpenAI(api_key=self._key or llm.NO_KEY, base_url=self.url, timeout=timeout, max_retries=flags.max_retries)
         self._guard = guard.Guard(guard.PLAIN, guard.CONTROL)
+        self._closed = False
         self._check()
 
     def __enter__(self):
@@ -43,7 +44,8 @@ class ServerBot:
         self.close()
 
     def close(self):
-        """Close the connections."""
+        """Close the connections; answers that are on their way are cancelled."""
+        self._closed = True
         self._server.close()
 
     def _check(self):
@@ -86,10 +88,11 @@ class ServerBot:
                     messages, answer.left_out = system + talk[2:], answer.left_out + 1
                     continue
                 answer.fail(self._problem(error))
-            except (openai.OpenAIError, httpx2.HTTPError) as error:
-                answer.fail(self._problem(error))
             except Exception as error:  # whatever it is, the one who waits must hear of it
-                answer.fail(error)
+                if self._closed:  # the connection was closed under it
+                    answer.cancel()
+                else:
+                    answer.fail(self._problem(error) if isinstance(error, (openai.OpenAIError, httpx2.HTTPError)) else error)
             return
 
     def _stream(self, answer, messages, body):

@@ -93,6 +93,20 @@ def test_a_stop_closes_the_connection(bot):
         assert server.gone.acquire(timeout=30) and server.sent < 10_000
 
 
+def test_a_bot_that_is_closed_gives_up_its_answers_without_a_complaint(bot):
+    """The connection is closed under the thread that reads from it; nobody is to hear that the server is not there."""
+    gate = threading.Semaphore(0)
+    with Server(lambda body: "가" * 10_000, gate=gate) as server:
+        one = bot(server)
+        answer = one.ask(user("안녕"), HOW)
+        gate.release(2)
+        pieces = iter(answer)
+        assert next(pieces) == "가"
+        one.close()
+        gate.release(10_000)
+        assert len(list(pieces)) < 9_999 and answer.finish_reason == "cancelled"
+
+
 FULL = error(400, "This model's maximum context length is 20 tokens. However, you requested 30.", "context_length_exceeded")
 
 
