@@ -21,7 +21,8 @@ TRAINING_BATCH="${TRAINING_BATCH:-32}"                            # answers per 
 EPOCHS="${EPOCHS:-7}"                                             # passes over the prompts
 ACTOR_LEARNING_RATE="${ACTOR_LEARNING_RATE:-7e-4}"                # peak learning rates
 CRITIC_LEARNING_RATE="${CRITIC_LEARNING_RATE:-1e-3}"
-KL_COEF="${KL_COEF:-0.07}"                                        # weight of the per-token KL penalty
+KL_COEF="${KL_COEF:-0.1}"                                         # weight of the per-token KL penalty at the start
+KL_TARGET="${KL_TARGET:-10}"                                      # the weight is steered to this KL per answer (nats); 0 = it stays
 MAX_PROMPT_SEQ_LEN="${MAX_PROMPT_SEQ_LEN:-128}"                   # tokens
 MAX_ANSWER_SEQ_LEN="${MAX_ANSWER_SEQ_LEN:-64}"                    # tokens, EOS included
 EVAL_STEPS="${EVAL_STEPS:-14}"                                    # PPO steps between scorings of the held-out prompts
@@ -46,6 +47,7 @@ launch "$KORLHF_ROOT/training/step3_rlhf_finetuning" "$OUTPUT" \
     --actor_learning_rate "$ACTOR_LEARNING_RATE" \
     --critic_learning_rate "$CRITIC_LEARNING_RATE" \
     --kl_coef "$KL_COEF" \
+    --kl_target "$KL_TARGET" \
     --max_prompt_seq_len "$MAX_PROMPT_SEQ_LEN" \
     --max_answer_seq_len "$MAX_ANSWER_SEQ_LEN" \
     --actor_zero_stage "$ACTOR_ZERO_STAGE" \
