@@ -5,7 +5,7 @@
 #   bash run_all.sh --dry_run                             the plan of the sample: no GPU, no network, no key
 #   bash run_all.sh
 #   RECIPE=v1 MODEL=polyglot-ko-5.8b CORPORA=/corpora OPENAI_API_KEY=... bash run_all.sh
-#   bash run_all.sh --set ppo.KL_COEF=0.1 eval.MAX_PROMPTS=200        settings of single stages: the names at the top of their scripts
+#   bash run_all.sh --set ppo.KL_COEF=0.2 eval.MAX_PROMPTS=200        settings of single stages: the names at the top of their scripts
 #   bash run_all.sh --from reward                         this stage and all after it once more; also --to STAGE, --only STAGE
 #
 # Every setting can also be given in the environment. What data_prep/run_$RECIPE.sh reads (NIKL, AIHUB, BASE_URL, LABELS ...) is handed on.
