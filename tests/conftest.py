@@ -1,5 +1,6 @@
 """Tiny models and tokenizers with random weights, made once a session, in the shapes of real ones."""
 
+import gc
 import signal
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from tokenizers import Tokenizer, decoders, models as bpe_models, pre_tokenizers
 from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, GPTNeoXConfig, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config
 
 from korlhf import models
+from korlhf.cache import Cache
 from korlhf.data.tokenize import Codec
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started by `... &` in a script: the programs that tests interrupt would inherit it
@@ -114,3 +116,15 @@ def chat_codec(chat_templates):
         tokenizer.chat_template = chat_templates[name]
         return Codec(tokenizer)
     return make
+
+
+@pytest.fixture
+def cache(tmp_path):
+    with Cache(tmp_path / "cache.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def no_collection(monkeypatch):
+    """A collection takes .6 s in a process as large as pytest's."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)

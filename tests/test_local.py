@@ -19,6 +19,8 @@ from korlhf.flags import ModelFlags
 from korlhf.llm import Failure, Reply
 from korlhf.local import Checkpoint, Sampling
 
+pytestmark = pytest.mark.usefixtures("no_collection")
+
 GREEDY = Sampling(temperature=0.0, top_p=1.0, max_new_tokens=6, seed=1)
 WARM = Sampling(temperature=1.0, top_p=0.95, max_new_tokens=6, seed=1)
 TALKS = [[{"role": "user", "content": text}] for text in ("안녕", "오늘 뭐 해요?", "같이 가요", "오늘 날씨가 참 좋네요!", "네", "산책하러 갈까요?", "저녁은요?")]
@@ -64,18 +66,6 @@ def checkpoint(folder):
     lm = opened.load()
     opened.load = lambda: lm
     return opened
-
-
-@pytest.fixture(autouse=True)
-def no_collection(monkeypatch):
-    """A collection takes .6 s in a process as large as pytest's."""
-    monkeypatch.setattr(local.gc, "collect", lambda: 0)
-
-
-@pytest.fixture
-def cache(tmp_path):
-    with Cache(tmp_path / "cache.sqlite") as cache:
-        yield cache
 
 
 def texts(found):

@@ -49,13 +49,22 @@ words() {
     IFS="$separators" read -r -d '' -a "$1" <<<"$2" || true
 }
 
+need_python() { command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"; }
+
+# become FILE ARGUMENT...: this shell turns into the project's Python program FILE.
+become() {
+    local program="$1"
+    shift
+    need_python
+    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(cores)}"
+    exec python -u "$KORLHF_ROOT/$program" "$@"
+}
+
 # evaluate PROGRAM FLAG...: run eval/PROGRAM.py.
 evaluate() {
     local program="$1"
     shift
-    command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
-    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(cores)}"
-    python -u "$KORLHF_ROOT/eval/$program.py" "$@"
+    (become "eval/$program.py" "$@")
 }
 
 cores() { nproc 2>/dev/null || getconf _NPROCESSORS_ONLN; }

@@ -19,9 +19,7 @@ TOP_P="${TOP_P:-1.0}"                                   # nucleus sampling; 1: o
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-256}"                 # longest answer in tokens
 SEED="${SEED:-1234}"                                    # of the answers
 
-command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(cores)}"
-exec python -u "$KORLHF_ROOT/applications/chat/chat.py" \
+become "applications/chat/chat.py" \
     --model_name_or_path "$MODEL" \
     --reward_model "$REWARD" \
     --system "$SYSTEM" \

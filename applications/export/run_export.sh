@@ -18,9 +18,7 @@ LICENSE="${LICENSE:-}"                                     # e.g. apache-2.0; em
 BASE_MODEL="${BASE_MODEL:-}"                               # hub name of the base, for the card; empty: as the trainings recorded it
 CHECK_PROMPTS="${CHECK_PROMPTS:-20}"                       # how many prompts the check asks
 
-command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(cores)}"
-exec python -u "$KORLHF_ROOT/applications/export/export.py" \
+become "applications/export/export.py" \
     --model_name_or_path "$MODEL" \
     --output_dir "$OUTPUT" \
     --dtype "$DTYPE" \

@@ -14,7 +14,7 @@ MODEL="${MODEL:-$KORLHF_ROOT/output/export}"               # a folder that run_e
 HOST="${HOST:-127.0.0.1}"                                  # 0.0.0.0: everyone in the network can ask; the server knows no keys
 PORT="${PORT:-8000}"
 
-command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
+need_python
 [[ -f "$MODEL/config.json" ]] || fail "MODEL=$MODEL: no config.json there; give the folder of a whole model (export a LoRA folder first)"
 ! grep -q ForSequenceClassification "$MODEL/config.json" || fail "MODEL=$MODEL: a reward model, which writes no answers; give a folder of step 1 or 3"
 [[ "$MODEL" != *[@:]* ]] || fail "MODEL=$MODEL: transformers serve reads @ and : as a revision or a file; give a path without them"

@@ -24,9 +24,8 @@ SEED="${SEED:-1234}"                                                  # of the o
 words FILES "$INPUT"
 INPUTS=()
 [[ ${#FILES[@]} -eq 0 ]] || INPUTS=(--input "${FILES[@]}")
-command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec python -u "$KORLHF_ROOT/applications/label/label.py" \
+become "applications/label/label.py" \
     ${INPUTS[@]+"${INPUTS[@]}"} \
     --database "$DATABASE" \
     --annotators_per_item "$ANNOTATORS_PER_ITEM" \

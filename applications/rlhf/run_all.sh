@@ -21,5 +21,5 @@ export BASE="${BASE:-}"                                 # folder of the base mod
 export REWARD_BASE="${REWARD_BASE:-}"                   # and of the reward model
 export MODELS="${MODELS:-}"                             # sample: sft/ and reward/ for data_prep (output/quickstart); empty: trained
 
-command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
+need_python
 exec python -u "$KORLHF_ROOT/applications/rlhf/pipeline.py" --recipe "$RECIPE" --model "$MODEL" --run_dir "$RUN" "$@"

@@ -29,9 +29,7 @@ PORT="${PORT:-7860}"
 AUTH_FILE="${AUTH_FILE:-}"                                        # names and passwords (label/add_annotator.py); empty: all may come in
 
 words WORDS "$MODELS"
-command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(cores)}"
-exec python -u "$KORLHF_ROOT/applications/web_demo/web_demo.py" \
+become "applications/web_demo/web_demo.py" \
     --model "${WORDS[@]}" \
     --reward_model "$REWARD" \
     --votes "$VOTES" \

@@ -19,6 +19,8 @@ from korlhf.cache import Cache
 from korlhf.data import records, rows
 from korlhf.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("no_collection")
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "data_prep" / "respond.py"
 
@@ -33,9 +35,8 @@ def respond():
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
-    """No long pauses before a retry; no garbage collection, which takes .6 s in a process as large as pytest's."""
+    """No long pauses before a retry."""
     monkeypatch.setattr(llm, "FIRST_DELAY", 0.01)
-    monkeypatch.setattr(local.gc, "collect", lambda: 0)
 
 
 def lines(path):

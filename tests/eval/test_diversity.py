@@ -13,8 +13,10 @@ import torch
 from openai_server import Server
 from transformers import AutoModelForCausalLM
 
-from korlhf import local, responders, rollout
+from korlhf import responders, rollout
 from korlhf.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("no_collection")
 
 ROOT = Path(__file__).resolve().parents[2]
 PHRASE = "작은 성공부터 함께 기뻐해요."
@@ -48,12 +50,6 @@ def varied(i):
 
 def collapsed(i):
     return f"{i}번 손님, 반가워요! {PHRASE} 천천히 같이 떠올려 봐요." if i % 2 else f"{PHRASE} 천천히 같이 떠올려 봐요."
-
-
-@pytest.fixture(autouse=True)
-def no_collection(monkeypatch):
-    """A collection takes .6 s in a process as large as pytest's."""
-    monkeypatch.setattr(local.gc, "collect", lambda: 0)
 
 
 @pytest.fixture(scope="module")

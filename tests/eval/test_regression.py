@@ -17,6 +17,8 @@ from korlhf.errors import InputError
 from korlhf.local import Checkpoint
 from korlhf.eval.regression import Weights
 
+pytestmark = pytest.mark.usefixtures("no_collection")
+
 TALKS = [[{"role": "user", "content": text}] for text in ("안녕", "오늘 뭐 해요?", "같이 가요", "네")]
 EXAMPLES = [Example(messages=({"role": "user", "content": "안녕"},), answers=("반가워요. 같이 가요.",), category="everyday"),
             Example(messages=({"role": "user", "content": "뭐 해?"}, {"role": "assistant", "content": "네."},
@@ -26,18 +28,6 @@ EXAMPLES = [Example(messages=({"role": "user", "content": "안녕"},), answers=(
 
 class Stop(Exception):
     """Stands in for kill -9."""
-
-
-@pytest.fixture(autouse=True)
-def no_collection(monkeypatch):
-    """A collection takes .6 s in a process as large as pytest's."""
-    monkeypatch.setattr(regression.gc, "collect", lambda: 0)
-
-
-@pytest.fixture
-def cache(tmp_path):
-    with Cache(tmp_path / "cache.sqlite") as cache:
-        yield cache
 
 
 def opened(folders, name):

@@ -2,11 +2,11 @@
 
 import json
 import os
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
+from free_port import free_port
 
 from korlhf.data import load
 from korlhf.data.splits import normalise
@@ -28,9 +28,7 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     out = tmp_path_factory.mktemp("자료 폴더") / "raw sample"
     found = run(out, port)
     assert found.returncode == 0, found.stdout[-2000:] + found.stderr[-2000:]

@@ -2,10 +2,10 @@
 
 import json
 import re
-import socket
 import subprocess
 
 import pytest
+from free_port import free_port
 import rigged_reward
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -54,9 +54,7 @@ def run(folder, port, *words, changes=()):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     folder = tmp_path_factory.mktemp("전체 과정") / "내 run"
     rigged_teachers(folder.parent / "teachers")
     done, ran = run(folder, port)

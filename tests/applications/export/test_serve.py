@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -10,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from free_port import free_port
 from transformers import GenerationConfig
 
 from korlhf import flags, llm, local, models, rollout
@@ -21,12 +21,6 @@ ROOT = Path(__file__).resolve().parents[3]
 SERVE, CHAT = ROOT / "applications" / "export" / "run_serve.sh", ROOT / "applications" / "chat" / "run_chat.sh"
 GREEDY = local.Sampling(temperature=0.0, top_p=1.0, max_new_tokens=8, seed=1)
 TYPED = "안녕<|endoftext|>하세요"  # a special token that a client sends
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def wait_for(url, process):

@@ -7,6 +7,7 @@ import struct
 from dataclasses import replace
 
 import pytest
+from free_port import free_port
 from fake_project import Project, project  # noqa: F401 (fixture)
 
 from korlhf.pipeline import estimates, needs, plan as plans, state
@@ -123,12 +124,6 @@ def server():
         yield listening.getsockname()[1]
 
 
-def closed_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def missing(kind, what, **environ):
     found = needs.Found()
     needs._enter(found, "stage", Need(kind, what, "do this"), environ)
@@ -137,12 +132,12 @@ def missing(kind, what, **environ):
 
 def test_servers_keys_and_ports(server):
     assert missing("server", f"http://127.0.0.1:{server}/v1") == ""
-    silent = f"http://127.0.0.1:{closed_port()}/v1"
+    silent = f"http://127.0.0.1:{free_port()}/v1"
     assert missing("server", silent) == f"stage: {silent}: no server takes connections there; do this"
     assert missing("server", needs.OPENAI) == "stage: OPENAI_API_KEY is not set; do this"
     assert missing("server", needs.OPENAI, OPENAI_API_KEY="k", HTTPS_PROXY="http://proxy") == ""  # behind a proxy it cannot be told
     assert missing("port", str(server)) == f"stage: PORT={server}: taken, or not a port that can be used; do this"
-    assert missing("port", str(closed_port())) == "" and "PORT=x" in missing("port", "x")
+    assert missing("port", str(free_port())) == "" and "PORT=x" in missing("port", "x")
 
 
 def test_models(tmp_path):

@@ -4,9 +4,8 @@ import threading
 
 import pytest
 import rigged_reward
-import streaming_server
 from browser_harness import chromium, open_page  # noqa: F401 (fixtures)
-from web_demo_harness import Client, lines, serve, wait_for  # noqa: F401 (fixture)
+from web_demo_harness import echo, lines, serve, wait_for  # noqa: F401 (fixture)
 
 from korlhf.data.load import load_examples
 from korlhf.labelling import accounts
@@ -22,13 +21,6 @@ document.querySelector("#seen").textContent = Object.entries(tries).map(outcome)
 fetch("/api/open", {method: "POST", headers: {"Content-Type": "application/json"}, body: "{}"})
   .then(() => { document.title = "fetched"; }, () => { document.title = "refused"; });
 </script>"""
-
-
-@pytest.fixture(scope="module")
-def echo():
-    """A server of the OpenAI protocol that repeats the last message; with a gate a character goes out for each release."""
-    with streaming_server.Server(models=("echo",)) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

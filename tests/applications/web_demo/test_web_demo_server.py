@@ -10,8 +10,7 @@ from http.client import HTTPConnection
 from types import SimpleNamespace
 
 import pytest
-import streaming_server
-from web_demo_harness import GREEDY, PROGRAM, Client, free_port, lines, program, serve, wait_for  # noqa: F401 (fixture)
+from web_demo_harness import GREEDY, PROGRAM, Client, echo, free_port, lines, program, serve, wait_for  # noqa: F401 (fixture)
 
 from korlhf.data.load import load_examples
 from korlhf.errors import InputError
@@ -20,16 +19,9 @@ from korlhf.talk.local_bot import LocalBot
 
 
 @pytest.fixture(scope="module")
-def slow():
-    """A server of the OpenAI protocol that repeats the last message; with a gate a character goes out for each release."""
-    with streaming_server.Server(models=("echo",)) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def demo(serve, folders, slow, tmp_path_factory):  # noqa: F811
+def demo(serve, folders, echo, tmp_path_factory):  # noqa: F811
     votes = tmp_path_factory.mktemp("votes") / "votes.jsonl"
-    server = serve("--model", f"모델={folders['gpt_neox']}", f"메아리=openai:echo@{slow.url}", "--votes", votes, "--max_new_tokens", 12)
+    server = serve("--model", f"모델={folders['gpt_neox']}", f"메아리=openai:echo@{echo.url}", "--votes", votes, "--max_new_tokens", 12)
     server.votes = votes
     return server
 
@@ -83,28 +75,28 @@ def read_until(response, text):
 
 
 @pytest.mark.parametrize("name", ["chat", "compare"])
-def test_a_closed_connection_stops_the_answer_at_once(demo, slow, name):
-    slow.gate = threading.Semaphore(3)
+def test_a_closed_connection_stops_the_answer_at_once(demo, echo, name):
+    echo.gate = threading.Semaphore(3)
     client = Client(demo)
     connection, response = client.send(name, text="가나다라마바사아자차", at=0, model="메아리", **GREEDY)
     read_until(response, "다")
     response.close()
     connection.close()  # a tab that is closed
     wait_for(lambda: client.ask("reset", page=name)[0] == 200)  # nothing is under way any more
-    assert any(slow.gate.release() or slow.gone.acquire(timeout=1) for _ in range(5))  # the model's server was left, long before the end
-    slow.gate = None
+    assert any(echo.gate.release() or echo.gone.acquire(timeout=1) for _ in range(5))  # the model's server was left, long before the end
+    echo.gate = None
     assert client.ask("open")[1][name] == [] and client.events(name, text="다음", at=0, model="메아리", **GREEDY)[-1].keys() & {"end", "ready"}
 
 
-def test_stop_ends_an_answer_that_has_not_begun(demo, slow):
-    slow.gate = threading.Semaphore(0)
+def test_stop_ends_an_answer_that_has_not_begun(demo, echo):
+    echo.gate = threading.Semaphore(0)
     client = Client(demo)
     connection, response = client.send("chat", text="안녕", at=0, model="메아리", **GREEDY)
     assert client.ask("stop", page="chat") == (200, {})
     assert b'"end": "cancelled"' in response.read()
     connection.close()
-    slow.gate.release()
-    slow.gate = None
+    echo.gate.release()
+    echo.gate = None
 
 
 def test_a_vote_is_on_the_disk_when_it_is_acknowledged_and_survives_a_kill(demo):
@@ -187,17 +179,23 @@ def test_each_mistake_is_one_line_and_exit_code_2(tmp_path, folders):
         assert last.startswith("error: ") and said in last and run.stderr.count("error: ") == 1
 
 
+class NoPort:
+    """Stands in for gradio.Server: gets no port, and keeps how it was launched."""
+    launched = {}
+
+    def __init__(self, **_):
+        pass
+
+    def add_middleware(self, *_, **__):
+        pass
+
+    def launch(self, **how):
+        NoPort.launched = how
+        raise OSError("Cannot find empty port; set GRADIO_SERVER_PORT")
+
+
 def test_a_port_that_was_taken_while_models_were_loaded_is_told_in_our_words(monkeypatch):
-    class Server:
-        def __init__(self, **_):
-            pass
-
-        def add_middleware(self, *_, **__):
-            pass
-
-        def launch(self, **_):
-            raise OSError("Cannot find empty port; set GRADIO_SERVER_PORT")
-    monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Server=Server))
+    monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Server=NoPort))
     module = loaded()
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -207,35 +205,23 @@ def test_a_port_that_was_taken_while_models_were_loaded_is_told_in_our_words(mon
 
 
 @pytest.mark.parametrize("words, share", [([], False), (["--share"], True)])
-def test_gradio_is_told_to_share_only_if_asked_and_never_to_tell_others(words, share, monkeypatch, slow):
-    launched = {}
-
-    class Server:
-        def __init__(self, **_):
-            pass
-
-        def add_middleware(self, *_, **__):
-            pass
-
-        def launch(self, **how):
-            launched.update(how)
-            raise OSError("taken meanwhile")
-    monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Server=Server))
+def test_gradio_is_told_to_share_only_if_asked_and_never_to_tell_others(words, share, monkeypatch, echo):
+    monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Server=NoPort))
     monkeypatch.delenv("GRADIO_ANALYTICS_ENABLED", raising=False)
     module = loaded()
-    with pytest.raises(InputError, match="taken meanwhile"):
-        module.main(["--model", f"m=openai:m@{slow.url}", "--port", str(free_port()), *words])
-    assert launched["share"] is share and launched["server_name"] == "127.0.0.1"
+    with pytest.raises(InputError, match="Cannot find empty port"):
+        module.main(["--model", f"m=openai:m@{echo.url}", "--port", str(free_port()), *words])
+    assert NoPort.launched["share"] is share and NoPort.launched["server_name"] == "127.0.0.1"
     assert module.os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
 
 
-def test_ctrl_c_ends_it_also_with_an_answer_under_way(demo, slow):
-    slow.gate = threading.Semaphore(1)
+def test_ctrl_c_ends_it_also_with_an_answer_under_way(demo, echo):
+    echo.gate = threading.Semaphore(1)
     connection, response = Client(demo).send("chat", text="가나다", at=0, model="메아리", **GREEDY)
     read_until(response, "가")
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(30) == 0 and "Traceback" not in demo.log.read_text(encoding="utf-8")
     assert demo.log.read_text(encoding="utf-8").splitlines()[-1] == "stopped"
     connection.close()
-    slow.gate.release(20)
-    slow.gate = None
+    echo.gate.release(20)
+    echo.gate = None

@@ -4,23 +4,25 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import streaming_server
+from free_port import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = ROOT / "applications" / "web_demo" / "web_demo.py"
 GREEDY = {"temperature": 0, "max_new_tokens": 12}
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@pytest.fixture(scope="module")
+def echo():
+    """A server of the OpenAI protocol that repeats the last message; with a gate a character goes out for each release."""
+    with streaming_server.Server(models=("echo",)) as server:
+        yield server
 
 
 def environment():

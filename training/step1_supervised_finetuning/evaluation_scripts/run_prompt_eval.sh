@@ -23,9 +23,7 @@ NUM_RETURN_SEQUENCES="${NUM_RETURN_SEQUENCES:-1}"                     # answers 
 SEED="${SEED:-1234}"                                                  # seed of the draw and of the sampler
 
 words DATA "$DATA_PATH"
-command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(cores)}"
-exec python -u "$KORLHF_ROOT/training/step1_supervised_finetuning/prompt_eval.py" \
+become "training/step1_supervised_finetuning/prompt_eval.py" \
     --model_name_or_path_baseline "$BASELINE" \
     --model_name_or_path_finetune "$FINETUNE" \
     --data_path "${DATA[@]}" \

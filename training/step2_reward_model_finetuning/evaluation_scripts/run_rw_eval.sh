@@ -22,9 +22,7 @@ TEMPLATE="${TEMPLATE:-auto}"                                      # auto: the te
 words DATA "$DATA_PATH"
 TRAIN=()
 [[ -z "$TRAIN_DATA_PATH" ]] || words TRAIN "$TRAIN_DATA_PATH"
-command -v python >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(cores)}"
-exec python -u "$KORLHF_ROOT/training/step2_reward_model_finetuning/rw_eval.py" \
+become "training/step2_reward_model_finetuning/rw_eval.py" \
     --model_name_or_path "$MODEL" \
     --data_path "${DATA[@]}" \
     ${TRAIN[@]+--train_data_path "${TRAIN[@]}"} \
