@@ -21,6 +21,7 @@ from tqdm import tqdm
 from korlhf import __version__
 from korlhf.data.files import write_json
 from korlhf.errors import InputError
+from korlhf.pipes import nobody_reads
 
 EXAMPLES = 3  # of every drop reason, in the report
 TOO_MANY_FAILED = 3
@@ -37,7 +38,7 @@ def run(main):
         print("stopped; start the same command again to go on: answers that arrived are in the cache", file=sys.stderr, flush=True)
         sys.exit(130)
     except BrokenPipeError:  # whoever read the output has gone; what had to be written is written, or the next start goes on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes when it ends
+        nobody_reads(sys.stdout)
         sys.exit(141)
 
 

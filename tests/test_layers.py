@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOORS = {0: "errors flags friendly ports refusals rules tables templates data.corpora data.files data.kobest data.marks "
+FLOORS = {0: "errors flags friendly pipes ports refusals rules tables templates data.corpora data.files data.kobest data.marks "
              "data.ranking data.records data.rows data.safety data.sources data.splits demo.streams demo.votes eval.reward_tables "
              "export.hub export.provenance labelling.accounts labelling.desk labelling.export labelling.items labelling.store "
              "labelling.verdicts pipeline.needs pipeline.process pipeline.record pipeline.stages pipeline.state report.answers "

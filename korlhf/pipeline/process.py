@@ -13,6 +13,8 @@ import sys
 import time
 from dataclasses import dataclass
 
+from korlhf.pipes import nobody_reads
+
 CHUNK = 1 << 16
 NOTHING, STARTING = None, 0  # in the place of a process group: none runs, and one is being started
 # Waits for a line; without one (the pipe was closed: whoever held it is dead) it stops the process group $1.
@@ -80,13 +82,6 @@ def say(text, out=None):
         print(text, file=out, flush=True)
     except OSError:
         nobody_reads(out)
-
-
-def nobody_reads(out):
-    """Send what is printed from here on to nowhere; the logs have everything."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, out.fileno())
-    os.close(nowhere)
 
 
 class Output:

@@ -194,8 +194,10 @@ def _sampling(stage):
 def _ppo_settings(stage):
     get = stage.settings.get
     kl, clip, gamma, lam, epochs = (get(name) for name in ("kl_coef", "cliprange", "gamma", "lam", "ppo_epochs"))
-    return both(f"KL coefficient {kl}, clip {clip}, gamma {gamma}, lambda {lam}, {plural(epochs, 'epoch')} a batch",
-                f"KL 계수 {kl}, 클립 {clip}, 감마 {gamma}, 람다 {lam}, 배치마다 {epochs}에폭")
+    target = get("kl_target")
+    steered = both(f" at first, steered to a KL of {target:g} nats per answer", f"에서 시작해 KL을 답변당 {target:g} nat에 맞춤") if target else both("", "")
+    return both(f"KL coefficient {kl}{steered['en']}, clip {clip}, gamma {gamma}, lambda {lam}, {plural(epochs, 'epoch')} a batch",
+                f"KL 계수 {kl}{steered['ko']}, 클립 {clip}, 감마 {gamma}, 람다 {lam}, 배치마다 {epochs}에폭")
 
 
 def sentences(run, warnings):

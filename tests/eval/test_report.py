@@ -242,6 +242,16 @@ def test_a_result_of_another_form_is_named(run):
     assert [r.program for r in gather.read_run(run).results] == ["harmlessness"]
 
 
+def test_a_steered_kl_is_told(program, run):
+    path = run / "ppo" / "settings.json"
+    fixed, _ = made(program, run)
+    assert "KL coefficient 0.02, clip 0.2" in fixed and "steered to" not in fixed
+    write(path, {**json.loads(path.read_text(encoding="utf-8")), "kl_target": 10.0})
+    text, _ = made(program, run)
+    assert "KL coefficient 0.02 at first, steered to a KL of 10 nats per answer, clip 0.2" in text
+    assert "KL 계수 0.02에서 시작해 KL을 답변당 10 nat에 맞춤, 클립 0.2" in text
+
+
 # --- the report's own warnings
 
 def test_what_several_results_say_stands_once(run):
