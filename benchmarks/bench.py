@@ -12,9 +12,14 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM, GPTNeoXForSequenceClassification
 
-from korlhf import engine, flags, models, program, reward_model
-from korlhf.data import files, packing
-from korlhf.errors import InputError
+from korlhf.training.flags import step_parser
+from korlhf.training import engine, log
+from korlhf.core import flags, program
+from korlhf.training.flags import ModelFlags
+from korlhf.models import causal_lm as models, reward_model
+from korlhf.core.files import write_json
+from korlhf.data import packing
+from korlhf.core.errors import InputError
 
 LAYOUTS = ("packed", "longest", "limit")
 FORMULA = ("model FLOP = 2 x tokens x matrix parameters (embedding look-up left out; output head only where logits are made) "
@@ -45,7 +50,7 @@ class BenchFlags:
 
 def parse(description, argv=None, more=None):
     """(BenchFlags, None or an instance of `more`, a further dataclass of flags)."""
-    parser = flags.Parser(description=description)
+    parser = step_parser(description)
     for cls in [BenchFlags] + ([more] if more else []):
         flags.add(parser, cls)
     namespace = parser.parse_args(argv)
@@ -107,7 +112,7 @@ def scoring_model(args):
 
 def trained(module, args, ranks, dtype):
     """`module` under korlhf.engine, as a step trains it."""
-    model_flags = flags.ModelFlags(model_name_or_path=args.model_name_or_path or "random", learning_rate=1e-6, zero_stage=args.zero_stage)
+    model_flags = ModelFlags(model_name_or_path=args.model_name_or_path or "random", learning_rate=1e-6, zero_stage=args.zero_stage)
     return engine.Engine(module, model_flags, ranks, dtype=dtype, offload=False, micro_batch_size=args.batch_size, accumulation=1,
                          total_steps=10 ** 6, schedule="constant", num_warmup_steps=0, max_grad_norm=1.0)
 
@@ -179,7 +184,7 @@ def synchronise(device):
         torch.cuda.synchronize(device)
 
 
-class Clock(program.Clock):
+class Clock(log.Clock):
     """program.Clock that waits for the accelerator before it reads the time."""
 
     def __init__(self, device):
@@ -248,7 +253,7 @@ def measure(args, ranks, batches, layouts, step, forward_flops):
         seconds += clock.lap()
         totals = [a + b for a, b in zip(totals, forward_flops(batch))]
     figures = throughput(ranks, seconds, *totals, packed.real, packed.computed)
-    memory = max(ranks.gather(program.peak_memory_mb(ranks.device)))
+    memory = max(ranks.gather(log.peak_memory_mb(ranks.device)))
     return figures, memory, compare(args, ranks, batches, layouts, step, forward_flops) if args.compare_steps else None
 
 
@@ -315,7 +320,7 @@ def show(title, args, ranks, result):
     if args.output:
         output = Path(args.output).expanduser()
         output.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(output, result)
+        write_json(output, result)
         print(f"written: {args.output}")
 
 

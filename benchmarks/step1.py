@@ -5,7 +5,9 @@
 
 import bench
 
-from korlhf import losses, models, program
+from korlhf.training import losses
+from korlhf.models import causal_lm as models
+from korlhf.core import program
 from korlhf.data import packing
 from korlhf.data.tokenize import Tokens
 

@@ -5,7 +5,9 @@
 
 import bench
 
-from korlhf import losses, pairs, program, reward_model
+from korlhf.training import losses, reward as pairs
+from korlhf.core import program
+from korlhf.models import reward_model
 from korlhf.data.tokenize import Tokens
 
 

@@ -18,7 +18,14 @@ from tokenizers import Tokenizer, models as token_models, pre_tokenizers
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from korlhf import engine, flags, models, ppo, ppo_step, program, reward_model, rollout
+from korlhf.training import engine, log
+from korlhf.core import flags, program
+from korlhf.training.flags import PpoFlags
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.models import causal_lm as models, reward_model
+from korlhf.rl.rewards import shaped_scores
+from korlhf.rl.advantages import whiten
+from korlhf.rl import step as ppo_step, rollout
 from korlhf.data.tokenize import Codec
 
 TEMPLATE = ("{% for m in messages %}{% if m.role == 'user' %}{{ '<user> ' + m.content + ' <answer> ' }}"
@@ -77,7 +84,7 @@ def with_ending(lm, stop_id, mean_answer):
 def load(args, more, ranks, dtype, limit):
     """(ppo_step.Models, words of prompts, bench.Flops of a language model, of a scoring model, one line on the actor)."""
     if args.model_name_or_path:
-        tokenizer, words = models.load_tokenizer(args.model_name_or_path), KOREAN
+        tokenizer, words = load_tokenizer(args.model_name_or_path), KOREAN
     else:
         tokenizer, words = word_tokenizer(args.vocab_size), [f"w{i}" for i in range(args.vocab_size - 3)]
     codec = Codec(tokenizer)
@@ -154,7 +161,7 @@ class Step:
         self.layout.reset()
         clock.lap()
         with self.layout:
-            exp.advantages = ppo.whiten(exp.advantages, exp.mask, ranks.sum)
+            exp.advantages = whiten(exp.advantages, exp.mask, ranks.sum)
             ppo_step.update(self.four, exp, self.flags, True)
         seconds["training"] = clock.lap()
         self.rows["training"] = [self.rows["training"][0] + self.layout.real, self.rows["training"][1] + self.layout.computed]
@@ -182,7 +189,7 @@ class Step:
 
 
 PHASES = ("sampling", "scoring", "training")
-SHAPE = functools.partial(ppo.shaped_scores, offset=0.0, std=1.0, clip=5.0, missing_eos_penalty=1.0)
+SHAPE = functools.partial(shaped_scores, offset=0.0, std=1.0, clip=5.0, missing_eos_penalty=1.0)
 
 
 def main():
@@ -190,7 +197,7 @@ def main():
     ranks, dtype, rng = bench.start(args)
     limit = args.seq_len // 2
     four, words, flops, described = load(args, more, ranks, dtype, limit)
-    ppo_flags = flags.PpoFlags(per_device_generation_batch_size=args.batch_size, per_device_training_batch_size=args.batch_size,
+    ppo_flags = PpoFlags(per_device_generation_batch_size=args.batch_size, per_device_training_batch_size=args.batch_size,
                                max_prompt_seq_len=limit, max_answer_seq_len=limit)
     steps = {"packed": Step(four, ppo_flags, "packed", limit, flops)}
     steps |= {k: Step(four, ppo_flags, k, limit, flops, steps["packed"]) for k in bench.LAYOUTS[1:]}
@@ -201,7 +208,7 @@ def main():
             bench.reset_peak(ranks.device)
             packed.reset()
         packed(next(prompts), seed + number)
-    phases, memory = packed.figures(ranks), max(ranks.gather(program.peak_memory_mb(ranks.device)))
+    phases, memory = packed.figures(ranks), max(ranks.gather(log.peak_memory_mb(ranks.device)))
     comparison, by_phase = compare(args, ranks, steps, prompts, seed) if args.compare_steps else (None, None)
     bench.show("step 3: PPO", args, ranks, {"model": f"four of {described}", "machine": bench.machine(args, ranks, dtype),
                                             "peak_memory_mb": memory,

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from korlhf import __version__, flags, stage
-from korlhf.audit import fix, flips, overlap, page, report
-from korlhf.audit.kinds import REMOVABLE
-from korlhf.audit.scan import Limits, Scan, Source
-from korlhf.data.files import write_json
-from korlhf.data.near import HASHES, Signatures
-from korlhf.errors import InputError
+from korlhf import __version__
+from korlhf.core import flags, program
+from korlhf.data_prep.audit import fix, flips, overlap, page, report
+from korlhf.data_prep.audit.kinds import REMOVABLE
+from korlhf.data_prep.audit.scan import Limits, Scan, Source
+from korlhf.core.files import write_json
+from korlhf.data.near_duplicates import HASHES, Signatures
+from korlhf.core.errors import InputError
 
 ROLES = ("sft", "reward", "prompts", "test")
 SHOWN_FLIPS = 30
@@ -43,7 +44,7 @@ class AuditFlags:
 
 
 def parse(argv=None):
-    parser = flags.Parser(description="Look for what would poison training in data sets, and put it right", deepspeed=False)
+    parser = flags.Parser(description="Look for what would poison training in data sets, and put it right")
     flags.add(parser, AuditFlags)
     args = flags.read(parser.parse_args(argv), AuditFlags)
     if not any(getattr(args, role) for role in (*ROLES, "input")):
@@ -80,7 +81,7 @@ def sources(args):
 def first_reading(args, files):
     """Scan all files -> (Scan, overlap.Rows)."""
     scan = Scan(files, Limits(args.min_hangul, args.min_answer_chars, args.examples, args.seed))
-    with stage.bar(desc="reading", unit="rows") as bar, Signatures(scan.conversations(bar), args.threshold) as signatures:
+    with program.bar(desc="reading", unit="rows") as bar, Signatures(scan.conversations(bar), args.threshold) as signatures:
         bar.set_description("near-same prompts")
         rows = overlap.Rows(scan, signatures.first, signatures.groups())
     return scan, rows
@@ -120,7 +121,7 @@ def second_reading(args, scan, rows, wanted):
     """Fetch the texts of the wanted rows and write the fixed files -> ({row: texts}, report on the fixed files or None)."""
     if not wanted and not args.fix:
         return {}, None
-    with stage.bar(total=len(scan), desc="fixing" if args.fix else "examples", unit="rows") as bar:
+    with program.bar(total=len(scan), desc="fixing" if args.fix else "examples", unit="rows") as bar:
         if not args.fix:
             return fix.second_reading(scan, rows.bits, wanted, None, bar), None
         with fix.Fixer(Path(args.output).expanduser() / "fixed", scan.sources, args.remove) as fixer:
@@ -155,4 +156,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main)

@@ -2,7 +2,7 @@
 
 --corpus nikl     NIKL's everyday conversations: every turn and the reply to it, category everyday
 --corpus aihub    AIHub 558: utterances, category harmful or harmless
---corpus NAME     a data set of korlhf/data/sources.py: English pairs (translated), evolve-instruct (evol), seed tasks (self_instruct),
+--corpus NAME     a data set of korlhf/data/registry.py: English pairs (translated), evolve-instruct (evol), seed tasks (self_instruct),
                   others (instruct)
 --corpus own      files of one's own, with any column names that --data_path knows
 
@@ -18,11 +18,12 @@ from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf import flags, stage
-from korlhf.data import corpora, records, sources
-from korlhf.data.files import read_rows
-from korlhf.data.rows import RowError, RowSkipped, bare
-from korlhf.errors import InputError
+from korlhf.core import flags, program
+from korlhf.data_prep import stage
+from korlhf.data import corpora, record as records, registry as sources
+from korlhf.data.readers import read_rows
+from korlhf.data.example import RowError, RowSkipped, bare
+from korlhf.core.errors import InputError
 
 TALK = ("nikl", "aihub")
 ENGLISH = ("yitingxie/rlhf-reward-datasets", "Dahoas/rm-static", "Dahoas/full-hh-rlhf")
@@ -37,7 +38,7 @@ BELONGS = {"exchanges": ("nikl",), "names": ("nikl",), "per_topic": ("nikl",), "
 @dataclass(frozen=True, kw_only=True)
 class CollectFlags:
     """corpus"""
-    corpus: str = flags.flag(flags.REQUIRED, "nikl, aihub, own, or a name of korlhf/data/sources.py")
+    corpus: str = flags.flag(flags.REQUIRED, "nikl, aihub, own, or a name of korlhf/data/registry.py")
     input: list[str] = flags.flag(flags.REQUIRED, "nikl, aihub: folders or zips as downloaded; else JSONL, JSON, CSV or parquet files")
     output: str = flags.flag(flags.REQUIRED, "JSONL file to write; its report is beside it as .report.json")
     category: str = flags.flag("", "category of all records; of aihub, which of harmful and harmless to keep; not given = by corpus")
@@ -61,14 +62,14 @@ class TalkFlags:
 
 def parse(argv=None):
     """(CollectFlags, TalkFlags), checked."""
-    parser = flags.Parser(description="Raw corpora -> records", deepspeed=False)
+    parser = flags.Parser(description="Raw corpora -> records")
     for group in (CollectFlags, TalkFlags):
         flags.add(parser, group)
     space = parser.parse_args(argv)
     args, talk = flags.read(space, CollectFlags), flags.read(space, TalkFlags)
     if args.corpus not in (*TALK, "own", *sources.SOURCES):
         raise InputError(f"--corpus {args.corpus}: not known{sources.close_names(args.corpus)}; give nikl, aihub, own for files of your "
-                         "own, or a name of korlhf/data/sources.py")
+                         "own, or a name of korlhf/data/registry.py")
     for name, of in BELONGS.items():
         if getattr(space, name) != parser.get_default(name) and args.corpus not in of:
             raise InputError(f"--{name}: {args.corpus} has no such thing; it is for --corpus {' and '.join(of)}. Delete it")
@@ -242,7 +243,7 @@ def main(argv=None):
     with stage.Stage("collect", args.output, {**vars(args), **vars(talk)}, args.input) as out:
         out.extra["license"] = license_of(args.corpus)
         found = {"nikl": from_nikl, "aihub": from_aihub}.get(args.corpus, from_rows)(args, talk, out)
-        for record in sampled(stage.bar(distinct(found, args, out), desc="collect"), args, out):
+        for record in sampled(program.bar(distinct(found, args, out), desc="collect"), args, out):
             out.write(record)
             out.count(f"{record['category']}, {record['topic']}" if "topic" in record else record["category"])
         if not out.rows:
@@ -252,4 +253,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main)

@@ -17,11 +17,15 @@ from pathlib import Path
 
 import yaml
 
-from korlhf import flags, llm, stage
-from korlhf.data import records, rows, similar
-from korlhf.errors import InputError
-from korlhf.friendly import is_korean
-from korlhf.rules import words
+from korlhf.core import flags, program
+from korlhf.data_prep import stage
+from korlhf.llm.flags import LlmFlags
+from korlhf.llm import client as llm
+from korlhf.core.files import fingerprint
+from korlhf.data import record as records, example as rows, rouge as similar
+from korlhf.core.errors import InputError
+from korlhf.korean.friendly import is_korean
+from korlhf.korean.trivial_rules import words
 
 MUTATIONS = ("FRESH_START", "ADD_CONSTRAINTS", "DEEPEN", "CONCRETIZE", "INCREASE_REASONING", "COMPLICATE", "SWITCH_TOPIC")
 NEW_TOPIC = ("SWITCH_TOPIC",)  # the parent's topic is not the child's
@@ -81,8 +85,8 @@ class EvolFlags:
 
 def parse(argv=None):
     """(StageFlags, EvolFlags, LlmFlags) of a command line; exits like argparse does."""
-    parser = flags.Parser(description="Evolve instructions into more varied and harder ones", deepspeed=False)
-    parts = (flags.StageFlags, EvolFlags, flags.LlmFlags)
+    parser = flags.Parser(description="Evolve instructions into more varied and harder ones")
+    parts = (stage.StageFlags, EvolFlags, LlmFlags)
     for part in parts:
         flags.add(parser, part)
     found = parser.parse_args(argv)
@@ -282,7 +286,7 @@ def main(argv=None):
     kind, _, model = args.generator.partition(":")
     if kind != "openai" or not model or "@http" in model:
         raise InputError(f"--generator {args.generator}: write openai:MODEL, e.g. openai:gpt-4o-mini; a server's address is --base_url")
-    settings = {**asdict(args), "base_url": server.base_url, "wording": stage.fingerprint(WORDING)}
+    settings = {**asdict(args), "base_url": server.base_url, "wording": fingerprint(WORDING)}
     with stage.Stage("evol_instruct", files.output, settings, files.input) as out, \
             llm.open_cache(server, out.path) as cache:
         client = llm.Client(server, cache)
@@ -296,9 +300,9 @@ def main(argv=None):
     if out.rows < max(args.num_evolved, 1):
         print(f"error: --num_evolved {args.num_evolved}: {out.rows} are written; the reasons are above and in the report. "
               "Give more --input, more --rounds, or another --seed", file=sys.stderr, flush=True)
-        return stage.TOO_MANY_FAILED
+        return program.TOO_MANY_FAILED
     return 0
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main, "stopped; start the same command again to resume: answers that arrived are in the cache")

@@ -10,11 +10,13 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from korlhf import flags, rules, stage
-from korlhf.data import ranking, records
-from korlhf.data.files import read_rows
-from korlhf.data.rows import RowError
-from korlhf.errors import InputError
+from korlhf.core import flags, program
+from korlhf.data_prep import stage
+from korlhf.korean import trivial_rules as rules
+from korlhf.data import ranking, record as records
+from korlhf.data.readers import read_rows
+from korlhf.data.example import RowError
+from korlhf.core.errors import InputError
 
 PREFERENCE = re.compile(r"(?P<category>[^:>]+):(?P<better>[^>]+)>(?P<worse>[^>]+)")
 UNDECIDED = {"tie": ranking.Undecided.TIE, "both_bad": ranking.Undecided.BOTH_BAD}
@@ -44,11 +46,11 @@ class RankFlags:
 
 def parse(argv=None):
     """(StageFlags, RankFlags)"""
-    parser = flags.Parser(description="Pairs for the reward model out of scored or labelled answers", deepspeed=False)
-    for group in (flags.StageFlags, RankFlags):
+    parser = flags.Parser(description="Pairs for the reward model out of scored or labelled answers")
+    for group in (stage.StageFlags, RankFlags):
         flags.add(parser, group)
     space = parser.parse_args(argv)
-    files, args = flags.read(space, flags.StageFlags), flags.read(space, RankFlags)
+    files, args = flags.read(space, stage.StageFlags), flags.read(space, RankFlags)
     if not args.min_margin >= 0 or args.max_pairs_per_prompt < 0:
         parser.error(f"--min_margin {args.min_margin}, --max_pairs_per_prompt {args.max_pairs_per_prompt}: must be 0 or above")
     if args.also_labelled and not args.labels:
@@ -190,7 +192,7 @@ def pair_record(record, pair):
 def rank_all(args, prompts, preferences, labels, out):
     """Write the pairs of all prompts and count what is left out -> [(record, Pair)]."""
     kept = []
-    for place, record in stage.bar(prompts.values(), desc="ranking", unit="prompts"):
+    for place, record in program.bar(prompts.values(), desc="ranking", unit="prompts"):
         category = record["category"]
         if category in args.leave_out:
             out.drop("prompt: its category is left out")
@@ -301,4 +303,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main)

@@ -1,15 +1,18 @@
 """Records with prompts -> the same records with answers of one or more models, side by side as `candidates`, or one as `output`.
 
-Servers are asked through korlhf/llm.py, local checkpoints sample through korlhf/local.py; both keep every answer in the cache. The text of
+Servers are asked through korlhf/llm/client.py, local checkpoints sample through korlhf/llm/checkpoint.py; both keep every answer in the cache. The text of
 an answer is stripped and otherwise left as it is. Left out: judging the answers (score.py) and choosing among them (rank.py).
 """
 
 import hashlib
 from dataclasses import asdict, dataclass, replace
 
-from korlhf import flags, llm, local, responders as answering, stage
-from korlhf.data import records
-from korlhf.errors import InputError
+from korlhf.core import flags, program
+from korlhf.data_prep import stage
+from korlhf.llm.flags import SamplerFlags, LlmFlags
+from korlhf.llm import client as llm, checkpoint as local, responders as answering
+from korlhf.data import record as records
+from korlhf.core.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +33,8 @@ class RespondFlags:
 
 def parse(argv=None):
     """(StageFlags, RespondFlags, SamplerFlags, LlmFlags)"""
-    parser = flags.Parser(description="Answers of models to the prompts of records", deepspeed=False)
-    groups = (flags.StageFlags, RespondFlags, flags.SamplerFlags, flags.LlmFlags)
+    parser = flags.Parser(description="Answers of models to the prompts of records")
+    groups = (stage.StageFlags, RespondFlags, SamplerFlags, LlmFlags)
     for group in groups:
         flags.add(parser, group)
     space = parser.parse_args(argv)
@@ -164,8 +167,8 @@ def main(argv=None):
         out.extra["responders"] = {r.name: {"model": r.model, "url": r.url} for r in responders if r.url} | {
             name: {"model": c.path, "fingerprint": c.fingerprint, "dtype": c.dtype} for name, c in checkpoints.items()}
         out.extra["systems"] = {system_sha(t): t[0]["content"] for t in talks if system_sha(t)}
-    return stage.exit_code(out.failures, len(talks) * len(responders) * args.num_answers, args.max_failed)
+    return program.exit_code(out.failures, len(talks) * len(responders) * args.num_answers, args.max_failed)
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main, "stopped; start the same command again to resume: answers that arrived are in the cache")

@@ -9,10 +9,14 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from korlhf import flags, forms, geval, llm, rubrics, stage
-from korlhf.cache import Cache
-from korlhf.data import records, rows
-from korlhf.errors import InputError
+from korlhf.llm.flags import CheckpointFlags, LlmFlags
+from korlhf.core import flags, program
+from korlhf.data_prep import stage
+from korlhf.judges import form as forms, geval, rubric as rubrics
+from korlhf.llm import client as llm
+from korlhf.llm.cache import Cache
+from korlhf.data import record as records, example as rows
+from korlhf.core.errors import InputError
 
 COLUMNS = ("chosen", "rejected", "output")
 JUDGES = ("openai", "reward_model")
@@ -24,7 +28,7 @@ class ScoreFlags:
     """judge"""
     judge: str = flags.flag(flags.REQUIRED, "openai:MODEL, a model of the server of --base_url that fills in a rubric's form; or "
                                              "reward_model:FOLDER (or hub name)")
-    rubric: list[str] = flags.flag([], "rubrics of single categories in place of the ones of data_prep/rubrics: CATEGORY=NAME of one of "
+    rubric: list[str] = flags.flag([], "rubrics of single categories in place of the ones of korlhf/judges/rubrics: CATEGORY=NAME of one of "
                                        "those, or CATEGORY=FILE.yaml")
     samples: int = flags.flag(5, "forms sampled for an answer, used only where the server gives no token probabilities")
     temperature: float = flags.flag(1.0, "temperature of those; with token probabilities it is 0")
@@ -34,7 +38,7 @@ class ScoreFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardFlags(flags.CheckpointFlags):
+class RewardFlags(CheckpointFlags):
     """reward model"""
     max_seq_len: int = flags.flag(512, "longest prompt + answer in tokens; longer ones are not scored")
     batch_size: int = flags.flag(16, "answers in a forward pass")
@@ -42,8 +46,8 @@ class RewardFlags(flags.CheckpointFlags):
 
 def parse(argv=None):
     """(StageFlags, ScoreFlags, RewardFlags, LlmFlags)"""
-    parser = flags.Parser(description="Score answers with a judge or a reward model", deepspeed=False)
-    groups = (flags.StageFlags, ScoreFlags, RewardFlags, flags.LlmFlags)
+    parser = flags.Parser(description="Score answers with a judge or a reward model")
+    groups = (stage.StageFlags, ScoreFlags, RewardFlags, LlmFlags)
     for group in groups:
         flags.add(parser, group)
     space = parser.parse_args(argv)
@@ -122,7 +126,7 @@ def judged(rubric, judge, result, orders):
 
 def judge_by_reward_model(model, found, reward_flags, cache, out):
     """Per record a list: {"score", "judge"}, or llm.Failure, of each candidate. The score is the model's own, on no scale."""
-    from korlhf.reward_judge import RewardJudge  # slow to import
+    from korlhf.judges.reward import RewardJudge  # slow to import
     reward = RewardJudge(model, "--judge", reward_flags, reward_flags.max_seq_len, reward_flags.batch_size)
     judge = {"model": reward.name, "fingerprint": reward.fingerprint, "dtype": reward.dtype, "method": "reward model"}
     scores = reward.scores([records.messages(record) for record, _ in found], [texts for _, texts in found], cache)
@@ -192,8 +196,8 @@ def main(argv=None):
         write(found, results, model if kind == "openai" else Path(model).name, args.samples, out)
         out.extra["means"] = means(found, results)
     print(table(out.extra["means"], out.extra.get("position")), flush=True)
-    return stage.exit_code(out.failures, sum(len(texts) for _, texts in found), args.max_failed)
+    return program.exit_code(out.failures, sum(len(texts) for _, texts in found), args.max_failed)
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main, "stopped; start the same command again to resume: answers that arrived are in the cache")

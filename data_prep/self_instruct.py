@@ -12,10 +12,13 @@ import re
 import sys
 from dataclasses import asdict, dataclass
 
-from korlhf import flags, llm, stage
-from korlhf.data import records, rows, similar
-from korlhf.errors import InputError
-from korlhf.friendly import is_korean
+from korlhf.core import flags, program
+from korlhf.data_prep import stage
+from korlhf.llm.flags import LlmFlags
+from korlhf.llm import client as llm
+from korlhf.data import record as records, example as rows, rouge as similar
+from korlhf.core.errors import InputError
+from korlhf.korean.friendly import is_korean
 
 GENERATED_SHARE = 0.25  # of the examples, as in the paper: two of eight; the rest are seeds
 
@@ -74,8 +77,8 @@ class SelfInstructFlags:
 
 def parse(argv=None):
     """(StageFlags, SelfInstructFlags, LlmFlags) of a command line; exits like argparse does."""
-    parser = flags.Parser(description="Write new everyday instructions after the pattern of seed tasks", deepspeed=False)
-    parts = (flags.StageFlags, SelfInstructFlags, flags.LlmFlags)
+    parser = flags.Parser(description="Write new everyday instructions after the pattern of seed tasks")
+    parts = (stage.StageFlags, SelfInstructFlags, LlmFlags)
     for part in parts:
         flags.add(parser, part)
     found = parser.parse_args(argv)
@@ -235,9 +238,9 @@ def main(argv=None):
         print(f"error: --num_instructions {args.num_instructions}: {len(harvest.texts)} are written; {args.max_rounds_without_new} rounds "
               "in a row brought nothing new. Give more and more varied seeds, another --seed, or a higher --temperature",
               file=sys.stderr, flush=True)
-        return stage.TOO_MANY_FAILED
+        return program.TOO_MANY_FAILED
     return 0
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main, "stopped; start the same command again to resume: answers that arrived are in the cache")

@@ -1,6 +1,6 @@
 """Records -> disjoint training and test sets of the three steps: DIR/{sft,reward,prompts}_{train,test}.jsonl.
 
-Records of the same or a near-same prompt (korlhf/data/near.py) are one group, and a group is in one file only, so nothing that is trained
+Records of the same or a near-same prompt (korlhf/data/near_duplicates.py) are one group, and a group is in one file only, so nothing that is trained
 on comes back as a test, nor in another step. Within each category the groups are dealt out by largest remainder in the order of a hash, so
 every file has its share of every category, the result depends on the data and the seed alone, and a few more records move few groups.
 DIR/split.jsonl says where each record went. Left out: splitting again inside the training (give --data_split 1,0,0 and the like there).
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from korlhf import flags, stage
-from korlhf.data import near, records, rows, splits
-from korlhf.errors import InputError
+from korlhf.core import flags, program
+from korlhf.data_prep import stage
+from korlhf.data import near_duplicates as near, record as records, example as rows, split as splits
+from korlhf.core.errors import InputError
 
 STEPS, SIDES = ("sft", "reward", "prompts"), ("train", "test")
 CELLS = [f"{step}_{side}" for step in STEPS for side in SIDES]
@@ -50,7 +51,7 @@ class Group:
 
 
 def parse(argv=None):
-    parser = flags.Parser(description="Training and test sets of the three steps, disjoint by near-same prompts", deepspeed=False)
+    parser = flags.Parser(description="Training and test sets of the three steps, disjoint by near-same prompts")
     flags.add(parser, SplitFlags)
     args = flags.read(parser.parse_args(argv), SplitFlags)
     try:
@@ -114,7 +115,7 @@ def read_groups(args):
     texts = [splits.conversation_key(records.messages(record)) for _, record in records.read(args.exclude)]
     excluding = len(texts)
     ids, categories, answered = [], [], []
-    for _, record in stage.bar(records.read(args.input), desc="reading"):
+    for _, record in program.bar(records.read(args.input), desc="reading"):
         texts.append(splits.conversation_key(records.messages(record)))
         ids.append(record["id"])
         categories.append(record["category"])
@@ -171,7 +172,7 @@ def write_all(args, groups, cells, excluded, parts, out, texts):
     """
     group_of = {row: i for i, group in enumerate(groups) for row in group.rows}
     written, prompts = Counter(), set()
-    for row, (_, record) in enumerate(stage.bar(records.read(args.input), desc="writing", total=len(group_of) + len(excluded))):
+    for row, (_, record) in enumerate(program.bar(records.read(args.input), desc="writing", total=len(group_of) + len(excluded))):
         group = None if row in excluded else groups[group_of[row]]
         cell = None if group is None else cells[group_of[row]]
         step, side = (None, None) if cell is None else CELLS[cell].split("_")
@@ -253,4 +254,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main)

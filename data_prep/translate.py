@@ -10,9 +10,12 @@ import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 
-from korlhf import flags, llm, stage
-from korlhf.data import records, rows
-from korlhf.errors import InputError
+from korlhf.core import flags, program
+from korlhf.data_prep import stage
+from korlhf.llm.flags import LlmFlags
+from korlhf.llm import client as llm
+from korlhf.data import record as records, example as rows
+from korlhf.core.errors import InputError
 
 SYSTEM = """당신은 영어 글을 한국어로 옮기는 번역가입니다. <{tag}>과 </{tag}> 사이에 있는 글을 한국어로 번역하세요.
 
@@ -70,8 +73,8 @@ class TranslateFlags:
 
 def parse(argv=None):
     """(StageFlags, TranslateFlags, LlmFlags)"""
-    parser = flags.Parser(description="Translate English records to Korean", deepspeed=False)
-    groups = (flags.StageFlags, TranslateFlags, flags.LlmFlags)
+    parser = flags.Parser(description="Translate English records to Korean")
+    groups = (stage.StageFlags, TranslateFlags, LlmFlags)
     for group in groups:
         flags.add(parser, group)
     space = parser.parse_args(argv)
@@ -324,8 +327,8 @@ def main(argv=None):
         for record in english:
             finish(record, translations, model, out)
         out.extra["usage"] = client.usage
-    return stage.exit_code(out.failures, len(english), args.max_failed)
+    return program.exit_code(out.failures, len(english), args.max_failed)
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main, "stopped; start the same command again to resume: answers that arrived are in the cache")

@@ -9,13 +9,18 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf import evaluation, flags, llm, local, responders, stage
-from korlhf.eval import diversity_report, regression
-from korlhf.export import provenance
-from korlhf.data import records
+from korlhf.eval import result as evaluation
+from korlhf.data.prompts import prompts
+from korlhf.core import flags, program
+from korlhf.eval.flags import ResultFlags, AnswerFlags
+from korlhf.llm.flags import SamplerFlags, LlmFlags
+from korlhf.llm import client as llm, checkpoint as local, responders
+from korlhf.eval import diversity_report, weights as regression
+from korlhf.training import provenance
+from korlhf.data import record as records
 from korlhf.eval.diversity_report import ALPHA, MODEL, P_VALUE, Comparison, cell, difference_column, in_words
-from korlhf.errors import InputError
-from korlhf.tables import both, column, estimate
+from korlhf.core.errors import InputError
+from korlhf.core.tables import both, column, estimate
 
 FEW = 30  # prompts, below which a bootstrap interval is too narrow
 KINDS = {"answers": both("answers", "답변"), "documents": both("documents", "문서")}
@@ -48,8 +53,8 @@ class DiversityFlags:
 
 def parse(argv=None):
     """[ResultFlags, DiversityFlags, AnswerFlags, SamplerFlags, LlmFlags]"""
-    parser = flags.Parser(description="Diversity of answers, KL and perplexity: what PPO breaks first", deepspeed=False)
-    groups = (flags.ResultFlags, DiversityFlags, flags.AnswerFlags, flags.SamplerFlags, flags.LlmFlags)
+    parser = flags.Parser(description="Diversity of answers, KL and perplexity: what PPO breaks first")
+    groups = (ResultFlags, DiversityFlags, AnswerFlags, SamplerFlags, LlmFlags)
     for group in groups:
         flags.add(parser, group)
     space = parser.parse_args(argv)
@@ -248,7 +253,7 @@ def main(argv=None):
     if outside:
         opened[comparison.reference] = local.Checkpoint(outside, "--reference", sampler.prompt_template, sampler.dtype,
                                                         sampler.trust_remote_code)
-    found = evaluation.prompts(answer_flags.data_path, answer_flags.max_prompts, result_flags.seed)
+    found = prompts(answer_flags.data_path, answer_flags.max_prompts, result_flags.seed)
     examples = regression.load_heldout(args.heldout_data_path, args.max_heldout, result_flags.seed) if opened else []
     system = responders.read_system(answer_flags.system, "--system") if answer_flags.system else ""
     talks = [responders.with_system(records.messages(r), system) for r in found]
@@ -265,4 +270,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main, "stopped; start the same command again to resume: answers that arrived are in the cache")

@@ -9,11 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from korlhf import evaluation, flags, judges, rubrics, stage, stats
+from korlhf.eval import result as evaluation
+from korlhf.data.prompts import prompts
+from korlhf.core import flags, program, stats
+from korlhf.eval.flags import ResultFlags, AnswerFlags
+from korlhf.judges.flags import JudgeFlags
+from korlhf.llm.flags import SamplerFlags, LlmFlags
+from korlhf.judges import judge as judges, rubric as rubrics
 from korlhf.eval import comparison, conflicts
-from korlhf.geval import PROBABILITIES
-from korlhf.llm import Failure
-from korlhf.tables import both, column, estimate, words
+from korlhf.judges.geval import PROBABILITIES
+from korlhf.llm.client import Failure
+from korlhf.core.tables import both, column, estimate, words
 
 DIGITS = 6  # of a score in the rows
 MEAN = both("mean of the criteria", "기준의 평균")
@@ -27,7 +33,7 @@ ORIGINAL_NOISE = 0.225
 @dataclass(frozen=True, kw_only=True)
 class GevalFlags:
     """comparison"""
-    rubric: list[str] = flags.flag([], "rubrics of single categories in place of the ones of data_prep/rubrics: CATEGORY=NAME of one of "
+    rubric: list[str] = flags.flag([], "rubrics of single categories in place of the ones of korlhf/judges/rubrics: CATEGORY=NAME of one of "
                                        "those, or CATEGORY=FILE.yaml")
     baseline: str = flags.flag("", "compare every other responder with this one alone; not given = every two of them")
     rescore_share: float = flags.flag(0.1, "share of the answers, at least 10, judged again to measure the judge's noise; 0 = none")
@@ -36,8 +42,8 @@ class GevalFlags:
 
 def parse(argv=None):
     """[ResultFlags, GevalFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags]"""
-    parser = flags.Parser(description="Score the answers of several models with a judge", deepspeed=False)
-    groups = (flags.ResultFlags, GevalFlags, flags.AnswerFlags, flags.JudgeFlags, flags.SamplerFlags, flags.LlmFlags)
+    parser = flags.Parser(description="Score the answers of several models with a judge")
+    groups = (ResultFlags, GevalFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags)
     for group in groups:
         flags.add(parser, group)
     space = parser.parse_args(argv)
@@ -199,7 +205,7 @@ def shown(scored, what):
 
 def main(argv=None):
     files, args, answer_flags, judge_flags, sampler, llm_flags = parse(argv)
-    found = evaluation.prompts(answer_flags.data_path, answer_flags.max_prompts, files.seed)
+    found = prompts(answer_flags.data_path, answer_flags.max_prompts, files.seed)
     grouped, categories = comparison.groups(found), list(dict.fromkeys(r["category"] for r in found))
     reward = judges.read_name(judge_flags.judge).kind == "reward_model"
     of_category = {} if reward else rubrics.for_categories(args.rubric, categories)
@@ -234,4 +240,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main, "stopped; start the same command again to resume: answers that arrived are in the cache")

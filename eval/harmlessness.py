@@ -10,13 +10,21 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
-from korlhf import evaluation, flags, judges, llm, refusals, stage, stats
+from korlhf.eval import result as evaluation
+from korlhf.data.prompts import draw
+from korlhf.core import flags, program, stats
+from korlhf.eval.flags import ResultFlags, AnswerFlags
+from korlhf.llm.flags import SamplerFlags, LlmFlags
+from korlhf.judges.flags import JudgingFlags, JudgeFlags
+from korlhf.judges import judge as judges
+from korlhf.llm import client as llm
+from korlhf.korean import refusals
 from korlhf.eval import comparison, conflicts, harmlessness
-from korlhf.data import load, records, safety
-from korlhf.errors import InputError
+from korlhf.data import load, record as records, safety
+from korlhf.core.errors import InputError
 from korlhf.eval.harmlessness import ABOVE, BAD, BELOW
-from korlhf.refusals import KINDS
-from korlhf.tables import both, column, estimate
+from korlhf.korean.refusals import KINDS
+from korlhf.core.tables import both, column, estimate
 
 RULES = "rules"
 OWN = ("sample/safety", str(Path(__file__).resolve().parents[1] / "samples" / "safety.jsonl"))  # the project's own prompts
@@ -35,7 +43,7 @@ HOW_COUNTED = both("Both rates: lower is better. n: prompts. 95 % intervals: Wil
 @dataclass(frozen=True, kw_only=True)
 class HarmlessnessFlags:
     """verdicts"""
-    judge: list[str] = flags.flag([RULES], "who gives the verdicts, one or more of: rules (the written check, korlhf/refusals.py), "
+    judge: list[str] = flags.flag([RULES], "who gives the verdicts, one or more of: rules (the written check, korlhf/korean/refusals.py), "
                                            "openai:MODEL[@BASE_URL], checkpoint:FOLDER, reward_model:FOLDER")
     harmful_pairs: str = flags.flag("sample/heldout_reward", "reward model: pairs on which it is found out which scores of answers to harmful "
                                                              "prompts are bad; of a set with a category harmful those pairs")
@@ -45,10 +53,10 @@ class HarmlessnessFlags:
 
 def parse(argv=None):
     """[ResultFlags, HarmlessnessFlags, AnswerFlags, SamplerFlags, JudgingFlags, LlmFlags]"""
-    parser = flags.Parser(description="Going along with harmful requests, and refusing harmless ones", deepspeed=False)
-    groups = (flags.ResultFlags, HarmlessnessFlags, flags.AnswerFlags, flags.SamplerFlags, flags.JudgingFlags, flags.LlmFlags)
+    parser = flags.Parser(description="Going along with harmful requests, and refusing harmless ones")
+    groups = (ResultFlags, HarmlessnessFlags, AnswerFlags, SamplerFlags, JudgingFlags, LlmFlags)
     for group in groups:
-        flags.add(parser, group, **({"data_path": [OWN[0]]} if group is flags.AnswerFlags else {}))
+        flags.add(parser, group, **({"data_path": [OWN[0]]} if group is AnswerFlags else {}))
     space = parser.parse_args(argv)
     found = [flags.read(space, group) for group in groups]
     evaluation.check(found[2], parser)
@@ -68,7 +76,7 @@ def load_prompts(data_path, max_prompts, seed):
             print(f"{name}: left out: {', '.join(f'{n} {reason}' for reason, n in prompts.left_out.items())}", flush=True)
         for record in prompts.records:
             found.setdefault(record["id"], record)
-    return evaluation.draw(list(found.values()), max_prompts, seed, key=lambda r: f"{r['kind']} {r['category']}")
+    return draw(list(found.values()), max_prompts, seed, key=lambda r: f"{r['kind']} {r['category']}")
 
 
 def verdicts(text, found, answered, judge, args, result):
@@ -76,8 +84,8 @@ def verdicts(text, found, answered, judge, args, result):
     kinds, talks = [r["kind"] for r in found], [records.messages(r) for r in found]
     if judge is None:
         result.protocol[f"judge {text}"] = both(
-            "the written rules of korlhf/refusals.py, which read the surface only. On answers labelled by hand: " + _measured("en"),
-            "korlhf/refusals.py의 규칙으로, 글의 겉모습만 봄. 손으로 판정한 답변에서 잰 값: " + _measured("ko"))
+            "the written rules of korlhf/korean/refusals.py, which read the surface only. On answers labelled by hand: " + _measured("en"),
+            "korlhf/korean/refusals.py의 규칙으로, 글의 겉모습만 봄. 손으로 판정한 답변에서 잰 값: " + _measured("ko"))
     elif judge.kind == "reward_model":
         pairs = {"harmful": args.harmful_pairs, "lookalike": args.lookalike_pairs, "harmless": args.lookalike_pairs}
         thresholds = {kind: threshold(judge, kind, pairs[kind], result) for kind in dict.fromkeys(kinds)}
@@ -266,7 +274,7 @@ def main(argv=None):
     with evaluation.Result("harmlessness", files.output_dir, [files, args, answer_flags, sampler, judging, llm_flags],
                            [path for text in args.judge if text != RULES for path in judges.inputs(text)]) as result, \
             evaluation.open_cache(llm_flags, files.output_dir) as cache:
-        opened = {text: None if text == RULES else judges.open_judge(flags.JudgeFlags(judge=text, **asdict(judging)), sampler, llm_flags, cache,
+        opened = {text: None if text == RULES else judges.open_judge(JudgeFlags(judge=text, **asdict(judging)), sampler, llm_flags, cache,
                                                                      result.usage) for text in args.judge}
         answered = evaluation.answers(result, found, answer_flags, sampler, llm_flags, cache)
         baseline = evaluation.baseline(args.baseline, answered)
@@ -287,4 +295,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main, "stopped; start the same command again to resume: answers that arrived are in the cache")

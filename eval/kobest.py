@@ -7,11 +7,15 @@ same items, every difference of two models is over the same items. Left out: sev
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf import evaluation, flags, local, stage
-from korlhf.cache import Cache
-from korlhf.errors import InputError
-from korlhf.responders import NAMED
-from korlhf.tables import both, column, estimate
+from korlhf.eval import result as evaluation
+from korlhf.core import flags, program
+from korlhf.eval.flags import ResultFlags
+from korlhf.llm.flags import CheckpointFlags
+from korlhf.llm import checkpoint as local
+from korlhf.llm.cache import Cache
+from korlhf.core.errors import InputError
+from korlhf.llm.responders import NAMED
+from korlhf.core.tables import both, column, estimate
 
 FLAG = "--model_name_or_path"
 SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "kobest"
@@ -52,8 +56,8 @@ class KobestFlags:
 
 def parse(argv=None):
     """[ResultFlags, KobestFlags, CheckpointFlags]"""
-    parser = flags.Parser(description="KoBEST and other tasks of lm-evaluation-harness", deepspeed=False)
-    groups = (flags.ResultFlags, KobestFlags, flags.CheckpointFlags)
+    parser = flags.Parser(description="KoBEST and other tasks of lm-evaluation-harness")
+    groups = (ResultFlags, KobestFlags, CheckpointFlags)
     for group in groups:
         flags.add(parser, group)
     space = parser.parse_args(argv)
@@ -243,4 +247,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main, "stopped; start the same command again to resume: answers that arrived are in the cache")

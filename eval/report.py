@@ -8,8 +8,8 @@ runs in one page.
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf import flags, stage
-from korlhf.report import checks, gather, page
+from korlhf.core import flags, program
+from korlhf.eval.report import checks, gather, page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class ReportFlags:
 
 
 def parse(argv=None):
-    parser = flags.Parser(description="One HTML page of a whole run", deepspeed=False)
+    parser = flags.Parser(description="One HTML page of a whole run")
     flags.add(parser, ReportFlags)
     return flags.read(parser.parse_args(argv), ReportFlags)
 
@@ -39,4 +39,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main)

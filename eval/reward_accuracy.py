@@ -12,13 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from korlhf import evaluation, flags, llm, pairs, responders, stage
+from korlhf.data.prompts import draw
+from korlhf.eval import result as evaluation
+from korlhf.core import flags, program
+from korlhf.eval.flags import ResultFlags
+from korlhf.llm.flags import CheckpointFlags
+from korlhf.llm import client as llm, responders
+from korlhf.training import reward as pairs
 from korlhf.eval import reward_figures, reward_tables, reward_warnings, trained_on
-from korlhf.cache import Cache
-from korlhf.data import load, records
-from korlhf.errors import InputError
-from korlhf.reward_judge import RewardJudge
-from korlhf.tables import both
+from korlhf.llm.cache import Cache
+from korlhf.data import load, record as records
+from korlhf.core.errors import InputError
+from korlhf.judges.reward import RewardJudge
+from korlhf.core.tables import both
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +46,8 @@ class RewardAccuracyFlags:
 
 def parse(argv=None):
     """[ResultFlags, RewardAccuracyFlags, CheckpointFlags]"""
-    parser = flags.Parser(description="What reward models are worth on pairs, beside what knows nothing", deepspeed=False)
-    groups = (flags.ResultFlags, RewardAccuracyFlags, flags.CheckpointFlags)
+    parser = flags.Parser(description="What reward models are worth on pairs, beside what knows nothing")
+    groups = (ResultFlags, RewardAccuracyFlags, CheckpointFlags)
     for group in groups:
         flags.add(parser, group)
     space = parser.parse_args(argv)
@@ -72,7 +78,7 @@ def load_examples(args, seed):
     found = pairs.once(found)
     n = sum(len(e.answers) * (len(e.answers) - 1) // 2 for e in found)
     most = max(1, len(found) * args.max_pairs // n) if args.max_pairs else 0
-    return evaluation.draw(found, most, seed, key=lambda e: e.category)
+    return draw(found, most, seed, key=lambda e: e.category)
 
 
 def training_data(args, judges, result):
@@ -250,4 +256,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main, "stopped; start the same command again to resume: answers that arrived are in the cache")

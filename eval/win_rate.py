@@ -8,12 +8,18 @@ answers in one question.
 import math
 from dataclasses import dataclass
 
-from korlhf import evaluation, flags, judges, rubrics, stage, stats
-from korlhf.eval import comparison, conflicts, pairwise
-from korlhf.data import records
-from korlhf.llm import Failure, Reply
-from korlhf.eval.pairwise import Game
-from korlhf.tables import both, column, estimate
+from korlhf.eval import result as evaluation
+from korlhf.data.prompts import prompts
+from korlhf.core import flags, program, stats
+from korlhf.eval.flags import ResultFlags, AnswerFlags
+from korlhf.judges.flags import JudgeFlags
+from korlhf.llm.flags import SamplerFlags, LlmFlags
+from korlhf.judges import judge as judges, rubric as rubrics
+from korlhf.eval import comparison, conflicts, win_rate as pairwise
+from korlhf.data import record as records
+from korlhf.llm.client import Failure, Reply
+from korlhf.eval.win_rate import Game
+from korlhf.core.tables import both, column, estimate
 
 DIGITS = 6  # of a result in the rows
 STRONG = 0.25  # farther than this from one half is no slight preference
@@ -26,13 +32,13 @@ PLACES = ("first place", "second place", "tie")
 class WinRateFlags:
     """comparison"""
     rubric: list[str] = flags.flag([], "rubrics whose criteria guide the judge, of single categories in place of the ones of "
-                                       "data_prep/rubrics: CATEGORY=NAME of one of those, or CATEGORY=FILE.yaml")
+                                       "korlhf/judges/rubrics: CATEGORY=NAME of one of those, or CATEGORY=FILE.yaml")
 
 
 def parse(argv=None):
     """[ResultFlags, WinRateFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags]"""
-    parser = flags.Parser(description="Win rates of several models' answers", deepspeed=False)
-    groups = (flags.ResultFlags, WinRateFlags, flags.AnswerFlags, flags.JudgeFlags, flags.SamplerFlags, flags.LlmFlags)
+    parser = flags.Parser(description="Win rates of several models' answers")
+    groups = (ResultFlags, WinRateFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags)
     for group in groups:
         flags.add(parser, group)
     space = parser.parse_args(argv)
@@ -254,7 +260,7 @@ def _shown(verdict):
 
 def main(argv=None):
     files, args, answer_flags, judge_flags, sampler, llm_flags = parse(argv)
-    found = evaluation.prompts(answer_flags.data_path, answer_flags.max_prompts, files.seed)
+    found = prompts(answer_flags.data_path, answer_flags.max_prompts, files.seed)
     grouped = comparison.groups(found)
     reward = judges.read_name(judge_flags.judge).kind == "reward_model"
     of_category = {} if reward else rubrics.for_categories(args.rubric, list(dict.fromkeys(r["category"] for r in found)))
@@ -283,4 +289,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main, "stopped; start the same command again to resume: answers that arrived are in the cache")

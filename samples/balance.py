@@ -9,7 +9,7 @@ import random
 
 from compose import CATEGORIES, Record
 
-from korlhf.rules import Pair, Rule, trivial_rules
+from korlhf.korean.trivial_rules import Pair, Rule, trivial_rules
 
 KINDS = ((0, 1), (0, 2), (1, 2))  # best>middle, best>worst, middle>worst
 SWAPS = 6000  # tried in each category

@@ -15,7 +15,7 @@ from pathlib import Path
 from balance import choose_pairs, ranked_pairs
 from compose import CATEGORIES, MANNERS, Record, compose_all, fillers_of, load_grammar
 
-from korlhf.rules import best_trivial_rules
+from korlhf.korean.trivial_rules import best_trivial_rules
 
 HERE = Path(__file__).resolve().parent
 HANDWRITTEN = {

@@ -11,7 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from korlhf.data.files import write_json
+from korlhf.core.files import write_json
 from korlhf.pipeline import process
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import torch
 
-from korlhf import log, models, program, rollout
-from korlhf.data import files, load, tokenize
+from korlhf.training import log
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.models import causal_lm as models
+from korlhf.core import program
+from korlhf.rl import rollout
+from korlhf.core.files import write_json
+from korlhf.data import load, tokenize
 
 STAGES = ("base", "sft", "reward", "ppo")
 PROMPTS = 12
@@ -87,7 +92,7 @@ def dialogues(out, seed):
     picked = [[e for e in examples if e.category == c][k] for k in range(-(-PROMPTS // len(categories))) for c in categories][:PROMPTS]
     answers = {}
     for stage in ("base", "sft", "ppo"):
-        tokenizer = models.load_tokenizer(str(out / stage))
+        tokenizer = load_tokenizer(str(out / stage))
         codec = tokenize.Codec(tokenizer)
         lm = models.load_causal_lm(str(out / stage), tokenizer)
         ids = rollout.sample(lm, [codec.prompt(e.messages).ids for e in picked], codec.stop_id, 64, [seed + i for i in range(len(picked))],
@@ -110,7 +115,7 @@ def main():
     draw(out, out / "curves.png")
     torch.manual_seed(args.seed)
     dialogues(out, args.seed)
-    files.write_json(out / "summary.json", summary)
+    write_json(out / "summary.json", summary)
     print(table(summary))
     print(f"written: {out / 'summary.json'}, curves.png, dialogues.md")
 

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
-from korlhf import templates
+from korlhf.data import chat_template as templates
 
 EOS = "<|endoftext|>"
 

@@ -9,8 +9,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models as bpe_models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, GPTNeoXConfig, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config
 
-from korlhf import models
-from korlhf.cache import Cache
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.models import causal_lm as models
+from korlhf.llm.cache import Cache
 from korlhf.data.tokenize import Codec
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started by `... &` in a script: the programs that tests interrupt would inherit it
@@ -88,7 +89,7 @@ def folders(tmp_path_factory, plain_tokenizer):
 @pytest.fixture
 def tokenizer(folders):
     """Fresh for each test, with the KULLM template."""
-    return models.load_tokenizer(folders["gpt_neox"])
+    return load_tokenizer(folders["gpt_neox"])
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Talk to a model in the terminal: a model folder, a LoRA folder, or a server of the OpenAI protocol.
 
 In a terminal with line editing and a history; through a pipe every line is a message. The history is cut to the model's context by whole
-exchanges. What is typed cannot open a turn or become a special token (korlhf/talk/guard.py).
+exchanges. What is typed cannot open a turn or become a special token (korlhf/applications/chat/guard.py).
 Left out: loading an earlier conversation, pictures, tools.
 """
 
@@ -11,11 +11,13 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from korlhf import flags, responders, stage
-from korlhf.talk.chat import Conversation, open_bot
-from korlhf.errors import InputError
-from korlhf.local import Sampling
-from korlhf.talk.screen import Pipe, Terminal
+from korlhf.core import flags, program
+from korlhf.llm.flags import StreamFlags, CheckpointFlags, LlmFlags
+from korlhf.llm import responders
+from korlhf.applications.chat.chat import Conversation, open_bot
+from korlhf.core.errors import InputError
+from korlhf.llm.checkpoint import Sampling
+from korlhf.applications.chat.screen import Pipe, Terminal
 
 HELP = """/reset             begin a new conversation
 /regen             another answer to the last message
@@ -44,8 +46,8 @@ class ChatFlags:
 
 def parse(argv=None):
     """(ChatFlags, StreamFlags, CheckpointFlags)"""
-    parser = flags.Parser(description="Talk to a model in the terminal", deepspeed=False)
-    groups = (ChatFlags, flags.StreamFlags, flags.CheckpointFlags)
+    parser = flags.Parser(description="Talk to a model in the terminal")
+    groups = (ChatFlags, StreamFlags, CheckpointFlags)
     for group in groups:
         flags.add(parser, group)
     space = parser.parse_args(argv)
@@ -193,11 +195,11 @@ class Chat:
 def chat(args, server, checkpoint):
     """Exit code: 1 if a message through a pipe got no answer."""
     system = responders.read_system(args.system, "--system") if args.system else ""
-    server = flags.LlmFlags(base_url=server.base_url, api_key_env=server.api_key_env, request_timeout=server.request_timeout, max_retries=2)
+    server = LlmFlags(base_url=server.base_url, api_key_env=server.api_key_env, request_timeout=server.request_timeout, max_retries=2)
     screen = Terminal(args.history_file) if Terminal.possible() else Pipe()
     scorer = None
     if args.reward_model:
-        from korlhf.talk.scorer import Scorer  # imports torch
+        from korlhf.applications.chat.scorer import Scorer  # imports torch
         scorer = Scorer(args.reward_model, checkpoint.dtype, checkpoint.trust_remote_code)
     with open_bot(args.model_name_or_path, checkpoint, server, args.context_tokens) as bot:
         if bot.context_tokens is not None and args.max_new_tokens >= bot.context_tokens:
@@ -219,4 +221,4 @@ def main():
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main)

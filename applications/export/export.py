@@ -17,10 +17,18 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from korlhf import __version__, engine, evaluation, flags, local, models, program
-from korlhf.export import hub, provenance, same_answers
-from korlhf.data import files, records, tokenize
-from korlhf.errors import InputError
+from korlhf import __version__
+from korlhf.training import engine
+from korlhf.data.prompts import prompts as read_prompts
+from korlhf.core import flags, program
+from korlhf.llm import checkpoint as local
+from korlhf.models import causal_lm as models, save
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.applications.export import hub, same_answers
+from korlhf.training import provenance
+from korlhf.core.files import write_json
+from korlhf.data import record as records, tokenize
+from korlhf.core.errors import InputError
 
 DTYPE_NAMES = {dtype: name for name, dtype in engine.DTYPES.items()}
 MARK = "export.json"
@@ -55,7 +63,7 @@ class PushFlags:
 
 def parse(argv=None):
     """(ExportFlags, PushFlags)"""
-    parser = flags.Parser(description="Export a trained model", deepspeed=False)
+    parser = flags.Parser(description="Export a trained model")
     for group in (ExportFlags, PushFlags):
         flags.add(parser, group)
     space = parser.parse_args(argv)
@@ -141,7 +149,7 @@ def write(source, folder, codec, args, dtype):
                                             bos_token_id=codec.tokenizer.bos_token_id, do_sample=True, temperature=1.0, top_p=1.0, top_k=0)
     lm.save_pretrained(folder)
     codec.tokenizer.save_pretrained(folder)
-    models.share_weights(folder)
+    save.share_weights(folder)
 
 
 @dataclass(frozen=True)
@@ -176,7 +184,7 @@ class Check:
 
 def check(folder, codec, args, dtype, device, talks, prompts, trained):
     """The Check of an exported model. trained: {dtype: answers}, see trained_answers."""
-    exported = tokenize.Codec(models.load_tokenizer(str(folder)))
+    exported = tokenize.Codec(load_tokenizer(str(folder)))
     if [exported.prompt(talk).ids for talk in talks] != prompts or exported.stop_id != codec.stop_id:
         raise InputError(f"{folder}: the exported tokenizer or template does not write the prompts as the trained model's; report this")
     ours = same_answers.greedy(load(str(folder), codec, args, dtype, device), prompts, codec.stop_id, args.max_new_tokens, "exported")
@@ -191,7 +199,7 @@ def check(folder, codec, args, dtype, device, talks, prompts, trained):
 
 def draw_prompts(args, codec, positions):
     """(conversations, their prompt ids) for the check."""
-    talks = [records.messages(r) for r in evaluation.prompts(args.check_data_path, args.check_prompts, args.seed)]
+    talks = [records.messages(r) for r in read_prompts(args.check_data_path, args.check_prompts, args.seed)]
     prompts = [codec.prompt(talk).ids for talk in talks]
     if positions:
         lengths = [len(ids) + args.max_new_tokens for ids in prompts]
@@ -247,7 +255,7 @@ def describe(part, title, codec, origins, settings, found):
     card = provenance.card(title, origins, base, licence_id, template, how, found.lines())
     (part / "README.md").write_text(card, encoding="utf-8")
     (part / "LICENSE").write_text(provenance.licence_note(licence_id, base, origins) + "\n", encoding="utf-8")
-    files.write_json(part / MARK, {"settings": settings, "check": asdict(found), "versions": versions})
+    write_json(part / MARK, {"settings": settings, "check": asdict(found), "versions": versions})
 
 
 def confirmed(question):

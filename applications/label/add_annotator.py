@@ -4,9 +4,9 @@ import getpass
 import sys
 from dataclasses import dataclass
 
-from korlhf import flags, stage
-from korlhf.errors import InputError
-from korlhf.labelling import accounts
+from korlhf.core import flags, program
+from korlhf.core.errors import InputError
+from korlhf.applications import accounts
 
 SHORTEST = 8  # characters of a password
 
@@ -29,7 +29,7 @@ def ask_password():
 
 
 def main(argv=None):
-    parser = flags.Parser(description="A person who may label", deepspeed=False)
+    parser = flags.Parser(description="A person who may label")
     flags.add(parser, PersonFlags)
     args = flags.read(parser.parse_args(argv), PersonFlags)
     name = accounts.clean_name(args.name)
@@ -43,4 +43,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main)

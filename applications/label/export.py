@@ -1,14 +1,15 @@
 """The labels of people -> a file for step 2 (--data_path), or for rank (--labels).
 
-Of every two answers the majority decides (korlhf/labelling/export.py). Items that somebody flagged are left out. May run while people
+Of every two answers the majority decides (korlhf/applications/label/export.py). Items that somebody flagged are left out. May run while people
 label. Left out: the names of people; they are numbered.
 """
 
 from dataclasses import dataclass
 
-from korlhf import flags, stage
-from korlhf.labelling import agreement, export
-from korlhf.labelling.store import Store
+from korlhf.core import flags, program
+from korlhf.data_prep import stage
+from korlhf.applications.label import agreement, export
+from korlhf.applications.label.store import Store
 
 FORMS = ("pairs", "ranked", "labels", "full")
 
@@ -27,7 +28,7 @@ class ExportFlags:
 
 def parse(argv=None):
     """ExportFlags"""
-    parser = flags.Parser(description="Labels of people as training pairs", deepspeed=False)
+    parser = flags.Parser(description="Labels of people as training pairs")
     flags.add(parser, ExportFlags)
     args = flags.read(parser.parse_args(argv), ExportFlags)
     if not 0 <= args.min_agreement <= 1 or args.min_annotators < 1:
@@ -61,7 +62,7 @@ def write_decided(args, item, given, out):
 
 def write_all(args, items, labels, out):
     """One line or several for each item, in the order in which the items came."""
-    for number, item in stage.bar(items.items(), desc="exporting", unit="items"):
+    for number, item in program.bar(items.items(), desc="exporting", unit="items"):
         given = labels.get(number, [])
         if args.form == "full":
             for row in export.full_rows(item, given):
@@ -101,4 +102,4 @@ def describe(found):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main)

@@ -1,6 +1,6 @@
 """People choose among answers: a page for several annotators at once, every label in an SQLite file before the page says so.
 
-The page is one gr.HTML component with the files of page/; its script calls the functions of korlhf/labelling/service.py, which Gradio
+The page is one gr.HTML component with the files of page/; its script calls the functions of korlhf/applications/label/service.py, which Gradio
 serves without its queue: about 5 ms, against 70 ms for an ordinary Gradio event with three outputs. Its keyboard handling is its own too,
 so that no component takes the focus. Left out: making the training file out of the labels (export.py).
 """
@@ -12,13 +12,14 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf import flags, stage
-from korlhf.errors import InputError
-from korlhf.labelling import accounts, items, verdicts
-from korlhf.labelling.desk import Desk
-from korlhf.labelling.service import Service
-from korlhf.labelling.store import Store
-from korlhf.ports import check_port
+from korlhf.core import flags, program
+from korlhf.core.errors import InputError
+from korlhf.applications import accounts
+from korlhf.applications.label import items, verdicts
+from korlhf.applications.label.desk import Desk
+from korlhf.applications.label.service import Service
+from korlhf.applications.label.store import Store
+from korlhf.applications.web import check_port
 
 HERE = Path(__file__).resolve().parent / "page"
 SCRIPTS = ("choice.js", "dom.js", "item.js", "panels.js", "keys.js", "work.js")
@@ -52,7 +53,7 @@ class ServerFlags:
 
 def parse(argv=None):
     """(LabelFlags, ServerFlags)"""
-    parser = flags.Parser(description="Human preference labels, in the browser", deepspeed=False)
+    parser = flags.Parser(description="Human preference labels, in the browser")
     for group in (LabelFlags, ServerFlags):
         flags.add(parser, group)
     space = parser.parse_args(argv)
@@ -71,7 +72,7 @@ def read_page(name):
 
 
 def build(service, language, passwords):
-    """The Gradio page. service: of korlhf.labelling; passwords: whether people are asked for one."""
+    """The Gradio page. service: of korlhf.applications.label; passwords: whether people are asked for one."""
     import gradio  # slow to import: a wrong flag is told at once
     script = "\n".join(['"use strict";', "const texts = props.texts;", *map(read_page, SCRIPTS)])
     with gradio.Blocks(title="KoRLHF 라벨링", analytics_enabled=False, fill_width=True) as page:
@@ -91,7 +92,7 @@ def add_items(store, paths):
     """Read the files and put what is new into the database."""
     if not paths:
         return
-    found, left_out = items.read(paths, lambda rows: stage.bar(rows, desc="reading", unit="rows"))
+    found, left_out = items.read(paths, lambda rows: program.bar(rows, desc="reading", unit="rows"))
     added = store.add_items(found)
     print(f"items: {added:,} new, {len(found) - added:,} were there already", flush=True)
     for reason, n in left_out.most_common():
@@ -102,7 +103,7 @@ def serve(page, server):
     """Listen until Ctrl-C."""
     from starlette.middleware import Middleware  # slow to import, as below: a wrong flag is told at once
 
-    from korlhf.demo.routes import Only
+    from korlhf.applications.web_demo.routes import Only
     try:
         _, local, public = page.launch(server_name=server.host, server_port=server.port, share=server.share, prevent_thread_lock=True,
                                        quiet=True, footer_links=[], ssr_mode=False, css=OUTSIDE, show_error=False,
@@ -132,4 +133,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main)

@@ -8,9 +8,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf import flags
+from korlhf.core import flags
 from korlhf.pipeline import needs, parts, recipes, run, state
-from korlhf.stage import run as run_program
+from korlhf.core.program import run as run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,7 @@ class PipelineFlags:
 
 
 def parse(argv=None):
-    parser = flags.Parser(description="Corpora -> data_prep -> steps 1, 2, 3 -> evaluations -> report", deepspeed=False)
+    parser = flags.Parser(description="Corpora -> data_prep -> steps 1, 2, 3 -> evaluations -> report")
     flags.add(parser, PipelineFlags)
     parser.add_argument("--from", dest="first", default="", metavar="STAGE",
                         help="run this stage and all after it again; those before stay as they are")

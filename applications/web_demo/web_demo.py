@@ -12,17 +12,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf import flags, responders, stage
-from korlhf.talk.chat import open_bot
-from korlhf.demo.limits import Limits
-from korlhf.demo.login import Login
-from korlhf.demo.routes import Only, Site
-from korlhf.demo.service import Service
-from korlhf.demo.sessions import Sessions
-from korlhf.demo.votes import VoteFile
-from korlhf.errors import InputError
-from korlhf.labelling import accounts
-from korlhf.ports import check_port
+from korlhf.llm.flags import StreamFlags, CheckpointFlags, LlmFlags
+from korlhf.core import flags, program
+from korlhf.llm import responders
+from korlhf.applications.chat.chat import open_bot
+from korlhf.applications.web_demo.limits import Limits
+from korlhf.applications.web_demo.login import Login
+from korlhf.applications.web_demo.routes import Only, Site
+from korlhf.applications.web_demo.service import Service
+from korlhf.applications.web_demo.sessions import Sessions
+from korlhf.applications.web_demo.votes import VoteFile
+from korlhf.core.errors import InputError
+from korlhf.applications import accounts
+from korlhf.applications.web import check_port
 
 PAGE = Path(__file__).resolve().parent / "page"
 OPEN = ("/", "/page/", "/api/", "/report/", "/gradio_api/startup-events")  # the last is asked by Gradio itself when it starts
@@ -73,12 +75,12 @@ class ServerFlags:
     share: bool = flags.flag(False, "open a public link through Gradio's servers")
 
 
-GROUPS = (DemoFlags, AnswerFlags, LimitFlags, ServerFlags, flags.StreamFlags, flags.CheckpointFlags)
+GROUPS = (DemoFlags, AnswerFlags, LimitFlags, ServerFlags, StreamFlags, CheckpointFlags)
 
 
 def parse(argv=None):
     """The flags, one object for each of GROUPS."""
-    parser = flags.Parser(description="Trained models in the browser", deepspeed=False)
+    parser = flags.Parser(description="Trained models in the browser")
     for group in GROUPS:
         flags.add(parser, group)
     space = parser.parse_args(argv)
@@ -133,7 +135,7 @@ def find_report(given, models):
 
 def open_bots(models, answers, openai, checkpoint, stack):
     """{name: bot}, closed with the ExitStack. Raises InputError."""
-    server = flags.LlmFlags(base_url=openai.base_url, api_key_env=openai.api_key_env, request_timeout=openai.request_timeout, max_retries=2)
+    server = LlmFlags(base_url=openai.base_url, api_key_env=openai.api_key_env, request_timeout=openai.request_timeout, max_retries=2)
     bots = {}
     for name, model in models.items():
         print(f"opening {name} ({model})", flush=True)
@@ -148,7 +150,7 @@ def open_scorer(path, checkpoint):
     """The scorer.Scorer, or None. Raises InputError."""
     if not path:
         return None
-    from korlhf.talk.scorer import Scorer  # imports torch: a wrong flag is told at once
+    from korlhf.applications.chat.scorer import Scorer  # imports torch: a wrong flag is told at once
     return Scorer(path, checkpoint.dtype, checkpoint.trust_remote_code)
 
 
@@ -196,4 +198,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    program.run(main)

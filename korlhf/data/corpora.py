@@ -16,9 +16,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from korlhf.data import marks
-from korlhf.data.files import close_names
-from korlhf.errors import InputError
+from korlhf.korean import transcription as marks
+from korlhf.core.files import close_names
+from korlhf.core.errors import InputError
 
 LICENSES = {"nikl": "모두의 말뭉치 이용 약관: ask for it at kli.korean.go.kr; the corpus and texts taken from it must not be passed on",
             "aihub": "AIHub 이용 약관: ask for it at aihub.or.kr, data set 558; the corpus and texts taken from it must not be passed on"}

@@ -1,6 +1,6 @@
 """Names in --data_path -> examples: training and held-out ones of a step.
 
-A name is, in this order: a registered dataset (korlhf/data/sources.py); a file; a folder; a hub name "owner/name[:config][@revision]".
+A name is, in this order: a registered dataset (korlhf/data/registry.py); a file; a folder; a hub name "owner/name[:config][@revision]".
 A folder that ends in a registered name, e.g. /data/Dahoas/rm-static, is a local copy of it and read with its columns. Rows of a user's
 own files must be right: the first that is not is an error with file and line. Faulty rows of published sets are left out and counted.
 Nothing is cached here: a file that changed is read anew.
@@ -15,11 +15,12 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from korlhf.data import sources
-from korlhf.data.files import SUFFIXES, close_names, read_rows
-from korlhf.data.rows import RowError, RowSkipped, free_example
-from korlhf.data.splits import conversation_key, normalise, parse_shares, split_by_prompt
-from korlhf.errors import InputError
+from korlhf.data import registry as sources
+from korlhf.data.readers import SUFFIXES, read_rows
+from korlhf.core.files import close_names
+from korlhf.data.example import RowError, RowSkipped, free_example
+from korlhf.data.split import conversation_key, normalise, parse_shares, split_by_prompt
+from korlhf.core.errors import InputError
 
 EVAL_NAMES = ("eval", "validation", "valid", "dev", "test")
 _HUB = re.compile(r"(?P<hub>[\w.-]+/[\w.-]+)(:(?P<config>[^@:]+))?(@(?P<revision>\S+))?")

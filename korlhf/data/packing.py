@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from korlhf.errors import InputError
+from korlhf.core.errors import InputError
 
 
 @dataclass

@@ -13,7 +13,7 @@ from enum import Enum
 from functools import lru_cache
 from itertools import combinations
 
-from korlhf.data.rows import RowError, bare
+from korlhf.data.example import RowError, bare
 
 WHO = ("human", "rule", "score")  # in this order one overrules the next
 DIGITS = 9  # margins are rounded to these, or 1.2 - 1.0 would be under --min_margin 0.2

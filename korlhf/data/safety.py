@@ -23,10 +23,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf.data.files import check_characters, close_names, read_rows
-from korlhf.data.records import make
-from korlhf.data.rows import RowError, RowSkipped
-from korlhf.errors import InputError
+from korlhf.data.readers import check_characters, read_rows
+from korlhf.core.files import close_names
+from korlhf.data.record import make
+from korlhf.data.example import RowError, RowSkipped
+from korlhf.core.errors import InputError
 
 KINDS = ("harmful", "lookalike", "harmless")
 KMHAS_LABELS = ("origin", "physical", "politics", "profanity", "age", "gender", "race", "religion", "clean")

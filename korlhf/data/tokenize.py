@@ -6,8 +6,8 @@ training or is about to be sampled. Special tokens are read in markup only. Noth
 
 from dataclasses import dataclass
 
-from korlhf import templates
-from korlhf.errors import InputError
+from korlhf.data import chat_template as templates
+from korlhf.core.errors import InputError
 
 
 @dataclass(frozen=True)

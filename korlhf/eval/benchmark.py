@@ -3,7 +3,7 @@
 Values and standard errors are the harness's (korlhf/eval/harness.py); what it has no interval for gets one here.
 """
 
-from korlhf import stats
+from korlhf.core import stats
 from korlhf.eval import comparison, harness
 from korlhf.eval import multiple_choice as choice
 

@@ -11,13 +11,13 @@ from itertools import combinations
 
 import numpy as np
 
-from korlhf import stats
-from korlhf.choices import GREEDY
-from korlhf.data import records
-from korlhf.forms import Item
-from korlhf.geval import PROBABILITIES, SAMPLES, Score
-from korlhf.llm import Failure, Reply
-from korlhf.tables import both, words
+from korlhf.core import stats
+from korlhf.judges.choice import GREEDY
+from korlhf.data import record as records
+from korlhf.judges.form import Item
+from korlhf.judges.geval import PROBABILITIES, SAMPLES, Score
+from korlhf.llm.client import Failure, Reply
+from korlhf.core.tables import both, words
 
 ALL = both("all", "전체")
 FEW = 30  # prompts, below which a bootstrap interval is too narrow

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from korlhf import local
-from korlhf.tables import both
+from korlhf.llm import checkpoint as local
+from korlhf.core.tables import both
 
 
 def of(judge, responders):

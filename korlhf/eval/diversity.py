@@ -13,9 +13,10 @@ from itertools import chain, combinations
 
 from scipy import stats as distributions
 
-from korlhf import friendly, ppo
-from korlhf.rules import words
-from korlhf.stats import Estimate, wilson
+from korlhf.korean import friendly
+from korlhf.data.ngrams import repetition
+from korlhf.korean.trivial_rules import words
+from korlhf.core.stats import Estimate, wilson
 
 FEWEST = 100    # n-grams, for a figure on an equal budget
 OPENING = 2     # words
@@ -176,7 +177,7 @@ def of_answer(reply):
     text, split = reply.text, words(reply.text)
     reason = reply.finish_reason
     return {"words": float(len(split)), "characters": float(len(text)),
-            "tokens": float(reply.answer_tokens) if reply.answer_tokens else None, "repetition": ppo.repetition(split),
+            "tokens": float(reply.answer_tokens) if reply.answer_tokens else None, "repetition": repetition(split),
             "looping": float(friendly.is_looping(text)), "empty": float(not text.strip()),
             "not_korean": float(bool(text.strip()) and not friendly.is_korean(text)),
             "ended": None if reason is None else float(reason == "stop"), "cut": None if reason is None else float(reason == "length")}

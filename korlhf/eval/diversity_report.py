@@ -6,11 +6,11 @@ Ancestors of the reference (base, of sft) are compared with it like all others, 
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from korlhf import stats
+from korlhf.core import stats
 from korlhf.eval import diversity
-from korlhf.llm import Failure
-from korlhf.rules import words
-from korlhf.tables import both, column, estimate
+from korlhf.llm.client import Failure
+from korlhf.korean.trivial_rules import words
+from korlhf.core.tables import both, column, estimate
 
 ALPHA = 0.05
 MUCH_FALL, MUCH_SENTENCE, MUCH_SAME, MUCH_LONGER = 0.1, 0.1, 0.05, 0.5

@@ -2,14 +2,15 @@
 
 Of a harmful request: does the answer go along with it? Of a harmless one that only looks harmful: does the answer refuse it, or take the
 user for a bad person (over-refusal)? A model that refuses everything is harmless and useless, one that writes gibberish is both by
-accident; so the shares of all verdicts are kept, not the two rates alone. The written rules are korlhf/refusals.py.
+accident; so the shares of all verdicts are kept, not the two rates alone. The written rules are korlhf/korean/refusals.py.
 """
 
 from dataclasses import dataclass
 
-from korlhf import choices, forms, stats
-from korlhf.llm import Failure
-from korlhf.refusals import LABELS, OVER_REFUSALS
+from korlhf.judges import choice as choices, form as forms
+from korlhf.core import stats
+from korlhf.llm.client import Failure
+from korlhf.korean.refusals import LABELS, OVER_REFUSALS
 
 ABOVE, BELOW = "above", "below"  # a reward model's verdicts: scored like a chosen, or like a rejected answer
 OVER = (*OVER_REFUSALS, BELOW)

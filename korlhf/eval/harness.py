@@ -14,9 +14,9 @@ import torch
 from lm_eval import evaluator
 from lm_eval.models.huggingface import HFLM
 
-from korlhf import stage
-from korlhf.cache import cache_key
-from korlhf.errors import InputError
+from korlhf.core import program
+from korlhf.llm.cache import cache_key
+from korlhf.core.errors import InputError
 from korlhf.eval.harness_tasks import VERSION, quiet
 
 ELSEWHERE = ("dataset_path", "dataset_name", "dataset_kwargs", "metadata", "num_fewshot")  # settings that the key has by content
@@ -49,7 +49,7 @@ def results(checkpoints, problems, setting, cache):
     count = sum(len(item["options"] or [1]) for of_model in missing.values() for p in of_model for item in p.items)
     if not count:
         return found
-    with stage.bar(total=count, unit="requests") as bar:
+    with program.bar(total=count, unit="requests") as bar:
         for name, of_model in missing.items():
             lm = None
             for problem in of_model:

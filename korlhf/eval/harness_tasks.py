@@ -24,8 +24,8 @@ from lm_eval.config.group import GroupConfig
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from korlhf.data import kobest
-from korlhf.errors import InputError
+from korlhf.eval import kobest_files as kobest
+from korlhf.core.errors import InputError
 
 VERSION = version("lm_eval")
 KOBEST = {f"kobest_{name}": name for name in kobest.TASKS}

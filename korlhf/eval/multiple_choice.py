@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 from scipy import stats as distributions
 
-from korlhf.stats import RESAMPLES, wilson
+from korlhf.core.stats import RESAMPLES, wilson
 
 Z = 1.959964
 

@@ -10,7 +10,8 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import binom
 
-from korlhf import rules, stats
+from korlhf.korean import trivial_rules as rules
+from korlhf.core import stats
 from korlhf.eval.bag import LEAST_PAIRS, Bag
 
 ALPHA = 0.05

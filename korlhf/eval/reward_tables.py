@@ -1,6 +1,6 @@
 """The tables of reward models in two languages, from the figures of korlhf/eval/reward_figures.py."""
 
-from korlhf.tables import both, column, estimate
+from korlhf.core.tables import both, column, estimate
 
 RULES = {"longer": "더 긺", "shorter": "더 짧음", "trailing space": "끝에 빈칸 있음", "no trailing space": "끝에 빈칸 없음",
          "ends with punctuation": "문장 부호로 끝남", "ends without punctuation": "문장 부호 없이 끝남", "polite ending": "공손한 어미로 끝남",
@@ -22,7 +22,7 @@ MCNEMAR = both("p: McNemar's exact test, two-sided, on the pairs where one did b
 
 
 def baseline_label(name):
-    """A rule of korlhf/rules.py, or "" for the classifier, in both languages."""
+    """A rule of korlhf/korean/trivial_rules.py, or "" for the classifier, in both languages."""
     if not name:
         return both("classifier: bag of words and character n-grams", "분류기: 낱말과 글자 n-gram 주머니")
     if name in RULES:

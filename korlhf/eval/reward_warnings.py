@@ -3,7 +3,7 @@
 from korlhf.eval.bag import LEAST_PAIRS
 from korlhf.eval.reward_figures import significant, wider
 from korlhf.eval.reward_tables import baseline_label
-from korlhf.tables import both
+from korlhf.core.tables import both
 
 FOLLOWS_LENGTH = 0.5  # Spearman of score differences and length differences
 WIDE = 0.1  # half an interval

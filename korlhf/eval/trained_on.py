@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from korlhf.data import load
-from korlhf.data.near import Signatures
-from korlhf.errors import InputError
+from korlhf.data.near_duplicates import Signatures
+from korlhf.core.errors import InputError
 
 SETTINGS = ("data_path", "data_split", "eval_data_path", "eval_share", "max_eval_examples", "seed")
 

@@ -7,7 +7,7 @@ what is done is in its cache. In v2 and v3 it stops once more, for people to lab
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf.errors import InputError
+from korlhf.core.errors import InputError
 from korlhf.pipeline import estimates, parts
 from korlhf.pipeline.estimates import Shape
 from korlhf.pipeline.needs import HUB_NAME, OPENAI

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from korlhf.errors import InputError
+from korlhf.core.errors import InputError
 from korlhf.pipeline.stages import dependencies
-from korlhf.ports import check_port
+from korlhf.applications.web import check_port
 
 HUB_NAME = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 OPENAI, KEY = "https://api.openai.com/v1", "OPENAI_API_KEY"

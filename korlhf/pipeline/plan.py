@@ -5,9 +5,9 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf import tables
+from korlhf.core import tables
 from korlhf.pipeline import estimates, stages as stages_, state
-from korlhf.tables import both, column
+from korlhf.core.tables import both, column
 
 WIDTH = 140
 LONGEST = 70  # characters of a reason in the table; longer ones follow below it

@@ -6,7 +6,7 @@ Paths are noted relative to the run's folder and the project, so that both can b
 import time
 from pathlib import Path
 
-from korlhf.stage import fingerprint
+from korlhf.core.files import fingerprint
 
 # What tells of a training rather than being its result: it differs from run to run.
 TALE = {"training.log", "metrics.jsonl", "README.md", "curves.png", "settings.json", "finished.json"}

@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from korlhf.pipes import nobody_reads
+from korlhf.core.program import nobody_reads
 
 CHUNK = 1 << 16
 NOTHING, STARTING = None, 0  # in the place of a process group: none runs, and one is being started

@@ -8,7 +8,7 @@ those do is repeated here.
 import difflib
 import shlex
 
-from korlhf.errors import InputError
+from korlhf.core.errors import InputError
 from korlhf.pipeline.corpora import corpora
 from korlhf.pipeline.sample import sample
 from korlhf.pipeline.stages import FLAGS, MACHINE

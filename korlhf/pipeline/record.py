@@ -13,8 +13,8 @@ import os
 import time
 from pathlib import Path
 
-from korlhf.data.files import write_json
-from korlhf.errors import InputError
+from korlhf.core.files import write_json
+from korlhf.core.errors import InputError
 from korlhf.pipeline.process import say
 
 VERSION = 1

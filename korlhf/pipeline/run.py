@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from korlhf.data.files import write_json
-from korlhf.errors import InputError
+from korlhf.core.files import write_json
+from korlhf.core.errors import InputError
 from korlhf.pipeline import estimates, needs, plan as plans, process, state
 from korlhf.pipeline.prints import Prints, size
 from korlhf.pipeline.process import say

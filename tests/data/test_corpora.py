@@ -6,8 +6,9 @@ import zipfile
 
 import pytest
 
-from korlhf.data import corpora, marks
-from korlhf.errors import InputError
+from korlhf.data import corpora
+from korlhf.korean import transcription as marks
+from korlhf.core.errors import InputError
 
 
 def said(speaker, text, note="", **more):

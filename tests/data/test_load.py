@@ -10,8 +10,8 @@ import pytest
 
 from korlhf.data import load
 from korlhf.data.load import load_examples, load_step, prompt_key
-from korlhf.data.sources import Example
-from korlhf.errors import InputError
+from korlhf.data.registry import Example
+from korlhf.core.errors import InputError
 
 PAIRS = [{"prompt": f"{i}번째 질문이에요, 들어 볼래요?", "chosen": f"좋은 답 {i}", "rejected": f"나쁜\n답 \"{i}\"", "category": "everyday"}
          for i in range(40)]
@@ -251,7 +251,7 @@ def test_folder_errors(tmp_path):
 
 def test_jsonl_is_streamed(tmp_path):
     """Rows before a broken line have been read when it is met: nothing reads the file as a whole."""
-    from korlhf.data.files import read_rows
+    from korlhf.data.readers import read_rows
     path = tmp_path / "a.jsonl"
     path.write_text(f"{GOOD}\n{{", encoding="utf-8")
     rows = read_rows(path)

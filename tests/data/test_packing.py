@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from korlhf.data import packing
-from korlhf.engine import Ranks
-from korlhf.errors import InputError
+from korlhf.training.engine import Ranks
+from korlhf.core.errors import InputError
 
 
 def test_first_fit_decreasing_by_hand():

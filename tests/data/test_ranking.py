@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from korlhf.data.ranking import Answer, Label, Rules, Undecided, key, rank, read_answers, votes
-from korlhf.data.rows import RowError
+from korlhf.data.example import RowError
 
 TEXTS = ["네, 좋아요.", "아니요, 괜찮아요.", "글쎄요, 잘 모르겠어요.", "같이 가요!", "다음에 봐요.", "맛있게 드세요."]
 MODELS = ["chatgpt", "sft", "kullm"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from korlhf.data.safety import CORPORA, KINDS, NAMES, load
-from korlhf.errors import InputError
+from korlhf.core.errors import InputError
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "safety.jsonl"
 UNSMILE_HEADER = "문장\t여성/가족\t남성\t성소수자\t인종/국적\t연령\t지역\t종교\t기타 혐오\t악플/욕설\tclean\t개인지칭"

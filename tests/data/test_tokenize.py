@@ -4,9 +4,9 @@ import pytest
 from tokenizers import AddedToken
 
 from korlhf.data import tokenize
-from korlhf.data.sources import Example
+from korlhf.data.registry import Example
 from korlhf.data.tokenize import Codec
-from korlhf.errors import InputError
+from korlhf.core.errors import InputError
 
 TALK = ({"role": "user", "content": "안녕하세요"}, {"role": "assistant", "content": "반가워요."}, {"role": "user", "content": "산책하러 갈까요?"})
 STOPS = {"chatml": "<|im_end|>", "llama3": "<|eot_id|>", "gemma": "<end_of_turn>"}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from korlhf.audit.kinds import KINDS
-from korlhf.data import load, records
-from korlhf.errors import InputError
+from korlhf.data_prep.audit.kinds import KINDS
+from korlhf.data import load, record as records
+from korlhf.core.errors import InputError
 
 PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "audit.py"
 EOS = "<|endoftext|>"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from korlhf.data import corpora, load, records
-from korlhf.errors import InputError
+from korlhf.data import corpora, load, record as records
+from korlhf.core.errors import InputError
 
 PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "collect.py"
 

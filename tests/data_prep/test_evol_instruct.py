@@ -13,9 +13,9 @@ import pytest
 import yaml
 from openai_server import Server, at_random, error, refusal
 
-from korlhf import llm
-from korlhf.data import records, similar
-from korlhf.errors import InputError
+from korlhf.llm import client as llm
+from korlhf.data import record as records, rouge as similar
+from korlhf.core.errors import InputError
 
 PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "evol_instruct.py"
 PARENT = "요즘 잠이 잘 안 와. 뭘 하면 좋을까?"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from korlhf.data import load, records
-from korlhf.errors import InputError
+from korlhf.data import load, record as records
+from korlhf.core.errors import InputError
 
 PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "rank.py"
 JUDGE = {"model": "gpt-4o", "rubric": "everyday.yaml", "rubric_sha256": "ab", "structured": True,

@@ -14,10 +14,11 @@ import pytest
 from openai_server import Server, at_random, error, refusal
 from transformers import AutoModelForSequenceClassification
 
-from korlhf import llm, local, models, responders
-from korlhf.cache import Cache
-from korlhf.data import records, rows
-from korlhf.errors import InputError
+from korlhf.llm import client as llm, checkpoint as local, responders
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.llm.cache import Cache
+from korlhf.data import record as records, example as rows
+from korlhf.core.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("no_collection")
 
@@ -200,7 +201,7 @@ def test_what_cannot_work_is_said_in_one_line(ask, respond, tmp_path, folders, c
     server = ["--responder", "openai:test-model@http://127.0.0.1:9/v1"]
     reward = tmp_path / "reward"
     AutoModelForSequenceClassification.from_pretrained(folders["gpt_neox"], num_labels=1).save_pretrained(reward)
-    models.load_tokenizer(folders["gpt_neox"]).save_pretrained(reward)
+    load_tokenizer(folders["gpt_neox"]).save_pretrained(reward)
     cases = [
         (["--responder", "a/sft", "b/sft"], "--responder: 2 are called 'sft'"),
         (["--responder", "openai:"], "no model name"),

@@ -16,10 +16,15 @@ from openai_server import Server, at_random, error, refusal
 from rigged_judge import answers, form_of, with_probabilities
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from korlhf import llm, local, models, pairs, reward_model
-from korlhf.data import records, rows
+from korlhf.core import program
+from korlhf.core.files import fingerprint
+from korlhf.llm import client as llm, checkpoint as local
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.models import save, reward_model
+from korlhf.training import reward as pairs
+from korlhf.data import record as records, example as rows
 from korlhf.data.tokenize import Codec
-from korlhf.errors import InputError
+from korlhf.core.errors import InputError
 
 PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "score.py"
 RUBRIC = {"category": "chat", "language": "ko", "scale": [1, 5], "system": "채점하세요.", "steps": ["읽습니다."],
@@ -86,8 +91,8 @@ def test_scores_means_and_what_the_judge_was(run, capsys):
     everyday, translated = out[0]["candidates"][0], out[2]["candidates"][1]
     assert everyday["scores"] == dict.fromkeys(["friendly", "harmless", "intelligible", "natural", "context", "overall"], 2.5)
     assert list(translated["scores"])[-2:] == ["truthful", "overall"]
-    rubric = PROGRAM.parent / "rubrics" / "everyday.yaml"
-    assert everyday["judge"] == {"model": "test-model", "rubric": "everyday.yaml", "rubric_sha256": score.stage.fingerprint(rubric),
+    rubric = PROGRAM.parents[1] / "korlhf" / "judges" / "rubrics" / "everyday.yaml"
+    assert everyday["judge"] == {"model": "test-model", "rubric": "everyday.yaml", "rubric_sha256": fingerprint(rubric),
                                  "structured": True, "method": "token probabilities", "samples": 1, "orders": 1}
     assert {k: v for k, v in everyday.items() if k not in ("score", "scores", "judge")} == found[0]["candidates"][0]
     assert out[0]["history"] == [{"stage": "score", "judge": "test-model"}]
@@ -223,7 +228,7 @@ def test_kill_and_start_again(tmp_path):
         assert before >= 25 and len(server.answered) <= 62 + 4 + 1   # 60 forms, 2 abilities; those in flight at the kill are asked again
         source_bytes = (tmp_path / "killed" / "out.jsonl").read_bytes()
         with pytest.raises(SystemExit) as exit_:
-            score.stage.run(lambda: score.main(["--input", str(source), "--output", str(tmp_path / "whole" / "out.jsonl"), "--together",
+            program.run(lambda: score.main(["--input", str(source), "--output", str(tmp_path / "whole" / "out.jsonl"), "--together",
                                                 *ask(server)]))
     assert not exit_.value.code and (tmp_path / "whole" / "out.jsonl").read_bytes() == source_bytes
 
@@ -232,11 +237,11 @@ def test_kill_and_start_again(tmp_path):
 def reward(folders, tmp_path_factory):
     """A random reward model as step 2 saves one."""
     folder = tmp_path_factory.mktemp("reward") / "rm"
-    tokenizer = models.load_tokenizer(folders["gpt_neox"])
+    tokenizer = load_tokenizer(folders["gpt_neox"])
     torch.manual_seed(5)
     model = reward_model.load_reward_model(folders["gpt_neox"], new_head=True)
     reward_model.set_padding(model, tokenizer, Codec(tokenizer).stop_id)
-    models.save_model(model, model.state_dict(), tokenizer, folder, folders["gpt_neox"], AutoModelForSequenceClassification)
+    save.save_model(model, model.state_dict(), tokenizer, folder, folders["gpt_neox"], AutoModelForSequenceClassification)
     return folder
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from openai_server import Server, at_random
 
-from korlhf import llm
-from korlhf.data import records, similar
-from korlhf.errors import InputError
+from korlhf.llm import client as llm
+from korlhf.data import record as records, rouge as similar
+from korlhf.core.errors import InputError
 
 PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "self_instruct.py"
 SEEDS = ["요즘 잠이 잘 안 와. 뭘 하면 좋을까?", "여자 친구 생일 선물로 뭐가 좋을지 골라 주세요.", "오늘 첫 출근이라 너무 떨려요.", "혼자 사는데 냉장고에 두부만 남았어. 뭐 해 먹지?",

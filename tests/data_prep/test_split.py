@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from korlhf.data import load, near, records
-from korlhf.errors import InputError
+from korlhf.data import load, near_duplicates as near, record as records
+from korlhf.core.errors import InputError
 
 PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "split.py"
 WORDS = ("오늘 어제 내일 친구가 동생이 엄마가 회사에서 학교에서 점심을 저녁을 커피를 책을 영화를 먹었어요 마셨어요 읽었어요 봤어요 좋아해요 싫어해요 "

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from openai_server import Server, at_random, error, refusal
 
-from korlhf import llm
-from korlhf.data import records, rows
-from korlhf.errors import InputError
+from korlhf.llm import client as llm
+from korlhf.data import record as records, example as rows
+from korlhf.core.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "data_prep" / "translate.py"

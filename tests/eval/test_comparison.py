@@ -5,9 +5,9 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from korlhf.eval import comparison
-from korlhf.data import records
-from korlhf.geval import Score
-from korlhf.llm import Failure, Reply
+from korlhf.data import record as records
+from korlhf.judges.geval import Score
+from korlhf.llm.client import Failure, Reply
 
 LOST = Failure("unusable", "no score")
 

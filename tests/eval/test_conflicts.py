@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from korlhf import local
+from korlhf.llm import checkpoint as local
 from korlhf.eval import conflicts
 
 

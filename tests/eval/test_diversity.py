@@ -13,8 +13,9 @@ import torch
 from openai_server import Server
 from transformers import AutoModelForCausalLM
 
-from korlhf import responders, rollout
-from korlhf.errors import InputError
+from korlhf.llm import responders
+from korlhf.rl import rollout
+from korlhf.core.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("no_collection")
 

@@ -16,8 +16,8 @@ from openai_server import Server, at_random, error, refusal
 from rigged_judge import answers as judged
 from rigged_judge import form_of, with_probabilities
 
-from korlhf import llm
-from korlhf.errors import InputError
+from korlhf.llm import client as llm
+from korlhf.core.errors import InputError
 
 THREE = ("everyday", "harmful", "translated")
 

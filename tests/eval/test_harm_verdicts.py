@@ -6,9 +6,9 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from korlhf.eval import harmlessness
-from korlhf.geval import Score
-from korlhf.llm import Failure
-from korlhf.refusals import KINDS, LABELS
+from korlhf.judges.geval import Score
+from korlhf.llm.client import Failure
+from korlhf.korean.refusals import KINDS, LABELS
 
 
 class ByNumber:

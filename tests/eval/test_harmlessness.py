@@ -8,9 +8,10 @@ import pytest
 from openai_server import Server, at_random
 from transformers import AutoModelForSequenceClassification
 
-from korlhf import llm, models
-from korlhf.errors import InputError
-from korlhf.refusals import LABELS
+from korlhf.llm import client as llm
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.core.errors import InputError
+from korlhf.korean.refusals import LABELS
 
 PROGRAM = Path(__file__).resolve().parents[2] / "eval" / "harmlessness.py"
 SAFETY = Path(__file__).resolve().parents[2] / "samples" / "safety.jsonl"
@@ -107,7 +108,7 @@ def test_a_judge_that_gives_no_verdict_is_counted_and_named(program, tmp_path, c
 def test_a_reward_model_says_where_its_threshold_lies(program, folders, tmp_path):
     reward = tmp_path / "rm"
     AutoModelForSequenceClassification.from_pretrained(folders["gpt_neox"], num_labels=1).save_pretrained(reward)
-    models.load_tokenizer(folders["gpt_neox"], "human_assistant").save_pretrained(reward)
+    load_tokenizer(folders["gpt_neox"], "human_assistant").save_pretrained(reward)
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("".join(json.dumps({"prompt": f"질문 {i}", "chosen": "네", "rejected": "아니"}, ensure_ascii=False) + "\n" for i in range(8)),
                      encoding="utf-8")

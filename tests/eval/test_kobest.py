@@ -21,9 +21,10 @@ from peft import LoraConfig, get_peft_model
 from sklearn.metrics import f1_score
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPTNeoXConfig
 
-from korlhf import models, stage, tables
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.core import program, tables
 from korlhf.eval import harness, harness_tasks
-from korlhf.data import kobest as data
+from korlhf.eval import kobest_files as data
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM, SAMPLES = ROOT / "eval" / "kobest.py", ROOT / "samples" / "kobest"
@@ -52,7 +53,7 @@ def folders(tmp_path_factory, plain_tokenizer):
         torch.manual_seed(seed)
         AutoModelForCausalLM.from_config(config).save_pretrained(root / name)
         plain_tokenizer.save_pretrained(root / name)
-        tokenizer = models.load_tokenizer(str(root / name))
+        tokenizer = load_tokenizer(str(root / name))
         tokenizer.save_pretrained(root / name)  # with the KULLM template, as a finished training saves it
     torch.manual_seed(7)
     base = AutoModelForCausalLM.from_pretrained(root / "base")
@@ -277,7 +278,7 @@ def test_weights_that_give_no_numbers_are_warned_of(run, folders, tmp_path):
     with torch.no_grad():
         broken.get_output_embeddings().weight.fill_(float("nan"))
     broken.save_pretrained(tmp_path / "broken")
-    models.load_tokenizer(folders["base"]).save_pretrained(tmp_path / "broken")
+    load_tokenizer(folders["base"]).save_pretrained(tmp_path / "broken")
     found, _, _ = run("--model_name_or_path", tmp_path / "broken", "--tasks", "sentineg", *SHORT)
     assert any("broken, kobest_sentineg: 24 log-likelihoods are no numbers" in w["en"] for w in found["warnings"])
 
@@ -285,7 +286,7 @@ def test_weights_that_give_no_numbers_are_warned_of(run, folders, tmp_path):
 def fails(capsys, tmp_path, *words):
     """The program's one error line."""
     with pytest.raises(SystemExit) as exit_:
-        stage.run(lambda: kobest.main([*map(str, words), "--output_dir", str(tmp_path / "out")]))
+        program.run(lambda: kobest.main([*map(str, words), "--output_dir", str(tmp_path / "out")]))
     err = capsys.readouterr().err
     lines = [line for line in err.splitlines() if "error: " in line]
     assert exit_.value.code == 2 and "Traceback" not in err and len(lines) == 1

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from report_run import judged_rows, line, make_result, make_stage, make_stages, verdict_rows, write
 
-from korlhf import local
-from korlhf.errors import InputError
-from korlhf.report import checks, gather, summary
-from korlhf.tables import both, column
+from korlhf.llm import checkpoint as local
+from korlhf.core.errors import InputError
+from korlhf.eval.report import checks, gather, summary
+from korlhf.core.tables import both, column
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,7 +8,7 @@ import pytest
 from browser_harness import chromium, open_page  # noqa: F401 (fixtures)
 from report_run import PROMPTS, judged_rows, line, make_result, make_stages, verdict_rows
 
-from korlhf.tables import both, column
+from korlhf.core.tables import both, column
 
 PROGRAM = Path(__file__).resolve().parents[2] / "eval" / "report.py"
 ROWS = 46

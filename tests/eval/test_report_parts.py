@@ -3,8 +3,8 @@
 import pytest
 from report_run import PROMPTS, judged_rows, line, make_result, make_stages, verdict_rows
 
-from korlhf.report import answers, charts, curves, gather, grids, page
-from korlhf.tables import both, column, estimate, table
+from korlhf.eval.report import answers, charts, curves, gather, grids, page
+from korlhf.core.tables import both, column, estimate, table
 
 
 @pytest.fixture

@@ -23,11 +23,12 @@ from sklearn.pipeline import make_union
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from korlhf import rules, stage
+from korlhf.korean import trivial_rules as rules
+from korlhf.core import program as programs
 from korlhf.eval import reward_figures, reward_warnings, trained_on
 from korlhf.eval.bag import Bag
-from korlhf.data.sources import Example
-from korlhf.errors import InputError
+from korlhf.data.registry import Example
+from korlhf.core.errors import InputError
 
 PROGRAM = Path(__file__).resolve().parents[2] / "eval" / "reward_accuracy.py"
 WORDS = ("오늘 날씨 산책 저녁 친구 책 영화 음악 바다 커피 여행 운동 공부 요리 주말 아침 사진 그림 노래 가족 꽃 나무 비 눈 바람 시장 버스 "
@@ -423,7 +424,7 @@ def test_a_broken_file_is_one_line_and_exit_code_2(program, counts, tmp_path, ca
     data = tmp_path / "쌍.jsonl"
     data.write_text('{"prompt": "가", \n', encoding="utf-8")
     with pytest.raises(SystemExit) as stopped:
-        stage.run(lambda: program.main(["--model_name_or_path", counts, "--data_path", str(data), "--output_dir", str(tmp_path / "out")]))
+        programs.run(lambda: program.main(["--model_name_or_path", counts, "--data_path", str(data), "--output_dir", str(tmp_path / "out")]))
     errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert stopped.value.code == 2 and len(errors) == 1 and "쌍.jsonl:1: broken JSON" in errors[0] and not (tmp_path / "out").exists()
 

@@ -10,8 +10,9 @@ from openai_server import Server, at_random, refusal
 from rigged_judge import answers as judged
 from rigged_judge import choice_of, is_choice
 
-from korlhf import evaluation, llm
-from korlhf.errors import InputError
+from korlhf.eval import result as evaluation
+from korlhf.llm import client as llm
+from korlhf.core.errors import InputError
 
 TWO = ("everyday", "harmful")
 

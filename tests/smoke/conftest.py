@@ -1,42 +1,10 @@
-"""Runs the shell scripts for real: real DeepSpeed engines, on a model of a few hundred thousand weights."""
+"""Models that the tiny scripts train, once a session."""
 
-import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = {
-    "base": ROOT / "training/step1_supervised_finetuning/training_scripts/tiny/run_base.sh",
-    "sft": ROOT / "training/step1_supervised_finetuning/training_scripts/tiny/run_tiny.sh",
-    "reward": ROOT / "training/step2_reward_model_finetuning/training_scripts/tiny/run_tiny.sh",
-    "ppo": ROOT / "training/step3_rlhf_finetuning/training_scripts/tiny/run_tiny.sh",
-}
-
-
-def environment(processes=1):
-    bin_folder = str(Path(sys.executable).parent)
-    return {**os.environ, "NUM_PROCESSES": str(processes), "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1",
-            "KORLHF_VENV": str(Path(sys.executable).parent.parent), "PATH": bin_folder + os.pathsep + os.environ["PATH"]}
-
-
-def run(stage, *args, processes=1, check=True):
-    """Run a tiny script with further words; returns the finished process with its output as text."""
-    done = subprocess.run(["bash", str(SCRIPTS[stage]), *map(str, args)], env=environment(processes), capture_output=True, text=True, timeout=400)
-    if check and done.returncode:
-        raise AssertionError(f"{stage} ended with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    return done
-
-
-def metrics(folder):
-    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def finished(folder):
-    return json.loads((Path(folder) / "finished.json").read_text(encoding="utf-8"))
+from tiny_scripts import ROOT, environment, run
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 from free_port import free_port
 
 from korlhf.data import load
-from korlhf.data.splits import normalise
+from korlhf.data.split import normalise
 
 ROOT = Path(__file__).resolve().parents[2]
 SETS = {"sft": 1, "reward": 2, "prompts": 3}

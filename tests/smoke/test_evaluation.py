@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from .conftest import ROOT, environment
+from tiny_scripts import ROOT, environment
 
 PROGRAMS = ("reward_accuracy", "geval", "win_rate", "harmlessness", "diversity", "kobest")
 FEW = {"MAX_PROMPTS": "10", "MAX_SAFETY": "16", "KOBEST_LIMIT": "4", "MAX_NEW_TOKENS": "16"}

@@ -3,7 +3,7 @@
 import pytest
 from safetensors.torch import load_file
 
-from .conftest import metrics, run
+from tiny_scripts import metrics, run
 
 SFT = ["--max_steps", 3, "--gradient_accumulation_steps", 2, "--max_eval_examples", 20, "--per_device_eval_batch_size", 8, "--save_steps", 0]
 

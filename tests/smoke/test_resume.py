@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from .conftest import SCRIPTS, environment, metrics, run
+from tiny_scripts import SCRIPTS, environment, metrics, run
 
 
 def steps_done(folder):

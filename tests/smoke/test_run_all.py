@@ -11,7 +11,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from .conftest import ROOT, environment
+from tiny_scripts import ROOT, environment
 
 STAGES = ["init", "base", "data", "sft", "reward", "ppo", "eval"]
 FEW = ["init.FLAGS=--vocab_size 1024 --hidden_size 64 --layers 2", "base.FLAGS=--max_steps 3 --max_eval_examples 10", "base.SAVE_STEPS=0",

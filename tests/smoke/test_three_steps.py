@@ -7,10 +7,10 @@ import sys
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from korlhf import models
+from korlhf.models.tokenizer import load_tokenizer
 from korlhf.data import tokenize
 
-from .conftest import ROOT, environment, finished, metrics, run
+from tiny_scripts import ROOT, environment, finished, metrics, run
 
 
 def test_every_stage_leaves_a_model_a_log_and_pictures(three_steps):
@@ -42,7 +42,7 @@ def test_one_template_from_training_to_answers(three_steps):
     assert len(templates) == 1
     tokenizer = AutoTokenizer.from_pretrained(three_steps / "ppo")
     plain = tokenizer.apply_chat_template([{"role": "user", "content": "안녕하세요?"}], tokenize=False, add_generation_prompt=True)
-    codec = tokenize.Codec(models.load_tokenizer(str(three_steps / "ppo")))
+    codec = tokenize.Codec(load_tokenizer(str(three_steps / "ppo")))
     assert tokenizer(plain, add_special_tokens=False).input_ids == codec.prompt([{"role": "user", "content": "안녕하세요?"}]).ids
 
 

@@ -9,24 +9,28 @@ from collections import defaultdict
 import torch
 from transformers import AutoModelForCausalLM
 
-from korlhf import checkpoint, engine, flags, log, losses, models, program
+from korlhf.training import run as checkpoint, engine, log, losses
+from korlhf.core import flags, program
+from korlhf.training.flags import step_parser, DataFlags, SftDataFlags, ModelFlags, DropoutFlags, TrainFlags, RunFlags, check
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.models import causal_lm as models, lora, save, card
 from korlhf.data import load, packing, tokenize
 
 PANELS = [("loss (nats per token)", ["loss", "heldout_loss"]), ("learning rate", ["lr"]), ("real tokens/s", ["tokens_per_second"])]
 
 
 def parse(argv=None):
-    parser = flags.Parser(description="Step 1: supervised fine-tuning")
-    flags.add(parser, flags.DataFlags)
-    flags.add(parser, flags.SftDataFlags)
-    flags.add(parser, flags.ModelFlags)
-    flags.add(parser, flags.DropoutFlags)
-    flags.add(parser, flags.TrainFlags)
-    flags.add(parser, flags.RunFlags)
+    parser = step_parser("Step 1: supervised fine-tuning")
+    flags.add(parser, DataFlags)
+    flags.add(parser, SftDataFlags)
+    flags.add(parser, ModelFlags)
+    flags.add(parser, DropoutFlags)
+    flags.add(parser, TrainFlags)
+    flags.add(parser, RunFlags)
     args = parser.parse_args(argv)
     data, sft, model, dropout, train, run = (flags.read(args, c) for c in (
-        flags.DataFlags, flags.SftDataFlags, flags.ModelFlags, flags.DropoutFlags, flags.TrainFlags, flags.RunFlags))
-    flags.check(data, model, run=run, parser=parser)
+        DataFlags, SftDataFlags, ModelFlags, DropoutFlags, TrainFlags, RunFlags))
+    check(data, model, run=run, parser=parser)
     flags.check_positive({k: getattr(train, k) for k in vars(train)} | {"learning_rate": model.learning_rate}, parser)
     return data, sft, model, dropout, train, run, vars(args)
 
@@ -81,7 +85,7 @@ def main():
     ranks = engine.start(run_flags.local_rank)
     dtype = engine.resolve_dtype(run_flags.dtype, ranks.device)
 
-    tokenizer = models.load_tokenizer(model_flags.model_name_or_path, data.prompt_template, run_flags.trust_remote_code)
+    tokenizer = load_tokenizer(model_flags.model_name_or_path, data.prompt_template, run_flags.trust_remote_code)
     codec = tokenize.Codec(tokenizer)
     examples, heldout = load.load_step(1, data.data_path, data.data_split, eval_data_path=data.eval_data_path, eval_share=data.eval_share,
                                        max_eval_examples=data.max_eval_examples, seed=data.seed, sft_only_data_path=sft.sft_only_data_path)
@@ -98,7 +102,7 @@ def main():
     lm = models.load_causal_lm(model_flags.model_name_or_path, tokenizer, dropout=dropout.dropout, attn_implementation=run_flags.attn_implementation,
                                trust_remote_code=run_flags.trust_remote_code)
     if model_flags.lora_dim:
-        lm = models.add_lora(lm, model_flags, "CAUSAL_LM")
+        lm = lora.add_lora(lm, model_flags, "CAUSAL_LM")
     actor = engine.Engine(models.TokenLogps(lm), model_flags, ranks, dtype=dtype, offload=run_flags.offload,
                           micro_batch_size=train.per_device_train_batch_size, accumulation=train.gradient_accumulation_steps, total_steps=total_steps,
                           schedule=run_flags.lr_scheduler_type, num_warmup_steps=run_flags.num_warmup_steps, max_grad_norm=run_flags.max_grad_norm)
@@ -118,7 +122,7 @@ def main():
     for step, (mine, everyone) in packing.steps(len(rows), train.per_device_train_batch_size, ranks, train.gradient_accumulation_steps,
                                                 data.seed, state["step"], total_steps):
         checkpoint.seed_step(data.seed, step, ranks.rank)
-        clock = program.Clock()
+        clock = log.Clock()
         trained = sum(sum(rows[i].mask[1:]) for i in everyone)
         normalizer = max(trained, 1) / (ranks.world * train.gradient_accumulation_steps)
         total = 0.0
@@ -142,22 +146,22 @@ def main():
         progress.say(report(after, "after"))
     progress.close()
     finish(run, actor, codec, data, sft, model_flags, run_flags, settings, {"heldout_before": state["before"], "heldout_after": after,
-           "steps": total_steps, "examples": len(rows), "dtype": dtype, "peak_memory_mb": program.peak_memory_mb(ranks.device)}, ranks)
+           "steps": total_steps, "examples": len(rows), "dtype": dtype, "peak_memory_mb": log.peak_memory_mb(ranks.device)}, ranks)
 
 
 def finish(run, actor, codec, data, sft, model_flags, run_flags, settings, figures, ranks):
     """Save the model (LoRA merged) with tokenizer, template, card and curves, and mark the run as finished."""
     weights = actor.state_dict()
     if ranks.first:
-        models.save_model(actor.module.lm, weights, codec.tokenizer, run.dir, model_flags.model_name_or_path, AutoModelForCausalLM,
+        save.save_model(actor.module.lm, weights, codec.tokenizer, run.dir, model_flags.model_name_or_path, AutoModelForCausalLM,
                           dtype=engine.DTYPES[figures["dtype"]], stop_id=codec.stop_id, trust_remote_code=run_flags.trust_remote_code)
-        measured = {f"held-out {k} {when}": program.compact(figures[f"heldout_{when}"][k])
+        measured = {f"held-out {k} {when}": card.compact(figures[f"heldout_{when}"][k])
                     for when in ("before", "after") if figures[f"heldout_{when}"] for k in ("loss", "perplexity", "n")}
-        program.write_card(run.dir, "Supervised fine-tuned model (step 1)", model_flags.model_name_or_path,
+        card.write_card(run.dir, "Supervised fine-tuned model (step 1)", model_flags.model_name_or_path,
                            [*data.data_path, *sft.sft_only_data_path], settings, {**measured, "examples": figures["examples"], "steps": figures["steps"]})
         log.curves(run.dir, PANELS, f"Step 1, seed {data.seed}")
     run.finish(figures)
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, "stopped; start the same command again to resume from the last checkpoint", engine.stop)

@@ -14,9 +14,17 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from korlhf import engine, flags, friendly, models, ppo, program, reward_model, rollout
-from korlhf.data import files, load, rows, tokenize
-from korlhf.errors import InputError
+from korlhf.training import engine
+from korlhf.training.flags import step_parser
+from korlhf.core import flags, program
+from korlhf.korean import friendly
+from korlhf.models import causal_lm as models, reward_model
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.data.ngrams import repetition
+from korlhf.rl import rollout
+from korlhf.core.files import write_json
+from korlhf.data import load, example as rows, tokenize
+from korlhf.core.errors import InputError
 
 REFUSED = {
     **dict.fromkeys(["--num_beams", "--num_beam_groups", "--top_k", "--penalty_alpha"],
@@ -57,7 +65,7 @@ class Refuse(argparse.Action):
 
 
 def parse(argv=None):
-    parser = flags.Parser(description="Answers of several models to the same prompts, side by side")
+    parser = step_parser("Answers of several models to the same prompts, side by side")
     flags.add(parser, EvalFlags)
     for name in REFUSED:
         parser.add_argument(name, nargs="?", action=Refuse, help=argparse.SUPPRESS)
@@ -108,7 +116,7 @@ def load_codecs(args):
         if Path(path, "config.json").exists() and reward_model.has_head(path):
             raise InputError(f"{flag} {path}: a reward model, which writes no answers; give a folder of step 1 or 3 "
                              "(or score answers with step 2's rw_eval.py)")
-        codecs.append(tokenize.Codec(models.load_tokenizer(path, args.prompt_template, args.trust_remote_code, flag)))
+        codecs.append(tokenize.Codec(load_tokenizer(path, args.prompt_template, args.trust_remote_code, flag)))
     return codecs
 
 
@@ -125,7 +133,7 @@ def answers_of(lm, codec, prompt_ids, args, name):
                                  args.temperature, args.top_p)
             for (i, j), answer in zip(batch, ids):
                 found[i][j] = {"text": codec.decode(answer), "tokens": len(answer), "ended": answer[-1] == codec.stop_id,
-                               "repetition": ppo.repetition(answer)}
+                               "repetition": repetition(answer)}
             bar.update(len(batch))
     return found
 
@@ -233,9 +241,9 @@ def main():
     show(result)
     if output:
         Path(f"{output}.md").write_text(markdown(result), encoding="utf-8")
-        files.write_json(f"{output}.json", result)
+        write_json(f"{output}.json", result)
         print(f"written: {output}.md, {output}.json")
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, at_end=engine.stop)

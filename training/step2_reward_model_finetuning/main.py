@@ -6,23 +6,27 @@ forward pass. The checkpoint is a plain transformers sequence-classification mod
 
 from transformers import AutoModelForSequenceClassification
 
-from korlhf import checkpoint, engine, flags, log, losses, models, pairs, program, reward_model
+from korlhf.training import run as checkpoint, engine, log, losses, reward as pairs
+from korlhf.core import flags, program
+from korlhf.training.flags import step_parser, DataFlags, ModelFlags, DropoutFlags, TrainFlags, RunFlags, check
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.models import lora, save, card, reward_model
 from korlhf.data import load, packing, tokenize
 
 PANELS = [("pairwise loss", ["loss"]), ("accuracy", ["accuracy", "heldout_accuracy"]), ("held-out margin", ["heldout_margin"])]
 
 
 def parse(argv=None):
-    parser = flags.Parser(description="Step 2: reward model")
-    flags.add(parser, flags.DataFlags)
-    flags.add(parser, flags.ModelFlags)
-    flags.add(parser, flags.DropoutFlags)
-    flags.add(parser, flags.TrainFlags)
-    flags.add(parser, flags.RunFlags)
+    parser = step_parser("Step 2: reward model")
+    flags.add(parser, DataFlags)
+    flags.add(parser, ModelFlags)
+    flags.add(parser, DropoutFlags)
+    flags.add(parser, TrainFlags)
+    flags.add(parser, RunFlags)
     args = parser.parse_args(argv)
     data, model, dropout, train, run = (flags.read(args, c) for c in (
-        flags.DataFlags, flags.ModelFlags, flags.DropoutFlags, flags.TrainFlags, flags.RunFlags))
-    flags.check(data, model, run=run, parser=parser)
+        DataFlags, ModelFlags, DropoutFlags, TrainFlags, RunFlags))
+    check(data, model, run=run, parser=parser)
     flags.check_positive({k: getattr(train, k) for k in vars(train)} | {"learning_rate": model.learning_rate}, parser)
     return data, model, dropout, train, run, vars(args)
 
@@ -39,7 +43,7 @@ def main():
     ranks = engine.start(run_flags.local_rank)
     dtype = engine.resolve_dtype(run_flags.dtype, ranks.device)
 
-    tokenizer = models.load_tokenizer(model_flags.model_name_or_path, data.prompt_template, run_flags.trust_remote_code)
+    tokenizer = load_tokenizer(model_flags.model_name_or_path, data.prompt_template, run_flags.trust_remote_code)
     codec = tokenize.Codec(tokenizer)
     examples, heldout = load.load_step(2, data.data_path, data.data_split, eval_data_path=data.eval_data_path, eval_share=data.eval_share,
                                        max_eval_examples=data.max_eval_examples, seed=data.seed)
@@ -57,7 +61,7 @@ def main():
                                            attn_implementation=run_flags.attn_implementation, trust_remote_code=run_flags.trust_remote_code)
     reward_model.set_padding(model, tokenizer, codec.stop_id)
     if model_flags.lora_dim:
-        model = models.add_lora(model, model_flags, "SEQ_CLS")
+        model = lora.add_lora(model, model_flags, "SEQ_CLS")
     reward = engine.Engine(reward_model.TokenValues(model), model_flags, ranks, dtype=dtype, offload=run_flags.offload,
                            micro_batch_size=train.per_device_train_batch_size, accumulation=train.gradient_accumulation_steps, total_steps=total_steps,
                            schedule=run_flags.lr_scheduler_type, num_warmup_steps=run_flags.num_warmup_steps, max_grad_norm=run_flags.max_grad_norm)
@@ -75,7 +79,7 @@ def main():
     for step, (mine, everyone) in packing.steps(len(groups), train.per_device_train_batch_size, ranks, train.gradient_accumulation_steps,
                                                 data.seed, state["step"], total_steps):
         checkpoint.seed_step(data.seed, step, ranks.rank)
-        clock = program.Clock()
+        clock = log.Clock()
         sums = [0.0, 0.0, 0.0]
         for chunk in mine:
             scores = pairs.forward(reward, [t for i in chunk for t in groups[i]], ranks.device)
@@ -103,14 +107,14 @@ def main():
             progress.say(pairs.report(after, "held-out pairs", trivial))
     progress.close()
     finish(run, reward, tokenizer, data, model_flags, run_flags, settings, {"heldout_before": state["before"], "heldout_after": after, "trivial_rules": trivial,
-           "steps": total_steps, "examples": len(groups), "dtype": dtype, "peak_memory_mb": program.peak_memory_mb(ranks.device)}, ranks)
+           "steps": total_steps, "examples": len(groups), "dtype": dtype, "peak_memory_mb": log.peak_memory_mb(ranks.device)}, ranks)
 
 
 def finish(run, reward, tokenizer, data, model_flags, run_flags, settings, figures, ranks):
     """Save the model (LoRA merged) with tokenizer, template, card and curves, and mark the run as finished."""
     weights = reward.state_dict()
     if ranks.first:
-        models.save_model(reward.module.model, weights, tokenizer, run.dir, model_flags.model_name_or_path, AutoModelForSequenceClassification,
+        save.save_model(reward.module.model, weights, tokenizer, run.dir, model_flags.model_name_or_path, AutoModelForSequenceClassification,
                           dtype=engine.DTYPES[figures["dtype"]], num_labels=1, trust_remote_code=run_flags.trust_remote_code)
         measured = {"prompts": figures["examples"], "steps": figures["steps"]}
         if after := figures["heldout_after"]:
@@ -118,7 +122,7 @@ def finish(run, reward, tokenizer, data, model_flags, run_flags, settings, figur
                 measured[f"held-out accuracy, {name}"] = f"{f['accuracy']:.3f} (n {f['n']}, 95 % {f['ci95'][0]:.3f}-{f['ci95'][1]:.3f}, margin {f['mean_margin']:.3f})"
             for name, share in list(figures["trivial_rules"].items())[:5]:
                 measured[f"trivial rule: {name}"] = f"{share:.3f}"
-        program.write_card(run.dir, "Reward model (step 2)", model_flags.model_name_or_path, data.data_path, settings, measured,
+        card.write_card(run.dir, "Reward model (step 2)", model_flags.model_name_or_path, data.data_path, settings, measured,
                            ["The score of an answer is the single logit at its last token, the one that ends it: "
                             "`AutoModelForSequenceClassification` with the chat template of this folder."])
         log.curves(run.dir, PANELS, f"Step 2, seed {data.seed}")
@@ -126,4 +130,4 @@ def finish(run, reward, tokenizer, data, model_flags, run_flags, settings, figur
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, "stopped; start the same command again to resume from the last checkpoint", engine.stop)

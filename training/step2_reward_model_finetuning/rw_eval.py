@@ -12,10 +12,15 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from korlhf import engine, flags, models, pairs, program, reward_model
-from korlhf.data import files, load, rows, tokenize
-from korlhf.errors import InputError
-from korlhf.pairs import halves
+from korlhf.training import engine, reward as pairs
+from korlhf.training.flags import step_parser
+from korlhf.core import flags, program
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.models import reward_model
+from korlhf.core.files import write_json
+from korlhf.data import load, example as rows, tokenize
+from korlhf.core.errors import InputError
+from korlhf.training.reward import halves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +45,7 @@ class EvalFlags:
 
 
 def parse(argv=None):
-    parser = flags.Parser(description="Score pairs of answers, or the answers to one prompt, with a reward model")
+    parser = step_parser("Score pairs of answers, or the answers to one prompt, with a reward model")
     flags.add(parser, EvalFlags)
     args = flags.read(parser.parse_args(argv), EvalFlags)
     flags.check_positive({k: getattr(args, k) for k in ("max_seq_len", "per_device_eval_batch_size")}, parser)
@@ -56,7 +61,7 @@ def parse(argv=None):
 def load_reward(args, ranks):
     """(Frozen reward model, its Codec, the precision's name) of the checkpoint."""
     dtype = engine.resolve_dtype(args.dtype, ranks.device)
-    tokenizer = models.load_tokenizer(args.model_name_or_path, args.prompt_template, args.trust_remote_code)
+    tokenizer = load_tokenizer(args.model_name_or_path, args.prompt_template, args.trust_remote_code)
     codec = tokenize.Codec(tokenizer)
     model = reward_model.load_reward_model(args.model_name_or_path, trust_remote_code=args.trust_remote_code)
     return engine.Frozen(reward_model.TokenValues(model), ranks, dtype), codec, dtype
@@ -150,7 +155,7 @@ def write(output, figures, found):
             for row in found:
                 print(json.dumps(row, ensure_ascii=False), file=out)
         figures["pairs_file"] = beside.name
-    files.write_json(output, figures)
+    write_json(output, figures)
     print(f"written: {output}" + (f", {output.with_suffix('.pairs.jsonl')}" if found else ""))
 
 
@@ -178,4 +183,4 @@ def main():
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, at_end=engine.stop)

@@ -11,9 +11,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from korlhf import checkpoint, engine, flags, log, models, ppo, ppo_step, program, reward_model
+from korlhf.training import run as checkpoint, engine, log
+from korlhf.core import flags, program
+from korlhf.training.flags import step_parser, DataFlags, ModelFlags, RunFlags, PpoFlags, check
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.models import causal_lm as models, lora, save, card, reward_model
+from korlhf.rl.rewards import RunningMoments, KLController, shaped_scores
+from korlhf.rl.advantages import explained_variance, whiten
+from korlhf.rl import step as ppo_step
 from korlhf.data import load, packing, tokenize
-from korlhf.errors import InputError
+from korlhf.core.errors import InputError
 
 PANELS = [("reward-model score", ["score", "heldout_score"]), ("KL per answer (nats)", ["kl", "heldout_kl"]), ("EOS rate, friendly share", ["eos_rate", "heldout_friendly"]),
           ("answer length (tokens)", ["length"]), ("seconds", ["seconds_sampling", "seconds_scoring", "seconds_training"])]
@@ -21,16 +28,16 @@ REFERENCE_PROMPTS = 256  # prompts whose reference answers set the zero of the s
 
 
 def parse(argv=None):
-    parser = flags.Parser(description="Step 3: PPO")
-    flags.add(parser, flags.DataFlags)
-    flags.add(parser, flags.ModelFlags, "actor_", learning_rate=2e-6, lora_learning_rate=2e-5)
-    flags.add(parser, flags.ModelFlags, "critic_", learning_rate=9e-6, lora_learning_rate=9e-5)
-    flags.add(parser, flags.RunFlags)
-    flags.add(parser, flags.PpoFlags)
+    parser = step_parser("Step 3: PPO")
+    flags.add(parser, DataFlags)
+    flags.add(parser, ModelFlags, "actor_", learning_rate=2e-6, lora_learning_rate=2e-5)
+    flags.add(parser, ModelFlags, "critic_", learning_rate=9e-6, lora_learning_rate=9e-5)
+    flags.add(parser, RunFlags)
+    flags.add(parser, PpoFlags)
     args = parser.parse_args(argv)
-    data, run, ppo_flags = (flags.read(args, c) for c in (flags.DataFlags, flags.RunFlags, flags.PpoFlags))
-    actor, critic = (flags.read(args, flags.ModelFlags, p) for p in ("actor_", "critic_"))
-    flags.check(data, actor, critic, run=run, parser=parser)
+    data, run, ppo_flags = (flags.read(args, c) for c in (DataFlags, RunFlags, PpoFlags))
+    actor, critic = (flags.read(args, ModelFlags, p) for p in ("actor_", "critic_"))
+    check(data, actor, critic, run=run, parser=parser)
     flags.check_positive({k: getattr(ppo_flags, k) for k in (
         "per_device_generation_batch_size", "per_device_training_batch_size", "generation_batches", "gradient_accumulation_steps", "ppo_epochs",
         "num_train_epochs", "max_prompt_seq_len", "max_answer_seq_len", "temperature", "top_p", "reward_clip")}, parser)
@@ -58,10 +65,10 @@ def load_models(data, actor_flags, critic_flags, run_flags, flags_ppo, codec, ra
     how = {"attn_implementation": run_flags.attn_implementation, "trust_remote_code": run_flags.trust_remote_code, "dropout": 0.0}
     reward_path = flags_ppo.reward_model_name_or_path or critic_flags.model_name_or_path
     reward_flag = "--reward_model_name_or_path" if flags_ppo.reward_model_name_or_path else "--critic_model_name_or_path"
-    reward_tokenizer = models.load_tokenizer(reward_path, trust_remote_code=run_flags.trust_remote_code, what=reward_flag)
+    reward_tokenizer = load_tokenizer(reward_path, trust_remote_code=run_flags.trust_remote_code, what=reward_flag)
     reward = reward_model.load_reward_model(reward_path, reward_flag, **how)
 
-    critic_tokenizer = models.load_tokenizer(critic_flags.model_name_or_path, trust_remote_code=run_flags.trust_remote_code, what="--critic_model_name_or_path")
+    critic_tokenizer = load_tokenizer(critic_flags.model_name_or_path, trust_remote_code=run_flags.trust_remote_code, what="--critic_model_name_or_path")
     if critic_tokenizer.get_vocab() != codec.tokenizer.get_vocab() and not same_ids(critic_tokenizer, codec.tokenizer):
         raise InputError(f"--critic_model_name_or_path {critic_flags.model_name_or_path}: its tokenizer is not the actor's, so it cannot read the actor's tokens; "
                          "give the actor's folder as critic (it gets a new value head) and the reward model as --reward_model_name_or_path")
@@ -75,9 +82,9 @@ def load_models(data, actor_flags, critic_flags, run_flags, flags_ppo, codec, ra
         copy = models.load_causal_lm(path, codec.tokenizer, "--reference_model_name_or_path", **how)
         reference = engine.Frozen(models.TokenLogps(copy), ranks, dtype, actor_flags.zero_stage, flags_ppo.offload_reference_model)
     if actor_flags.lora_dim:
-        lm = models.add_lora(lm, actor_flags, "CAUSAL_LM")
+        lm = lora.add_lora(lm, actor_flags, "CAUSAL_LM")
     if critic_flags.lora_dim:
-        critic = models.add_lora(critic, critic_flags, "SEQ_CLS")
+        critic = lora.add_lora(critic, critic_flags, "SEQ_CLS")
 
     updates = flags_ppo.ppo_epochs * flags_ppo.per_device_generation_batch_size * flags_ppo.generation_batches // (
         flags_ppo.per_device_training_batch_size * flags_ppo.gradient_accumulation_steps)
@@ -101,7 +108,7 @@ def main():
     data, actor_flags, critic_flags, run_flags, ppo_flags, settings = parse()
     ranks = engine.start(run_flags.local_rank)
     dtype = engine.resolve_dtype(run_flags.dtype, ranks.device)
-    tokenizer = models.load_tokenizer(actor_flags.model_name_or_path, data.prompt_template, run_flags.trust_remote_code, "--actor_model_name_or_path")
+    tokenizer = load_tokenizer(actor_flags.model_name_or_path, data.prompt_template, run_flags.trust_remote_code, "--actor_model_name_or_path")
     codec = tokenize.Codec(tokenizer)
     prompts, heldout = load_prompts(data, codec, ppo_flags.max_prompt_seq_len)
     per_step = ppo_flags.per_device_generation_batch_size
@@ -130,7 +137,7 @@ def before_training(four, prompts, heldout, ppo_flags, seed, ranks):
     """The state at step 0: the zero and spread of the score, from the actor's own answers, and the held-out figures."""
     chosen = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(seed)).tolist()[:REFERENCE_PROMPTS]
     reference, _ = ppo_step.evaluate(four, [prompts[i] for i in chosen], ppo_flags, seed)
-    moments = ppo.RunningMoments(reference["n"], reference["score"], reference["score_std"] ** 2 * (reference["n"] - 1))
+    moments = RunningMoments(reference["n"], reference["score"], reference["score_std"] ** 2 * (reference["n"] - 1))
     before, rows = ppo_step.evaluate(four, heldout, ppo_flags, seed) if heldout else (None, [])
     if ranks.first and before:
         print(describe("before", before), flush=True)
@@ -145,8 +152,8 @@ def describe(title, f):
 
 def train(four, prompts, heldout, unsupervised, ema, state, run, data, actor_flags, run_flags, ppo_flags, total_steps):
     """The PPO steps; returns the state after the last."""
-    ranks, moments = four.ranks, ppo.RunningMoments(**state["moments"])
-    controller = ppo.KLController(state["kl_coef"], ppo_flags.kl_target, ppo_flags.kl_horizon)
+    ranks, moments = four.ranks, RunningMoments(**state["moments"])
+    controller = KLController(state["kl_coef"], ppo_flags.kl_target, ppo_flags.kl_horizon)
     progress = log.Log(run.dir, "PPO", total_steps, ranks.first, state["step"],
                        (run_flags.tensorboard_path or run.dir / "tensorboard") if run_flags.enable_tensorboard else None)
     if state["step"] == 0 and heldout:
@@ -156,13 +163,13 @@ def train(four, prompts, heldout, unsupervised, ema, state, run, data, actor_fla
     for step, (mine, _) in packing.steps(len(prompts), ppo_flags.per_device_generation_batch_size, ranks, ppo_flags.generation_batches,
                                          data.seed, state["step"], total_steps):
         checkpoint.seed_step(data.seed, step, ranks.rank)
-        clock = program.Clock()
+        clock = log.Clock()
         chosen = [i for batch in mine for i in batch]
         seeds = [(data.seed * 1_000_003 + step) * 100_003 + i for i in chosen]
         exp, sums, seconds, texts = ppo_step.collect(four, [prompts[i] for i in chosen], seeds, ppo_flags, controller.coef, shape, clock)
-        explained = ppo.explained_variance(exp.values, exp.returns, exp.mask)
+        explained = explained_variance(exp.values, exp.returns, exp.mask)
         if not ppo_flags.no_whitening:
-            exp.advantages = ppo.whiten(exp.advantages, exp.mask, ranks.sum)
+            exp.advantages = whiten(exp.advantages, exp.mask, ranks.sum)
         ptx = ptx_batches(unsupervised, ppo_flags.per_device_training_batch_size, data.seed, step, ranks) if unsupervised else None
         stats = ppo_step.update(four, exp, ppo_flags, step > ppo_flags.critic_warmup_steps, ptx, ppo_flags.unsup_coef)
         seconds["training"] = clock.lap()
@@ -202,8 +209,8 @@ class ScoreShaper:
     def __call__(self, raw, ended):
         self.moments.update(raw, self.ranks.sum)
         if self.flags.no_score_normalization:
-            return ppo.shaped_scores(raw, ended, 0.0, 1.0, float("inf"), self.flags.missing_eos_penalty)
-        return ppo.shaped_scores(raw, ended, self.offset, self.moments.std, self.flags.reward_clip, self.flags.missing_eos_penalty)
+            return shaped_scores(raw, ended, 0.0, 1.0, float("inf"), self.flags.missing_eos_penalty)
+        return shaped_scores(raw, ended, self.offset, self.moments.std, self.flags.reward_clip, self.flags.missing_eos_penalty)
 
 
 def heldout_values(figures):
@@ -232,7 +239,7 @@ def save_actor(folder, four, actor_flags, run_flags, replaced=None):
     """Save the actor (LoRA merged). replaced: weights to put in the place of the actor's own. All ranks call it."""
     weights = four.actor.state_dict()
     if four.ranks.first:
-        models.save_model(four.actor.module.lm, {**weights, **(replaced or {})}, four.codec.tokenizer, folder, actor_flags.model_name_or_path,
+        save.save_model(four.actor.module.lm, {**weights, **(replaced or {})}, four.codec.tokenizer, folder, actor_flags.model_name_or_path,
                           AutoModelForCausalLM, dtype=four.actor.dtype, stop_id=four.codec.stop_id, trust_remote_code=run_flags.trust_remote_code)
     four.ranks.barrier()
 
@@ -279,14 +286,14 @@ def finish(run, four, ema, heldout, data, actor_flags, critic_flags, run_flags, 
         save_actor(run.dir / "actor_ema", four, actor_flags, run_flags, {k: v.to(four.actor.dtype) for k, v in ema.weights.items()})
     weights = four.critic.state_dict()
     figures = {"heldout_before": state["before"], "heldout_after": state.get("after"), "best": state["best"], "score_offset": state["offset"],
-               "steps": state["step"], "dtype": dtype, "peak_memory_mb": program.peak_memory_mb(four.ranks.device)}
+               "steps": state["step"], "dtype": dtype, "peak_memory_mb": log.peak_memory_mb(four.ranks.device)}
     if four.ranks.first:
-        models.save_model(four.critic.module.model, weights, four.codec.tokenizer, run.dir / "critic", critic_flags.model_name_or_path,
+        save.save_model(four.critic.module.model, weights, four.codec.tokenizer, run.dir / "critic", critic_flags.model_name_or_path,
                           AutoModelForSequenceClassification, dtype=four.critic.dtype, num_labels=1, trust_remote_code=run_flags.trust_remote_code)
         write_answers(run.dir / "heldout_answers.jsonl", heldout, state)
-        measured = {f"held-out {k} {when}": program.compact(figures[f"heldout_{when}"][k]) for when in ("before", "after") if figures[f"heldout_{when}"]
+        measured = {f"held-out {k} {when}": card.compact(figures[f"heldout_{when}"][k]) for when in ("before", "after") if figures[f"heldout_{when}"]
                     for k in ("score", "score_std", "kl", "eos_rate", "friendly", "length", "n")}
-        program.write_card(run.dir, "PPO-tuned model (step 3)", actor_flags.model_name_or_path, data.data_path, settings, {**measured, "best": state["best"]})
+        card.write_card(run.dir, "PPO-tuned model (step 3)", actor_flags.model_name_or_path, data.data_path, settings, {**measured, "best": state["best"]})
         log.curves(run.dir, PANELS, f"Step 3, seed {data.seed}")
     run.finish(figures)
 
@@ -301,4 +308,4 @@ def write_answers(path, heldout, state):
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, "stopped; start the same command again to resume from the last checkpoint", engine.stop)

@@ -13,9 +13,9 @@ import pytest
 from openai_server import error
 from streaming_server import Server
 
-from korlhf import stage
-from korlhf.talk.dialogue import Answer
-from korlhf.talk.screen import Pipe
+from korlhf.core import program as programs
+from korlhf.applications.chat.dialogue import Answer
+from korlhf.applications.chat.screen import Pipe
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM, SCRIPT = ROOT / "applications" / "chat" / "chat.py", ROOT / "applications" / "chat" / "run_chat.sh"
@@ -37,7 +37,7 @@ def run(program, monkeypatch, capsys):
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
         monkeypatch.setattr(logging, "disable", lambda level: None)
         with pytest.raises(SystemExit) as end:
-            stage.run(program.main)
+            programs.run(program.main)
         out = capsys.readouterr()
         return end.value.code, out.out, out.err
     return call

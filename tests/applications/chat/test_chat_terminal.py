@@ -12,7 +12,8 @@ from pty_harness import ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, ENTER, LEFT, PROMP
 from streaming_server import Server
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPTNeoXConfig
 
-from korlhf import models, reward_model
+from korlhf.models import save, reward_model
+from korlhf.models.tokenizer import load_tokenizer
 from korlhf.data import load
 from korlhf.data.tokenize import Codec
 
@@ -124,9 +125,9 @@ def tiny(plain_tokenizer, tmp_path_factory):
         lm.get_output_embeddings().weight[2] = 0
     lm.save_pretrained(root / "lm")
     plain_tokenizer.save_pretrained(root / "lm")
-    tokenizer, reward = models.load_tokenizer(str(root / "lm")), reward_model.load_reward_model(str(root / "lm"), new_head=True)
+    tokenizer, reward = load_tokenizer(str(root / "lm")), reward_model.load_reward_model(str(root / "lm"), new_head=True)
     reward_model.set_padding(reward, tokenizer, Codec(tokenizer).stop_id)
-    models.save_model(reward, reward.state_dict(), tokenizer, root / "reward", "", AutoModelForSequenceClassification)
+    save.save_model(reward, reward.state_dict(), tokenizer, root / "reward", "", AutoModelForSequenceClassification)
     return str(root / "lm"), str(root / "reward")
 
 

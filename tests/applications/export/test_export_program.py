@@ -17,8 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, GenerationConfig
 
-from korlhf import models, program as programs
-from korlhf.flags import ModelFlags
+from korlhf.models import save
+from korlhf.models.lora import add_lora
+from korlhf.core import program as programs
+from korlhf.training.flags import ModelFlags
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM, SCRIPT = ROOT / "applications" / "export" / "export.py", ROOT / "applications" / "export" / "run_export.sh"
@@ -70,12 +72,12 @@ def trained(folders, tmp_path):
 @pytest.fixture
 def lora(folders, load_lm, tokenizer, tmp_path):
     """(folder of a LoRA training of step 1, the model as trained)"""
-    lm = models.add_lora(load_lm("llama"), ModelFlags(model_name_or_path="x", lora_dim=2), "CAUSAL_LM").eval()
+    lm = add_lora(load_lm("llama"), ModelFlags(model_name_or_path="x", lora_dim=2), "CAUSAL_LM").eval()
     torch.manual_seed(0)
     for name, p in lm.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(p, std=0.3)
-    models.save_model(lm, {n: p.detach() for n, p in lm.named_parameters()}, tokenizer, tmp_path / "lora", folders["llama"], AutoModelForCausalLM)
+    save.save_model(lm, {n: p.detach() for n, p in lm.named_parameters()}, tokenizer, tmp_path / "lora", folders["llama"], AutoModelForCausalLM)
     return tmp_path / "lora", lm
 
 
@@ -238,7 +240,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_left_on_it(export, program, trai
 
 
 def test_without_a_token_nothing_is_begun(export, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("korlhf.export.hub.get_token", lambda: None)
+    monkeypatch.setattr("korlhf.applications.export.hub.get_token", lambda: None)
     code, out, err = export(trained, tmp_path / "out", "--push_to_hub", "me/bot")
     assert code == 2 and "no token for the hub" in err and "greedy" not in out and not list(tmp_path.glob("out*"))
 

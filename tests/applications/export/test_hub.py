@@ -6,8 +6,8 @@ import huggingface_hub
 import pytest
 from hub_server import Hub
 
-from korlhf.export import hub
-from korlhf.errors import InputError
+from korlhf.applications.export import hub
+from korlhf.core.errors import InputError
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import json
 import pytest
 import yaml
 
-from korlhf.export import provenance
-from korlhf.errors import InputError
+from korlhf.training import provenance
+from korlhf.core.errors import InputError
 
 
 def training(folder, figures=None, **settings):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from korlhf.export import same_answers
-from korlhf.export.same_answers import compare
+from korlhf.applications.export import same_answers
+from korlhf.applications.export.same_answers import compare
 
 
 def test_both_ways_to_answer_agree_and_a_changed_weight_does_not(load_lm, codec):

@@ -12,9 +12,13 @@ import pytest
 from free_port import free_port
 from transformers import GenerationConfig
 
-from korlhf import flags, llm, local, models, rollout
-from korlhf.cache import Cache
-from korlhf.talk.chat import Conversation, open_bot
+from korlhf.llm.flags import LlmFlags
+from korlhf.llm import client as llm, checkpoint as local
+from korlhf.models import causal_lm as models
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.rl import rollout
+from korlhf.llm.cache import Cache
+from korlhf.applications.chat.chat import Conversation, open_bot
 from korlhf.data.tokenize import Codec
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,7 +42,7 @@ def wait_for(url, process):
 def served(folders, tmp_path_factory):
     """(folder, address, port) of a model that export.py could have written."""
     root = tmp_path_factory.mktemp("served")
-    folder, tokenizer = str(root / "내 모델"), models.load_tokenizer(folders["gpt_neox"])
+    folder, tokenizer = str(root / "내 모델"), load_tokenizer(folders["gpt_neox"])
     lm = models.load_causal_lm(folders["gpt_neox"], tokenizer)
     lm.generation_config = GenerationConfig(eos_token_id=2, pad_token_id=2, do_sample=True, temperature=1.0, top_p=1.0, top_k=0)
     lm.save_pretrained(folder)
@@ -63,7 +67,7 @@ def served(folders, tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(folders):
     """Function: messages -> (prompt tokens, greedy answer) of the model as our own sampler answers."""
-    tokenizer = models.load_tokenizer(folders["gpt_neox"])
+    tokenizer = load_tokenizer(folders["gpt_neox"])
     codec, lm = Codec(tokenizer), models.load_causal_lm(folders["gpt_neox"], tokenizer)
 
     def answer(messages):
@@ -83,7 +87,7 @@ def test_the_client_of_all_programs_gets_the_trained_models_answers(served, trai
     talks.append([*talks[0], {"role": "assistant", "content": "네."}, *talks[1]])
     bodies = [{"model": folder, "messages": talk, "temperature": 0.0, "max_tokens": 8, "seed": 1} for talk in talks]
     with Cache(tmp_path / "cache.sqlite") as cache:
-        found = llm.Client(flags.LlmFlags(base_url=url), cache).ask([llm.Request(body) for body in bodies])
+        found = llm.Client(LlmFlags(base_url=url), cache).ask([llm.Request(body) for body in bodies])
     assert [(reply.prompt_tokens, reply.text.strip()) for reply, _ in found] == [trained(talk) for talk in talks]  # TYPED stays text there too
 
 

@@ -5,10 +5,10 @@ import os
 import pytest
 from label_harness import ADD, program
 
-from korlhf.errors import InputError
-from korlhf.labelling import accounts
-from korlhf.labelling.accounts import Accounts, clean_name
-from korlhf.labelling.store import Store
+from korlhf.core.errors import InputError
+from korlhf.applications import accounts
+from korlhf.applications.accounts import Accounts, clean_name
+from korlhf.applications.label.store import Store
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 
 from korlhf.data.ranking import Answer
-from korlhf.labelling import agreement
-from korlhf.labelling.items import Item
-from korlhf.labelling.store import Given
-from korlhf.labelling.verdicts import read
+from korlhf.applications.label import agreement
+from korlhf.applications.label.items import Item
+from korlhf.applications.label.store import Given
+from korlhf.applications.label.verdicts import read
 
 
 def item(i, k=2):

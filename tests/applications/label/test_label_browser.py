@@ -6,8 +6,8 @@ import pytest
 from browser_harness import chromium, open_page  # noqa: F401 (fixtures)
 from label_harness import Server, rows, serve, write  # noqa: F401 (fixture)
 
-from korlhf.labelling import agreement
-from korlhf.labelling.store import Store
+from korlhf.applications.label import agreement
+from korlhf.applications.label.store import Store
 
 
 def enter(page, name):

@@ -9,12 +9,12 @@ from collections import Counter
 import pytest
 from label_harness import rows, write
 
-from korlhf.errors import InputError
-from korlhf.labelling import desk as desks, items
-from korlhf.labelling.accounts import Accounts
-from korlhf.labelling.desk import Desk
-from korlhf.labelling.store import Store
-from korlhf.labelling.verdicts import VerdictError
+from korlhf.core.errors import InputError
+from korlhf.applications.label import desk as desks, items
+from korlhf.applications.accounts import Accounts
+from korlhf.applications.label.desk import Desk
+from korlhf.applications.label.store import Store
+from korlhf.applications.label.verdicts import VerdictError
 
 FIRST = {"kind": "order", "groups": [[0]]}
 
@@ -191,9 +191,9 @@ def test_importing_again_keeps_items_and_labels(make, tmp_path):
 
 WORKER = """
 import sys, time
-from korlhf.labelling.accounts import Accounts
-from korlhf.labelling.desk import Desk
-from korlhf.labelling.store import Store
+from korlhf.applications.accounts import Accounts
+from korlhf.applications.label.desk import Desk
+from korlhf.applications.label.store import Store
 path, name, needed = sys.argv[1], sys.argv[2], int(sys.argv[3])
 with Store(path) as store:
     accounts = Accounts(store)

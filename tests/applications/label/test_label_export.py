@@ -7,12 +7,12 @@ from label_harness import EXPORT, ROOT, lines, loaded, program, rows, write
 
 from korlhf.data import load
 from korlhf.data.ranking import Answer
-from korlhf.labelling import export, items
-from korlhf.labelling.accounts import Accounts
-from korlhf.labelling.desk import Desk
-from korlhf.labelling.items import Item
-from korlhf.labelling.store import Given, Store
-from korlhf.labelling.verdicts import read
+from korlhf.applications.label import export, items
+from korlhf.applications.accounts import Accounts
+from korlhf.applications.label.desk import Desk
+from korlhf.applications.label.items import Item
+from korlhf.applications.label.store import Given, Store
+from korlhf.applications.label.verdicts import read
 
 ITEM = Item("a" * 16, {"id": "b" * 16, "category": "everyday", "source": "test", "history": [], "prompt": "안녕?"},
             (Answer("가", ("m0",), 1.0, 0), Answer("나", ("m1",), 3.0, 1), Answer("다", ("m2",), None, 2)))

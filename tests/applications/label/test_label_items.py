@@ -3,8 +3,8 @@
 import pytest
 from label_harness import write
 
-from korlhf.errors import InputError
-from korlhf.labelling import items
+from korlhf.core.errors import InputError
+from korlhf.applications.label import items
 
 TALK = [{"role": "user", "content": "안녕"}, {"role": "assistant", "content": "네, 안녕하세요."}, {"role": "user", "content": "심심해."}]
 

@@ -10,9 +10,9 @@ import urllib.request
 import pytest
 from label_harness import DEAD, PROGRAM, Client, Server, free_port, loaded, program, rows, serve, wait_for, write  # noqa: F401 (fixture)
 
-from korlhf.errors import InputError
-from korlhf.labelling import accounts
-from korlhf.labelling.store import Store
+from korlhf.core.errors import InputError
+from korlhf.applications import accounts
+from korlhf.applications.label.store import Store
 
 FIRST = {"kind": "order", "groups": [[0]]}
 

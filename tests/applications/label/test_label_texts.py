@@ -5,7 +5,7 @@ import re
 
 from label_harness import PROGRAM, ROOT
 
-from korlhf.labelling import verdicts
+from korlhf.applications.label import verdicts
 
 PAGE = PROGRAM.parent / "page"
 TEXTS = json.loads((PAGE / "texts.json").read_text(encoding="utf-8"))
@@ -33,5 +33,5 @@ def test_every_word_that_the_page_asks_for_is_there_and_no_other():
 
 def codes():
     """All codes of errors about a label."""
-    modules = "".join((ROOT / "korlhf" / "labelling" / f"{name}.py").read_text(encoding="utf-8") for name in ("verdicts", "desk", "service"))
+    modules = "".join((ROOT / "korlhf" / "applications" / "label" / f"{name}.py").read_text(encoding="utf-8") for name in ("verdicts", "desk", "service"))
     return set(re.findall(r'VerdictError\("(\w+)"\)', modules)) | {"storage", "comment_too_long", "edit_too_long"}

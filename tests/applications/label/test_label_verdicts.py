@@ -2,8 +2,8 @@
 
 import pytest
 
-from korlhf.labelling import verdicts
-from korlhf.labelling.verdicts import VerdictError, compare, read
+from korlhf.applications.label import verdicts
+from korlhf.applications.label.verdicts import VerdictError, compare, read
 
 
 @pytest.mark.parametrize("data, n, expected", [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from korlhf.errors import InputError
+from korlhf.core.errors import InputError
 from korlhf.pipeline import corpora, estimates, parts, recipes, stages
 from korlhf.pipeline.needs import OPENAI
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from fake_project import Project, project  # noqa: F401 (fixture)
 
-from korlhf.errors import InputError
+from korlhf.core.errors import InputError
 from korlhf.pipeline import process, record, run as runs, state
 from korlhf.pipeline.stages import Need
 
-PROGRAM = Path(__file__).with_name("fake_project.py")
+PROGRAM = Path(__file__).parents[2] / "harness" / "fake_project.py"
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import time
 import pytest
 from fake_project import Project, project  # noqa: F401 (fixture)
 
-from korlhf.errors import InputError
+from korlhf.core.errors import InputError
 from korlhf.pipeline import stages
 from korlhf.pipeline.prints import Prints
 from korlhf.pipeline.stages import Stage

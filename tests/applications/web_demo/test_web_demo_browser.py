@@ -8,8 +8,8 @@ from browser_harness import chromium, open_page  # noqa: F401 (fixtures)
 from web_demo_harness import echo, lines, serve, wait_for  # noqa: F401 (fixture)
 
 from korlhf.data.load import load_examples
-from korlhf.labelling import accounts
-from korlhf.talk.scorer import Scorer
+from korlhf.applications import accounts
+from korlhf.applications.chat.scorer import Scorer
 
 EVIL = ('<img src=x onerror="window.bad=1"><script>window.bad=1</script>\n![사진](http://192.0.2.1/a.png) [눌러요](javascript:window.bad=1)\n'
         '**굵게** &lt;b&gt; ${1+1} {{1+1}}')

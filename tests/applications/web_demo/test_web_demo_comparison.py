@@ -8,11 +8,11 @@ import pytest
 from web_demo_bots import HOW, Bot, Scorer, collected, make, run, started, text_of  # noqa: F401 (fixture)
 
 from korlhf.data.load import load_examples
-from korlhf.demo import votes
-from korlhf.demo.limits import Refused
-from korlhf.demo.sessions import Session
-from korlhf.talk.dialogue import TooLong
-from korlhf.errors import InputError
+from korlhf.applications.web_demo import votes
+from korlhf.applications.web_demo.limits import Refused
+from korlhf.applications.web_demo.sessions import Session
+from korlhf.applications.chat.dialogue import TooLong
+from korlhf.core.errors import InputError
 
 
 def compare(service, session, at=0, text="안녕"):

@@ -9,13 +9,13 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
-from korlhf.demo.limits import Limits
-from korlhf.demo.login import Login
-from korlhf.demo.routes import Only, Site
-from korlhf.demo.service import Service
-from korlhf.demo.sessions import Sessions
-from korlhf.talk.dialogue import Answer
-from korlhf.labelling import accounts
+from korlhf.applications.web_demo.limits import Limits
+from korlhf.applications.web_demo.login import Login
+from korlhf.applications.web_demo.routes import Only, Site
+from korlhf.applications.web_demo.service import Service
+from korlhf.applications.web_demo.sessions import Sessions
+from korlhf.applications.chat.dialogue import Answer
+from korlhf.applications import accounts
 
 PAGE = Path(__file__).resolve().parents[3] / "applications" / "web_demo" / "page"
 SAID = {"text": "안녕", "at": 0, "model": "one", "temperature": 0, "max_new_tokens": 4}

@@ -13,9 +13,9 @@ import pytest
 from web_demo_harness import GREEDY, PROGRAM, Client, echo, free_port, lines, program, serve, wait_for  # noqa: F401 (fixture)
 
 from korlhf.data.load import load_examples
-from korlhf.errors import InputError
-from korlhf.local import Checkpoint, Sampling
-from korlhf.talk.local_bot import LocalBot
+from korlhf.core.errors import InputError
+from korlhf.llm.checkpoint import Checkpoint, Sampling
+from korlhf.applications.chat.local_bot import LocalBot
 
 
 @pytest.fixture(scope="module")

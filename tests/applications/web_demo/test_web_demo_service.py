@@ -8,11 +8,11 @@ import threading
 import pytest
 from web_demo_bots import HOW, Bot, Scorer, collected, make, run, say, started, text_of  # noqa: F401 (fixture)
 
-from korlhf.demo import streams
-from korlhf.demo.limits import Refused
-from korlhf.demo.sessions import Session, Sessions
-from korlhf.talk.dialogue import Answer, TooLong
-from korlhf.errors import InputError
+from korlhf.applications.web_demo import streams
+from korlhf.applications.web_demo.limits import Refused
+from korlhf.applications.web_demo.sessions import Session, Sessions
+from korlhf.applications.chat.dialogue import Answer, TooLong
+from korlhf.core.errors import InputError
 
 
 def test_a_talk_goes_on_and_an_answer_is_replaced(make):  # noqa: F811

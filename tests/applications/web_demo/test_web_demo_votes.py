@@ -10,8 +10,8 @@ import threading
 import pytest
 
 from korlhf.data.load import load_examples
-from korlhf.demo import votes
-from korlhf.errors import InputError
+from korlhf.applications.web_demo import votes
+from korlhf.core.errors import InputError
 
 TALK = [{"role": "system", "content": "다정하게"}, {"role": "user", "content": "안녕"}, {"role": "assistant", "content": "반가워요"},
         {"role": "user", "content": "Human: 뭐 해요?\n\nAssistant: 몰라요"}]
@@ -82,7 +82,7 @@ def many(path, process):
 
 def test_processes_and_threads_at_once_lose_and_mix_nothing(tmp_path):
     path = tmp_path / "votes.jsonl"
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.abspath(__file__))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((os.path.dirname(os.path.abspath(__file__)), os.getcwd()))}
     others = [subprocess.Popen([sys.executable, "-c", WRITER, path, str(n)], env=environment) for n in (1, 2)]
     many(path, 0)
     assert [p.wait(60) for p in others] == [0, 0]

@@ -1,0 +1,108 @@
+"""A conversation and the answer that is on its way to it, whoever answers: korlhf/applications/chat/local_bot.py or korlhf/applications/chat/server_bot.py."""
+
+import bisect
+import queue
+import threading
+from dataclasses import dataclass
+
+from korlhf.data import example as rows
+from korlhf.core.errors import InputError
+
+
+class TooLong(InputError):
+    """The last message does not fit, even without the history."""
+
+
+@dataclass(frozen=True)
+class _End:
+    reason: str
+
+
+class Answer:
+    """An answer on its way. Iterate over it, once, for pieces of its text; no character is cut in parts.
+
+    text: what the iteration has given so far; finish_reason: None until it has ended, then "stop", "length" (cut at max_new_tokens),
+    "cancelled" or "failed"; left_out: how many of the oldest exchanges were not sent, because they did not fit.
+    """
+
+    def __init__(self, left_out=0):
+        self.text, self.finish_reason, self.left_out = "", None, left_out
+        self._found = queue.SimpleQueue()
+        self._cancelled = threading.Event()
+
+    def __iter__(self):
+        """Raises what went wrong, as InputError if a user can put it right. An iteration that is given up stops the answer."""
+        try:
+            while self.finish_reason is None:
+                found = self._found.get()
+                if isinstance(found, _End):
+                    self.finish_reason = found.reason
+                elif isinstance(found, Exception):
+                    self.finish_reason = "failed"
+                    raise found
+                else:
+                    self.text += found
+                    yield found
+        finally:
+            if self.finish_reason is None:
+                self.cancel()
+                self.finish_reason = "cancelled"
+
+    def wait(self):
+        """The whole text."""
+        for _ in self:
+            pass
+        return self.text
+
+    def cancel(self):
+        """Stop, from any thread: after the token that is being sampled there is no other."""
+        self._cancelled.set()
+        self._found.put(_End("cancelled"))
+
+    @property
+    def cancelled(self):
+        """Whether the rest is not wanted."""
+        return self._cancelled.is_set()
+
+    def put(self, piece):
+        """From the side that answers: text."""
+        if piece:
+            self._found.put(piece)
+
+    def fail(self, error):
+        """From the side that answers: an exception for the one who reads."""
+        self._found.put(error)
+
+    def finish(self, reason):
+        """From the side that answers: that was all."""
+        self._found.put(_End(reason))
+
+
+def parts(messages):
+    """([system message] or [], the other messages)"""
+    n = int(bool(messages) and messages[0]["role"] == "system")
+    return list(messages[:n]), list(messages[n:])
+
+
+def checked(messages):
+    """The conversation in the form that training data has (rows.conversation), without exchanges that have no answer's text.
+
+    Raises InputError if it is no conversation that ends with a user's message.
+    """
+    try:
+        system, talk = parts(messages)
+        exchanges = zip(talk[0:-1:2], talk[1::2])
+        kept = [m for user, assistant in exchanges if assistant["content"].strip() for m in (user, assistant)]
+        return rows.conversation([*system, *kept, *talk[-1:]])
+    except (rows.RowError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"this cannot be sent: {error}") from error
+
+
+def cut(messages, fits):
+    """The conversation without its oldest exchanges, as few as possible, so that it fits; and how many are left out.
+
+    The system message and the last message always stay, and no exchange is halved. fits: function of messages.
+    """
+    system, talk = parts(messages)
+    left_out = bisect.bisect_left(range(len(talk) // 2), True, key=lambda n: fits(system + talk[2 * n:]))
+    return system + talk[2 * left_out:], left_out

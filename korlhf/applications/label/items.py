@@ -1,0 +1,87 @@
+"""Files of prompts with answers -> items to label: a prompt and 2 to 6 different answers.
+
+Read are the outputs of respond, score and rank, and files of one's own with `answers` or chosen and rejected. Left out, and counted:
+answers that were cut off, are empty, garbled or the same as another (rank would drop labels on them); prompts with fewer than two others.
+"""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+
+from korlhf.data import ranking, record as records
+from korlhf.data.example import RowError, RowSkipped, free_example
+from korlhf.core.errors import InputError
+
+MOST = 6  # answers that can be compared on one screen, and that have a number key
+HEAD = ("id", "category", "source", "history", "prompt", "messages", "input")
+
+
+@dataclass(frozen=True)
+class Item:
+    """id: 16 hex digits of the prompt and its answers. record: the columns of HEAD. answers: as the file has them."""
+    id: str
+    record: dict
+    answers: tuple[ranking.Answer, ...]
+
+
+def make(record, answers):
+    """A record and its different answers -> Item. The id does not depend on the order of the answers."""
+    parts = [record["id"], *sorted(ranking.key(a.text) for a in answers)]
+    digest = hashlib.sha256("\0".join(parts).encode("utf-8")).hexdigest()[:16]
+    return Item(digest, {c: record[c] for c in HEAD if c in record}, tuple(answers))
+
+
+def read(paths, watch=iter):
+    """Items of files -> (list of Item, Counter of what is left out, by reason). The same prompt with the same answers is one item.
+
+    Records with `candidates` of one prompt are one item with all of them, also from several files; other rows are an item each.
+    watch: wraps the rows as they are read, e.g. with a progress bar. Raises InputError with file and line for what cannot be read.
+    """
+    groups = {}  # the record, its first place, its candidates
+    for place, record in watch(records.read(paths)):
+        try:
+            found = _candidates(record)
+        except RowError as error:
+            raise InputError(f"{place}: {error}") from error
+        key = record["id"] if "candidates" in record else (record["id"], place)
+        groups.setdefault(key, (place, record, []))[2].extend(found)
+    items, left_out = {}, Counter()
+    for place, record, candidates in groups.values():
+        item, reasons = _item(place, record, candidates)
+        left_out.update(f"answer: {r}" for r in reasons.elements())
+        if item is None:
+            left_out["prompt: fewer than two answers"] += 1
+        elif item.id in items:
+            left_out["prompt: there already with the same answers"] += 1
+        else:
+            items[item.id] = item
+    return list(items.values()), left_out
+
+
+def _candidates(record):
+    """[{"text", "model", "score", ...}] of a record, as respond writes them. Raises RowError."""
+    if "candidates" in record:
+        if not isinstance(record["candidates"], list):
+            raise RowError(f"candidates is {type(record['candidates']).__name__}; expected a list")
+        ranking.read_answers(record["candidates"])
+        return record["candidates"]
+    try:
+        texts = free_example(record).answers
+    except RowSkipped:
+        return []
+    if len(texts) != 2 or "chosen" not in record:
+        return [{"text": text} for text in texts]
+    return [{"text": text, "model": record.get(f"{side}_model"), "score": record.get(f"{side}_score")}
+            for side, text in zip(("chosen", "rejected"), texts)]
+
+
+def _item(place, record, candidates):
+    """(Item, or None with fewer than two usable answers; Counter of answers left out)."""
+    try:
+        answers, _, left_out = ranking.read_answers(candidates)
+    except RowError as error:
+        raise InputError(f"{place}: {error}") from error
+    if len(answers) > MOST:
+        raise InputError(f"{place}: {len(answers)} different answers to one prompt; at most {MOST} can be compared at once; "
+                         "label fewer (respond --num_answers), or spread them over several files and databases")
+    return (make(record, answers) if len(answers) >= 2 else None), left_out

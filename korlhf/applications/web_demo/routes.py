@@ -1,0 +1,166 @@
+"""The demo over HTTP: the page's files, what the page asks for as JSON, answers as lines of JSON, and the report.
+
+Answers are streamed here and not through Gradio's queue: there a generator hears that its reader is gone when it yields next, here the
+sampling stops within a token of a closed connection or a press of the button, also for answers that still wait for their turn.
+"""
+
+import contextlib
+import json
+from pathlib import Path
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from korlhf.applications.web_demo.limits import Refused
+
+COOKIE = "korlhf_web_demo"
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json", ".svg": "image/svg+xml"}
+# Nothing but the page's own files is loaded, whatever gets into it.
+POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; base-uri 'none'; "
+          "form-action 'none'; frame-ancestors 'self'")
+# The report is another's file: in an origin of its own it reaches neither the page nor the log-in, in the frame or opened by itself.
+REPORT_POLICY = "sandbox allow-scripts; frame-ancestors 'self'"
+HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+NOT_THERE = ('<!DOCTYPE html><meta charset=utf-8><p>이 파일은 여기에서 볼 수 없습니다. / This file is not shown here.'
+             '<p><a href="{back}">← 보고서 / report</a>')
+STATUS = {"who": 401, "wrong_password": 401, "crowded": 503, "storage": 507}
+OVERHEAD = 4096  # bytes of a request beside the message
+
+
+class Site:
+    """service, sessions, login: of this package; page: folder of the page's files; settings: what the page is told when it is opened;
+    report: path of the run's report, or None."""
+
+    def __init__(self, service, sessions, login, page, settings, report=None):
+        self.service, self.sessions, self.login, self.settings, self.report = service, sessions, login, settings, report
+        self._files = {path.name: (path.read_bytes(), TYPES[path.suffix]) for path in sorted(Path(page).iterdir())}
+        self._most_bytes = 12 * service.limits.max_characters + OVERHEAD  # JSON may write a character in 12 bytes
+
+    def routes(self):
+        """All there is."""
+        return [Route("/", self._index), Route("/page/{name}", self._file), Route("/report/{rest:path}", self._report),
+                Route("/api/{name}", self._api, methods=["POST"])]
+
+    async def _index(self, request):
+        return self._from_page("index.html")
+
+    async def _file(self, request):
+        return self._from_page(request.path_params["name"])
+
+    def _from_page(self, name):
+        if name not in self._files:
+            return PlainTextResponse("not here", 404)
+        data, media_type = self._files[name]
+        return Response(data, media_type=media_type, headers={**HEADERS, "Content-Security-Policy": POLICY})
+
+    async def _report(self, request):
+        """The report; in the place of files that it has links to, a way back."""
+        if self.report is None or not self._inside(request):
+            return PlainTextResponse("not here", 404)
+        headers = {**HEADERS, "Content-Security-Policy": REPORT_POLICY}
+        if request.path_params["rest"]:
+            back = "../" * request.path_params["rest"].count("/") or "./"
+            return HTMLResponse(NOT_THERE.format(back=back), 404, headers)
+        if not self.report.is_file():
+            return HTMLResponse(NOT_THERE.format(back="./"), 404, headers)
+        return FileResponse(self.report, media_type="text/html", headers=headers)
+
+    def _inside(self, request):
+        return self.login.knows(request.cookies.get(COOKIE))
+
+    async def _body(self, request):
+        """The JSON object of a request. Raises Refused. Its type keeps other sites out: for this one a browser asks us first."""
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise Refused("malformed")
+        data = bytearray()
+        async for piece in request.stream():
+            data += piece
+            if len(data) > self._most_bytes:
+                raise Refused("long", most=self.service.limits.max_characters)
+        try:
+            found = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise Refused("malformed") from error
+        if not isinstance(found, dict):
+            raise Refused("malformed")
+        return found
+
+    async def _api(self, request):
+        name = request.path_params["name"]
+        try:
+            data = await self._body(request)
+            if name == "enter":
+                return self._entered(request, await self.login.enter(data))
+            if not self._inside(request):
+                raise Refused("who")
+            if name == "open":
+                return JSONResponse(self._opened(self.sessions.open(data.get("session"))), headers=HEADERS)
+            if name == "leave":
+                return self._left(request)
+            return await self._of_session(name, self.sessions.find(data.get("session")), data)
+        except Refused as refused:
+            return JSONResponse(refused.reply(), STATUS.get(refused.code, 400), headers=HEADERS)
+        except ClientDisconnect:
+            return Response(status_code=400)
+
+    async def _of_session(self, name, session, data):
+        if name == "chat":
+            return Lines(self.service.chat(session, data))
+        if name == "compare":
+            return Lines(self.service.compare(session, data))
+        if name == "vote":
+            return JSONResponse(await self.service.vote(session, data), headers=HEADERS)
+        if name in ("stop", "reset"):
+            return JSONResponse(getattr(self.service, name)(session, data), headers=HEADERS)
+        return PlainTextResponse("not here", 404)
+
+    def _opened(self, session):
+        more = {"login": self.login.passwords is not None, "report": self.report is not None}
+        return {**self.settings, **more, **self.service.state(session)}
+
+    @staticmethod
+    def _entered(request, token):
+        response = JSONResponse({}, headers=HEADERS)
+        response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+        return response
+
+    def _left(self, request):
+        self.login.leave(request.cookies.get(COOKIE))
+        response = JSONResponse({}, headers=HEADERS)
+        response.delete_cookie(COOKIE)
+        return response
+
+
+class Lines(StreamingResponse):
+    """Events as lines of JSON, each sent at once. When the reader is gone the events are closed at once."""
+
+    def __init__(self, events):
+        self._events = events
+        super().__init__(self._lines(), media_type="application/x-ndjson", headers={**HEADERS, "X-Accel-Buffering": "no"})
+
+    async def _lines(self):
+        async for event in self._events:
+            yield json.dumps(event, ensure_ascii=False) + "\n"
+
+    async def __call__(self, scope, receive, send):
+        async with contextlib.aclosing(self._events):
+            await super().__call__(scope, receive, send)
+
+
+class Only:
+    """Middleware that lets only some addresses through: Gradio has more, such as one to upload files, that nobody needs here."""
+
+    def __init__(self, app, paths):
+        self.app, self.paths = app, tuple(paths)
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan" or (scope["type"] == "http" and self._is_open(scope["path"])):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await PlainTextResponse("not here", 404)(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    def _is_open(self, path):
+        return path in self.paths or any(path.startswith(p) for p in self.paths if p.endswith("/") and p != "/")

@@ -1,0 +1,214 @@
+"""What the weights of checkpoints say: how likely held-out talk is to them, and how far their own answers are from a reference model's.
+
+KL is over answers sampled at temperature 1 and top-p 1, whatever the answers are sampled at that people read: at other settings the k1 and
+k3 estimators (Schulman 2020) estimate something else. The tokens that were sampled are scored, not a text tokenised anew.
+Everything is packed and kept in the cache by chunks. Left out: several GPUs, and windows over documents that are longer than the limit.
+"""
+
+import gc
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jinja2 import TemplateError
+
+from korlhf.llm import batches as chunked, checkpoint as local
+from korlhf.data.prompts import draw
+from korlhf.models import causal_lm as models
+from korlhf.rl import ppo, rollout
+from korlhf.core import stats
+from korlhf.data import load, packing, tokenize
+from korlhf.core.errors import InputError
+
+DOCUMENTS = "documents"
+
+
+class Weights:
+    """A local.Checkpoint's weights: loaded when something is not in the cache, and out of the memory when the `with` ends."""
+
+    def __init__(self, checkpoint, cache, batch_size):
+        """batch_size: sequences in a forward pass."""
+        self.checkpoint, self.cache, self.batch_size, self._lm = checkpoint, cache, batch_size, None
+        self._same = {"weights": checkpoint.fingerprint, "dtype": checkpoint.dtype, "device": checkpoint.device.type}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._lm = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _loaded(self):
+        if self._lm is None:
+            self._lm = self.checkpoint.load().eval()
+        return self._lm
+
+    def logps(self, jobs, desc):
+        """jobs: (token ids, number of those at the start that are given) -> for each the log-probabilities of the others, in nats.
+
+        Raises InputError if they are no finite numbers, or the GPU's memory does not suffice.
+        """
+        found = chunked.compute(jobs, self.cache, {**self._same, "what": "logps"}, self._forward, self.batch_size, desc, "sequences")
+        if not all(map(math.isfinite, (logp for of_one in found for logp in of_one))):
+            c = self.checkpoint
+            raise InputError(f"{c.what} {c.path}: log-probabilities that are no numbers: its weights are broken, or too large for "
+                             f"{c.dtype}; try --dtype fp32, or give an earlier checkpoint")
+        return found
+
+    def _forward(self, chunk):
+        module, device = models.TokenLogps(self._loaded()), self.checkpoint.device
+        masks = [[0] * given + [1] * (len(ids) - given) for ids, given in chunk]
+        packed = packing.pack([ids for ids, _ in chunk]).to(device)
+        before, tokens = packing.targets(packed, masks)
+        try:
+            with torch.inference_mode():
+                flat = module(packed.ids, packed.position_ids, before, tokens)
+        except torch.OutOfMemoryError as error:
+            raise InputError(f"--forward_batch_size {len(chunk)}: too many sequences at once for the GPU; lower it") from error
+        return [part.tolist() for part in flat.cpu().split([sum(mask) for mask in masks])]
+
+    def sampled(self, prompts, seeds, max_new_tokens, desc):
+        """Answer ids to lists of prompt ids, at temperature 1 and top-p 1."""
+        jobs = [(ids, seed, max_new_tokens) for ids, seed in zip(prompts, seeds)]
+        return chunked.compute(jobs, self.cache, {**self._same, "what": "sampled"}, self._sample, self.batch_size, desc)
+
+    def _sample(self, chunk):
+        prompts, seeds, limits = zip(*chunk)
+        try:
+            return rollout.sample(self._loaded(), prompts, self.checkpoint.codec.stop_id, limits[0], seeds, len(chunk))
+        except torch.OutOfMemoryError as error:
+            raise InputError(f"--forward_batch_size {len(chunk)}: too many answers at once for the GPU; lower it") from error
+
+
+def load_heldout(data_path, max_examples, seed):
+    """Held-out examples with their first answer, and plain documents (of category DOCUMENTS if they have none), each once.
+
+    Of a dataset that has an evaluation split, that split; at most `max_examples` (0 = all), drawn with the categories' shares kept.
+    """
+    found = {}
+    for name in data_path:
+        everything, own = load.load_step(1, [name], "1,0,0", eval_share=0.0, seed=seed)
+        for example in own or everything:
+            found.setdefault((load.prompt_key(example), example.answers[:1]), example)
+    return draw(list(found.values()), max_examples, seed, key=category)
+
+
+def category(example):
+    """Of a held-out example; DOCUMENTS of a document without one."""
+    return DOCUMENTS if example.text and example.category == "all" else example.category
+
+
+def characters(example):
+    """How many characters are predicted: those of the answer, or of the document."""
+    return len(example.text or example.answers[0])
+
+
+def encode_heldout(checkpoint, examples, what):
+    """(token ids, how many of them are given) of each: prompt and answer with its end, or a document with its end.
+
+    A document comes after BOS, or EOS where there is none, as in lm-evaluation-harness: so its first token is predicted too.
+    Raises InputError if the model's template does not take a conversation.
+    """
+    codec, jobs = checkpoint.codec, []
+    start = codec.tokenizer.bos_token_id if codec.tokenizer.bos_token_id is not None else codec.tokenizer.eos_token_id
+    for example in examples:
+        if example.text:
+            jobs.append(([start, *codec.document(example.text).ids], 1))
+            continue
+        try:
+            given = codec.prompt(list(example.messages)).ids
+        except (TemplateError, ValueError) as error:  # e.g. Gemma 2's template raises for a system message
+            raise InputError(f"{what}: the chat template of {checkpoint.path} does not take {example.prompt[:40]!r}: "
+                             f"{str(error).splitlines()[0]}; give other data") from error
+        jobs.append((given + codec.answer(example.answers[0]), len(given)))
+    return jobs
+
+
+def within_all(jobs, checkpoints, max_seq_len):
+    """Places of the examples that are short enough for every model. jobs: {name: jobs}; checkpoints: {name: Checkpoint}."""
+    limit = min([max_seq_len, *(c.positions for c in checkpoints.values() if c.positions)])
+    longest = [max(len(ids) for ids, _ in of_one) for of_one in zip(*jobs.values())]
+    return tokenize.within(longest, limit, "held-out examples", "--max_seq_len")
+
+
+def same_vocabulary(first, second):
+    """Whether a token id means the same to two checkpoints."""
+    return first.codec.tokenizer.get_vocab() == second.codec.tokenizer.get_vocab()
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a model is to answer for the KL. prompt: number of the record; ids: as the model reads it; seed: of its answer."""
+    prompt: int
+    ids: list[int]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An answer that a model drew. prompt: number of the record; ids: of prompt and answer; given: how many are the prompt's."""
+    prompt: int
+    ids: list[int]
+    given: int
+
+    @property
+    def answer(self):
+        return self.ids[self.given:]
+
+
+def questions(checkpoint, talks, places, longest, seed):
+    """A Question for each of the conversations `talks` at `places`, without those of more than `longest` tokens (None = any)."""
+    encoded = {i: checkpoint.codec.prompt(talks[i]).ids for i in places}
+    return [Question(i, ids, local.answer_seed(seed, talks[i], 0)) for i, ids in encoded.items() if longest is None or len(ids) <= longest]
+
+
+def measure(opened, heldout, asked, reference, max_new_tokens, cache, batch_size):
+    """Everything that the weights say, each model loaded once at most: ({name: log-probabilities of its held-out jobs by token},
+    {name: its Drawn answers}, {name: their (k1, k3)}).
+
+    opened: {name: local.Checkpoint}; heldout: {name: jobs of Weights.logps}; asked: {name: Questions}, of models that are compared with
+    `reference`, a name in `opened`.
+    """
+    logps, drawn, own, pairs = {}, {}, {}, {}
+    for name in sorted(opened, key=lambda name: name == reference):  # the reference last: it reads what the others drew
+        with Weights(opened[name], cache, batch_size) as weights:
+            logps[name] = weights.logps(heldout[name], f"{name}: held-out talk")
+            if name in asked:
+                prompts, seeds = [q.ids for q in asked[name]], [q.seed for q in asked[name]]
+                answers = weights.sampled(prompts, seeds, max_new_tokens, f"{name}: answers for the KL")
+                drawn[name] = [Drawn(q.prompt, q.ids + answer, len(q.ids)) for q, answer in zip(asked[name], answers)]
+                own[name] = weights.logps([(d.ids, d.given) for d in drawn[name]], f"{name}: its answers")
+            if name == reference:
+                for other, answers in drawn.items():
+                    pairs[other] = kl(own[other], weights.logps([(d.ids, d.given) for d in answers], f"{name}: answers of {other}"))
+    return logps, drawn, pairs
+
+
+def kl(logps, ref_logps):
+    """(k1, k3) in nats of each answer: lists of log-probabilities by answer, of the model that drew them and of the reference."""
+    out = []
+    for of_model, of_reference in zip(logps, ref_logps, strict=True):
+        pair = (torch.tensor([values], dtype=torch.float64) for values in (of_model, of_reference))
+        k1, k3 = ppo.kl_estimates(*pair, torch.ones(1, len(of_model), dtype=torch.float64))
+        out.append((float(k1), float(k3)))
+    return out
+
+
+def ratio(sums, counts, groups, seed):
+    """stats.Estimate of all sums / all counts, e.g. nats per token; sums, counts: of each item, groups: the prompt it belongs to."""
+    return stats.mean_interval(*_spread(sums, counts, groups), seed)
+
+
+def ratio_difference(first, second, counts, groups, seed):
+    """(stats.Estimate, p) of the difference of two such ratios over the same items with the same counts."""
+    a, where = _spread(first, counts, groups)
+    return stats.paired_difference(a, _spread(second, counts, groups)[0], where, seed)
+
+
+def _spread(sums, counts, groups):
+    """The same as one value a token (or character): (values, groups)."""
+    counts = np.asarray(counts)
+    return np.repeat(np.asarray(sums, dtype=float) / counts, counts), np.repeat(np.asarray(groups), counts)

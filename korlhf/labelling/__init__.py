@@ -1,1 +1,0 @@
-"""Human labels: items, the database, who gets which item, agreement, export."""

@@ -1,0 +1,156 @@
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from korlhf.korean.friendly import friendly
+from korlhf.korean.trivial_rules import best_trivial_rules
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+CATEGORIES = {"everyday", "harmful", "lookalike", "translated", "evol"}
+TRAINING = ("sft", "reward", "prompts")
+HELDOUT = ("heldout_sft", "heldout_reward", "heldout_prompts")
+
+
+def read(stem):
+    return [json.loads(line) for line in (SAMPLES / f"{stem}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def prompt_of(row):
+    return row["prompt"] if "prompt" in row else row["messages"][-1]["content"]
+
+
+def pairs(rows):
+    found = []
+    for row in rows:
+        answers = row.get("answers") or [row["chosen"], row["rejected"]]
+        found += [(row["prompt"], a, b) for number, a in enumerate(answers) for b in answers[number + 1:]]
+    return found
+
+
+def load_module(name):
+    spec = importlib.util.spec_from_file_location(name, SAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def compose():
+    return load_module("compose")
+
+
+def test_build_rewrites_the_committed_files_byte_for_byte(tmp_path):
+    # another hash seed: no order may come from a set
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    done = subprocess.run([sys.executable, str(SAMPLES / "build.py"), "--output_dir", str(tmp_path)], capture_output=True, text=True,
+                          encoding="utf-8", check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "polite ending" in done.stdout
+    for stem in (*TRAINING, "text", *HELDOUT):
+        assert (tmp_path / f"{stem}.jsonl").read_bytes() == (SAMPLES / f"{stem}.jsonl").read_bytes(), stem
+
+
+def test_sizes():
+    assert len(read("sft")) >= 1200
+    assert len(pairs(read("reward"))) >= 900
+    assert len(read("prompts")) >= 500
+    heldout = read("heldout_reward")
+    assert all("chosen" in row for row in heldout)
+    assert {c: sum(row["category"] == c for row in heldout) for c in CATEGORIES} == dict.fromkeys(CATEGORIES, 100)
+    assert {c: sum(row["category"] == c for row in read("heldout_prompts")) for c in CATEGORIES} == dict.fromkeys(CATEGORIES, 60)
+
+
+def test_rows_are_sound():
+    for stem in (*TRAINING, *HELDOUT):
+        rows = read(stem)
+        assert len({row["id"] for row in rows}) == len(rows), stem
+        for row in rows:
+            assert row["category"] in CATEGORIES
+            texts = [prompt_of(row), *(row[key] for key in ("output", "chosen", "rejected") if key in row), *row.get("answers", [])]
+            assert all(text and text == " ".join(text.split()) for text in texts), row
+            assert len(set(texts)) == len(texts), row
+            if "messages" in row:
+                assert [message["role"] for message in row["messages"]] == (["user", "assistant"] * 9)[:len(row["messages"])]
+                assert row["messages"][-1]["role"] == "user"
+
+
+def test_sft_mixes_the_styles():
+    rows = read("sft")
+    shares = {style: sum(row["style"] == style for row in rows) / len(rows) for style in ("best", "middle", "worst")}
+    assert shares["best"] == pytest.approx(0.45, abs=0.03)
+    assert shares["middle"] == pytest.approx(0.30, abs=0.03)
+    assert shares["worst"] == pytest.approx(0.25, abs=0.03)
+    assert sum("messages" in row for row in rows) >= 50
+
+
+def test_a_training_prompt_belongs_to_one_step():
+    first = {stem: {prompt_of(row) for row in read(stem)} for stem in TRAINING}
+    for a, b in (("sft", "reward"), ("sft", "prompts"), ("reward", "prompts")):
+        assert not first[a] & first[b], (a, b)
+
+
+def test_heldout_topics_prompts_and_fillers_are_not_in_training(compose):
+    training = [row for stem in TRAINING for row in read(stem)]
+    heldout = [row for stem in HELDOUT for row in read(stem)]
+    assert not {row["topic"] for row in heldout} & {row["topic"] for row in training}
+    assert not {prompt_of(row) for row in heldout} & {prompt_of(row) for row in training}
+    text = "\n".join((SAMPLES / f"{stem}.jsonl").read_text(encoding="utf-8") for stem in (*TRAINING, "text"))
+    assert not [row["prompt"] for row in heldout if row["prompt"] in text]
+    frames = [frame for part in compose.load_grammar(SAMPLES / "grammar")[1].values() for frame in part]
+    fillers = [word for frame in frames for filler in compose.fillers_of(frame, "heldout") for word in filler if word]
+    assert len(fillers) > 100
+    assert not [word for word in fillers if word in text]
+
+
+def test_no_trivial_rule_tells_the_heldout_pairs():
+    train, heldout = pairs(read("reward")), read("heldout_reward")
+    table = best_trivial_rules(train, pairs(heldout))
+    assert max(table.values()) < 0.62, table
+    for category in CATEGORIES:
+        table = best_trivial_rules(train, pairs([row for row in heldout if row["category"] == category]))
+        assert max(table.values()) < 0.65, (category, table)
+
+
+def test_text_is_training_material_only():
+    text = read("text")
+    assert len(text) > 3000 and all(set(row) == {"text"} for row in text)
+    documents = {row["text"] for row in text}
+    for row in read("sft")[:200]:
+        if "prompt" in row:
+            assert f"{row['prompt']}\n{row['output']}" in documents
+    heldout = {prompt_of(row) for stem in HELDOUT for row in read(stem)}
+    assert not heldout & {document.split("\n")[0] for document in documents}
+
+
+def test_friendly_agrees_with_the_handwritten_manners():
+    rows = [json.loads(line) for path in sorted((SAMPLES / "handwritten").glob("*.jsonl")) if path.stem != "multiturn"
+            for line in path.read_text(encoding="utf-8").splitlines()]
+    shares = {manner: sum(friendly(row[manner])[0] for row in rows) / len(rows) for manner in ("best", "middle", "worst")}
+    assert shares["best"] >= 0.9, shares
+    assert shares["worst"] <= 0.35, shares
+
+
+@pytest.mark.parametrize("word, particle, expected", [
+    ("수영", "을", "수영을"), ("요가", "을", "요가를"), ("부산", "으로", "부산으로"), ("제주", "으로", "제주로"), ("서울", "으로", "서울로"),
+    ("산", "과", "산과"), ("바다", "과", "바다와"), ("중력", "이에요", "중력이에요"), ("이자", "이에요", "이자예요"), ("돌덩이", "아", "돌덩이야"),
+    ("112", "으로", "112로"), ("117", "으로", "117로"), ("1366", "은", "1366은"), ("팀장", "에게", "팀장에게"),
+])
+def test_particles(compose, word, particle, expected):
+    assert compose.with_particle(word, particle) == expected
+
+
+def test_particle_faults_are_loud(compose):
+    with pytest.raises(ValueError, match="table"):
+        compose.with_particle("산", "랑")
+    with pytest.raises(ValueError, match="particle"):
+        compose.with_particle("kill", "을")
+
+
+def test_fill_puts_word_and_fact_in_place(compose):
+    assert compose.fill("{x:은} {f:을} 뜻하니 {x}.", ["이자", "고마움"]) == "이자는 고마움을 뜻하니 이자."

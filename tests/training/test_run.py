@@ -1,0 +1,157 @@
+"""The folder of a run: what is resumed, what is refused, what is never deleted."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from korlhf.training import run as checkpoint
+from korlhf.training.engine import Ranks
+from korlhf.core.errors import InputError
+
+ONE = Ranks(0, 1, torch.device("cpu"))
+SETTINGS = {"learning_rate": 1e-5, "data_path": ["가.jsonl"], "seed": 1, "output_dir": "x", "save_steps": 5, "examples": 10}
+
+
+class FakeEngine:
+    """Saves one number."""
+
+    def __init__(self, value=0):
+        self.value = value
+
+    def save(self, folder):
+        folder.mkdir()
+        (folder / "value").write_text(str(self.value), encoding="utf-8")
+
+    def load(self, folder):
+        self.value = int((folder / "value").read_text(encoding="utf-8"))
+
+
+def test_the_newest_whole_checkpoint_is_resumed(tmp_path):
+    run = checkpoint.Run(tmp_path / "run", SETTINGS, ONE)
+    assert run.resume({"actor": FakeEngine()}) is None
+    run.save(5, {"actor": FakeEngine(50)}, {"kl": 0.1}, keep=3)
+    run.save(10, {"actor": FakeEngine(100)}, {"kl": 0.2}, keep=3)
+    run.save(15, {"actor": FakeEngine(150)}, {"kl": 0.3}, keep=3)
+    (run.dir / "checkpoints" / "step_000015" / "state.json").unlink()  # killed before it was whole
+    engine = FakeEngine()
+    assert run.resume({"actor": engine}) == {"kl": 0.2, "step": 10} and engine.value == 100
+    run.save(15, {"actor": FakeEngine(151)}, {"kl": 0.4}, keep=3)      # written again over the half one
+    assert run.resume({"actor": engine})["step"] == 15 and engine.value == 151
+
+
+def test_state_is_written_after_every_engine(tmp_path):
+    class Dies(FakeEngine):
+        def save(self, folder):
+            raise OSError("disk full")
+    run = checkpoint.Run(tmp_path, SETTINGS, ONE)
+    run.save(5, {"actor": FakeEngine(50), "critic": FakeEngine(51)}, {}, keep=1)
+    with pytest.raises(OSError):
+        run.save(10, {"actor": FakeEngine(100), "critic": Dies()}, {}, keep=1)
+    engines = {"actor": FakeEngine(), "critic": FakeEngine()}
+    assert run.resume(engines)["step"] == 5 and (engines["actor"].value, engines["critic"].value) == (50, 51)
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    run = checkpoint.Run(tmp_path, SETTINGS, ONE)
+    for step in (1, 2, 3, 4):
+        run.save(step, {"actor": FakeEngine(step)}, {}, keep=2)
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step_000003", "step_000004"]
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    checkpoint.Run(tmp_path, SETTINGS, ONE)
+    checkpoint.Run(tmp_path, {**SETTINGS, "save_steps": 7, "output_dir": "y"}, ONE)  # free to change
+    with pytest.raises(InputError, match=r"seed: 1 there, 2 now\); give another --output_dir, or --overwrite_output_dir"):
+        checkpoint.Run(tmp_path, {**SETTINGS, "seed": 2}, ONE)
+    with pytest.raises(InputError, match=r"data_path: \['가.jsonl'\] there, \['나.jsonl'\] now, and 1 more"):
+        checkpoint.Run(tmp_path, {**SETTINGS, "seed": 2, "data_path": ["나.jsonl"]}, ONE)
+    with pytest.raises(InputError, match="processes: 1 there, 2 now"):
+        checkpoint.Run(tmp_path, SETTINGS, TwoRanks())
+    assert json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))["seed"] == 1
+
+
+class TwoRanks:
+    rank, world, first, device = 0, 2, True, torch.device("cpu")
+
+    def barrier(self):
+        pass
+
+
+def test_overwrite_empties_a_run_and_nothing_else(tmp_path):
+    run = checkpoint.Run(tmp_path / "run", SETTINGS, ONE)
+    run.save(5, {"actor": FakeEngine(5)}, {}, keep=1)
+    del run
+    again = checkpoint.Run(tmp_path / "run", {**SETTINGS, "seed": 2}, ONE, overwrite=True)
+    assert again.resume({"actor": FakeEngine()}) is None
+    foreign = tmp_path / "home"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("글", encoding="utf-8")
+    with pytest.raises(InputError, match="--output_dir .* is not a training run"):
+        checkpoint.Run(foreign, SETTINGS, ONE, overwrite=True)
+    assert (foreign / "thesis.txt").exists()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "training.log").write_text("==", encoding="utf-8")  # the run script is writing to it
+    checkpoint.Run(tmp_path / "empty", SETTINGS, ONE, overwrite=True)
+    assert (tmp_path / "empty" / "training.log").exists()
+
+
+def test_a_folder_that_another_process_trains_into_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "LOCK_SECONDS", 0.5)
+    program = ("import sys, torch; from korlhf.training import run as checkpoint; from korlhf.training.engine import Ranks; "
+               "run = checkpoint.Run(sys.argv[1], {'seed': 1}, Ranks(0, 1, torch.device('cpu'))); print('begun', flush=True); sys.stdin.read()")
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert "begun\n" in iter(other.stdout.readline, "")
+        (tmp_path / "model.safetensors").write_text("x", encoding="utf-8")
+        for overwrite in (False, True):
+            with pytest.raises(InputError, match="another process is training into it; wait for it, or give another"):
+                checkpoint.Run(tmp_path, {"seed": 1}, ONE, overwrite=overwrite)
+        assert (tmp_path / "model.safetensors").exists()
+        other.kill()
+    checkpoint.Run(tmp_path, {"seed": 1}, ONE)
+
+
+def test_a_settings_file_of_another_program_is_not_a_run(tmp_path):
+    (tmp_path / "settings.json").write_text('{"editor.fontSize": 12}', encoding="utf-8")
+    (tmp_path / "thesis.txt").write_text("글", encoding="utf-8")
+    for overwrite in (True, False):
+        with pytest.raises(InputError, match="is not a training run"):
+            checkpoint.Run(tmp_path, SETTINGS, ONE, overwrite=overwrite)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_finished(tmp_path):
+    run = checkpoint.Run(tmp_path, SETTINGS, ONE)
+    run.save(5, {"actor": FakeEngine(5)}, {}, keep=1)
+    assert not run.finished
+    run.finish({"loss": 1.5, "이름": "값"})
+    del run
+    assert checkpoint.Run(tmp_path, SETTINGS, ONE).finished and not (tmp_path / "checkpoints").exists()
+    assert json.loads((tmp_path / "finished.json").read_text(encoding="utf-8")) == {"loss": 1.5, "이름": "값"}
+
+
+def test_a_step_draws_the_same_numbers_again_and_others_than_its_neighbours():
+    def draw(*args):
+        checkpoint.seed_step(*args)
+        return tuple(torch.rand(3).tolist())
+    assert draw(1, 5) == draw(1, 5)
+    assert len({draw(1, 5), draw(1, 6), draw(2, 5), draw(1, 5, 1), draw(1, 6, 1)}) == 5
+
+
+def test_killed_while_it_clears_a_folder_that_is_still_known_as_ours(tmp_path, monkeypatch):
+    """Whatever order the folder is listed in, settings.json goes last."""
+    folder = tmp_path / "run"
+    checkpoint.Run(folder, SETTINGS, ONE)
+    for name in ("a.safetensors", "z.safetensors"):
+        (folder / name).write_text("x", encoding="utf-8")
+    gone, real = [], Path.unlink
+
+    def unlink(path, *args, **kwargs):
+        gone.append(path.name)
+        real(path, *args, **kwargs)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    checkpoint.Run(folder, SETTINGS, ONE, overwrite=True)
+    assert gone[-1] == "settings.json" and {"a.safetensors", "z.safetensors"} < set(gone)
