@@ -60,7 +60,7 @@ def run_here(monkeypatch, *args):
 def fails(monkeypatch, capsys, *args):
     """The program in this process: its one error line; argparse prints its usage first."""
     with pytest.raises(SystemExit) as exit_:
-        run_here(monkeypatch, *args)
+        programs.run(lambda: run_here(monkeypatch, *args))
     err = capsys.readouterr().err
     assert exit_.value.code == 2
     assert "Traceback" not in err
