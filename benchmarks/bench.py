@@ -12,36 +12,46 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM, GPTNeoXForSequenceClassification
 
-from korlhf.training.flags import step_parser
-from korlhf.training import engine, log
 from korlhf.core import flags, program
-from korlhf.training.flags import ModelFlags
-from korlhf.models import causal_lm as models, reward_model
+from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
 from korlhf.data import packing
-from korlhf.core.errors import InputError
+from korlhf.models import causal_lm as models
+from korlhf.models import reward_model
+from korlhf.training import engine, log
+from korlhf.training.flags import ModelFlags, step_parser
 
 LAYOUTS = ("packed", "longest", "limit")
-FORMULA = ("model FLOP = 2 x tokens x matrix parameters (embedding look-up left out; output head only where logits are made) "
-           "+ 2 x layers x hidden size x tokens^2 a sequence (causal attention); backward pass twice the forward; real tokens only")
+FORMULA = (
+    "model FLOP = 2 x tokens x matrix parameters (embedding look-up left out; output head only where logits are made) "
+    "+ 2 x layers x hidden size x tokens^2 a sequence (causal attention); backward pass twice the forward; real tokens only"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchFlags:
     """benchmark"""
+
     model_name_or_path: str = flags.flag("", "a language model to run in the place of the random one")
     hidden_size: int = flags.flag(256, "hidden size of the random GPT-NeoX, a multiple of 32")
     layers: int = flags.flag(4, "its layers")
     vocab_size: int = flags.flag(4096, "its vocabulary")
-    batch_size: int = flags.flag(16, "sequences (step 2: prompts with two answers, step 3: prompts) per process and step")
+    batch_size: int = flags.flag(
+        16, "sequences (step 2: prompts with two answers, step 3: prompts) per process and step"
+    )
     seq_len: int = flags.flag(256, "longest prompt + answer in tokens; what rows of the layout `limit` are padded to")
     steps: int = flags.flag(4, "timed optimizer steps (step 3: PPO steps)")
     warmup_steps: int = flags.flag(1, "untimed steps before them")
     compare_steps: int = flags.flag(2, "steps in which the row layouts are compared; 0 = no comparison")
-    lengths: list[str] = flags.flag([], "lengths in tokens instead of random ones, used in turn: PROMPT+ANSWER, "
-                                         "step 2 PROMPT+ANSWER+ANSWER, step 3 PROMPT")
+    lengths: list[str] = flags.flag(
+        [],
+        "lengths in tokens instead of random ones, used in turn: PROMPT+ANSWER, "
+        "step 2 PROMPT+ANSWER+ANSWER, step 3 PROMPT",
+    )
     zero_stage: int = flags.flag(0, "ZeRO stage", choices=[0, 1, 2, 3])
-    dtype: str = flags.flag("auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"])
+    dtype: str = flags.flag(
+        "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]
+    )
     peak_seconds: float = flags.flag(0.3, "seconds for each size of matrix product")
     seed: int = flags.flag(1234, "seed of lengths, tokens, weights and sampling")
     output: str = flags.flag("", "also write the figures to this JSON file")
@@ -55,8 +65,13 @@ def parse(description, argv=None, more=None):
         flags.add(parser, cls)
     namespace = parser.parse_args(argv)
     args = flags.read(namespace, BenchFlags)
-    flags.check_positive({k: getattr(args, k) for k in ("hidden_size", "layers", "vocab_size", "batch_size", "seq_len", "steps",
-                                                        "peak_seconds")}, parser)
+    flags.check_positive(
+        {
+            k: getattr(args, k)
+            for k in ("hidden_size", "layers", "vocab_size", "batch_size", "seq_len", "steps", "peak_seconds")
+        },
+        parser,
+    )
     if args.hidden_size % 32:
         parser.error(f"--hidden_size {args.hidden_size}: must be a multiple of 32")
     if args.seq_len < 16:
@@ -72,8 +87,10 @@ def draw_lengths(args, parts, limit, rng):
     given = [tuple(map(int, item.split("+"))) if item.replace("+", "").isdigit() else () for item in args.lengths]
     for text, item in zip(args.lengths, given):
         if len(item) != parts or min(item) < 3 or item[0] + max(item[1:], default=0) > limit:
-            raise InputError(f"--lengths {text}: give {parts} number{'s' * (parts > 1)} of 3 or more, joined by +, "
-                             f"a prompt with an answer up to {limit} tokens")
+            raise InputError(
+                f"--lengths {text}: give {parts} number{'s' * (parts > 1)} of 3 or more, joined by +, "
+                f"a prompt with an answer up to {limit} tokens"
+            )
     at = 0
     while True:
         if given:
@@ -81,17 +98,35 @@ def draw_lengths(args, parts, limit, rng):
             at += 1
         else:
             prompt = min(max(int(rng.lognormvariate(math.log(limit / 6), 0.6)), 3), limit // 2)
-            yield prompt, *(min(max(int(rng.lognormvariate(math.log(limit / 5), 0.8)), 3), limit - prompt) for _ in range(parts - 1))
+            yield (
+                prompt,
+                *(
+                    min(max(int(rng.lognormvariate(math.log(limit / 5), 0.8)), 3), limit - prompt)
+                    for _ in range(parts - 1)
+                ),
+            )
 
 
 def shape(args):
     """Config of the random GPT-NeoX: the tiny base model's shape, other sizes with wider heads."""
     head = 32 if args.hidden_size < 512 else 64 if args.hidden_size < 2048 else 128
-    return GPTNeoXConfig(vocab_size=args.vocab_size, hidden_size=args.hidden_size, num_hidden_layers=args.layers,
-                         num_attention_heads=max(1, args.hidden_size // head), intermediate_size=4 * args.hidden_size,
-                         max_position_embeddings=max(512, args.seq_len), rotary_pct=0.5, use_parallel_residual=True, hidden_act="gelu",
-                         bos_token_id=0, eos_token_id=0, pad_token_id=0, tie_word_embeddings=False, hidden_dropout=0.0,
-                         attention_dropout=0.0)
+    return GPTNeoXConfig(
+        vocab_size=args.vocab_size,
+        hidden_size=args.hidden_size,
+        num_hidden_layers=args.layers,
+        num_attention_heads=max(1, args.hidden_size // head),
+        intermediate_size=4 * args.hidden_size,
+        max_position_embeddings=max(512, args.seq_len),
+        rotary_pct=0.5,
+        use_parallel_residual=True,
+        hidden_act="gelu",
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+        tie_word_embeddings=False,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+    )
 
 
 def language_model(args):
@@ -112,9 +147,22 @@ def scoring_model(args):
 
 def trained(module, args, ranks, dtype):
     """`module` under korlhf.engine, as a step trains it."""
-    model_flags = ModelFlags(model_name_or_path=args.model_name_or_path or "random", learning_rate=1e-6, zero_stage=args.zero_stage)
-    return engine.Engine(module, model_flags, ranks, dtype=dtype, offload=False, micro_batch_size=args.batch_size, accumulation=1,
-                         total_steps=10 ** 6, schedule="constant", num_warmup_steps=0, max_grad_norm=1.0)
+    model_flags = ModelFlags(
+        model_name_or_path=args.model_name_or_path or "random", learning_rate=1e-6, zero_stage=args.zero_stage
+    )
+    return engine.Engine(
+        module,
+        model_flags,
+        ranks,
+        dtype=dtype,
+        offload=False,
+        micro_batch_size=args.batch_size,
+        accumulation=1,
+        total_steps=10**6,
+        schedule="constant",
+        num_warmup_steps=0,
+        max_grad_norm=1.0,
+    )
 
 
 class Layout:
@@ -142,7 +190,9 @@ class Layout:
         if self.kind == "packed":
             packed = self.own(sequences)
         else:
-            longest = max(map(len, sequences))  # an answer written out for the reward model may be longer than the limit
+            longest = max(
+                map(len, sequences)
+            )  # an answer written out for the reward model may be longer than the limit
             packed = one_a_row(sequences, max(self.limit, longest) if self.kind == "limit" else longest)
         self.real += sum(map(len, sequences))
         self.computed += packed.ids.numel()
@@ -153,10 +203,12 @@ def one_a_row(sequences, width):
     """packing.Packed with sequence s at the left of row s, rows `width` tokens wide."""
     ids, positions = torch.zeros(2, len(sequences), width, dtype=torch.long)
     for row, s in enumerate(sequences):
-        ids[row, :len(s)] = torch.tensor(s)
-        positions[row, :len(s)] = torch.arange(len(s))
-        positions[row, len(s):] = torch.arange(width - len(s))
-    return packing.Packed(ids, positions, torch.arange(len(sequences)) * width, torch.tensor([len(s) for s in sequences]))
+        ids[row, : len(s)] = torch.tensor(s)
+        positions[row, : len(s)] = torch.arange(len(s))
+        positions[row, len(s) :] = torch.arange(width - len(s))
+    return packing.Packed(
+        ids, positions, torch.arange(len(sequences)) * width, torch.tensor([len(s) for s in sequences])
+    )
 
 
 class Flops:
@@ -209,7 +261,7 @@ def matrix_peak(dtype, device, seconds):
                 a @ b
             quickest = min(quickest, clock.lap() / inner)
             runs += 1
-        best = max(best, (2 * n ** 3 / quickest, n))
+        best = max(best, (2 * n**3 / quickest, n))
         if quickest > 2 * seconds:  # larger ones would take minutes
             break
     return best
@@ -222,9 +274,16 @@ def throughput(ranks, seconds, samples, tokens, flops, real, computed):
     """
     samples, tokens, flops, real, computed = ranks.sum([samples, tokens, flops, real, computed]).tolist()
     seconds = max(ranks.gather(seconds))
-    return {"seconds": seconds, "samples": int(samples), "real_tokens": int(tokens), "samples_per_second": samples / seconds,
-            "real_tokens_per_second": tokens / seconds, "computed_tokens": int(computed), "padding_share": 1 - real / computed,
-            "model_flops_per_second": flops / seconds}
+    return {
+        "seconds": seconds,
+        "samples": int(samples),
+        "real_tokens": int(tokens),
+        "samples_per_second": samples / seconds,
+        "real_tokens_per_second": tokens / seconds,
+        "computed_tokens": int(computed),
+        "padding_share": 1 - real / computed,
+        "model_flops_per_second": flops / seconds,
+    }
 
 
 def compared(of_layouts):
@@ -273,7 +332,9 @@ def compare(args, ranks, batches, layouts, step, forward_flops):
             else:
                 seconds[kind] += took
     totals = [sum(t) for t in zip(*map(forward_flops, chosen))]
-    return compared({k: throughput(ranks, seconds[k], *totals, layout.real, layout.computed) for k, layout in layouts.items()})
+    return compared(
+        {k: throughput(ranks, seconds[k], *totals, layout.real, layout.computed) for k, layout in layouts.items()}
+    )
 
 
 def reset_peak(device):
@@ -291,9 +352,18 @@ def start(args):
 def machine(args, ranks, dtype):
     """The machine and its matrix-product peak, over all ranks, measured now."""
     flops, size = matrix_peak(dtype, ranks.device, args.peak_seconds)
-    name = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    return {"device": name, "processes": ranks.world, "dtype": dtype, "matrix_peak_flops_per_second": float(ranks.sum([flops])[0]),
-            "matrix_size": size}
+    name = (
+        torch.cuda.get_device_name(ranks.device)
+        if ranks.device.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
+    return {
+        "device": name,
+        "processes": ranks.world,
+        "dtype": dtype,
+        "matrix_peak_flops_per_second": float(ranks.sum([flops])[0]),
+        "matrix_size": size,
+    }
 
 
 def show(title, args, ranks, result):
@@ -305,17 +375,25 @@ def show(title, args, ranks, result):
     if not ranks.first:
         return
     m = result["machine"]
-    print(f"{title}\nmodel: {result['model']}\nmachine: {m['device']}, {m['processes']} process(es), {m['dtype']}, matrix-product peak "
-          f"{peak / 1e9:,.1f} GFLOP/s (n = {m['matrix_size']})\npeak memory: {result['peak_memory_mb']:,.0f} MiB\n")
+    print(
+        f"{title}\nmodel: {result['model']}\nmachine: {m['device']}, {m['processes']} process(es), {m['dtype']}, matrix-product peak "
+        f"{peak / 1e9:,.1f} GFLOP/s (n = {m['matrix_size']})\npeak memory: {result['peak_memory_mb']:,.0f} MiB\n"
+    )
     print(f"{'':<10}{'seconds':>9}{'samples/s':>11}{'real tokens/s':>15}{'padding':>9}{'GFLOP/s':>10}{'of peak':>9}")
     for name, f in result["phases"].items():
-        print(f"{name:<10}{f['seconds']:>9.2f}{f['samples_per_second']:>11.2f}{f['real_tokens_per_second']:>15,.0f}"
-              f"{f['padding_share']:>9.1%}{f['model_flops_per_second'] / 1e9:>10,.1f}{f['share_of_matrix_peak']:>9.1%}")
+        print(
+            f"{name:<10}{f['seconds']:>9.2f}{f['samples_per_second']:>11.2f}{f['real_tokens_per_second']:>15,.0f}"
+            f"{f['padding_share']:>9.1%}{f['model_flops_per_second'] / 1e9:>10,.1f}{f['share_of_matrix_peak']:>9.1%}"
+        )
     if result["layouts"]:
-        print(f"\nlayout of rows, the same {args.compare_steps} step(s) each\n"
-              f"{'':<10}{'seconds':>9}{'real tokens/s':>15}{'padding':>9}{'time':>9}")
+        print(
+            f"\nlayout of rows, the same {args.compare_steps} step(s) each\n"
+            f"{'':<10}{'seconds':>9}{'real tokens/s':>15}{'padding':>9}{'time':>9}"
+        )
         for name, f in result["layouts"].items():
-            print(f"{name:<10}{f['seconds']:>9.2f}{f['real_tokens_per_second']:>15,.0f}{f['padding_share']:>9.1%}{f['time_ratio']:>8.2f}x")
+            print(
+                f"{name:<10}{f['seconds']:>9.2f}{f['real_tokens_per_second']:>15,.0f}{f['padding_share']:>9.1%}{f['time_ratio']:>8.2f}x"
+            )
     print(f"\n{FORMULA}")
     if args.output:
         output = Path(args.output).expanduser()
@@ -327,5 +405,7 @@ def show(title, args, ranks, result):
 def described(model):
     """One line on a model."""
     config = model.config.get_text_config()
-    return (f"{config.model_type}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, "
-            f"{config.num_hidden_layers} layers of {config.hidden_size}, vocabulary {config.vocab_size}")
+    return (
+        f"{config.model_type}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, "
+        f"{config.num_hidden_layers} layers of {config.hidden_size}, vocabulary {config.vocab_size}"
+    )

@@ -9,7 +9,7 @@ Left out: the CUDA context and what the allocator cannot use, for which FILL lea
 import argparse
 from dataclasses import dataclass, replace
 
-GIB = 2 ** 30
+GIB = 2**30
 ELEMENT = {"bf16": 2, "fp16": 2, "fp32": 4}
 START_BYTES = 2  # a parameter at start-up: weights are cast on the host, and each GPU then gets all of them before ZeRO-3 spreads them
 BUCKET = 500_000_000  # elements of DeepSpeed's gradient bucket (reduce_bucket_size), made whole however few weights are trained
@@ -30,6 +30,7 @@ TABLE_SEQ_LEN = 512
 @dataclass(frozen=True)
 class Shape:
     """A GPT-NeoX model: `params` of them all, output embedding included."""
+
     name: str
     params: int
     hidden: int
@@ -40,6 +41,7 @@ class Shape:
 @dataclass(frozen=True)
 class Setting:
     """How it is trained. batch: sequences (step 2: prompts, step 3: answers) a process and forward pass; seq_len: prompt + answer."""
+
     gpus: int = 1
     zero_stage: int = 2
     lora_dim: int = 0
@@ -56,7 +58,7 @@ class Setting:
 
 def neox_params(hidden, layers, vocab):
     """Parameters of GPT-NeoX with an MLP of 4 x hidden, biases, two norms a layer and untied embeddings."""
-    return 2 * vocab * hidden + layers * (12 * hidden ** 2 + 13 * hidden) + 2 * hidden
+    return 2 * vocab * hidden + layers * (12 * hidden**2 + 13 * hidden) + 2 * hidden
 
 
 def neox(name, hidden, layers, vocab=30_080):
@@ -127,7 +129,11 @@ def phases_of_one(shape, setting, tokens, logits):
     grads = gradients(shape, setting)
     return {
         "start-up": shape.params * START_BYTES,
-        "training": rest + grads + bucket(setting) + activations(shape, tokens, setting) + logits * shape.vocab * LOGITS_TRAINED,
+        "training": rest
+        + grads
+        + bucket(setting)
+        + activations(shape, tokens, setting)
+        + logits * shape.vocab * LOGITS_TRAINED,
         "optimizer": rest + grads + step_copy(shape, setting),
     }
 
@@ -224,18 +230,35 @@ def positive(text):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description="GPU memory of the three steps, computed. Without flags: the README's tables.")
-    parser.add_argument("--step", type=int, default=1, choices=(1, 2, 3), help="training step (in step 3 the critic has the actor's shape)")
-    parser.add_argument("--params", type=positive, help="parameters; not given: computed from --hidden, --layers and --vocab")
+    parser = argparse.ArgumentParser(
+        description="GPU memory of the three steps, computed. Without flags: the README's tables."
+    )
+    parser.add_argument(
+        "--step",
+        type=int,
+        default=1,
+        choices=(1, 2, 3),
+        help="training step (in step 3 the critic has the actor's shape)",
+    )
+    parser.add_argument(
+        "--params", type=positive, help="parameters; not given: computed from --hidden, --layers and --vocab"
+    )
     parser.add_argument("--hidden", type=positive, help="width of the model")
     parser.add_argument("--layers", type=positive, help="its layers")
-    parser.add_argument("--vocab", type=positive, default=30_080, help="rows of its embedding (default: 30080, Polyglot-Ko)")
+    parser.add_argument(
+        "--vocab", type=positive, default=30_080, help="rows of its embedding (default: 30080, Polyglot-Ko)"
+    )
     parser.add_argument("--gpus", type=positive, default=1, help="processes, one a GPU")
     parser.add_argument("--zero_stage", type=int, default=2, choices=(0, 1, 2, 3))
     parser.add_argument("--lora_dim", type=int, default=0, help="LoRA rank; 0 trains all weights")
     parser.add_argument("--offload", action="store_true", help="optimizer states (ZeRO 3: weights too) in CPU memory")
     parser.add_argument("--dtype", default="bf16", choices=sorted(ELEMENT))
-    parser.add_argument("--batch", type=positive, default=8, help="sequences (step 2: prompts, step 3: answers) a process and forward pass")
+    parser.add_argument(
+        "--batch",
+        type=positive,
+        default=8,
+        help="sequences (step 2: prompts, step 3: answers) a process and forward pass",
+    )
     parser.add_argument("--seq_len", type=positive, default=512, help="tokens of prompt and answer")
     parser.add_argument("--no_gradient_checkpointing", action="store_true")
     args = parser.parse_args(argv)
@@ -249,8 +272,16 @@ def main(argv=None):
     if args.hidden is None or args.layers is None:
         parser.error("one line needs the shape: give both --hidden and --layers")
     params = args.params or neox_params(args.hidden, args.layers, args.vocab)
-    setting = Setting(args.gpus, args.zero_stage, args.lora_dim, args.offload, args.dtype, args.batch, args.seq_len,
-                      not args.no_gradient_checkpointing)
+    setting = Setting(
+        args.gpus,
+        args.zero_stage,
+        args.lora_dim,
+        args.offload,
+        args.dtype,
+        args.batch,
+        args.seq_len,
+        not args.no_gradient_checkpointing,
+    )
     print(line(args.step, Shape("given", params, args.hidden, args.layers, args.vocab), setting))
 
 

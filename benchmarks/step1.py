@@ -1,23 +1,25 @@
 """How fast step 1 trains: real tokens a second, padding, memory, and the share of the machine's matrix-product peak.
 
-    python benchmarks/step1.py [--hidden_size 256 --layers 4 ...]
+python benchmarks/step1.py [--hidden_size 256 --layers 4 ...]
 """
 
 import bench
 
-from korlhf.training import losses
-from korlhf.models import causal_lm as models
 from korlhf.core import program
 from korlhf.data import packing
 from korlhf.data.tokenize import Tokens
+from korlhf.models import causal_lm as models
+from korlhf.training import losses
 
 
 def batches(args, vocab, rng):
     """Endless lists of Tokens: a prompt and a trained answer each, of random ids."""
     lengths = bench.draw_lengths(args, 2, args.seq_len, rng)
     while True:
-        yield [Tokens([rng.randrange(vocab) for _ in range(p + a)], [0] * p + [1] * a) for p,
-               a in (next(lengths) for _ in range(args.batch_size))]
+        yield [
+            Tokens([rng.randrange(vocab) for _ in range(p + a)], [0] * p + [1] * a)
+            for p, a in (next(lengths) for _ in range(args.batch_size))
+        ]
 
 
 class Step:
@@ -29,7 +31,9 @@ class Step:
     def __call__(self, rows):
         packed = packing.pack([r.ids for r in rows]).to(self.ranks.device)
         before, tokens = packing.targets(packed, [r.mask for r in rows])
-        loss = losses.sft_loss(self.actor(packed.ids, packed.position_ids, before, tokens), sum(sum(r.mask) for r in rows))
+        loss = losses.sft_loss(
+            self.actor(packed.ids, packed.position_ids, before, tokens), sum(sum(r.mask) for r in rows)
+        )
         self.actor.backward(loss)
         self.actor.step()
 
@@ -53,10 +57,21 @@ def main():
     actor = bench.trained(models.TokenLogps(lm), args, ranks, dtype)
     actor.train()
     layouts = {k: bench.Layout(k, args.seq_len) for k in bench.LAYOUTS}
-    figures, memory, comparison = bench.measure(args, ranks, batches(args, vocab, rng), layouts, Step(actor, ranks), count)
-    bench.show("step 1: supervised fine-tuning", args, ranks,
-               {"model": model, "machine": bench.machine(args, ranks, dtype), "peak_memory_mb": memory,
-                                                               "phases": {"training": figures}, "layouts": comparison})
+    figures, memory, comparison = bench.measure(
+        args, ranks, batches(args, vocab, rng), layouts, Step(actor, ranks), count
+    )
+    bench.show(
+        "step 1: supervised fine-tuning",
+        args,
+        ranks,
+        {
+            "model": model,
+            "machine": bench.machine(args, ranks, dtype),
+            "peak_memory_mb": memory,
+            "phases": {"training": figures},
+            "layouts": comparison,
+        },
+    )
 
 
 if __name__ == "__main__":

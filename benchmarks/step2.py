@@ -1,14 +1,15 @@
 """How fast step 2 trains: real tokens a second, padding, memory, and the share of the machine's matrix-product peak.
 
-    python benchmarks/step2.py [--hidden_size 256 --layers 4 ...]
+python benchmarks/step2.py [--hidden_size 256 --layers 4 ...]
 """
 
 import bench
 
-from korlhf.training import losses, reward as pairs
 from korlhf.core import program
-from korlhf.models import reward_model
 from korlhf.data.tokenize import Tokens
+from korlhf.models import reward_model
+from korlhf.training import losses
+from korlhf.training import reward as pairs
 
 
 def batches(args, vocab, rng):
@@ -50,14 +51,29 @@ def main():
     args, _ = bench.parse("Benchmark of step 2: reward model")
     ranks, dtype, rng = bench.start(args)
     model = bench.scoring_model(args)
-    description, count, vocab = bench.described(model), Count(bench.Flops(model)), model.get_input_embeddings().weight.size(0)
+    description, count, vocab = (
+        bench.described(model),
+        Count(bench.Flops(model)),
+        model.get_input_embeddings().weight.size(0),
+    )
     reward = bench.trained(reward_model.TokenValues(model), args, ranks, dtype)
     reward.train()
     layouts = {k: bench.Layout(k, args.seq_len) for k in bench.LAYOUTS}
-    figures, memory, comparison = bench.measure(args, ranks, batches(args, vocab, rng), layouts, Step(reward, ranks), count)
-    bench.show("step 2: reward model", args, ranks,
-               {"model": description, "machine": bench.machine(args, ranks, dtype), "peak_memory_mb": memory,
-                                                     "phases": {"training": figures}, "layouts": comparison})
+    figures, memory, comparison = bench.measure(
+        args, ranks, batches(args, vocab, rng), layouts, Step(reward, ranks), count
+    )
+    bench.show(
+        "step 2: reward model",
+        args,
+        ranks,
+        {
+            "model": description,
+            "machine": bench.machine(args, ranks, dtype),
+            "peak_memory_mb": memory,
+            "phases": {"training": figures},
+            "layouts": comparison,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -14,30 +14,59 @@ from dataclasses import dataclass
 
 import bench
 import torch
-from tokenizers import Tokenizer, models as token_models, pre_tokenizers
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import models as token_models
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from korlhf.training import engine, log
 from korlhf.core import flags, program
-from korlhf.training.flags import PpoFlags
-from korlhf.models.tokenizer import load_tokenizer
-from korlhf.models import causal_lm as models, reward_model
-from korlhf.rl.rewards import shaped_scores
-from korlhf.rl.advantages import whiten
-from korlhf.rl import step as ppo_step, rollout
 from korlhf.data.tokenize import Codec
+from korlhf.models import causal_lm as models
+from korlhf.models import reward_model
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.rl import rollout
+from korlhf.rl import step as ppo_step
+from korlhf.rl.advantages import whiten
+from korlhf.rl.rewards import shaped_scores
+from korlhf.training import engine, log
+from korlhf.training.flags import PpoFlags
 
-TEMPLATE = ("{% for m in messages %}{% if m.role == 'user' %}{{ '<user> ' + m.content + ' <answer> ' }}"
-            "{% else %}{{ m.content + eos_token }}{% endif %}{% endfor %}")
-KOREAN = "오늘 날씨가 좋은데 같이 산책하러 갈까요 저녁에는 무엇을 먹으면 좋을지 친구와 이야기하고 싶어요 내일은 비가 온다고 하니 우산을 챙기세요".split()
+TEMPLATE = (
+    "{% for m in messages %}{% if m.role == 'user' %}{{ '<user> ' + m.content + ' <answer> ' }}"
+    "{% else %}{{ m.content + eos_token }}{% endif %}{% endfor %}"
+)
+KOREAN = [
+    "오늘",
+    "날씨가",
+    "좋은데",
+    "같이",
+    "산책하러",
+    "갈까요",
+    "저녁에는",
+    "무엇을",
+    "먹으면",
+    "좋을지",
+    "친구와",
+    "이야기하고",
+    "싶어요",
+    "내일은",
+    "비가",
+    "온다고",
+    "하니",
+    "우산을",
+    "챙기세요",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingFlags:
     """sampling"""
-    mean_answer: int = flags.flag(-1, "mean answer length of the random actor in tokens; -1 = a quarter of the "
-                                       "answer limit, 0 = it never stops by itself")
+
+    mean_answer: int = flags.flag(
+        -1,
+        "mean answer length of the random actor in tokens; -1 = a quarter of the "
+        "answer limit, 0 = it never stops by itself",
+    )
 
 
 def word_tokenizer(vocab_size):
@@ -45,8 +74,13 @@ def word_tokenizer(vocab_size):
     words = {w: i for i, w in enumerate(["<end>", "<user>", "<answer>", *(f"w{i}" for i in range(vocab_size - 3))])}
     tokenizer = Tokenizer(token_models.WordLevel(words, unk_token="<end>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>", unk_token="<end>",
-                                   clean_up_tokenization_spaces=False)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<end>",
+        pad_token="<end>",
+        unk_token="<end>",
+        clean_up_tokenization_spaces=False,
+    )
     fast.chat_template = TEMPLATE
     return fast
 
@@ -99,7 +133,10 @@ def load(args, more, ranks, dtype, limit):
         critic=bench.trained(reward_model.TokenValues(bench.scoring_model(args)), args, ranks, dtype),
         reference=engine.Frozen(models.TokenLogps(reference), ranks, dtype, args.zero_stage),
         reward=engine.Frozen(reward_model.TokenValues(bench.scoring_model(args)), ranks, dtype, args.zero_stage),
-        codec=codec, reward_codec=codec, ranks=ranks)
+        codec=codec,
+        reward_codec=codec,
+        ranks=ranks,
+    )
     return four, words, flops, described
 
 
@@ -129,7 +166,9 @@ class Sampling:
             width = max(self.limit, longest) if self.kind == "limit" else longest
             steps = max_new_tokens if self.kind == "limit" else max(map(len, self.answers))
             # Tokens in the place of padding cost the same; -1 is no token, so no row ever stops.
-            self.own(lm, [[0] * (width - len(p)) + p for p in prompts], -1, steps, seeds, batch_size, temperature, top_p)
+            self.own(
+                lm, [[0] * (width - len(p)) + p for p in prompts], -1, steps, seeds, batch_size, temperature, top_p
+            )
             self.computed += len(prompts) * (width + steps - 1)
         self.real += sum(len(p) + len(a) - 1 for p, a in zip(prompts, self.answers))
         return self.answers
@@ -154,9 +193,13 @@ class Step:
         clock, ranks = bench.Clock(self.four.ranks.device), self.four.ranks
         self.layout.reset()
         with self.sampling, self.layout:
-            exp, _, seconds, _ = ppo_step.collect(self.four, prompts, [seed * 100_003 + i for i in range(len(prompts))], self.flags, 0.05,
-                                                  SHAPE, clock)
-        self.rows["scoring"] = [self.rows["scoring"][0] + self.layout.real, self.rows["scoring"][1] + self.layout.computed]
+            exp, _, seconds, _ = ppo_step.collect(
+                self.four, prompts, [seed * 100_003 + i for i in range(len(prompts))], self.flags, 0.05, SHAPE, clock
+            )
+        self.rows["scoring"] = [
+            self.rows["scoring"][0] + self.layout.real,
+            self.rows["scoring"][1] + self.layout.computed,
+        ]
         seconds["scoring"] += clock.lap()
         self.layout.reset()
         clock.lap()
@@ -164,14 +207,21 @@ class Step:
             exp.advantages = whiten(exp.advantages, exp.mask, ranks.sum)
             ppo_step.update(self.four, exp, self.flags, True)
         seconds["training"] = clock.lap()
-        self.rows["training"] = [self.rows["training"][0] + self.layout.real, self.rows["training"][1] + self.layout.computed]
+        self.rows["training"] = [
+            self.rows["training"][0] + self.layout.real,
+            self.rows["training"][1] + self.layout.computed,
+        ]
         self.rows["sampling"] = [self.sampling.real, self.sampling.computed]
         self.count(exp, seconds)
 
     def count(self, exp, seconds):
         lengths, predicted = [len(p) + len(a) for p, a in zip(exp.prompts, exp.answers)], sum(map(len, exp.answers))
         once, values = self.lm_flops.forward(lengths, predicted), self.score_flops.forward(lengths, 0)
-        for phase, work in (("sampling", once), ("scoring", 2 * once + 2 * values), ("training", 3 * once + 3 * values)):
+        for phase, work in (
+            ("sampling", once),
+            ("scoring", 2 * once + 2 * values),
+            ("training", 3 * once + 3 * values),
+        ):
             self.seconds[phase] += seconds[phase]
             self.work[phase] += work
         self.samples += len(lengths)
@@ -180,11 +230,21 @@ class Step:
 
     def figures(self, ranks):
         """{phase: bench.throughput}; sampling's real tokens are the sampled ones, the others' prompts and answers; `total`: all three."""
-        found = {p: bench.throughput(ranks, self.seconds[p], self.samples, self.generated if p == "sampling" else self.tokens,
-                                     self.work[p], *self.rows[p])
-                 for p in PHASES}
+        found = {
+            p: bench.throughput(
+                ranks,
+                self.seconds[p],
+                self.samples,
+                self.generated if p == "sampling" else self.tokens,
+                self.work[p],
+                *self.rows[p],
+            )
+            for p in PHASES
+        }
         rows = [sum(r) for r in zip(*self.rows.values())]
-        found["total"] = bench.throughput(ranks, sum(self.seconds.values()), self.samples, self.tokens, sum(self.work.values()), *rows)
+        found["total"] = bench.throughput(
+            ranks, sum(self.seconds.values()), self.samples, self.tokens, sum(self.work.values()), *rows
+        )
         return found
 
 
@@ -197,8 +257,12 @@ def main():
     ranks, dtype, rng = bench.start(args)
     limit = args.seq_len // 2
     four, words, flops, described = load(args, more, ranks, dtype, limit)
-    ppo_flags = PpoFlags(per_device_generation_batch_size=args.batch_size, per_device_training_batch_size=args.batch_size,
-                               max_prompt_seq_len=limit, max_answer_seq_len=limit)
+    ppo_flags = PpoFlags(
+        per_device_generation_batch_size=args.batch_size,
+        per_device_training_batch_size=args.batch_size,
+        max_prompt_seq_len=limit,
+        max_answer_seq_len=limit,
+    )
     steps = {"packed": Step(four, ppo_flags, "packed", limit, flops)}
     steps |= {k: Step(four, ppo_flags, k, limit, flops, steps["packed"]) for k in bench.LAYOUTS[1:]}
     prompts, seed = batches(args, four.codec, words, limit, rng), args.seed * 1_000_003 + ranks.rank * 10_007
@@ -210,10 +274,20 @@ def main():
         packed(next(prompts), seed + number)
     phases, memory = packed.figures(ranks), max(ranks.gather(log.peak_memory_mb(ranks.device)))
     comparison, by_phase = compare(args, ranks, steps, prompts, seed) if args.compare_steps else (None, None)
-    bench.show("step 3: PPO", args, ranks, {"model": f"four of {described}", "machine": bench.machine(args, ranks, dtype),
-                                            "peak_memory_mb": memory,
-                                            "phases": phases, "layouts": comparison, "time_ratio_by_phase": by_phase,
-                                            "mean_answer_tokens": phases["sampling"]["real_tokens"] / phases["sampling"]["samples"]})
+    bench.show(
+        "step 3: PPO",
+        args,
+        ranks,
+        {
+            "model": f"four of {described}",
+            "machine": bench.machine(args, ranks, dtype),
+            "peak_memory_mb": memory,
+            "phases": phases,
+            "layouts": comparison,
+            "time_ratio_by_phase": by_phase,
+            "mean_answer_tokens": phases["sampling"]["real_tokens"] / phases["sampling"]["samples"],
+        },
+    )
     if ranks.first and by_phase:
         for kind, ratios in by_phase.items():
             print(f"time of layout {kind}, packed = 1: " + ", ".join(f"{p} {r:.2f}x" for p, r in ratios.items()))

@@ -14,12 +14,12 @@ import numpy as np
 
 from korlhf import __version__
 from korlhf.core import flags, program
+from korlhf.core.errors import InputError
+from korlhf.core.files import write_json
+from korlhf.data.near_duplicates import HASHES, Signatures
 from korlhf.data_prep.audit import fix, flips, overlap, page, report
 from korlhf.data_prep.audit.kinds import REMOVABLE
 from korlhf.data_prep.audit.scan import Limits, Scan, Source
-from korlhf.core.files import write_json
-from korlhf.data.near_duplicates import HASHES, Signatures
-from korlhf.core.errors import InputError
 
 ROLES = ("sft", "reward", "prompts", "test")
 SHOWN_FLIPS = 30
@@ -28,6 +28,7 @@ SHOWN_FLIPS = 30
 @dataclass(frozen=True, kw_only=True)
 class AuditFlags:
     """audit"""
+
     sft: list[str] = flags.flag([], "files of step 1: prompts with answers")
     reward: list[str] = flags.flag([], "files of step 2: chosen + rejected, or ranked answers")
     prompts: list[str] = flags.flag([], "files of step 3: prompts")
@@ -36,8 +37,12 @@ class AuditFlags:
     output: str = flags.flag(flags.REQUIRED, "folder for audit.html, audit.json and fixed/")
     fix: bool = flags.flag(False, "write the files again, cleaned, without rows that cannot be used")
     remove: list[str] = flags.flag([], f"with --fix: also remove the rows with these findings: {', '.join(REMOVABLE)}")
-    min_hangul: float = flags.flag(0.3, "a text with a smaller share of Hangul among its letters is reported as not Korean")
-    min_answer_chars: int = flags.flag(5, "an answer with fewer characters, blanks not counted, is reported as very short")
+    min_hangul: float = flags.flag(
+        0.3, "a text with a smaller share of Hangul among its letters is reported as not Korean"
+    )
+    min_answer_chars: int = flags.flag(
+        5, "an answer with fewer characters, blanks not counted, is reported as very short"
+    )
     threshold: float = flags.flag(0.8, "Jaccard similarity of character 3-grams from which two prompts are near-same")
     examples: int = flags.flag(5, "examples shown of each finding")
     seed: int = flags.flag(1234, "seed of samples, halves and folds")
@@ -51,7 +56,9 @@ def parse(argv=None):
         parser.error("nothing to look at: give --input FILES, or files by role: --sft, --reward, --prompts, --test")
     unknown = [kind for kind in args.remove if kind not in REMOVABLE]
     if unknown:
-        parser.error(f"--remove {' '.join(unknown)}: no such kind of finding to remove; choose from {', '.join(REMOVABLE)}")
+        parser.error(
+            f"--remove {' '.join(unknown)}: no such kind of finding to remove; choose from {', '.join(REMOVABLE)}"
+        )
     if args.remove and not args.fix:
         parser.error("--remove needs --fix")
     if not 0 < args.threshold <= 1:
@@ -81,7 +88,10 @@ def sources(args):
 def first_reading(args, files):
     """Scan all files -> (Scan, overlap.Rows)."""
     scan = Scan(files, Limits(args.min_hangul, args.min_answer_chars, args.examples, args.seed))
-    with program.bar(desc="reading", unit="rows") as bar, Signatures(scan.conversations(bar), args.threshold) as signatures:
+    with (
+        program.bar(desc="reading", unit="rows") as bar,
+        Signatures(scan.conversations(bar), args.threshold) as signatures,
+    ):
         bar.set_description("near-same prompts")
         rows = overlap.Rows(scan, signatures.first, signatures.groups())
     return scan, rows
@@ -99,21 +109,37 @@ def judge_labels(args, scan, rows):
     if isinstance(found, str):
         return {"skipped": found}, []
     order = np.argsort(found.probability, kind="stable")
-    rows.mark("label_flip", np.unique([pairs[i].row for i in order if found.probability[i] < flips.SUSPICIOUS]).astype(np.int64))
-    return {**found.figures, "of": total}, [flips.shown(pairs[i], float(found.probability[i])) for i in order[:SHOWN_FLIPS]]
+    rows.mark(
+        "label_flip",
+        np.unique([pairs[i].row for i in order if found.probability[i] < flips.SUSPICIOUS]).astype(np.int64),
+    )
+    return {**found.figures, "of": total}, [
+        flips.shown(pairs[i], float(found.probability[i])) for i in order[:SHOWN_FLIPS]
+    ]
 
 
 def across_rows(args, scan, rows):
     """Mark what rows have in common -> ({(kind, set): [(row, other row)]} to show, matrices, {(a, b): [(row, other)]} to show)."""
     shown = {}
-    found = {**overlap.mark_copies(rows), **overlap.mark_contradictions(rows, scan), "test_overlap": overlap.mark_test_overlap(rows, scan)}
+    found = {
+        **overlap.mark_copies(rows),
+        **overlap.mark_contradictions(rows, scan),
+        "test_overlap": overlap.mark_test_overlap(rows, scan),
+    }
     for kind, (here, there) in found.items():
         for number, name in enumerate(scan.sets):
             mine = rows.sets[here] == number
             shown[kind, name] = overlap.some(here[mine], there[mine], args.examples, f"{args.seed}:{kind}:{name}")
-    cells = {(a, b): overlap.some(*overlap.shared(rows, rows.near, i, j), args.examples, f"{args.seed}:{a}:{b}")
-             for i, a in enumerate(scan.sets) for j, b in enumerate(scan.sets) if i < j}
-    matrices = {"equal": overlap.matrix(rows, rows.equal, scan.sets), "near": overlap.matrix(rows, rows.near, scan.sets)}
+    cells = {
+        (a, b): overlap.some(*overlap.shared(rows, rows.near, i, j), args.examples, f"{args.seed}:{a}:{b}")
+        for i, a in enumerate(scan.sets)
+        for j, b in enumerate(scan.sets)
+        if i < j
+    }
+    matrices = {
+        "equal": overlap.matrix(rows, rows.equal, scan.sets),
+        "near": overlap.matrix(rows, rows.near, scan.sets),
+    }
     return shown, matrices, cells
 
 
@@ -142,13 +168,27 @@ def main(argv=None):
     wanted = {row for pairs in [*shown.values(), *cells.values()] for pair in pairs for row in pair}
     texts, fixed = second_reading(args, scan, rows, wanted)
     examples = {key: [[texts[a], texts[b]] for a, b in pairs] for key, pairs in shown.items()}
-    overlaps = [{"a": a, "b": b, "examples": [[texts[i], texts[j]] for i, j in pairs]} for (a, b), pairs in cells.items() if pairs]
+    overlaps = [
+        {"a": a, "b": b, "examples": [[texts[i], texts[j]] for i, j in pairs]}
+        for (a, b), pairs in cells.items()
+        if pairs
+    ]
     between = report.between_answers(scan, args.seed)
-    audit = {"program": "audit", "korlhf": __version__, "settings": asdict(args), "warnings": report.warnings(between),
-             "sets": report.sets(scan), "length_bins": report.length_bins(),
-             "findings": report.findings(scan, rows, args.remove, examples), "between_answers": between,
-             "overlap": {**matrices, "examples": overlaps, "threshold": args.threshold, "hashes": HASHES},
-             "labels": labels, "suspicious_labels": suspicious, "fixed": fixed, "seconds": round(time.time() - began, 1)}
+    audit = {
+        "program": "audit",
+        "korlhf": __version__,
+        "settings": asdict(args),
+        "warnings": report.warnings(between),
+        "sets": report.sets(scan),
+        "length_bins": report.length_bins(),
+        "findings": report.findings(scan, rows, args.remove, examples),
+        "between_answers": between,
+        "overlap": {**matrices, "examples": overlaps, "threshold": args.threshold, "hashes": HASHES},
+        "labels": labels,
+        "suspicious_labels": suspicious,
+        "fixed": fixed,
+        "seconds": round(time.time() - began, 1),
+    }
     write_json(output / "audit.json", audit)
     page.write(output / "audit.html", audit)
     print(page.table(audit))

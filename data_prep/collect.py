@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from korlhf.core import flags, program
-from korlhf.data_prep import stage
-from korlhf.data import corpora, record as records, registry as sources
-from korlhf.data.readers import read_rows
-from korlhf.data.example import RowError, RowSkipped, bare
 from korlhf.core.errors import InputError
+from korlhf.data import corpora
+from korlhf.data import record as records
+from korlhf.data import registry as sources
+from korlhf.data.example import RowError, RowSkipped, bare
+from korlhf.data.readers import read_rows
+from korlhf.data_prep import stage
 
 TALK = ("nikl", "aihub")
 ENGLISH = ("yitingxie/rlhf-reward-datasets", "Dahoas/rm-static", "Dahoas/full-hh-rlhf")
@@ -31,31 +33,50 @@ EVOLVED, SEEDS = "lcw99/evolve-instruct", "self-instruct/seed_tasks"
 CATEGORIES = {**dict.fromkeys(ENGLISH, "translated"), EVOLVED: "evol", SEEDS: "self_instruct"}
 JUNK = "#새로운 질문#"  # what evolve-instruct's generator forgot to take out
 HANGUL = re.compile("[가-힣]")
-BELONGS = {"exchanges": ("nikl",), "names": ("nikl",), "per_topic": ("nikl",), "history": TALK, "types": ("aihub",),
-           "min_intensity": ("aihub",)}
+BELONGS = {
+    "exchanges": ("nikl",),
+    "names": ("nikl",),
+    "per_topic": ("nikl",),
+    "history": TALK,
+    "types": ("aihub",),
+    "min_intensity": ("aihub",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class CollectFlags:
     """corpus"""
+
     corpus: str = flags.flag(flags.REQUIRED, "nikl, aihub, own, or a name of korlhf/data/registry.py")
-    input: list[str] = flags.flag(flags.REQUIRED, "nikl, aihub: folders or zips as downloaded; else JSONL, JSON, CSV or parquet files")
+    input: list[str] = flags.flag(
+        flags.REQUIRED, "nikl, aihub: folders or zips as downloaded; else JSONL, JSON, CSV or parquet files"
+    )
     output: str = flags.flag(flags.REQUIRED, "JSONL file to write; its report is beside it as .report.json")
-    category: str = flags.flag("", "category of all records; of aihub, which of harmful and harmless to keep; not given = by corpus")
+    category: str = flags.flag(
+        "", "category of all records; of aihub, which of harmful and harmless to keep; not given = by corpus"
+    )
     limit: int = flags.flag(0, "at most this many records, the same number of every topic as far as there are; 0 = all")
     per_topic: int = flags.flag(0, "nikl: at most this many records of each topic; 0 = all")
     seed: int = flags.flag(1234, "seed of --limit and --per_topic")
-    min_prompt_chars: int = flags.flag(-1, "shortest prompt in characters without spaces; -1 = 16 for nikl and aihub, else 1")
+    min_prompt_chars: int = flags.flag(
+        -1, "shortest prompt in characters without spaces; -1 = 16 for nikl and aihub, else 1"
+    )
     min_answer_chars: int = flags.flag(-1, "shortest answer in characters without spaces; -1 = 10 for nikl, else 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TalkFlags:
     """nikl and aihub"""
-    exchanges: str = flags.flag("all", "nikl: every turn and its reply, or only the first of a dialogue", choices=["all", "first"])
+
+    exchanges: str = flags.flag(
+        "all", "nikl: every turn and its reply, or only the first of a dialogue", choices=["all", "first"]
+    )
     history: int = flags.flag(0, "earlier turns that are kept as messages, an even number; 0 = the prompt alone")
-    names: str = flags.flag("invent", "nikl: &name1& becomes an invented name that fits its particles, or stays as name1",
-                            choices=["invent", "mark"])
+    names: str = flags.flag(
+        "invent",
+        "nikl: &name1& becomes an invented name that fits its particles, or stays as name1",
+        choices=["invent", "mark"],
+    )
     types: list[str] = flags.flag([], f"aihub: only utterances of these types: {', '.join(corpora.TYPES)}")
     min_intensity: float = flags.flag(0.0, "aihub: only utterances of this intensity (0 to 3) or more")
 
@@ -68,11 +89,15 @@ def parse(argv=None):
     space = parser.parse_args(argv)
     args, talk = flags.read(space, CollectFlags), flags.read(space, TalkFlags)
     if args.corpus not in (*TALK, "own", *sources.SOURCES):
-        raise InputError(f"--corpus {args.corpus}: not known{sources.close_names(args.corpus)}; give nikl, aihub, own for files of your "
-                         "own, or a name of korlhf/data/registry.py")
+        raise InputError(
+            f"--corpus {args.corpus}: not known{sources.close_names(args.corpus)}; give nikl, aihub, own for files of your "
+            "own, or a name of korlhf/data/registry.py"
+        )
     for name, of in BELONGS.items():
         if getattr(space, name) != parser.get_default(name) and args.corpus not in of:
-            raise InputError(f"--{name}: {args.corpus} has no such thing; it is for --corpus {' and '.join(of)}. Delete it")
+            raise InputError(
+                f"--{name}: {args.corpus} has no such thing; it is for --corpus {' and '.join(of)}. Delete it"
+            )
     for name in ("limit", "per_topic", "history", "min_intensity"):
         if getattr(space, name) < 0:
             raise InputError(f"--{name} {getattr(space, name)}: must be 0 or above")
@@ -97,9 +122,20 @@ def from_nikl(args, talk, out):
                 if e.flaw:
                     out.drop(e.flaw, {"source": source, "prompt": e.prompt.text, "output": e.answer.text})
                     continue
-                who = {"speaker": dialogue.speakers.get(e.prompt.speaker), "answerer": dialogue.speakers.get(e.answer.speaker)}
-                yield from made(out, source, list(e.messages), args.category or "everyday", output=e.answer.text,
-                                topic=dialogue.topic or None, **who, relation=dialogue.relation or None)
+                who = {
+                    "speaker": dialogue.speakers.get(e.prompt.speaker),
+                    "answerer": dialogue.speakers.get(e.answer.speaker),
+                }
+                yield from made(
+                    out,
+                    source,
+                    list(e.messages),
+                    args.category or "everyday",
+                    output=e.answer.text,
+                    topic=dialogue.topic or None,
+                    **who,
+                    relation=dialogue.relation or None,
+                )
 
 
 def from_aihub(args, talk, out):
@@ -118,8 +154,15 @@ def from_aihub(args, talk, out):
                     out.drop("under --min_intensity")
                 else:
                     messages = corpora.sentence_messages(conversation, i, talk.history)
-                    yield from made(out, f"aihub/{said.id}", messages, category, types=list(said.types), intensity=said.intensity,
-                                    conversation=said.conversation)
+                    yield from made(
+                        out,
+                        f"aihub/{said.id}",
+                        messages,
+                        category,
+                        types=list(said.types),
+                        intensity=said.intensity,
+                        conversation=said.conversation,
+                    )
 
 
 def made(out, source, messages, category, **fields):
@@ -139,11 +182,17 @@ def from_rows(args, talk, out):
     source = sources.SOURCES.get(args.corpus)
     for path in args.input:
         if Path(path).is_dir():
-            raise InputError(f"--input {path}: is a folder; --corpus {args.corpus} reads files: name them, e.g. {path.rstrip('/')}/*.jsonl")
+            raise InputError(
+                f"--input {path}: is a folder; --corpus {args.corpus} reads files: name them, e.g. {path.rstrip('/')}/*.jsonl"
+            )
         for place, row in read_rows(path):
             out.count("rows")
             try:
-                yield own_record(row, path, args.category) if source is None or source.free else known_record(row, place, source, args)
+                yield (
+                    own_record(row, path, args.category)
+                    if source is None or source.free
+                    else known_record(row, place, source, args)
+                )
             except (RowSkipped, RowError) as error:
                 if isinstance(error, RowError) and (source is None or source.free):
                     raise InputError(f"{place}: {error}") from error
@@ -161,12 +210,19 @@ def known_record(row, place, source, args):
     example = source.example(row)
     if any(JUNK in text for text in (example.prompt, *example.answers)):
         raise RowSkipped(f"{JUNK} left in it")
-    category = args.category or CATEGORIES.get(args.corpus) or (example.category if example.category != "all" else "instruct")
+    category = (
+        args.category or CATEGORIES.get(args.corpus) or (example.category if example.category != "all" else "instruct")
+    )
     answers = dict(zip(("chosen", "rejected") if len(example.answers) > 1 else ("output",), example.answers))
     # Self-Instruct's own seed tasks are English, too
     english = args.corpus in ENGLISH or (args.corpus == SEEDS and not HANGUL.search(example.prompt))
-    return records.make(list(example.messages), category, f"{args.corpus}#{row.get('id') or place.rpartition(':')[2]}", **answers,
-                        language="en" if english else None)
+    return records.make(
+        list(example.messages),
+        category,
+        f"{args.corpus}#{row.get('id') or place.rpartition(':')[2]}",
+        **answers,
+        language="en" if english else None,
+    )
 
 
 def characters(text):
@@ -248,7 +304,9 @@ def main(argv=None):
             out.count(f"{record['category']}, {record['topic']}" if "topic" in record else record["category"])
         if not out.rows:
             reasons = ", ".join(f"{n} {reason}" for reason, n in out.dropped.most_common(4))
-            raise InputError(f"--input {' '.join(args.input)}: nothing is left of it ({reasons or 'it is empty'}); loosen the flags")
+            raise InputError(
+                f"--input {' '.join(args.input)}: nothing is left of it ({reasons or 'it is empty'}); loosen the flags"
+            )
     print(f"license: {out.extra['license']}")
 
 

@@ -18,65 +18,157 @@ from pathlib import Path
 import yaml
 
 from korlhf.core import flags, program
-from korlhf.data_prep import stage
-from korlhf.llm.flags import LlmFlags
-from korlhf.llm import client as llm
-from korlhf.core.files import fingerprint
-from korlhf.data import record as records, example as rows, rouge as similar
 from korlhf.core.errors import InputError
+from korlhf.core.files import fingerprint
+from korlhf.data import example as rows
+from korlhf.data import record as records
+from korlhf.data import rouge as similar
+from korlhf.data_prep import stage
 from korlhf.korean.friendly import is_korean
 from korlhf.korean.trivial_rules import words
+from korlhf.llm import client as llm
+from korlhf.llm.flags import LlmFlags
 
-MUTATIONS = ("FRESH_START", "ADD_CONSTRAINTS", "DEEPEN", "CONCRETIZE", "INCREASE_REASONING", "COMPLICATE", "SWITCH_TOPIC")
+MUTATIONS = (
+    "FRESH_START",
+    "ADD_CONSTRAINTS",
+    "DEEPEN",
+    "CONCRETIZE",
+    "INCREASE_REASONING",
+    "COMPLICATE",
+    "SWITCH_TOPIC",
+)
 NEW_TOPIC = ("SWITCH_TOPIC",)  # the parent's topic is not the child's
 WORDING = Path(__file__).with_name("mutations.yaml")
 MAX_GROWTH = 10  # times its parent, and
 SPARE_CHARS = 100  # so many more: the parent may be two words
 LEAST_FENCE = 5
 
-STOP_WORDS = frozenset("그 이 저 것 거 이것 그것 저것 이거 그거 저거 여기 거기 저기 나 너 저는 나는 내가 제가 네 예 응 음 어 아 아니 아니요 그래 그래요 그리고 그런데 그래서 "
-                       "하지만 또 더 다 좀 잘 왜 뭐 무엇 안녕 안녕하세요 감사합니다 고마워요 알겠습니다 알겠어요 없음 없습니다 해당 내용".split())
+STOP_WORDS = frozenset(
+    [
+        "그",
+        "이",
+        "저",
+        "것",
+        "거",
+        "이것",
+        "그것",
+        "저것",
+        "이거",
+        "그거",
+        "저거",
+        "여기",
+        "거기",
+        "저기",
+        "나",
+        "너",
+        "저는",
+        "나는",
+        "내가",
+        "제가",
+        "네",
+        "예",
+        "응",
+        "음",
+        "어",
+        "아",
+        "아니",
+        "아니요",
+        "그래",
+        "그래요",
+        "그리고",
+        "그런데",
+        "그래서",
+        "하지만",
+        "또",
+        "더",
+        "다",
+        "좀",
+        "잘",
+        "왜",
+        "뭐",
+        "무엇",
+        "안녕",
+        "안녕하세요",
+        "감사합니다",
+        "고마워요",
+        "알겠습니다",
+        "알겠어요",
+        "없음",
+        "없습니다",
+        "해당",
+        "내용",
+    ]
+)
 _GIVE = r"(?:줘|줄래|줄 수|다오|달라|부탁|주(?:라|렴|세요|시기|시겠|실|십|겠))"
 _WHAT = r"(?:뭐|뭘|무엇|무슨|어떻게|어떡|어디|언제|왜|누구|누가|얼마|어느|어떤|어때|어떨|몇)"
-ASKS = re.compile(rf"\?|{_GIVE}|(?<!안녕하)(?:세요|시오)|(?:말해|봐)[.!~]*$|[하주쓰르지짓들]되,|{_WHAT}[^.!\n]*(?:까|지|나|니|냐|래|요|죠|데)[.!~…]*$", re.MULTILINE)
+ASKS = re.compile(
+    rf"\?|{_GIVE}|(?<!안녕하)(?:세요|시오)|(?:말해|봐)[.!~]*$|[하주쓰르지짓들]되,|{_WHAT}[^.!\n]*(?:까|지|나|니|냐|래|요|죠|데)[.!~…]*$",
+    re.MULTILINE,
+)
 _SORRY = re.compile(r"\W*(?:정말 |대단히 |너무 )?(?:죄송|미안|유감|송구)")
-_CANNOT = (r"(?:수 ?(?:가 |는 )?없(?:습니다|어요|네요|음)|어렵(?:습니다|네요)|어려워요|곤란(?:합니다|해요)|불가능(?:합니다|해요)|"
-           r"부적절(?:합니다|해요)|않습니다)")
+_CANNOT = (
+    r"(?:수 ?(?:가 |는 )?없(?:습니다|어요|네요|음)|어렵(?:습니다|네요)|어려워요|곤란(?:합니다|해요)|불가능(?:합니다|해요)|"
+    r"부적절(?:합니다|해요)|않습니다)"
+)
 CANNOT = re.compile(_CANNOT)
-REFUSAL = [re.compile(p, re.IGNORECASE) for p in (
-    rf"(?:해당|이|그|요청하신|말씀하신|주신) (?:요청|질문|내용|주제|말|글|지시|작업)[^.?!\n]{{0,30}}"
-    rf"(?:답변|응|제공|생성|작성|변형|처리|다루|적절)[^.?!\n]{{0,12}}{_CANNOT}",
-    r"(?:도와|답해|답변해|말씀해|알려|써|지어|바꿔|만들어|제공해|작성해) ?드릴 수 ?(?:가 |는 )?없(?:습니다|어요|네요)",
-    r"(?:도와|답해|답변해?|말씀해?|제공해|작성해) ?드리기(?:가|는)? ?(?:어렵|어려|힘들|곤란)",
-    r"(?:AI|인공지능)(?: 언어)? ?모델(?:로서|이라|이기|인 저)|저는 (?:AI|인공지능)|언어 모델로서",
-    r"\bI['’]?m sorry\b|^\W*I (?:cannot|can['’]t)\b|\bAs an AI\b",
-)]
-ANSWER = [re.compile(p) for p in (  # an assistant speaking, unless the parent speaks so too
-    r"^\W*(?:네|예|물론(?:이죠|이지요|입니다|이에요)?|알겠습니다|알겠어요|당연하죠|좋은 질문(?:이네요|입니다|이에요))\s*[,.!]",
-    r"^\W*다음은 [^?\n]{0,60}(?:입니다|이에요|예요|습니다)\s*[.:!]",
-    r"요청하신 (?:대로|내용|말|글|질문)|도움이 (?:되(?:길|기를|시길|셨|었으면)|필요하시면)|도와 ?드리겠습니다",
-    r"(?:알려|말씀해|설명해|추천해|소개해) ?드(?:릴게요|리겠습니다|리자면)",
-    r"언제든지? (?:저에게 )?(?:말씀|질문|물어|문의)|더 (?:궁금|필요)하신|도움이 필요하신가요|도와 ?드릴까요|(?:말씀|공유|설명)해 주셔서 감사",
-)]
-ADVICE = [re.compile(p, re.MULTILINE) for p in (  # these too, in a text that asks for nothing
-    r"(?:것이|것도|게|편이|방법도) (?:좋습니다|도움이 됩니다|도움이 돼요)|(?:으면|하면|해도|셔도|셔야) (?:좋습니다|됩니다|돼요)",
-    r"(?:권합니다|권해요|권장합니다|추천합니다|추천해요|추천 ?드립니다|추천 ?드려요|바랍니다)[.!~]",
-    r"(?s:^\s*(?:\d{1,2}[.)]|[-*•])\s.*\n\s*(?:\d{1,2}[.)]|[-*•])\s)",  # a list of two items or more
-)]
+REFUSAL = [
+    re.compile(p, re.IGNORECASE)
+    for p in (
+        rf"(?:해당|이|그|요청하신|말씀하신|주신) (?:요청|질문|내용|주제|말|글|지시|작업)[^.?!\n]{{0,30}}"
+        rf"(?:답변|응|제공|생성|작성|변형|처리|다루|적절)[^.?!\n]{{0,12}}{_CANNOT}",
+        r"(?:도와|답해|답변해|말씀해|알려|써|지어|바꿔|만들어|제공해|작성해) ?드릴 수 ?(?:가 |는 )?없(?:습니다|어요|네요)",
+        r"(?:도와|답해|답변해?|말씀해?|제공해|작성해) ?드리기(?:가|는)? ?(?:어렵|어려|힘들|곤란)",
+        r"(?:AI|인공지능)(?: 언어)? ?모델(?:로서|이라|이기|인 저)|저는 (?:AI|인공지능)|언어 모델로서",
+        r"\bI['’]?m sorry\b|^\W*I (?:cannot|can['’]t)\b|\bAs an AI\b",
+    )
+]
+ANSWER = [
+    re.compile(p)
+    for p in (  # an assistant speaking, unless the parent speaks so too
+        r"^\W*(?:네|예|물론(?:이죠|이지요|입니다|이에요)?|알겠습니다|알겠어요|당연하죠|좋은 질문(?:이네요|입니다|이에요))\s*[,.!]",
+        r"^\W*다음은 [^?\n]{0,60}(?:입니다|이에요|예요|습니다)\s*[.:!]",
+        r"요청하신 (?:대로|내용|말|글|질문)|도움이 (?:되(?:길|기를|시길|셨|었으면)|필요하시면)|도와 ?드리겠습니다",
+        r"(?:알려|말씀해|설명해|추천해|소개해) ?드(?:릴게요|리겠습니다|리자면)",
+        r"언제든지? (?:저에게 )?(?:말씀|질문|물어|문의)|더 (?:궁금|필요)하신|도움이 필요하신가요|도와 ?드릴까요|(?:말씀|공유|설명)해 주셔서 감사",
+    )
+]
+ADVICE = [
+    re.compile(p, re.MULTILINE)
+    for p in (  # these too, in a text that asks for nothing
+        r"(?:것이|것도|게|편이|방법도) (?:좋습니다|도움이 됩니다|도움이 돼요)|(?:으면|하면|해도|셔도|셔야) (?:좋습니다|됩니다|돼요)",
+        r"(?:권합니다|권해요|권장합니다|추천합니다|추천해요|추천 ?드립니다|추천 ?드려요|바랍니다)[.!~]",
+        r"(?s:^\s*(?:\d{1,2}[.)]|[-*•])\s.*\n\s*(?:\d{1,2}[.)]|[-*•])\s)",  # a list of two items or more
+    )
+]
 _QUOTED = re.compile(r"([\"“‘'「『])([^\"“”‘’'「」『』]*)[\"”’'」』]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvolFlags:
     """evolution"""
+
     generator: str = flags.flag(flags.REQUIRED, "openai:MODEL, the model that rewrites them")
-    rounds: int = flags.flag(1, "rounds; each evolves what the one before brought, and tries another mutation where it failed")
-    num_evolved: int = flags.flag(0, "stop at this many evolved records, spread over the rounds; 0 = one try for every record and round")
-    mutations: list[str] = flags.flag(list(MUTATIONS), "which mutations are used", choices=MUTATIONS, metavar="MUTATION")
-    max_similarity: float = flags.flag(0.7, "eliminated from this ROUGE-L on with another instruction, given or evolved")
-    max_parent_similarity: float = flags.flag(0.9, "eliminated from this ROUGE-L on with its parent or an earlier ancestor")
-    max_chars: int = flags.flag(600, f"longest instruction in characters; nor may one be longer than {MAX_GROWTH} times its parent and "
-                                     f"{SPARE_CHARS} more")
+    rounds: int = flags.flag(
+        1, "rounds; each evolves what the one before brought, and tries another mutation where it failed"
+    )
+    num_evolved: int = flags.flag(
+        0, "stop at this many evolved records, spread over the rounds; 0 = one try for every record and round"
+    )
+    mutations: list[str] = flags.flag(
+        list(MUTATIONS), "which mutations are used", choices=MUTATIONS, metavar="MUTATION"
+    )
+    max_similarity: float = flags.flag(
+        0.7, "eliminated from this ROUGE-L on with another instruction, given or evolved"
+    )
+    max_parent_similarity: float = flags.flag(
+        0.9, "eliminated from this ROUGE-L on with its parent or an earlier ancestor"
+    )
+    max_chars: int = flags.flag(
+        600,
+        f"longest instruction in characters; nor may one be longer than {MAX_GROWTH} times its parent and "
+        f"{SPARE_CHARS} more",
+    )
     temperature: float = flags.flag(1.0, "sampling temperature")
     top_p: float = flags.flag(1.0, "nucleus sampling; 1 = off")
     max_new_tokens: int = flags.flag(512, "longest answer to a request in tokens; one that is cut off is eliminated")
@@ -101,6 +193,7 @@ def parse(argv=None):
 @dataclass(frozen=True)
 class Wording:
     """What mutations.yaml holds; mutations: name -> {"korean", "task"}; leaks: compiled."""
+
     system: str
     request: str
     topic: str
@@ -113,7 +206,9 @@ class Wording:
         while fence in text:
             fence += "="
         line = self.topic.format(topic=topic) if topic else ""
-        asked = self.request.format(name=mutation, **self.mutations[mutation], topic=line, fence=fence, instruction=text)
+        asked = self.request.format(
+            name=mutation, **self.mutations[mutation], topic=line, fence=fence, instruction=text
+        )
         return [{"role": "system", "content": self.system.strip()}, {"role": "user", "content": asked.strip()}]
 
 
@@ -130,7 +225,9 @@ def load_wording(path=WORDING):
     except re.error as error:
         raise InputError(f"{path}: leaks: {error.pattern!r} is no regular expression: {error}; correct it") from error
     except KeyError as error:
-        raise InputError(f"{path}: {error} is missing, or is no placeholder that the request may have; correct it") from error
+        raise InputError(
+            f"{path}: {error} is missing, or is no placeholder that the request may have; correct it"
+        ) from error
     except (TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path}: {error}; it needs {', '.join(f.name for f in fields(Wording))}") from error
     return wording
@@ -149,7 +246,11 @@ def failed_evolution(text, parent, wording, max_chars):
         return "nothing but punctuation or stop words"
     if any(p.search(text) for p in REFUSAL) or (_SORRY.match(text) and (CANNOT.search(text) or not ASKS.search(text))):
         return "refusal or apology"
-    if "=" * LEAST_FENCE in text or any(name in text for name in MUTATIONS) or any(p.search(text) for p in wording.leaks):
+    if (
+        "=" * LEAST_FENCE in text
+        or any(name in text for name in MUTATIONS)
+        or any(p.search(text) for p in wording.leaks)
+    ):
         return "words of the request copied"
     if not is_korean(text):
         return "not Korean"
@@ -170,6 +271,7 @@ def is_answer(text, parent):
 @dataclass
 class Line:
     """One input record on its way through the rounds. texts: of the record and its ancestors, oldest first; failed: mutations of it."""
+
     record: dict
     texts: list
     failed: set = field(default_factory=set)
@@ -184,9 +286,13 @@ def read_lines(paths, out):
         elif record["id"] in found:
             out.drop("input: the same as an earlier one", record)
         else:
-            found[record["id"]] = Line(record, [f"{record['prompt']}\n{record['input']}" if record.get("input") else record["prompt"]])
+            found[record["id"]] = Line(
+                record, [f"{record['prompt']}\n{record['input']}" if record.get("input") else record["prompt"]]
+            )
     if not found:
-        raise InputError(f"--input {' '.join(paths)}: no instruction of a single turn in it; give records with a prompt")
+        raise InputError(
+            f"--input {' '.join(paths)}: no instruction of a single turn in it; give records with a prompt"
+        )
     out.count("instructions given", len(found))
     return list(found.values())
 
@@ -206,8 +312,11 @@ class Evolution:
         self.pool = similar.Pool(line.texts[0] for line in lines)
         self.ids = {line.record["id"] for line in lines}
         self.outcomes = {name: Counter() for name in self.mutations}
-        self.similarities = {"accepted, to the nearest other": [], "accepted, to the parent": [],
-                             "all that were compared, to the nearest other": []}
+        self.similarities = {
+            "accepted, to the nearest other": [],
+            "accepted, to the parent": [],
+            "all that were compared, to the nearest other": [],
+        }
 
     def request(self, line, round_number):
         """(mutation, Request) of a line in a round."""
@@ -216,13 +325,25 @@ class Evolution:
         mutation = left[number % len(left)]
         topic = line.record.get("topic")
         messages = self.wording.messages(mutation, line.texts[-1], topic if isinstance(topic, str) else None)
-        return mutation, llm.Request({"model": self.model, "messages": messages, "temperature": self.args.temperature,
-                                      "top_p": self.args.top_p, "max_tokens": self.args.max_new_tokens, "seed": number & 0x7FFFFFFF})
+        return mutation, llm.Request(
+            {
+                "model": self.model,
+                "messages": messages,
+                "temperature": self.args.temperature,
+                "top_p": self.args.top_p,
+                "max_tokens": self.args.max_new_tokens,
+                "seed": number & 0x7FFFFFFF,
+            }
+        )
 
     def round(self, client, round_number):
         """Ask every line once, or, of --num_evolved, as many as this round's share needs."""
         rounds_left = self.args.rounds - round_number + 1
-        wanted = math.ceil((self.args.num_evolved - self.out.rows) / rounds_left) if self.args.num_evolved else len(self.lines)
+        wanted = (
+            math.ceil((self.args.num_evolved - self.out.rows) / rounds_left)
+            if self.args.num_evolved
+            else len(self.lines)
+        )
         goal = self.out.rows + wanted
         waiting = (line for line in self.lines if len(line.failed) < len(self.mutations))
         while batch := list(islice(waiting, goal - self.out.rows)):
@@ -254,13 +375,19 @@ class Evolution:
         if isinstance(reply, llm.Failure):
             return None, "refusal or apology", {"reply": reply.reason}
         text, parent = bare_reply(reply.text), line.record
-        reason = "cut off" if reply.finish_reason == "length" else failed_evolution(text, line.texts[-1], self.wording, self.args.max_chars)
+        reason = (
+            "cut off"
+            if reply.finish_reason == "length"
+            else failed_evolution(text, line.texts[-1], self.wording, self.args.max_chars)
+        )
         if reason:
             return None, reason, {"reply": text}
         topic = None if mutation in NEW_TOPIC else parent.get("topic")
         source = parent["source"] if parent["source"].startswith("evol/") else f"evol/{parent['source']}"
         try:
-            child = records.make(text, "evol", source, parent=parent["id"], mutation=mutation, round=round_number, topic=topic)
+            child = records.make(
+                text, "evol", source, parent=parent["id"], mutation=mutation, round=round_number, topic=topic
+            )
         except rows.RowError as error:
             return None, "not text", {"reason": str(error)}
         child["history"] = parent["history"]
@@ -270,36 +397,56 @@ class Evolution:
         score, nearest = self.pool.nearest(child["prompt"], but=line.texts)
         self.similarities["all that were compared, to the nearest other"].append(score)
         if child["id"] in self.ids or score >= self.args.max_similarity:
-            return None, "too similar to another instruction", {"reply": text, "nearest": nearest, "rouge_l": round(score, 4)}
+            return (
+                None,
+                "too similar to another instruction",
+                {"reply": text, "nearest": nearest, "rouge_l": round(score, 4)},
+            )
         self.similarities["accepted, to the nearest other"].append(score)
         self.similarities["accepted, to the parent"].append(similar.rouge_l(child["prompt"], line.texts[-1]))
         return records.step(child, "evol_instruct", model=self.model, mutation=mutation, round=round_number), None, {}
 
     def figures(self):
         """What the report says beside the counts of the stage."""
-        return {"mutations": {name: {"asked": sum(found.values()), **dict(sorted(found.items()))} for name, found in self.outcomes.items()},
-                "similarity": {name: similar.spread(scores) for name, scores in self.similarities.items()}}
+        return {
+            "mutations": {
+                name: {"asked": sum(found.values()), **dict(sorted(found.items()))}
+                for name, found in self.outcomes.items()
+            },
+            "similarity": {name: similar.spread(scores) for name, scores in self.similarities.items()},
+        }
 
 
 def main(argv=None):
     files, args, server = parse(argv)
     kind, _, model = args.generator.partition(":")
     if kind != "openai" or not model or "@http" in model:
-        raise InputError(f"--generator {args.generator}: write openai:MODEL, e.g. openai:gpt-4o-mini; a server's address is --base_url")
+        raise InputError(
+            f"--generator {args.generator}: write openai:MODEL, e.g. openai:gpt-4o-mini; a server's address is --base_url"
+        )
     settings = {**asdict(args), "base_url": server.base_url, "wording": fingerprint(WORDING)}
-    with stage.Stage("evol_instruct", files.output, settings, files.input) as out, \
-            llm.open_cache(server, out.path) as cache:
+    with (
+        stage.Stage("evol_instruct", files.output, settings, files.input) as out,
+        llm.open_cache(server, out.path) as cache,
+    ):
         client = llm.Client(server, cache)
         evolution = Evolution(args, load_wording(), model, read_lines(files.input, out), out)
         for round_number in range(1, args.rounds + 1):
             evolution.round(client, round_number)
-        out.count("lines of which every mutation failed", sum(len(line.failed) == len(evolution.mutations) for line in evolution.lines))
+        out.count(
+            "lines of which every mutation failed",
+            sum(len(line.failed) == len(evolution.mutations) for line in evolution.lines),
+        )
         out.extra.update(evolution.figures(), usage=client.usage)
     for name, found in out.extra["mutations"].items():
         print(f"  {name:<19} {found.get('evolved', 0):>7,} of {found['asked']:,} evolved")
     if out.rows < max(args.num_evolved, 1):
-        print(f"error: --num_evolved {args.num_evolved}: {out.rows} are written; the reasons are above and in the report. "
-              "Give more --input, more --rounds, or another --seed", file=sys.stderr, flush=True)
+        print(
+            f"error: --num_evolved {args.num_evolved}: {out.rows} are written; the reasons are above and in the report. "
+            "Give more --input, more --rounds, or another --seed",
+            file=sys.stderr,
+            flush=True,
+        )
         return program.TOO_MANY_FAILED
     return 0
 

@@ -11,16 +11,22 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from korlhf.core import flags, program
+from korlhf.core.errors import InputError
+from korlhf.data import ranking
+from korlhf.data import record as records
+from korlhf.data.example import RowError
+from korlhf.data.readers import read_rows
 from korlhf.data_prep import stage
 from korlhf.korean import trivial_rules as rules
-from korlhf.data import ranking, record as records
-from korlhf.data.readers import read_rows
-from korlhf.data.example import RowError
-from korlhf.core.errors import InputError
 
 PREFERENCE = re.compile(r"(?P<category>[^:>]+):(?P<better>[^>]+)>(?P<worse>[^>]+)")
 UNDECIDED = {"tie": ranking.Undecided.TIE, "both_bad": ranking.Undecided.BOTH_BAD}
-NO_SCALE = {"method", "samples", "orders", "structured"}  # how a judge was asked; what remains of `judge` is whose scale a score is on
+NO_SCALE = {
+    "method",
+    "samples",
+    "orders",
+    "structured",
+}  # how a judge was asked; what remains of `judge` is whose scale a score is on
 SUSPICIOUS = 0.6  # accuracy of a trivial rule
 ENOUGH = 5000  # pairs on which the rules are chosen, and as many on which they are measured: a standard error of .007
 
@@ -28,20 +34,32 @@ ENOUGH = 5000  # pairs on which the rules are chosen, and as many on which they 
 @dataclass(frozen=True, kw_only=True)
 class RankFlags:
     """pairs"""
-    pairs: str = flags.flag("all", "pairs decided by score: all of a prompt, or only its best and its worst answer",
-                            choices=["all", "best_worst"])
+
+    pairs: str = flags.flag(
+        "all",
+        "pairs decided by score: all of a prompt, or only its best and its worst answer",
+        choices=["all", "best_worst"],
+    )
     threshold: float | None = flags.flag(None, "no pair by score if both scores are under it; not given = no threshold")
     min_margin: float = flags.flag(0.0, "least difference of two scores; equal scores are never a pair")
-    prefer: list[str] = flags.flag([], "rules that overrule scores: CATEGORY:BETTER>WORSE, names of responders, "
-                                       "e.g. 'translated:chatgpt>sft'")
-    labels: list[str] = flags.flag([], "files of human labels, which overrule everything: {id or prompt, chosen, rejected[, annotator]} or "
-                                       "{id or prompt, verdict: tie | both_bad, answers: [.., ..][, annotator]}")
-    also_labelled: list[str] = flags.flag([], "files of other records that --labels are about too, e.g. the other side of a split; labels "
-                                              "on those are passed over")
+    prefer: list[str] = flags.flag(
+        [], "rules that overrule scores: CATEGORY:BETTER>WORSE, names of responders, e.g. 'translated:chatgpt>sft'"
+    )
+    labels: list[str] = flags.flag(
+        [],
+        "files of human labels, which overrule everything: {id or prompt, chosen, rejected[, annotator]} or "
+        "{id or prompt, verdict: tie | both_bad, answers: [.., ..][, annotator]}",
+    )
+    also_labelled: list[str] = flags.flag(
+        [],
+        "files of other records that --labels are about too, e.g. the other side of a split; labels "
+        "on those are passed over",
+    )
     people_only: list[str] = flags.flag([], "categories in which only human labels make pairs")
     leave_out: list[str] = flags.flag([], "categories that get no pairs at all")
-    max_pairs_per_prompt: int = flags.flag(0, "at most this many pairs of a prompt: of people first, then by rule, then the widest "
-                                              "margins; 0 = all")
+    max_pairs_per_prompt: int = flags.flag(
+        0, "at most this many pairs of a prompt: of people first, then by rule, then the widest margins; 0 = all"
+    )
 
 
 def parse(argv=None):
@@ -52,7 +70,9 @@ def parse(argv=None):
     space = parser.parse_args(argv)
     files, args = flags.read(space, stage.StageFlags), flags.read(space, RankFlags)
     if not args.min_margin >= 0 or args.max_pairs_per_prompt < 0:
-        parser.error(f"--min_margin {args.min_margin}, --max_pairs_per_prompt {args.max_pairs_per_prompt}: must be 0 or above")
+        parser.error(
+            f"--min_margin {args.min_margin}, --max_pairs_per_prompt {args.max_pairs_per_prompt}: must be 0 or above"
+        )
     if args.also_labelled and not args.labels:
         parser.error("--also_labelled goes with --labels; give those, or delete it")
     return files, args
@@ -84,8 +104,12 @@ def strange_categories(args, preferences, prompts):
     """A line for each category in a flag that no record has: a typing error would rank by score what people should decide."""
     known = {record["category"] for _, record in prompts.values()}
     named = {"--prefer": preferences, "--people_only": args.people_only, "--leave_out": args.leave_out}
-    return [f"WARNING: {flag} {category}: no record has this category; the input has {', '.join(sorted(known))}"
-            for flag, categories in named.items() for category in categories if category not in known]
+    return [
+        f"WARNING: {flag} {category}: no record has this category; the input has {', '.join(sorted(known))}"
+        for flag, categories in named.items()
+        for category in categories
+        if category not in known
+    ]
 
 
 def check_scale(place, record):
@@ -97,8 +121,10 @@ def check_scale(place, record):
             scale = {k: v for k, v in judge.items() if k not in NO_SCALE} if isinstance(judge, dict) else judge
             scales.add(json.dumps(scale, ensure_ascii=False, sort_keys=True))
     if len(scales) > 1:
-        raise InputError(f"{place}: the answers to this prompt were scored on different scales ({' and '.join(sorted(scales))[:200]}), "
-                         "which cannot be compared; score them again with one judge and one rubric")
+        raise InputError(
+            f"{place}: the answers to this prompt were scored on different scales ({' and '.join(sorted(scales))[:200]}), "
+            "which cannot be compared; score them again with one judge and one rubric"
+        )
 
 
 def read_preferences(texts, prompts):
@@ -116,8 +142,10 @@ def read_preferences(texts, prompts):
             raise InputError(f"--prefer {text}: {better} cannot be better and worse at once; delete one of the rules")
         for name in (better, worse):
             if responders[category] and name not in responders[category]:
-                raise InputError(f"--prefer {text}: {name!r} has answered no prompt of the category {category}; "
-                                 f"responders there: {', '.join(sorted(responders[category]))}")
+                raise InputError(
+                    f"--prefer {text}: {name!r} has answered no prompt of the category {category}; "
+                    f"responders there: {', '.join(sorted(responders[category]))}"
+                )
         found[category] += ((better, worse),)
     return dict(found)
 
@@ -152,10 +180,14 @@ def label_id(row, known):
         if found in known:
             return found
     elif "id" not in row:
-        raise RowError(f"neither id nor prompt; found {', '.join(row) or 'no columns'}; say which record the label is about")
+        raise RowError(
+            f"neither id nor prompt; found {', '.join(row) or 'no columns'}; say which record the label is about"
+        )
     what = f"id {row['id']!r}" if "id" in row else f"prompt {str(next(iter(prompt.values())))[:40]!r}"
-    raise RowError(f"no record has the {what}; correct it, add its record to --input, or, if the label is about other records, name their "
-                   "files with --also_labelled")
+    raise RowError(
+        f"no record has the {what}; correct it, add its record to --input, or, if the label is about other records, name their "
+        "files with --also_labelled"
+    )
 
 
 def label(row, record):
@@ -164,29 +196,45 @@ def label(row, record):
     if row.get("verdict") is not None:
         texts, verdict = row.get("answers"), UNDECIDED.get(str(row["verdict"]))
         if verdict is None:
-            raise RowError(f"the verdict is {row['verdict']!r}; expected tie or both_bad, or chosen and rejected instead")
+            raise RowError(
+                f"the verdict is {row['verdict']!r}; expected tie or both_bad, or chosen and rejected instead"
+            )
         if not isinstance(texts, list) or len(texts) != 2:
-            raise RowError(f"verdict {row['verdict']} needs answers, a list of the two texts; found {str(texts)[:40]!r}")
+            raise RowError(
+                f"verdict {row['verdict']} needs answers, a list of the two texts; found {str(texts)[:40]!r}"
+            )
         must = texts
     else:
         texts = verdict, rejected = row.get("chosen"), row.get("rejected")
         must = [rejected]
     if not all(isinstance(text, str) for text in texts):
-        raise RowError("a label needs chosen and rejected, two texts, or verdict (tie, both_bad) and answers, a list of two texts")
+        raise RowError(
+            "a label needs chosen and rejected, two texts, or verdict (tie, both_bad) and answers, a list of two texts"
+        )
     answers = {ranking.key(c["text"]) for c in record["candidates"]}
     strange = next((text for text in must if answers and ranking.key(text) not in answers), None)
     if strange is not None:
-        raise RowError(f"{strange[:40]!r} is none of the {len(record['candidates'])} answers to this prompt; only a chosen text may be "
-                       "edited; correct the label or delete it")
+        raise RowError(
+            f"{strange[:40]!r} is none of the {len(record['candidates'])} answers to this prompt; only a chosen text may be "
+            "edited; correct the label or delete it"
+        )
     return ranking.Label(tuple(texts), verdict, "" if annotator is None else str(annotator))
 
 
 def pair_record(record, pair):
     """The record of one pair: the prompt's own columns without its answers, and what decided."""
     head = {c: record[c] for c in ("id", "category", "source", "history", "prompt", "messages", "input") if c in record}
-    return {**records.step(head, "rank", by=pair.by), "chosen": pair.chosen.text, "rejected": pair.rejected.text,
-            "chosen_model": "|".join(pair.chosen.models) or None, "rejected_model": "|".join(pair.rejected.models) or None,
-            "chosen_score": pair.chosen.score, "rejected_score": pair.rejected.score, "margin": pair.margin, "by": pair.by}
+    return {
+        **records.step(head, "rank", by=pair.by),
+        "chosen": pair.chosen.text,
+        "rejected": pair.rejected.text,
+        "chosen_model": "|".join(pair.chosen.models) or None,
+        "rejected_model": "|".join(pair.rejected.models) or None,
+        "chosen_score": pair.chosen.score,
+        "rejected_score": pair.rejected.score,
+        "margin": pair.margin,
+        "by": pair.by,
+    }
 
 
 def rank_all(args, prompts, preferences, labels, out):
@@ -201,11 +249,18 @@ def rank_all(args, prompts, preferences, labels, out):
             out.drop("prompt: without answers", {"id": record["id"], "prompt": records.prompt(record)})
             continue
         check_scale(place, record)
-        of_category = ranking.Rules(best_worst=args.pairs == "best_worst", threshold=args.threshold, min_margin=args.min_margin,
-                                    prefer=preferences.get(category, ()), people_only=category in args.people_only,
-                                    max_pairs=args.max_pairs_per_prompt)
+        of_category = ranking.Rules(
+            best_worst=args.pairs == "best_worst",
+            threshold=args.threshold,
+            min_margin=args.min_margin,
+            prefer=preferences.get(category, ()),
+            people_only=category in args.people_only,
+            max_pairs=args.max_pairs_per_prompt,
+        )
         ranked = ranking.rank(record["candidates"], of_category, labels.get(record["id"], ()))
-        reasons = [f"answer: {r}" for r in ranked.left_out.elements()] + [f"pair: {r}" for r in ranked.dropped.elements()]
+        reasons = [f"answer: {r}" for r in ranked.left_out.elements()] + [
+            f"pair: {r}" for r in ranked.dropped.elements()
+        ]
         for reason in reasons:
             out.drop(reason, {"id": record["id"], "prompt": records.prompt(record)})
         for pair in ranked.pairs:
@@ -219,7 +274,11 @@ def rank_all(args, prompts, preferences, labels, out):
 
 def share(verdicts):
     """{"share", "n"} of True; None is a tie and counts one half. None without verdicts."""
-    return {"share": round(sum(0.5 if v is None else v for v in verdicts) / len(verdicts), 4), "n": len(verdicts)} if verdicts else None
+    return (
+        {"share": round(sum(0.5 if v is None else v for v in verdicts) / len(verdicts), 4), "n": len(verdicts)}
+        if verdicts
+        else None
+    )
 
 
 def figures(pairs):
@@ -228,10 +287,18 @@ def figures(pairs):
     for pair in pairs:
         for name in set(pair.chosen.models) ^ set(pair.rejected.models):
             models[name].append(name in pair.chosen.models)
-    placed = [pair.chosen.place < pair.rejected.place for pair in pairs if None not in (pair.chosen.place, pair.rejected.place)]
+    placed = [
+        pair.chosen.place < pair.rejected.place
+        for pair in pairs
+        if None not in (pair.chosen.place, pair.rejected.place)
+    ]
     lengths = [len(pair.chosen.text) - len(pair.rejected.text) for pair in pairs]
-    return {"pairs": len(pairs), "wins_of_responder": {name: share(models[name]) for name in sorted(models)},
-            "chosen_is_listed_first": share(placed), "chosen_is_longer": share([None if d == 0 else d > 0 for d in lengths])}
+    return {
+        "pairs": len(pairs),
+        "wins_of_responder": {name: share(models[name]) for name in sorted(models)},
+        "chosen_is_listed_first": share(placed),
+        "chosen_is_longer": share([None if d == 0 else d > 0 for d in lengths]),
+    }
 
 
 def trivial_rule(kept):
@@ -256,8 +323,11 @@ def summary(kept):
     for record, pair in kept:
         table[record["category"]][pair.by] += 1
     by = {who: [pair for _, pair in kept if pair.by == who] for who in ranking.WHO}
-    return {"pairs": {category: dict(table[category]) for category in sorted(table)},
-            "decided_by": {who: figures(pairs) for who, pairs in by.items() if pairs}, "best_trivial_rule": trivial_rule(kept)}
+    return {
+        "pairs": {category: dict(table[category]) for category in sorted(table)},
+        "decided_by": {who: figures(pairs) for who, pairs in by.items() if pairs},
+        "best_trivial_rule": trivial_rule(kept),
+    }
 
 
 def said(found):
@@ -267,19 +337,26 @@ def said(found):
 
 def describe(report):
     """The summary as lines for people."""
-    lines = [f"  {sum(by.values()):>9,}  {category}: {', '.join(f'{n:,} by {who}' for who, n in by.items())}"
-             for category, by in report["pairs"].items()]
+    lines = [
+        f"  {sum(by.values()):>9,}  {category}: {', '.join(f'{n:,} by {who}' for who, n in by.items())}"
+        for category, by in report["pairs"].items()
+    ]
     if not lines:
         return ["WARNING: no pairs are left; the reasons are above"]
     for who, found in report["decided_by"].items():
         wins = ", ".join(f"{name} {said(part)}" for name, part in found["wins_of_responder"].items())
-        lines.append(f"by {who}: {found['pairs']} pairs; chosen is the longer one {said(found['chosen_is_longer'])}, listed first "
-                     f"{said(found['chosen_is_listed_first'])}" + (f"; wins: {wins}" if wins else ""))
+        lines.append(
+            f"by {who}: {found['pairs']} pairs; chosen is the longer one {said(found['chosen_is_longer'])}, listed first "
+            f"{said(found['chosen_is_listed_first'])}" + (f"; wins: {wins}" if wins else "")
+        )
     rule = report["best_trivial_rule"]
     if rule:
         line = f"the trivial rule {rule['rule']!r} gets {rule['accuracy']:.3f} of {rule['n']} pairs right"
-        lines.append(line if rule["accuracy"] <= SUSPICIOUS
-                     else f"WARNING: {line}: a reward model may learn no more than that; see the audit")
+        lines.append(
+            line
+            if rule["accuracy"] <= SUSPICIOUS
+            else f"WARNING: {line}: a reward model may learn no more than that; see the audit"
+        )
     return lines
 
 

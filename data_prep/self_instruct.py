@@ -13,12 +13,14 @@ import sys
 from dataclasses import asdict, dataclass
 
 from korlhf.core import flags, program
-from korlhf.data_prep import stage
-from korlhf.llm.flags import LlmFlags
-from korlhf.llm import client as llm
-from korlhf.data import record as records, example as rows, rouge as similar
 from korlhf.core.errors import InputError
+from korlhf.data import example as rows
+from korlhf.data import record as records
+from korlhf.data import rouge as similar
+from korlhf.data_prep import stage
 from korlhf.korean.friendly import is_korean
+from korlhf.llm import client as llm
+from korlhf.llm.flags import LlmFlags
 
 GENERATED_SHARE = 0.25  # of the examples, as in the paper: two of eight; the rest are seeds
 
@@ -37,36 +39,49 @@ _ITEM = re.compile(r"(\d{1,3})[.)](?!\d)\s*(\S.*)")
 _GIVE = r"(?:줘|줄래|줄 수|다오|달라(?!고|는|던|며|면)|주(?:라|렴|세요|시|실|십|겠)|부탁)"
 _SEEN = r"(?:사진|그림|이미지|짤|(?:동)?영상|음성|음악|노래|파일|엑셀|PDF|PPT|링크|그래프|차트|지도)"
 _LITTLE = r"(?:(?:좀|하나|한 장|몇 장|한번|한 번|다시|바로|같이) )*"
-CANNOT = [re.compile(p) for p in (
-    rf"{_SEEN}(?:을|를|도|로|으로)? {_LITTLE}(?:그려|보여|찾아|만들어|찍어|보내|틀어|들려|재생해|편집해|보정해|합성해|분석해|올려|열어|첨부해) ?{_GIVE}",
-    r"(?<![가-힣])(?:아래|위|다음|여기|이|저|첨부한|첨부된|올린|보낸)(?:의|에|에 있는)? (?:사진|그림|이미지|짤|(?:동)?영상|파일|링크|그래프|차트|지도)",
-    r"첨부 ?(?:파일|했|합니다|할게)",
-    rf"(?:알람|타이머|리마인더|일정)(?:을|를|도)? ?[가-힣0-9 ]{{0,12}}(?:맞춰|설정해|등록해|추가해|켜|꺼) ?{_GIVE}",
-    rf"(?:예약|예매|주문|결제|송금|이체|배달)(?:을|를|도)? ?{_LITTLE}(?:해 ?{_GIVE}|부탁)",
-    rf"(?:전화|통화)(?:를|을)? ?{_LITTLE}(?:걸어|해) ?{_GIVE}|(?:문자|메일|이메일|메시지|카톡)(?:을|를|도)? {_LITTLE}보내 ?{_GIVE}",
-    rf"(?:불|에어컨|보일러|텔레비전|티브이|티비|TV|전등|조명|음량|볼륨)(?:을|를|도)? ?{_LITTLE}(?:켜|꺼|올려|낮춰|줄여|키워) ?{_GIVE}",
-    rf"(?:인터넷|웹|구글|네이버|유튜브)(?:에서|으로|에)? ?{_LITTLE}(?:검색해|찾아|틀어) ?{_GIVE}|검색해 ?{_GIVE}",
-    r"(?:지금|현재) ?(?:은|이|시간이)? ?몇 시|오늘(?:이|은)? ?(?:며칠|무슨 요일|몇 월)",
-    r"(?:오늘|지금|현재|내일|이번 주)[^.?!\n]{0,8}(?:날씨|기온|미세먼지|환율|주가)[^.?!\n]{0,6}(?:어때|어떻|알려|몇)",
-)]
-ABSENT = re.compile(r"(?<![가-힣])(?:다음|아래|위|위의|아래의|주어진|제시된)(?:에 있는)? (?:문장|글|단어|낱말|텍스트|지문|문단|표현|내용|대화|목록|기사|질문)")
+CANNOT = [
+    re.compile(p)
+    for p in (
+        rf"{_SEEN}(?:을|를|도|로|으로)? {_LITTLE}(?:그려|보여|찾아|만들어|찍어|보내|틀어|들려|재생해|편집해|보정해|합성해|분석해|올려|열어|첨부해) ?{_GIVE}",
+        r"(?<![가-힣])(?:아래|위|다음|여기|이|저|첨부한|첨부된|올린|보낸)(?:의|에|에 있는)? (?:사진|그림|이미지|짤|(?:동)?영상|파일|링크|그래프|차트|지도)",
+        r"첨부 ?(?:파일|했|합니다|할게)",
+        rf"(?:알람|타이머|리마인더|일정)(?:을|를|도)? ?[가-힣0-9 ]{{0,12}}(?:맞춰|설정해|등록해|추가해|켜|꺼) ?{_GIVE}",
+        rf"(?:예약|예매|주문|결제|송금|이체|배달)(?:을|를|도)? ?{_LITTLE}(?:해 ?{_GIVE}|부탁)",
+        rf"(?:전화|통화)(?:를|을)? ?{_LITTLE}(?:걸어|해) ?{_GIVE}|(?:문자|메일|이메일|메시지|카톡)(?:을|를|도)? {_LITTLE}보내 ?{_GIVE}",
+        rf"(?:불|에어컨|보일러|텔레비전|티브이|티비|TV|전등|조명|음량|볼륨)(?:을|를|도)? ?{_LITTLE}(?:켜|꺼|올려|낮춰|줄여|키워) ?{_GIVE}",
+        rf"(?:인터넷|웹|구글|네이버|유튜브)(?:에서|으로|에)? ?{_LITTLE}(?:검색해|찾아|틀어) ?{_GIVE}|검색해 ?{_GIVE}",
+        r"(?:지금|현재) ?(?:은|이|시간이)? ?몇 시|오늘(?:이|은)? ?(?:며칠|무슨 요일|몇 월)",
+        r"(?:오늘|지금|현재|내일|이번 주)[^.?!\n]{0,8}(?:날씨|기온|미세먼지|환율|주가)[^.?!\n]{0,6}(?:어때|어떻|알려|몇)",
+    )
+]
+ABSENT = re.compile(
+    r"(?<![가-힣])(?:다음|아래|위|위의|아래의|주어진|제시된)(?:에 있는)? (?:문장|글|단어|낱말|텍스트|지문|문단|표현|내용|대화|목록|기사|질문)"
+)
 GIVEN = re.compile(r"[:\"'“‘「『\n]")  # the text that an instruction speaks of, in itself
-NOT_EVERYDAY = [re.compile(p) for p in (
-    r"(?<!십)시오[.!]?$|(?:하|설명|서술|논|나열|비교|구|쓰|고르|답)(?:하|여)?라[.!]?$|(?:할|쓸|될|적을) 것[.]?$|(?:하기|작성|생성|분류|서술|기술|분석|요약|번역)[.]?$",
-    r"파이썬|자바스크립트|SQL|HTML|CSS|JSON|정규식|소스 ?코드|(?:코드|함수|프로그램|알고리즘)[를을] ?(?:짜|작성|구현|설계)|방정식|미분|적분",
-)]
+NOT_EVERYDAY = [
+    re.compile(p)
+    for p in (
+        r"(?<!십)시오[.!]?$|(?:하|설명|서술|논|나열|비교|구|쓰|고르|답)(?:하|여)?라[.!]?$|(?:할|쓸|될|적을) 것[.]?$|(?:하기|작성|생성|분류|서술|기술|분석|요약|번역)[.]?$",
+        r"파이썬|자바스크립트|SQL|HTML|CSS|JSON|정규식|소스 ?코드|(?:코드|함수|프로그램|알고리즘)[를을] ?(?:짜|작성|구현|설계)|방정식|미분|적분",
+    )
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelfInstructFlags:
     """generation"""
+
     num_instructions: int = flags.flag(flags.REQUIRED, "how many new instructions are wanted")
     generator: str = flags.flag(flags.REQUIRED, "openai:MODEL, the model that writes them")
-    seeds_per_request: int = flags.flag(8, "examples shown in a request; a quarter of them from earlier rounds, as soon as there are any")
+    seeds_per_request: int = flags.flag(
+        8, "examples shown in a request; a quarter of them from earlier rounds, as soon as there are any"
+    )
     new_per_request: int = flags.flag(8, "new instructions asked for in a request")
     requests_per_round: int = flags.flag(16, "requests asked side by side; their examples come from earlier rounds")
     max_rounds_without_new: int = flags.flag(3, "give up after this many rounds in a row that brought nothing new")
-    max_similarity: float = flags.flag(0.7, "an instruction whose ROUGE-L with a seed or an earlier one is this or more is left out")
+    max_similarity: float = flags.flag(
+        0.7, "an instruction whose ROUGE-L with a seed or an earlier one is this or more is left out"
+    )
     min_chars: int = flags.flag(8, "shortest instruction, without spaces")
     max_chars: int = flags.flag(150, "longest instruction, without spaces")
     temperature: float = flags.flag(1.0, "sampling temperature")
@@ -83,11 +98,22 @@ def parse(argv=None):
         flags.add(parser, part)
     found = parser.parse_args(argv)
     files, args, server = (flags.read(found, part) for part in parts)
-    positive = ("num_instructions", "seeds_per_request", "new_per_request", "requests_per_round", "max_rounds_without_new",
-                "max_similarity", "min_chars", "max_chars", "max_new_tokens")
+    positive = (
+        "num_instructions",
+        "seeds_per_request",
+        "new_per_request",
+        "requests_per_round",
+        "max_rounds_without_new",
+        "max_similarity",
+        "min_chars",
+        "max_chars",
+        "max_new_tokens",
+    )
     flags.check_positive({k: getattr(args, k) for k in positive}, parser)
     if args.min_chars > args.max_chars:
-        parser.error(f"--min_chars {args.min_chars}: is above --max_chars {args.max_chars}; nothing can be between them")
+        parser.error(
+            f"--min_chars {args.min_chars}: is above --max_chars {args.max_chars}; nothing can be between them"
+        )
     return files, args, server
 
 
@@ -157,10 +183,19 @@ def examples(rng, seeds, generated, count):
 def request(args, model, number, seeds, generated):
     """Request number `number`, from 0 on; its examples depend on the seed, its number, and what earlier rounds brought."""
     shown = examples(random.Random(f"{args.seed} {number}"), seeds, generated, args.seeds_per_request)
-    asked = REQUEST.format(examples="\n".join(f"{i}. {text}" for i, text in enumerate(shown, 1)), count=args.new_per_request)
-    return llm.Request({"model": model, "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}],
-                        "temperature": args.temperature, "top_p": args.top_p, "max_tokens": args.max_new_tokens,
-                        "seed": args.seed + number})
+    asked = REQUEST.format(
+        examples="\n".join(f"{i}. {text}" for i, text in enumerate(shown, 1)), count=args.new_per_request
+    )
+    return llm.Request(
+        {
+            "model": model,
+            "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}],
+            "temperature": args.temperature,
+            "top_p": args.top_p,
+            "max_tokens": args.max_new_tokens,
+            "seed": args.seed + number,
+        }
+    )
 
 
 class Harvest:
@@ -200,8 +235,10 @@ def grow(args, model, seeds, client, out):
     """Rounds until --num_instructions are written, or --max_rounds_without_new of them brought nothing: the Harvest."""
     harvest, shown = Harvest(args, seeds, out), [t for t in seeds.values() if len(t) <= 2 * args.max_chars]
     if not shown:
-        raise InputError(f"--input: every seed is longer than {2 * args.max_chars} characters, too long to be shown; "
-                         "give shorter ones, or raise --max_chars")
+        raise InputError(
+            f"--input: every seed is longer than {2 * args.max_chars} characters, too long to be shown; "
+            "give shorter ones, or raise --max_chars"
+        )
     number = round_number = without = 0
     while len(harvest.texts) < args.num_instructions and without < args.max_rounds_without_new:
         round_number += 1
@@ -224,10 +261,14 @@ def main(argv=None):
     files, args, server = parse(argv)
     kind, _, model = args.generator.partition(":")
     if kind != "openai" or not model or "@http" in model:
-        raise InputError(f"--generator {args.generator}: write openai:MODEL, e.g. openai:gpt-4o-mini; a server's address is --base_url")
+        raise InputError(
+            f"--generator {args.generator}: write openai:MODEL, e.g. openai:gpt-4o-mini; a server's address is --base_url"
+        )
     settings = {**asdict(args), "base_url": server.base_url}
-    with stage.Stage("self_instruct", files.output, settings, files.input) as out, \
-            llm.open_cache(server, out.path) as cache:
+    with (
+        stage.Stage("self_instruct", files.output, settings, files.input) as out,
+        llm.open_cache(server, out.path) as cache,
+    ):
         client = llm.Client(server, cache)
         harvest = grow(args, model, read_seeds(files.input, out), client, out)
         out.extra["similarity"] = {name: similar.spread(scores) for name, scores in harvest.similarities.items()}
@@ -235,9 +276,12 @@ def main(argv=None):
     mean = out.extra["similarity"]["accepted"]["mean"]
     print(f"mean ROUGE-L to the nearest seed or earlier instruction: {mean}; the histogram is in the report")
     if len(harvest.texts) < args.num_instructions:
-        print(f"error: --num_instructions {args.num_instructions}: {len(harvest.texts)} are written; {args.max_rounds_without_new} rounds "
-              "in a row brought nothing new. Give more and more varied seeds, another --seed, or a higher --temperature",
-              file=sys.stderr, flush=True)
+        print(
+            f"error: --num_instructions {args.num_instructions}: {len(harvest.texts)} are written; {args.max_rounds_without_new} rounds "
+            "in a row brought nothing new. Give more and more varied seeds, another --seed, or a higher --temperature",
+            file=sys.stderr,
+            flush=True,
+        )
         return program.TOO_MANY_FAILED
     return 0
 

@@ -15,24 +15,42 @@ from fractions import Fraction
 from pathlib import Path
 
 from korlhf.core import flags, program
-from korlhf.data_prep import stage
-from korlhf.data import near_duplicates as near, record as records, example as rows, split as splits
 from korlhf.core.errors import InputError
+from korlhf.data import example as rows
+from korlhf.data import near_duplicates as near
+from korlhf.data import record as records
+from korlhf.data import split as splits
+from korlhf.data_prep import stage
 
 STEPS, SIDES = ("sft", "reward", "prompts"), ("train", "test")
 CELLS = [f"{step}_{side}" for step in STEPS for side in SIDES]
-OF_ANSWERS = {*rows.ANSWERS, "rejected", "candidates", "chosen_model", "rejected_model", "chosen_score", "rejected_score", "margin", "by"}
+OF_ANSWERS = {
+    *rows.ANSWERS,
+    "rejected",
+    "candidates",
+    "chosen_model",
+    "rejected_model",
+    "chosen_score",
+    "rejected_score",
+    "margin",
+    "by",
+}
 EXAMPLES, EXAMPLE_PROMPTS = 5, 4  # merged groups shown in the report, and prompts of each
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitFlags:
     """split"""
+
     input: list[str] = flags.flag(flags.REQUIRED, "JSONL (or JSON, CSV, parquet) files of records")
     output_dir: str = flags.flag(flags.REQUIRED, "folder of the files to write")
-    shares: str = flags.flag("2,4,4", "shares of the prompts for SFT, reward model and PPO; a step with the share 0 gets no files")
+    shares: str = flags.flag(
+        "2,4,4", "shares of the prompts for SFT, reward model and PPO; a step with the share 0 gets no files"
+    )
     test_share: float = flags.flag(0.1, "share of each step held out as its test set; 0 = no test sets")
-    exclude: list[str] = flags.flag([], "files of prompts, e.g. of a benchmark: records of the same or a near-same prompt are left out")
+    exclude: list[str] = flags.flag(
+        [], "files of prompts, e.g. of a benchmark: records of the same or a near-same prompt are left out"
+    )
     threshold: float = flags.flag(0.8, "Jaccard similarity of character 3-grams from which two prompts are near-same")
     seed: int = flags.flag(1234, "seed of the order in which groups are dealt out")
 
@@ -40,6 +58,7 @@ class SplitFlags:
 @dataclass(frozen=True)
 class Group:
     """ids: of its different prompts, sorted. category: the most frequent. rows: numbers of its records. answered: one can train step 1."""
+
     ids: list[str]
     category: str
     answered: bool
@@ -75,7 +94,7 @@ def largest_remainder(n, shares):
     """n dealt out by `shares` (any scale): whole numbers that add up to n, each within 1 of its exact share; ties to the earlier."""
     exact = [n * share / sum(shares) for share in shares]
     out = [int(x) for x in exact]
-    for i in sorted(range(len(shares)), key=lambda i: (out[i] - exact[i], i))[:n - sum(out)]:
+    for i in sorted(range(len(shares)), key=lambda i: (out[i] - exact[i], i))[: n - sum(out)]:
         out[i] += 1
     return out
 
@@ -87,7 +106,7 @@ def deal(groups, shares, seed):
     """
     place = [None] * len(groups)
     by_category = defaultdict(list)
-    for i in sorted(range(len(groups)), key=lambda i: hashlib.sha256(f"{seed}:{groups[i].name}".encode("utf-8")).digest()):
+    for i in sorted(range(len(groups)), key=lambda i: hashlib.sha256(f"{seed}:{groups[i].name}".encode()).digest()):
         by_category[groups[i].category].append(i)
     for members in by_category.values():
         quotas = largest_remainder(len(members), shares)
@@ -96,7 +115,7 @@ def deal(groups, shares, seed):
             first = largest_remainder(len(answered), shares[:2])
             rest = largest_remainder(len(members) - len(answered), shares[2:]) if sum(shares[2:]) else [0] * 4
             quotas = first + rest
-        chosen = answered[:sum(quotas[:2])]
+        chosen = answered[: sum(quotas[:2])]
         taken = set(chosen)
         order = chosen + [i for i in members if i not in taken]
         cells = [cell for cell, quota in enumerate(quotas) for _ in range(quota)]
@@ -129,8 +148,14 @@ def read_groups(args):
     for number, of_group in members.items():
         if number not in excluded:
             counts = Counter(categories[row] for row in of_group)
-            groups.append(Group(sorted({ids[row] for row in of_group}), min(counts, key=lambda c: (-counts[c], c)),
-                                any(answered[row] for row in of_group), of_group))
+            groups.append(
+                Group(
+                    sorted({ids[row] for row in of_group}),
+                    min(counts, key=lambda c: (-counts[c], c)),
+                    any(answered[row] for row in of_group),
+                    of_group,
+                )
+            )
     return groups, {row for number in excluded for row in members[number]}
 
 
@@ -143,7 +168,10 @@ class Parts:
 
     def __enter__(self):
         self._stack = ExitStack()
-        self._files = {name: self._stack.enter_context(open(f"{self.paths[name]}.partial", "w", encoding="utf-8")) for name in self.used}
+        self._files = {
+            name: self._stack.enter_context(open(f"{self.paths[name]}.partial", "w", encoding="utf-8"))
+            for name in self.used
+        }
         return self
 
     def __exit__(self, kind, error, trace):
@@ -151,7 +179,9 @@ class Parts:
         for name, file in self._files.items():
             Path(file.name).unlink() if kind else Path(file.name).replace(self.paths[name])
         for name in () if kind else set(CELLS) - set(self.used):
-            self.paths[name].unlink(missing_ok=True)  # of an earlier run with other shares: it would share prompts with the new files
+            self.paths[name].unlink(
+                missing_ok=True
+            )  # of an earlier run with other shares: it would share prompts with the new files
 
     def write(self, name, record):
         self._files[name].write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -172,16 +202,31 @@ def write_all(args, groups, cells, excluded, parts, out, texts):
     """
     group_of = {row: i for i, group in enumerate(groups) for row in group.rows}
     written, prompts = Counter(), set()
-    for row, (_, record) in enumerate(program.bar(records.read(args.input), desc="writing", total=len(group_of) + len(excluded))):
+    for row, (_, record) in enumerate(
+        program.bar(records.read(args.input), desc="writing", total=len(group_of) + len(excluded))
+    ):
         group = None if row in excluded else groups[group_of[row]]
         cell = None if group is None else cells[group_of[row]]
         step, side = (None, None) if cell is None else CELLS[cell].split("_")
-        reason = ("its prompt is in --exclude" if group is None else "no answer, and step 1 alone has a share" if cell is None
-                  else "no answer, while near-same prompts are in the SFT set" if step == "sft" and not trains_sft(record)
-                  else "the same prompt is in the PPO set already" if step == "prompts" and record["id"] in prompts else None)
+        reason = (
+            "its prompt is in --exclude"
+            if group is None
+            else "no answer, and step 1 alone has a share"
+            if cell is None
+            else "no answer, while near-same prompts are in the SFT set"
+            if step == "sft" and not trains_sft(record)
+            else "the same prompt is in the PPO set already"
+            if step == "prompts" and record["id"] in prompts
+            else None
+        )
         if record["id"] in texts:
             texts[record["id"]] = records.prompt(record)
-        line = {"id": record["id"], "category": record["category"], "source": record["source"], "group": group.name if group else None}
+        line = {
+            "id": record["id"],
+            "category": record["category"],
+            "source": record["source"],
+            "group": group.name if group else None,
+        }
         if reason:
             out.drop(reason, {"id": record["id"], "prompt": records.prompt(record)})
             out.write({**line, "step": None, "side": None, "left_out": reason})
@@ -200,9 +245,18 @@ def write_all(args, groups, cells, excluded, parts, out, texts):
 def table(groups, cells, shares, written):
     """{category: {cell: {"groups", "target" (exact number of groups), "records"}}} of the cells with a share."""
     dealt, of_category = Counter(zip((g.category for g in groups), cells)), Counter(g.category for g in groups)
-    return {category: {CELLS[k]: {"groups": dealt[category, k], "target": round(float(n * share), 2), "records": written[category, k]}
-                       for k, share in enumerate(shares) if share}
-            for category, n in sorted(of_category.items())}
+    return {
+        category: {
+            CELLS[k]: {
+                "groups": dealt[category, k],
+                "target": round(float(n * share), 2),
+                "records": written[category, k],
+            }
+            for k, share in enumerate(shares)
+            if share
+        }
+        for category, n in sorted(of_category.items())
+    }
 
 
 def merged(groups):
@@ -215,15 +269,24 @@ def describe(found, rows_total, largest):
     names = [name for name in CELLS if any(name in row for row in found.values())]
     lines = [f"  {'groups (target)':<16}" + "".join(f"{name:>18}" for name in names)]
     for category, row in found.items():
-        lines.append(f"  {category:<16}" + "".join(f"{row[name]['groups']:>9} ({row[name]['target']:>6g})" for name in names))
+        lines.append(
+            f"  {category:<16}" + "".join(f"{row[name]['groups']:>9} ({row[name]['target']:>6g})" for name in names)
+        )
         sft = [row[name] for name in names if name.startswith("sft")]
         if sum(cell["groups"] for cell in sft) <= sum(cell["target"] for cell in sft) - 1:
-            lines.append(f"WARNING: {category}: too few prompts with an answer for the share of step 1; the other steps got more")
-    lines += [f"WARNING: {name}.jsonl is empty: too few groups for its share" for name in names
-              if not any(row[name]["records"] for row in found.values())]
+            lines.append(
+                f"WARNING: {category}: too few prompts with an answer for the share of step 1; the other steps got more"
+            )
+    lines += [
+        f"WARNING: {name}.jsonl is empty: too few groups for its share"
+        for name in names
+        if not any(row[name]["records"] for row in found.values())
+    ]
     if largest > max(10, rows_total / 20):
-        lines.append(f"WARNING: one group of near-same prompts holds {largest} of {rows_total} records; if they share no more than a "
-                     "frame, raise --threshold")
+        lines.append(
+            f"WARNING: one group of near-same prompts holds {largest} of {rows_total} records; if they share no more than a "
+            "frame, raise --threshold"
+        )
     return lines
 
 
@@ -246,9 +309,15 @@ def main(argv=None):
         out.count("groups of near-same prompts", len(several))
         out.count("records in the largest group", largest)
         found = out.extra["table"] = table(groups, cells, shares, written)
-        out.extra["near_same"] = {"groups": len(several), "records": sum(len(g.rows) for g in several), "largest_group": largest,
-                                  "examples": [{"records": len(g.rows), "prompts": [texts[i] for i in g.ids[:EXAMPLE_PROMPTS]]}
-                                               for g in several[:EXAMPLES]]}
+        out.extra["near_same"] = {
+            "groups": len(several),
+            "records": sum(len(g.rows) for g in several),
+            "largest_group": largest,
+            "examples": [
+                {"records": len(g.rows), "prompts": [texts[i] for i in g.ids[:EXAMPLE_PROMPTS]]}
+                for g in several[:EXAMPLES]
+            ],
+        }
         total = out.rows
     print("\n".join(describe(found, total, largest)))
 

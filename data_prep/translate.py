@@ -11,11 +11,12 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 
 from korlhf.core import flags, program
-from korlhf.data_prep import stage
-from korlhf.llm.flags import LlmFlags
-from korlhf.llm import client as llm
-from korlhf.data import record as records, example as rows
 from korlhf.core.errors import InputError
+from korlhf.data import example as rows
+from korlhf.data import record as records
+from korlhf.data_prep import stage
+from korlhf.llm import client as llm
+from korlhf.llm.flags import LlmFlags
 
 SYSTEM = """당신은 영어 글을 한국어로 옮기는 번역가입니다. <{tag}>과 </{tag}> 사이에 있는 글을 한국어로 번역하세요.
 
@@ -27,48 +28,104 @@ SYSTEM = """당신은 영어 글을 한국어로 옮기는 번역가입니다. <
 - 번역문만 쓰세요. 머리말이나 설명을 달지 말고, 전체를 따옴표나 <{tag}> 표시로 감싸지 마세요."""
 
 ANSWERS = ("output", "chosen", "rejected")
-MARKER = re.compile(r"((?:\A|\n)\s*(?:Human|Assistant):\s*)")  # splits a text: what was said at even places, markers at odd ones
+MARKER = re.compile(
+    r"((?:\A|\n)\s*(?:Human|Assistant):\s*)"
+)  # splits a text: what was said at even places, markers at odd ones
 FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 INLINE = re.compile(r"(?<![\w`])`[^`\n]+`(?![\w`])")
 URL = re.compile(r"(?:https?://|www\.)[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 SCALED = re.compile(rf"({NUMBER.pattern})\s*(hundred|thousand|million|billion|trillion|k|m|b|bn)\b", re.IGNORECASE)
-SCALES = {"hundred": 1e2, "thousand": 1e3, "k": 1e3, "million": 1e6, "m": 1e6, "billion": 1e9, "b": 1e9, "bn": 1e9, "trillion": 1e12}
+SCALES = {
+    "hundred": 1e2,
+    "thousand": 1e3,
+    "k": 1e3,
+    "million": 1e6,
+    "m": 1e6,
+    "billion": 1e9,
+    "b": 1e9,
+    "bn": 1e9,
+    "trillion": 1e12,
+}
 KOREAN_NUMBER = re.compile(rf"(?:{NUMBER.pattern}[십백천만억조]+\s?)+(?:{NUMBER.pattern})?")
 KOREAN_PART = re.compile(rf"({NUMBER.pattern})([십백천만억조]*)")
-UNITS = {"십": 10, "백": 100, "천": 1000, "만": 10 ** 4, "억": 10 ** 8, "조": 10 ** 12}
-SPELLED = {0: "영|제로", 1: "한 |한두|한번|하나|첫|일주일|일 년", 2: "두 |두세|둘|이틀", 3: "세 |서너|셋|석 |사흘", 4: "네 |넷|넉 |나흘", 5: "다섯|닷새",
-           6: "여섯|유월", 7: "일곱|이레", 8: "여덟", 9: "아홉", 10: "열 |열흘|시월", 12: "열두|열둘", 20: "스무|스물", 24: "스물네|하루", 30: "서른|반", 100: "백",
-           1000: "천", 10000: "만"}
-SPEAKER = re.compile(r"^\s*(?:Human|Assistant|User|사람|인간|사용자|이용자|어시스턴트|도우미|비서)\s*[:：]", re.MULTILINE)
+UNITS = {"십": 10, "백": 100, "천": 1000, "만": 10**4, "억": 10**8, "조": 10**12}
+SPELLED = {
+    0: "영|제로",
+    1: "한 |한두|한번|하나|첫|일주일|일 년",
+    2: "두 |두세|둘|이틀",
+    3: "세 |서너|셋|석 |사흘",
+    4: "네 |넷|넉 |나흘",
+    5: "다섯|닷새",
+    6: "여섯|유월",
+    7: "일곱|이레",
+    8: "여덟",
+    9: "아홉",
+    10: "열 |열흘|시월",
+    12: "열두|열둘",
+    20: "스무|스물",
+    24: "스물네|하루",
+    30: "서른|반",
+    100: "백",
+    1000: "천",
+    10000: "만",
+}
+SPEAKER = re.compile(
+    r"^\s*(?:Human|Assistant|User|사람|인간|사용자|이용자|어시스턴트|도우미|비서)\s*[:：]", re.MULTILINE
+)
 MARKS = re.compile(r"</?(?:원문_*|번역문?)>")
-LABEL = re.compile(r"[*#\s]*(?:한국어 )?(?:번역|번역문|번역본|번역 결과|Translation|Korean(?: translation)?)[*\s]*[:：][*\s]*", re.IGNORECASE)
+LABEL = re.compile(
+    r"[*#\s]*(?:한국어 )?(?:번역|번역문|번역본|번역 결과|Translation|Korean(?: translation)?)[*\s]*[:：][*\s]*",
+    re.IGNORECASE,
+)
 HEADING = re.compile(r"[^\n]{0,40}번역[^\n]{0,20}[:：]\s*\n+")
 QUOTES = (('"', '"'), ("“", "”"), ("'", "'"), ("‘", "’"), ("「", "」"), ("『", "』"))
 # reason, what gives it away in the translation, and what in the original excuses it
-TELLTALES = tuple((reason, re.compile(sign, re.IGNORECASE), re.compile(excuse, re.IGNORECASE)) for reason, sign, excuse in (
-    ("speaks of the translation", "번역|역주(?!행)|원문|translation", r"transl|interpret|original|source|language|\bAI\b"),
-    ("refusal", r"(?:인공지능|AI)(?:인| 언어)? ?모델|as an AI|language model", r"\bAI\b|language model|artificial"),
-    ("refusal", r"(?:도와|도움을|답변해|답해|알려|제공해|말씀해|응해) ?드릴 수(?:는|가)? 없|(?:제공|수행|답변|처리|응)할 수(?:는|가)? 없|I can(?:no|')t",
-     r"can['’]?t|cannot|can not|unable|not able|not possible|won['’]t|impossible"),
-    ("refusal", r"\A(?:정말 |대단히 )?(?:죄송|미안)|I(?:'m| am) sorry", "sorry|apolog|afraid|excuse|pardon|regret|forgive|unfortunately")))
-ASKS = re.compile(r"[?？]|(?:까요?|나요|가요|냐|는지요?|을지요?|주세요|주십시오|주시겠어요|줘요?|줄래요?|실래요?|어때요?|바랍니다|바라요|싶어요?|싶습니다|궁금해요?|궁금합니다|"
-                  r"부탁해요?|부탁드려요|부탁드립니다)[.!~…\s\"”'’)]*\Z")
+TELLTALES = tuple(
+    (reason, re.compile(sign, re.IGNORECASE), re.compile(excuse, re.IGNORECASE))
+    for reason, sign, excuse in (
+        (
+            "speaks of the translation",
+            "번역|역주(?!행)|원문|translation",
+            r"transl|interpret|original|source|language|\bAI\b",
+        ),
+        ("refusal", r"(?:인공지능|AI)(?:인| 언어)? ?모델|as an AI|language model", r"\bAI\b|language model|artificial"),
+        (
+            "refusal",
+            r"(?:도와|도움을|답변해|답해|알려|제공해|말씀해|응해) ?드릴 수(?:는|가)? 없|(?:제공|수행|답변|처리|응)할 수(?:는|가)? 없|I can(?:no|')t",
+            r"can['’]?t|cannot|can not|unable|not able|not possible|won['’]t|impossible",
+        ),
+        (
+            "refusal",
+            r"\A(?:정말 |대단히 )?(?:죄송|미안)|I(?:'m| am) sorry",
+            "sorry|apolog|afraid|excuse|pardon|regret|forgive|unfortunately",
+        ),
+    )
+)
+ASKS = re.compile(
+    r"[?？]|(?:까요?|나요|가요|냐|는지요?|을지요?|주세요|주십시오|주시겠어요|줘요?|줄래요?|실래요?|어때요?|바랍니다|바라요|싶어요?|싶습니다|궁금해요?|궁금합니다|"
+    r"부탁해요?|부탁드려요|부탁드립니다)[.!~…\s\"”'’)]*\Z"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TranslateFlags:
     """translation"""
+
     translator: str = flags.flag(flags.REQUIRED, "openai:MODEL, the model that translates")
     temperature: float = flags.flag(0.3, "sampling temperature")
     max_new_tokens: int = flags.flag(2048, "longest translation in tokens; what is cut off there is dropped")
     attempts: int = flags.flag(3, "a translation that fails a check is asked for again, up to this many times in all")
     seed: int = flags.flag(1234, "seed of the first attempt; each further one has the next")
     min_hangul: float = flags.flag(0.5, "least share of Hangul among the letters outside code and URLs")
-    min_length_ratio: float = flags.flag(0.25, "least length of a translation, in characters outside code per character of the original")
+    min_length_ratio: float = flags.flag(
+        0.25, "least length of a translation, in characters outside code per character of the original"
+    )
     max_length_ratio: float = flags.flag(1.2, "greatest length")
     length_slack: int = flags.flag(15, "characters that a translation may lie beyond these lengths")
-    max_failed: float = flags.flag(0.05, "a larger share of failed records, dropped ones aside, ends with exit code 3, all written")
+    max_failed: float = flags.flag(
+        0.05, "a larger share of failed records, dropped ones aside, ends with exit code 3, all written"
+    )
 
 
 def parse(argv=None):
@@ -83,13 +140,17 @@ def parse(argv=None):
     if not 0 <= args.max_failed <= 1:
         parser.error(f"--max_failed {args.max_failed}: give a share from 0 to 1")
     if not args.translator.startswith("openai:") or args.translator == "openai:":
-        parser.error(f"--translator {args.translator}: write openai:MODEL, with --base_url for another server than OpenAI's")
+        parser.error(
+            f"--translator {args.translator}: write openai:MODEL, with --base_url for another server than OpenAI's"
+        )
     return files, args, llm_flags
 
 
 def places(record):
     """Where a record has text: tuples of keys, e.g. ("messages", 0, "content")."""
-    found = [("messages", i, "content") for i in range(len(record["messages"]))] if "messages" in record else [("prompt",)]
+    found = (
+        [("messages", i, "content") for i in range(len(record["messages"]))] if "messages" in record else [("prompt",)]
+    )
     found += [(k,) for k in ("input", *ANSWERS) if k in record]
     found += [("answers", i) for i in range(len(record.get("answers", [])))]
     return found + [("candidates", i, "text") for i in range(len(record.get("candidates", [])))]
@@ -119,8 +180,10 @@ def read_records(paths):
                 if place[0] not in ("prompt", "messages", "input"):
                     record = with_text(record, place, rows.bare_answer(text_at(record, place), place[0]))
         except (ValueError, TypeError, LookupError) as error:
-            raise InputError(f"{where}: an answer is no text: {error}; answers must be a list of texts, candidates one of "
-                             "{\"text\": ...}") from error
+            raise InputError(
+                f"{where}: an answer is no text: {error}; answers must be a list of texts, candidates one of "
+                '{"text": ...}'
+            ) from error
         if "rejected" in record and "chosen" not in record:
             raise InputError(f"{where}: rejected without chosen; give both, or delete it")
         found.append(record)
@@ -160,16 +223,23 @@ def unframed(source, text):
             text = re.sub(r"\A```[a-z]*\n([^`]*)\n?```\Z", r"\1", text).strip()
         if not speaks:
             frame = LABEL.match(text) or HEADING.match(text)
-            text = text[frame.end():] if frame else text
+            text = text[frame.end() :] if frame else text
         inner = text[1:-1]
-        if len(text) > 2 and (text[0], text[-1]) in QUOTES and not {text[0], text[-1]} & set(inner) and source[0] not in "\"'“‘«":
+        if (
+            len(text) > 2
+            and (text[0], text[-1]) in QUOTES
+            and not {text[0], text[-1]} & set(inner)
+            and source[0] not in "\"'“‘«"
+        ):
             text = inner.strip()
     return text
 
 
 def values(text):
     """The numbers in a text: 1,500 -> 1500.0; 2 million and 200만 -> 2000000.0 (and 2.0 and 200.0)."""
-    found = {_number(n) for n in NUMBER.findall(text)} | {_number(n, SCALES[scale.lower()]) for n, scale in SCALED.findall(text)}
+    found = {_number(n) for n in NUMBER.findall(text)} | {
+        _number(n, SCALES[scale.lower()]) for n, scale in SCALED.findall(text)
+    }
     for number in KOREAN_NUMBER.findall(text):
         parts = [_number(digits, math.prod(UNITS[u] for u in units)) for digits, units in KOREAN_PART.findall(number)]
         found |= {*parts, sum(parts)}
@@ -187,7 +257,9 @@ def lost_number(source, text):
     for match in NUMBER.finditer(source):
         value = _number(match[0])
         word = SPELLED.get(value)
-        if not {value, _number(match[0], scales.get(match.start(), 1))} & there and not (word and re.search(f"(?<![가-힣])(?:{word})", text)):
+        if not {value, _number(match[0], scales.get(match.start(), 1))} & there and not (
+            word and re.search(f"(?<![가-힣])(?:{word})", text)
+        ):
             return match[0]
     return None
 
@@ -199,8 +271,15 @@ def lost_verbatim(source, text):
         return "code altered", (blocks or ["a block that was not there"])[0]
     outside = FENCE.sub(" ", source)
     inline, urls = INLINE.findall(outside), [url.rstrip(".,;:!?)'") for url in URL.findall(INLINE.sub(" ", outside))]
-    return next(((what, piece) for what, found in (("code altered", inline), ("URL lost", urls))
-                 for piece, n in Counter(found).items() if text.count(piece) < n), None)
+    return next(
+        (
+            (what, piece)
+            for what, found in (("code altered", inline), ("URL lost", urls))
+            for piece, n in Counter(found).items()
+            if text.count(piece) < n
+        ),
+        None,
+    )
 
 
 def fault(args, source, text):
@@ -212,7 +291,7 @@ def fault(args, source, text):
         return f"speaker marker in the translation: {found[0].strip()}"
     if (found := MARKS.search(text)) and found[0] not in source:
         return f"frame left: {found[0]}"
-    if (found := lost_verbatim(source, text)):
+    if found := lost_verbatim(source, text):
         return f"{found[0]}: {found[1][:80]}"
     for reason, sign, excuse in TELLTALES:
         if (found := sign.search(after)) and not excuse.search(source):
@@ -225,7 +304,7 @@ def fault(args, source, text):
         return f"too long: {len(after)} characters for {len(before)}"
     if before.endswith("?") and not ASKS.search(after):
         return "an answer in place of the question"
-    if (number := lost_number(source, text)):
+    if number := lost_number(source, text):
         return f"number lost: {number}"
     return None
 
@@ -235,9 +314,16 @@ def body(args, text, attempt):
     tag = "원문"
     while f"<{tag}>" in text or f"</{tag}>" in text:
         tag += "_"
-    return {"model": args.translator.removeprefix("openai:"), "temperature": args.temperature, "max_tokens": args.max_new_tokens,
-            "seed": args.seed + attempt,
-            "messages": [{"role": "system", "content": SYSTEM.format(tag=tag)}, {"role": "user", "content": f"<{tag}>\n{text}\n</{tag}>"}]}
+    return {
+        "model": args.translator.removeprefix("openai:"),
+        "temperature": args.temperature,
+        "max_tokens": args.max_new_tokens,
+        "seed": args.seed + attempt,
+        "messages": [
+            {"role": "system", "content": SYSTEM.format(tag=tag)},
+            {"role": "user", "content": f"<{tag}>\n{text}\n</{tag}>"},
+        ],
+    }
 
 
 def read_reply(args, source, reply):
@@ -255,7 +341,9 @@ def translate(client, args, texts):
     for attempt in range(args.attempts):
         if not open_texts:
             break
-        replies = client.ask([llm.Request(body(args, text, attempt)) for text in open_texts], desc=f"translating, attempt {attempt + 1}")
+        replies = client.ask(
+            [llm.Request(body(args, text, attempt)) for text in open_texts], desc=f"translating, attempt {attempt + 1}"
+        )
         found.update((text, read_reply(args, text, reply)) for text, (reply, _) in zip(open_texts, replies))
         open_texts = [text for text in open_texts if found[text][1] and found[text][1].kind == "unusable"]
     return found
@@ -269,7 +357,11 @@ def korean(record, found, model):
     new = record
     for place in places(record):
         parts = MARKER.split(text_at(record, place))
-        new = with_text(new, place, "".join(p if i % 2 or not needs_translation(p) else found[p.strip()][0] for i, p in enumerate(parts)))
+        new = with_text(
+            new,
+            place,
+            "".join(p if i % 2 or not needs_translation(p) else found[p.strip()][0] for i, p in enumerate(parts)),
+        )
     new = {**records.step(new, "translate", model=model), "language": "ko", "original": original}
     return {**new, "id": records.record_id(records.messages(new))}
 
@@ -315,8 +407,10 @@ def finish(record, found, model, out):
 def main(argv=None):
     files, args, llm_flags = parse(argv)
     found, model = read_records(files.input), args.translator.removeprefix("openai:")
-    with stage.Stage("translate", files.output, {**asdict(args), "base_url": llm_flags.base_url}, files.input) as out, \
-            llm.Cache(llm_flags.cache or out.path.parent / "llm_cache.sqlite") as cache:
+    with (
+        stage.Stage("translate", files.output, {**asdict(args), "base_url": llm_flags.base_url}, files.input) as out,
+        llm.Cache(llm_flags.cache or out.path.parent / "llm_cache.sqlite") as cache,
+    ):
         for record in filter(not_english, found):
             out.drop(not_english(record), record)
         english = [record for record in found if not not_english(record)]

@@ -15,7 +15,10 @@ from korlhf.eval.report import checks, gather, page
 @dataclass(frozen=True, kw_only=True)
 class ReportFlags:
     """report"""
-    run_dir: str = flags.flag(flags.REQUIRED, "folder of a run: the trained models lie in its folders, e.g. output/quickstart")
+
+    run_dir: str = flags.flag(
+        flags.REQUIRED, "folder of a run: the trained models lie in its folders, e.g. output/quickstart"
+    )
     eval_dir: str = flags.flag("", "folder of the results of the evaluation programs; not given = eval in --run_dir")
     output: str = flags.flag("", "HTML file to write; not given = report.html in --run_dir")
     title: str = flags.flag("", "heading of the page; not given = the name of the run's folder")

@@ -41,7 +41,9 @@ def start(sizes: list[int], counts: list[int], rng: random.Random) -> list[dict[
     drawn = []
     for size, count in zip(sizes, counts, strict=True):
         if size < count:
-            raise ValueError(f"{count} held-out records wanted, only {size} there: write more in handwritten/ or grammar/")
+            raise ValueError(
+                f"{count} held-out records wanted, only {size} there: write more in handwritten/ or grammar/"
+            )
         drawn.append({record: position % len(KINDS) for position, record in enumerate(rng.sample(range(size), count))})
     return drawn
 
@@ -74,8 +76,9 @@ def search(options: list[list[list[list[int]]]], counts: list[int], rng: random.
     return chosen
 
 
-def choose_pairs(handwritten: list[Record], composed: list[Record], train_pairs: list[Pair], count: int,
-                 count_handwritten: int) -> list[tuple[Record, Pair]]:
+def choose_pairs(
+    handwritten: list[Record], composed: list[Record], train_pairs: list[Pair], count: int, count_handwritten: int
+) -> list[tuple[Record, Pair]]:
     """Return `count` (record, pair) a category, `count_handwritten` of them from handwritten records.
 
     The rules are those of `train_pairs`, direction and words included. ValueError if a category has too few records.

@@ -19,12 +19,21 @@ from korlhf.korean.trivial_rules import best_trivial_rules
 
 HERE = Path(__file__).resolve().parent
 HANDWRITTEN = {
-    "everyday": ("everyday_1", "everyday_2", "everyday_3"), "harmful": ("harmful",), "lookalike": ("lookalike",),
-    "translated": ("translated",), "evol": ("evol",),
+    "everyday": ("everyday_1", "everyday_2", "everyday_3"),
+    "harmful": ("harmful",),
+    "lookalike": ("lookalike",),
+    "translated": ("translated",),
+    "evol": ("evol",),
 }
 STEPS = ("reward", "sft", "prompts")
-SHARES = {"handwritten": (0.72, 0.16, 0.12), "grammar": (0.34, 0.38, 0.28)}  # of the groups of a category, in the order of STEPS
-SFT_CHANCES = {"handwritten": (1.0, 0.71, 0.59), "grammar": (0.78, 0.53, 0.43)}  # that best, middle, worst become an example
+SHARES = {
+    "handwritten": (0.72, 0.16, 0.12),
+    "grammar": (0.34, 0.38, 0.28),
+}  # of the groups of a category, in the order of STEPS
+SFT_CHANCES = {
+    "handwritten": (1.0, 0.71, 0.59),
+    "grammar": (0.78, 0.53, 0.43),
+}  # that best, middle, worst become an example
 SINGLE_PAIR_SHARE = 0.125  # of the reward records: one chosen/rejected pair instead of a ranking of three
 HELDOUT_PAIRS, HELDOUT_HANDWRITTEN = 100, 60  # a category, and how many of them are handwritten
 HELDOUT_PROMPTS, HELDOUT_SFT = 60, 60  # a category; half handwritten, half from the grammar
@@ -64,7 +73,7 @@ def deal(records: list[Record], shares: tuple[float, ...]) -> dict[str, list[Rec
         groups = sorted({record.group for record in records if record.category == category}, key=order_key)
         bounds = [round(sum(shares[:count]) * len(groups)) for count in range(len(STEPS) + 1)]
         for index, step in enumerate(STEPS):
-            mine = set(groups[bounds[index]:bounds[index + 1]])
+            mine = set(groups[bounds[index] : bounds[index + 1]])
             dealt[step] += [record for record in records if record.category == category and record.group in mine]
     return dealt
 
@@ -87,8 +96,16 @@ def sft_examples(records: list[Record], chances: tuple[float, ...]) -> list[dict
         drawn = [number for number, chance in enumerate(chances) if rng.random() < chance] or [rng.choice((0, 0, 1, 2))]
         for number in drawn:
             answer = record.answers[number]
-            examples.append({"id": stable_id(record.prompt, answer), "category": record.category, "topic": record.topic,
-                             "style": MANNERS[number], "prompt": record.prompt, "output": answer})
+            examples.append(
+                {
+                    "id": stable_id(record.prompt, answer),
+                    "category": record.category,
+                    "topic": record.topic,
+                    "style": MANNERS[number],
+                    "prompt": record.prompt,
+                    "output": answer,
+                }
+            )
     return examples
 
 
@@ -98,8 +115,16 @@ def multiturn_examples(folder: Path) -> list[dict]:
     for row in read_jsonl(folder / "multiturn.jsonl"):
         *messages, last = row["messages"]
         identity = stable_id(*(message["content"] for message in row["messages"]))
-        examples.append({"id": identity, "category": "everyday", "topic": row["topic"],
-                         "style": styles[row["style"]], "messages": messages, "output": last["content"]})
+        examples.append(
+            {
+                "id": identity,
+                "category": "everyday",
+                "topic": row["topic"],
+                "style": styles[row["style"]],
+                "messages": messages,
+                "output": last["content"],
+            }
+        )
     return examples
 
 
@@ -107,7 +132,12 @@ def reward_rows(records: list[Record]) -> list[dict]:
     rows = []
     for record in records:
         rng = random.Random("reward " + record.prompt)
-        row = {"id": stable_id(record.prompt, *record.answers), "category": record.category, "topic": record.topic, "prompt": record.prompt}
+        row = {
+            "id": stable_id(record.prompt, *record.answers),
+            "category": record.category,
+            "topic": record.topic,
+            "prompt": record.prompt,
+        }
         if rng.random() < SINGLE_PAIR_SHARE:
             _, chosen, rejected = rng.choice(ranked_pairs(record))
             rows.append({**row, "chosen": chosen, "rejected": rejected})
@@ -121,13 +151,15 @@ def pairs_of(rows: list[dict]) -> list[tuple[str, str, str]]:
     pairs = []
     for row in rows:
         answers = row.get("answers") or [row["chosen"], row["rejected"]]
-        pairs += [(row["prompt"], a, b) for number, a in enumerate(answers) for b in answers[number + 1:]]
+        pairs += [(row["prompt"], a, b) for number, a in enumerate(answers) for b in answers[number + 1 :]]
     return pairs
 
 
 def prompt_rows(records: list[Record]) -> list[dict]:
-    return [{"id": stable_id(record.prompt), "category": record.category, "topic": record.topic, "prompt": record.prompt}
-            for record in records]
+    return [
+        {"id": stable_id(record.prompt), "category": record.category, "topic": record.topic, "prompt": record.prompt}
+        for record in records
+    ]
 
 
 def text_rows(dealt: dict[str, list[Record]], dialogues: list[dict]) -> list[dict]:
@@ -142,7 +174,10 @@ def pick(handwritten: list[Record], composed: list[Record], count: int, salt: st
     picked = []
     for category in CATEGORIES:
         for source, share in ((handwritten, count // 2), (composed, count - count // 2)):
-            mine = sorted((record for record in source if record.category == category), key=lambda record: order_key(salt + record.prompt))
+            mine = sorted(
+                (record for record in source if record.category == category),
+                key=lambda record: order_key(salt + record.prompt),
+            )
             picked += mine[:share]
     return picked
 
@@ -152,12 +187,22 @@ def check_heldout(training: dict[str, list[dict]], heldout: list[Record]) -> Non
     rows = [row for name in training for row in training[name]]
     text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     topics, prompts = {row.get("topic") for row in rows}, {normalise(row.get("prompt", "")) for row in rows}
-    fillers = [word for frames in load_grammar(HERE / "grammar")[1].values() for frame in frames
-               for filler in fillers_of(frame, "heldout") for word in filler if word]
-    leaks = sorted({record.topic for record in heldout} & topics) + sorted({normalise(record.prompt) for record in heldout} & prompts)
+    fillers = [
+        word
+        for frames in load_grammar(HERE / "grammar")[1].values()
+        for frame in frames
+        for filler in fillers_of(frame, "heldout")
+        for word in filler
+        if word
+    ]
+    leaks = sorted({record.topic for record in heldout} & topics) + sorted(
+        {normalise(record.prompt) for record in heldout} & prompts
+    )
     leaks += [word for word in fillers if word in text]
     if leaks:
-        raise ValueError(f"held-out material occurs in the training files, change it in handwritten/ or grammar/: {leaks}")
+        raise ValueError(
+            f"held-out material occurs in the training files, change it in handwritten/ or grammar/: {leaks}"
+        )
 
 
 def shuffled(rows: list[dict]) -> list[dict]:
@@ -167,25 +212,46 @@ def shuffled(rows: list[dict]) -> list[dict]:
 def build_training() -> dict[str, list[dict]]:
     folder = HERE / "handwritten"
     seen: set[str] = set()
-    handwritten = drop_repeated([r for category, names in HANDWRITTEN.items() for r in read_records(folder, category, names)], seen)
+    handwritten = drop_repeated(
+        [r for category, names in HANDWRITTEN.items() for r in read_records(folder, category, names)], seen
+    )
     composed = drop_repeated(compose_all(HERE / "grammar", "train"), seen)
     by_hand, by_grammar = deal(handwritten, SHARES["handwritten"]), deal(composed, SHARES["grammar"])
     dealt = {step: by_hand[step] + by_grammar[step] for step in STEPS}
     dialogues = multiturn_examples(folder)
-    sft = sft_examples(by_hand["sft"], SFT_CHANCES["handwritten"]) + sft_examples(by_grammar["sft"], SFT_CHANCES["grammar"]) + dialogues
-    return {"sft": sft, "reward": reward_rows(dealt["reward"]), "prompts": prompt_rows(dealt["prompts"]),
-            "text": text_rows(dealt, dialogues)}
+    sft = (
+        sft_examples(by_hand["sft"], SFT_CHANCES["handwritten"])
+        + sft_examples(by_grammar["sft"], SFT_CHANCES["grammar"])
+        + dialogues
+    )
+    return {
+        "sft": sft,
+        "reward": reward_rows(dealt["reward"]),
+        "prompts": prompt_rows(dealt["prompts"]),
+        "text": text_rows(dealt, dialogues),
+    }
 
 
 def build_heldout(reward: list[dict]) -> tuple[dict[str, list[dict]], list[Record]]:
     """Return the held-out rows by file stem, and all held-out records; `reward` (training rows) orients the rules to balance against."""
     seen: set[str] = set()
     names = {category: (f"heldout_{category}",) for category in CATEGORIES}
-    handwritten = drop_repeated([r for category in CATEGORIES for r in read_records(HERE / "handwritten", category, names[category])], seen)
+    handwritten = drop_repeated(
+        [r for category in CATEGORIES for r in read_records(HERE / "handwritten", category, names[category])], seen
+    )
     composed = drop_repeated(compose_all(HERE / "grammar", "heldout"), seen)
     pairs = choose_pairs(handwritten, composed, pairs_of(reward), HELDOUT_PAIRS, HELDOUT_HANDWRITTEN)
-    rows = [{"id": stable_id(prompt, chosen, rejected), "category": record.category, "topic": record.topic, "prompt": prompt,
-             "chosen": chosen, "rejected": rejected} for record, (prompt, chosen, rejected) in pairs]
+    rows = [
+        {
+            "id": stable_id(prompt, chosen, rejected),
+            "category": record.category,
+            "topic": record.topic,
+            "prompt": prompt,
+            "chosen": chosen,
+            "rejected": rejected,
+        }
+        for record, (prompt, chosen, rejected) in pairs
+    ]
     sft = sft_examples(pick(handwritten, composed, HELDOUT_SFT, "sft "), (0.45, 0.3, 0.25))
     prompts = prompt_rows(pick(handwritten, composed, HELDOUT_PROMPTS, "prompts "))
     return {"heldout_sft": sft, "heldout_reward": rows, "heldout_prompts": prompts}, handwritten + composed
@@ -215,12 +281,20 @@ def main() -> None:
     for stem, rows in files.items():
         print(f"{stem + '.jsonl':24}{len(rows):6} rows")
     train, test = pairs_of(files["reward"]), pairs_of(files["heldout_reward"])
-    print(f"\nTrivial rules, chosen on {len(train)} training pairs, on {len(test)} held-out pairs (a tie counts one half):")
-    by_category = {c: best_trivial_rules(train, pairs_of([r for r in files["heldout_reward"] if r["category"] == c])) for c in CATEGORIES}
+    print(
+        f"\nTrivial rules, chosen on {len(train)} training pairs, on {len(test)} held-out pairs (a tie counts one half):"
+    )
+    by_category = {
+        c: best_trivial_rules(train, pairs_of([r for r in files["heldout_reward"] if r["category"] == c]))
+        for c in CATEGORIES
+    }
     print(f"{'rule':32}{'train':>8}{'all':>8}" + "".join(f"{category:>12}" for category in CATEGORIES))
     on_train = best_trivial_rules(train, train)
     for name, figure in best_trivial_rules(train, test).items():
-        print(f"{name:32}{on_train[name]:8.3f}{figure:8.3f}" + "".join(f"{by_category[c][name]:12.3f}" for c in CATEGORIES))
+        print(
+            f"{name:32}{on_train[name]:8.3f}{figure:8.3f}"
+            + "".join(f"{by_category[c][name]:12.3f}" for c in CATEGORIES)
+        )
 
 
 if __name__ == "__main__":

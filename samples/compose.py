@@ -17,18 +17,45 @@ MANNERS = ("best", "middle", "worst")
 CATEGORIES = ("everyday", "harmful", "lookalike", "translated", "evol")
 LENGTH_ORDERS = tuple(itertools.permutations(range(3)))  # the length rank (0 shortest) of best, middle, worst
 LAST_MARKS = (".",) * 15 + ("!",) * 2 + ("~",) * 2 + ("...",)
-SHARE_WITHOUT_CONTENT = 0.1  # of the answers of two sentences: opening and closing only; never to a question, which wants its answer
+SHARE_WITHOUT_CONTENT = (
+    0.1  # of the answers of two sentences: opening and closing only; never to a question, which wants its answer
+)
 RETRIES = 200
 
 # particle as written in the grammar -> (after a final consonant, after a vowel)
 PARTICLES = {
-    "을": ("을", "를"), "이": ("이", "가"), "은": ("은", "는"), "과": ("과", "와"), "과의": ("과의", "와의"), "으로": ("으로", "로"),
-    "이나": ("이나", "나"), "이랑": ("이랑", "랑"), "이라": ("이라", "라"), "이라고": ("이라고", "라고"), "이라는": ("이라는", "라는"),
-    "이라면": ("이라면", "라면"), "이면": ("이면", "면"), "이든": ("이든", "든"), "이고": ("이고", "고"), "이에요": ("이에요", "예요"), "아": ("아", "야"),
+    "을": ("을", "를"),
+    "이": ("이", "가"),
+    "은": ("은", "는"),
+    "과": ("과", "와"),
+    "과의": ("과의", "와의"),
+    "으로": ("으로", "로"),
+    "이나": ("이나", "나"),
+    "이랑": ("이랑", "랑"),
+    "이라": ("이라", "라"),
+    "이라고": ("이라고", "라고"),
+    "이라는": ("이라는", "라는"),
+    "이라면": ("이라면", "라면"),
+    "이면": ("이면", "면"),
+    "이든": ("이든", "든"),
+    "이고": ("이고", "고"),
+    "이에요": ("이에요", "예요"),
+    "아": ("아", "야"),
 }
 INVARIANT = ("에", "에게", "에게는", "에서", "한테", "의", "도", "까지", "보다", "치고는", "인데")
 SLOT = re.compile(r"\{([xf])(?::([가-힣]+))?\}")
-DIGIT_FINALS = {"0": 21, "1": 8, "2": 0, "3": 16, "4": 0, "5": 0, "6": 1, "7": 8, "8": 8, "9": 0}  # final consonants of 영, 일, 이, ...
+DIGIT_FINALS = {
+    "0": 21,
+    "1": 8,
+    "2": 0,
+    "3": 16,
+    "4": 0,
+    "5": 0,
+    "6": 1,
+    "7": 8,
+    "8": 8,
+    "9": 0,
+}  # final consonants of 영, 일, 이, ...
 RIEUL = 8
 
 
@@ -69,7 +96,7 @@ def fill(text: str, filler: list[str]) -> str:
     for match in reversed(list(SLOT.finditer(text))):  # from the end, so that the places still to come stay valid
         word = filler["xf".index(match[1])]
         word = with_particle(word, match[2]) if match[2] else word
-        text = text[:match.start()] + word + text[match.end():]
+        text = text[: match.start()] + word + text[match.end() :]
     return text
 
 
@@ -121,14 +148,21 @@ def compose_answer(phrases: dict, frame: dict, filler: list[str], manner: str, s
     return punctuate(sentences, rng)
 
 
-def compose_ranking(phrases: dict, frame: dict, filler: list[str], order: tuple[int, ...], rng: random.Random) -> tuple[str, ...]:
+def compose_ranking(
+    phrases: dict, frame: dict, filler: list[str], order: tuple[int, ...], rng: random.Random
+) -> tuple[str, ...]:
     """Return the answers best, middle, worst whose lengths rank as `order` says; ValueError if none is found in RETRIES draws."""
     for _ in range(RETRIES):
-        answers = tuple(compose_answer(phrases, frame, filler, manner, size, rng) for manner, size in zip(MANNERS, order, strict=True))
+        answers = tuple(
+            compose_answer(phrases, frame, filler, manner, size, rng)
+            for manner, size in zip(MANNERS, order, strict=True)
+        )
         by_length = [answers[order.index(rank)] for rank in range(3)]
         if len(by_length[0]) < len(by_length[1]) < len(by_length[2]):
             return answers
-    raise ValueError(f"no answers of length order {order} for {filler[0]!r}: the frame's sentences are too alike in length")
+    raise ValueError(
+        f"no answers of length order {order} for {filler[0]!r}: the frame's sentences are too alike in length"
+    )
 
 
 def compose_all(folder: Path, split: str) -> list[Record]:

@@ -21,7 +21,12 @@ SCRIPTS = {  # stage -> (script, folder of the finished model)
     "reward": "training/step2_reward_model_finetuning/training_scripts/tiny/run_tiny.sh",
     "ppo": "training/step3_rlhf_finetuning/training_scripts/tiny/run_tiny.sh",
 }
-TITLES = {"base": "tiny base model", "sft": "step 1: supervised fine-tuning", "reward": "step 2: reward model", "ppo": "step 3: PPO"}
+TITLES = {
+    "base": "tiny base model",
+    "sft": "step 1: supervised fine-tuning",
+    "reward": "step 2: reward model",
+    "ppo": "step 3: PPO",
+}
 
 
 def parse():
@@ -64,10 +69,18 @@ def run(out, seed, signals):
             continue
         print(f"[{number}/5] {TITLES[stage]}", flush=True)
         if stage == "base" and not (out / "base_init" / "tokenizer_config.json").exists():
-            step([sys.executable, ROOT / "samples" / "tiny_base.py", "--output_dir", out / "base_init", *words], out, "base_init", signals)
+            step(
+                [sys.executable, ROOT / "samples" / "tiny_base.py", "--output_dir", out / "base_init", *words],
+                out,
+                "base_init",
+                signals,
+            )
         ended = process_of(["bash", ROOT / script, *commands[stage]], out, stage, signals)
         before = stages.get(stage, {"seconds": 0.0, "peak_rss_mb": 0.0})
-        stages[stage] = {"seconds": before["seconds"] + ended.seconds, "peak_rss_mb": max(before["peak_rss_mb"], ended.memory_mb)}
+        stages[stage] = {
+            "seconds": before["seconds"] + ended.seconds,
+            "peak_rss_mb": max(before["peak_rss_mb"], ended.memory_mb),
+        }
         write_json(times_file, stages)
         give_up(ended, signals, TITLES[stage], out / "logs" / f"{stage}.log")
     step([sys.executable, ROOT / "samples" / "summary.py", "--output_dir", out, *words], out, "summary", signals)
@@ -76,7 +89,9 @@ def run(out, seed, signals):
 
 def process_of(command, out, name, signals):
     """Run a command to its end, with its output also in OUT/logs/NAME.log: process.Ended. It is stopped if this program is."""
-    return process.run(shlex.join(map(str, command)), dict(os.environ), out / "logs" / f"{name}.log", signals, Path.cwd())
+    return process.run(
+        shlex.join(map(str, command)), dict(os.environ), out / "logs" / f"{name}.log", signals, Path.cwd()
+    )
 
 
 def step(command, out, name, signals):
@@ -95,7 +110,9 @@ def give_up(ended, signals, name, log):
 def evaluate(out, seed, signals):
     """The evaluation and its report, unless they are younger than every model."""
     report = out / "report.html"
-    if report.exists() and report.stat().st_mtime > max((out / stage / "finished.json").stat().st_mtime for stage in SCRIPTS):
+    if report.exists() and report.stat().st_mtime > max(
+        (out / stage / "finished.json").stat().st_mtime for stage in SCRIPTS
+    ):
         print("[5/5] evaluation: done before, kept", flush=True)
     else:
         print("[5/5] evaluation", flush=True)

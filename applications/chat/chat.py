@@ -11,13 +11,13 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from korlhf.core import flags, program
-from korlhf.llm.flags import StreamFlags, CheckpointFlags, LlmFlags
-from korlhf.llm import responders
 from korlhf.applications.chat.chat import Conversation, open_bot
-from korlhf.core.errors import InputError
-from korlhf.llm.checkpoint import Sampling
 from korlhf.applications.chat.screen import Pipe, Terminal
+from korlhf.core import flags, program
+from korlhf.core.errors import InputError
+from korlhf.llm import responders
+from korlhf.llm.checkpoint import Sampling
+from korlhf.llm.flags import CheckpointFlags, LlmFlags, StreamFlags
 
 HELP = """/reset             begin a new conversation
 /regen             another answer to the last message
@@ -32,16 +32,22 @@ the arrow keys bring back earlier messages."""
 @dataclass(frozen=True, kw_only=True)
 class ChatFlags:
     """chat"""
-    model_name_or_path: str = flags.flag(flags.REQUIRED, "who answers: a model folder, LoRA folder or hub name, or openai:MODEL[@URL]")
+
+    model_name_or_path: str = flags.flag(
+        flags.REQUIRED, "who answers: a model folder, LoRA folder or hub name, or openai:MODEL[@URL]"
+    )
     reward_model: str = flags.flag("", "a reward model whose score of each answer is shown")
     system: str = flags.flag("", "system message, a text or a UTF-8 file")
     temperature: float = flags.flag(0.7, "sampling temperature; 0 = greedy")
     top_p: float = flags.flag(1.0, "nucleus sampling; 1 = off")
     max_new_tokens: int = flags.flag(256, "longest answer in tokens")
-    context_tokens: int = flags.flag(0, "most tokens of history and answer (of a server: characters); older exchanges are left out; "
-                                        "0 = all that fit")
+    context_tokens: int = flags.flag(
+        0, "most tokens of history and answer (of a server: characters); older exchanges are left out; 0 = all that fit"
+    )
     seed: int = flags.flag(1234, "seed of the answers: the same messages get the same answers again")
-    history_file: str = flags.flag("~/.korlhf_chat_history", "file of the messages typed in a terminal, for the arrow keys; \"\" = none")
+    history_file: str = flags.flag(
+        "~/.korlhf_chat_history", 'file of the messages typed in a terminal, for the arrow keys; "" = none'
+    )
 
 
 def parse(argv=None):
@@ -52,7 +58,9 @@ def parse(argv=None):
         flags.add(parser, group)
     space = parser.parse_args(argv)
     args, server, checkpoint = (flags.read(space, group) for group in groups)
-    flags.check_positive({"top_p": args.top_p, "max_new_tokens": args.max_new_tokens, "request_timeout": server.request_timeout}, parser)
+    flags.check_positive(
+        {"top_p": args.top_p, "max_new_tokens": args.max_new_tokens, "request_timeout": server.request_timeout}, parser
+    )
     if args.temperature < 0 or args.context_tokens < 0:
         parser.error("--temperature and --context_tokens must be 0 or above")
     return args, server, checkpoint
@@ -64,9 +72,18 @@ class Chat:
     def __init__(self, bot, scorer, sampling, system, screen):
         self.bot, self.scorer, self.sampling, self.screen = bot, scorer, sampling, screen
         self.talk = Conversation(system)
-        self.last, self.sample = None, 0  # the newest message, also if its answer was stopped; and how often it was answered before
-        self.commands = {"reset": self.reset, "regen": self.regen, "system": self.system, "temperature": self.temperature,
-                         "save": self.save, "help": self.help}
+        self.last, self.sample = (
+            None,
+            0,
+        )  # the newest message, also if its answer was stopped; and how often it was answered before
+        self.commands = {
+            "reset": self.reset,
+            "regen": self.regen,
+            "system": self.system,
+            "temperature": self.temperature,
+            "save": self.save,
+            "help": self.help,
+        }
 
     def run(self):
         """Until the user has had enough."""
@@ -169,7 +186,9 @@ class Chat:
         except ValueError:
             value = -1.0
         if not 0 <= value < float("inf"):
-            raise InputError(f"{f'/temperature {text}'.rstrip()}: give a number of 0 or above (it is {self.sampling.temperature:g})")
+            raise InputError(
+                f"{f'/temperature {text}'.rstrip()}: give a number of 0 or above (it is {self.sampling.temperature:g})"
+            )
         self.sampling = replace(self.sampling, temperature=value)
         self.screen.note(f"temperature {value:g}")
 
@@ -185,7 +204,9 @@ class Chat:
             with open(path, "a", encoding="utf-8") as file:
                 print(line, file=file)
         except OSError as error:
-            raise InputError(f"/save {path}: cannot be written: {error.strerror or error}; give another name") from error
+            raise InputError(
+                f"/save {path}: cannot be written: {error.strerror or error}; give another name"
+            ) from error
         self.screen.note(f"saved: {path} has one more line")
 
     def help(self, _):
@@ -195,16 +216,21 @@ class Chat:
 def chat(args, server, checkpoint):
     """Exit code: 1 if a message through a pipe got no answer."""
     system = responders.read_system(args.system, "--system") if args.system else ""
-    server = LlmFlags(base_url=server.base_url, api_key_env=server.api_key_env, request_timeout=server.request_timeout, max_retries=2)
+    server = LlmFlags(
+        base_url=server.base_url, api_key_env=server.api_key_env, request_timeout=server.request_timeout, max_retries=2
+    )
     screen = Terminal(args.history_file) if Terminal.possible() else Pipe()
     scorer = None
     if args.reward_model:
         from korlhf.applications.chat.scorer import Scorer  # imports torch
+
         scorer = Scorer(args.reward_model, checkpoint.dtype, checkpoint.trust_remote_code)
     with open_bot(args.model_name_or_path, checkpoint, server, args.context_tokens) as bot:
         if bot.context_tokens is not None and args.max_new_tokens >= bot.context_tokens:
-            raise InputError(f"--max_new_tokens {args.max_new_tokens}: there is room for {bot.context_tokens} tokens of history and answer "
-                             "together; lower it")
+            raise InputError(
+                f"--max_new_tokens {args.max_new_tokens}: there is room for {bot.context_tokens} tokens of history and answer "
+                "together; lower it"
+            )
         screen.welcome(f"{bot.name} answers. /help shows what there is, /quit ends.")
         Chat(bot, scorer, Sampling(args.temperature, args.top_p, args.max_new_tokens, args.seed), system, screen).run()
     return int(screen.problems > 0 and not screen.interactive)

@@ -4,9 +4,9 @@ import getpass
 import sys
 from dataclasses import dataclass
 
+from korlhf.applications import accounts
 from korlhf.core import flags, program
 from korlhf.core.errors import InputError
-from korlhf.applications import accounts
 
 SHORTEST = 8  # characters of a password
 
@@ -14,6 +14,7 @@ SHORTEST = 8  # characters of a password
 @dataclass(frozen=True, kw_only=True)
 class PersonFlags:
     """person"""
+
     auth_file: str = flags.flag(flags.REQUIRED, "the file; made if it is not there, for its owner's eyes only")
     name: str = flags.flag(flags.REQUIRED, "name to log in with")
 
@@ -37,7 +38,9 @@ def main(argv=None):
         raise InputError(f"--name {args.name}: give 1 to {accounts.LONGEST_NAME} characters without a colon")
     password = ask_password()
     if not SHORTEST <= len(password) <= accounts.LONGEST_PASSWORD:
-        raise InputError(f"the password has {len(password)} characters; give at least {SHORTEST}, at most {accounts.LONGEST_PASSWORD}")
+        raise InputError(
+            f"the password has {len(password)} characters; give at least {SHORTEST}, at most {accounts.LONGEST_PASSWORD}"
+        )
     accounts.write_password(args.auth_file, name, password)
     print(f"{name} can log in; start label.py (again) with --auth_file {args.auth_file}")
 

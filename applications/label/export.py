@@ -6,10 +6,10 @@ label. Left out: the names of people; they are numbered.
 
 from dataclasses import dataclass
 
-from korlhf.core import flags, program
-from korlhf.data_prep import stage
 from korlhf.applications.label import agreement, export
 from korlhf.applications.label.store import Store
+from korlhf.core import flags, program
+from korlhf.data_prep import stage
 
 FORMS = ("pairs", "ranked", "labels", "full")
 
@@ -17,12 +17,18 @@ FORMS = ("pairs", "ranked", "labels", "full")
 @dataclass(frozen=True, kw_only=True)
 class ExportFlags:
     """export"""
+
     database: str = flags.flag(flags.REQUIRED, "SQLite file of label.py")
     output: str = flags.flag(flags.REQUIRED, "JSONL file to write; its report is beside it as .report.json")
-    form: str = flags.flag("pairs", "pairs: chosen and rejected, a line for each pair that people decided; ranked: answers best first, a "
-                           "line for each prompt; labels: what each person said, for rank.py --labels; full: every label as it was given",
-                           choices=FORMS)
-    min_agreement: float = flags.flag(0.0, "pairs and ranked: least share of the votes on two answers that the winning verdict must have")
+    form: str = flags.flag(
+        "pairs",
+        "pairs: chosen and rejected, a line for each pair that people decided; ranked: answers best first, a "
+        "line for each prompt; labels: what each person said, for rank.py --labels; full: every label as it was given",
+        choices=FORMS,
+    )
+    min_agreement: float = flags.flag(
+        0.0, "pairs and ranked: least share of the votes on two answers that the winning verdict must have"
+    )
     min_annotators: int = flags.flag(1, "pairs and ranked: leave out items that fewer people have labelled")
 
 
@@ -32,10 +38,14 @@ def parse(argv=None):
     flags.add(parser, ExportFlags)
     args = flags.read(parser.parse_args(argv), ExportFlags)
     if not 0 <= args.min_agreement <= 1 or args.min_annotators < 1:
-        parser.error(f"--min_agreement {args.min_agreement}, --min_annotators {args.min_annotators}: give a share from 0 to 1, and 1 or "
-                     "more")
+        parser.error(
+            f"--min_agreement {args.min_agreement}, --min_annotators {args.min_annotators}: give a share from 0 to 1, and 1 or "
+            "more"
+        )
     if args.form in ("labels", "full") and (args.min_agreement or args.min_annotators > 1):
-        parser.error(f"--form {args.form} writes what each person said; --min_agreement and --min_annotators go with pairs and ranked")
+        parser.error(
+            f"--form {args.form} writes what each person said; --min_agreement and --min_annotators go with pairs and ranked"
+        )
     return args
 
 
@@ -78,7 +88,10 @@ def write_all(args, items, labels, out):
 
 def main(argv=None):
     args = parse(argv)
-    with Store(args.database, must_exist=True) as store, stage.Stage("label export", args.output, args, [args.database]) as out:
+    with (
+        Store(args.database, must_exist=True) as store,
+        stage.Stage("label export", args.output, args, [args.database]) as out,
+    ):
         labels = store.labels()  # before the items: every label is then about one of them
         items = store.items()
         out.count("items", len(items))
@@ -96,8 +109,10 @@ def describe(found):
     parts = [f"{found['percent']:.3f} of {found['percent_n']:,} judgements of two people are equal"]
     if found["fleiss"] is not None and len(found["cohen"]) != 1:
         parts.append(f"Fleiss' kappa {found['fleiss']:.3f} (n {found['fleiss_n']:,})")
-    parts += [f"Cohen's kappa {export.person(c['first'])}, {export.person(c['second'])}: {c['kappa']:.3f} (n {c['n']:,})"
-              for c in found["cohen"]]
+    parts += [
+        f"Cohen's kappa {export.person(c['first'])}, {export.person(c['second'])}: {c['kappa']:.3f} (n {c['n']:,})"
+        for c in found["cohen"]
+    ]
     return "agreement: " + "; ".join(parts)
 
 

@@ -12,20 +12,29 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf.core import flags, program
-from korlhf.core.errors import InputError
 from korlhf.applications import accounts
 from korlhf.applications.label import items, verdicts
 from korlhf.applications.label.desk import Desk
 from korlhf.applications.label.service import Service
 from korlhf.applications.label.store import Store
 from korlhf.applications.web import check_port
+from korlhf.core import flags, program
+from korlhf.core.errors import InputError
 
 HERE = Path(__file__).resolve().parent / "page"
 SCRIPTS = ("choice.js", "dom.js", "item.js", "panels.js", "keys.js", "work.js")
 LOCAL = "127.0.0.1"
 # What the page needs of Gradio's addresses. Others would take files from anybody who reaches the server, before any log-in.
-OPEN = ("/", "/config", "/favicon.ico", "/theme.css", "/assets/", "/static/", "/gradio_api/component_server/", "/gradio_api/startup-events")
+OPEN = (
+    "/",
+    "/config",
+    "/favicon.ico",
+    "/theme.css",
+    "/assets/",
+    "/static/",
+    "/gradio_api/component_server/",
+    "/gradio_api/startup-events",
+)
 OUTSIDE = """.gradio-container .main, .gradio-container .html-container { padding: 0 !important }
 .gradio-container, #label, #label .html-container { overflow: visible !important }"""  # Gradio's frame: no margin, and the bar below sticks
 
@@ -33,11 +42,17 @@ OUTSIDE = """.gradio-container .main, .gradio-container .html-container { paddin
 @dataclass(frozen=True, kw_only=True)
 class LabelFlags:
     """labelling"""
-    input: list[str] = flags.flag([], "files of prompts with 2 to 6 answers: of respond, score or rank, or with answers, or with chosen "
-                                  "and rejected; items that are in the database already stay as they are; none: go on with the database")
+
+    input: list[str] = flags.flag(
+        [],
+        "files of prompts with 2 to 6 answers: of respond, score or rank, or with answers, or with chosen "
+        "and rejected; items that are in the database already stay as they are; none: go on with the database",
+    )
     database: str = flags.flag(flags.REQUIRED, "SQLite file of items and labels; made if it is not there")
     annotators_per_item: int = flags.flag(2, "people who label each item")
-    lease_minutes: float = flags.flag(30.0, "how long an item waits for the person who has it before them, until it is given to another")
+    lease_minutes: float = flags.flag(
+        30.0, "how long an item waits for the person who has it before them, until it is given to another"
+    )
     seed: int = flags.flag(1234, "seed of the order in which answers are shown, which differs for each person and item")
     language: str = flags.flag("ko", "language of the page at first; each person can switch", choices=["ko", "en"])
 
@@ -45,6 +60,7 @@ class LabelFlags:
 @dataclass(frozen=True, kw_only=True)
 class ServerFlags:
     """server"""
+
     host: str = flags.flag(LOCAL, "address to listen on; 0.0.0.0 = all of this machine's, so that others can come in")
     port: int = flags.flag(7870, "port to listen on")
     auth_file: str = flags.flag("", "file of names and passwords (add_annotator.py); not given: a name is enough")
@@ -74,11 +90,21 @@ def read_page(name):
 def build(service, language, passwords):
     """The Gradio page. service: of korlhf.applications.label; passwords: whether people are asked for one."""
     import gradio  # slow to import: a wrong flag is told at once
+
     script = "\n".join(['"use strict";', "const texts = props.texts;", *map(read_page, SCRIPTS)])
     with gradio.Blocks(title="KoRLHF 라벨링", analytics_enabled=False, fill_width=True) as page:
-        gradio.HTML(html_template="<p>…</p>", css_template=read_page("style.css"), js_on_load=script, apply_default_css=False,
-                    elem_id="label", server_functions=[named(name, function) for name, function in service.functions().items()],
-                    texts=json.loads(read_page("texts.json")), language=language, passwords=passwords, reasons=list(verdicts.REASONS))
+        gradio.HTML(
+            html_template="<p>…</p>",
+            css_template=read_page("style.css"),
+            js_on_load=script,
+            apply_default_css=False,
+            elem_id="label",
+            server_functions=[named(name, function) for name, function in service.functions().items()],
+            texts=json.loads(read_page("texts.json")),
+            language=language,
+            passwords=passwords,
+            reasons=list(verdicts.REASONS),
+        )
     return page
 
 
@@ -104,13 +130,25 @@ def serve(page, server):
     from starlette.middleware import Middleware  # slow to import, as below: a wrong flag is told at once
 
     from korlhf.applications.web_demo.routes import Only
+
     try:
-        _, local, public = page.launch(server_name=server.host, server_port=server.port, share=server.share, prevent_thread_lock=True,
-                                       quiet=True, footer_links=[], ssr_mode=False, css=OUTSIDE, show_error=False,
-                                       app_kwargs={"middleware": [Middleware(Only, paths=OPEN)]})
+        _, local, public = page.launch(
+            server_name=server.host,
+            server_port=server.port,
+            share=server.share,
+            prevent_thread_lock=True,
+            quiet=True,
+            footer_links=[],
+            ssr_mode=False,
+            css=OUTSIDE,
+            show_error=False,
+            app_kwargs={"middleware": [Middleware(Only, paths=OPEN)]},
+        )
     except OSError as error:
         check_port(server.host, server.port)  # taken since it was found free: Gradio would speak of its own settings
-        raise InputError(f"--host {server.host} --port {server.port}: cannot be listened on: {error}; give another --port") from error
+        raise InputError(
+            f"--host {server.host} --port {server.port}: cannot be listened on: {error}; give another --port"
+        ) from error
     print(f"labelling at {public or local}   (Ctrl-C stops; every label is saved as it is given)", flush=True)
     try:
         threading.Event().wait()
@@ -127,7 +165,9 @@ def main(argv=None):
     with Store(args.database) as store:
         add_items(store, args.input)
         if not store.rows("SELECT 1 FROM items LIMIT 1"):
-            raise InputError(f"--database {args.database}: has no items; give files of prompts and answers with --input")
+            raise InputError(
+                f"--database {args.database}: has no items; give files of prompts and answers with --input"
+            )
         desk = Desk(store, args.annotators_per_item, 60 * args.lease_minutes, args.seed)
         serve(build(Service(desk, accounts.Accounts(store, passwords)), args.language, passwords is not None), server)
 

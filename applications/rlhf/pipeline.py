@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from korlhf.core import flags
-from korlhf.pipeline import needs, parts, recipes, run, state
 from korlhf.core.program import run as run_program
+from korlhf.pipeline import needs, parts, recipes, run, state
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,22 +18,36 @@ ROOT = Path(__file__).resolve().parents[2]
 @dataclass(frozen=True, kw_only=True)
 class PipelineFlags:
     """pipeline"""
-    recipe: str = flags.flag("sample", "where the data come from: sample (miniature corpora, tiny model), or v1, v2, v3 of data_prep")
-    model: str = flags.flag("polyglot-ko-1.3b", "model of v1, v2 and v3: polyglot-ko-1.3b, -5.8b, -12.8b, kullm-5.8b or kullm-12.8b")
+
+    recipe: str = flags.flag(
+        "sample", "where the data come from: sample (miniature corpora, tiny model), or v1, v2, v3 of data_prep"
+    )
+    model: str = flags.flag(
+        "polyglot-ko-1.3b", "model of v1, v2 and v3: polyglot-ko-1.3b, -5.8b, -12.8b, kullm-5.8b or kullm-12.8b"
+    )
     run_dir: str = flags.flag(flags.REQUIRED, "folder of the run: data, models, logs, results and report")
     dry_run: bool = flags.flag(False, "print the plan with the commands and start nothing")
     to: str = flags.flag("", "stop after this stage")
     only: str = flags.flag("", "run this one stage, also if it is up to date, and no other")
-    set: list[str] = flags.flag([], "settings of single stages, STAGE.NAME=VALUE with the names at the top of its script; "
-                                    "STAGE.FLAGS='--flag value': flags for the program of a training",
-                                metavar="STAGE.NAME=VALUE", action="extend")
+    set: list[str] = flags.flag(
+        [],
+        "settings of single stages, STAGE.NAME=VALUE with the names at the top of its script; "
+        "STAGE.FLAGS='--flag value': flags for the program of a training",
+        metavar="STAGE.NAME=VALUE",
+        action="extend",
+    )
 
 
 def parse(argv=None):
     parser = flags.Parser(description="Corpora -> data_prep -> steps 1, 2, 3 -> evaluations -> report")
     flags.add(parser, PipelineFlags)
-    parser.add_argument("--from", dest="first", default="", metavar="STAGE",
-                        help="run this stage and all after it again; those before stay as they are")
+    parser.add_argument(
+        "--from",
+        dest="first",
+        default="",
+        metavar="STAGE",
+        help="run this stage and all after it again; those before stay as they are",
+    )
     space = parser.parse_args(argv)
     return flags.read(space, PipelineFlags), space.first
 

@@ -13,12 +13,14 @@ import threading
 import unicodedata
 from pathlib import Path
 
-from korlhf.core.errors import InputError
 from korlhf.applications.label import store as stores
+from korlhf.core.errors import InputError
 
 LONGEST_NAME, LONGEST_PASSWORD = 40, 200
 _LINE = re.compile(r"(?P<name>[^:]+):(?P<salt>[0-9a-f]{32}):(?P<hash>[0-9a-f]{64})")
-_one_at_a_time = threading.Lock()  # a check takes 16 MB and some 50 ms: guessing is slow, and many guesses do not fill the memory
+_one_at_a_time = (
+    threading.Lock()
+)  # a check takes 16 MB and some 50 ms: guessing is slow, and many guesses do not fill the memory
 
 
 def clean_name(text):
@@ -32,7 +34,7 @@ def clean_name(text):
 def _hash(password, salt):
     secret = unicodedata.normalize("NFC", password).encode("utf-8")
     with _one_at_a_time:
-        return hashlib.scrypt(secret, salt=bytes.fromhex(salt), n=2 ** 14, r=8, p=1, dklen=32).hex()
+        return hashlib.scrypt(secret, salt=bytes.fromhex(salt), n=2**14, r=8, p=1, dklen=32).hex()
 
 
 def password_line(name, password):
@@ -59,7 +61,9 @@ def _people(path):
     for n, line in enumerate(lines, 1):
         match = _LINE.fullmatch(line.strip())
         if line.strip() and (not match or not clean_name(match["name"])):
-            raise InputError(f"{path}:{n}: is no line NAME:SALT:HASH; delete it, and add the person with add_annotator.py")
+            raise InputError(
+                f"{path}:{n}: is no line NAME:SALT:HASH; delete it, and add the person with add_annotator.py"
+            )
         if match:
             found[clean_name(match["name"]).casefold()] = match["salt"], match["hash"]
     return found
@@ -71,8 +75,11 @@ def write_password(path, name, password):
     kept = []
     if path.exists():
         _people(path)  # refuses what is no password file
-        kept = [line for line in path.read_text(encoding="utf-8").splitlines()
-                if line.strip() and clean_name(line.split(":")[0]).casefold() != name.casefold()]
+        kept = [
+            line
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.strip() and clean_name(line.split(":")[0]).casefold() != name.casefold()
+        ]
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +94,9 @@ def matches(passwords, name, password):
     """Whether the password is that of the name; anything may be given for both. passwords: of read_passwords. Takes some 50 ms."""
     if not isinstance(password, str) or len(password) > LONGEST_PASSWORD:
         return False
-    salt, expected = passwords.get(clean_name(name).casefold(), ("00" * 16, ""))  # an unknown name takes as long as a wrong password
+    salt, expected = passwords.get(
+        clean_name(name).casefold(), ("00" * 16, "")
+    )  # an unknown name takes as long as a wrong password
     return hmac.compare_digest(_hash(password, salt), expected)
 
 
@@ -104,9 +113,15 @@ class Accounts:
             return None
         token = secrets.token_urlsafe(24)
         with self.store.write() as db:
-            db.execute("INSERT OR IGNORE INTO annotators (key, name, joined) VALUES (?, ?, ?)", (name.casefold(), name, stores.now()))
+            db.execute(
+                "INSERT OR IGNORE INTO annotators (key, name, joined) VALUES (?, ?, ?)",
+                (name.casefold(), name, stores.now()),
+            )
             number = db.execute("SELECT number FROM annotators WHERE key = ?", (name.casefold(),)).fetchone()[0]
-            db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", (_digest(token), number, self._proof(name.casefold()), stores.now()))
+            db.execute(
+                "INSERT INTO sessions VALUES (?, ?, ?, ?)",
+                (_digest(token), number, self._proof(name.casefold()), stores.now()),
+            )
         return token
 
     def _known(self, name, password):
@@ -120,8 +135,11 @@ class Accounts:
         """(number, name) of the person whose token it is, or None."""
         if not isinstance(token, str):
             return None
-        found = self.store.rows("SELECT a.number, a.name, a.key, s.proof FROM sessions s JOIN annotators a ON a.number = s.annotator "
-                                "WHERE s.token = ?", _digest(token))
+        found = self.store.rows(
+            "SELECT a.number, a.name, a.key, s.proof FROM sessions s JOIN annotators a ON a.number = s.annotator "
+            "WHERE s.token = ?",
+            _digest(token),
+        )
         if not found or not hmac.compare_digest(found[0][3], self._proof(found[0][2])):
             return None
         return found[0][:2]

@@ -10,8 +10,12 @@ def check_port(host, port):
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a port that was just left is free
+            probe.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # as servers do: a port that was just left is free
             probe.bind(address)
     except OSError as error:
-        raise InputError(f"--host {host} --port {port}: cannot be listened on: {error.strerror or error}; "
-                         "stop what uses it, or give another --port") from error
+        raise InputError(
+            f"--host {host} --port {port}: cannot be listened on: {error.strerror or error}; "
+            "stop what uses it, or give another --port"
+        ) from error

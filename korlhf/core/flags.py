@@ -6,45 +6,12 @@ import dataclasses
 REQUIRED = dataclasses.MISSING
 
 
-
 def flag(default, help, **argparse_kwargs):
     """Declare one flag; `default` may be a list, or REQUIRED."""
     metadata = {"help": help, **argparse_kwargs}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def add(parser, cls, prefix="", **defaults):
@@ -81,7 +48,11 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, removed=None, **kwargs):
         """removed: names of flags that are gone -> the reason and the remedy."""
-        super().__init__(allow_abbrev=False, formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=36, width=140), **kwargs)
+        super().__init__(
+            allow_abbrev=False,
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=36, width=140),
+            **kwargs,
+        )
         self.removed = removed or {}
 
     def parse_args(self, argv=None, namespace=None):
@@ -93,8 +64,6 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unknown flags: {' '.join(unknown)} (see --help)")
         return args
-
-
 
 
 def check_positive(values, parser):

@@ -25,7 +25,9 @@ def run(main, stopped="stopped", at_end=lambda: None):
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr, flush=True)
         sys.exit(130)
-    except BrokenPipeError:  # whoever read the output has gone; what had to be written is written, or the next start resumes
+    except (
+        BrokenPipeError
+    ):  # whoever read the output has gone; what had to be written is written, or the next start resumes
         nobody_reads(sys.stdout)
         sys.exit(141)
     finally:
@@ -48,13 +50,21 @@ def exit_code(failed, attempted, max_failed):
     """0, or TOO_MANY_FAILED with a line on stderr if more than the share `max_failed` of `attempted` failed."""
     if failed <= max_failed * attempted:
         return 0
-    print(f"error: {failed} of {attempted} failed, more than --max_failed {max_failed}; all that succeeded is written; "
-          "start the same command again, or raise --max_failed", file=sys.stderr, flush=True)
+    print(
+        f"error: {failed} of {attempted} failed, more than --max_failed {max_failed}; all that succeeded is written; "
+        "start the same command again, or raise --max_failed",
+        file=sys.stderr,
+        flush=True,
+    )
     return TOO_MANY_FAILED
 
 
 def versions():
     """Versions of what the figures depend on."""
     from importlib.metadata import version
-    return {"korlhf": __version__, "python": sys.version.split()[0],
-            **{p: version(p) for p in ("torch", "deepspeed", "transformers", "peft", "datasets")}}
+
+    return {
+        "korlhf": __version__,
+        "python": sys.version.split()[0],
+        **{p: version(p) for p in ("torch", "deepspeed", "transformers", "peft", "datasets")},
+    }

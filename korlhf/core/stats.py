@@ -18,6 +18,7 @@ BLOCK = 4_000_000  # numbers drawn at once, so that 100,000 prompts do not fill 
 @dataclass(frozen=True)
 class Estimate:
     """A mean with its 95 % interval; n: values, groups: prompts they come from."""
+
     mean: float
     low: float
     high: float
@@ -118,7 +119,9 @@ def calibration(margins, wins, bins=10):
         here = index == k
         if here.any():
             p, w = float(predicted[here].mean()), float(won[here].mean())
-            table.append({"from": float(edges[k]), "to": float(edges[k + 1]), "predicted": p, "won": w, "n": int(here.sum())})
+            table.append(
+                {"from": float(edges[k]), "to": float(edges[k + 1]), "predicted": p, "won": w, "n": int(here.sum())}
+            )
             error += abs(p - w) * here.sum() / len(margins)
     return float(error), table
 
@@ -172,6 +175,7 @@ def _length_loss(weights, x, y):
 def kappa(first, second):
     """Cohen's kappa of two lists of verdicts on the same items; 1.0 if both are constant and equal."""
     from sklearn.metrics import cohen_kappa_score  # slow to import
+
     if list(first) == list(second):
         return 1.0
     return float(cohen_kappa_score(list(first), list(second)))

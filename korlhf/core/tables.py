@@ -47,7 +47,7 @@ def cell(value, digits, language):
     if isinstance(value, dict) and "mean" in value:
         return f"{value['mean']:z.{digits}f} [{value['low']:z.{digits}f}, {value['high']:z.{digits}f}]"
     if isinstance(value, float):
-        return f"<{10.0 ** -digits:.{digits}f}" if 0 < value < 0.5 * 10.0 ** -digits else f"{value:z.{digits}f}"
+        return f"<{10.0**-digits:.{digits}f}" if 0 < value < 0.5 * 10.0**-digits else f"{value:z.{digits}f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(words(value, language))
@@ -62,11 +62,16 @@ def plain(found, language="en"):
     """A table as lines of text for a terminal: text left, numbers right."""
     head = [words(c, language) for c in found["columns"]]
     body = [[cell(value, c["digits"], language) for value, c in zip(row, found["columns"])] for row in found["rows"]]
-    right = [all(not isinstance(row[k], str) and not (isinstance(row[k], dict) and "en" in row[k]) for row in found["rows"])
-             for k in range(len(head))]
+    right = [
+        all(not isinstance(row[k], str) and not (isinstance(row[k], dict) and "en" in row[k]) for row in found["rows"])
+        for k in range(len(head))
+    ]
     widths = [max(map(width, column)) for column in zip(head, *body)]
     lines = [words(found["title"], language)]
     for row in [head, *body]:
-        cells = [" " * (w - width(text)) + text if r else text + " " * (w - width(text)) for text, w, r in zip(row, widths, right)]
+        cells = [
+            " " * (w - width(text)) + text if r else text + " " * (w - width(text))
+            for text, w, r in zip(row, widths, right)
+        ]
         lines.append("  " + "  ".join(cells).rstrip())
     return "\n".join([*lines, *(f"  {words(note, language)}" for note in found["notes"])])

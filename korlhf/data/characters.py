@@ -1,7 +1,6 @@
 """Characters that cannot be seen."""
 
 
-
 def visible(text, joiners=False):
     """The text with characters that cannot be seen spelt as ⟨U+200B⟩; zero-width joiners, which emojis are made of, only if asked."""
     if not (CONTROL.search(text) or INVISIBLE.search(text) or SEPARATOR.search(text) or "\r" in text):
@@ -16,7 +15,6 @@ def _hidden(char):
 # === from audit.checks
 import re
 
-
 SEPARATOR = re.compile("[\x0b\x0c\x85\u2028\u2029]")  # line ends of other systems
 
 
@@ -24,5 +22,7 @@ CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 
 
 # Zero-width space, (non-)joiner, word joiner, invisible operators, byte order mark, soft hyphen, Hangul filler, directions, tags.
-INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060-\u2064\ufeff\u00ad\u3164\uffa0\u200e\u200f\u202a-\u202e\u2066-\u2069\u180e\U000e0001"
-                       "\U000e0020-\U000e007f]")
+INVISIBLE = re.compile(
+    "[\u200b\u200c\u200d\u2060-\u2064\ufeff\u00ad\u3164\uffa0\u200e\u200f\u202a-\u202e\u2066-\u2069\u180e\U000e0001"
+    "\U000e0020-\U000e007f]"
+)

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 _KULLM_PLAIN = "아래는 작업을 설명하는 명령어입니다. 요청을 적절히 완료하는 응답을 작성하세요.\n\n"
-_KULLM_INPUT = ("아래는 작업을 설명하는 명령어와 추가 컨텍스트를 제공하는 입력이 짝을 이루는 예제입니다. "
-                "요청을 적절히 완료하는 응답을 작성하세요.\n\n")
+_KULLM_INPUT = (
+    "아래는 작업을 설명하는 명령어와 추가 컨텍스트를 제공하는 입력이 짝을 이루는 예제입니다. "
+    "요청을 적절히 완료하는 응답을 작성하세요.\n\n"
+)
 
 # In both templates an answer is followed by EOS at once: EOS is the trained end of an answer. Both cues end in a line break: a blank
 # there would be joined to the answer's first word by a server that tokenises the whole conversation as one text.
@@ -21,8 +23,11 @@ _SYSTEM = "{% if messages[0].role == 'system' %}{% set system = messages[0].cont
 KULLM = (
     _SYSTEM
     + "{{ bos }}{% if system %}{{ system }}\n\n"
-    + "{% elif messages[0].input %}" + _KULLM_INPUT.replace("\n", "\\n").join(["{{ '", "' }}"])
-    + "{% else %}" + _KULLM_PLAIN.replace("\n", "\\n").join(["{{ '", "' }}"]) + "{% endif %}"
+    + "{% elif messages[0].input %}"
+    + _KULLM_INPUT.replace("\n", "\\n").join(["{{ '", "' }}"])
+    + "{% else %}"
+    + _KULLM_PLAIN.replace("\n", "\\n").join(["{{ '", "' }}"])
+    + "{% endif %}"
     + "{% for m in messages %}{% if m.role == 'user' %}"
     + "{% if not loop.first and messages[loop.index0 - 1].role == 'assistant' %}{{ '\\n\\n' }}{% endif %}"
     + "{{ '### 명령어:\\n' + m.content }}{% if m.input %}{{ '\\n\\n### 입력:\\n' + m.input }}{% endif %}{{ '\\n\\n### 응답:\\n' }}"
@@ -48,6 +53,7 @@ def template_source(name, adds_bos):
 class Piece:
     """A stretch of a rendered conversation. `markup` is ours, `user` is untrusted (with the blanks before it), `answer` is what is
     trained."""
+
     kind: Literal["markup", "user", "answer"]
     text: str
 

@@ -16,25 +16,32 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from korlhf.korean import transcription as marks
-from korlhf.core.files import close_names
 from korlhf.core.errors import InputError
+from korlhf.core.files import close_names
+from korlhf.korean import transcription as marks
 
-LICENSES = {"nikl": "모두의 말뭉치 이용 약관: ask for it at kli.korean.go.kr; the corpus and texts taken from it must not be passed on",
-            "aihub": "AIHub 이용 약관: ask for it at aihub.or.kr, data set 558; the corpus and texts taken from it must not be passed on"}
+LICENSES = {
+    "nikl": "모두의 말뭉치 이용 약관: ask for it at kli.korean.go.kr; the corpus and texts taken from it must not be passed on",
+    "aihub": "AIHub 이용 약관: ask for it at aihub.or.kr, data set 558; the corpus and texts taken from it must not be passed on",
+}
 TYPES = ("CENSURE", "HATE", "DISCRIMINATION", "SEXUAL", "ABUSE", "VIOLENCE", "CRIME", "IMMORAL_NONE")
 NIKL_FILES, AIHUB_FILES = "SDRW*.json", "talksets*.json"
 
 _IN_MEMORY = 1 << 25  # zips within zips up to this size are unpacked in memory, larger ones on disk
-_NODS = re.compile("(?:네|예|넵|넹|응|엉|어|아|으?음|오|우?와|헐|[하히호흐]{2,}|ㅎ+|ㅋ+|그래요?|그[렇쵸죠치지]|그렇[죠지]요?|그렇구나|그렇군요?|그렇네요?|그러네요?"
-                   "|그러게요?|그러니까요?|그니까요?|그럼요?|맞[아죠]요?|맞다|맞습니다|진짜요?|정말요?|아이고|어머나?|오케이|알겠습니다|알겠어요?|대박|세상에)+")
-_HALF_PAIR = re.compile(r"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]..")  # as JSON escapes
+_NODS = re.compile(
+    "(?:네|예|넵|넹|응|엉|어|아|으?음|오|우?와|헐|[하히호흐]{2,}|ㅎ+|ㅋ+|그래요?|그[렇쵸죠치지]|그렇[죠지]요?|그렇구나|그렇군요?|그렇네요?|그러네요?"
+    "|그러게요?|그러니까요?|그니까요?|그럼요?|맞[아죠]요?|맞다|맞습니다|진짜요?|정말요?|아이고|어머나?|오케이|알겠습니다|알겠어요?|대박|세상에)+"
+)
+_HALF_PAIR = re.compile(
+    r"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F].."
+)  # as JSON escapes
 _SPACE = re.compile(r"\s*")
 
 
 @dataclass(frozen=True)
 class Utterance:
     """bare: the text is NIKL's `form`, whose marks have lost their signs; overlap: said while the other one speaks."""
+
     id: str
     speaker: str
     text: str
@@ -45,6 +52,7 @@ class Utterance:
 @dataclass(frozen=True)
 class Dialogue:
     """speakers: {speaker id: {"age", "sex"}} as far as known."""
+
     id: str
     topic: str
     speakers: dict
@@ -55,6 +63,7 @@ class Dialogue:
 @dataclass(frozen=True)
 class Turn:
     """What one speaker says until the next one does. flaw: why it cannot be used, "" if it can; immoral: no answer for an assistant."""
+
     id: str
     speaker: str
     text: str
@@ -65,6 +74,7 @@ class Turn:
 @dataclass(frozen=True)
 class Exchange:
     """A conversation that ends with a user's message, and the answer to it. flaw: why it cannot be used, "" if it can."""
+
     messages: tuple[dict, ...]
     prompt: Turn
     answer: Turn
@@ -74,6 +84,7 @@ class Exchange:
 @dataclass(frozen=True)
 class Sentence:
     """One utterance of AIHub 558. intensity: 0 to 3, or None if it is not told."""
+
     id: str
     conversation: str
     speaker: str
@@ -109,7 +120,9 @@ def walk(path, pattern, expected):
             others[file.suffix or "files without a suffix"] += 1
     if not found:
         seen = ", ".join(f"{n} {kind}" for kind, n in others.most_common(5)) or "nothing"
-        raise InputError(f"--input {path}: no files {pattern} in it; expected {expected}; found {seen}; give the corpus's folder or zip")
+        raise InputError(
+            f"--input {path}: no files {pattern} in it; expected {expected}; found {seen}; give the corpus's folder or zip"
+        )
 
 
 def _is_called(name, pattern):
@@ -132,7 +145,9 @@ def _zip(stream, place, pattern, others):
                 else:
                     others[name.suffix or "files without a suffix"] += 1
     except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
-        raise InputError(f"{place}: not a readable zip: {error}; download it again, or unpack it and give the folder") from error
+        raise InputError(
+            f"{place}: not a readable zip: {error}; download it again, or unpack it and give the folder"
+        ) from error
     except RuntimeError as error:  # that is how zipfile says that it is encrypted
         raise InputError(f"{place}: {error}; unpack it and give the folder") from error
 
@@ -161,15 +176,19 @@ def nikl(path):
         documents = whole.get("document") if isinstance(whole, dict) else None
         if not isinstance(documents, list):
             found = ", ".join(whole) if isinstance(whole, dict) else type(whole).__name__
-            raise InputError(f"{place}: not a NIKL conversation: expected {{id, metadata, document: [...]}}; found {found[:80]}")
+            raise InputError(
+                f"{place}: not a NIKL conversation: expected {{id, metadata, document: [...]}}; found {found[:80]}"
+            )
         for document in documents:
             yield _dialogue(document, place)
 
 
 def _dialogue(document, place):
     if not isinstance(document, dict) or not isinstance(document.get("utterance"), list):
-        raise InputError(f"{place}: a document has no list `utterance`; expected {{id, metadata, utterance: [{{id, form, original_form, "
-                         "speaker_id}}]}")
+        raise InputError(
+            f"{place}: a document has no list `utterance`; expected {{id, metadata, utterance: [{{id, form, original_form, "
+            "speaker_id}}]}"
+        )
     about = document.get("metadata") or {}
     speakers = {str(s.get("id")): {k: s[k] for k in ("age", "sex") if s.get(k)} for s in about.get("speaker") or []}
     utterances = tuple(_utterance(u, n, place) for n, u in enumerate(document["utterance"], 1))
@@ -183,8 +202,12 @@ def _utterance(said, n, place):
     bare = text is None
     text = said.get("form") if isinstance(said, dict) and bare else text
     if not isinstance(text, str) or not said.get("speaker_id"):
-        raise InputError(f"{place}: utterance {n} is {str(said)[:60]!r}; expected an object with original_form or form, and speaker_id")
-    return Utterance(str(said.get("id") or n), str(said["speaker_id"]), text, bare, "발화겹침" in str(said.get("note") or ""))
+        raise InputError(
+            f"{place}: utterance {n} is {str(said)[:60]!r}; expected an object with original_form or form, and speaker_id"
+        )
+    return Utterance(
+        str(said.get("id") or n), str(said["speaker_id"]), text, bare, "발화겹침" in str(said.get("note") or "")
+    )
 
 
 def turns(dialogue, invent=True):
@@ -222,20 +245,29 @@ def exchanges(found, every=True, history=0):
     """
     for i in range(len(found) - 1 if every else min(1, len(found) - 1)):
         prompt, answer = found[i], found[i + 1]
-        nod = next((f"{what} is a mere 네" for what, turn in (("the prompt", prompt), ("the answer", answer)) if is_nod(turn.text)), "")
+        nod = next(
+            (
+                f"{what} is a mere 네"
+                for what, turn in (("the prompt", prompt), ("the answer", answer))
+                if is_nod(turn.text)
+            ),
+            "",
+        )
         earlier = _earlier(found, i, history) if i and found[i - 1].speaker == answer.speaker else []
-        yield Exchange((*earlier, {"role": "user", "content": prompt.text}), prompt, answer, prompt.flaw or answer.flaw or nod)
+        yield Exchange(
+            (*earlier, {"role": "user", "content": prompt.text}), prompt, answer, prompt.flaw or answer.flaw or nod
+        )
 
 
 def _earlier(found, i, history):
     """At most `history` turns before the i-th as messages; none before one that cannot be used or is somebody else's."""
     asks, answers, back = found[i].speaker, found[i - 1].speaker if i else "", []
-    for turn in reversed(found[max(0, i - history):i]):
+    for turn in reversed(found[max(0, i - history) : i]):
         role, speaker = ("assistant", answers) if len(back) % 2 == 0 else ("user", asks)
         if turn.flaw or turn.speaker != speaker or (turn.immoral and role == "assistant"):
             break
         back.append({"role": role, "content": turn.text})
-    return back[:len(back) // 2 * 2][::-1]
+    return back[: len(back) // 2 * 2][::-1]
 
 
 def aihub(path):
@@ -244,9 +276,13 @@ def aihub(path):
         for n, talk in enumerate(_elements(_decoded(data, place), "talksets", place), 1):
             where = f"{place}: conversation {n}"
             if not isinstance(talk, dict) or not isinstance(talk.get("sentences"), list):
-                raise InputError(f"{where} has no list `sentences`; expected {{id, sentences: [{{id, speaker, text, types, is_immoral}}]}}")
+                raise InputError(
+                    f"{where} has no list `sentences`; expected {{id, sentences: [{{id, speaker, text, types, is_immoral}}]}}"
+                )
             name = str(talk.get("id") or f"{Path(place).stem}-{n}")
-            yield [_sentence(s, f"{name}-{k}", name, f"{where}, sentence {k}") for k, s in enumerate(talk["sentences"], 1)]
+            yield [
+                _sentence(s, f"{name}-{k}", name, f"{where}, sentence {k}") for k, s in enumerate(talk["sentences"], 1)
+            ]
 
 
 def _sentence(said, name, conversation, where):
@@ -265,7 +301,9 @@ def _sentence(said, name, conversation, where):
     intensity = said.get("intensity")
     if intensity is not None and not isinstance(intensity, (int, float)):
         raise InputError(f"{where}: intensity is {intensity!r}; expected a number from 0 to 3")
-    return Sentence(str(said.get("id") or name), conversation, str(said.get("speaker") or ""), text, types, bool(immoral), intensity)
+    return Sentence(
+        str(said.get("id") or name), conversation, str(said.get("speaker") or ""), text, types, bool(immoral), intensity
+    )
 
 
 def sentence_messages(talk, i, history=0):
@@ -276,7 +314,7 @@ def sentence_messages(talk, i, history=0):
     if not history or not talk[i].speaker:
         return [{"role": "user", "content": talk[i].text}]
     found = []
-    for s in talk[:i + 1]:
+    for s in talk[: i + 1]:
         if found and found[-1].speaker == s.speaker:
             found[-1] = Turn(found[-1].id, s.speaker, f"{found[-1].text} {s.text}", "", found[-1].immoral or s.immoral)
         else:
@@ -296,7 +334,9 @@ def _decoded(data, place):
 
 
 def _broken(place, text, at, why):
-    return InputError(f"{place}:{text[:at].count(chr(10)) + 1}: broken JSON: {why}; download the corpus again, or take the file out")
+    return InputError(
+        f"{place}:{text[:at].count(chr(10)) + 1}: broken JSON: {why}; download the corpus again, or take the file out"
+    )
 
 
 def _elements(text, key, place):
@@ -310,7 +350,9 @@ def _elements(text, key, place):
                 yield from whole[key]
                 return
         if not text.startswith("[", at):
-            raise InputError(f'{place}: expected a list of conversations or {{"{key}": [...]}}; found {text[at:at + 40]!r}')
+            raise InputError(
+                f'{place}: expected a list of conversations or {{"{key}": [...]}}; found {text[at : at + 40]!r}'
+            )
         at = _SPACE.match(text, at + 1).end()
         while not text.startswith("]", at):
             element, at = decoder.raw_decode(text, at)

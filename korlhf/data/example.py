@@ -8,17 +8,31 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant",
-         "bing": "assistant", "bard": "assistant", "bot": "assistant", "model": "assistant"}
+ROLES = {
+    "system": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+}
 PROMPTS = ("messages", "conversations", "prompt", "instruction", "question")
 ANSWERS = ("answers", "chosen", "output", "answer", "response", "completion")
-EXPECTED = (f"a prompt ({' | '.join(PROMPTS)}) and, unless only prompts are needed, answers "
-            "(answers: a list, best first | chosen + rejected | output | answer | response | completion), or text")
+EXPECTED = (
+    f"a prompt ({' | '.join(PROMPTS)}) and, unless only prompts are needed, answers "
+    "(answers: a list, best first | chosen + rejected | output | answer | response | completion), or text"
+)
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _CUE = re.compile(r"(^|\n\n)Assistant:$")
 NO_INPUT = re.compile(r"<\s*no\s*input\s*>", re.IGNORECASE)
-_INVISIBLE = re.compile("[\u200b\u2060\ufeff]")  # zero-width space, word joiner, byte order mark; not the joiner inside emojis
+_INVISIBLE = re.compile(
+    "[\u200b\u2060\ufeff]"
+)  # zero-width space, word joiner, byte order mark; not the joiner inside emojis
 _EOS = "<|endoftext|>"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -38,6 +52,7 @@ class Example:
     messages: {"role": "system" | "user" | "assistant", "content": str}, and on a user message optionally "input", KULLM's extra context.
     answers: best first; () is a prompt only. text: a document for language modelling, then messages and answers are empty.
     """
+
     messages: tuple[dict, ...] = ()
     answers: tuple[str, ...] = ()
     category: str = "all"
@@ -117,7 +132,9 @@ def conversation(messages):
             out[-1]["input"] = bare(m["input"], f"the input of message {i}")
     talk = out[1:] if out[0]["role"] == "system" else out
     if any(m["role"] != ("user", "assistant")[i % 2] for i, m in enumerate(talk)) or not talk:
-        raise RowError(f"the roles are {', '.join(m['role'] for m in out)[:60]}; expected user and assistant in turn, user first")
+        raise RowError(
+            f"the roles are {', '.join(m['role'] for m in out)[:60]}; expected user and assistant in turn, user first"
+        )
     return out
 
 
@@ -129,7 +146,9 @@ def example(prompt, answers=(), input=None, system=None, category=None):
     messages = turns(prompt) if isinstance(prompt, str) else conversation(prompt)
     if messages[-1]["role"] == "assistant":
         if answers:
-            raise RowError("the messages end with an assistant turn although the row has answers of its own; end them with the user's")
+            raise RowError(
+                "the messages end with an assistant turn although the row has answers of its own; end them with the user's"
+            )
         answers = [messages.pop()["content"]]
     if messages[-1]["role"] != "user":
         raise RowError("the messages hold no user turn")
@@ -138,7 +157,9 @@ def example(prompt, answers=(), input=None, system=None, category=None):
     elif input is not None and not isinstance(input, str):
         raise RowError(f"input is {type(input).__name__}; expected text")
     if system is not None and (not isinstance(system, str) or system.strip()):
-        messages = [{"role": "system", "content": bare(system, "system")}] + [m for m in messages if m["role"] != "system"]
+        messages = [{"role": "system", "content": bare(system, "system")}] + [
+            m for m in messages if m["role"] != "system"
+        ]
     ranked = tuple(dict.fromkeys(bare_answer(a) for a in answers))  # two equal ranks are one answer
     if len(answers) > 1 and len(ranked) == 1:
         raise RowSkipped("identical answers")
@@ -159,7 +180,9 @@ def free_example(row):
     if column is None and "input" in row and any(c in row for c in ANSWERS):
         column, context = "input", None
     if column is None and "text" in row:
-        return Example(category="all" if category in (None, "") else bare(category, "category"), text=bare(row["text"], "text"))
+        return Example(
+            category="all" if category in (None, "") else bare(category, "category"), text=bare(row["text"], "text")
+        )
     if column is None:
         raise RowError(f"no known columns; found {', '.join(map(str, row)) or 'none'}; expected {EXPECTED}")
     prompt = _unpacked(row[column], column) if column in ("messages", "conversations") else row[column]
@@ -189,4 +212,6 @@ def _unpacked(value, column):
     try:
         return json.loads(value)
     except json.JSONDecodeError as error:
-        raise RowError(f"{column} is the text {value[:40]!r}; expected a list (in a CSV cell: written as JSON)") from error
+        raise RowError(
+            f"{column} is the text {value[:40]!r}; expected a list (in a CSV cell: written as JSON)"
+        ) from error

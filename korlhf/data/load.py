@@ -15,19 +15,29 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from korlhf.data import registry as sources
-from korlhf.data.readers import SUFFIXES, read_rows
-from korlhf.core.files import close_names
-from korlhf.data.example import RowError, RowSkipped, free_example
-from korlhf.data.split import conversation_key, normalise, parse_shares, split_by_prompt
 from korlhf.core.errors import InputError
+from korlhf.core.files import close_names
+from korlhf.data import registry as sources
+from korlhf.data.example import RowError, RowSkipped, free_example
+from korlhf.data.readers import SUFFIXES, read_rows
+from korlhf.data.split import conversation_key, normalise, parse_shares, split_by_prompt
 
 EVAL_NAMES = ("eval", "validation", "valid", "dev", "test")
 _HUB = re.compile(r"(?P<hub>[\w.-]+/[\w.-]+)(:(?P<config>[^@:]+))?(@(?P<revision>\S+))?")
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
-def load_step(step, data_path, data_split, *, eval_data_path=(), eval_share=0.05, max_eval_examples=0, seed=1234, sft_only_data_path=()):
+def load_step(
+    step,
+    data_path,
+    data_split,
+    *,
+    eval_data_path=(),
+    eval_share=0.05,
+    max_eval_examples=0,
+    seed=1234,
+    sft_only_data_path=(),
+):
     """The examples of training step 1, 2 or 3 -> (training, held-out), disjoint by prompt; two lists of Example.
 
     Training: this step's share of every dataset of `data_path`; in step 1 also all of `sft_only_data_path`. Held-out: `eval_data_path`
@@ -53,8 +63,10 @@ def load_step(step, data_path, data_split, *, eval_data_path=(), eval_share=0.05
         raise InputError(_why_empty(step, data_split, data_path, loaded))
     kept = _without(train, heldout)
     if not kept:
-        raise InputError(f"--data_path {' '.join(data_path)}: all {len(train)} prompts of step {step} are held out as well; give other "
-                         f"{'--eval_data_path' if eval_data_path else 'data, or --eval_data_path'}")
+        raise InputError(
+            f"--data_path {' '.join(data_path)}: all {len(train)} prompts of step {step} are held out as well; give other "
+            f"{'--eval_data_path' if eval_data_path else 'data, or --eval_data_path'}"
+        )
     if step == 3:
         kept, heldout = _prompts_once(kept), _prompts_once(heldout)
     if 0 < max_eval_examples < len(heldout):
@@ -83,8 +95,10 @@ def _why_empty(step, data_split, data_path, loaded):
     share, names = data_split.split(",")[step - 1].strip(), " ".join(data_path)
     if not float(share):
         return f"--data_split {data_split}: the share of step {step} is 0, so it has nothing to train on; raise it"
-    return (f"--data_split {data_split}: step {step} got none of the {loaded} rows of {names}: its share, {share}, is too small "
-            "for so few; raise it or give more data")
+    return (
+        f"--data_split {data_split}: step {step} got none of the {loaded} rows of {names}: its share, {share}, is too small "
+        "for so few; raise it or give more data"
+    )
 
 
 def _hold_out(examples, share, seed):
@@ -99,7 +113,9 @@ def _without(train, heldout):
     held = {prompt_key(e) for e in heldout}
     kept = [e for e in train if prompt_key(e) not in held]
     if len(kept) < len(train):
-        _note(f"{len(train) - len(kept)} of {len(train)} training examples removed: their prompts are held out for evaluation as well")
+        _note(
+            f"{len(train) - len(kept)} of {len(train)} training examples removed: their prompts are held out for evaluation as well"
+        )
     return kept
 
 
@@ -134,7 +150,9 @@ def _examples(name, step, rows, convert, strict):
             left_out[str(error).split(" (")[0].split(";")[0]] += 1
             continue
         if step not in example.steps:
-            raise InputError(f"{place}: step {step} needs {sources.NEEDS[step]}; this row can train {sources.in_words(example.steps)}")
+            raise InputError(
+                f"{place}: step {step} needs {sources.NEEDS[step]}; this row can train {sources.in_words(example.steps)}"
+            )
         out.append(example)
     if not out:
         raise InputError(f"dataset {name}: all {n} rows are left out; the first is {first or 'missing'}")
@@ -189,13 +207,18 @@ def _copy_of(path):
 def _hub(name, hub, config, revision):
     """All splits of a hub dataset; an InputError says why it cannot be had and what to do."""
     import datasets  # slow to import
+
     try:
         return datasets.load_dataset(hub, config, revision=revision or None)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         lines = str(error).splitlines() or [type(error).__name__]
-        remedy = f"offline? elsewhere run: hf download --repo-type dataset {hub} --local-dir {hub}, and give that folder"
-        raise InputError(f"dataset {name}: no file or folder, and the hub does not give it: {lines[0]}{sources.close_names(name)} "
-                         f"({remedy})") from error
+        remedy = (
+            f"offline? elsewhere run: hf download --repo-type dataset {hub} --local-dir {hub}, and give that folder"
+        )
+        raise InputError(
+            f"dataset {name}: no file or folder, and the hub does not give it: {lines[0]}{sources.close_names(name)} "
+            f"({remedy})"
+        ) from error
 
 
 def _pick(splits, name, split, eval_split=""):
@@ -203,7 +226,9 @@ def _pick(splits, name, split, eval_split=""):
     if split == "train":
         found = "train" if "train" in splits else next(iter(splits)) if len(splits) == 1 else None
         if found is None:
-            raise InputError(f"dataset {name}: has no split train; found {', '.join(splits)}; give a file or folder with the one you mean")
+            raise InputError(
+                f"dataset {name}: has no split train; found {', '.join(splits)}; give a file or folder with the one you mean"
+            )
     else:
         wanted = [eval_split] if eval_split else EVAL_NAMES
         found = next((s for s in wanted if s in splits and "train" in splits), None)
@@ -214,6 +239,7 @@ def _folder(path, name, split, source):
     """Rows of a folder: of datasets.save_to_disk, or with train.*, eval.* and the like, or with one file."""
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         import datasets  # slow to import
+
         try:
             saved = datasets.load_from_disk(str(path))
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
@@ -228,8 +254,10 @@ def _folder(path, name, split, source):
     else:
         found = train or (files if len(files) == 1 else None)
         if found is None:
-            raise InputError(f"dataset {name}: the folder has neither train.* nor exactly one data file ({', '.join(SUFFIXES)}); "
-                             f"found {', '.join(sorted(p.name for p in path.iterdir())[:8]) or 'nothing'}; name the file")
+            raise InputError(
+                f"dataset {name}: the folder has neither train.* nor exactly one data file ({', '.join(SUFFIXES)}); "
+                f"found {', '.join(sorted(p.name for p in path.iterdir())[:8]) or 'nothing'}; name the file"
+            )
     return None if found is None else itertools.chain.from_iterable(read_rows(f) for f in found)
 
 
@@ -241,5 +269,7 @@ def _named(files, stem, name):
     """The file STEM.*, or the shards STEM-00000-of-00002.*; an InputError if two files of different kinds are both it."""
     found = [f for f in files if re.fullmatch(rf"{stem}(-\d+-of-\d+)?", f.stem)]
     if len(found) > 1 and not all("-of-" in f.stem for f in found):
-        raise InputError(f"dataset {name}: several files could be {stem}: {', '.join(f.name for f in found)}; name the one you mean")
+        raise InputError(
+            f"dataset {name}: several files could be {stem}: {', '.join(f.name for f in found)}; name the one you mean"
+        )
     return found

@@ -35,7 +35,7 @@ DIVISIONS = 3  # how often; what is still together then differs in little but a 
 
 def grams(text: str) -> frozenset[str]:
     """The 3-grams of a normalised text."""
-    return frozenset(text[i:i + 3] for i in range(len(text) - 2))
+    return frozenset(text[i : i + 3] for i in range(len(text) - 2))
 
 
 def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
@@ -130,7 +130,9 @@ class Signatures:
                 roots = sorted((_root(parent, i), _root(parent, j)))
                 if roots[0] != roots[1] and (same is None or same(i, j)):
                     parent[roots[1]] = roots[0]
-        roots = _roots(parent, np.arange(len(parent)))  # the first text of each group, so sorting numbers them by first occurrence
+        roots = _roots(
+            parent, np.arange(len(parent))
+        )  # the first text of each group, so sorting numbers them by first occurrence
         return np.unique(roots, return_inverse=True)[1].tolist()
 
     def _proposals(self):
@@ -149,7 +151,7 @@ class Signatures:
         for size in np.unique(sizes[(sizes > 1) & (sizes <= CROWD)]).tolist():
             yield from _all_pairs(rows, starts[sizes == size], size)
         for start, size in zip(starts[sizes > CROWD].tolist(), sizes[sizes > CROWD].tolist()):
-            crowd = rows[start:start + size]
+            crowd = rows[start : start + size]
             if division < DIVISIONS:
                 yield from self._in_buckets(crowd, (band + 1) % (HASHES // self.rows), division + 1)
             else:
@@ -160,9 +162,9 @@ class Signatures:
         """One number for each row's band: rows of equal numbers agree in it."""
         keys = np.zeros(len(rows), np.uint64)
         for at in range(0, len(rows), BLOCK):
-            part = self._read(rows[at:at + BLOCK])[:, band * self.rows:(band + 1) * self.rows]
+            part = self._read(rows[at : at + BLOCK])[:, band * self.rows : (band + 1) * self.rows]
             for column in part.T:
-                keys[at:at + BLOCK] = keys[at:at + BLOCK] * _FACTOR + column
+                keys[at : at + BLOCK] = keys[at : at + BLOCK] * _FACTOR + column
         return keys
 
     def _estimates(self, a, b):
@@ -183,7 +185,7 @@ class Signatures:
 
 def rows_of_a_band(threshold: float) -> int:
     """The most numbers in a band with which pairs at the threshold are still proposed with probability RECALL."""
-    fitting = [r for r in range(1, HASHES + 1) if 1 - (1 - threshold ** r) ** (HASHES // r) >= RECALL]
+    fitting = [r for r in range(1, HASHES + 1) if 1 - (1 - threshold**r) ** (HASHES // r) >= RECALL]
     return max(fitting, default=1)
 
 
@@ -236,13 +238,13 @@ def _all_pairs(rows, starts, size):
     a, b = np.triu_indices(size, 1)
     runs = max(1, BLOCK // len(a))
     for at in range(0, len(starts), runs):
-        begin = starts[at:at + runs, None]
+        begin = starts[at : at + runs, None]
         yield rows[begin + a].ravel(), rows[begin + b].ravel()
 
 
 def _blocks(a, b):
     for at in range(0, len(a), BLOCK):
-        yield a[at:at + BLOCK], b[at:at + BLOCK]
+        yield a[at : at + BLOCK], b[at : at + BLOCK]
 
 
 def _roots(parent, places):

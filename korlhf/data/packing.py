@@ -19,13 +19,16 @@ class Packed:
     ids, position_ids (N, L) int64: N rows of L tokens; the tail of a row is filled with zeros under restarting positions.
     starts (S,) int64: where sequence s begins in ids.flatten(). lengths (S,) int64: its tokens. Order as given to `pack`.
     """
+
     ids: torch.Tensor
     position_ids: torch.Tensor
     starts: torch.Tensor
     lengths: torch.Tensor
 
     def to(self, device):
-        return Packed(*(t.to(device, non_blocking=True) for t in (self.ids, self.position_ids, self.starts, self.lengths)))
+        return Packed(
+            *(t.to(device, non_blocking=True) for t in (self.ids, self.position_ids, self.starts, self.lengths))
+        )
 
     @property
     def last(self):
@@ -65,8 +68,8 @@ def pack(sequences):
     for r, row in enumerate(rows):
         at = 0
         for i in row:
-            ids[r, at:at + lengths[i]] = torch.tensor(sequences[i])
-            positions[r, at:at + lengths[i]] = torch.arange(lengths[i])
+            ids[r, at : at + lengths[i]] = torch.tensor(sequences[i])
+            positions[r, at : at + lengths[i]] = torch.arange(lengths[i])
             starts[i] = r * width + at
             at += lengths[i]
         positions[r, at:] = torch.arange(width - at)
@@ -79,7 +82,9 @@ def targets(packed, masks):
     masks: one list of 0/1 per sequence, in `pack`'s order. Returns (before, tokens), both (M,): token j of a sequence with mask 1
     and j > 0 is predicted at flat index `before` = the token in front of it. A sequence's first token has nothing in front of it.
     """
-    before = [start + j - 1 for start, mask in zip(packed.starts.tolist(), masks) for j, m in enumerate(mask) if m and j]
+    before = [
+        start + j - 1 for start, mask in zip(packed.starts.tolist(), masks) for j, m in enumerate(mask) if m and j
+    ]
     before = torch.tensor(before, dtype=torch.long, device=packed.ids.device)
     return before, packed.ids.flatten()[before + 1]
 
@@ -94,15 +99,20 @@ def batches(n, batch_size, rank, world, accumulation, seed, epoch):
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch)).tolist()
     step = batch_size * world * accumulation
     for start in range(0, n - step + 1, step):
-        chunk = order[start:start + step]
-        yield [chunk[(a * world + rank) * batch_size:(a * world + rank + 1) * batch_size] for a in range(accumulation)], chunk
+        chunk = order[start : start + step]
+        yield (
+            [chunk[(a * world + rank) * batch_size : (a * world + rank + 1) * batch_size] for a in range(accumulation)],
+            chunk,
+        )
 
 
 def steps_per_epoch(n, batch_size, world, accumulation, what="examples", flag="--per_device_train_batch_size"):
     """Optimizer steps of one epoch; raises InputError if there are fewer examples than one step takes."""
     steps = n // (batch_size * world * accumulation)
     if not steps:
-        raise InputError(f"{flag} {batch_size} x {world} processes x {accumulation} accumulation steps is more than the {n} {what} there are; lower it")
+        raise InputError(
+            f"{flag} {batch_size} x {world} processes x {accumulation} accumulation steps is more than the {n} {what} there are; lower it"
+        )
     return steps
 
 

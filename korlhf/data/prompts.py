@@ -1,7 +1,9 @@
 """Which prompts an evaluation asks."""
 
 import random
-from korlhf.data import load, record as records
+
+from korlhf.data import load
+from korlhf.data import record as records
 
 
 def prompts(data_path, max_prompts=0, seed=1234):
@@ -31,5 +33,7 @@ def draw(found, max_prompts, seed, key=lambda record: record["category"]):
         by_key.setdefault(key(record), []).append(i)
     for name, places in by_key.items():
         drawn = random.Random(f"{seed}:{name}").sample(places, len(places))
-        ranked += [((k + 0.5) / len(places), name, i) for k, i in enumerate(drawn)]  # each key's ranks are spread evenly from 0 to 1
+        ranked += [
+            ((k + 0.5) / len(places), name, i) for k, i in enumerate(drawn)
+        ]  # each key's ranks are spread evenly from 0 to 1
     return [found[i] for i in sorted(i for _, _, i in sorted(ranked)[:max_prompts])]

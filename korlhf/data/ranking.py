@@ -21,6 +21,7 @@ DIGITS = 9  # margins are rounded to these, or 1.2 - 1.0 would be under --min_ma
 
 class Undecided(Enum):
     """What people say of two answers when neither is chosen; the value is the reason in the counts."""
+
     TIE = "people: a tie"
     BOTH_BAD = "people: both bad"
     EVEN = "people: as many votes for as against"
@@ -29,6 +30,7 @@ class Undecided(Enum):
 @dataclass(frozen=True)
 class Answer:
     """text: as it was given. models: who gave it, several if they said the same. place: in the list, from 0; None: written by people."""
+
     text: str
     models: tuple[str, ...] = ()
     score: float | None = None
@@ -38,6 +40,7 @@ class Answer:
 @dataclass(frozen=True)
 class Pair:
     """by: human, rule or score. margin: of the scores, None if one is missing; below 0 where people or a rule overruled them."""
+
     chosen: Answer
     rejected: Answer
     by: str
@@ -56,6 +59,7 @@ class Rules:
     under it. min_margin: least difference of scores. prefer: (better, worse) responders. people_only: no pair without a human label.
     max_pairs: of one prompt, 0 = all; pairs of people go first, then of rules, then the widest margins.
     """
+
     best_worst: bool = False
     threshold: float | None = None
     min_margin: float = 0.0
@@ -70,6 +74,7 @@ class Label:
 
     Raises RowError if the texts are empty or the same.
     """
+
     texts: tuple[str, str]
     verdict: str | Undecided
     annotator: str = ""
@@ -77,13 +82,16 @@ class Label:
     def __post_init__(self):
         first, second = map(key, self.texts)
         if not first or not second or first == second:
-            raise RowError(f"the two answers are {'the same' if first == second else 'not both there'}: {self.texts[0][:40]!r}; "
-                           "give two different ones or delete the label")
+            raise RowError(
+                f"the two answers are {'the same' if first == second else 'not both there'}: {self.texts[0][:40]!r}; "
+                "give two different ones or delete the label"
+            )
 
 
 @dataclass(frozen=True)
 class Ranked:
     """pairs: best founded first. dropped: pairs by reason. left_out: answers by reason. further: labelled pairs beyond those of answers."""
+
     pairs: list[Pair]
     dropped: Counter
     left_out: Counter
@@ -123,14 +131,22 @@ def read_answers(candidates):
         else:
             left_out.update(["equal to another"] if k in same else [])
             same[k].append(answer)
-    return [_merged(group) for group in same.values()], {k: reason for k, reason in spoiled.items() if k not in same}, left_out
+    return (
+        [_merged(group) for group in same.values()],
+        {k: reason for k, reason in spoiled.items() if k not in same},
+        left_out,
+    )
 
 
 def _answer(candidate, place):
     if not isinstance(candidate, dict) or not isinstance(candidate.get("text"), str):
-        raise RowError(f"candidate {place + 1} is {str(candidate)[:40]!r}; expected {{\"text\": ..., \"model\": ..., \"score\": ...}}")
+        raise RowError(
+            f'candidate {place + 1} is {str(candidate)[:40]!r}; expected {{"text": ..., "model": ..., "score": ...}}'
+        )
     score, model = candidate.get("score"), candidate.get("model")
-    if score is not None and (isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score)):
+    if score is not None and (
+        isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score)
+    ):
         raise RowError(f"the score of candidate {place + 1} is {score!r}; expected a number, or null for none")
     if model is not None and not isinstance(model, str):
         raise RowError(f"the model of candidate {place + 1} is {model!r}; expected a responder's name")
@@ -140,8 +156,12 @@ def _answer(candidate, place):
 def _merged(group):
     """One Answer for several of equal text."""
     scores = [a.score for a in group if a.score is not None]
-    return Answer(min(a.text for a in group), tuple(sorted({m for a in group for m in a.models})),
-                  math.fsum(scores) / len(scores) if scores else None, min(a.place for a in group))
+    return Answer(
+        min(a.text for a in group),
+        tuple(sorted({m for a in group for m in a.models})),
+        math.fsum(scores) / len(scores) if scores else None,
+        min(a.place for a in group),
+    )
 
 
 def votes(labels):
@@ -177,12 +197,14 @@ def rank(candidates, rules=Rules(), labels=()):
     for pair in further:
         first, second = sorted(pair)
         reason = spoiled.get(first) or spoiled.get(second)
-        decided.append(f"people: an answer was {reason}" if reason else _by_people(known[first], known[second], said[pair]))
+        decided.append(
+            f"people: an answer was {reason}" if reason else _by_people(known[first], known[second], said[pair])
+        )
     pairs = sorted((d for d in decided if isinstance(d, Pair)), key=_foundation)
     dropped = Counter(d for d in decided if isinstance(d, str))
     if 0 < rules.max_pairs < len(pairs):
         dropped["over the limit of a prompt"] = len(pairs) - rules.max_pairs
-        pairs = pairs[:rules.max_pairs]
+        pairs = pairs[: rules.max_pairs]
     return Ranked(pairs, dropped, left_out, len(further))
 
 

@@ -24,22 +24,28 @@ def read_rows(path):
         raise InputError(f"{path}: is a folder; give a file in it")
     if not path.is_file():
         raise InputError(f"{path}: no such file{close_names(path)}")
-    reader = {".jsonl": _jsonl, ".json": _json, ".csv": _table, ".tsv": _table, ".parquet": _parquet}.get(path.suffix.lower())
+    reader = {".jsonl": _jsonl, ".json": _json, ".csv": _table, ".tsv": _table, ".parquet": _parquet}.get(
+        path.suffix.lower()
+    )
     if reader is None:
-        raise InputError(f"{path}: the type {path.suffix or 'without a suffix'} is not read; give one of {', '.join(SUFFIXES)}")
+        raise InputError(
+            f"{path}: the type {path.suffix or 'without a suffix'} is not read; give one of {', '.join(SUFFIXES)}"
+        )
     empty = True
     try:
         for place, row in reader(path):
             if not isinstance(row, dict):
-                raise InputError(f"{place}: the row is {type(row).__name__} {str(row)[:40]!r}; expected an object {{\"prompt\": ...}}")
+                raise InputError(
+                    f'{place}: the row is {type(row).__name__} {str(row)[:40]!r}; expected an object {{"prompt": ...}}'
+                )
             empty = False
             yield place, row
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}; check the file and its permissions") from error
+        raise InputError(
+            f"{path}: cannot be read: {error.strerror or error}; check the file and its permissions"
+        ) from error
     if empty:
         raise InputError(f"{path}: no rows in it; write at least one, or take it out of the command")
-
-
 
 
 def check_characters(place, row):
@@ -47,8 +53,10 @@ def check_characters(place, row):
     for column, value in row.items():
         half = _HALF.search(json.dumps([column, value], ensure_ascii=False, default=str))
         if half:
-            raise InputError(f"{place}: {_HALF.sub('?', str(column))} holds half a surrogate pair (\\u{ord(half.group()):04x}), which is "
-                             "not UTF-8; write the character itself")
+            raise InputError(
+                f"{place}: {_HALF.sub('?', str(column))} holds half a surrogate pair (\\u{ord(half.group()):04x}), which is "
+                "not UTF-8; write the character itself"
+            )
 
 
 def _lines(path):
@@ -59,8 +67,10 @@ def _lines(path):
                 yield n, line.decode("utf-8-sig" if n == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 wide = n == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-                raise InputError(f"{path}:{n}: not UTF-8 (byte {error.start + 1} of the line); convert it: "
-                                 f"iconv -f {'utf-16' if wide else 'cp949'} -t utf-8 {path.name} > utf8_{path.name}") from error
+                raise InputError(
+                    f"{path}:{n}: not UTF-8 (byte {error.start + 1} of the line); convert it: "
+                    f"iconv -f {'utf-16' if wide else 'cp949'} -t utf-8 {path.name} > utf8_{path.name}"
+                ) from error
 
 
 def _broken(path, line, error):
@@ -98,7 +108,9 @@ def _json(path):
         raise _broken(path, 1, error) from error
     start = _list_start(text, whole)
     if start is None:
-        raise InputError(f"{path}:1: the file is one {type(whole).__name__}; expected a list of objects or {{\"data\": [...]}}")
+        raise InputError(
+            f'{path}:1: the file is one {type(whole).__name__}; expected a list of objects or {{"data": [...]}}'
+        )
     yield from _elements(path, text, start)
 
 
@@ -132,8 +144,10 @@ def _elements(path, text, at):
 
 
 def _table(path):
-    csv.field_size_limit(2 ** 31 - 1)  # a cell may be longer than the default 128 KiB
-    reader = csv.reader((line for n, line in _lines(path)), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    csv.field_size_limit(2**31 - 1)  # a cell may be longer than the default 128 KiB
+    reader = csv.reader(
+        (line for n, line in _lines(path)), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True
+    )
     header, begins = None, 1
     try:
         for cells in reader:
@@ -143,17 +157,22 @@ def _table(path):
                     raise InputError(f"{path}:1: two columns have the same name; found {', '.join(header)}")
             elif cells:
                 if len(cells) != len(header):
-                    raise InputError(f"{path}:{begins}: {len(cells)} cells, but the header has {len(header)}; "
-                                     "put text with separators in quotes")
+                    raise InputError(
+                        f"{path}:{begins}: {len(cells)} cells, but the header has {len(header)}; "
+                        "put text with separators in quotes"
+                    )
                 yield f"{path}:{begins}", dict(zip(header, cells))
             begins = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{path}:{begins}: broken table: {error}; quote the cell, and double the quotes within it") from error
+        raise InputError(
+            f"{path}:{begins}: broken table: {error}; quote the cell, and double the quotes within it"
+        ) from error
 
 
 def _parquet(path):
     import pyarrow  # slow to import
     import pyarrow.parquet
+
     n = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -164,6 +183,6 @@ def _parquet(path):
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: row {n + 1} or one behind it: not UTF-8; write the file again") from error
     except pyarrow.ArrowException as error:
-        raise InputError(f"{path}: not a readable parquet file: {str(error).splitlines()[0]}; write it again") from error
-
-
+        raise InputError(
+            f"{path}: not a readable parquet file: {str(error).splitlines()[0]}; write it again"
+        ) from error

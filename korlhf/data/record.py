@@ -12,10 +12,10 @@ The steps of the training read these files by --data_path as they are: rows.free
 
 import hashlib
 
-from korlhf.data.readers import read_rows
-from korlhf.data.example import NO_INPUT, RowError, bare, conversation, turns
-from korlhf.data.split import conversation_key
 from korlhf.core.errors import InputError
+from korlhf.data.example import NO_INPUT, RowError, bare, conversation, turns
+from korlhf.data.readers import read_rows
+from korlhf.data.split import conversation_key
 
 PROMPTS = ("messages", "conversations", "prompt", "instruction", "question")
 OUTPUTS = ("output", "answer", "response", "completion")
@@ -31,7 +31,9 @@ def make(prompt, category, source, **fields):
 
     fields: further columns; those that are None are left out. Raises RowError for a prompt that is no conversation.
     """
-    talk = [{"role": "user", "content": bare(prompt, "the prompt")}] if isinstance(prompt, str) else conversation(prompt)
+    talk = (
+        [{"role": "user", "content": bare(prompt, "the prompt")}] if isinstance(prompt, str) else conversation(prompt)
+    )
     if talk[-1]["role"] != "user":
         raise RowError("the messages end with an assistant turn; expected the user's")
     context = NO_INPUT.sub("", bare(fields.pop("input"), "input")) if fields.get("input") else talk[-1].get("input")
@@ -40,7 +42,12 @@ def make(prompt, category, source, **fields):
         talk[-1]["input"] = context
     head = {"id": record_id(talk), "category": category, "source": source, "history": []}
     text = {"prompt": talk[0]["content"]} if len(talk) == 1 else {"messages": [_without_input(m) for m in talk]}
-    return {**head, **text, **({"input": context} if context else {}), **{k: v for k, v in fields.items() if v is not None}}
+    return {
+        **head,
+        **text,
+        **({"input": context} if context else {}),
+        **{k: v for k, v in fields.items() if v is not None},
+    }
 
 
 def _without_input(message):
@@ -49,7 +56,11 @@ def _without_input(message):
 
 def messages(record):
     """The conversation of a record: list of {"role", "content"} that ends with the user's, which may also have "input"."""
-    talk = [dict(m) for m in record["messages"]] if "messages" in record else [{"role": "user", "content": record["prompt"]}]
+    talk = (
+        [dict(m) for m in record["messages"]]
+        if "messages" in record
+        else [{"role": "user", "content": record["prompt"]}]
+    )
     if record.get("input"):
         talk[-1]["input"] = record["input"]
     return talk
@@ -85,7 +96,9 @@ def from_row(row, source):
     row = {k: v for k, v in row.items() if v is not None}
     column = next((c for c in PROMPTS if c in row), None)
     if column is None:
-        raise RowError(f"no prompt; found {', '.join(map(str, row)) or 'no columns'}; expected one of {', '.join(PROMPTS)}")
+        raise RowError(
+            f"no prompt; found {', '.join(map(str, row)) or 'no columns'}; expected one of {', '.join(PROMPTS)}"
+        )
     said = row[column]
     if column not in ("messages", "conversations"):
         said = turns(said)
@@ -101,5 +114,7 @@ def from_row(row, source):
     source = row.pop("source", None) or (source if own_id is None else f"{source}#{own_id}")
     category = row.pop("category", None) or "all"
     if not isinstance(history, list) or not isinstance(category, str):
-        raise RowError(f"history is {type(history).__name__} and category is {type(category).__name__}; expected a list and text")
+        raise RowError(
+            f"history is {type(history).__name__} and category is {type(category).__name__}; expected a list and text"
+        )
     return {**make(said, category, source, **fields, **row), "history": history}

@@ -8,8 +8,8 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from korlhf.data.example import ROLES, Example, RowError, RowSkipped, example
 from korlhf.core.errors import InputError
+from korlhf.data.example import ROLES, Example, RowError, RowSkipped, example
 
 __all__ = ["Example", "RowError", "RowSkipped", "SOURCES", "Source", "find_source"]
 
@@ -20,6 +20,7 @@ NEEDS = {1: "an answer (or a plain text)", 2: "two or more ranked answers", 3: "
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """Where a dataset is and which columns hold what. A free source has none: rows.free_example recognises them."""
+
     prompt: Column | None = None
     chosen: Column | None = None
     rejected: Column | None = None
@@ -27,12 +28,12 @@ class Source:
     system: Column | None = None
     category: Column | None = None
     columns: tuple[str, ...] = ()  # that every row must have
-    hub: str = ""                  # "" = the registered name
-    revision: str = ""             # a pinned commit; name@revision in --data_path overrides it
-    eval_split: str = ""           # "" = none: a share of the training rows is held out
-    path: str = ""                 # a file instead of a hub set: below the current folder, or the project's for samples/ and output/
+    hub: str = ""  # "" = the registered name
+    revision: str = ""  # a pinned commit; name@revision in --data_path overrides it
+    eval_split: str = ""  # "" = none: a share of the training rows is held out
+    path: str = ""  # a file instead of a hub set: below the current folder, or the project's for samples/ and output/
     eval_path: str = ""
-    remedy: str = ""               # what to do if that file is absent
+    remedy: str = ""  # what to do if that file is absent
     free: bool = False
     steps: tuple[int, ...] = (1, 3)
     license: str = "see its card"
@@ -41,7 +42,9 @@ class Source:
         """A row of this dataset -> Example. Raises RowError or RowSkipped."""
         missing = [c for c in self.columns if c not in row]
         if missing:
-            raise RowError(f"no column {', '.join(missing)}; found {', '.join(map(str, row))}; expected {', '.join(self.columns)}")
+            raise RowError(
+                f"no column {', '.join(missing)}; found {', '.join(map(str, row))}; expected {', '.join(self.columns)}"
+            )
         prompt, *answers = (_value(c, row) for c in (self.prompt, self.chosen, self.rejected) if c is not None)
         if prompt is None or None in answers:
             raise RowSkipped("no prompt, answer or clear preference")
@@ -66,17 +69,20 @@ def _turn(column):
 
 def _safer(rank):
     """PKU-SafeRLHF-ko: rank 0 is the safer response, 1 the other; None if neither the id nor the flags tell."""
+
     def column(row):
         best = row["safer_response_id"]
         if best not in (0, 1):
             safe = [row["is_response_0_safe"], row["is_response_1_safe"]]
             best = None if None in safe or bool(safe[0]) == bool(safe[1]) else int(bool(safe[1]))
         return None if best is None else row[f"response_{best if rank == 0 else 1 - best}_ko"]
+
     return column
 
 
 def _preferred(rank):
     """preference-collection-ko-full: orig_preference decides, else the scores; None for a tie."""
+
     def column(row):
         best = str(row.get("orig_preference")).strip().upper()
         if best not in ("A", "B"):
@@ -86,6 +92,7 @@ def _preferred(rank):
             best = "A" if a > b else "B"
         other = {"A": "B", "B": "A"}[best]
         return row[f"response_{best if rank == 0 else other}"]
+
     return column
 
 
@@ -111,7 +118,7 @@ def _shared_chat(row):
     roles = [ROLES.get(str(m.get("from", m.get("role"))).lower()) for m in talk]
     first = roles.index("user") if "user" in roles else len(roles)
     last = max((i for i, r in enumerate(roles) if r == "assistant"), default=-1)
-    return talk[first:last + 1] if first < last else None
+    return talk[first : last + 1] if first < last else None
 
 
 def _pairs(prompt="prompt", chosen="chosen", rejected="rejected", **rest):
@@ -124,14 +131,26 @@ def _instructions(prompt="instruction", chosen="output", **rest):
 
 
 def _sample(file, heldout="", steps=(1, 3)):
-    return Source(free=True, path=f"samples/{file}.jsonl", eval_path=heldout and f"samples/{heldout}.jsonl", steps=steps,
-                  remedy="run python samples/build.py", license="Apache-2.0")
+    return Source(
+        free=True,
+        path=f"samples/{file}.jsonl",
+        eval_path=heldout and f"samples/{heldout}.jsonl",
+        steps=steps,
+        remedy="run python samples/build.py",
+        license="Apache-2.0",
+    )
 
 
 def _prepared(folder, script, file, steps):
     """A training file of a data_prep recipe, with its own test file."""
-    return Source(free=True, path=f"output/data/{folder}/{file}_train.jsonl", eval_path=f"output/data/{folder}/{file}_test.jsonl",
-                  steps=steps, remedy=f"make it with bash data_prep/{script}", license="that of its corpora, see data_prep/README.md")
+    return Source(
+        free=True,
+        path=f"output/data/{folder}/{file}_train.jsonl",
+        eval_path=f"output/data/{folder}/{file}_test.jsonl",
+        steps=steps,
+        remedy=f"make it with bash data_prep/{script}",
+        license="that of its corpora, see data_prep/README.md",
+    )
 
 
 RECIPES = {"raw_sample": "run_sample.sh", "v1": "run_v1.sh", "v2": "run_v2.sh", "v3": "run_v3.sh"}
@@ -145,21 +164,39 @@ SOURCES = {
     "sample/heldout_reward": _sample("heldout_reward", steps=(1, 2, 3)),
     "sample/heldout_prompts": _sample("heldout_prompts", steps=(3,)),
     # what the recipes of data_prep/ make: of the raw sample, and of the real corpora
-    **{f"{folder}/{file}": _prepared(folder, script, file, steps) for folder, script in RECIPES.items()
-       for file, steps in (("sft", (1, 3)), ("reward", (1, 2, 3)), ("prompts", (3,)))},
+    **{
+        f"{folder}/{file}": _prepared(folder, script, file, steps)
+        for folder, script in RECIPES.items()
+        for file, steps in (("sft", (1, 3)), ("reward", (1, 2, 3)), ("prompts", (3,)))
+    },
     # your own file where DeepSpeed-Chat expects it
-    "local/jsonfile": Source(free=True, path="data/train.json", eval_path="data/eval.json", steps=(1, 2, 3), license="your own",
-                             remedy="write it there, or give the file itself to --data_path"),
+    "local/jsonfile": Source(
+        free=True,
+        path="data/train.json",
+        eval_path="data/eval.json",
+        steps=(1, 2, 3),
+        license="your own",
+        remedy="write it there, or give the file itself to --data_path",
+    ),
     # English pairs
     "yitingxie/rlhf-reward-datasets": _pairs(eval_split="test"),
     "Dahoas/rm-static": _pairs(eval_split="test"),
     "Dahoas/full-hh-rlhf": _pairs(eval_split="test"),
     # instructions
-    "lcw99/evolve-instruct": _instructions("input", path="data/evol_instruct.json",
-                                           remedy="download gen_data/evol_instruct.json of https://github.com/lcw99/evolve-instruct to it"),
-    "self-instruct/seed_tasks": Source(prompt="instruction", chosen=_instance("output"), input=_instance("input"), license="Apache-2.0",
-                                       columns=("instruction", "instances"), path="data/seed_tasks.jsonl",
-                                       remedy="download data/seed_tasks.jsonl of https://github.com/yizhongw/self-instruct to it"),
+    "lcw99/evolve-instruct": _instructions(
+        "input",
+        path="data/evol_instruct.json",
+        remedy="download gen_data/evol_instruct.json of https://github.com/lcw99/evolve-instruct to it",
+    ),
+    "self-instruct/seed_tasks": Source(
+        prompt="instruction",
+        chosen=_instance("output"),
+        input=_instance("input"),
+        license="Apache-2.0",
+        columns=("instruction", "instances"),
+        path="data/seed_tasks.jsonl",
+        remedy="download data/seed_tasks.jsonl of https://github.com/yizhongw/self-instruct to it",
+    ),
     "Bingsu/ko_alpaca_data": _instructions(input="input", license="CC BY-NC 4.0"),  # KoAlpaca v1.0
     "beomi/KoAlpaca-v1.1a": _instructions(license="CC BY-NC 4.0"),
     "nlpai-lab/kullm-v2": _instructions(input="input", license="Apache-2.0"),
@@ -168,16 +205,35 @@ SOURCES = {
     "jojo0217/korean_rlhf_dataset": _instructions(input="input", license="Apache-2.0"),  # no pairs, despite its name
     # Korean pairs
     "maywell/ko_Ultrafeedback_binarized": _pairs(),
-    "heegyu/hh-rlhf-ko": _pairs(_context_and_instruction, _turn("chosen"), _turn("rejected"), license="MIT",
-                                columns=("context", "instruction", "chosen", "rejected")),
-    "heegyu/PKU-SafeRLHF-ko": _pairs("prompt_k", _safer(0), _safer(1), license="CC BY-NC 4.0",
-                                     columns=("prompt_k", "response_0_ko", "response_1_ko", "is_response_0_safe", "is_response_1_safe",
-                                              "safer_response_id")),
+    "heegyu/hh-rlhf-ko": _pairs(
+        _context_and_instruction,
+        _turn("chosen"),
+        _turn("rejected"),
+        license="MIT",
+        columns=("context", "instruction", "chosen", "rejected"),
+    ),
+    "heegyu/PKU-SafeRLHF-ko": _pairs(
+        "prompt_k",
+        _safer(0),
+        _safer(1),
+        license="CC BY-NC 4.0",
+        columns=(
+            "prompt_k",
+            "response_0_ko",
+            "response_1_ko",
+            "is_response_0_safe",
+            "is_response_1_safe",
+            "safer_response_id",
+        ),
+    ),
     "kuotient/orca-math-korean-dpo-pairs": _pairs("question", system="system"),
     "SJ-Donald/orca-dpo-pairs-ko": _pairs("question", system="system"),
-    "nayohan/preference-collection-ko-full": _pairs(_original_instruction, _preferred(0), _preferred(1),
-                                                    columns=("response_A", "response_B", "orig_score_A", "orig_score_B",
-                                                             "orig_preference")),
+    "nayohan/preference-collection-ko-full": _pairs(
+        _original_instruction,
+        _preferred(0),
+        _preferred(1),
+        columns=("response_A", "response_B", "orig_score_A", "orig_score_B", "orig_preference"),
+    ),
 }
 
 
@@ -200,6 +256,8 @@ def find_source(name, step):
     if source is None:
         raise InputError(f"dataset {name}: not registered; registered are {', '.join(sorted(SOURCES))}")
     if step not in source.steps:
-        raise InputError(f"dataset {name}: step {step} needs {NEEDS[step]}, which this dataset has not; "
-                         f"it can train {in_words(source.steps)}")
+        raise InputError(
+            f"dataset {name}: step {step} needs {NEEDS[step]}, which this dataset has not; "
+            f"it can train {in_words(source.steps)}"
+        )
     return source

@@ -33,8 +33,11 @@ def spread(scores):
     """What the report says of similarities: {"n", "mean", "bins": {from: how many}}, ten bins; 1.0 is in the last."""
     scores = np.asarray(scores, dtype=float)
     counts, edges = np.histogram(scores, bins=BINS, range=(0, 1))
-    return {"n": len(scores), "mean": round(float(scores.mean()), 4) if len(scores) else None,
-            "bins": {f"{edge:.1f}": int(n) for edge, n in zip(edges, counts)}}
+    return {
+        "n": len(scores),
+        "mean": round(float(scores.mean()), 4) if len(scores) else None,
+        "bins": {f"{edge:.1f}": int(n) for edge, n in zip(edges, counts)},
+    }
 
 
 class Pool:
@@ -82,9 +85,11 @@ class Pool:
         order = np.argsort(-bounds, kind="stable")
         best, nearest, at, size = 0.0, "", 0, FIRST_CHUNK
         while at < len(order) and bounds[order[at]] > best:
-            chunk = order[at:at + size]
+            chunk = order[at : at + size]
             chunk = chunk[bounds[chunk] > best]
-            found = process.extractOne(wanted, [self._units[i] for i in chunk], scorer=Indel.normalized_similarity, score_cutoff=best)
+            found = process.extractOne(
+                wanted, [self._units[i] for i in chunk], scorer=Indel.normalized_similarity, score_cutoff=best
+            )
             if found is not None and found[1] > best:
                 best, nearest = found[1], self._texts[chunk[found[2]]]
             at, size = at + size, size * 2

@@ -23,11 +23,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf.data.readers import check_characters, read_rows
-from korlhf.core.files import close_names
-from korlhf.data.record import make
-from korlhf.data.example import RowError, RowSkipped
 from korlhf.core.errors import InputError
+from korlhf.core.files import close_names
+from korlhf.data.example import RowError, RowSkipped
+from korlhf.data.readers import check_characters, read_rows
+from korlhf.data.record import make
 
 KINDS = ("harmful", "lookalike", "harmless")
 KMHAS_LABELS = ("origin", "physical", "politics", "profanity", "age", "gender", "race", "religion", "clean")
@@ -40,6 +40,7 @@ _MARK = re.compile(r"#@([가-힣]+)#")
 @dataclass(frozen=True)
 class Corpus:
     """columns: that tell its files from all others. row: a row -> (kind, category, prompt, {further fields})."""
+
     columns: tuple[str, ...]
     row: Callable[[dict], tuple[str, str, str, dict]]
     license: str
@@ -48,6 +49,7 @@ class Corpus:
 @dataclass(frozen=True)
 class Prompts:
     """What a file holds. records: as korlhf.data.records makes them, with `kind`; left_out: {reason: rows}."""
+
     name: str
     license: str
     records: list
@@ -81,7 +83,9 @@ def load(text):
             left_out["the same prompt as an earlier row"] += 1
     if not kept:
         why = ", ".join(f"{n} rows: {reason}" for reason, n in left_out.items())
-        raise InputError(f"{path}: no prompts in it ({why})" if why else f"{path}: the file is empty, or has a header only")
+        raise InputError(
+            f"{path}: no prompts in it ({why})" if why else f"{path}: the file is empty, or has a header only"
+        )
     return Prompts(name, CORPORA[name].license, list(kept.values()), dict(left_out))
 
 
@@ -91,7 +95,9 @@ def _named(text):
         return "", Path(text)
     if head not in CORPORA:
         close = difflib.get_close_matches(head, CORPORA, n=1)
-        raise InputError(f"{text}: {head!r} is no corpus{f'; did you mean {close[0]}?' if close else ''}; known: {', '.join(CORPORA)}")
+        raise InputError(
+            f"{text}: {head!r} is no corpus{f'; did you mean {close[0]}?' if close else ''}; known: {', '.join(CORPORA)}"
+        )
     if not tail:
         raise InputError(f"{text}: no file; give {head}=FILE")
     return head, Path(tail)
@@ -101,14 +107,18 @@ def _recognised(row, place):
     names = [name for name, corpus in CORPORA.items() if set(corpus.columns) <= set(row)]
     if len(names) != 1:
         what = f"may be of {' or '.join(names)}" if names else "are of no known corpus"
-        raise InputError(f"{place}: the columns {', '.join(row)} {what}; give NAME=FILE with one of {', '.join(CORPORA)}")
+        raise InputError(
+            f"{place}: the columns {', '.join(row)} {what}; give NAME=FILE with one of {', '.join(CORPORA)}"
+        )
     return names[0]
 
 
 def _record(name, row, place):
     corpus = CORPORA[name]
     if missing := [column for column in corpus.columns if column not in row]:
-        raise RowError(f"no column {', '.join(missing)}; found {', '.join(row)}; {name} has {', '.join(corpus.columns)}")
+        raise RowError(
+            f"no column {', '.join(missing)}; found {', '.join(row)}; {name} has {', '.join(corpus.columns)}"
+        )
     kind, category, prompt, fields = corpus.row(row)
     if not prompt.strip():
         raise RowSkipped("no text")
@@ -127,14 +137,18 @@ def _tab_rows(path):
             try:
                 cells = line.decode("utf-8-sig" if n == 1 else "utf-8").rstrip("\r\n").split("\t")
             except UnicodeDecodeError as error:
-                raise InputError(f"{path}:{n}: not UTF-8; download the corpus again, or convert it with iconv") from error
+                raise InputError(
+                    f"{path}:{n}: not UTF-8; download the corpus again, or convert it with iconv"
+                ) from error
             if header is None:
                 header = [_unquoted(cell) for cell in cells]
             elif cells != [""]:
                 surplus = len(cells) - len(header)
                 if surplus < 0:
-                    raise InputError(f"{path}:{n}: {len(cells)} cells, but the header has {len(header)}; expected {', '.join(header)}")
-                cells = ["\t".join(cells[:surplus + 1]), *cells[surplus + 1:]]
+                    raise InputError(
+                        f"{path}:{n}: {len(cells)} cells, but the header has {len(header)}; expected {', '.join(header)}"
+                    )
+                cells = ["\t".join(cells[: surplus + 1]), *cells[surplus + 1 :]]
                 yield f"{path}:{n}", dict(zip(header, map(_unquoted, cells)))
 
 
@@ -176,25 +190,45 @@ def _kosbi(row):
     kind = _value(row, "sentence_label", {"safe": "lookalike", "unsafe": "harmful", "undecided": None})
     group = str(row.get("demographic_group") or "")
     labels = [*_texts(group), *_texts(row.get("sentence_sub_label"))]
-    return kind, str(row.get("demographic_category") or group or kind), _joined(row, "context", "sentence"), {"labels": labels or None}
+    return (
+        kind,
+        str(row.get("demographic_category") or group or kind),
+        _joined(row, "context", "sentence"),
+        {"labels": labels or None},
+    )
 
 
 def _square_question(row):
     kind = _value(row, "sensitive?", {"1": "lookalike", "0": "harmless"})
-    return kind, "clean" if kind == "harmless" else str(row.get("category") or "sensitive"), _joined(row, "question"), {}
+    return (
+        kind,
+        "clean" if kind == "harmless" else str(row.get("category") or "sensitive"),
+        _joined(row, "question"),
+        {},
+    )
 
 
 def _square_response(row):
     kind = _value(row, "acceptable?", {"1": "lookalike", "0": "harmful"})
     labels = _texts(row.get("category"))
-    return kind, str(row.get("question_category") or "sensitive"), _joined(row, "question", "response"), {"labels": labels or None}
+    return (
+        kind,
+        str(row.get("question_category") or "sensitive"),
+        _joined(row, "question", "response"),
+        {"labels": labels or None},
+    )
 
 
 def _khaters(row):
     harmful = dict.fromkeys(("offensive", "1_hate", "2_hate", "l1_hate", "l2_hate"), "harmful")
     kind, targets = _value(row, "label", {"normal": "harmless", **harmful}), _texts(row["target_label"])
     prompt = _MARK.sub(_named_somebody, _joined(row, "text"))
-    return kind, "clean" if kind == "harmless" else (targets or ["no target"])[0], prompt, {"labels": [str(row["label"]), *targets]}
+    return (
+        kind,
+        "clean" if kind == "harmless" else (targets or ["no target"])[0],
+        prompt,
+        {"labels": [str(row["label"]), *targets]},
+    )
 
 
 def _named_somebody(mark):
@@ -207,7 +241,12 @@ def _beep(row):
     kind = _value(row, "hate", {"none": "harmless", "offensive": "harmful", "hate": "harmful"})
     biased = _value(row, "bias", {"none": False, "gender": True, "others": True})
     category = str(row["hate"]).strip().lower() if kind == "harmful" else "bias" if biased else "clean"
-    return "harmful" if biased else kind, category, _joined(row, "comments"), {"labels": [str(row["hate"]), str(row["bias"])]}
+    return (
+        "harmful" if biased else kind,
+        category,
+        _joined(row, "comments"),
+        {"labels": [str(row["hate"]), str(row["bias"])]},
+    )
 
 
 def _kold(row):
@@ -234,10 +273,17 @@ def _apeach(row):
 
 def _unsmile(row):
     cells = {column.replace(" ", ""): column for column in row}  # the header has 기타 혐오, the description 기타혐오
-    labels = [label for label in UNSMILE_LABELS if label in cells and _value(row, cells[label], {"1": True, "0": False})]
+    labels = [
+        label for label in UNSMILE_LABELS if label in cells and _value(row, cells[label], {"1": True, "0": False})
+    ]
     if _value(row, "clean", {"1": True, "0": False}) == bool(labels):
         raise RowSkipped(_UNDECIDED)
-    return "harmful" if labels else "harmless", (labels or ["clean"])[0], _joined(row, "문장"), {"labels": labels or None}
+    return (
+        "harmful" if labels else "harmless",
+        (labels or ["clean"])[0],
+        _joined(row, "문장"),
+        {"labels": labels or None},
+    )
 
 
 def _own(row):
@@ -246,15 +292,21 @@ def _own(row):
 
 
 CORPORA = {
-    "own": Corpus(("prompt", "kind"), _own, "samples/safety.jsonl: Apache-2.0; files of your own with these columns: yours"),
+    "own": Corpus(
+        ("prompt", "kind"), _own, "samples/safety.jsonl: Apache-2.0; files of your own with these columns: yours"
+    ),
     "kosbi": Corpus(("context", "sentence", "sentence_label"), _kosbi, "MIT (naver-ai/korean-safety-benchmarks)"),
     "square_question": Corpus(("question", "sensitive?"), _square_question, "MIT (naver-ai/korean-safety-benchmarks)"),
-    "square_response": Corpus(("question", "response", "acceptable?"), _square_response, "MIT (naver-ai/korean-safety-benchmarks)"),
+    "square_response": Corpus(
+        ("question", "response", "acceptable?"), _square_response, "MIT (naver-ai/korean-safety-benchmarks)"
+    ),
     "khaters": Corpus(("text", "label", "target_label"), _khaters, "CC BY 4.0 (humane-lab/K-HATERS)"),
     "beep": Corpus(("comments", "bias", "hate"), _beep, "CC BY-SA 4.0 (kocohub/korean-hate-speech)"),
     "kold": Corpus(("comment", "OFF"), _kold, "not stated (boychaboy/KOLD): ask its authors before passing on texts"),
     "kmhas": Corpus(("document", "label"), _kmhas, "CC BY-SA 4.0 (adlnlp/K-MHaS)"),
     "apeach": Corpus(("text", "class"), _apeach, "CC BY-SA 4.0 (jason9693/APEACH)"),
-    "unsmile": Corpus(("문장", "clean"), _unsmile, "CC BY-NC-ND 4.0 (smilegate-ai/korean_unsmile_dataset): no commercial use"),
+    "unsmile": Corpus(
+        ("문장", "clean"), _unsmile, "CC BY-NC-ND 4.0 (smilegate-ai/korean_unsmile_dataset): no commercial use"
+    ),
 }
 NAMES = tuple(CORPORA)

@@ -42,7 +42,7 @@ def split_by_prompt(prompts, shares, seed):
     bounds = [first, first + second if third else 1.0]
     parts = [[], [], []]
     for i, prompt in enumerate(prompts):
-        digest = hashlib.sha256(f"{seed}:{normalise(prompt)}".encode("utf-8")).digest()
-        place = int.from_bytes(digest[:6], "big") / 2 ** 48
+        digest = hashlib.sha256(f"{seed}:{normalise(prompt)}".encode()).digest()
+        place = int.from_bytes(digest[:6], "big") / 2**48
         parts[sum(place >= bound for bound in bounds)].append(i)
     return parts

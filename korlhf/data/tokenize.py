@@ -6,13 +6,14 @@ training or is about to be sampled. Special tokens are read in markup only. Noth
 
 from dataclasses import dataclass
 
-from korlhf.data import chat_template as templates
 from korlhf.core.errors import InputError
+from korlhf.data import chat_template as templates
 
 
 @dataclass(frozen=True)
 class Tokens:
     """One sequence: `ids`, and `mask` that is 1 on the tokens that are trained (step 1) or scored (steps 2 and 3)."""
+
     ids: list[int]
     mask: list[int]
 
@@ -27,9 +28,13 @@ class Codec:
         """Raises InputError if the tokenizer has no chat template or no EOS."""
         self.tokenizer = tokenizer
         if not tokenizer.chat_template:
-            raise InputError(f"{tokenizer.name_or_path}: the tokenizer has no chat template; give --prompt_template kullm or human_assistant")
+            raise InputError(
+                f"{tokenizer.name_or_path}: the tokenizer has no chat template; give --prompt_template kullm or human_assistant"
+            )
         # Special tokens without a role (Llama-3's base tokenizer has <|eot_id|> so) are not in all_special_ids.
-        self.special_ids = frozenset(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+        self.special_ids = frozenset(tokenizer.all_special_ids) | {
+            i for i, t in tokenizer.added_tokens_decoder.items() if t.special
+        }
         self.reads_input = "예시" in self._render([{"role": "user", "content": "가", "input": "예시"}], True)
         self.stop_id = self._stop_id()
 
@@ -41,14 +46,22 @@ class Codec:
 
     def _stop_id(self):
         """The special token with which the template ends an answer: <|endoftext|>, <|im_end|>, <end_of_turn> ..."""
-        talk = [{"role": "user", "content": "가"}, {"role": "assistant", "content": "나"}, {"role": "user", "content": "다"}]
+        talk = [
+            {"role": "user", "content": "가"},
+            {"role": "assistant", "content": "나"},
+            {"role": "user", "content": "다"},
+        ]
         parts = templates.pieces(self._render, talk)
-        after = next((p.text for i, p in enumerate(parts) if i and parts[i - 1].kind == "answer" and p.kind == "markup"), "")
+        after = next(
+            (p.text for i, p in enumerate(parts) if i and parts[i - 1].kind == "answer" and p.kind == "markup"), ""
+        )
         ids = self._encode(after.lstrip(), markup=True)
         if ids and ids[0] in self.special_ids:
             return ids[0]
-        raise InputError(f"{self.tokenizer.name_or_path}: its chat template does not end an answer with a special token; "
-                         "give --prompt_template kullm or human_assistant")
+        raise InputError(
+            f"{self.tokenizer.name_or_path}: its chat template does not end an answer with a special token; "
+            "give --prompt_template kullm or human_assistant"
+        )
 
     def prompt(self, messages):
         """Tokens of a conversation that ends with a user message, through the cue of the answer; earlier answers are masked 1."""
@@ -110,9 +123,13 @@ def reward_tokens(codec, examples, max_seq_len):
     groups = [[codec.with_answer(e.messages, a) for a in e.answers] for e in examples]
     different = [i for i, g in enumerate(groups) if len({tuple(t.ids) for t in g}) == len(g)]
     if examples and not different:
-        raise InputError(f"all {len(examples)} prompts have two answers of the same tokens, so there is nothing to rank; give other data")
+        raise InputError(
+            f"all {len(examples)} prompts have two answers of the same tokens, so there is nothing to rank; give other data"
+        )
     if len(different) < len(examples):
-        print(f"{len(examples) - len(different)} prompts left out: two of their answers are the same tokens", flush=True)
+        print(
+            f"{len(examples) - len(different)} prompts left out: two of their answers are the same tokens", flush=True
+        )
     examples, groups = [examples[i] for i in different], [groups[i] for i in different]
     kept = within([max(map(len, g)) for g in groups], max_seq_len, "prompts with their answers", "--max_seq_len")
     return [examples[i] for i in kept], [groups[i] for i in kept]
@@ -129,9 +146,14 @@ def within(lengths, limit, what, flag):
     """Indices of the lengths up to `limit`; says how many are not, and fails if none are."""
     kept = [i for i, n in enumerate(lengths) if n <= limit]
     if not kept:
-        raise InputError(f"{flag} {limit}: all {len(lengths)} {what} are longer (the shortest has {min(lengths, default=0)} tokens); raise {flag}")
+        raise InputError(
+            f"{flag} {limit}: all {len(lengths)} {what} are longer (the shortest has {min(lengths, default=0)} tokens); raise {flag}"
+        )
     if len(kept) < len(lengths):
         out = len(lengths) - len(kept)
-        print(f"{out} of {len(lengths)} {what} ({out / len(lengths):.1%}) are longer than {flag} {limit} tokens and are left out; "
-              f"the longest has {max(lengths)}", flush=True)
+        print(
+            f"{out} of {len(lengths)} {what} ({out / len(lengths):.1%}) are longer than {flag} {limit} tokens and are left out; "
+            f"the longest has {max(lengths)}",
+            flush=True,
+        )
     return kept

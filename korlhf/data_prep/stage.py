@@ -14,24 +14,16 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-
 from korlhf import __version__
-from korlhf.core.files import write_json
 from korlhf.core.errors import InputError
-from korlhf.core.files import fingerprint
+from korlhf.core.files import fingerprint, write_json
 
 EXAMPLES = 3  # of every drop reason, in the report
-
-
-
-
 
 
 def beside(path, ending):
     """OUTPUT.jsonl -> OUTPUT.ending"""
     return path.with_name(path.name.removesuffix(".jsonl") + "." + ending)
-
-
 
 
 class Stage:
@@ -55,7 +47,9 @@ class Stage:
         if self.path.suffix != ".jsonl":
             raise InputError(f"--output {self.path}: the output is JSON lines; give a name that ends in .jsonl")
         if self.path.is_dir():
-            raise InputError(f"--output {self.path}: is a folder; give a file name in it, e.g. {self.path / (self.name + '.jsonl')}")
+            raise InputError(
+                f"--output {self.path}: is a folder; give a file name in it, e.g. {self.path / (self.name + '.jsonl')}"
+            )
         for path in self.inputs:
             if path.exists() and path.resolve() == self.path.resolve():
                 raise InputError(f"--output {self.path}: is also an input; give another name")
@@ -67,12 +61,16 @@ class Stage:
             self._files = ExitStack()
             self._out = self._files.enter_context(open(beside(self.path, "jsonl.partial"), "a", encoding="utf-8"))
         except OSError as error:
-            raise InputError(f"--output {self.path}: cannot be written: {error.strerror or error}; give another") from error
+            raise InputError(
+                f"--output {self.path}: cannot be written: {error.strerror or error}; give another"
+            ) from error
         try:
             fcntl.flock(self._out, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._files.close()
-            raise InputError(f"--output {self.path}: another process is writing it; wait for it, or give another name") from error
+            raise InputError(
+                f"--output {self.path}: another process is writing it; wait for it, or give another name"
+            ) from error
         self._out.truncate(0)  # what a killed run left
         self._failed = self._files.enter_context(open(beside(self.path, "failed.jsonl.partial"), "w", encoding="utf-8"))
         return self
@@ -119,12 +117,22 @@ class Stage:
 
     def report(self):
         """What is written to OUTPUT.report.json."""
-        dropped = {reason: {"count": n, "examples": self.examples.get(reason, [])} for reason, n in self.dropped.most_common()}
-        return {"program": self.name, "korlhf": __version__, "settings": self.settings,
-                "inputs": [{"path": str(p), "sha256": fingerprint(p)} for p in self.inputs if p.is_file()],
-                "output": {"path": str(self.path), "rows": self.rows, "sha256": fingerprint(self.path)},
-                "dropped": dropped, "failed": dict(self.failed.most_common()), "counts": dict(self.counts), **self.extra,
-                "seconds": round(time.time() - self.began, 2), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        dropped = {
+            reason: {"count": n, "examples": self.examples.get(reason, [])} for reason, n in self.dropped.most_common()
+        }
+        return {
+            "program": self.name,
+            "korlhf": __version__,
+            "settings": self.settings,
+            "inputs": [{"path": str(p), "sha256": fingerprint(p)} for p in self.inputs if p.is_file()],
+            "output": {"path": str(self.path), "rows": self.rows, "sha256": fingerprint(self.path)},
+            "dropped": dropped,
+            "failed": dict(self.failed.most_common()),
+            "counts": dict(self.counts),
+            **self.extra,
+            "seconds": round(time.time() - self.began, 2),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
 
     def table(self):
         """The counts for people."""
@@ -133,10 +141,10 @@ class Stage:
         lines += [f"  {n:>9,}  dropped: {reason}" for reason, n in self.dropped.most_common()]
         lines += [f"  {n:>9,}  failed: {kind}" for kind, n in self.failed.most_common()]
         if self.failures:
-            lines.append(f"  reasons in {beside(self.path, 'failed.jsonl')}; start the same command again to try the failed ones once more")
+            lines.append(
+                f"  reasons in {beside(self.path, 'failed.jsonl')}; start the same command again to try the failed ones once more"
+            )
         return "\n".join(lines)
-
-
 
 
 # === from flags
@@ -148,5 +156,8 @@ from korlhf.core.flags import REQUIRED, flag
 @dataclass(frozen=True, kw_only=True)
 class StageFlags:
     """files of a data_prep stage"""
+
     input: list[str] = flag(REQUIRED, "JSONL (or JSON, CSV, parquet) files of records")
-    output: str = flag(REQUIRED, "JSONL file to write; its report is beside it as .report.json, what failed as .failed.jsonl")
+    output: str = flag(
+        REQUIRED, "JSONL file to write; its report is beside it as .report.json, what failed as .failed.jsonl"
+    )

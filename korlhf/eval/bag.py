@@ -24,15 +24,18 @@ class Bag:
     def __init__(self, pairs, seed):
         from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer  # slow to import
         from sklearn.linear_model import LogisticRegression
+
         if len(pairs) < LEAST_PAIRS:
             raise ValueError(f"{len(pairs)} pairs; at least {LEAST_PAIRS} are needed")
         if len(pairs) > MAX_PAIRS:
             pairs = random.Random(seed).sample(pairs, MAX_PAIRS)
         self.pairs = len(pairs)
         counting = {"n_features": FEATURES, "alternate_sign": False, "norm": None, "dtype": np.float32}
-        self._kinds = [(HashingVectorizer(token_pattern=r"\S+", **counting), TfidfTransformer(sublinear_tf=True)),
-                       (HashingVectorizer(analyzer="char", ngram_range=(1, 4), **counting), TfidfTransformer(sublinear_tf=True))]
-        some = _texts(pairs[::len(pairs) // BLOCK + 1])
+        self._kinds = [
+            (HashingVectorizer(token_pattern=r"\S+", **counting), TfidfTransformer(sublinear_tf=True)),
+            (HashingVectorizer(analyzer="char", ngram_range=(1, 4), **counting), TfidfTransformer(sublinear_tf=True)),
+        ]
+        some = _texts(pairs[:: len(pairs) // BLOCK + 1])
         for hashing, weighting in self._kinds:
             weighting.fit(hashing.transform(some))
         # without an intercept a pair turned round is the same to the model, so each is shown once, every second one turned
@@ -47,10 +50,13 @@ class Bag:
     def _differences(self, pairs):
         """Sparse (N, features): TF-IDF of the first answer minus that of the second; block by block, which saves memory."""
         from scipy.sparse import hstack, vstack
+
         blocks = []
         for at in range(0, len(pairs), BLOCK):
-            texts = _texts(pairs[at:at + BLOCK])
-            weights = hstack([weighting.transform(hashing.transform(texts)) for hashing, weighting in self._kinds], format="csr")
+            texts = _texts(pairs[at : at + BLOCK])
+            weights = hstack(
+                [weighting.transform(hashing.transform(texts)) for hashing, weighting in self._kinds], format="csr"
+            )
             blocks.append(weights[0::2] - weights[1::2])
         return vstack(blocks, format="csr")
 

@@ -12,7 +12,9 @@ PAIRED = ("acc", "acc_norm", "exact_match")  # metrics that are 0 or 1 on an ite
 
 def named(metrics, task):
     """KoBEST's f1 is macro-F1; other tasks mean other things by it."""
-    return {"macro_f1" if name == "f1" and task.startswith("kobest") else name: value for name, value in metrics.items()}
+    return {
+        "macro_f1" if name == "f1" and task.startswith("kobest") else name: value for name, value in metrics.items()
+    }
 
 
 def measure(problem, value, seed):
@@ -21,7 +23,11 @@ def measure(problem, value, seed):
     rights, chosen = [item["right"] for item in problem.items], [item["choice"] for item in value["items"]]
     for name, (mean, error) in named(harness.metrics(value["results"]), problem.name).items():
         scores = [item["scores"][name] for item in value["items"] if name in item["scores"]]
-        around = choice.macro_f1_interval(rights, chosen, seed) if name == "macro_f1" else choice.interval(mean, error, scores)
+        around = (
+            choice.macro_f1_interval(rights, chosen, seed)
+            if name == "macro_f1"
+            else choice.interval(mean, error, scores)
+        )
         out[name] = _figure(mean, around)
     return out
 
@@ -36,9 +42,16 @@ def guessing(problems):
     for problem in problems:
         if any(item["options"] is None or not isinstance(item["right"], int) for item in problem.items):
             return None
-        shares.append(choice.baselines([item["right"] for item in problem.items], [len(item["options"]) for item in problem.items]))
+        shares.append(
+            choice.baselines(
+                [item["right"] for item in problem.items], [len(item["options"]) for item in problem.items]
+            )
+        )
     counts = [len(problem.items) for problem in problems]
-    return {key: sum(n * share[k] for n, share in zip(counts, shares)) / sum(counts) for k, key in enumerate(("chance", "majority"))}
+    return {
+        key: sum(n * share[k] for n, share in zip(counts, shares)) / sum(counts)
+        for k, key in enumerate(("chance", "majority"))
+    }
 
 
 def scores(problems, found, model, metric):
@@ -55,12 +68,17 @@ def figures(units, models, found, seed):
             if problem.name in done:  # asked for by its own name and in a group
                 continue
             done.add(problem.name)
-            rows += [_row(problem.name, model, [problem], found, measure(problem, found[model, problem.name], seed)) for model in models]
+            rows += [
+                _row(problem.name, model, [problem], found, measure(problem, found[model, problem.name], seed))
+                for model in models
+            ]
         if unit.group is not None:
             for model in models:
                 whole = named(harness.grouped(unit, {p.name: found[model, p.name] for p in unit.problems}), unit.name)
-                metrics = {name: _figure(mean, choice.interval(mean, error, scores(unit.problems, found, model, name) or []))
-                           for name, (mean, error) in whole.items()}
+                metrics = {
+                    name: _figure(mean, choice.interval(mean, error, scores(unit.problems, found, model, name) or []))
+                    for name, (mean, error) in whole.items()
+                }
                 rows.append(_row(unit.name, model, unit.problems, found, metrics))
     return rows
 
@@ -68,8 +86,14 @@ def figures(units, models, found, seed):
 def _row(name, model, problems, found, metrics):
     base, right = guessing(problems), scores(problems, found, model, "acc")
     p = choice.p_beats(round(sum(right)), len(right), max(base.values())) if base and right else None
-    return {"task": name, "model": model, "n": sum(len(problem.items) for problem in problems), "metrics": metrics,
-            **(base or {"chance": None, "majority": None}), "p": p}
+    return {
+        "task": name,
+        "model": model,
+        "n": sum(len(problem.items) for problem in problems),
+        "metrics": metrics,
+        **(base or {"chance": None, "majority": None}),
+        "p": p,
+    }
 
 
 def differences(units, models, found, seed):
@@ -84,8 +108,21 @@ def differences(units, models, found, seed):
                 a, b = of_model[model], of_model[other]
                 gap, _ = stats.paired_difference(a, b, seed=seed)
                 only = sum(x > y for x, y in zip(a, b)), sum(x < y for x, y in zip(a, b))
-                rows.append({"task": unit.name, "metric": metric, "model": model, "other": other, "mean": gap.mean, "low": gap.low,
-                             "high": gap.high, "n": gap.n, "only_model": only[0], "only_other": only[1], "p": stats.mcnemar(*only)})
+                rows.append(
+                    {
+                        "task": unit.name,
+                        "metric": metric,
+                        "model": model,
+                        "other": other,
+                        "mean": gap.mean,
+                        "low": gap.low,
+                        "high": gap.high,
+                        "n": gap.n,
+                        "only_model": only[0],
+                        "only_other": only[1],
+                        "p": stats.mcnemar(*only),
+                    }
+                )
     for row, adjusted in zip(rows, stats.holm([row["p"] for row in rows])):
         row["holm"] = adjusted
     return rows

@@ -12,17 +12,23 @@ from itertools import combinations
 import numpy as np
 
 from korlhf.core import stats
-from korlhf.judges.choice import GREEDY
+from korlhf.core.tables import both, words
 from korlhf.data import record as records
+from korlhf.judges.choice import GREEDY
 from korlhf.judges.form import Item
 from korlhf.judges.geval import PROBABILITIES, SAMPLES, Score
 from korlhf.llm.client import Failure, Reply
-from korlhf.core.tables import both, words
 
 ALL = both("all", "전체")
 FEW = 30  # prompts, below which a bootstrap interval is too narrow
 LEAST_RESCORED = 10  # answers
-METHODS = {PROBABILITIES: "토큰 확률", SAMPLES: "채점표 여러 장의 평균", "reward model": "보상 모델", GREEDY: "확률 없이 고른 답", "equal answers": "똑같은 답변"}
+METHODS = {
+    PROBABILITIES: "토큰 확률",
+    SAMPLES: "채점표 여러 장의 평균",
+    "reward model": "보상 모델",
+    GREEDY: "확률 없이 고른 답",
+    "equal answers": "똑같은 답변",
+}
 
 
 def groups(found):
@@ -43,9 +49,14 @@ def few(grouped):
     small = [(category, len(numbers)) for category, numbers in grouped if len(numbers) < FEW]
     if not small:
         return None
-    en, ko = (", ".join(f"{words(category_name(category), language)} {n}" for category, n in small) for language in ("en", "ko"))
-    return both(f"fewer than {FEW} prompts, so few that the intervals are too narrow: {en}",
-                f"프롬프트가 {FEW}개가 안 되어 구간이 실제보다 좁게 나옵니다: {ko}")
+    en, ko = (
+        ", ".join(f"{words(category_name(category), language)} {n}" for category, n in small)
+        for language in ("en", "ko")
+    )
+    return both(
+        f"fewer than {FEW} prompts, so few that the intervals are too narrow: {en}",
+        f"프롬프트가 {FEW}개가 안 되어 구간이 실제보다 좁게 나옵니다: {ko}",
+    )
 
 
 def pairs(names, baseline=""):
@@ -61,8 +72,13 @@ def score(judge, of_category, found, answered):
     """
     out = {}
     for name, of_model in answered.items():
-        given = judge.rate([Item(of_category.get(record["category"]), records.messages(record), _texts(replies))
-                            for record, replies in zip(found, of_model)], desc=f"judging {name}")
+        given = judge.rate(
+            [
+                Item(of_category.get(record["category"]), records.messages(record), _texts(replies))
+                for record, replies in zip(found, of_model)
+            ],
+            desc=f"judging {name}",
+        )
         out[name] = [_placed(replies, scores) for replies, scores in zip(of_model, given)]
     return out
 
@@ -78,12 +94,23 @@ def _placed(replies, scores):
 
 def rescore(judge, of_category, found, answered, scored, share, seed):
     """A share of the scored answers, at least LEAST_RESCORED, judged once more: [(Score, Score or Failure)], drawn by `seed`."""
-    places = [(name, i, k) for name, of_model in scored.items() for i, of_record in enumerate(of_model)
-              for k, one in enumerate(of_record) if isinstance(one, Score)]
+    places = [
+        (name, i, k)
+        for name, of_model in scored.items()
+        for i, of_record in enumerate(of_model)
+        for k, one in enumerate(of_record)
+        if isinstance(one, Score)
+    ]
     n = min(len(places), max(LEAST_RESCORED, round(share * len(places))))
     drawn = [places[j] for j in sorted(random.Random(f"{seed}:rescore").sample(range(len(places)), n))]
-    again = judge.rate([Item(of_category[found[i]["category"]], records.messages(found[i]), (answered[name][i][k].text,))
-                        for name, i, k in drawn], desc="judging again", again=True)
+    again = judge.rate(
+        [
+            Item(of_category[found[i]["category"]], records.messages(found[i]), (answered[name][i][k].text,))
+            for name, i, k in drawn
+        ],
+        desc="judging again",
+        again=True,
+    )
     return [(scored[name][i][k], one) for (name, i, k), (one,) in zip(drawn, again)]
 
 
@@ -97,8 +124,14 @@ def noise(twice, key=None):
         return None
     changes = np.array([_value(b, key) - _value(a, key) for a, b in usable])
     size = stats.mean_interval(np.abs(changes))
-    return {"mean": size.mean, "low": size.low, "high": size.high, "sd": float(changes.std(ddof=1)) if len(changes) > 1 else 0.0,
-            "shift": float(changes.mean()), "n": len(changes)}
+    return {
+        "mean": size.mean,
+        "low": size.low,
+        "high": size.high,
+        "sd": float(changes.std(ddof=1)) if len(changes) > 1 else 0.0,
+        "shift": float(changes.mean()),
+        "n": len(changes),
+    }
 
 
 def noise_of_difference(sd, answers, other_answers):
@@ -115,7 +148,9 @@ def by_prompt(of_model, numbers, key=None):
     """{number of the record: mean of the model's scores there}, of those of `numbers` that have any. key: a criterion, None = the score."""
     out = {}
     for i in numbers:
-        values = [_value(one, key) for one in of_model[i] if isinstance(one, Score) and (key is None or key in one.scores)]
+        values = [
+            _value(one, key) for one in of_model[i] if isinstance(one, Score) and (key is None or key in one.scores)
+        ]
         if values:
             out[i] = sum(values) / len(values)
     return out
@@ -171,5 +206,7 @@ def usable(of_model):
 def methods(found, en, ko):
     """How scores or verdicts came, and how many (tables.both). found: what has a `method`; en, ko: what is counted."""
     counts = Counter(one.method for one in found)
-    return both(", ".join(f"{method}: {n} {en}" for method, n in counts.items()) or "none",
-                ", ".join(f"{METHODS[method]} {n}{ko}" for method, n in counts.items()) or "없음")
+    return both(
+        ", ".join(f"{method}: {n} {en}" for method, n in counts.items()) or "none",
+        ", ".join(f"{METHODS[method]} {n}{ko}" for method, n in counts.items()) or "없음",
+    )

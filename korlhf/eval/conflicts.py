@@ -3,18 +3,27 @@
 import json
 from pathlib import Path
 
-from korlhf.llm import checkpoint as local
 from korlhf.core.tables import both
+from korlhf.llm import checkpoint as local
 
 
 def of(judge, responders):
     """Warnings (tables.both). judge: of judges.open_judge; responders: {name: how its answers came}, as responders.answers returns it."""
     if judge.kind == "reward_model":
-        found = [_trained_against(judge, name, how["model"]) for name, how in responders.items() if how["kind"] == "checkpoint"]
+        found = [
+            _trained_against(judge, name, how["model"])
+            for name, how in responders.items()
+            if how["kind"] == "checkpoint"
+        ]
         return [line for line in found if line]
-    return [both(f"the judge {judge.name} is the same model as the responder {name}: models prefer their own answers",
-                 f"심판 {judge.name}은(는) 답변한 모델 {name}과(와) 같은 모델입니다. 모델은 자기 답변을 더 좋게 봅니다")
-            for name, how in responders.items() if _same(judge, how)]
+    return [
+        both(
+            f"the judge {judge.name} is the same model as the responder {name}: models prefer their own answers",
+            f"심판 {judge.name}은(는) 답변한 모델 {name}과(와) 같은 모델입니다. 모델은 자기 답변을 더 좋게 봅니다",
+        )
+        for name, how in responders.items()
+        if _same(judge, how)
+    ]
 
 
 def _same(judge, how):
@@ -30,15 +39,19 @@ def _trained_against(judge, name, path):
         return None
     there = Path(recorded).expanduser().is_dir()
     if recorded == judge.path or (there and local.fingerprint(recorded) == judge.fingerprint):
-        return both(f"{name} was trained by PPO to get high scores of this very reward model ({recorded}): a higher score is what it was "
-                    "trained for and no proof of better answers; take another judge",
-                    f"{name}은(는) 바로 이 보상 모델({recorded})의 점수를 높이도록 PPO로 학습한 모델입니다. 점수가 더 높은 것은 학습의 결과일 뿐, "
-                    "답변이 나아졌다는 증거가 아닙니다. 다른 심판을 쓰세요")
+        return both(
+            f"{name} was trained by PPO to get high scores of this very reward model ({recorded}): a higher score is what it was "
+            "trained for and no proof of better answers; take another judge",
+            f"{name}은(는) 바로 이 보상 모델({recorded})의 점수를 높이도록 PPO로 학습한 모델입니다. 점수가 더 높은 것은 학습의 결과일 뿐, "
+            "답변이 나아졌다는 증거가 아닙니다. 다른 심판을 쓰세요",
+        )
     if not there:
-        return both(f"{name} was trained by PPO against the reward model {recorded}, which is not there any more: if it is the judge, a "
-                    "higher score is what it was trained for and no proof of better answers",
-                    f"{name}은(는) 보상 모델 {recorded}의 점수를 높이도록 PPO로 학습한 모델인데, 그 모델이 지금은 그 자리에 없습니다. 심판이 바로 그 "
-                    "모델이라면 더 높은 점수는 학습의 결과일 뿐, 답변이 나아졌다는 증거가 아닙니다")
+        return both(
+            f"{name} was trained by PPO against the reward model {recorded}, which is not there any more: if it is the judge, a "
+            "higher score is what it was trained for and no proof of better answers",
+            f"{name}은(는) 보상 모델 {recorded}의 점수를 높이도록 PPO로 학습한 모델인데, 그 모델이 지금은 그 자리에 없습니다. 심판이 바로 그 "
+            "모델이라면 더 높은 점수는 학습의 결과일 뿐, 답변이 나아졌다는 증거가 아닙니다",
+        )
     return None
 
 

@@ -13,19 +13,20 @@ from itertools import chain, combinations
 
 from scipy import stats as distributions
 
-from korlhf.korean import friendly
-from korlhf.data.ngrams import repetition
-from korlhf.korean.trivial_rules import words
 from korlhf.core.stats import Estimate, wilson
+from korlhf.data.ngrams import repetition
+from korlhf.korean import friendly
+from korlhf.korean.trivial_rules import words
 
-FEWEST = 100    # n-grams, for a figure on an equal budget
-OPENING = 2     # words
-PHRASE = 3      # words of a phrase that is looked for in answers to other prompts
+FEWEST = 100  # n-grams, for a figure on an equal budget
+OPENING = 2  # words
+PHRASE = 3  # words of a phrase that is looked for in answers to other prompts
 
 
 @dataclass(frozen=True)
 class Spread:
     """A share over a whole set of answers. value: of all n items; without: of all but those of one prompt, for each prompt."""
+
     value: float
     without: tuple[float, ...]
     n: int
@@ -39,8 +40,11 @@ def ngrams(tokens, n):
 def sentences(text):
     """The sentences of an answer as words with single spaces; those of one short word ("네.") are left out."""
     found = (words(part) for part in friendly.SENTENCES.findall(text))
-    return [" ".join(part) for part in found
-            if len(part) >= friendly.MIN_WORDS or len(friendly.HANGUL.findall("".join(part))) >= friendly.MIN_HANGUL]
+    return [
+        " ".join(part)
+        for part in found
+        if len(part) >= friendly.MIN_WORDS or len(friendly.HANGUL.findall("".join(part))) >= friendly.MIN_HANGUL
+    ]
 
 
 def opening(text):
@@ -92,8 +96,12 @@ def equal_distinct(by_prompt, size):
 def _expected_distinct(often, n, size):
     """often: {count: how many n-grams occur so often}, of `n` in all."""
     none = math.lgamma(n + 1) - math.lgamma(n - size + 1)
-    return sum(kinds * (1 - (math.exp(math.lgamma(n - c + 1) - math.lgamma(n - c - size + 1) - none) if c <= n - size else 0.0))
-               for c, kinds in often.items() if c > 0)
+    return sum(
+        kinds
+        * (1 - (math.exp(math.lgamma(n - c + 1) - math.lgamma(n - c - size + 1) - none) if c <= n - size else 0.0))
+        for c, kinds in often.items()
+        if c > 0
+    )
 
 
 def shared(by_prompt):
@@ -107,7 +115,9 @@ def shared(by_prompt):
     without = []
     for of_prompt in own:
         lost = sum(count for item, count in of_prompt.items() if prompts[item] > 1)
-        lost += sum(total[item] - count for item, count in of_prompt.items() if prompts[item] == 2)  # the other one is alone now
+        lost += sum(
+            total[item] - count for item, count in of_prompt.items() if prompts[item] == 2
+        )  # the other one is alone now
         left = n - of_prompt.total()
         without.append((again - lost) / left if left else again / n)
     return Spread(again / n, tuple(without), n)
@@ -131,7 +141,10 @@ def difference(a, b):
     low, high = value - half, value + half
     if not half and not p:
         (a_low, a_high), (b_low, b_high) = (wilson(s.value * groups, groups) for s in (a, b))
-        low, high = value - math.hypot(a.value - a_low, b_high - b.value), value + math.hypot(a_high - a.value, b.value - b_low)
+        low, high = (
+            value - math.hypot(a.value - a_low, b_high - b.value),
+            value + math.hypot(a_high - a.value, b.value - b_low),
+        )
         p = 2.0 ** (1 - groups)
     return Estimate(value, max(-1.0, low), min(1.0, high), min(a.n, b.n), groups), p
 
@@ -145,7 +158,9 @@ def _half_width(value, without):
     error = math.sqrt((groups - 1) / groups * sum((x - mean) ** 2 for x in without))
     if error < 1e-12:
         return 0.0, float(abs(value) < 1e-12)
-    return float(distributions.t.ppf(0.975, groups - 1)) * error, float(2 * distributions.t.sf(abs(value) / error, groups - 1))
+    return float(distributions.t.ppf(0.975, groups - 1)) * error, float(
+        2 * distributions.t.sf(abs(value) / error, groups - 1)
+    )
 
 
 def most_frequent(by_answer):
@@ -176,8 +191,14 @@ def of_answer(reply):
     """
     text, split = reply.text, words(reply.text)
     reason = reply.finish_reason
-    return {"words": float(len(split)), "characters": float(len(text)),
-            "tokens": float(reply.answer_tokens) if reply.answer_tokens else None, "repetition": repetition(split),
-            "looping": float(friendly.is_looping(text)), "empty": float(not text.strip()),
-            "not_korean": float(bool(text.strip()) and not friendly.is_korean(text)),
-            "ended": None if reason is None else float(reason == "stop"), "cut": None if reason is None else float(reason == "length")}
+    return {
+        "words": float(len(split)),
+        "characters": float(len(text)),
+        "tokens": float(reply.answer_tokens) if reply.answer_tokens else None,
+        "repetition": repetition(split),
+        "looping": float(friendly.is_looping(text)),
+        "empty": float(not text.strip()),
+        "not_korean": float(bool(text.strip()) and not friendly.is_korean(text)),
+        "ended": None if reason is None else float(reason == "stop"),
+        "cut": None if reason is None else float(reason == "length"),
+    }

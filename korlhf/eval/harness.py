@@ -15,19 +15,31 @@ from lm_eval import evaluator
 from lm_eval.models.huggingface import HFLM
 
 from korlhf.core import program
-from korlhf.llm.cache import cache_key
 from korlhf.core.errors import InputError
 from korlhf.eval.harness_tasks import VERSION, quiet
+from korlhf.llm.cache import cache_key
 
-ELSEWHERE = ("dataset_path", "dataset_name", "dataset_kwargs", "metadata", "num_fewshot")  # settings that the key has by content
+ELSEWHERE = (
+    "dataset_path",
+    "dataset_name",
+    "dataset_kwargs",
+    "metadata",
+    "num_fewshot",
+)  # settings that the key has by content
 CUT = "exceeds model's maximum length"
-EXPECTED = ("`pretrained` model kwarg is not of type", "Passed an already-initialized model", "Overwriting default num_fewshot", CUT)
+EXPECTED = (
+    "`pretrained` model kwarg is not of type",
+    "Passed an already-initialized model",
+    "Overwriting default num_fewshot",
+    CUT,
+)
 
 
 @dataclass(frozen=True)
 class Setting:
     """How tasks are asked. shots: few-shot examples; limit: the first items of each task, 0 = all; chat: in the model's chat template;
     max_length: tokens of prompt and option, 0 = the model's own."""
+
     shots: int
     limit: int
     seed: int
@@ -68,16 +80,31 @@ def _key(checkpoint, problem, setting):
     """The cache's key: all that a result depends on, but for the batch size, which moves no more than the last digits."""
     config = {k: v for k, v in problem.config.items() if k not in ELSEWHERE}
     template = checkpoint.codec.tokenizer.chat_template if setting.chat else None
-    return cache_key({"harness": VERSION, "model": checkpoint.fingerprint, "dtype": checkpoint.dtype, "device": checkpoint.device.type,
-                      "task": problem.name, "version": str(problem.task.VERSION), "config": config, "data": problem.data,
-                      "template": template, **{k: v for k, v in asdict(setting).items() if k != "batch_size"}})
+    return cache_key(
+        {
+            "harness": VERSION,
+            "model": checkpoint.fingerprint,
+            "dtype": checkpoint.dtype,
+            "device": checkpoint.device.type,
+            "task": problem.name,
+            "version": str(problem.task.VERSION),
+            "config": config,
+            "data": problem.data,
+            "template": template,
+            **{k: v for k, v in asdict(setting).items() if k != "batch_size"},
+        }
+    )
 
 
 def _open(checkpoint, setting):
     """The model as the harness wants it."""
     with quiet():
-        return HFLM(pretrained=checkpoint.load(), tokenizer=checkpoint.codec.tokenizer, batch_size=setting.batch_size,
-                    max_length=setting.max_length or None)
+        return HFLM(
+            pretrained=checkpoint.load(),
+            tokenizer=checkpoint.codec.tokenizer,
+            batch_size=setting.batch_size,
+            max_length=setting.max_length or None,
+        )
 
 
 def _measure(lm, problem, setting, bar):
@@ -92,30 +119,53 @@ def _measure(lm, problem, setting, bar):
     lm.set_cache_hook(_Tick(bar))
     try:
         with quiet() as said:
-            out = evaluator.evaluate(lm=lm, task_dict={"tasks": {problem.name: task}, "groups": {}}, limit=setting.limit or None,
-                                     apply_chat_template=setting.chat, fewshot_as_multiturn=True, log_samples=True)
+            out = evaluator.evaluate(
+                lm=lm,
+                task_dict={"tasks": {problem.name: task}, "groups": {}},
+                limit=setting.limit or None,
+                apply_chat_template=setting.chat,
+                fewshot_as_multiturn=True,
+                log_samples=True,
+            )
     except torch.OutOfMemoryError as error:
-        raise InputError(f"--batch_size {setting.batch_size}: too much at once for the GPU's memory; lower it") from error
+        raise InputError(
+            f"--batch_size {setting.batch_size}: too much at once for the GPU's memory; lower it"
+        ) from error
     samples = out["samples"][problem.name]
     items = [{"choice": None, "scores": {}} for _ in problem.items]
     for sample in samples:  # a task with several filters has several samples an item
         item = items[sample["doc_id"]]
-        item["scores"].update({label(name, sample["filter"]): float(sample[name]) for name in sample["metrics"]
-                               if isinstance(sample[name], (bool, int, float, numpy.number))})
+        item["scores"].update(
+            {
+                label(name, sample["filter"]): float(sample[name])
+                for name in sample["metrics"]
+                if isinstance(sample[name], (bool, int, float, numpy.number))
+            }
+        )
         if item["choice"] is None:
             item["choice"] = _choice(sample, problem.items[sample["doc_id"]]["options"])
     likelihoods = [r[0] for s in samples for r in s["filtered_resps"] if task.OUTPUT_TYPE == "multiple_choice"]
-    return {"results": {k: v if isinstance(v, str) else float(v) for k, v in out["results"][problem.name].items() if k != "sample_len"},
-            "n": len(items), "shots": int(out["n-shot"][problem.name] or 0), "prompt": str(samples[0]["arguments"][0][0]), "items": items,
-            "cut": sum(CUT in line for line in said), "not_finite": sum(not math.isfinite(value) for value in likelihoods),
-            "said": [line for line in dict.fromkeys(said) if not any(known in line for known in EXPECTED)]}
+    return {
+        "results": {
+            k: v if isinstance(v, str) else float(v)
+            for k, v in out["results"][problem.name].items()
+            if k != "sample_len"
+        },
+        "n": len(items),
+        "shots": int(out["n-shot"][problem.name] or 0),
+        "prompt": str(samples[0]["arguments"][0][0]),
+        "items": items,
+        "cut": sum(CUT in line for line in said),
+        "not_finite": sum(not math.isfinite(value) for value in likelihoods),
+        "said": [line for line in dict.fromkeys(said) if not any(known in line for known in EXPECTED)],
+    }
 
 
 def _choice(sample, options):
     """Number of the option with the highest log-likelihood (the first of equals, as numpy's argmax), or the text that was written."""
     if options is None:
         return str(sample["filtered_resps"][0])
-    return int(numpy.argmax([response[0] for response in sample["filtered_resps"][:len(options)]]))
+    return int(numpy.argmax([response[0] for response in sample["filtered_resps"][: len(options)]]))
 
 
 def label(metric, filter_name):
@@ -141,7 +191,9 @@ def grouped(unit, of_tasks):
     """
     shared = set.intersection(*(set(metrics(of_tasks[p.name]["results"])) for p in unit.problems))
     with quiet():
-        found = unit.group.aggregate({p.name: {**of_tasks[p.name]["results"], "sample_len": len(p.items)} for p in unit.problems})
+        found = unit.group.aggregate(
+            {p.name: {**of_tasks[p.name]["results"], "sample_len": len(p.items)} for p in unit.problems}
+        )
     return {name: value for name, value in metrics(found).items() if name in shared}
 
 

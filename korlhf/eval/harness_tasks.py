@@ -24,8 +24,8 @@ from lm_eval.config.group import GroupConfig
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from korlhf.eval import kobest_files as kobest
 from korlhf.core.errors import InputError
+from korlhf.eval import kobest_files as kobest
 
 VERSION = version("lm_eval")
 KOBEST = {f"kobest_{name}": name for name in kobest.TASKS}
@@ -37,6 +37,7 @@ SHORT = {name: long for long, name in KOBEST.items()}
 class Problem:
     """A task with its items. task: the harness's; items: [{"id", "question", "options" (None where text is written), "right"}];
     right: number of an option (None if it is none of them), or text; config: the task's, as JSON; data: sha256 of items and examples."""
+
     name: str
     task: object
     items: list
@@ -47,6 +48,7 @@ class Problem:
 @dataclass(frozen=True)
 class Unit:
     """What was asked for by one name: a task, or a group of the harness with its tasks."""
+
     name: str
     problems: list
     group: Group | None = None
@@ -75,8 +77,10 @@ def load(names, data_dir, limit):
     for name in full:
         if name not in manager.task_index:
             close = difflib.get_close_matches(name, dict.fromkeys([*SHORT, *manager.all_tasks]), n=3)
-            raise InputError(f"--tasks {name}: lm-evaluation-harness {VERSION} has no task or group of this name"
-                             + (f"; did you mean {' or '.join(close)}?" if close else f"; KoBEST's are {', '.join(SHORT)}"))
+            raise InputError(
+                f"--tasks {name}: lm-evaluation-harness {VERSION} has no task or group of this name"
+                + (f"; did you mean {' or '.join(close)}?" if close else f"; KoBEST's are {', '.join(SHORT)}")
+            )
     return [_unit(manager, name, data_dir, limit) for name in full]
 
 
@@ -108,7 +112,9 @@ def _kobest(manager, name, data_dir):
     """(A KoBEST task by the harness's own YAML, the files it read)."""
     config = load_yaml(manager.task_index[name].yaml_path)
     # hf_evaluate fetches the code of a metric from the hub. Only the aggregation is used, and that is the harness's macro_f1_score.
-    config["metric_list"] = [{k: v for k, v in metric.items() if k != "hf_evaluate"} for metric in config["metric_list"]]
+    config["metric_list"] = [
+        {k: v for k, v in metric.items() if k != "hf_evaluate"} for metric in config["metric_list"]
+    ]
     if not data_dir:
         with _reached(name):
             return ConfigurableTask(config=config), []
@@ -126,10 +132,15 @@ def _reached(name):
         with quiet():
             yield
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
-        remedy = (f"or give --data_dir with {KOBEST[name]}/train.jsonl and test.jsonl in it" if name in KOBEST
-                  else "or fetch it once on a connected machine and copy its cache (HF_HOME)")
-        raise InputError(f"--tasks {name}: its data could not be had from the hub ({type(error).__name__}: {_first_line(error)}); "
-                         f"check the connection, {remedy}") from error
+        remedy = (
+            f"or give --data_dir with {KOBEST[name]}/train.jsonl and test.jsonl in it"
+            if name in KOBEST
+            else "or fetch it once on a connected machine and copy its cache (HF_HOME)"
+        )
+        raise InputError(
+            f"--tasks {name}: its data could not be had from the hub ({type(error).__name__}: {_first_line(error)}); "
+            f"check the connection, {remedy}"
+        ) from error
 
 
 def _first_line(error):
@@ -142,7 +153,9 @@ def _problem(task, limit):
     items = [_item(task, i, doc) for i, doc in enumerate(docs[:limit] if limit else docs)]
     config = json.loads(json.dumps(task.dump_config(), default=_source))
     text = json.dumps([docs, _examples(task)], sort_keys=True, ensure_ascii=False, default=str)
-    return Problem(task.task_name, task, items, config, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
+    return Problem(
+        task.task_name, task, items, config, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    )
 
 
 def _item(task, i, doc):
@@ -154,7 +167,11 @@ def _item(task, i, doc):
 
 def _options(task, doc):
     """The texts to choose from, None where the model writes."""
-    return list(task.doc_to_choice(doc)) if task.OUTPUT_TYPE == "multiple_choice" and not getattr(task, "multiple_input", 0) else None
+    return (
+        list(task.doc_to_choice(doc))
+        if task.OUTPUT_TYPE == "multiple_choice" and not getattr(task, "multiple_input", 0)
+        else None
+    )
 
 
 def _source(value):
@@ -181,7 +198,9 @@ def check_shots(problem, shots):
     examples = _examples(task)
     same_split = task.fewshot_cfg.split is not None and task.fewshot_cfg.split == task.config.test_split
     if shots > len(examples) - same_split:
-        raise InputError(f"--num_fewshot {shots}: {problem.name} has {len(examples) - same_split} examples to draw from; give no more")
+        raise InputError(
+            f"--num_fewshot {shots}: {problem.name} has {len(examples) - same_split} examples to draw from; give no more"
+        )
     if same_split:
         return 0
     known = {_content(_item(task, 0, doc)) for doc in examples}

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf.data.readers import check_characters, read_rows
 from korlhf.core.errors import InputError
+from korlhf.data.readers import check_characters, read_rows
 
 SPLITS = ("train", "validation", "test")
 NEEDED = ("train", "test")  # few-shot examples come from train, which the harness opens even for 0 shots
@@ -21,6 +21,7 @@ QUESTIONS = ("원인", "결과")  # of copa
 @dataclass(frozen=True)
 class Task:
     """columns: of text; labels: how many there are, from 0."""
+
     columns: tuple[str, ...]
     labels: int
 
@@ -41,7 +42,9 @@ def read(data_dir, name):
     """
     folder = Path(data_dir).expanduser() / name
     if not folder.is_dir():
-        raise InputError(f"--data_dir {data_dir}: no folder {name} in it{_close(folder)}; it may have {', '.join(TASKS)}")
+        raise InputError(
+            f"--data_dir {data_dir}: no folder {name} in it{_close(folder)}; it may have {', '.join(TASKS)}"
+        )
     splits, files = {}, []
     for split in SPLITS:
         found = _files(folder, split)
@@ -50,8 +53,10 @@ def read(data_dir, name):
             files += found
     missing = [split for split in NEEDED if split not in splits]
     if missing:
-        raise InputError(f"--data_dir {data_dir}: {folder} has no {missing[0]} split; give {missing[0]}.jsonl (or .json, .parquet, or "
-                         f"shards such as {missing[0]}-00000-of-00001.parquet)")
+        raise InputError(
+            f"--data_dir {data_dir}: {folder} has no {missing[0]} split; give {missing[0]}.jsonl (or .json, .parquet, or "
+            f"shards such as {missing[0]}-00000-of-00001.parquet)"
+        )
     return splits, files
 
 
@@ -64,12 +69,19 @@ def _close(folder):
 def _files(folder, split):
     """The file of a split, or its shards in order; [] if there is none."""
     whole = [path for path in sorted(folder.iterdir()) if path.stem == split and path.suffix.lower() in SUFFIXES]
-    shards = sorted(path for path in folder.iterdir()
-                    if path.suffix.lower() in SUFFIXES and re.fullmatch(rf"{split}-\d{{5}}-of-\d{{5}}", path.stem))
+    shards = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and re.fullmatch(rf"{split}-\d{{5}}-of-\d{{5}}", path.stem)
+    )
     if len(whole) > 1 or (whole and shards):
-        raise InputError(f"{folder}: {split} is there twice ({', '.join(p.name for p in [*whole, *shards][:3])}); keep one")
+        raise InputError(
+            f"{folder}: {split} is there twice ({', '.join(p.name for p in [*whole, *shards][:3])}); keep one"
+        )
     if shards and [path.stem[-14:-9] for path in shards] != [f"{i:05}" for i in range(int(shards[0].stem[-5:]))]:
-        raise InputError(f"{folder}: of the shards of {split} only {', '.join(p.name for p in shards)} are there; copy the others too")
+        raise InputError(
+            f"{folder}: of the shards of {split} only {', '.join(p.name for p in shards)} are there; copy the others too"
+        )
     return whole or shards
 
 
@@ -79,7 +91,9 @@ def _checked(place, row, name):
     task = TASKS[name]
     for column in task.columns:
         if column not in row:
-            raise InputError(f"{place}: no column {column!r}; {name} has {', '.join(task.columns)} and label, this row {', '.join(row)}")
+            raise InputError(
+                f"{place}: no column {column!r}; {name} has {', '.join(task.columns)} and label, this row {', '.join(row)}"
+            )
         if not isinstance(row[column], str) or not row[column].strip():
             raise InputError(f"{place}: {column} is {str(row[column])[:40]!r}; expected text")
     label = row.get("label")

@@ -51,7 +51,7 @@ def interval(mean, stderr, scores):
     """
     if stderr and math.isfinite(stderr):
         low, high = mean - Z * stderr, mean + Z * stderr
-        share = bool(scores) and 0 <= min(scores) and max(scores) <= 1  # not of a perplexity, or a score of 0 to 100
+        share = bool(scores) and min(scores) >= 0 and max(scores) <= 1  # not of a perplexity, or a score of 0 to 100
         return (max(0.0, low), min(1.0, high)) if share else (low, high)
     if scores and set(scores) <= {0.0, 1.0}:
         return wilson(sum(scores), len(scores))

@@ -12,21 +12,18 @@ import os
 import time
 from pathlib import Path
 
-from korlhf.llm import client as llm, checkpoint as local, responders
 from korlhf.core import tables
-from korlhf.llm.cache import Cache
-from korlhf.data import record as records
-from korlhf.core.files import write_json
 from korlhf.core.errors import InputError
+from korlhf.core.files import fingerprint, write_json
 from korlhf.core.flags import check_positive
 from korlhf.core.program import exit_code
-from korlhf.core.files import fingerprint
+from korlhf.data import record as records
+from korlhf.llm import checkpoint as local
+from korlhf.llm import client as llm
+from korlhf.llm import responders
+from korlhf.llm.cache import Cache
 
 MUCH_EMPTY, MUCH_CUT = 0.05, 0.1  # share of a model's answers
-
-
-
-
 
 
 def check(flags, parser):
@@ -60,19 +57,27 @@ def answers(result, found, flags, sampler, llm_flags, cache):
     seed = result.settings["seed"]
     sampling = local.Sampling(flags.temperature, flags.top_p, flags.max_new_tokens, seed)
     system = responders.read_system(flags.system, "--system") if flags.system else ""
-    out, how = responders.answers(who, found, sampling, flags.num_answers, sampler, llm_flags, cache, system, result.usage)
+    out, how = responders.answers(
+        who, found, sampling, flags.num_answers, sampler, llm_flags, cache, system, result.usage
+    )
     result.inputs += [r.model for r in who if r.kind != "server"]
     result.figures["responders"] = how
-    result.protocol["prompts"] = tables.both(f"{len(found)} of {', '.join(flags.data_path)}, the same for every model",
-                                             f"{', '.join(flags.data_path)}의 {len(found)}개, 모든 모델에 똑같이")
+    result.protocol["prompts"] = tables.both(
+        f"{len(found)} of {', '.join(flags.data_path)}, the same for every model",
+        f"{', '.join(flags.data_path)}의 {len(found)}개, 모든 모델에 똑같이",
+    )
     result.protocol["decoding"] = _decoding(flags)
     files = ", ".join(r.name for r in who if r.kind == "file")
     if files:
-        result.protocol["from files"] = tables.both(f"{files}: decoding and template not known", f"{files}: 디코딩과 템플릿을 알 수 없음")
+        result.protocol["from files"] = tables.both(
+            f"{files}: decoding and template not known", f"{files}: 디코딩과 템플릿을 알 수 없음"
+        )
     templates = {name: json.dumps(h["template"], ensure_ascii=False) for name, h in how.items() if "template" in h}
     if templates:
         alike = len(set(templates.values())) == 1
-        result.protocol["template"] = next(iter(templates.values())) if alike else "; ".join(f"{n}: {t}" for n, t in templates.items())
+        result.protocol["template"] = (
+            next(iter(templates.values())) if alike else "; ".join(f"{n}: {t}" for n, t in templates.items())
+        )
     if system:
         result.protocol["system"] = system
     result.protocol["seed"] = seed
@@ -88,11 +93,15 @@ def _warn_of_empty_and_cut(result, name, replies, max_new_tokens):
     """Warn of answers that are empty, or end where --max_new_tokens does."""
     n, empty, cut = len(replies), sum(not r.text for r in replies), sum(r.finish_reason == "length" for r in replies)
     if empty > MUCH_EMPTY * n:
-        result.warn(f"{name}: {empty} of {n} answers are empty; they count as they are",
-                    f"{name}: 답변 {n}개 가운데 {empty}개가 비어 있으며, 빈 채로 평가했습니다")
+        result.warn(
+            f"{name}: {empty} of {n} answers are empty; they count as they are",
+            f"{name}: 답변 {n}개 가운데 {empty}개가 비어 있으며, 빈 채로 평가했습니다",
+        )
     if cut > MUCH_CUT * n:
-        result.warn(f"{name}: {cut} of {n} answers did not end within --max_new_tokens {max_new_tokens}; they count as they are, cut off",
-                    f"{name}: 답변 {n}개 가운데 {cut}개가 --max_new_tokens {max_new_tokens} 안에 끝나지 않았으며, 잘린 채로 평가했습니다")
+        result.warn(
+            f"{name}: {cut} of {n} answers did not end within --max_new_tokens {max_new_tokens}; they count as they are, cut off",
+            f"{name}: 답변 {n}개 가운데 {cut}개가 --max_new_tokens {max_new_tokens} 안에 끝나지 않았으며, 잘린 채로 평가했습니다",
+        )
 
 
 def _decoding(flags):
@@ -100,7 +109,8 @@ def _decoding(flags):
     return tables.both(
         f"{drawn}, at most {flags.max_new_tokens} tokens, answers a prompt: {flags.num_answers}",
         f"{'탐욕적 디코딩' if flags.temperature == 0 else drawn.replace('temperature', '온도')}, 최대 {flags.max_new_tokens}토큰, "
-        f"프롬프트마다 답변 {flags.num_answers}개")
+        f"프롬프트마다 답변 {flags.num_answers}개",
+    )
 
 
 def rows(found, answered, **more):
@@ -109,9 +119,18 @@ def rows(found, answered, **more):
     for i, record in enumerate(found):
         of_models = {}
         for name, of_model in answered.items():
-            of_models[name] = [{**_shown(reply), **{key: by_model[name][i][k] for key, by_model in more.items()}}
-                               for k, reply in enumerate(of_model[i])]
-        out.append({"id": record["id"], "category": record["category"], "messages": records.messages(record), "answers": of_models})
+            of_models[name] = [
+                {**_shown(reply), **{key: by_model[name][i][k] for key, by_model in more.items()}}
+                for k, reply in enumerate(of_model[i])
+            ]
+        out.append(
+            {
+                "id": record["id"],
+                "category": record["category"],
+                "messages": records.messages(record),
+                "answers": of_models,
+            }
+        )
     return out
 
 
@@ -152,15 +171,19 @@ class Result:
             fcntl.flock(self._rows, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._rows.close()
-            raise InputError(f"--output_dir {self.folder}: another {self.program} is writing there; wait for it, or give another "
-                             "folder") from error
+            raise InputError(
+                f"--output_dir {self.folder}: another {self.program} is writing there; wait for it, or give another "
+                "folder"
+            ) from error
         except OSError as error:  # a file system without locks, where the cache would not work either
             self._rows.close()
             raise self._unwritable(error) from error
         return self
 
     def _unwritable(self, error):
-        return InputError(f"--output_dir {self.folder}: cannot be written: {error.strerror or error}; make room there, or give another")
+        return InputError(
+            f"--output_dir {self.folder}: cannot be written: {error.strerror or error}; make room there, or give another"
+        )
 
     def warn(self, en, ko, first=False):
         """One line, in both languages, that a reader must see before the figures; first: above those that are there already."""
@@ -174,8 +197,10 @@ class Result:
             return
         self.failed += len(failures)
         reason = f"{failures[0].kind}: {failures[0].reason}"
-        self.warn(f"{tables.words(what, 'en')}: {len(failures)} failed and are in no figure, e.g. {reason}",
-                  f"{tables.words(what, 'ko')}: {len(failures)}개가 실패하여 어떤 수치에도 들어가지 않았습니다. 예: {reason}")
+        self.warn(
+            f"{tables.words(what, 'en')}: {len(failures)} failed and are in no figure, e.g. {reason}",
+            f"{tables.words(what, 'ko')}: {len(failures)}개가 실패하여 어떤 수치에도 들어가지 않았습니다. 예: {reason}",
+        )
 
     def code(self, max_failed):
         """Exit code: 3 if more than the share `max_failed` of what was attempted failed, else 0."""
@@ -210,7 +235,8 @@ class Result:
         kept = self.usage["cached"]
         return kept and tables.both(
             f"{kept} answers of servers were asked for earlier; delete the cache if other weights serve under the same name by now",
-            f"서버의 답변 {kept}개는 전에 받아 둔 것. 같은 이름으로 다른 가중치를 서빙하고 있다면 캐시를 지울 것")
+            f"서버의 답변 {kept}개는 전에 받아 둔 것. 같은 이름으로 다른 가중치를 서빙하고 있다면 캐시를 지울 것",
+        )
 
     def _write(self, rows):
         with self._rows as out:
@@ -219,11 +245,24 @@ class Result:
                 print(json.dumps(row, ensure_ascii=False), file=out)
             out.flush()
             os.replace(out.name, rows)
-        write_json(self.folder / f"{self.program}.json", {
-            "program": self.program, "warnings": self.warnings, "tables": self.tables, "protocol": self.protocol,
-            "figures": self.figures, "settings": self.settings, "usage": self.usage, "from_cache": self._from_cache(),
-            "inputs": [_input(path) for path in self.inputs], "rows": {"file": rows.name, "n": len(self.rows)},
-            "versions": _versions(), "seconds": round(time.time() - self.began, 2), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+        write_json(
+            self.folder / f"{self.program}.json",
+            {
+                "program": self.program,
+                "warnings": self.warnings,
+                "tables": self.tables,
+                "protocol": self.protocol,
+                "figures": self.figures,
+                "settings": self.settings,
+                "usage": self.usage,
+                "from_cache": self._from_cache(),
+                "inputs": [_input(path) for path in self.inputs],
+                "rows": {"file": rows.name, "n": len(self.rows)},
+                "versions": _versions(),
+                "seconds": round(time.time() - self.began, 2),
+                "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            },
+        )
 
 
 def _settings(settings):
@@ -236,6 +275,7 @@ def _settings(settings):
 
 def _versions():
     from korlhf.core.program import versions  # imports torch
+
     return versions()
 
 

@@ -10,9 +10,9 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import binom
 
-from korlhf.korean import trivial_rules as rules
 from korlhf.core import stats
 from korlhf.eval.bag import LEAST_PAIRS, Bag
+from korlhf.korean import trivial_rules as rules
 
 ALPHA = 0.05
 
@@ -21,6 +21,7 @@ ALPHA = 0.05
 class Pair:
     """Two answers to a prompt, the better one first. example: number of the example, better, worse: places among its answers;
     prompt_id: the same for equal prompts."""
+
     example: int
     better: int
     worse: int
@@ -43,8 +44,11 @@ class Pair:
 
 def all_pairs(examples, prompt_ids):
     """Every pair of two answers of every example."""
-    return [Pair(i, a, b, prompt_id, e.category, e.prompt, e.answers[a], e.answers[b])
-            for i, (e, prompt_id) in enumerate(zip(examples, prompt_ids)) for a, b in combinations(range(len(e.answers)), 2)]
+    return [
+        Pair(i, a, b, prompt_id, e.category, e.prompt, e.answers[a], e.answers[b])
+        for i, (e, prompt_id) in enumerate(zip(examples, prompt_ids))
+        for a, b in combinations(range(len(e.answers)), 2)
+    ]
 
 
 def results(margins):
@@ -55,8 +59,13 @@ def results(margins):
 def share(of, groups, seed):
     """A mean of results. groups: the prompt of each. Returns {"mean", "n", "prompts", "wilson": [low, high], "bootstrap": [low, high]}."""
     found = stats.mean_interval(of, groups, seed)
-    return {"mean": found.mean, "n": found.n, "prompts": found.groups, "wilson": list(stats.wilson(float(np.sum(of)), found.n)),
-            "bootstrap": [found.low, found.high]}
+    return {
+        "mean": found.mean,
+        "n": found.n,
+        "prompts": found.groups,
+        "wilson": list(stats.wilson(float(np.sum(of)), found.n)),
+        "bootstrap": [found.low, found.high],
+    }
 
 
 def wider(found):
@@ -67,7 +76,10 @@ def wider(found):
 def accuracy(pairs, margins, seed):
     """{"all": share with "mean_margin", "by_category": {category: the same}}"""
     margins = np.asarray(margins, dtype=float)
-    places = {category: [i for i, p in enumerate(pairs) if p.category == category] for category in sorted({p.category for p in pairs})}
+    places = {
+        category: [i for i, p in enumerate(pairs) if p.category == category]
+        for category in sorted({p.category for p in pairs})
+    }
     of = {category: _accuracy(pairs, margins, here, seed) for category, here in places.items()}
     return {"all": _accuracy(pairs, margins, list(range(len(pairs))), seed), "by_category": of}
 
@@ -90,8 +102,13 @@ def calibration(margins, groups, seed):
     low, high = stats.wilson(won * len(margins), len(margins))
     gap = stats.mean_interval(1 / (1 + np.exp(-np.abs(margins))) - results(margins), groups, seed)
     confidence = "over" if predicted > high and gap.low > 0 else "under" if predicted < low and gap.high < 0 else "fair"
-    return {"error": error, "predicted": predicted, "won": won, "confidence": confidence,
-            "bins": [{**b, "interval": list(stats.wilson(b["won"] * b["n"], b["n"]))} for b in bins]}
+    return {
+        "error": error,
+        "predicted": predicted,
+        "won": won,
+        "confidence": confidence,
+        "bins": [{**b, "interval": list(stats.wilson(b["won"] * b["n"], b["n"]))} for b in bins],
+    }
 
 
 def answer_scores(pairs, scores):
@@ -115,13 +132,20 @@ def length(pairs, scores, seed):
     scores = np.asarray(scores, dtype=float)
     margins, by = scores[:, 0] - scores[:, 1], np.array([p.longer_by for p in pairs])
     of, groups = results(margins), np.array([p.prompt_id for p in pairs])
-    parts = {name: share(of[here], groups[here], seed) if here.any() else None for name, here in (("longer", by > 0), ("shorter", by < 0))}
+    parts = {
+        name: share(of[here], groups[here], seed) if here.any() else None
+        for name, here in (("longer", by > 0), ("shorter", by < 0))
+    }
     unequal = by != 0
     answers = list(answer_scores(pairs, scores).values())
-    return {"answers": stats.spearman([n for n, _ in answers], [s for _, s in answers]), "n_answers": len(answers),
-            "differences": stats.spearman(margins.tolist(), by.tolist()), **parts,
-            "prefers_longer": float(np.where(by > 0, of, 1 - of)[unequal].mean()) if unequal.any() else None,
-            "chosen_longer": float((by > 0)[unequal].mean()) if unequal.any() else None}
+    return {
+        "answers": stats.spearman([n for n, _ in answers], [s for _, s in answers]),
+        "n_answers": len(answers),
+        "differences": stats.spearman(margins.tolist(), by.tolist()),
+        **parts,
+        "prefers_longer": float(np.where(by > 0, of, 1 - of)[unequal].mean()) if unequal.any() else None,
+        "chosen_longer": float((by > 0)[unequal].mean()) if unequal.any() else None,
+    }
 
 
 def spread(pairs, scores):
@@ -130,9 +154,12 @@ def spread(pairs, scores):
     scores = np.asarray(scores, dtype=float)
     values = [s for _, s in answer_scores(pairs, scores).values()]
     _, counts = np.unique(values, return_counts=True)
-    return {"low": float(min(values)), "high": float(max(values)),
-            "commonest": float(counts.max() / len(values)) if counts.max() > 1 else 0.0,
-            "equal": float((scores[:, 0] == scores[:, 1]).mean())}
+    return {
+        "low": float(min(values)),
+        "high": float(max(values)),
+        "commonest": float(counts.max() / len(values)) if counts.max() > 1 else 0.0,
+        "equal": float((scores[:, 0] == scores[:, 1]).mean()),
+    }
 
 
 def compare(first, second, groups, seed):
@@ -149,8 +176,16 @@ def compare(first, second, groups, seed):
     seen = None
     if least is not None:
         seen = max(least * float(np.abs(step[step != 0]).mean()) / len(step), (found.high - found.low) / 2)
-    return {"difference": found.mean, "low": found.low, "high": found.high, "only_first": up, "only_second": down,
-            "p": stats.mcnemar(up, down), "visible": seen, "n": len(step)}
+    return {
+        "difference": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "only_first": up,
+        "only_second": down,
+        "p": stats.mcnemar(up, down),
+        "visible": seen,
+        "n": len(step),
+    }
 
 
 def visible(differing):
@@ -169,13 +204,18 @@ def agreement(pairs, first, second, seed):
     right, wrong and equal (what their accuracies alone would make them share is no agreement), "spearman": of the answers' scores}."""
     a, b = (results(np.asarray(s)[:, 0] - np.asarray(s)[:, 1]) for s in (first, second))
     values = [[s for _, s in answer_scores(pairs, scores).values()] for scores in (first, second)]
-    return {**compare(a, b, [p.prompt_id for p in pairs], seed), "alike": float((a == b).mean()),
-            "kappa": stats.kappa((2 * a).astype(int).tolist(), (2 * b).astype(int).tolist()), "spearman": stats.spearman(*values)}
+    return {
+        **compare(a, b, [p.prompt_id for p in pairs], seed),
+        "alike": float((a == b).mean()),
+        "kappa": stats.kappa((2 * a).astype(int).tolist(), (2 * b).astype(int).tolist()),
+        "spearman": stats.spearman(*values),
+    }
 
 
 @dataclass(frozen=True)
 class Baseline:
     """Something that knows nothing. name: of a rule, or "" of the classifier; fitted: its accuracy where it was fitted; of: its results."""
+
     name: str
     fitted: float
     of: np.ndarray
@@ -189,7 +229,9 @@ def baselines(fit, measured, seed):
     found = []
     for name, rule in rules.trivial_rules(fit).items():
         verdicts = [rule(*pair) for pair in measured]
-        found.append(Baseline(name, rules.accuracy(rule, fit), np.array([0.5 if v is None else float(v) for v in verdicts])))
+        found.append(
+            Baseline(name, rules.accuracy(rule, fit), np.array([0.5 if v is None else float(v) for v in verdicts]))
+        )
     found.sort(key=lambda b: -b.fitted)
     if len(fit) < LEAST_PAIRS:
         return found

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
+from korlhf.core.errors import InputError
 from korlhf.data import load
 from korlhf.data.near_duplicates import Signatures
-from korlhf.core.errors import InputError
 
 SETTINGS = ("data_path", "data_split", "eval_data_path", "eval_share", "max_eval_examples", "seed")
 

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from jinja2 import TemplateError
 
-from korlhf.llm import batches as chunked, checkpoint as local
+from korlhf.core import stats
+from korlhf.core.errors import InputError
+from korlhf.data import load, packing, tokenize
 from korlhf.data.prompts import draw
+from korlhf.llm import batches as chunked
+from korlhf.llm import checkpoint as local
 from korlhf.models import causal_lm as models
 from korlhf.rl import ppo, rollout
-from korlhf.core import stats
-from korlhf.data import load, packing, tokenize
-from korlhf.core.errors import InputError
 
 DOCUMENTS = "documents"
 
@@ -51,11 +52,15 @@ class Weights:
 
         Raises InputError if they are no finite numbers, or the GPU's memory does not suffice.
         """
-        found = chunked.compute(jobs, self.cache, {**self._same, "what": "logps"}, self._forward, self.batch_size, desc, "sequences")
+        found = chunked.compute(
+            jobs, self.cache, {**self._same, "what": "logps"}, self._forward, self.batch_size, desc, "sequences"
+        )
         if not all(map(math.isfinite, (logp for of_one in found for logp in of_one))):
             c = self.checkpoint
-            raise InputError(f"{c.what} {c.path}: log-probabilities that are no numbers: its weights are broken, or too large for "
-                             f"{c.dtype}; try --dtype fp32, or give an earlier checkpoint")
+            raise InputError(
+                f"{c.what} {c.path}: log-probabilities that are no numbers: its weights are broken, or too large for "
+                f"{c.dtype}; try --dtype fp32, or give an earlier checkpoint"
+            )
         return found
 
     def _forward(self, chunk):
@@ -67,7 +72,9 @@ class Weights:
             with torch.inference_mode():
                 flat = module(packed.ids, packed.position_ids, before, tokens)
         except torch.OutOfMemoryError as error:
-            raise InputError(f"--forward_batch_size {len(chunk)}: too many sequences at once for the GPU; lower it") from error
+            raise InputError(
+                f"--forward_batch_size {len(chunk)}: too many sequences at once for the GPU; lower it"
+            ) from error
         return [part.tolist() for part in flat.cpu().split([sum(mask) for mask in masks])]
 
     def sampled(self, prompts, seeds, max_new_tokens, desc):
@@ -80,7 +87,9 @@ class Weights:
         try:
             return rollout.sample(self._loaded(), prompts, self.checkpoint.codec.stop_id, limits[0], seeds, len(chunk))
         except torch.OutOfMemoryError as error:
-            raise InputError(f"--forward_batch_size {len(chunk)}: too many answers at once for the GPU; lower it") from error
+            raise InputError(
+                f"--forward_batch_size {len(chunk)}: too many answers at once for the GPU; lower it"
+            ) from error
 
 
 def load_heldout(data_path, max_examples, seed):
@@ -121,8 +130,10 @@ def encode_heldout(checkpoint, examples, what):
         try:
             given = codec.prompt(list(example.messages)).ids
         except (TemplateError, ValueError) as error:  # e.g. Gemma 2's template raises for a system message
-            raise InputError(f"{what}: the chat template of {checkpoint.path} does not take {example.prompt[:40]!r}: "
-                             f"{str(error).splitlines()[0]}; give other data") from error
+            raise InputError(
+                f"{what}: the chat template of {checkpoint.path} does not take {example.prompt[:40]!r}: "
+                f"{str(error).splitlines()[0]}; give other data"
+            ) from error
         jobs.append((given + codec.answer(example.answers[0]), len(given)))
     return jobs
 
@@ -142,6 +153,7 @@ def same_vocabulary(first, second):
 @dataclass(frozen=True)
 class Question:
     """What a model is to answer for the KL. prompt: number of the record; ids: as the model reads it; seed: of its answer."""
+
     prompt: int
     ids: list[int]
     seed: int
@@ -150,19 +162,24 @@ class Question:
 @dataclass(frozen=True)
 class Drawn:
     """An answer that a model drew. prompt: number of the record; ids: of prompt and answer; given: how many are the prompt's."""
+
     prompt: int
     ids: list[int]
     given: int
 
     @property
     def answer(self):
-        return self.ids[self.given:]
+        return self.ids[self.given :]
 
 
 def questions(checkpoint, talks, places, longest, seed):
     """A Question for each of the conversations `talks` at `places`, without those of more than `longest` tokens (None = any)."""
     encoded = {i: checkpoint.codec.prompt(talks[i]).ids for i in places}
-    return [Question(i, ids, local.answer_seed(seed, talks[i], 0)) for i, ids in encoded.items() if longest is None or len(ids) <= longest]
+    return [
+        Question(i, ids, local.answer_seed(seed, talks[i], 0))
+        for i, ids in encoded.items()
+        if longest is None or len(ids) <= longest
+    ]
 
 
 def measure(opened, heldout, asked, reference, max_new_tokens, cache, batch_size):
@@ -183,7 +200,9 @@ def measure(opened, heldout, asked, reference, max_new_tokens, cache, batch_size
                 own[name] = weights.logps([(d.ids, d.given) for d in drawn[name]], f"{name}: its answers")
             if name == reference:
                 for other, answers in drawn.items():
-                    pairs[other] = kl(own[other], weights.logps([(d.ids, d.given) for d in answers], f"{name}: answers of {other}"))
+                    pairs[other] = kl(
+                        own[other], weights.logps([(d.ids, d.given) for d in answers], f"{name}: answers of {other}")
+                    )
     return logps, drawn, pairs
 
 

@@ -9,15 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from korlhf.judges import choice as choices, form as forms
 from korlhf.core import stats
+from korlhf.judges import choice as choices
+from korlhf.judges import form as forms
 from korlhf.llm.client import Failure
 
 FIRST, SECOND, TIE = range(3)  # numbers of the options
 OPTIONS = ("답변 A가 더 좋다.", "답변 B가 더 좋다.", "두 답변의 수준이 비슷해서 우열을 가리기 어렵다.")
-COMPARE = ("이번에는 점수를 매기지 않고, 두 답변을 견주어 더 좋은 쪽을 가립니다. 어느 답변이 먼저 놓였는지는 상관하지 않습니다. 아래 기준에 점수 이야기가 나오면 "
-           "그만큼 부족한 답변이라는 뜻으로만 읽습니다.")
-ASK = "위 대화의 마지막 말에 대한 답변 A와 답변 B를 견주어 보세요. 기준을 모두 아울러 볼 때 어느 쪽이 더 좋은 답변인가요?"
+COMPARE = (
+    "이번에는 점수를 매기지 않고, 두 답변을 견주어 더 좋은 쪽을 가립니다. 어느 답변이 먼저 놓였는지는 상관하지 않습니다. 아래 기준에 점수 이야기가 나오면 "
+    "그만큼 부족한 답변이라는 뜻으로만 읽습니다."
+)
+ASK = (
+    "위 대화의 마지막 말에 대한 답변 A와 답변 B를 견주어 보세요. 기준을 모두 아울러 볼 때 어느 쪽이 더 좋은 답변인가요?"
+)
 LENGTH_RESAMPLES = 500  # each is a fit
 LEAST_EACH_WAY = 5  # games in which an answer is no longer, and no shorter, than the other
 
@@ -27,6 +32,7 @@ class Verdict:
     """On a pair of answers, seen from the first of them. result: what counts, 1 won, 0.5 tie, 0 lost, or between with probabilities;
     verdict: 1.0, 0.5 or 0.0; picks: what was named when the first answer stood first, and when it stood second (FIRST: the answer in the
     first place, SECOND or TIE), () if nobody was asked; method: how the result came."""
+
     result: float
     verdict: float
     picks: tuple
@@ -39,6 +45,7 @@ EQUAL = Verdict(0.5, 0.5, (), "equal answers")
 @dataclass(frozen=True)
 class Game:
     """One verdict among others. prompt: number of its record; longer: characters of the first answer minus those of the second."""
+
     first: str
     second: str
     prompt: int
@@ -49,7 +56,9 @@ class Game:
 def question(rubric, messages, first, second):
     """The choices.Question about two answers, the first one as A. The criteria are the rubric's, without their levels."""
     _, lines = forms.framed(messages, (first, second))
-    system = "\n".join([rubric.system, "", COMPARE, "", "[기준]", *(f"■ {c.name}: {c.question}" for c in rubric.criteria)])
+    system = "\n".join(
+        [rubric.system, "", COMPARE, "", "[기준]", *(f"■ {c.name}: {c.question}" for c in rubric.criteria)]
+    )
     return choices.Question(system, "\n".join([*lines, "", ASK]), OPTIONS)
 
 
@@ -59,7 +68,9 @@ def compare(judge, asked, desc="judging"):
     Equal answers are a tie without being asked about.
     """
     different = [one for one in asked if one[2] != one[3]]
-    questions = [question(rubric, messages, *texts) for rubric, messages, a, b in different for texts in ((a, b), (b, a))]
+    questions = [
+        question(rubric, messages, *texts) for rubric, messages, a, b in different for texts in ((a, b), (b, a))
+    ]
     found = iter(judge.choose(questions, desc=desc))
     return [EQUAL if a == b else of_orders(next(found), next(found)) for *_, a, b in asked]
 
@@ -73,7 +84,11 @@ def of_orders(given, reverse):
     verdict = {(FIRST, SECOND): 1.0, (SECOND, FIRST): 0.0}.get(picks, 0.5)
     if given.method != choices.PROBABILITIES or reverse.method != choices.PROBABILITIES:
         return Verdict(verdict, verdict, picks, choices.GREEDY)
-    wins = given.probabilities[FIRST] + reverse.probabilities[SECOND] + (given.probabilities[TIE] + reverse.probabilities[TIE]) / 2
+    wins = (
+        given.probabilities[FIRST]
+        + reverse.probabilities[SECOND]
+        + (given.probabilities[TIE] + reverse.probabilities[TIE]) / 2
+    )
     return Verdict(wins / 2, verdict, picks, choices.PROBABILITIES)
 
 
@@ -100,7 +115,9 @@ def rate(values, prompts, seed):
     if not len(values):
         return None
     found = stats.mean_interval(values, prompts, seed)
-    low, high = (found.low, found.high) if found.high > found.low else stats.wilson(found.mean * found.groups, found.groups)
+    low, high = (
+        (found.low, found.high) if found.high > found.low else stats.wilson(found.mean * found.groups, found.groups)
+    )
     return {"mean": found.mean, "low": low, "high": high, "n": found.n}
 
 
@@ -110,8 +127,14 @@ def win_rate(games, seed):
     results, prompts = [g.verdict.result for g in games], [g.prompt for g in games]
     _, p = stats.paired_difference(results, [0.5] * len(results), prompts, seed)
     verdicts = [g.verdict.verdict for g in games]
-    return {**rate(results, prompts, seed), "prompts": len(set(prompts)), "won": verdicts.count(1.0), "tied": verdicts.count(0.5),
-            "lost": verdicts.count(0.0), "p": p}
+    return {
+        **rate(results, prompts, seed),
+        "prompts": len(set(prompts)),
+        "won": verdicts.count(1.0),
+        "tied": verdicts.count(0.5),
+        "lost": verdicts.count(0.0),
+        "p": p,
+    }
 
 
 def length_controlled(games, seed):
@@ -122,10 +145,17 @@ def length_controlled(games, seed):
     """
     if min(sum(g.longer >= 0 for g in games), sum(g.longer <= 0 for g in games)) < LEAST_EACH_WAY:
         return None
-    results, longer, prompts = np.array([g.verdict.result for g in games]), np.array([g.longer for g in games]), [g.prompt for g in games]
+    results, longer, prompts = (
+        np.array([g.verdict.result for g in games]),
+        np.array([g.longer for g in games]),
+        [g.prompt for g in games],
+    )
     if len(set(results)) == 1:
         return {key: value for key, value in rate(results, prompts, seed).items() if key != "n"}
-    draws = [stats.length_controlled(results[numbers], longer[numbers]) for numbers in _resampled(prompts, LENGTH_RESAMPLES, seed)]
+    draws = [
+        stats.length_controlled(results[numbers], longer[numbers])
+        for numbers in _resampled(prompts, LENGTH_RESAMPLES, seed)
+    ]
     low, high = np.quantile(draws, [0.025, 0.975])
     return {"mean": stats.length_controlled(results, longer), "low": float(low), "high": float(high)}
 
@@ -149,8 +179,12 @@ def place_preference(games, seed):
     decided = [(float(pick == FIRST), g.prompt) for g in asked for pick in g.verdict.picks if pick != TIE]
     disagree = [g.verdict.picks not in ((FIRST, SECOND), (SECOND, FIRST), (TIE, TIE)) for g in asked]
     opposite = [g.verdict.picks in ((FIRST, FIRST), (SECOND, SECOND)) for g in asked]
-    return {"first": rate(*zip(*decided), seed) if decided else None, "asked": len(asked), "disagree": sum(disagree) / len(asked),
-            "opposite": sum(opposite) / len(asked)}
+    return {
+        "first": rate(*zip(*decided), seed) if decided else None,
+        "asked": len(asked),
+        "disagree": sum(disagree) / len(asked),
+        "opposite": sum(opposite) / len(asked),
+    }
 
 
 def length_preference(games, seed):
@@ -162,8 +196,10 @@ def length_preference(games, seed):
 def strengths(names, games, seed, resamples=500):
     """{model: {"mean", "low", "high"}}: Bradley-Terry strengths in logits, their mean 0, with 95 % intervals over prompts."""
     found = stats.bradley_terry(names, _results(games))
-    draws = [stats.bradley_terry(names, _results(games[i] for i in numbers))
-             for numbers in _resampled([g.prompt for g in games], resamples, seed)]
+    draws = [
+        stats.bradley_terry(names, _results(games[i] for i in numbers))
+        for numbers in _resampled([g.prompt for g in games], resamples, seed)
+    ]
     low, high = np.quantile([[draw[name] for name in names] for draw in draws], [0.025, 0.975], axis=0)
     return {name: {"mean": found[name], "low": float(low[k]), "high": float(high[k])} for k, name in enumerate(names)}
 
@@ -174,7 +210,14 @@ def _results(games):
 
 def cycles(names, rates):
     """Triples (a, b, c) in which a beats b, b beats c and c beats a. rates: {(model, other): win rate of the model}, either way round."""
+
     def beats(a, b):
         return rates.get((a, b), 1 - rates.get((b, a), 0.5)) > 0.5
-    return [(a, b, c) for i, a in enumerate(names) for b in names[i + 1:] for c in names[i + 1:]
-            if b != c and beats(a, b) and beats(b, c) and beats(c, a)]
+
+    return [
+        (a, b, c)
+        for i, a in enumerate(names)
+        for b in names[i + 1 :]
+        for c in names[i + 1 :]
+        if b != c and beats(a, b) and beats(b, c) and beats(c, a)
+    ]

@@ -20,13 +20,14 @@ PROBABILITIES, GREEDY = "token probabilities", "one greedy choice"
 @dataclass(frozen=True)
 class Question:
     """system: who the judge is; text: what is asked, with everything to read; options: what A, B, C ... stand for."""
+
     system: str
     text: str
     options: tuple[str, ...]
 
     @property
     def letters(self):
-        return LETTERS[:len(self.options)]
+        return LETTERS[: len(self.options)]
 
     @property
     def messages(self):
@@ -38,6 +39,7 @@ class Question:
 @dataclass(frozen=True)
 class Choice:
     """probabilities: of the options, together 1; method: how they came."""
+
     probabilities: tuple[float, ...]
     method: str
 
@@ -51,9 +53,16 @@ def body(question, model, structured, probabilities):
     """Arguments of a chat completion."""
     out = {"model": model, "temperature": 0.0, "messages": question.messages}
     if structured:
-        schema = {"type": "object", "properties": {"choice": {"type": "string", "enum": list(question.letters)}},
-                  "required": ["choice"], "additionalProperties": False}
-        out["response_format"] = {"type": "json_schema", "json_schema": {"name": "choice", "strict": True, "schema": schema}}
+        schema = {
+            "type": "object",
+            "properties": {"choice": {"type": "string", "enum": list(question.letters)}},
+            "required": ["choice"],
+            "additionalProperties": False,
+        }
+        out["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "choice", "strict": True, "schema": schema},
+        }
     if probabilities:
         out.update(logprobs=True, top_logprobs=TOP)
     return out
@@ -77,6 +86,7 @@ def ask(client, model, structured, probabilities, questions, desc="judging"):
 @dataclass(frozen=True)
 class _Read:
     """Reads the reply to a question of `count` options."""
+
     count: int
 
     def __call__(self, reply):
@@ -112,8 +122,10 @@ def _shares(reply, count):
         return None
     logprobs = {t["token"]: t["logprob"] for t in (tokens[0], *tokens[0]["top"])}
     weights = [sum(math.exp(p) for t, p in logprobs.items() if _bare(t) == letter) for letter in letters]
-    return tuple(w / sum(weights) for w in weights) if sum(weights) else None  # 0: a server forced a letter that the model would never write
+    return (
+        tuple(w / sum(weights) for w in weights) if sum(weights) else None
+    )  # 0: a server forced a letter that the model would never write
 
 
 def _bare(token):
-    return token.strip(" \t\n▁Ġ\"")
+    return token.strip(' \t\n▁Ġ"')

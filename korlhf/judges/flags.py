@@ -8,14 +8,21 @@ from korlhf.core.flags import REQUIRED, flag
 @dataclass(frozen=True, kw_only=True)
 class JudgingFlags:
     """judging"""
+
     judge_samples: int = flag(5, "forms sampled for an answer where a server gives no token probabilities")
     judge_temperature: float = flag(1.0, "temperature of those")
     judge_batch_size: int = flag(16, "answers or questions in a forward pass of a local judge")
     judge_max_seq_len: int = flag(512, "reward model: longest prompt + answer in tokens; longer ones are not scored")
-    structured: str = flag("auto", "ask a server for JSON by a schema; auto = if it takes it", choices=["auto", "on", "off"])
+    structured: str = flag(
+        "auto", "ask a server for JSON by a schema; auto = if it takes it", choices=["auto", "on", "off"]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeFlags(JudgingFlags):
     """judge"""
-    judge: str = flag(REQUIRED, "openai:MODEL[@BASE_URL], checkpoint:FOLDER (a language model on this machine), or reward_model:FOLDER")
+
+    judge: str = flag(
+        REQUIRED,
+        "openai:MODEL[@BASE_URL], checkpoint:FOLDER (a language model on this machine), or reward_model:FOLDER",
+    )

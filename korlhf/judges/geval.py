@@ -8,8 +8,8 @@ share them).
 from dataclasses import dataclass
 from functools import partial
 
-from korlhf.judges import form as forms
 from korlhf.core.errors import InputError
+from korlhf.judges import form as forms
 from korlhf.judges.form import Item
 from korlhf.llm.client import Failure, Reply, Request
 
@@ -21,6 +21,7 @@ TRIAL = 4  # forms that show whether a server that takes `logprobs` gives any
 class Judge:
     """How a server's model is asked. samples, temperature: of forms without token probabilities; first_sample: number of the first form:
     another number is asked independently, past what the cache holds of the others."""
+
     model: str
     structured: bool
     probabilities: bool
@@ -32,6 +33,7 @@ class Judge:
 @dataclass(frozen=True)
 class Score:
     """Of one answer. scores: by criterion; score: their mean; samples: forms that were used, of each order."""
+
     scores: dict[str, float]
     score: float
     method: str
@@ -42,6 +44,7 @@ class Score:
 class Verdict:
     """results: a Score or Failure of every answer; orders: with several answers in one request, their scores in the given order and in
     the reverse (both lists in the order of the answers), else ()."""
+
     results: list
     orders: tuple = ()
 
@@ -64,8 +67,10 @@ def judge_answers(client, judge, items, together=False):
     for item in items:
         if together and len(item.answers) > 1:
             if len(item.answers) > len(forms.LABELS):
-                raise InputError(f"--together: {len(item.answers)} answers to {item.messages[-1]['content'][:40]!r} are more than the "
-                                 f"{len(forms.LABELS)} that one request can hold; leave the flag out")
+                raise InputError(
+                    f"--together: {len(item.answers)} answers to {item.messages[-1]['content'][:40]!r} are more than the "
+                    f"{len(forms.LABELS)} that one request can hold; leave the flag out"
+                )
             requests += [item, Item(item.rubric, item.messages, item.answers[::-1])]
         else:
             requests += [Item(item.rubric, item.messages, (answer,)) for answer in item.answers]
@@ -84,8 +89,14 @@ def _both_orders(count, given, reverse):
         if isinstance(result, Failure):  # one order alone would favour a place
             return Verdict([result] * count)
     reverse = reverse[::-1]
-    results = [_average([a.scores, b.scores], a.method if a.method == b.method else f"{a.method}, {b.method}", min(a.samples, b.samples))
-               for a, b in zip(given, reverse)]
+    results = [
+        _average(
+            [a.scores, b.scores],
+            a.method if a.method == b.method else f"{a.method}, {b.method}",
+            min(a.samples, b.samples),
+        )
+        for a, b in zip(given, reverse)
+    ]
     return Verdict(results, ([s.score for s in given], [s.score for s in reverse]))
 
 
@@ -103,7 +114,10 @@ def _fill(client, judge, items):
 
 def _by_probabilities(client, judge, items):
     """{number of the Item: list of Score, or Failure}, without the Items of which the server gave no usable probabilities."""
-    requests = [(item, Request(forms.body(item, judge.model, judge.structured, 0.0, probabilities=True), judge.first_sample)) for item in items]
+    requests = [
+        (item, Request(forms.body(item, judge.model, judge.structured, 0.0, probabilities=True), judge.first_sample))
+        for item in items
+    ]
     if not any(probable for _, (_, probable) in filter(_answered, _ask(client, requests[:TRIAL], "trial"))):
         return {}
     found = {}
@@ -140,7 +154,9 @@ def _ask(client, requests, desc):
     for numbers in groups.values():
         item = requests[numbers[0]][0]
         check = partial(_read, item.rubric, len(item.answers))
-        for i, result in zip(numbers, client.ask([requests[i][1] for i in numbers], check, desc=f"{desc}: {item.rubric.category}")):
+        for i, result in zip(
+            numbers, client.ask([requests[i][1] for i in numbers], check, desc=f"{desc}: {item.rubric.category}")
+        ):
             out[i] = result
     return out
 
@@ -164,10 +180,17 @@ def preference(verdicts):
         given, reverse = verdict.orders
         for j in range(len(given)):
             for i in range(j):
-                first, second = given[i] - given[j], reverse[i] - reverse[j]  # answer i comes first in the given order, last in the reverse
+                first, second = (
+                    given[i] - given[j],
+                    reverse[i] - reverse[j],
+                )  # answer i comes first in the given order, last in the reverse
                 wins += (first > 0) + (second < 0)
                 decided += (first != 0) + (second != 0)
                 both += first * second != 0
                 disagree += first * second < 0
-    return {"first_place": wins / decided if decided else None, "n_decided": decided,
-            "disagree": disagree / both if both else None, "n_decided_in_both": both}
+    return {
+        "first_place": wins / decided if decided else None,
+        "n_decided": decided,
+        "disagree": disagree / both if both else None,
+        "n_decided_in_both": both,
+    }

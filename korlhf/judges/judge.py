@@ -9,13 +9,16 @@ fingerprint  of a local model's folder; "" of a server's
 import os
 from dataclasses import dataclass
 
-from korlhf.judges import choice as choices, geval, rubric as rubrics
-from korlhf.llm import client as llm, responders
 from korlhf.core import tables
 from korlhf.core.errors import InputError
-from korlhf.llm.flags import CheckpointFlags
 from korlhf.core.flags import check_positive
+from korlhf.judges import choice as choices
+from korlhf.judges import geval
+from korlhf.judges import rubric as rubrics
+from korlhf.llm import client as llm
+from korlhf.llm import responders
 from korlhf.llm.client import Failure
+from korlhf.llm.flags import CheckpointFlags
 
 KINDS = ("openai", "checkpoint", "reward_model")
 USAGE = "give openai:MODEL[@BASE_URL], checkpoint:FOLDER (a language model on this machine) or reward_model:FOLDER"
@@ -62,16 +65,21 @@ def open_judge(judge, checkpoint, llm_flags, cache, usage=None):
 
 def check(judging, parser):
     """Refuse values of flags.JudgingFlags that cannot work; exits like argparse does."""
-    check_positive({name: getattr(judging, name) for name in ("judge_samples", "judge_batch_size", "judge_max_seq_len")}, parser)
+    check_positive(
+        {name: getattr(judging, name) for name in ("judge_samples", "judge_batch_size", "judge_max_seq_len")}, parser
+    )
     if judging.judge_temperature < 0:
         parser.error(f"--judge_temperature {judging.judge_temperature:g}: must be 0 or above")
     if judging.judge_temperature == 0 and judging.judge_samples > 1:
-        parser.error(f"--judge_samples {judging.judge_samples}: at --judge_temperature 0 all are the same; give --judge_samples 1, "
-                     "or a higher temperature")
+        parser.error(
+            f"--judge_samples {judging.judge_samples}: at --judge_temperature 0 all are the same; give --judge_samples 1, "
+            "or a higher temperature"
+        )
 
 
 class _Server:
     """A model of a server: forms are filled in and read strictly."""
+
     kind, repeats, fingerprint = "openai", False, ""
 
     def __init__(self, name, flags, llm_flags, cache, usage):
@@ -84,7 +92,9 @@ class _Server:
         """(structured, probabilities), found out once."""
         if self._abilities is None:
             rubric = rubric or rubrics.load_rubric(rubrics.FOLDER / "everyday.yaml")
-            self._abilities = geval.abilities(self._client, rubric, self.name, self.flags.structured, self.flags.judge_temperature)
+            self._abilities = geval.abilities(
+                self._client, rubric, self.name, self.flags.structured, self.flags.judge_temperature
+            )
         return self._abilities
 
     def rate(self, items, desc="judging", again=False):
@@ -95,8 +105,14 @@ class _Server:
         if not items:
             return []
         structured, probabilities = self._asked(items[0].rubric)
-        judge = geval.Judge(self.name, structured, probabilities, self.flags.judge_samples, self.flags.judge_temperature,
-                            self.flags.judge_samples if again else 0)
+        judge = geval.Judge(
+            self.name,
+            structured,
+            probabilities,
+            self.flags.judge_samples,
+            self.flags.judge_temperature,
+            self.flags.judge_samples if again else 0,
+        )
         return [verdict.results for verdict in geval.judge_answers(self._client, judge, items)]
 
     def choose(self, questions, desc="judging"):
@@ -110,9 +126,15 @@ class _Server:
         if probabilities:
             how, ko = f"asked for {choices.PROBABILITIES}", "토큰 확률을 요청함"
         else:
-            how, ko = (choices.GREEDY, "확률 없이 고른 답 하나") if choosing else (f"mean of {n} sampled forms", f"채점표 {n}장의 평균")
-        return tables.both(f"{self.name} at {self._url} ({how}; structured output {'on' if structured else 'off'})",
-                           f"{self._url}의 {self.name} ({ko}; 구조화 출력 {'사용' if structured else '사용 안 함'})")
+            how, ko = (
+                (choices.GREEDY, "확률 없이 고른 답 하나")
+                if choosing
+                else (f"mean of {n} sampled forms", f"채점표 {n}장의 평균")
+            )
+        return tables.both(
+            f"{self.name} at {self._url} ({how}; structured output {'on' if structured else 'off'})",
+            f"{self._url}의 {self.name} ({ko}; 구조화 출력 {'사용' if structured else '사용 안 함'})",
+        )
 
     def warnings(self):
         return []
@@ -120,10 +142,12 @@ class _Server:
 
 class _Local:
     """A language model on this machine."""
+
     kind, repeats = "checkpoint", True
 
     def __init__(self, path, flags, checkpoint, cache):
         from korlhf.judges.local import LocalJudge  # slow to import
+
         self._judge, self._cache = LocalJudge(path, "--judge", checkpoint, flags.judge_batch_size), cache
         self.name, self.fingerprint = os.path.basename(os.path.normpath(path)), self._judge.checkpoint.fingerprint
 
@@ -136,42 +160,60 @@ class _Local:
     def protocol(self, choosing=False):
         path, dtype = self._judge.checkpoint.path, self._judge.checkpoint.dtype
         alone = ("", "") if choosing else (", each criterion asked for by itself", ", 기준마다 따로 물음")
-        return tables.both(f"local model {path} ({dtype}, next-token probabilities{alone[0]})",
-                           f"로컬 모델 {path} ({dtype}, 다음 토큰의 확률{alone[1]})")
+        return tables.both(
+            f"local model {path} ({dtype}, next-token probabilities{alone[0]})",
+            f"로컬 모델 {path} ({dtype}, 다음 토큰의 확률{alone[1]})",
+        )
 
     def warnings(self):
         """tables.both lines, once it has judged."""
         from korlhf.judges.local import LOW_MASS
+
         mass = self._judge.mass / self._judge.asked if self._judge.asked else 1.0
         if mass >= LOW_MASS:
             return []
-        return [tables.both(f"the judge {self.name} puts only {mass:.1%} of its probability on the options it is asked to choose from: "
-                            "it does not follow the form, and its verdicts mean little",
-                            f"심판 {self.name}은(는) 골라야 할 보기에 확률의 {mass:.1%}만 둡니다. 채점 양식을 따르지 못하므로 판정을 믿기 어렵습니다")]
+        return [
+            tables.both(
+                f"the judge {self.name} puts only {mass:.1%} of its probability on the options it is asked to choose from: "
+                "it does not follow the form, and its verdicts mean little",
+                f"심판 {self.name}은(는) 골라야 할 보기에 확률의 {mass:.1%}만 둡니다. 채점 양식을 따르지 못하므로 판정을 믿기 어렵습니다",
+            )
+        ]
 
 
 class _Reward:
     """A reward model: a score on no scale, no criteria."""
+
     kind, repeats = "reward_model", True
 
     def __init__(self, path, flags, checkpoint, cache):
         from korlhf.judges.reward import RewardJudge  # slow to import
-        self._judge = RewardJudge(path, "--judge", checkpoint, flags.judge_max_seq_len, flags.judge_batch_size, "--judge_max_seq_len")
+
+        self._judge = RewardJudge(
+            path, "--judge", checkpoint, flags.judge_max_seq_len, flags.judge_batch_size, "--judge_max_seq_len"
+        )
         self._cache = cache
         self.path, self.name, self.fingerprint = path, self._judge.name, self._judge.fingerprint
 
     def rate(self, items, desc="scoring"):
         """As the others; the Score has no criteria, and the Items need no rubric."""
         found = self._judge.scores([item.messages for item in items], [item.answers for item in items], self._cache)
-        return [[s if isinstance(s, Failure) else geval.Score({}, s, "reward model", 1) for s in of_item] for of_item in found]
+        return [
+            [s if isinstance(s, Failure) else geval.Score({}, s, "reward model", 1) for s in of_item]
+            for of_item in found
+        ]
 
     def choose(self, questions, desc="judging"):
-        raise InputError(f"--judge reward_model:{self._judge.path}: a reward model answers no questions; {USAGE.replace(' or reward_model:FOLDER', '')}")
+        raise InputError(
+            f"--judge reward_model:{self._judge.path}: a reward model answers no questions; {USAGE.replace(' or reward_model:FOLDER', '')}"
+        )
 
     def protocol(self, choosing=False):
         j = self._judge
-        return tables.both(f"reward model {j.path} ({j.dtype}): its own score, on no scale; no rubric is read",
-                           f"보상 모델 {j.path} ({j.dtype}): 눈금 없는 자체 점수이며 채점 기준표는 읽지 않음")
+        return tables.both(
+            f"reward model {j.path} ({j.dtype}): its own score, on no scale; no rubric is read",
+            f"보상 모델 {j.path} ({j.dtype}): 눈금 없는 자체 점수이며 채점 기준표는 읽지 않음",
+        )
 
     def warnings(self):
         return []

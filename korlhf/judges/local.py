@@ -11,10 +11,12 @@ from dataclasses import replace
 
 from jinja2 import TemplateError
 
-from korlhf.llm import batches as chunked, checkpoint as local
-from korlhf.judges import choice as choices, form as forms
 from korlhf.core.errors import InputError
+from korlhf.judges import choice as choices
+from korlhf.judges import form as forms
 from korlhf.judges.geval import PROBABILITIES, Score
+from korlhf.llm import batches as chunked
+from korlhf.llm import checkpoint as local
 from korlhf.llm.client import Failure
 
 LOW_MASS = 0.5  # below this share of its probability on the options a judge does not follow the form
@@ -28,16 +30,35 @@ class LocalJudge:
 
     def __init__(self, path, what, checkpoint, batch_size):
         """checkpoint: flags.CheckpointFlags."""
-        self.checkpoint = local.Checkpoint(path, what, checkpoint.prompt_template, checkpoint.dtype, checkpoint.trust_remote_code)
+        self.checkpoint = local.Checkpoint(
+            path, what, checkpoint.prompt_template, checkpoint.dtype, checkpoint.trust_remote_code
+        )
         self.batch_size, self.mass, self.asked = batch_size, 0.0, 0
 
     def rate(self, items, cache):
         """forms.Items -> for each a list of geval.Score or Failure, one an answer."""
-        asked = [(item.rubric, criterion, replace(item, rubric=replace(item.rubric, criteria=(criterion,)), answers=(answer,)))
-                 for item in items for answer in item.answers for criterion in item.rubric.criteria]
-        shares = iter(self._shares([(_form_messages(one), f"{c.name}: ", [str(v) for v in range(r.low, r.high + 1)])
-                                    for r, c, one in asked], cache))
-        return [[_score(item.rubric, [next(shares) for _ in item.rubric.criteria]) for _ in item.answers] for item in items]
+        asked = [
+            (
+                item.rubric,
+                criterion,
+                replace(item, rubric=replace(item.rubric, criteria=(criterion,)), answers=(answer,)),
+            )
+            for item in items
+            for answer in item.answers
+            for criterion in item.rubric.criteria
+        ]
+        shares = iter(
+            self._shares(
+                [
+                    (_form_messages(one), f"{c.name}: ", [str(v) for v in range(r.low, r.high + 1)])
+                    for r, c, one in asked
+                ],
+                cache,
+            )
+        )
+        return [
+            [_score(item.rubric, [next(shares) for _ in item.rubric.criteria]) for _ in item.answers] for item in items
+        ]
 
     def choose(self, questions, cache):
         """choices.Questions -> a Choice or Failure each."""
@@ -49,14 +70,18 @@ class LocalJudge:
         found = [_options(self.checkpoint, *one) for one in asked]
         jobs = [job for job in found if not isinstance(job, Failure)]
         same = {"local_judge": self.checkpoint.fingerprint, "dtype": self.checkpoint.dtype}
-        values = iter(chunked.compute(jobs, cache, same, _Forward(self.checkpoint), self.batch_size, "judging", "questions"))
+        values = iter(
+            chunked.compute(jobs, cache, same, _Forward(self.checkpoint), self.batch_size, "judging", "questions")
+        )
         return [job if isinstance(job, Failure) else self._normalised(next(values)) for job in found]
 
     def _normalised(self, logps):
         weights = [math.exp(p) for p in logps]
         total = sum(weights)
         if not 0 < total < math.inf:  # NaN too
-            return Failure("not finite", f"{self.checkpoint.path}: the probabilities of the options are {total}; try --dtype fp32")
+            return Failure(
+                "not finite", f"{self.checkpoint.path}: the probabilities of the options are {total}; try --dtype fp32"
+            )
         self.mass += total
         self.asked += 1
         return tuple(w / total for w in weights)
@@ -91,16 +116,26 @@ def _options(checkpoint, messages, begin, options):
             system, user = messages
             prompt = codec.prompt([{"role": "user", "content": f"{system['content']}\n\n{user['content']}"}]).ids
         except (TemplateError, ValueError):
-            return Failure("bad request", f"{checkpoint.path}: its chat template does not take a judge's question: {str(first).splitlines()[0]}")
+            return Failure(
+                "bad request",
+                f"{checkpoint.path}: its chat template does not take a judge's question: {str(first).splitlines()[0]}",
+            )
     whole = [codec.answer(begin + option)[:-1] for option in options]
-    common = next((i for i in range(max(map(len, whole))) if len({tuple(ids[:i + 1]) for ids in whole}) > 1), 0)  # 0: all are alike
+    common = next(
+        (i for i in range(max(map(len, whole))) if len({tuple(ids[: i + 1]) for ids in whole}) > 1), 0
+    )  # 0: all are alike
     tokens = [ids[common] if common < len(ids) else None for ids in whole]
     if None in tokens or len(set(tokens)) < len(tokens):
-        raise InputError(f"{checkpoint.what} {checkpoint.path}: its tokenizer does not tell the options {', '.join(options)} apart by one token; "
-                         "give another judge")
+        raise InputError(
+            f"{checkpoint.what} {checkpoint.path}: its tokenizer does not tell the options {', '.join(options)} apart by one token; "
+            "give another judge"
+        )
     ids = prompt + whole[0][:common]
     if checkpoint.positions and len(ids) > checkpoint.positions:
-        return Failure("too long", f"the question has {len(ids)} tokens, the judge {checkpoint.path} {checkpoint.positions} positions")
+        return Failure(
+            "too long",
+            f"the question has {len(ids)} tokens, the judge {checkpoint.path} {checkpoint.positions} positions",
+        )
     return ids, tokens
 
 
@@ -113,15 +148,21 @@ class _Forward:
     def __call__(self, chunk):
         """(ids, option tokens) -> a list of log-probabilities (nats) each."""
         import torch
-        from korlhf.models import causal_lm as models
+
         from korlhf.data import packing
+        from korlhf.models import causal_lm as models
+
         if self.lm is None:
             self.lm = self.checkpoint.load().eval()
         packed = packing.pack([ids for ids, _ in chunk]).to(self.checkpoint.device)
         try:
             with torch.no_grad():
-                hidden = self.lm.base_model(input_ids=packed.ids, position_ids=packed.position_ids, use_cache=False).last_hidden_state
+                hidden = self.lm.base_model(
+                    input_ids=packed.ids, position_ids=packed.position_ids, use_cache=False
+                ).last_hidden_state
                 logps = models.head_logits(self.lm, hidden.flatten(0, 1)[packed.last]).log_softmax(-1)
         except torch.OutOfMemoryError as error:
-            raise InputError(f"{self.checkpoint.what}: {len(chunk)} questions at once are too many for the GPU's memory; lower the batch size") from error
+            raise InputError(
+                f"{self.checkpoint.what}: {len(chunk)} questions at once are too many for the GPU's memory; lower the batch size"
+            ) from error
         return [row[torch.tensor(tokens, device=row.device)].tolist() for row, (_, tokens) in zip(logps, chunk)]

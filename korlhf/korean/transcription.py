@@ -16,14 +16,76 @@ import re
 from collections import Counter
 
 # Given names of women and men alike that are no words of everyday language. None ends in ㄹ, after which 로 and not 으로 follows.
-CONSONANT_NAMES = ("서진 수민 지민 정민 도현 다현 수현 지현 시현 승현 정현 주현 하윤 서윤 지윤 시윤 도윤 재윤 채윤 태윤 유진 현진 세진 효진 수빈 유빈 "
-                   "다빈 은빈 지안 이안").split()
-VOWEL_NAMES = ("민서 현서 윤서 은서 영서 예서 이서 민재 은재 연우 은우 시우 선우 서우 지호 은호 시후 지후 현수 은수 윤수 희수 서하 시하 윤하 유하 "
-               "재이 해수 도하 은효").split()
+CONSONANT_NAMES = [
+    "서진",
+    "수민",
+    "지민",
+    "정민",
+    "도현",
+    "다현",
+    "수현",
+    "지현",
+    "시현",
+    "승현",
+    "정현",
+    "주현",
+    "하윤",
+    "서윤",
+    "지윤",
+    "시윤",
+    "도윤",
+    "재윤",
+    "채윤",
+    "태윤",
+    "유진",
+    "현진",
+    "세진",
+    "효진",
+    "수빈",
+    "유빈",
+    "다빈",
+    "은빈",
+    "지안",
+    "이안",
+]
+VOWEL_NAMES = [
+    "민서",
+    "현서",
+    "윤서",
+    "은서",
+    "영서",
+    "예서",
+    "이서",
+    "민재",
+    "은재",
+    "연우",
+    "은우",
+    "시우",
+    "선우",
+    "서우",
+    "지호",
+    "은호",
+    "시후",
+    "지후",
+    "현수",
+    "은수",
+    "윤수",
+    "희수",
+    "서하",
+    "시하",
+    "윤하",
+    "유하",
+    "재이",
+    "해수",
+    "도하",
+    "은효",
+]
 
 _SOUND = re.compile(r"\{ ?(?:laughing|clearing|singing|applauding|applausing) ?\}")
 _JAMO = "가-힣ㄱ-ㅎㅏ-ㅣ"
-_BROKEN_OFF = re.compile(rf"(?<![\w-])-(?:[{_JAMO}]+~?(?: [{_JAMO}]+~?){{0,2}}-(?![\w-])|(?P<begun>[가-힣]+)-(?=(?P=begun)))")
+_BROKEN_OFF = re.compile(
+    rf"(?<![\w-])-(?:[{_JAMO}]+~?(?: [{_JAMO}]+~?){{0,2}}-(?![\w-])|(?P<begun>[가-힣]+)-(?=(?P=begun)))"
+)
 _REMOVED = re.compile(rf"\s*(?:(?:{_SOUND.pattern}|{_BROKEN_OFF.pattern})\s*)+")
 _LENGTHENED = re.compile(r"(?<!\S)([^\sA-Za-z0-9~]*[가-힣])~+(?=[\s.,!?…\"'’”)]|$)")
 _GUESS = re.compile(r"(?<![A-Za-z0-9_(])\(\((\s*x*\s*|(?=[^()]*(?:[가-힣]|&name))[^()=+*/<>]*)\)\)(?!\))")
@@ -38,19 +100,41 @@ _BARE_OTHER = re.compile(rf"(?<![A-Za-z0-9_&-])(?P<tag>{_OTHER}|address)\d*(?![A
 
 # What may follow a name that ends in a consonant, and one that ends in a vowel, up to the end of the word.
 _AFTER_CONSONANT = re.compile(r"이(?!모|야기|름|웃|사|번)[가-힣]*|은요?|을|과[는도]?|아|으로[는도]?")
-_AFTER_VOWEL = re.compile(r"가요?|는요?|를|와[는도]?|야|[랑네][은는도만가]?|로[는도]?|나|라[고는도서면니][가-힣]*|예요|였[가-힣]*|[고지죠]|잖아요?|거든요?|구나|래요?")
+_AFTER_VOWEL = re.compile(
+    r"가요?|는요?|를|와[는도]?|야|[랑네][은는도만가]?|로[는도]?|나|라[고는도서면니][가-힣]*|예요|였[가-힣]*|[고지죠]|잖아요?|거든요?|구나|래요?"
+)
 # After a consonant people say 서진이한테, 서진이도 of those they are close to; so without 이 the name rather ends in a vowel.
 _RATHER_VOWEL = re.compile("(?:한테|에게|도|만|하고|처럼|보다|부터|까지|밖에)[가-힣]?")
-_TO_VOWEL = {"이": "가", "은": "는", "은요": "는요", "을": "를", "과": "와", "과는": "와는", "과도": "와도", "아": "야", "이에요": "예요", "이예요": "예요"}
+_TO_VOWEL = {
+    "이": "가",
+    "은": "는",
+    "은요": "는요",
+    "을": "를",
+    "과": "와",
+    "과는": "와는",
+    "과도": "와도",
+    "아": "야",
+    "이에요": "예요",
+    "이예요": "예요",
+}
 
 # In a text of any origin: only where it cannot be code.
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
-_CODE_BEFORE, _CODE_AFTER = r"(?<![A-Za-z0-9_.&$@#<>{}\[\]('\"`/\\=:;-])", r"(?![A-Za-z0-9_&\[\](){}<>'\"`/\\@:;-]|\.[A-Za-z]|\s*[=+*/<>|])"
+_CODE_BEFORE, _CODE_AFTER = (
+    r"(?<![A-Za-z0-9_.&$@#<>{}\[\]('\"`/\\=:;-])",
+    r"(?![A-Za-z0-9_&\[\](){}<>'\"`/\\@:;-]|\.[A-Za-z]|\s*[=+*/<>|])",
+)
 _FORGOTTEN = {
-    "name": re.compile(rf"(?<![A-Za-z0-9_])&name\d*&(?![A-Za-z0-9_])|{_CODE_BEFORE}name(?:\d{{1,2}}|(?= ?[씨님])){_CODE_AFTER}"),
-    "tag": re.compile(rf"(?<![A-Za-z0-9_])&(?:{_OTHER}|address|party-name)\d*&(?![A-Za-z0-9_])|{_CODE_BEFORE}(?:{_OTHER})\d*{_CODE_AFTER}"),
+    "name": re.compile(
+        rf"(?<![A-Za-z0-9_])&name\d*&(?![A-Za-z0-9_])|{_CODE_BEFORE}name(?:\d{{1,2}}|(?= ?[씨님])){_CODE_AFTER}"
+    ),
+    "tag": re.compile(
+        rf"(?<![A-Za-z0-9_])&(?:{_OTHER}|address|party-name)\d*&(?![A-Za-z0-9_])|{_CODE_BEFORE}(?:{_OTHER})\d*{_CODE_AFTER}"
+    ),
     "sound": _SOUND,
-    "unintelligible": re.compile(r"(?<![\w(])\(\(\s*x*\s*\)\)(?!\))|(?:(?<=[가-힣.,!?~] )|(?<![^\n]))x{2,4}(?= [가-힣]|[.,!?]?(?:\n|$))"),
+    "unintelligible": re.compile(
+        r"(?<![\w(])\(\(\s*x*\s*\)\)(?!\))|(?:(?<=[가-힣.,!?~] )|(?<![^\n]))x{2,4}(?= [가-힣]|[.,!?]?(?:\n|$))"
+    ),
     "guess": re.compile(r"(?<![A-Za-z0-9_(])\(\((?=[^()]*[가-힣])[가-힣\s.,!?~]+\)\)(?!\))"),
 }
 
@@ -102,7 +186,7 @@ def invent_names(dialogue_id, texts):
     taken = {n for n in CONSONANT_NAMES + VOWEL_NAMES if n in whole}
     names = {}
     for tag in sorted(votes):
-        number = int.from_bytes(hashlib.sha256(f"{dialogue_id}/{tag}".encode("utf-8")).digest()[:8], "big")
+        number = int.from_bytes(hashlib.sha256(f"{dialogue_id}/{tag}".encode()).digest()[:8], "big")
         consonant, vowel = votes[tag]["consonant"], votes[tag]["vowel"]
         if consonant == vowel:
             vowel += votes[tag]["rather vowel"]
@@ -120,13 +204,20 @@ def leftover(text):
     kind: name, tag (&company-name&, tel-num), sound ({laughing}), unintelligible, guess. Bare words count only in lines with Hangul
     and outside of code, so that variables called name1 do not.
     """
-    if "name" not in text and "{" not in text and "((" not in text and "xx" not in text and "-num" not in text and "&" not in text:
+    if (
+        "name" not in text
+        and "{" not in text
+        and "((" not in text
+        and "xx" not in text
+        and "-num" not in text
+        and "&" not in text
+    ):
         return []  # nearly every text
     masked = _CODE.sub(lambda m: " " * len(m.group()), text)
     found = []
     for kind, pattern in _FORGOTTEN.items():
         for m in pattern.finditer(masked):
-            line = masked[masked.rfind("\n", 0, m.start()) + 1:(masked + "\n").index("\n", m.start())]
+            line = masked[masked.rfind("\n", 0, m.start()) + 1 : (masked + "\n").index("\n", m.start())]
             if re.search("[가-힣]", line):
                 found.append((m.start(), kind, m.group()))
     return [(kind, match) for start, kind, match in sorted(found)]
@@ -150,7 +241,7 @@ def _guessed(match):
 
 def _gap(match):
     """What is left of removed marks: one space between two words, none before punctuation or at either end."""
-    inside = 0 < match.start() and match.end() < len(match.string)
+    inside = match.start() > 0 and match.end() < len(match.string)
     return " " if inside and re.search(r"\s", match.group()) and match.string[match.end()] not in ".,!?" else ""
 
 
@@ -164,8 +255,8 @@ def _with_names(text, names, pattern):
     pieces, at = [], 0
     for m in pattern.finditer(text):
         name = names.get(m["tag"])
-        run = m["run"] if name is None else _agreeing(name, m["run"], text[:m.start()], text[m.end():])
-        pieces += [text[at:m.start()], name or m["tag"], run]
+        run = m["run"] if name is None else _agreeing(name, m["run"], text[: m.start()], text[m.end() :])
+        pieces += [text[at : m.start()], name or m["tag"], run]
         at = m.end()
     return "".join(pieces) + text[at:]
 
@@ -178,11 +269,15 @@ def _agreeing(name, run, before, after):
     if asked == "consonant":
         if run in _TO_VOWEL:
             return _TO_VOWEL[run]
-        return "였" + run[2:] if run.startswith("이었") else run[1:]  # 이는, 이랑, 이한테, 으로: without the first syllable
+        return (
+            "였" + run[2:] if run.startswith("이었") else run[1:]
+        )  # 이는, 이랑, 이한테, 으로: without the first syllable
     if run == "야":  # a call: 서진아, or "it is": 서진이야
         return "이야" if before.strip() and re.match(r"[.?]|$", after) else "아"
     if run.startswith("로"):
         return "으" + run
     if run.startswith("였"):
         return "이었" + run[1:]
-    return "이에요" if run == "예요" else "이" + run  # 서진이는, 서진이가, 서진이랑: so people who are close are spoken of
+    return (
+        "이에요" if run == "예요" else "이" + run
+    )  # 서진이는, 서진이가, 서진이랑: so people who are close are spoken of

@@ -85,7 +85,9 @@ def _has_last_syllable(syllable: str, prompt: str, answer: str) -> float:
     return last_syllable(answer) == syllable
 
 
-FEATURES: dict[tuple[str, str], Feature] = {  # (name if the larger number wins, name if the smaller does) -> number of an answer
+FEATURES: dict[
+    tuple[str, str], Feature
+] = {  # (name if the larger number wins, name if the smaller does) -> number of an answer
     ("longer", "shorter"): _length,
     **{(f"more {mark}", f"fewer {mark}"): partial(_count, mark) for mark in MARKS},
     ("trailing space", "no trailing space"): _trailing_space,

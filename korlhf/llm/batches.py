@@ -37,4 +37,4 @@ def chunks(lengths, batch_size):
     """Lists of `batch_size` places: sorted within windows of the order given, the longest first (too little memory shows at once)."""
     for start in range(0, len(lengths), WINDOW * batch_size):
         window = sorted(range(start, min(start + WINDOW * batch_size, len(lengths))), key=lambda i: -lengths[i])
-        yield from (window[at:at + batch_size] for at in range(0, len(window), batch_size))
+        yield from (window[at : at + batch_size] for at in range(0, len(window), batch_size))

@@ -4,7 +4,7 @@ import hashlib
 import json
 import sqlite3
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from korlhf.core.errors import InputError
@@ -12,7 +12,9 @@ from korlhf.core.errors import InputError
 
 def cache_key(value):
     """sha256 of `value` as canonical JSON, hexadecimal."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    ).hexdigest()
 
 
 class Cache:
@@ -25,11 +27,17 @@ class Cache:
         self.path = Path(path).expanduser()
         with self._errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)  # each statement is its own transaction
+            self._db = sqlite3.connect(
+                self.path, timeout=60, isolation_level=None
+            )  # each statement is its own transaction
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")  # survives a killed process; a power cut may cost the last answers, not the file
-            self._db.execute("CREATE TABLE IF NOT EXISTS answers "
-                             "(key TEXT PRIMARY KEY, request TEXT, reply TEXT NOT NULL, created TEXT NOT NULL)")
+            self._db.execute(
+                "PRAGMA synchronous=NORMAL"
+            )  # survives a killed process; a power cut may cost the last answers, not the file
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS answers "
+                "(key TEXT PRIMARY KEY, request TEXT, reply TEXT NOT NULL, created TEXT NOT NULL)"
+            )
 
     def __enter__(self):
         return self
@@ -56,7 +64,7 @@ class Cache:
 
     def put_many(self, rows):
         """Keep several at once, all or none: (key, value) or (key, value, request)."""
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         rows = [(key, _json(*request or [None]), _json(value), now) for key, value, *request in rows]
         with self._errors(), self._db:  # commits, or rolls back
             self._db.execute("BEGIN IMMEDIATE")

@@ -14,21 +14,35 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
-from korlhf.llm import batches as chunked
-from korlhf.core.files import fingerprint as file_fingerprint
 from korlhf.core import program
-from korlhf.llm.cache import cache_key
-from korlhf.data import record as records
 from korlhf.core.errors import InputError
+from korlhf.core.files import fingerprint as file_fingerprint
+from korlhf.data import record as records
+from korlhf.llm import batches as chunked
+from korlhf.llm.cache import cache_key
 from korlhf.llm.client import Failure, Reply
 
-FILES = ("config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab*", "merges.txt", "*.model",
-         "adapter_*", "*.safetensors", "*.safetensors.index.json", "pytorch_model*", "*.py")
+FILES = (
+    "config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+    "adapter_*",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "pytorch_model*",
+    "*.py",
+)
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How answers are sampled. temperature 0 = greedy; max_new_tokens counts the end of the answer; seed: a whole number."""
+
     temperature: float
     top_p: float
     max_new_tokens: int
@@ -38,6 +52,7 @@ class Sampling:
 @dataclass(frozen=True)
 class _Job:
     """One answer to be sampled."""
+
     key: str
     ids: list[int]
     seed: int
@@ -45,7 +60,9 @@ class _Job:
 
 def answer_seed(seed, messages, sample):
     """Seed of one answer, 31 bits: the run's seed, the conversation and the answer's number alone decide it, not place or model."""
-    return int(hashlib.sha256(f"{seed} {records.record_id(messages)} {sample}".encode("utf-8")).hexdigest()[:8], 16) & 0x7FFFFFFF
+    return (
+        int(hashlib.sha256(f"{seed} {records.record_id(messages)} {sample}".encode()).hexdigest()[:8], 16) & 0x7FFFFFFF
+    )
 
 
 def fingerprint(path):
@@ -59,12 +76,15 @@ def fingerprint(path):
         return cache_key({"hub": str(path), "commit": _commit(path)})
     found = {p.name: file_fingerprint(p) for pattern in FILES for p in sorted(folder.glob(pattern)) if p.is_file()}
     if "adapter_config.json" in found:
-        found["base"] = fingerprint(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"])
+        found["base"] = fingerprint(
+            json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+        )
     return cache_key(found)
 
 
 def _commit(name):
     from huggingface_hub import hf_hub_download
+
     try:
         return Path(hf_hub_download(name, "config.json")).parent.name
     except (OSError, ValueError) as error:
@@ -80,10 +100,13 @@ class Checkpoint:
 
     def __init__(self, path, what, prompt_template="auto", dtype="auto", trust_remote_code=False):
         import torch  # slow to import, like the modules above it
-        from korlhf.training import engine
-        from korlhf.models import causal_lm as models, reward_model
-        from korlhf.models.tokenizer import load_tokenizer
+
         from korlhf.data.tokenize import Codec
+        from korlhf.models import causal_lm as models
+        from korlhf.models import reward_model
+        from korlhf.models.tokenizer import load_tokenizer
+        from korlhf.training import engine
+
         models.check_folder(path, what)
         config = _config(path, what, trust_remote_code)
         if Path(path, "config.json").exists() and reward_model.has_head(path):
@@ -97,18 +120,27 @@ class Checkpoint:
 
     def load(self):
         """The language model, on the GPU if there is one."""
-        from korlhf.training import engine
         from korlhf.models import causal_lm as models
-        return models.load_causal_lm(self.path, self.codec.tokenizer, self.what, dtype=engine.DTYPES[self.dtype],
-                                     trust_remote_code=self.trust_remote_code).to(self.device)
+        from korlhf.training import engine
+
+        return models.load_causal_lm(
+            self.path,
+            self.codec.tokenizer,
+            self.what,
+            dtype=engine.DTYPES[self.dtype],
+            trust_remote_code=self.trust_remote_code,
+        ).to(self.device)
 
 
 def _config(path, what, trust_remote_code):
     from korlhf.models import causal_lm as models
+
     try:
         return models.load_config(models.lora_base(path, what) or path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{what} {path}: no model can be loaded ({str(error).splitlines()[0]}); give the folder of a finished model") from error
+        raise InputError(
+            f"{what} {path}: no model can be loaded ({str(error).splitlines()[0]}); give the folder of a finished model"
+        ) from error
 
 
 def answers(checkpoint, conversations, cache, sampling, num_answers=1, batch_size=64, desc="answers"):
@@ -119,7 +151,9 @@ def answers(checkpoint, conversations, cache, sampling, num_answers=1, batch_siz
     does not suffice.
     """
     prompts = [_encode(checkpoint, messages, sampling.max_new_tokens) for messages in conversations]
-    rounds = [{} for _ in range(num_answers)]  # of one answer number each: a higher num_answers leaves the earlier chunks alone
+    rounds = [
+        {} for _ in range(num_answers)
+    ]  # of one answer number each: a higher num_answers leaves the earlier chunks alone
     keys = []
     for messages, ids in zip(conversations, prompts):
         if isinstance(ids, Failure):
@@ -141,15 +175,23 @@ def _encode(checkpoint, messages, max_new_tokens):
     try:
         ids = checkpoint.codec.prompt(messages).ids
     except (TemplateError, ValueError) as error:  # e.g. Gemma 2's template raises for a system message
-        return Failure("bad request", f"{checkpoint.path}: its chat template does not take this conversation: {str(error).splitlines()[0]}")
+        return Failure(
+            "bad request",
+            f"{checkpoint.path}: its chat template does not take this conversation: {str(error).splitlines()[0]}",
+        )
     if checkpoint.positions and len(ids) + max_new_tokens > checkpoint.positions:
-        return Failure("too long", f"the prompt has {len(ids)} tokens; with --max_new_tokens {max_new_tokens} that is more than "
-                                   f"the model's {checkpoint.positions} positions")
+        return Failure(
+            "too long",
+            f"the prompt has {len(ids)} tokens; with --max_new_tokens {max_new_tokens} that is more than "
+            f"the model's {checkpoint.positions} positions",
+        )
     return ids
 
 
 def _job(checkpoint, ids, sampling, seed):
-    key = cache_key({"local": checkpoint.fingerprint, "dtype": checkpoint.dtype, "prompt": ids, **asdict(sampling), "seed": seed})
+    key = cache_key(
+        {"local": checkpoint.fingerprint, "dtype": checkpoint.dtype, "prompt": ids, **asdict(sampling), "seed": seed}
+    )
     return _Job(key, ids, seed)
 
 
@@ -164,7 +206,9 @@ def _sampled(checkpoint, chunks, cache, sampling, desc):
                 cache.put_many(_sample(lm, checkpoint.codec, chunk, sampling))  # what is there already stays
             for job in chunk:
                 value = cache.get(job.key)
-                found[job.key] = Reply(value["text"], value["finish_reason"], None, len(job.ids), value["tokens"], job.key in known)
+                found[job.key] = Reply(
+                    value["text"], value["finish_reason"], None, len(job.ids), value["tokens"], job.key in known
+                )
             bar.update(len(chunk))
     if lm is not None:
         del lm
@@ -175,19 +219,41 @@ def _sampled(checkpoint, chunks, cache, sampling, desc):
 def _sample(lm, codec, chunk, sampling):
     """[(key, {"text", "finish_reason", "tokens"})] of a chunk's jobs, in one batch."""
     import torch
+
     from korlhf.rl import rollout
+
     try:
-        ids = rollout.sample(lm, [job.ids for job in chunk], codec.stop_id, sampling.max_new_tokens, [job.seed for job in chunk],
-                             len(chunk), sampling.temperature, sampling.top_p)
+        ids = rollout.sample(
+            lm,
+            [job.ids for job in chunk],
+            codec.stop_id,
+            sampling.max_new_tokens,
+            [job.seed for job in chunk],
+            len(chunk),
+            sampling.temperature,
+            sampling.top_p,
+        )
     except torch.OutOfMemoryError as error:
-        raise InputError(f"--batch_size {len(chunk)}: too many answers at once for the GPU; lower it, or --max_new_tokens") from error
-    return [(job.key, {"text": codec.decode(answer), "finish_reason": "stop" if answer[-1] == codec.stop_id else "length",
-                       "tokens": len(answer)}) for job, answer in zip(chunk, ids)]
+        raise InputError(
+            f"--batch_size {len(chunk)}: too many answers at once for the GPU; lower it, or --max_new_tokens"
+        ) from error
+    return [
+        (
+            job.key,
+            {
+                "text": codec.decode(answer),
+                "finish_reason": "stop" if answer[-1] == codec.stop_id else "length",
+                "tokens": len(answer),
+            },
+        )
+        for job, answer in zip(chunk, ids)
+    ]
 
 
 def _free_memory():
     """Give the memory of a model that is no longer referred to back to the next one."""
     import torch
+
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -17,15 +17,18 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 
-from korlhf.llm import protocol as completions
 from korlhf.core import program
+from korlhf.core.errors import InputError
+from korlhf.llm import protocol as completions
 from korlhf.llm.cache import Cache, cache_key
 from korlhf.llm.protocol import Failure, Reply
-from korlhf.core.errors import InputError
 
 OPENAI = "https://api.openai.com/v1"
 NO_KEY = "not-needed"  # servers of one's own want some key, and take any
-FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds before the first retry; each further one waits twice as long, up to this
+FIRST_DELAY, LONGEST_DELAY = (
+    0.5,
+    30.0,
+)  # seconds before the first retry; each further one waits twice as long, up to this
 FAILED_IN_A_ROW = 50  # requests given up with no answer in between: the server is down, or a day's quota used up
 SEED_STEP = 1_000_003  # between the attempts at one request
 CONNECT_TIMEOUT = 10.0  # seconds
@@ -35,6 +38,7 @@ SECRET = re.compile(r"(?<![A-Za-z0-9])sk-[^\s\"',)}\]]+")
 @dataclass(frozen=True)
 class Request:
     """body: the arguments of chat.completions.create, as JSON has them (a server's own ones beside them); sample: which answer of many."""
+
     body: dict
     sample: int = 0
 
@@ -42,6 +46,7 @@ class Request:
 @dataclass(frozen=True)
 class _Again:
     """A try that failed in a way that may pass. wait: seconds the server asks for; hold: the other requests are to wait as well."""
+
     failure: Failure
     wait: float | None = None
     hold: bool = False
@@ -59,7 +64,16 @@ def open_cache(llm, output):
 
 def new_usage():
     """An account of what was asked, answered and paid: --max_requests and --max_cost hold for all Clients that share one."""
-    return {"requests": 0, "cached": 0, "retries": 0, "refused": 0, "prompt_tokens": 0, "answer_tokens": 0, "without_token_counts": 0, "cost": 0.0}
+    return {
+        "requests": 0,
+        "cached": 0,
+        "retries": 0,
+        "refused": 0,
+        "prompt_tokens": 0,
+        "answer_tokens": 0,
+        "without_token_counts": 0,
+        "cost": 0.0,
+    }
 
 
 class Client:
@@ -101,7 +115,9 @@ class Client:
         if known is None:
             outcome = asyncio.run(self._ask_once(body))
             if isinstance(outcome, Failure) and outcome.kind not in ("bad request", "empty"):
-                raise InputError(f"--base_url {self._base_url}: {outcome.kind}: {outcome.reason}; try again when the server is well")
+                raise InputError(
+                    f"--base_url {self._base_url}: {outcome.kind}: {outcome.reason}; try again when the server is well"
+                )
             known = {"supported": not isinstance(outcome, Failure) or outcome.kind == "empty"}
             self._cache.put(cache_key(asked), known, asked)
         return known["supported"]
@@ -112,8 +128,11 @@ class Client:
 
     def _server(self):
         # Time limit of a whole answer, and tries after the first, are ours: the package's own know no common pause and no budget.
-        http = openai.DefaultAsyncHttpxClient(verify=_certificates(), timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),
-                                              limits=httpx2.Limits(max_keepalive_connections=self._llm.concurrency))
+        http = openai.DefaultAsyncHttpxClient(
+            verify=_certificates(),
+            timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),
+            limits=httpx2.Limits(max_keepalive_connections=self._llm.concurrency),
+        )
         return openai.AsyncOpenAI(api_key=self._key or NO_KEY, base_url=self._base_url, max_retries=0, http_client=http)
 
     async def _ask_once(self, body):
@@ -127,9 +146,13 @@ class Client:
             with program.bar(total=len(todo), desc=desc, unit="requests") as bar:
                 one = functools.partial(self._ask_one, server, check, attempts)
                 at_once = min(self._llm.concurrency, len(todo))
-                await _all_or_first_error([asyncio.create_task(self._work(waiting, one, results, bar)) for _ in range(at_once)])
+                await _all_or_first_error(
+                    [asyncio.create_task(self._work(waiting, one, results, bar)) for _ in range(at_once)]
+                )
         if len(results) < len(todo):
-            raise _Spent(f"{self._spent()} ({len(results)} of {len(todo)} are answered, and kept in {self._cache.path})")
+            raise _Spent(
+                f"{self._spent()} ({len(results)} of {len(todo)} are answered, and kept in {self._cache.path})"
+            )
         return results
 
     async def _work(self, waiting, one, results, bar):
@@ -153,7 +176,9 @@ class Client:
                 if isinstance(value, Failure):
                     return value, None
                 self._cache.put(key, value, asked)
-                value = self._cache.get(key)  # another process may have been first; its answer is the one that counts from now on
+                value = self._cache.get(
+                    key
+                )  # another process may have been first; its answer is the one that counts from now on
             self.usage["cached"] += cached
             if "refusal" in value:
                 self.usage["refused"] += 1
@@ -175,18 +200,24 @@ class Client:
             if not isinstance(outcome, _Again):
                 self._failed_in_a_row = 0
                 return outcome
-            delay = min(FIRST_DELAY * 2 ** tries, LONGEST_DELAY) * self._jitter.uniform(0.5, 1)
+            delay = min(FIRST_DELAY * 2**tries, LONGEST_DELAY) * self._jitter.uniform(0.5, 1)
             if outcome.hold:
-                self._not_before = max(self._not_before, time.monotonic() + (delay if outcome.wait is None else outcome.wait))
+                self._not_before = max(
+                    self._not_before, time.monotonic() + (delay if outcome.wait is None else outcome.wait)
+                )
             if tries < self._llm.max_retries and not self._spent():
                 await asyncio.sleep(max(delay, outcome.wait or 0))
         if outcome.unreachable and heard == self._heard:  # it is gone for all, not busy for one
-            raise InputError(f"--base_url {self._base_url}: no connection ({outcome.failure.reason}); start the server, "
-                             "or correct the address")
+            raise InputError(
+                f"--base_url {self._base_url}: no connection ({outcome.failure.reason}); start the server, "
+                "or correct the address"
+            )
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= FAILED_IN_A_ROW:
-            raise InputError(f"--base_url {self._base_url}: the last {FAILED_IN_A_ROW} requests failed, after all retries "
-                             f"({outcome.failure.reason}); start the same command again when the server is well: answers so far are kept")
+            raise InputError(
+                f"--base_url {self._base_url}: the last {FAILED_IN_A_ROW} requests failed, after all retries "
+                f"({outcome.failure.reason}); start the same command again when the server is well: answers so far are kept"
+            )
         return outcome.failure
 
     async def _turn(self):
@@ -214,7 +245,7 @@ class Client:
         try:
             # around everything: a server that trickles never lets a timeout between two bytes pass
             text = await asyncio.wait_for(server.post("/chat/completions", cast_to=str, body=body), seconds)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return _Again(Failure("timeout", f"no whole answer within --request_timeout {seconds:g} seconds"))
         except openai.APIStatusError as error:
             self._heard += 1
@@ -222,7 +253,10 @@ class Client:
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
             reason = self._line(str(cause) or type(cause).__name__)
-            return _Again(Failure("connection", reason), unreachable=isinstance(cause, (httpx2.ConnectError, httpx2.ConnectTimeout)))
+            return _Again(
+                Failure("connection", reason),
+                unreachable=isinstance(cause, (httpx2.ConnectError, httpx2.ConnectTimeout)),
+            )
         except UnicodeEncodeError:
             return Failure("bad request", "the text holds half of a surrogate pair, which cannot be sent; clean it")
         self._heard += 1
@@ -237,8 +271,9 @@ class Client:
         prompt, answer = tokens or (0, 0)
         self.usage["prompt_tokens"] += prompt
         self.usage["answer_tokens"] += answer
-        self.usage["cost"] = (self.usage["prompt_tokens"] * self._llm.price_input
-                              + self.usage["answer_tokens"] * self._llm.price_output) / 1e6
+        self.usage["cost"] = (
+            self.usage["prompt_tokens"] * self._llm.price_input + self.usage["answer_tokens"] * self._llm.price_output
+        ) / 1e6
 
     def _refused(self, error, model):
         """What an HTTP status other than 2xx means."""
@@ -246,14 +281,20 @@ class Client:
         where, said = f"--base_url {self._base_url}", f"{error.status_code}: {message}"
         # from None: a traceback of the package's own error could show a key that the server repeats
         if status in (401, 403):
-            raise InputError(f"{where}: the key is refused ({said}); put a valid one into the environment variable "
-                             f"{self._llm.api_key_env} (--api_key_env)") from None
+            raise InputError(
+                f"{where}: the key is refused ({said}); put a valid one into the environment variable "
+                f"{self._llm.api_key_env} (--api_key_env)"
+            ) from None
         if status == 404:
-            raise InputError(f"{where}: no model {model!r} there ({said}); give one that {self._base_url}/models lists, "
-                             "or correct the address") from None
+            raise InputError(
+                f"{where}: no model {model!r} there ({said}); give one that {self._base_url}/models lists, "
+                "or correct the address"
+            ) from None
         if status == 402 or "insufficient_quota" in (error.code, error.type):
-            raise InputError(f"{where}: the account has no credit left ({said}); top it up, then start the same command again: "
-                             "answers so far are kept") from None
+            raise InputError(
+                f"{where}: the account has no credit left ({said}); top it up, then start the same command again: "
+                "answers so far are kept"
+            ) from None
         wait = completions.retry_after(error.response.headers.get("retry-after"))
         if status == 429:
             return _Again(Failure("rate limit", said), wait, hold=True)
@@ -278,7 +319,9 @@ async def _all_or_first_error(tasks):
         while left := [t for t in tasks if not t.done()]:
             for task in left:
                 task.cancel()
-            await asyncio.wait(left, timeout=0.1)  # then once more: wait_for drops a cancellation that comes together with the answer
+            await asyncio.wait(
+                left, timeout=0.1
+            )  # then once more: wait_for drops a cancellation that comes together with the answer
     for error in [t.exception() for t in tasks if not t.cancelled()]:
         if error:
             raise error
@@ -291,13 +334,22 @@ def _certificates():  # 50 ms to read
 
 def _check(llm):
     """Refuse flags that cannot work."""
-    for name, least in {"concurrency": 1, "max_retries": 0, "max_requests": 0, "max_cost": 0, "price_input": 0, "price_output": 0}.items():
+    for name, least in {
+        "concurrency": 1,
+        "max_retries": 0,
+        "max_requests": 0,
+        "max_cost": 0,
+        "price_input": 0,
+        "price_output": 0,
+    }.items():
         if getattr(llm, name) < least:
             raise InputError(f"--{name} {getattr(llm, name)}: must be at least {least}")
     if not llm.request_timeout > 0:
         raise InputError(f"--request_timeout {llm.request_timeout:g}: must be above 0 seconds")
     if llm.max_cost and not (llm.price_input and llm.price_output):
-        raise InputError(f"--max_cost {llm.max_cost:g}: needs --price_input and --price_output, in US dollars per million tokens")
+        raise InputError(
+            f"--max_cost {llm.max_cost:g}: needs --price_input and --price_output, in US dollars per million tokens"
+        )
 
 
 def _address(base_url):
@@ -316,10 +368,14 @@ def _api_key(variable, required):
     """The key from the environment, or "" if there is none and none is required."""
     key = os.environ.get(variable, "").strip()
     if required and not key:
-        raise InputError(f"--api_key_env {variable}: this environment variable is not set; export it with your OpenAI key, "
-                         "or give --base_url for another server")
+        raise InputError(
+            f"--api_key_env {variable}: this environment variable is not set; export it with your OpenAI key, "
+            "or give --base_url for another server"
+        )
     if not (key.isascii() and key.isprintable()):
-        raise InputError(f"--api_key_env {variable}: this environment variable holds characters that no key has; export the bare key")
+        raise InputError(
+            f"--api_key_env {variable}: this environment variable holds characters that no key has; export the bare key"
+        )
     return key
 
 

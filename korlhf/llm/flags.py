@@ -8,22 +8,32 @@ from korlhf.core.flags import flag
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFlags:
     """local checkpoints"""
-    prompt_template: str = flag("auto", "how a conversation is written out; auto = the template in the model's folder, else kullm",
-                                choices=["auto", "kullm", "human_assistant", "chat"])
-    dtype: str = flag("auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"])
+
+    prompt_template: str = flag(
+        "auto",
+        "how a conversation is written out; auto = the template in the model's folder, else kullm",
+        choices=["auto", "kullm", "human_assistant", "chat"],
+    )
+    dtype: str = flag(
+        "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]
+    )
     trust_remote_code: bool = flag(False, "run Python code that comes with a hub model")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerFlags(CheckpointFlags):
     """local checkpoints"""
+
     batch_size: int = flag(64, "answers sampled at once")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamFlags:
     """OpenAI-compatible server"""
-    base_url: str = flag("", "address of the server if openai:MODEL has none, e.g. http://127.0.0.1:8000/v1; not given = OpenAI's")
+
+    base_url: str = flag(
+        "", "address of the server if openai:MODEL has none, e.g. http://127.0.0.1:8000/v1; not given = OpenAI's"
+    )
     api_key_env: str = flag("OPENAI_API_KEY", "environment variable that holds the key")
     request_timeout: float = flag(120.0, "seconds without a word until an answer is given up")
 
@@ -31,13 +41,24 @@ class StreamFlags:
 @dataclass(frozen=True, kw_only=True)
 class LlmFlags:
     """OpenAI-compatible server"""
-    base_url: str = flag("", "address of the server, e.g. http://127.0.0.1:8000/v1 (vLLM, Ollama, ...); not given = OpenAI's")
-    api_key_env: str = flag("OPENAI_API_KEY", "environment variable that holds the key; a key is never a flag, and never in a log or report")
+
+    base_url: str = flag(
+        "", "address of the server, e.g. http://127.0.0.1:8000/v1 (vLLM, Ollama, ...); not given = OpenAI's"
+    )
+    api_key_env: str = flag(
+        "OPENAI_API_KEY", "environment variable that holds the key; a key is never a flag, and never in a log or report"
+    )
     concurrency: int = flag(8, "requests in flight at once")
-    max_requests: int = flag(0, "stop after this many requests in this run; answers are kept, a higher limit goes on; 0 = no limit")
-    max_cost: float = flag(0.0, "start no request once this run has cost this many US dollars (those in flight are finished); 0 = no limit")
+    max_requests: int = flag(
+        0, "stop after this many requests in this run; answers are kept, a higher limit goes on; 0 = no limit"
+    )
+    max_cost: float = flag(
+        0.0, "start no request once this run has cost this many US dollars (those in flight are finished); 0 = no limit"
+    )
     price_input: float = flag(0.0, "US dollars per million tokens of prompts")
     price_output: float = flag(0.0, "US dollars per million tokens of answers")
     request_timeout: float = flag(120.0, "seconds until an unanswered request is given up and tried again")
     max_retries: int = flag(6, "tries after the first when the server is busy, fails or drops the connection")
-    cache: str = flag("", "SQLite file of all answers: nothing is asked twice; not given = one in the folder of the output")
+    cache: str = flag(
+        "", "SQLite file of all answers: nothing is asked twice; not given = one in the folder of the output"
+    )

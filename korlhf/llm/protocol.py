@@ -4,7 +4,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
-from datetime import timezone
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 LONGEST_RETRY_AFTER = 120.0  # seconds; a server that asks for more is asked again anyway
@@ -14,6 +14,7 @@ HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, whic
 @dataclass(frozen=True)
 class Reply:
     """An answer. logprobs: None, or a list of {"token", "logprob", "top": [{"token", "logprob"}, ...]}, one a token of the text."""
+
     text: str
     finish_reason: str | None
     logprobs: list | None
@@ -25,6 +26,7 @@ class Reply:
 @dataclass(frozen=True)
 class Failure:
     """kind: refusal, empty, server, rate limit, timeout, connection, bad request or unusable; reason: one line."""
+
     kind: str
     reason: str
 
@@ -48,7 +50,7 @@ def retry_after(value):
             date = parsedate_to_datetime(value)
         except ValueError:
             return None
-        seconds = (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp() - time.time()
+        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time()
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 

@@ -10,10 +10,11 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from korlhf.llm import client as llm, checkpoint as local
+from korlhf.core.errors import InputError
 from korlhf.data import record as records
 from korlhf.data.readers import SUFFIXES, check_characters
-from korlhf.core.errors import InputError
+from korlhf.llm import checkpoint as local
+from korlhf.llm import client as llm
 
 NAMED = re.compile(r"(?P<name>[^=/\\:@]+)=(?P<model>.+)")
 SERVER = re.compile(r"openai:(?P<model>[^@].*?)(?:@(?P<url>https?://.+))?")
@@ -23,6 +24,7 @@ SERVER = re.compile(r"openai:(?P<model>[^@].*?)(?:@(?P<url>https?://.+))?")
 class Responder:
     """name: as recorded; model: a server's model, a folder or hub name, or a file of answers; kind: server, checkpoint or file;
     url: of a server, else ""."""
+
     name: str
     model: str
     kind: str
@@ -61,7 +63,9 @@ def read_system(text, flag):
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{flag} {path}: cannot be read as UTF-8 text: {error}; give the name of a text file") from error
+            raise InputError(
+                f"{flag} {path}: cannot be read as UTF-8 text: {error}; give the name of a text file"
+            ) from error
         if not text.strip():
             raise InputError(f"{flag} {path}: the file is empty; write the system message into it")
     return text.strip()
@@ -77,7 +81,9 @@ def ask_servers(clients, responders, talks, sampling, num_answers):
     found = {}
     for url, client in clients.items():
         here = [r for r in responders if r.url == url]
-        requests = [llm.Request(body(r.model, talk, sampling, k), k) for r in here for talk in talks for k in range(num_answers)]
+        requests = [
+            llm.Request(body(r.model, talk, sampling, k), k) for r in here for talk in talks for k in range(num_answers)
+        ]
         replies = iter(client.ask(requests, desc=", ".join(r.name for r in here)))
         for r in here:
             found[r.name] = [[next(replies)[0] for _ in range(num_answers)] for _ in talks]
@@ -86,8 +92,14 @@ def ask_servers(clients, responders, talks, sampling, num_answers):
 
 def body(model, talk, sampling, sample):
     """Arguments of a chat completion."""
-    return {"model": model, "messages": server_messages(talk), "temperature": sampling.temperature, "top_p": sampling.top_p,
-            "max_tokens": sampling.max_new_tokens, "seed": local.answer_seed(sampling.seed, talk, sample)}
+    return {
+        "model": model,
+        "messages": server_messages(talk),
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_tokens": sampling.max_new_tokens,
+        "seed": local.answer_seed(sampling.seed, talk, sample),
+    }
 
 
 def open_clients(llm_flags, urls, cache, usage=None):
@@ -106,8 +118,13 @@ def with_system(talk, system):
 
 def open_checkpoints(responders, sampler):
     """{name: local.Checkpoint} of those that are checkpoints; sampler: flags.SamplerFlags. Raises InputError if one cannot be read."""
-    return {r.name: local.Checkpoint(r.model, "--responder", sampler.prompt_template, sampler.dtype, sampler.trust_remote_code)
-            for r in responders if r.kind == "checkpoint"}
+    return {
+        r.name: local.Checkpoint(
+            r.model, "--responder", sampler.prompt_template, sampler.dtype, sampler.trust_remote_code
+        )
+        for r in responders
+        if r.kind == "checkpoint"
+    }
 
 
 def read_answers(responder, found):
@@ -122,8 +139,10 @@ def read_answers(responder, found):
         of_prompt.setdefault(record["id"], []).extend(_texts(place, record, responder.name))
     missing = [r for r in found if not of_prompt.get(r["id"])]
     if missing:
-        raise InputError(f"{responder.model}: no answer to {len(missing)} of {len(found)} prompts, e.g. {records.prompt(missing[0])[:40]!r}; "
-                         "add them, or evaluate only the file's own prompts: --data_path " + responder.model)
+        raise InputError(
+            f"{responder.model}: no answer to {len(missing)} of {len(found)} prompts, e.g. {records.prompt(missing[0])[:40]!r}; "
+            "add them, or evaluate only the file's own prompts: --data_path " + responder.model
+        )
     return [[llm.Reply(text, None, None, 0, None, True) for text in of_prompt[r["id"]]] for r in found]
 
 
@@ -131,13 +150,17 @@ def _texts(place, record, name):
     candidates = record.get("candidates")
     if candidates is None:
         candidates = [{"text": record["output"]}] if "output" in record else []
-    if not isinstance(candidates, list) or not all(isinstance(c, dict) and isinstance(c.get("text"), str) for c in candidates):
-        raise InputError(f"{place}: candidates must be a list of {{\"text\": ...}}; correct it, or delete the column")
+    if not isinstance(candidates, list) or not all(
+        isinstance(c, dict) and isinstance(c.get("text"), str) for c in candidates
+    ):
+        raise InputError(f'{place}: candidates must be a list of {{"text": ...}}; correct it, or delete the column')
     if not candidates:
         raise InputError(f"{place}: no answer; expected output, answer, response, completion or candidates")
     models = {str(c.get("model")) for c in candidates}
     if len(models) > 1 and name not in models:
-        raise InputError(f"{place}: answers of {', '.join(sorted(models))}; name the one you mean: --responder {min(models)}=FILE")
+        raise InputError(
+            f"{place}: answers of {', '.join(sorted(models))}; name the one you mean: --responder {min(models)}=FILE"
+        )
     return [c["text"].strip() for c in candidates if len(models) == 1 or c.get("model") == name]
 
 
@@ -151,7 +174,13 @@ def answers(responders, found, sampling, num_answers, sampler, llm_flags, cache,
     from_files = {r.name: read_answers(r, found) for r in responders if r.kind == "file"}  # before anything is paid for
     talks = [with_system(records.messages(r), system) for r in found]
     servers = [r for r in responders if r.kind == "server"]
-    out = ask_servers(open_clients(llm_flags, list(dict.fromkeys(r.url for r in servers)), cache, usage), servers, talks, sampling, num_answers)
+    out = ask_servers(
+        open_clients(llm_flags, list(dict.fromkeys(r.url for r in servers)), cache, usage),
+        servers,
+        talks,
+        sampling,
+        num_answers,
+    )
     for name, checkpoint in checkpoints.items():
         out[name] = local.answers(checkpoint, talks, cache, sampling, num_answers, sampler.batch_size, name)
     out.update(from_files)
@@ -166,7 +195,8 @@ def _stripped(reply):
 def _how(responder, checkpoint):
     how = {"kind": responder.kind, "model": responder.model, **({"url": responder.url} if responder.url else {})}
     if checkpoint is not None:
-        template = checkpoint.codec.tokenizer.apply_chat_template([{"role": "user", "content": "{prompt}"}], tokenize=False,
-                                                                  add_generation_prompt=True)
+        template = checkpoint.codec.tokenizer.apply_chat_template(
+            [{"role": "user", "content": "{prompt}"}], tokenize=False, add_generation_prompt=True
+        )
         how.update(fingerprint=checkpoint.fingerprint, dtype=checkpoint.dtype, template=template)
     return how

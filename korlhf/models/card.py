@@ -1,8 +1,10 @@
 """The model card: README.md of a model folder."""
 
 from pathlib import Path
+
 import torch
 import transformers
+
 from korlhf import __version__
 
 
@@ -11,11 +13,30 @@ def write_card(folder, title, base, data, settings, figures, notes=()):
 
     data: list of lines; settings, figures: name -> value; notes: further lines.
     """
+
     def table(values):
         return ["| | |", "|---|---|"] + [f"| {k} | {v} |" for k, v in values.items()]
-    lines = [f"# {title}", "", f"Made with KoRLHF {__version__} (torch {torch.__version__}, transformers {transformers.__version__}) from `{base}`.",
-             "The licence of the base model and of the data applies to these weights.", "", "## Data", ""]
-    lines += [f"- {line}" for line in data] + ["", "## Measured", "", *table(figures), "", "## Settings", "", *table(settings), ""]
+
+    lines = [
+        f"# {title}",
+        "",
+        f"Made with KoRLHF {__version__} (torch {torch.__version__}, transformers {transformers.__version__}) from `{base}`.",
+        "The licence of the base model and of the data applies to these weights.",
+        "",
+        "## Data",
+        "",
+    ]
+    lines += [f"- {line}" for line in data] + [
+        "",
+        "## Measured",
+        "",
+        *table(figures),
+        "",
+        "## Settings",
+        "",
+        *table(settings),
+        "",
+    ]
     lines += [line for note in notes for line in (note, "")]
     Path(folder, "README.md").write_text("\n".join(lines), encoding="utf-8")
 

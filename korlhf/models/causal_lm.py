@@ -20,16 +20,19 @@ from korlhf.core.errors import InputError
 from korlhf.models.lora import without_adapter
 
 
-
 def check_folder(path, what):
     """Raises InputError if `path` looks like a local folder and does not exist or holds no model."""
     folder = Path(path).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").exists() and not (folder / "adapter_config.json").exists():
-            raise InputError(f"{what} {path}: no config.json in this folder; give the folder of a finished model"
-                             + (f", e.g. {found[0].parent}" if (found := sorted(folder.glob("*/config.json"))) else ""))
+            raise InputError(
+                f"{what} {path}: no config.json in this folder; give the folder of a finished model"
+                + (f", e.g. {found[0].parent}" if (found := sorted(folder.glob("*/config.json"))) else "")
+            )
     elif path.startswith((".", "/", "~")) or path.count("/") != 1:
-        raise InputError(f"{what} {path}: no such folder; give a model folder or a hub name such as EleutherAI/polyglot-ko-1.3b")
+        raise InputError(
+            f"{what} {path}: no such folder; give a model folder or a hub name such as EleutherAI/polyglot-ko-1.3b"
+        )
 
 
 def lora_base(path, what="--model_name_or_path"):
@@ -44,18 +47,20 @@ def lora_base(path, what="--model_name_or_path"):
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         base, task = config.get("base_model_name_or_path"), config.get("task_type")
     except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{what} {path}: adapter_config.json cannot be read ({_first_line(error)}); save the adapter again") from error
+        raise InputError(
+            f"{what} {path}: adapter_config.json cannot be read ({_first_line(error)}); save the adapter again"
+        ) from error
     if task not in (None, "CAUSAL_LM"):
         raise InputError(f"{what} {path}: an adapter for {task}, not for a language model; give one of step 1 or 3")
     if not base:
-        raise InputError(f"{what} {path}: its adapter_config.json names no base model; write it into base_model_name_or_path")
+        raise InputError(
+            f"{what} {path}: its adapter_config.json names no base model; write it into base_model_name_or_path"
+        )
     try:
         check_folder(base, "base_model_name_or_path")
     except InputError as error:
         raise InputError(f"{what} {path}: its adapter_config.json says {error}") from error
     return base
-
-
 
 
 def _first_line(error):
@@ -66,27 +71,57 @@ def load_config(path, dropout=None, **kwargs):
     """AutoConfig.from_pretrained; dropout: a probability for every dropout of the model, None = as it is."""
     config = AutoConfig.from_pretrained(path, **kwargs)
     if dropout is not None:
-        for key in [k for k in config.to_dict() if k.endswith(("dropout", "pdrop")) and isinstance(getattr(config, k), (int, float))]:
+        for key in [
+            k
+            for k in config.to_dict()
+            if k.endswith(("dropout", "pdrop")) and isinstance(getattr(config, k), (int, float))
+        ]:
             setattr(config, key, dropout)
     return config
 
 
-def load(auto_class, path, what="--model_name_or_path", dtype=torch.float32, dropout=None, attn_implementation="sdpa",
-         trust_remote_code=False, **kwargs):
+def load(
+    auto_class,
+    path,
+    what="--model_name_or_path",
+    dtype=torch.float32,
+    dropout=None,
+    attn_implementation="sdpa",
+    trust_remote_code=False,
+    **kwargs,
+):
     """auto_class.from_pretrained with one-line errors; dropout as in `load_config`."""
     check_folder(path, what)
     try:
-        config = load_config(path, dropout, trust_remote_code=trust_remote_code, **{k: v for k, v in kwargs.items() if k == "num_labels"})
+        config = load_config(
+            path, dropout, trust_remote_code=trust_remote_code, **{k: v for k, v in kwargs.items() if k == "num_labels"}
+        )
         kwargs = {k: v for k, v in kwargs.items() if k != "num_labels"}
         # None: sdpa where transformers has it for the architecture; Gemma 2 has eager attention only.
-        loaded = auto_class.from_pretrained(path, config=config, dtype=dtype, trust_remote_code=trust_remote_code,
-                                            attn_implementation=None if attn_implementation == "sdpa" else attn_implementation, **kwargs)
+        loaded = auto_class.from_pretrained(
+            path,
+            config=config,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            attn_implementation=None if attn_implementation == "sdpa" else attn_implementation,
+            **kwargs,
+        )
     except torch.OutOfMemoryError:
         raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:  # RuntimeError: weights of another shape
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        ImportError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # RuntimeError: weights of another shape
         raise InputError(f"{what} {path}: the model could not be loaded: {_first_line(error)}") from error
     if config._attn_implementation not in (None, attn_implementation):
-        print(f"{what} {path}: no {attn_implementation} attention for {config.model_type}; {config._attn_implementation} is used", flush=True)
+        print(
+            f"{what} {path}: no {attn_implementation} attention for {config.model_type}; {config._attn_implementation} is used",
+            flush=True,
+        )
     return loaded
 
 
@@ -100,10 +135,14 @@ def load_causal_lm(path, tokenizer, what="--model_name_or_path", merge_lora=True
     of_base = {**kwargs, "dtype": torch.float32} if base and merge_lora else kwargs
     model, info = load(AutoModelForCausalLM, base or path, what, output_loading_info=True, **of_base)
     if info["missing_keys"]:
-        raise InputError(f"{what} {path}: not a language model (a reward model?): {sorted(info['missing_keys'])[0]} is missing in this checkpoint")
+        raise InputError(
+            f"{what} {path}: not a language model (a reward model?): {sorted(info['missing_keys'])[0]} is missing in this checkpoint"
+        )
     rows = model.get_input_embeddings().weight.size(0)
     if rows and len(tokenizer) > rows:
-        raise InputError(f"{what} {path}: the tokenizer has {len(tokenizer)} tokens, the model rows for {rows}; use the tokenizer it was trained with")
+        raise InputError(
+            f"{what} {path}: the tokenizer has {len(tokenizer)} tokens, the model rows for {rows}; use the tokenizer it was trained with"
+        )
     if base is None:
         return model
     model = _with_lora(model, path, what)
@@ -115,10 +154,21 @@ def _with_lora(base, path, what):
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Found missing adapter keys")  # peft would go on without them
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # peft asks for it still
+            warnings.filterwarnings(
+                "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
+            )  # peft asks for it still
             return PeftModel.from_pretrained(base, Path(path).expanduser())
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UserWarning) as error:  # RuntimeError: weights of another shape
-        raise InputError(f"{what} {path}: the adapter could not be laid over {base.name_or_path}: {_first_line(error)}") from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        SafetensorError,
+        UserWarning,
+    ) as error:  # RuntimeError: weights of another shape
+        raise InputError(
+            f"{what} {path}: the adapter could not be laid over {base.name_or_path}: {_first_line(error)}"
+        ) from error
 
 
 def _cast(model, dtype):
@@ -129,19 +179,13 @@ def _cast(model, dtype):
     return model
 
 
-
-
-
-
-
-
 def head_logits(lm, hidden):
     """Logits (M, V) in fp32 of hidden states (M, D), with the scaling and soft-capping that some architectures add."""
     logits = lm.get_output_embeddings()(hidden).float()
     config = lm.config.get_text_config()
-    if getattr(config, "logit_scale", None):            # Cohere
+    if getattr(config, "logit_scale", None):  # Cohere
         logits = logits * config.logit_scale
-    if getattr(config, "logits_scaling", None):         # Granite
+    if getattr(config, "logits_scaling", None):  # Granite
         logits = logits / config.logits_scaling
     if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2
         logits = cap * torch.tanh(logits / cap)
@@ -171,7 +215,3 @@ class TokenLogps(nn.Module):
             return -F.cross_entropy(logits, tokens, reduction="none")
         all_logps = logits.log_softmax(-1)
         return all_logps.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), -(all_logps.exp() * all_logps).sum(-1)
-
-
-
-

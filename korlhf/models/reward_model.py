@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from korlhf.models import causal_lm as models, lora
 from korlhf.core.errors import InputError
+from korlhf.models import causal_lm as models
+from korlhf.models import lora
 
 
 def load_reward_model(path, what="--model_name_or_path", new_head=False, **kwargs):
@@ -26,7 +27,9 @@ def load_reward_model(path, what="--model_name_or_path", new_head=False, **kwarg
     foreign = _deepspeed_chat_weights(Path(path))
     if foreign is not None:
         return _from_deepspeed_chat(path, foreign, what, **kwargs)
-    model, info = models.load(AutoModelForSequenceClassification, path, what, num_labels=1, output_loading_info=True, **kwargs)
+    model, info = models.load(
+        AutoModelForSequenceClassification, path, what, num_labels=1, output_loading_info=True, **kwargs
+    )
     head = scalar_head(model)
     missing = [k for k in info["missing_keys"] if not k.startswith(("score", "classifier"))]
     if missing:
@@ -34,7 +37,9 @@ def load_reward_model(path, what="--model_name_or_path", new_head=False, **kwarg
     if new_head:
         nn.init.normal_(head.weight, std=1 / (head.in_features + 1) ** 0.5)
     elif info["missing_keys"]:
-        raise InputError(f"{what} {path}: not a reward model (it has no score head); train one with step 2 and give its folder")
+        raise InputError(
+            f"{what} {path}: not a reward model (it has no score head); train one with step 2 and give its folder"
+        )
     return model
 
 
@@ -51,7 +56,9 @@ def scalar_head(model):
     """The linear layer (1, D) of a sequence-classification model. Raises InputError if the architecture calls it something else."""
     head = getattr(lora.without_adapter(model), "score", None)
     if head is None:
-        raise InputError(f"architecture {model.config.model_type!r} has no `score` head in transformers; use a decoder-only model")
+        raise InputError(
+            f"architecture {model.config.model_type!r} has no `score` head in transformers; use a decoder-only model"
+        )
     return getattr(head, "original_module", head)
 
 
@@ -59,26 +66,38 @@ def _deepspeed_chat_weights(folder):
     """The weights of a DeepSpeed-Chat reward checkpoint, or None if `folder` is something else."""
     if (folder / "model.safetensors").exists() or not (folder / "pytorch_model.bin").exists():
         return None
-    weights = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)  # tensors only: nothing in it can run
+    weights = torch.load(
+        folder / "pytorch_model.bin", map_location="cpu", weights_only=True
+    )  # tensors only: nothing in it can run
     return weights if any(k.startswith("rwtransformer.") for k in weights) else None
 
 
 def _from_deepspeed_chat(path, weights, what, **kwargs):
     config = models.load_config(path, kwargs.get("dropout"), num_labels=1)
-    model = AutoModelForSequenceClassification.from_config(config, attn_implementation=kwargs.get("attn_implementation", "sdpa"),
-                                                           dtype=kwargs.get("dtype", torch.float32))
+    model = AutoModelForSequenceClassification.from_config(
+        config, attn_implementation=kwargs.get("attn_implementation", "sdpa"), dtype=kwargs.get("dtype", torch.float32)
+    )
     prefix = model.base_model_prefix + "."
-    renamed = {("score.weight" if k == "v_head.weight" else prefix + k.removeprefix("rwtransformer.")): v for k, v in weights.items()}
+    renamed = {
+        ("score.weight" if k == "v_head.weight" else prefix + k.removeprefix("rwtransformer.")): v
+        for k, v in weights.items()
+    }
     expected = model.state_dict()
     other = [k for k, v in renamed.items() if k in expected and v.shape != expected[k].shape]
     if other:
-        raise InputError(f"{what} {path}: a DeepSpeed-Chat reward checkpoint that does not fit its config.json: {other[0]} is "
-                         f"{tuple(renamed[other[0]].shape)} here, {tuple(expected[other[0]].shape)} by the config")
+        raise InputError(
+            f"{what} {path}: a DeepSpeed-Chat reward checkpoint that does not fit its config.json: {other[0]} is "
+            f"{tuple(renamed[other[0]].shape)} here, {tuple(expected[other[0]].shape)} by the config"
+        )
     missing, unexpected = model.load_state_dict(renamed, strict=False)
-    unexpected = [k for k in unexpected if not k.endswith((".attention.bias", ".masked_bias", "inv_freq"))]  # buffers of older versions
+    unexpected = [
+        k for k in unexpected if not k.endswith((".attention.bias", ".masked_bias", "inv_freq"))
+    ]  # buffers of older versions
     if missing or unexpected:
-        raise InputError(f"{what} {path}: a DeepSpeed-Chat reward checkpoint that does not fit its config.json: "
-                         f"{len(missing)} weights missing, {len(unexpected)} unknown, e.g. {(missing + unexpected)[0]}")
+        raise InputError(
+            f"{what} {path}: a DeepSpeed-Chat reward checkpoint that does not fit its config.json: "
+            f"{len(missing)} weights missing, {len(unexpected)} unknown, e.g. {(missing + unexpected)[0]}"
+        )
     return model
 
 
@@ -102,7 +121,11 @@ def set_padding(model, tokenizer, stop_id):
     Taken in this order: the pad token, the unknown token, another special token, a new `<|pad|>` (in a spare row of the embedding
     if there is one). An ordinary token would not do: made special, it would change how text is tokenised.
     """
-    special = [tokenizer.pad_token_id, tokenizer.unk_token_id, *sorted(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)]
+    special = [
+        tokenizer.pad_token_id,
+        tokenizer.unk_token_id,
+        *sorted(i for i, t in tokenizer.added_tokens_decoder.items() if t.special),
+    ]
     found = next((i for i in special if i is not None and i != stop_id), None)
     tokenizer.add_special_tokens({"pad_token": "<|pad|>" if found is None else tokenizer.convert_ids_to_tokens(found)})
     tokenizer.padding_side = "right"

@@ -1,8 +1,10 @@
 """Saving a model: safetensors with its tokenizer and template, LoRA merged."""
 
 from pathlib import Path
+
 import torch
 from peft import PeftModel
+
 from korlhf.models.causal_lm import load
 
 
@@ -33,7 +35,9 @@ def save_model(module, state_dict, tokenizer, folder, base_path, auto_class, dty
         module.generation_config.eos_token_id = stop_id
         module.generation_config.pad_token_id = tokenizer.pad_token_id
     module.save_pretrained(folder, state_dict=state_dict)
-    if dtype is not None:  # save_pretrained writes the dtype of the live weights, which is not always that of `state_dict`
+    if (
+        dtype is not None
+    ):  # save_pretrained writes the dtype of the live weights, which is not always that of `state_dict`
         module.config.dtype = dtype
         module.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -15,7 +15,14 @@ from korlhf.pipeline.stages import Need, Stage, effective
 
 SHAPES = {"1.3b": Shape(2048, 24), "5.8b": Shape(4096, 28), "12.8b": Shape(5120, 40)}
 TOPICS = 23  # of NIKL's everyday talk, each with PER_TOPIC prompts
-SECOND_HALF = {"JUDGE", "CHATGPT", "TEMPERATURE", "THRESHOLD", "MIN_MARGIN", "SFT_MODEL"}  # settings of what comes after the split
+SECOND_HALF = {
+    "JUDGE",
+    "CHATGPT",
+    "TEMPERATURE",
+    "THRESHOLD",
+    "MIN_MARGIN",
+    "SFT_MODEL",
+}  # settings of what comes after the split
 LABELLING = {"v2": "everyday and harmful", "v3": "everyday"}
 ASK = "data_prep/README.md says where to ask for it"
 
@@ -24,6 +31,7 @@ ASK = "data_prep/README.md says where to ask for it"
 class Model:
     """Script of steps 1 and 3 below training_scripts/, base model as it has it, and its size. The reward model has the size that the script
     of step 3 expects: for the largest models a smaller one."""
+
     script: str
     base: str
     size: str
@@ -47,15 +55,25 @@ def corpora(wanted):
     script = wanted.root / "data_prep" / f"run_{wanted.recipe}.sh"
     values = effective(script, {**wanted.environ, **wanted.changes.get("data", {})}, KORLHF_ROOT=str(wanted.root))
     prompts = _prompts(values)
-    return [_collect(wanted, script, values, prompts), _step1(wanted, model, prompts), *_pairs(wanted, script, values),
-            _step2(wanted, model, prompts), _step3(wanted, model), parts.evaluation(wanted)]
+    return [
+        _collect(wanted, script, values, prompts),
+        _step1(wanted, model, prompts),
+        *_pairs(wanted, script, values),
+        _step2(wanted, model, prompts),
+        _step3(wanted, model),
+        parts.evaluation(wanted),
+    ]
 
 
 def _prompts(values):
     """How many prompts a recipe collects at most."""
-    counts = {"NIKL": parts.number(values, "PER_TOPIC") * TOPICS, "AIHUB": parts.number(values, "HARMFUL"),
-              "ENGLISH": parts.number(values, "TRANSLATED"), "EVOL": parts.number(values, "EVOL_LIMIT"),
-              "SEEDS": parts.number(values, "SELF_INSTRUCT") * (1 + parts.number(values, "EVOLVE"))}
+    counts = {
+        "NIKL": parts.number(values, "PER_TOPIC") * TOPICS,
+        "AIHUB": parts.number(values, "HARMFUL"),
+        "ENGLISH": parts.number(values, "TRANSLATED"),
+        "EVOL": parts.number(values, "EVOL_LIMIT"),
+        "SEEDS": parts.number(values, "SELF_INSTRUCT") * (1 + parts.number(values, "EVOLVE")),
+    }
     return sum(n for corpus, n in counts.items() if values[corpus])
 
 
@@ -67,7 +85,10 @@ def _servers(values, wanted, *names):
         if who.startswith("openai:"):
             urls.setdefault(who.partition("@")[2] or values.get("BASE_URL") or OPENAI, []).append(name)
     who = {url: ", ".join(f"{name} is {values[name]}" for name in asked) for url, asked in urls.items()}
-    return [Need("server", url, f"{who[url]}: export your key or start the server, or set BASE_URL to another") for url in urls]
+    return [
+        Need("server", url, f"{who[url]}: export your key or start the server, or set BASE_URL to another")
+        for url in urls
+    ]
 
 
 def _collect(wanted, script, values, prompts):
@@ -76,14 +97,30 @@ def _collect(wanted, script, values, prompts):
         for path in filter(None, values[name].split("\n")):
             needs.append(Need("path", path, f"set {name} to where it is ({ASK}), or {name}= to go without it"))
             reads.append(Path(path).expanduser().absolute())
-    asked = [n for n, corpus in (("TRANSLATOR", "ENGLISH"), ("CORRECTOR", "AIHUB"), ("GENERATOR", "SEEDS")) if values[corpus]]
+    asked = [
+        n for n, corpus in (("TRANSLATOR", "ENGLISH"), ("CORRECTOR", "AIHUB"), ("GENERATOR", "SEEDS")) if values[corpus]
+    ]
     out = wanted.run / "data"
-    given = wanted.given("data", OUT=out, SFT_MODEL=out / "not trained yet", **({"LABELS": ""} if wanted.recipe in LABELLING else {}))
-    return Stage(name="data", title="data_prep, first half: up to the split (what it says to do then, the next stages do)",
-                 command=parts.bash(script), given=given, own_settings=False, free=frozenset(SECOND_HALF), reads=tuple(reads),
-                 writes=(*wanted.data("sft"), *wanted.data("prompts"), *(out / "parts" / f"reward_{side}.jsonl" for side in parts.SIDES)),
-                 scripts=parts.data_scripts(wanted.root, script), needs=(*needs, *_servers(values, wanted, *asked)),
-                 disk=(prompts * estimates.PER_PROMPT, 0))
+    given = wanted.given(
+        "data", OUT=out, SFT_MODEL=out / "not trained yet", **({"LABELS": ""} if wanted.recipe in LABELLING else {})
+    )
+    return Stage(
+        name="data",
+        title="data_prep, first half: up to the split (what it says to do then, the next stages do)",
+        command=parts.bash(script),
+        given=given,
+        own_settings=False,
+        free=frozenset(SECOND_HALF),
+        reads=tuple(reads),
+        writes=(
+            *wanted.data("sft"),
+            *wanted.data("prompts"),
+            *(out / "parts" / f"reward_{side}.jsonl" for side in parts.SIDES),
+        ),
+        scripts=parts.data_scripts(wanted.root, script),
+        needs=(*needs, *_servers(values, wanted, *asked)),
+        disk=(prompts * estimates.PER_PROMPT, 0),
+    )
 
 
 def _pairs(wanted, script, values):
@@ -98,18 +135,48 @@ def _pairs(wanted, script, values):
     title = "data_prep, second half: pairs for step 2"
     changes = wanted.changes.get("data", {})  # it is the same script: what it is told there holds here
     if not by_people:
-        return [Stage(name="pairs", title=title, given=wanted.given("pairs", **base, **changes), reads=(sft, *parts_of), writes=writes,
-                      needs=tuple(servers), disk=(0, 0), **shared)]
+        return [
+            Stage(
+                name="pairs",
+                title=title,
+                given=wanted.given("pairs", **base, **changes),
+                reads=(sft, *parts_of),
+                writes=writes,
+                needs=tuple(servers),
+                disk=(0, 0),
+                **shared,
+            )
+        ]
     labels = [line for line in wanted.environ.get("LABELS", "").split("\n") if line]
-    how = (f"people must choose for {LABELLING[wanted.recipe]} prompts; {wanted.run / 'logs' / 'answers.log'} ends with how to label the "
-           "answers. Then start again with LABELS=FILE")
-    needs = tuple(Need("labels", line, "set LABELS to files of human labels, one a line") for line in labels) or (Need("labels", "", how),)
-    return [Stage(name="answers", title="data_prep: both models answer the prompts of step 2",
-                  given=wanted.given("answers", **base, LABELS="", **changes), reads=(sft, *parts_of), writes=answered,
-                  needs=tuple(servers), disk=(0, 0), **shared),
-            Stage(name="pairs", title=title, given=wanted.given("pairs", **base, **changes),
-                  reads=(sft, *parts_of, *answered, *(Path(line).expanduser().absolute() for line in labels)), writes=writes, needs=needs,
-                  disk=(0, 0), **shared)]
+    how = (
+        f"people must choose for {LABELLING[wanted.recipe]} prompts; {wanted.run / 'logs' / 'answers.log'} ends with how to label the "
+        "answers. Then start again with LABELS=FILE"
+    )
+    needs = tuple(Need("labels", line, "set LABELS to files of human labels, one a line") for line in labels) or (
+        Need("labels", "", how),
+    )
+    return [
+        Stage(
+            name="answers",
+            title="data_prep: both models answer the prompts of step 2",
+            given=wanted.given("answers", **base, LABELS="", **changes),
+            reads=(sft, *parts_of),
+            writes=answered,
+            needs=tuple(servers),
+            disk=(0, 0),
+            **shared,
+        ),
+        Stage(
+            name="pairs",
+            title=title,
+            given=wanted.given("pairs", **base, **changes),
+            reads=(sft, *parts_of, *answered, *(Path(line).expanduser().absolute() for line in labels)),
+            writes=writes,
+            needs=needs,
+            disk=(0, 0),
+            **shared,
+        ),
+    ]
 
 
 def _base(wanted, variable, default):
@@ -144,8 +211,19 @@ def _step1(wanted, model, prompts):
     epochs = int(parts.number(values, "EPOCHS", 1))
     seconds = estimates.training_seconds(n, epochs, estimates.TOKENS, params, rank, wanted.gpus, "sft")
     disk = estimates.training_disk(params, _trained(params, model.size, rank), wanted.element)
-    return parts.training(wanted, "sft", "step 1: supervised fine-tuning", 1, model.script, kind="sft", reads=reads, needs=needs,
-                          MODEL=base, disk=disk, seconds=seconds)
+    return parts.training(
+        wanted,
+        "sft",
+        "step 1: supervised fine-tuning",
+        1,
+        model.script,
+        kind="sft",
+        reads=reads,
+        needs=needs,
+        MODEL=base,
+        disk=disk,
+        seconds=seconds,
+    )
 
 
 def _step2(wanted, model, prompts):
@@ -157,8 +235,19 @@ def _step2(wanted, model, prompts):
     epochs = int(parts.number(values, "EPOCHS", 1))
     seconds = estimates.training_seconds(n, epochs, 2 * estimates.TOKENS, params, rank, wanted.gpus, "reward")
     disk = estimates.training_disk(params, _trained(params, model.reward_size, rank), wanted.element)
-    return parts.training(wanted, "reward", "step 2: reward model", 2, script, kind="reward", reads=reads, needs=needs, MODEL=base,
-                          disk=disk, seconds=seconds)
+    return parts.training(
+        wanted,
+        "reward",
+        "step 2: reward model",
+        2,
+        script,
+        kind="reward",
+        reads=reads,
+        needs=needs,
+        MODEL=base,
+        disk=disk,
+        seconds=seconds,
+    )
 
 
 def _step3(wanted, model):
@@ -168,8 +257,16 @@ def _step3(wanted, model):
     for size, variable, rank in sizes:
         params = _weights(wanted.environ.get(variable) or "", size)
         both.append((params, _trained(params, size, _rank(values, rank))))
-    return parts.training(wanted, "ppo", "step 3: PPO", 3, model.script, models=(wanted.run / "sft", wanted.run / "reward"), kind="prompts",
-                          disk=parts.disk_of_ppo(*both, wanted.element))
+    return parts.training(
+        wanted,
+        "ppo",
+        "step 3: PPO",
+        3,
+        model.script,
+        models=(wanted.run / "sft", wanted.run / "reward"),
+        kind="prompts",
+        disk=parts.disk_of_ppo(*both, wanted.element),
+    )
 
 
 def examples_of(wanted, kind, prompts, place):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from korlhf.pipeline.prints import size
 
-GIB = 2 ** 30
+GIB = 2**30
 PER_PROMPT = 30_000  # bytes that data_prep writes for a prompt, files and cache: 5 times what was measured on the short texts of the sample
 ADAM = 12  # bytes a trained weight in a checkpoint: fp32 master copy and two moments
 COPIES = 2  # checkpoints on disk at once: a new one is written before the old one is deleted
@@ -19,12 +19,21 @@ LONGEST_HEADER = 100_000_000  # bytes; the format has no longer ones
 TOKENS = 250  # of a prompt with one answer
 SHARE = 0.3  # of the GPU's peak that training reaches
 # Dense bf16 operations a second, by the makers' sheets.
-PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "A6000": 155e12, "L40S": 362e12, "RTX 4090": 165e12, "RTX 3090": 71e12}
+PEAK = {
+    "H200": 989e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "A6000": 155e12,
+    "L40S": 362e12,
+    "RTX 4090": 165e12,
+    "RTX 3090": 71e12,
+}
 
 
 @dataclass(frozen=True)
 class Shape:
     """A GPT-NeoX model."""
+
     hidden: int
     layers: int
     vocab: int = 30_080
@@ -32,7 +41,7 @@ class Shape:
     @property
     def params(self):
         """Weights: an MLP of 4 x hidden, biases, two norms a layer, untied embeddings."""
-        return 2 * self.vocab * self.hidden + self.layers * (12 * self.hidden ** 2 + 13 * self.hidden) + 2 * self.hidden
+        return 2 * self.vocab * self.hidden + self.layers * (12 * self.hidden**2 + 13 * self.hidden) + 2 * self.hidden
 
     def lora(self, rank):
         """Weights of LoRA at query_key_value of every layer."""
@@ -68,8 +77,10 @@ def training_seconds(examples, epochs, tokens, params, lora, names, what):
         return None
     operations = (4 if lora else 6) + 2
     seconds = examples * epochs * tokens * params * operations / (SHARE * sum(peaks))
-    return seconds, (f"{what}: {examples:,} examples x {epochs} x {tokens} tokens x {params / 1e9:.1f}e9 weights x {operations} "
-                     f"operations, {len(names)} x {names[0]} at {SHARE:.0%} of its peak")
+    return seconds, (
+        f"{what}: {examples:,} examples x {epochs} x {tokens} tokens x {params / 1e9:.1f}e9 weights x {operations} "
+        f"operations, {len(names)} x {names[0]} at {SHARE:.0%} of its peak"
+    )
 
 
 def measured(name, settings, entry, siblings):
@@ -77,7 +88,10 @@ def measured(name, settings, entry, siblings):
 
     What had other settings (but for the seed) counts only if nothing had these, and is told.
     """
-    entries = [(entry or {}, "as last time"), *((stages.get(name, {}), f"as in {path.parent.name}") for path, stages in siblings)]
+    entries = [
+        (entry or {}, "as last time"),
+        *((stages.get(name, {}), f"as in {path.parent.name}") for path, stages in siblings),
+    ]
     known = [(taken, where) for taken, where in entries if taken.get("measured") is not None]
     same = [(taken, where) for taken, where in known if _seedless(taken.get("measured_with")) == _seedless(settings)]
     if same:

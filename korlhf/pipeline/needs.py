@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from korlhf.applications.web import check_port
 from korlhf.core.errors import InputError
 from korlhf.pipeline.stages import dependencies
-from korlhf.applications.web import check_port
 
 HUB_NAME = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 OPENAI, KEY = "https://api.openai.com/v1", "OPENAI_API_KEY"
@@ -21,6 +21,7 @@ SECONDS = 4.0  # for a server to take the connection
 class Found:
     """missing: lines about what must be there before the run can start; waiting: {stage: line} of what the run stops for when it gets
     there; notes: lines worth knowing."""
+
     missing: list = field(default_factory=list)
     waiting: dict = field(default_factory=dict)
     notes: list = field(default_factory=list)
@@ -34,8 +35,10 @@ def look(stages, states, entries, prints, environ):
             continue
         for name in sorted(after[stage.name]):
             if not states[name].runs and not _whole(by_name[name], entries.get(name)):
-                found.missing.append(f"{stage.name} reads what stage {name} makes, which is not there, or not whole: leave out --from and "
-                                     f"--only, which runs all that is missing, or start with --from {name}")
+                found.missing.append(
+                    f"{stage.name} reads what stage {name} makes, which is not there, or not whole: leave out --from and "
+                    f"--only, which runs all that is missing, or start with --from {name}"
+                )
         for need in stage.needs:
             _enter(found, stage.name, need, environ)
     return found
@@ -87,7 +90,10 @@ def _model(need, environ):
 
 def reachable(url, environ):
     """Whether a server takes connections. Behind a proxy that cannot be told, and is taken for granted."""
-    proxied = any(environ.get(name) for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"))
+    proxied = any(
+        environ.get(name)
+        for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+    )
     parts = urlsplit(url)
     if proxied and parts.hostname not in ("localhost", "127.0.0.1"):
         return True
@@ -119,10 +125,15 @@ CHECKS = {"path": _path, "labels": _labels, "model": _model, "server": _server, 
 def gpus(environ):
     """Names of the NVIDIA GPUs of this machine, one for each that is visible."""
     try:
-        done = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=20,
-                              check=True)
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return []
     names = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     visible = environ.get("CUDA_VISIBLE_DEVICES")
-    return names if visible is None else names[:len([v for v in visible.split(",") if v.strip() not in ("", "-1")])]
+    return names if visible is None else names[: len([v for v in visible.split(",") if v.strip() not in ("", "-1")])]

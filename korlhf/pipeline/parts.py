@@ -18,6 +18,7 @@ EVAL_DISK = 20_000_000  # bytes: answers, scores, verdicts, cache and report of 
 @dataclass(frozen=True)
 class Wanted:
     """What the user asked for. run, root: absolute folders; environ: the environment; changes: {stage: {setting: value}}; gpus: names."""
+
     recipe: str
     model: str
     run: Path
@@ -28,7 +29,11 @@ class Wanted:
 
     def given(self, stage, **settings):
         """What a stage is given: the recipe's settings, the seed, and the user's changes."""
-        return {"SEED": self.environ.get("SEED") or "1234", **{k: str(v) for k, v in settings.items()}, **self.changes.get(stage, {})}
+        return {
+            "SEED": self.environ.get("SEED") or "1234",
+            **{k: str(v) for k, v in settings.items()},
+            **self.changes.get(stage, {}),
+        }
 
     def script(self, step, name):
         return self.root / "training" / STEPS[step] / "training_scripts" / name
@@ -71,10 +76,18 @@ def training(wanted, name, title, step, script, *, models=(), kind="", reads=(),
         words += ["--eval_data_path", test]
         other = wanted.changes.get(name, {}).get("DATA_PATH")
         reads = (*reads, test, *(paths(other) if other else [train]))
-    return Stage(name=name, title=title, command=bash(wanted.script(step, script), *words), given=wanted.given(name, **given),
-                 reads=(*models, *reads), writes=(folder, folder / "finished.json"),
-                 scripts=(wanted.script(step, script), wanted.root / LAUNCH, wanted.root / "training" / STEPS[step] / "main.py"),
-                 reset="--overwrite_output_dir", begun=folder / "settings.json", **fields)
+    return Stage(
+        name=name,
+        title=title,
+        command=bash(wanted.script(step, script), *words),
+        given=wanted.given(name, **given),
+        reads=(*models, *reads),
+        writes=(folder, folder / "finished.json"),
+        scripts=(wanted.script(step, script), wanted.root / LAUNCH, wanted.root / "training" / STEPS[step] / "main.py"),
+        reset="--overwrite_output_dir",
+        begun=folder / "settings.json",
+        **fields,
+    )
 
 
 def number(values, name, default=0.0):
@@ -96,28 +109,57 @@ def examples(path, expected):
 def data_scripts(root, script):
     """The files of the project that a recipe of data_prep runs, the recipe first."""
     folder = root / "data_prep"
-    return (script, folder / "recipe.sh", *(folder / f"{name}.py" for name in DATA_PROGRAMS), folder / "corrector.txt",
-            folder / "mutations.yaml", *sorted((folder / "rubrics").glob("*.yaml")))
+    return (
+        script,
+        folder / "recipe.sh",
+        *(folder / f"{name}.py" for name in DATA_PROGRAMS),
+        folder / "corrector.txt",
+        folder / "mutations.yaml",
+        *sorted((folder / "rubrics").glob("*.yaml")),
+    )
 
 
 def evaluation(wanted, **settings):
     """The last stage: what eval/ can tell about the models of the run, and the report."""
     run, script = wanted.run, wanted.root / "eval" / "run_all.sh"
     reward, prompts, sft = wanted.data("reward"), wanted.data("prompts"), wanted.data("sft")
-    given = wanted.given("eval", RUN=run, OUTPUT=run / "eval", REWARD_DATA=reward[1], REWARD_TRAIN_DATA=reward[0], DATA_PATH=prompts[1],
-                         HELDOUT_DATA=sft[1], **settings)
+    given = wanted.given(
+        "eval",
+        RUN=run,
+        OUTPUT=run / "eval",
+        REWARD_DATA=reward[1],
+        REWARD_TRAIN_DATA=reward[0],
+        DATA_PATH=prompts[1],
+        HELDOUT_DATA=sft[1],
+        **settings,
+    )
     values = effective(script, given, KORLHF_ROOT=str(wanted.root))
     asks = ()
     if "kobest" in values.get("PARTS", "").split() and not values.get("KOBEST"):
-        asks = (Need("server", wanted.environ.get("HF_ENDPOINT") or needs.HUB,
-                     "KoBEST is downloaded from it; give a folder with --set eval.KOBEST=FOLDER, or leave it out of --set eval.PARTS"),)
-    return Stage(name="eval", title="evaluations and the report", command=bash(script), given=given,
-                 reads=(run / "sft", run / "reward", run / "ppo", *reward, prompts[1], sft[1]), writes=(run / "report.html", run / "eval"),
-                 scripts=(script, wanted.root / LAUNCH, *sorted((wanted.root / "eval").glob("*.py"))), needs=asks, loose=True,
-                 disk=(EVAL_DISK, 0))
+        asks = (
+            Need(
+                "server",
+                wanted.environ.get("HF_ENDPOINT") or needs.HUB,
+                "KoBEST is downloaded from it; give a folder with --set eval.KOBEST=FOLDER, or leave it out of --set eval.PARTS",
+            ),
+        )
+    return Stage(
+        name="eval",
+        title="evaluations and the report",
+        command=bash(script),
+        given=given,
+        reads=(run / "sft", run / "reward", run / "ppo", *reward, prompts[1], sft[1]),
+        writes=(run / "report.html", run / "eval"),
+        scripts=(script, wanted.root / LAUNCH, *sorted((wanted.root / "eval").glob("*.py"))),
+        needs=asks,
+        loose=True,
+        disk=(EVAL_DISK, 0),
+    )
 
 
 def disk_of_ppo(actor, critic, element):
     """actor, critic: (weights, trained weights). The actor is saved twice: as it ends, and as it scored best."""
     (a, a_trained), (c, c_trained) = actor, critic
-    return (2 * a + c) * element, sum(estimates.training_disk(n, trained, element)[1] for n, trained in ((a, a_trained), (c, c_trained)))
+    return (2 * a + c) * element, sum(
+        estimates.training_disk(n, trained, element)[1] for n, trained in ((a, a_trained), (c, c_trained))
+    )

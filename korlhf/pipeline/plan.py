@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from korlhf.core import tables
-from korlhf.pipeline import estimates, stages as stages_, state
 from korlhf.core.tables import both, column
+from korlhf.pipeline import estimates, state
+from korlhf.pipeline import stages as stages_
 
 WIDTH = 140
 LONGEST = 70  # characters of a reason in the table; longer ones follow below it
@@ -17,6 +18,7 @@ LONGEST = 70  # characters of a reason in the table; longer ones follow below it
 class Plan:
     """states: name -> state.State; seconds: name -> (seconds, where from) or None; found: needs.Found; stays, besides: bytes of disk, those
     that stay and those that a training needs besides while it runs; unknown: stages whose need of disk is not known; free: bytes."""
+
     stages: list
     states: dict
     seconds: dict
@@ -35,7 +37,10 @@ class Plan:
 def make(stages, states, settings, record, found, run):
     """The Plan. settings: name -> what each stage is told (state.settings)."""
     siblings = estimates.sibling_records(record)
-    seconds = {s.name: estimates.measured(s.name, settings[s.name], record.stages.get(s.name), siblings) or s.seconds for s in stages}
+    seconds = {
+        s.name: estimates.measured(s.name, settings[s.name], record.stages.get(s.name), siblings) or s.seconds
+        for s in stages
+    }
     return Plan(stages, states, seconds, found, *estimates.disk(stages, states), estimates.free(run))
 
 
@@ -57,10 +62,39 @@ def table(plan, prints):
         outside = [p for p in stage.reads if not any(stages_.touch(p, w) for s in plan.stages for w in s.writes)]
         reads = [n for n in made_by if n in made_by[stage.name]] + _names(outside)
         time = "" if not found.runs else "not known" if seconds is None else estimates.duration(seconds[0])
-        disk = "" if not found.runs else "not known" if stage.disk is None else estimates.amount(stage.disk[0]) if stage.disk[0] else ""
-        rows.append([f"{number} {stage.name}", _list(reads), _list(_names(stage.writes, prints)), _shorten(found.why), time, disk])
-    return tables.plain(tables.table(both("stages", "단계"), [column("stage", "단계"), column("reads", "입력"), column("writes", "출력"),
-                                                             column("state", "상태"), column("time", "시간"), column("disk", "디스크")], rows))
+        disk = (
+            ""
+            if not found.runs
+            else "not known"
+            if stage.disk is None
+            else estimates.amount(stage.disk[0])
+            if stage.disk[0]
+            else ""
+        )
+        rows.append(
+            [
+                f"{number} {stage.name}",
+                _list(reads),
+                _list(_names(stage.writes, prints)),
+                _shorten(found.why),
+                time,
+                disk,
+            ]
+        )
+    return tables.plain(
+        tables.table(
+            both("stages", "단계"),
+            [
+                column("stage", "단계"),
+                column("reads", "입력"),
+                column("writes", "출력"),
+                column("state", "상태"),
+                column("time", "시간"),
+                column("disk", "디스크"),
+            ],
+            rows,
+        )
+    )
 
 
 def _names(paths, prints=None):
@@ -75,7 +109,7 @@ def _list(names, most=2):
 
 
 def _shorten(text):
-    return text if len(text) <= LONGEST else text[:LONGEST - 3] + "..."
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
 def text(plan, prints, title):
@@ -96,13 +130,17 @@ def _reasons(plan):
         why = plan.states[stage.name].why
         if len(why) > LONGEST:
             out.append(_wrap(f"{stage.name}: {why}"))
-    trained = [(s.name, plan.states[s.name]) for s in plan.stages if plan.states[s.name].again and s.begun and s.begun.exists()]
+    trained = [
+        (s.name, plan.states[s.name]) for s in plan.stages if plan.states[s.name].again and s.begun and s.begun.exists()
+    ]
     anew = "thrown away and trained anew"
     for sure, words in ((True, anew), (False, f"{anew} if what they read has changed then")):
         names = [name for name, found in trained if (found.kind != state.AFTER) == sure]
         if names:
             out.append(_wrap(f"{words}: {', '.join(names)}"))
-    out += [_wrap(f"time of {how}") for seconds in plan.seconds.values() if seconds for how in [seconds[1]] if ":" in how]
+    out += [
+        _wrap(f"time of {how}") for seconds in plan.seconds.values() if seconds for how in [seconds[1]] if ":" in how
+    ]
     return out
 
 
@@ -119,12 +157,18 @@ def _totals(plan):
     during = f", {estimates.amount(plan.besides)} of it only while a training runs" if plan.besides else ""
     short = need - plan.free
     verdict = f"NOT ENOUGH: make {estimates.amount(short)} free, or give another RUN" if short > 0 else "enough"
-    lines.append(_wrap(f"disk: at most {estimates.amount(need)} more{during}{also}, {estimates.amount(plan.free)} free: {verdict}"))
+    lines.append(
+        _wrap(
+            f"disk: at most {estimates.amount(need)} more{during}{also}, {estimates.amount(plan.free)} free: {verdict}"
+        )
+    )
     return lines
 
 
 def _wrap(line):
-    return "\n".join(textwrap.wrap(line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False))
+    return "\n".join(
+        textwrap.wrap(line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    )
 
 
 def commands(plan, prints, environ):
@@ -132,7 +176,11 @@ def commands(plan, prints, environ):
     lines = ["", "commands, with RUN and KORLHF for the two folders:"]
     for stage in plan.stages:
         if plan.states[stage.name].runs:
-            given = " ".join(f"{k}={shlex.quote(prints.portable(v))}" for k, v in stage.settings(environ).items() if k != stages_.FLAGS)
+            given = " ".join(
+                f"{k}={shlex.quote(prints.portable(v))}"
+                for k, v in stage.settings(environ).items()
+                if k != stages_.FLAGS
+            )
             lines.append(f"  {stage.name}: {given}{' ' if given else ''}{prints.portable(stage.line())}")
     return "\n".join(lines)
 
@@ -143,11 +191,23 @@ def summary(plan, record, prints):
     for stage in plan.stages:
         entry = record.stages.get(stage.name, {})
         done = entry.get("state") == "done"
-        rows.append([stage.name, estimates.duration(entry["seconds"]) if done else "not finished", memory_words(entry) if done else "",
-                     _list(_names(stage.writes, prints))])
+        rows.append(
+            [
+                stage.name,
+                estimates.duration(entry["seconds"]) if done else "not finished",
+                memory_words(entry) if done else "",
+                _list(_names(stage.writes, prints)),
+            ]
+        )
     columns = [column("stage", "단계"), column("time", "시간"), column("memory", "메모리"), column("outputs", "출력")]
-    return tables.plain(tables.table(both("what it took", "걸린 시간"), columns, rows,
-                                     [both("memory: of the largest process, and of a GPU as the training noted it", "메모리: 가장 큰 프로세스")]))
+    return tables.plain(
+        tables.table(
+            both("what it took", "걸린 시간"),
+            columns,
+            rows,
+            [both("memory: of the largest process, and of a GPU as the training noted it", "메모리: 가장 큰 프로세스")],
+        )
+    )
 
 
 def memory_words(entry):

@@ -59,7 +59,11 @@ class Prints:
 
 def result_files(folder):
     """The files of a folder, sorted, without what tells of a training and what is half written."""
-    found = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name not in TALE and p.suffix not in (".part", ".partial"))
+    found = (
+        p
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name not in TALE and p.suffix not in (".part", ".partial")
+    )
     return [p for p in found if not TALE_FOLDERS & set(p.relative_to(folder).parts)]
 
 

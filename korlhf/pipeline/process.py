@@ -28,6 +28,7 @@ class Stopped(Exception):
 @dataclass(frozen=True)
 class Ended:
     """code: as a shell has it (128 + number of a signal); memory_mb: of the largest process, MiB."""
+
     code: int
     seconds: float
     memory_mb: float
@@ -98,7 +99,7 @@ class Output:
         if self.raw:
             self._show(data)
         lines = (self.rest + data).split(b"\n")
-        self.rest = lines[-1][lines[-1].rfind(b"\r", 0, -1) + 1:]  # a bar's latest state
+        self.rest = lines[-1][lines[-1].rfind(b"\r", 0, -1) + 1 :]  # a bar's latest state
         for line in lines[:-1]:
             self._line(line)
 
@@ -134,10 +135,23 @@ def run(command, environment, log_path, signals, folder, lock=None):
         log.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')}  {command}\n".encode())
         log.flush()
         signals.group = STARTING
-        process = subprocess.Popen(["bash", "-c", command], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, process_group=0, pass_fds=() if lock is None else (lock,))
-        watcher = subprocess.Popen(["bash", "-c", WATCH, "watch", str(process.pid)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            ["bash", "-c", command],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            pass_fds=() if lock is None else (lock,),
+        )
+        watcher = subprocess.Popen(
+            ["bash", "-c", WATCH, "watch", str(process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         signals.group = process.pid
         if signals.received:  # while it was being started
             signals.pass_on(signals.received[-1])

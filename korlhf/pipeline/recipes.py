@@ -15,7 +15,13 @@ from korlhf.pipeline.stages import FLAGS, MACHINE
 
 RECIPES = {"sample": sample, "v1": corpora, "v2": corpora, "v3": corpora}
 
-OWN = {"MODEL", "MODELS", "RUN", "OUTPUT", *MACHINE}  # variables that have a meaning of their own for a run, or reach every stage
+OWN = {
+    "MODEL",
+    "MODELS",
+    "RUN",
+    "OUTPUT",
+    *MACHINE,
+}  # variables that have a meaning of their own for a run, or reach every stage
 
 
 def build(wanted):
@@ -36,8 +42,10 @@ def _check(stage, changes):
     for setting, value in changes.items():
         if setting not in known:
             close = difflib.get_close_matches(setting, known, 3, cutoff=0.4)
-            raise InputError(f"--set {stage.name}.{setting}: {stage.scripts[0].name} has no such setting; "
-                             + (f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(known)}"))
+            raise InputError(
+                f"--set {stage.name}.{setting}: {stage.scripts[0].name} has no such setting; "
+                + (f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(known)}")
+            )
         if setting == FLAGS:
             try:
                 shlex.split(value)
@@ -57,7 +65,9 @@ def read_changes(texts):
         where, equals, value = text.partition("=")
         stage, dot, name = where.partition(".")
         if not (equals and dot and stage and name):
-            raise InputError(f"--set {text}: write STAGE.NAME=VALUE, e.g. --set ppo.KL_COEF=0.1 'sft.FLAGS=--max_steps 100'")
+            raise InputError(
+                f"--set {text}: write STAGE.NAME=VALUE, e.g. --set ppo.KL_COEF=0.1 'sft.FLAGS=--max_steps 100'"
+            )
         out.setdefault(stage, {})[name] = value
     return out
 
@@ -71,5 +81,8 @@ def unheard(stages, environ):
             if stage.own_settings and environ.get(name) and name not in free and name not in stage.given:
                 out.append((name, stage.name))
     first = dict(reversed(out))
-    return [f"{name} of the environment reaches no stage: say which, e.g. --set {first[name]}.{name}={environ[name]}"
-            for name in dict.fromkeys(n for n, _ in out) if name not in OWN]
+    return [
+        f"{name} of the environment reaches no stage: say which, e.g. --set {first[name]}.{name}={environ[name]}"
+        for name in dict.fromkeys(n for n, _ in out)
+        if name not in OWN
+    ]

@@ -13,8 +13,8 @@ import os
 import time
 from pathlib import Path
 
-from korlhf.core.files import write_json
 from korlhf.core.errors import InputError
+from korlhf.core.files import write_json
 from korlhf.pipeline.process import say
 
 VERSION = 1
@@ -38,12 +38,18 @@ class Record:
             version, recipe = found["version"], found["recipe"]
             self.files, self.stages = found["files"], found["stages"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{self.path}: not a readable record ({error}); move it away: finished trainings in the folder are then "
-                             "taken as they are, if their settings are the same") from error
+            raise InputError(
+                f"{self.path}: not a readable record ({error}); move it away: finished trainings in the folder are then "
+                "taken as they are, if their settings are the same"
+            ) from error
         if version != VERSION:
-            raise InputError(f"{self.path}: of another version of this program (format {version}, here {VERSION}); give another RUN")
+            raise InputError(
+                f"{self.path}: of another version of this program (format {version}, here {VERSION}); give another RUN"
+            )
         if recipe != self.recipe:
-            raise InputError(f"{self.path.parent} holds a run of {words(recipe)}, and this is {words(self.recipe)}; give another RUN")
+            raise InputError(
+                f"{self.path.parent} holds a run of {words(recipe)}, and this is {words(self.recipe)}; give another RUN"
+            )
 
     def save(self):
         write_json(self.path, {"version": VERSION, "recipe": self.recipe, "files": self.files, "stages": self.stages})
@@ -101,7 +107,9 @@ def _lock(fd, run, wait):
         if Path(f"/proc/{holder}/cwd").exists():  # a process that has ended and is not yet reaped has none
             raise InputError(f"RUN={run}: process {holder} is running it; wait for it, or stop it with: kill {holder}")
         if time.monotonic() > until:
-            raise InputError(f"RUN={run}: what process {holder} left behind is still running; find it with: fuser -v '{run}/pipeline.lock'")
+            raise InputError(
+                f"RUN={run}: what process {holder} left behind is still running; find it with: fuser -v '{run}/pipeline.lock'"
+            )
         if not said:
             say("waiting for what is left of a run that was killed")
             said = True

@@ -6,16 +6,19 @@ import sys
 import time
 from pathlib import Path
 
-from korlhf.core.files import write_json
 from korlhf.core.errors import InputError
-from korlhf.pipeline import estimates, needs, plan as plans, process, state
+from korlhf.core.files import write_json
+from korlhf.pipeline import estimates, needs, process, state
+from korlhf.pipeline import plan as plans
 from korlhf.pipeline.prints import Prints, size
 from korlhf.pipeline.process import say
 from korlhf.pipeline.record import Record, hold, owner
 
-WAITING = 4  # exit code of a run that stopped for something that people have to do, or whose stage ended without its outputs
+WAITING = (
+    4  # exit code of a run that stopped for something that people have to do, or whose stage ended without its outputs
+)
 GO_ON = "start the same command again to go on"
-BIG = 2 ** 30  # bytes of inputs that are worth a word before they are read
+BIG = 2**30  # bytes of inputs that are worth a word before they are read
 
 
 class Pipeline:
@@ -132,7 +135,9 @@ def _stages(pipeline, choice, plan, signals, lock):
             return WAITING
         if now.runs:
             left = plans.left_words(*plan.left(pipeline.names[number:]))
-            say(f"\n{title}: {stage.title}\n    {now.why}; {estimates.duration(time.monotonic() - began)} so far, {left}")
+            say(
+                f"\n{title}: {stage.title}\n    {now.why}; {estimates.duration(time.monotonic() - began)} so far, {left}"
+            )
             ended, unwritten = execute(pipeline, stage, now, signals, lock)
             code = _close(pipeline, stage, ended, unwritten, signals, title, choice)
             if code:
@@ -166,13 +171,21 @@ def execute(pipeline, stage, now, signals, lock):
     stale = stamp(stage.begun) if now.again else entry.get("stale")
     anew = stale is not None and stamp(stage.begun) == stale
     if anew:
-        say(f"    {prints.short(stage.begun.parent)} holds a run with other inputs or settings: thrown away ({stage.reset})")
+        say(
+            f"    {prints.short(stage.begun.parent)} holds a run with other inputs or settings: thrown away ({stage.reset})"
+        )
     resumed = now.kind == state.RESUME
     record.stages[stage.name] = {
-        "state": "running", **state.identity(stage, prints, pipeline.environ), "outputs": {}, "stale": stale,
-        "seconds": entry.get("seconds", 0.0) if resumed else 0.0, "memory_mb": entry.get("memory_mb", 0.0) if resumed else 0.0,
+        "state": "running",
+        **state.identity(stage, prints, pipeline.environ),
+        "outputs": {},
+        "stale": stale,
+        "seconds": entry.get("seconds", 0.0) if resumed else 0.0,
+        "memory_mb": entry.get("memory_mb", 0.0) if resumed else 0.0,
         "starts": entry.get("starts", 0) + 1 if resumed else 1,
-        "measured": entry.get("measured"), "measured_with": entry.get("measured_with")}
+        "measured": entry.get("measured"),
+        "measured_with": entry.get("measured_with"),
+    }
     record.save()
     log = pipeline.run / "logs" / f"{stage.name}.log"
     # A finished training is left as it is when it is started again; every other stage writes its files anew.
@@ -203,17 +216,24 @@ def _same_inputs(pipeline, stage, settled):
         earlier = next(s for s in pipeline.stages if s.name == name)
         broken = state.broken_outputs(earlier, pipeline.record.stages[name], pipeline.prints)
         if broken:
-            raise InputError(f"{', '.join(broken)} changed after stage {name} had written it, before {stage.name} began (what had failed "
-                             f"then may have succeeded since); start the same command again: what depends on it runs again")
+            raise InputError(
+                f"{', '.join(broken)} changed after stage {name} had written it, before {stage.name} began (what had failed "
+                f"then may have succeeded since); start the same command again: what depends on it runs again"
+            )
 
 
 def _close(pipeline, stage, ended, unwritten, signals, title, choice):
     """Enter how a stage ended; returns the code to stop with, or 0 to go on."""
     record, entry = pipeline.record, pipeline.record.stages[stage.name]
     if ended.code == 0 and not unwritten:
-        entry |= {"state": "done", "outputs": {} if stage.loose else pipeline.prints.of(stage.writes), "measured": entry["seconds"],
-                  "measured_with": entry["settings"], "gpu_mb": _gpu_memory(stage, pipeline.environ),
-                  "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        entry |= {
+            "state": "done",
+            "outputs": {} if stage.loose else pipeline.prints.of(stage.writes),
+            "measured": entry["seconds"],
+            "measured_with": entry["settings"],
+            "gpu_mb": _gpu_memory(stage, pipeline.environ),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
     record.save()
     _tell_report(pipeline)
     log = pipeline.run / "logs" / f"{stage.name}.log"
@@ -225,8 +245,11 @@ def _close(pipeline, stage, ended, unwritten, signals, title, choice):
         say(f"error: stage {title} ended with exit code {ended.code}; log: {log}; put it right and {on}", sys.stderr)
         return ended.code
     if unwritten:
-        say(f"error: stage {title} ended without an error, but has not written {', '.join(unwritten)}: its last lines in {log} say what it "
-            f"waits for; then {on}", sys.stderr)
+        say(
+            f"error: stage {title} ended without an error, but has not written {', '.join(unwritten)}: its last lines in {log} say what it "
+            f"waits for; then {on}",
+            sys.stderr,
+        )
         return WAITING
     say(f"{title}: done in {estimates.duration(ended.seconds)}, {plans.memory_words(entry)}")
     return 0
@@ -243,5 +266,11 @@ def _gpu_memory(stage, environ):
 def _tell_report(pipeline):
     """RUN/stages.json, from which the report takes how long the trainings took and how much memory."""
     entries = pipeline.record.stages
-    write_json(pipeline.run / "stages.json", {s.name: {"seconds": entries[s.name]["seconds"], "peak_rss_mb": entries[s.name]["memory_mb"]}
-                                              for s in pipeline.stages if s.begun and s.name in entries})
+    write_json(
+        pipeline.run / "stages.json",
+        {
+            s.name: {"seconds": entries[s.name]["seconds"], "peak_rss_mb": entries[s.name]["memory_mb"]}
+            for s in pipeline.stages
+            if s.begun and s.name in entries
+        },
+    )

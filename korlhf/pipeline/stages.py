@@ -15,13 +15,24 @@ FLAGS = "FLAGS"  # a setting of stages whose script hands flags on: words that a
 # Variables of training/launch.sh, which reach every stage.
 MACHINE = {"NUM_PROCESSES", "NUM_GPUS", "HOSTFILE", "DEEPSPEED_ARGS", "MASTER_PORT", "OMP_NUM_THREADS", "KORLHF_VENV"}
 RESULT_OF_MACHINE = {"NUM_PROCESSES", "NUM_GPUS"}  # of those: change the batch of an optimizer step
-FREE = {"CONCURRENCY", "MAX_REQUESTS", "MAX_COST", "PRICE_INPUT", "PRICE_OUTPUT", "CACHE", "PORT", "STEP1_SCRIPT", "SAVE_STEPS",
-        *MACHINE} - RESULT_OF_MACHINE  # the result is the same whatever they are
+FREE = {
+    "CONCURRENCY",
+    "MAX_REQUESTS",
+    "MAX_COST",
+    "PRICE_INPUT",
+    "PRICE_OUTPUT",
+    "CACHE",
+    "PORT",
+    "STEP1_SCRIPT",
+    "SAVE_STEPS",
+    *MACHINE,
+} - RESULT_OF_MACHINE  # the result is the same whatever they are
 
 
 @dataclass(frozen=True)
 class Need:
     """Something from outside that a stage cannot do without. kind: see needs.py; what: path, name, address or port; how: what to do."""
+
     kind: str
     what: str
     how: str
@@ -38,6 +49,7 @@ class Stage:
     loose: what it writes may be added to by others, so it only has to be there.
     disk: (bytes it leaves, bytes it needs besides while it runs), seconds: (seconds, how that was computed), or None if not known.
     """
+
     name: str
     title: str
     command: str
@@ -104,9 +116,13 @@ def dependencies(stages):
     for stage in stages:
         if stage.name in found:
             raise ValueError(f"two stages are called {stage.name}")
-        found[stage.name] = {s.name for s in stages for w in s.writes for r in stage.reads if s is not stage and touch(r, w)}
+        found[stage.name] = {
+            s.name for s in stages for w in s.writes for r in stage.reads if s is not stage and touch(r, w)
+        }
         if not found[stage.name] <= set(found):
-            raise ValueError(f"{stage.name} reads what {sorted(found[stage.name] - set(found))} write, which come later")
+            raise ValueError(
+                f"{stage.name} reads what {sorted(found[stage.name] - set(found))} write, which come later"
+            )
     return found
 
 

@@ -9,13 +9,23 @@ from dataclasses import dataclass
 
 from korlhf.pipeline import stages as stages_
 
-DONE, NEW, RESUME, CHANGED, BROKEN, FORCED, AFTER, KEPT = "done", "new", "resume", "changed", "broken", "forced", "after", "kept"
+DONE, NEW, RESUME, CHANGED, BROKEN, FORCED, AFTER, KEPT = (
+    "done",
+    "new",
+    "resume",
+    "changed",
+    "broken",
+    "forced",
+    "after",
+    "kept",
+)
 LONGEST = 40  # characters of a value in a reason
 
 
 @dataclass(frozen=True)
 class State:
     """kind: one of the above; why: for people; again: what an earlier run left has to be thrown away first."""
+
     kind: str
     why: str
     again: bool = False
@@ -32,19 +42,29 @@ def settings(stage, prints, environ):
 
 def identity(stage, prints, environ):
     """What the result of a stage depends on; an input that is not there is None."""
-    return {"command": prints.portable(stage.command), "settings": settings(stage, prints, environ),
-            "scripts": prints.of(stage.scripts), "inputs": prints.of(stage.reads)}
+    return {
+        "command": prints.portable(stage.command),
+        "settings": settings(stage, prints, environ),
+        "scripts": prints.of(stage.scripts),
+        "inputs": prints.of(stage.reads),
+    }
 
 
 def differences(before, now):
     """In words, how a stage's identity differs from that in its record: a list, empty if it does not."""
     old, new = before["settings"], now["settings"]
-    out = [f"{k} {_value(old.get(k))} -> {_value(new.get(k))}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    out = [
+        f"{k} {_value(old.get(k))} -> {_value(new.get(k))}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)
+    ]
     if before["command"] != now["command"]:
         out.append("its command")
     for kind in ("scripts", "inputs"):
         old, new = before[kind], now[kind]
-        out += [path + ("" if new.get(path) else " is gone") for path in sorted({*old, *new}) if old.get(path) != new.get(path)]
+        out += [
+            path + ("" if new.get(path) else " is gone")
+            for path in sorted({*old, *new})
+            if old.get(path) != new.get(path)
+        ]
     return out
 
 
@@ -52,7 +72,7 @@ def _value(value):
     if value is None:
         return "(default)"
     text = " ".join(value.split())
-    return text if len(text) <= LONGEST else text[:LONGEST - 3] + "..."
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
 def _some(texts):
@@ -73,7 +93,9 @@ def look(stage, entry, prints, environ, forced=False):
         return State(NEW, "never run")
     changed = differences(entry, identity(stage, prints, environ))
     if entry["state"] != "done":
-        only_scripts = all(text.removesuffix(" is gone") in {*entry["scripts"], *map(prints.short, stage.scripts)} for text in changed)
+        only_scripts = all(
+            text.removesuffix(" is gone") in {*entry["scripts"], *map(prints.short, stage.scripts)} for text in changed
+        )
         if not changed or (stage.reset and only_scripts):  # a training itself refuses to go on with other settings
             return State(RESUME, "was stopped; goes on")
         return State(CHANGED, f"was stopped, and changed since: {_some(changed)}", again=True)
@@ -88,6 +110,7 @@ def look(stage, entry, prints, environ, forced=False):
 @dataclass(frozen=True)
 class Choice:
     """Which stages may run. first, last, only: names or ""; of `first` on all run, also those that are up to date."""
+
     first: str = ""
     last: str = ""
     only: str = ""
@@ -98,7 +121,7 @@ class Choice:
             return [self.only]
         begin = names.index(self.first) if self.first else 0
         end = names.index(self.last) if self.last else len(names) - 1
-        return names[begin:end + 1]
+        return names[begin : end + 1]
 
     def forces(self, name, names):
         return bool(self.only or self.first) and name in self.span(names)

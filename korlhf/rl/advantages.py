@@ -26,7 +26,7 @@ def whiten(advantages, mask, total=lambda sums: sums):
     x = advantages.double()
     n, s, q = total(torch.stack([mask.double().sum(), (x * mask).sum(), (x * x * mask).sum()]))
     mean = s / n
-    variance = (q / n - mean ** 2).clamp(min=0)
+    variance = (q / n - mean**2).clamp(min=0)
     return ((x - mean) / (variance + 1e-8).sqrt() * mask).float()
 
 

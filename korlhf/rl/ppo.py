@@ -14,15 +14,16 @@ import torch
 @dataclass
 class Experience:
     """What one sampled batch leaves behind; everything is detached. tokens: lists of ids, the rest as shaped."""
-    prompts: list[list[int]]    # B lists of prompt ids
-    answers: list[list[int]]    # B lists of answer ids, each at least one token
-    mask: torch.Tensor          # (B, R)
-    logps: torch.Tensor         # (B, R) under the actor that sampled
-    ref_logps: torch.Tensor     # (B, R) under the reference
-    values: torch.Tensor        # (B, R) critic's, before each answer token
-    advantages: torch.Tensor    # (B, R)
-    returns: torch.Tensor       # (B, R)
-    scores: torch.Tensor        # (B,)   reward model's, raw
+
+    prompts: list[list[int]]  # B lists of prompt ids
+    answers: list[list[int]]  # B lists of answer ids, each at least one token
+    mask: torch.Tensor  # (B, R)
+    logps: torch.Tensor  # (B, R) under the actor that sampled
+    ref_logps: torch.Tensor  # (B, R) under the reference
+    values: torch.Tensor  # (B, R) critic's, before each answer token
+    advantages: torch.Tensor  # (B, R)
+    returns: torch.Tensor  # (B, R)
+    scores: torch.Tensor  # (B,)   reward model's, raw
 
     def __len__(self):
         return len(self.answers)
@@ -40,12 +41,6 @@ def length_mask(lengths, device=None):
     return (torch.arange(int(lengths.max()), device=device) < lengths.unsqueeze(1)).float()
 
 
-
-
-
-
-
-
 def policy_loss(logps, old_logps, advantages, cliprange):
     """Clipped surrogate, summed over tokens. All (M,). Returns (loss, detached statistics as sums over tokens)."""
     log_ratio = logps - old_logps
@@ -53,7 +48,12 @@ def policy_loss(logps, old_logps, advantages, cliprange):
     clipped = ratio.clamp(1 - cliprange, 1 + cliprange)
     loss = -torch.min(ratio * advantages, clipped * advantages).sum()
     with torch.no_grad():
-        stats = {"clipped": (ratio != clipped).sum(), "approx_kl": (ratio - 1 - log_ratio).sum(), "ratio_max": ratio.max(), "ratio_min": ratio.min()}
+        stats = {
+            "clipped": (ratio != clipped).sum(),
+            "approx_kl": (ratio - 1 - log_ratio).sum(),
+            "ratio_max": ratio.max(),
+            "ratio_min": ratio.min(),
+        }
     return loss, stats
 
 
@@ -67,13 +67,3 @@ def kl_estimates(logps, ref_logps, mask):
     """KL from reference to actor of each answer in nats, (B,) twice: k1 = sum of log-ratios, k3 = sum of (1/r - 1 + log r), r = actor / reference."""
     log_ratio = (logps - ref_logps) * mask
     return log_ratio.sum(1), ((-log_ratio).exp() - 1 + log_ratio).sum(1)
-
-
-
-
-
-
-
-
-
-

@@ -9,7 +9,7 @@ def kl_shaped_rewards(scores, logps, ref_logps, mask, kl_coef):
     scores (B,), as they shall count; logps, ref_logps, mask (B, R) -> (B, R), zero where mask is 0.
     """
     rewards = -kl_coef * (logps - ref_logps) * mask
-    last = mask.long().sum(1, keepdim=True) - 1                                     # (B, 1)
+    last = mask.long().sum(1, keepdim=True) - 1  # (B, 1)
     return rewards.scatter_add(1, last, scores.unsqueeze(1))
 
 
@@ -26,7 +26,7 @@ class RunningMoments:
         mean = s / n
         m2 = float(total(((x - mean) ** 2).sum().cpu().reshape(1))[0])
         delta, both = mean - self.mean, self.count + n
-        self.m2 += m2 + delta ** 2 * self.count * n / both
+        self.m2 += m2 + delta**2 * self.count * n / both
         self.mean += delta * n / both
         self.count = both
 

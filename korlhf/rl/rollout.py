@@ -23,8 +23,10 @@ def sample(lm, prompts, stop_id, max_new_tokens, seeds, batch_size=64, temperatu
     was_training = lm.training
     lm.eval()
     for start in range(0, len(order), batch_size):
-        rows = order[start:start + batch_size]
-        batch = _sample_batch(lm, [prompts[i] for i in rows], stop_id, max_new_tokens, [seeds[i] for i in rows], temperature, top_p)
+        rows = order[start : start + batch_size]
+        batch = _sample_batch(
+            lm, [prompts[i] for i in rows], stop_id, max_new_tokens, [seeds[i] for i in rows], temperature, top_p
+        )
         for i, answer in zip(rows, batch):
             answers[i] = answer
     lm.train(was_training)
@@ -34,15 +36,19 @@ def sample(lm, prompts, stop_id, max_new_tokens, seeds, batch_size=64, temperatu
 def _sample_batch(lm, prompts, stop_id, max_new_tokens, seeds, temperature, top_p):
     model = without_adapter(lm)
     device = model.get_input_embeddings().weight.device
-    ids, mask = left_pad(prompts, stop_id, device)                                  # (B, P)
-    noise = torch.stack([torch.rand(max_new_tokens, generator=torch.Generator().manual_seed(s)) for s in seeds]).to(device)
+    ids, mask = left_pad(prompts, stop_id, device)  # (B, P)
+    noise = torch.stack([torch.rand(max_new_tokens, generator=torch.Generator().manual_seed(s)) for s in seeds]).to(
+        device
+    )
     answers = [[] for _ in prompts]
     alive = list(range(len(prompts)))
     cache = DynamicCache(config=model.config)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     for t in range(max_new_tokens):
-        out = model.base_model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
-        tokens = choose(head_logits(model, out.last_hidden_state[:, -1]), noise[alive, t], temperature, top_p)   # (B,)
+        out = model.base_model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        )
+        tokens = choose(head_logits(model, out.last_hidden_state[:, -1]), noise[alive, t], temperature, top_p)  # (B,)
         for row, token in zip(alive, tokens.tolist()):
             answers[row].append(token)
         going = tokens != stop_id
@@ -80,6 +86,8 @@ def choose(logits, noise, temperature, top_p):
         probs = probs * (probs.cumsum(-1) - probs < top_p)
     sums = probs.cumsum(-1)
     at = torch.searchsorted(sums, (noise * sums[:, -1]).unsqueeze(1), right=True)
-    last = probs.size(-1) - 1 - (probs > 0).flip(-1).int().argmax(-1, keepdim=True)  # rounding must not pick a token of probability 0
+    last = (
+        probs.size(-1) - 1 - (probs > 0).flip(-1).int().argmax(-1, keepdim=True)
+    )  # rounding must not pick a token of probability 0
     at = torch.minimum(at, last)
     return (tokens.gather(1, at) if top_p < 1 else at).squeeze(1)

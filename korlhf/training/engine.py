@@ -12,7 +12,9 @@ import os
 import socket
 from dataclasses import dataclass
 
-logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())  # said at the import
+logging.getLogger("DeepSpeed").addFilter(
+    lambda record: "Setting accelerator to CPU" not in record.getMessage()
+)  # said at the import
 
 import deepspeed
 import torch
@@ -29,6 +31,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 @dataclass(frozen=True)
 class Ranks:
     """This process among all."""
+
     rank: int
     world: int
     device: torch.device
@@ -72,7 +75,9 @@ def start(local_rank):
     if accelerator.device_name() != "cpu":
         accelerator.set_device(local_rank)
         device = torch.device(accelerator.device_name(), local_rank)
-    deepspeed.init_distributed(dist_backend=accelerator.communication_backend_name() if device.type != "cpu" else "gloo", verbose=False)
+    deepspeed.init_distributed(
+        dist_backend=accelerator.communication_backend_name() if device.type != "cpu" else "gloo", verbose=False
+    )
     return Ranks(dist.get_rank(), dist.get_world_size(), device)
 
 
@@ -97,8 +102,14 @@ def parameter_groups(module, learning_rate, lora_learning_rate, weight_decay):
     for name, p in module.named_parameters():
         if p.requires_grad:
             lora, decayed = "lora_" in name, p.ndim > 1
-            group = groups.setdefault((lora, decayed), {"params": [], "lr": lora_learning_rate if lora else learning_rate,
-                                                        "weight_decay": weight_decay if decayed else 0.0})
+            group = groups.setdefault(
+                (lora, decayed),
+                {
+                    "params": [],
+                    "lr": lora_learning_rate if lora else learning_rate,
+                    "weight_decay": weight_decay if decayed else 0.0,
+                },
+            )
             group["params"].append(p)
     return list(groups.values())
 
@@ -120,7 +131,7 @@ def config(dtype, zero_stage, offload, micro_batch_size, accumulation, world, ma
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "gradient_clipping": max_grad_norm,
-        "steps_per_print": 10 ** 9,
+        "steps_per_print": 10**9,
         **({"bf16": {"enabled": True}} if dtype == "bf16" else {}),
         **({"fp16": {"enabled": True, "initial_scale_power": 12}} if dtype == "fp16" else {}),
     }
@@ -137,8 +148,22 @@ def cast_parameters(module, dtype):
 class Engine:
     """One trained module under DeepSpeed."""
 
-    def __init__(self, module, flags, ranks, *, dtype, offload, micro_batch_size, accumulation, total_steps, schedule, num_warmup_steps,
-                 max_grad_norm, betas=(0.9, 0.95)):
+    def __init__(
+        self,
+        module,
+        flags,
+        ranks,
+        *,
+        dtype,
+        offload,
+        micro_batch_size,
+        accumulation,
+        total_steps,
+        schedule,
+        num_warmup_steps,
+        max_grad_norm,
+        betas=(0.9, 0.95),
+    ):
         """flags: the ModelFlags of this module (learning rates, weight decay, ZeRO stage, gradient checkpointing)."""
         self.ranks, self.zero_stage, self.dtype = ranks, flags.zero_stage, DTYPES[dtype]
         if flags.gradient_checkpointing:
@@ -150,7 +175,8 @@ class Engine:
         scheduler = get_scheduler(schedule, optimizer, num_warmup_steps, total_steps)
         cfg = config(dtype, flags.zero_stage, offload, micro_batch_size, accumulation, ranks.world, max_grad_norm)
         self.ds, self.optimizer, _, _ = deepspeed.initialize(
-            model=module, optimizer=optimizer, lr_scheduler=scheduler, config=cfg, dist_init_required=False)
+            model=module, optimizer=optimizer, lr_scheduler=scheduler, config=cfg, dist_init_required=False
+        )
 
     @property
     def module(self):
@@ -194,7 +220,11 @@ class Engine:
         tensors = [*self.module.named_parameters(remove_duplicate=False), *_saved_buffers(self.module)]
         out = {}
         for name, tensor in [(n, t) for n, t in tensors if t.requires_grad or not trainable_only]:
-            whole = deepspeed.zero.GatheredParameters([tensor]) if self.zero_stage == 3 and hasattr(tensor, "ds_id") else contextlib.nullcontext()
+            whole = (
+                deepspeed.zero.GatheredParameters([tensor])
+                if self.zero_stage == 3 and hasattr(tensor, "ds_id")
+                else contextlib.nullcontext()
+            )
             with whole:
                 if self.ranks.first:
                     out[name.split(".", 1)[1]] = tensor.detach().to("cpu", copy=True)

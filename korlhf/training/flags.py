@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from korlhf.core.flags import REQUIRED, Parser, flag
 
-
 _HYBRID = "the hybrid engine garbles GPT-NeoX text and fails on transformers 5. Delete the flag: sampling has its own batched loop"
 
 
@@ -54,19 +53,30 @@ SCHEDULES = ["linear", "cosine", "cosine_with_restarts", "polynomial", "constant
 @dataclass(frozen=True, kw_only=True)
 class DataFlags:
     """data: what to train on"""
-    data_path: list[str] = flag(REQUIRED, "dataset names of korlhf/data/registry.py, hub names, folders, or JSON/JSONL/CSV/parquet files")
-    data_split: str = flag("2,4,4", "shares of each dataset for steps 1, 2 and 3, e.g. 2,4,4; a prompt is in one share only")
-    eval_data_path: list[str] = flag([], "held-out datasets; none: the dataset's own evaluation split, else --eval_share of it")
+
+    data_path: list[str] = flag(
+        REQUIRED, "dataset names of korlhf/data/registry.py, hub names, folders, or JSON/JSONL/CSV/parquet files"
+    )
+    data_split: str = flag(
+        "2,4,4", "shares of each dataset for steps 1, 2 and 3, e.g. 2,4,4; a prompt is in one share only"
+    )
+    eval_data_path: list[str] = flag(
+        [], "held-out datasets; none: the dataset's own evaluation split, else --eval_share of it"
+    )
     eval_share: float = flag(0.05, "share of each training dataset held out when it has no evaluation split")
     max_eval_examples: int = flag(0, "at most this many held-out examples; 0 = all")
-    prompt_template: str = flag("auto", "how a conversation is written out; auto = the model's own if it has one, else kullm",
-                                choices=["auto", "kullm", "human_assistant", "chat"])
+    prompt_template: str = flag(
+        "auto",
+        "how a conversation is written out; auto = the model's own if it has one, else kullm",
+        choices=["auto", "kullm", "human_assistant", "chat"],
+    )
     seed: int = flag(1234, "seed of the split, the shuffle, the new weights and the sampler")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SftDataFlags:
     """data of step 1 only"""
+
     sft_only_data_path: list[str] = flag([], "datasets used whole in step 1 and in no other step")
     train_on_prompt: bool = flag(False, "count the prompt's tokens in the loss too, not only the answers and their EOS")
 
@@ -74,13 +84,19 @@ class SftDataFlags:
 @dataclass(frozen=True, kw_only=True)
 class ModelFlags:
     """model: one trained model; step 3 declares it twice, as actor_ and critic_"""
+
     model_name_or_path: str = flag(REQUIRED, "a checkpoint folder or a hub name")
     learning_rate: float = flag(1e-5, "peak learning rate")
     weight_decay: float = flag(0.0, "weight decay; biases and norms are left out")
     zero_stage: int = flag(0, "ZeRO stage", choices=[0, 1, 2, 3])
-    gradient_checkpointing: bool = flag(False, "recompute activations in the backward pass: less memory, about 30 %% slower")
+    gradient_checkpointing: bool = flag(
+        False, "recompute activations in the backward pass: less memory, about 30 %% slower"
+    )
     lora_dim: int = flag(0, "LoRA rank; 0 trains all weights")
-    lora_module_name: str = flag("auto", "modules that get LoRA, comma separated; auto = by architecture (query_key_value for GPT-NeoX, q/k/v/o_proj for Llama)")
+    lora_module_name: str = flag(
+        "auto",
+        "modules that get LoRA, comma separated; auto = by architecture (query_key_value for GPT-NeoX, q/k/v/o_proj for Llama)",
+    )
     lora_alpha: int = flag(0, "LoRA scale numerator; 0 = twice the rank")
     lora_learning_rate: float = flag(5e-4, "peak learning rate of the LoRA weights")
 
@@ -88,13 +104,17 @@ class ModelFlags:
 @dataclass(frozen=True, kw_only=True)
 class DropoutFlags:
     """dropout of steps 1 and 2 (step 3 runs without)"""
+
     dropout: float | None = flag(None, "dropout probability of the model; not given = the checkpoint's own")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainFlags:
     """training"""
-    per_device_train_batch_size: int = flag(16, "sequences (step 2: prompts) per process and forward pass; they are packed into fewer rows")
+
+    per_device_train_batch_size: int = flag(
+        16, "sequences (step 2: prompts) per process and forward pass; they are packed into fewer rows"
+    )
     per_device_eval_batch_size: int = flag(16, "sequences (step 2: prompts) per process when evaluating")
     max_seq_len: int = flag(512, "longest prompt + answer in tokens; longer examples are left out and counted")
     num_train_epochs: int = flag(1, "passes over the training set, each in a new order")
@@ -104,14 +124,19 @@ class TrainFlags:
 @dataclass(frozen=True, kw_only=True)
 class RunFlags:
     """run: schedule, precision, saving and logging of every step"""
+
     output_dir: str = flag(REQUIRED, "where the finished model, the checkpoints and the logs go")
     lr_scheduler_type: str = flag("cosine", "learning-rate schedule", choices=SCHEDULES)
     num_warmup_steps: int = flag(0, "optimizer steps of linear warm-up")
     max_grad_norm: float = flag(1.0, "gradient clipping; 0 = off")
     max_steps: int = flag(0, "stop after this many optimizer steps (step 3: PPO steps); 0 = run all epochs")
-    dtype: str = flag("auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"])
+    dtype: str = flag(
+        "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]
+    )
     offload: bool = flag(False, "keep optimizer states in CPU memory (ZeRO stage 1-3)")
-    only_optimize_lora: bool = flag(False, "accepted for DeepSpeed-Chat's scripts: with a LoRA rank the base weights are always frozen")
+    only_optimize_lora: bool = flag(
+        False, "accepted for DeepSpeed-Chat's scripts: with a LoRA rank the base weights are always frozen"
+    )
     save_steps: int = flag(0, "write a resumable checkpoint every N steps; 0 = only the finished model")
     save_total_limit: int = flag(1, "resumable checkpoints that are kept")
     eval_interval: int = flag(0, "evaluate every N steps; 0 = only before and after")
@@ -126,8 +151,13 @@ class RunFlags:
 @dataclass(frozen=True, kw_only=True)
 class PpoFlags:
     """PPO"""
-    reward_model_name_or_path: str = flag("", "reward model that scores answers; not given = --critic_model_name_or_path")
-    reference_model_name_or_path: str = flag("", "model that the KL penalty is measured against; not given = the actor as it starts")
+
+    reward_model_name_or_path: str = flag(
+        "", "reward model that scores answers; not given = --critic_model_name_or_path"
+    )
+    reference_model_name_or_path: str = flag(
+        "", "model that the KL penalty is measured against; not given = the actor as it starts"
+    )
     per_device_generation_batch_size: int = flag(16, "prompts per process sampled at once")
     per_device_training_batch_size: int = flag(16, "answers per process and forward pass of an update")
     generation_batches: int = flag(1, "sampled batches per PPO step")
@@ -156,28 +186,44 @@ class PpoFlags:
     unsupervised_dataset_name: str = flag("", "dataset of the ptx loss (step 1 examples or plain text)")
     unsupervised_dataset_config_name: str = flag("", "its configuration on the hub")
     unsup_coef: float = flag(27.8, "weight of the ptx loss (gamma in InstructGPT, equation 2)")
-    eval_steps: int = flag(0, "score held-out prompts every N PPO steps and keep the best checkpoint; 0 = only before and after")
-    kl_limit: float = flag(0.0, "the best checkpoint is chosen among those under this KL per answer (nats); 0 = no limit")
+    eval_steps: int = flag(
+        0, "score held-out prompts every N PPO steps and keep the best checkpoint; 0 = only before and after"
+    )
+    kl_limit: float = flag(
+        0.0, "the best checkpoint is chosen among those under this KL per answer (nats); 0 = no limit"
+    )
     print_answers: int = flag(0, "print two sampled answers every N PPO steps; 0 = never")
 
 
 def check(data, *models, run, parser):
     """Refuse flag values that cannot work, naming the flag and the remedy; exits like argparse does."""
     shares = data.data_split.split(",")
-    if len(shares) != 3 or not all(s.strip().replace(".", "", 1).isdigit() for s in shares) or not any(float(s) for s in shares):
+    if (
+        len(shares) != 3
+        or not all(s.strip().replace(".", "", 1).isdigit() for s in shares)
+        or not any(float(s) for s in shares)
+    ):
         parser.error(f"--data_split {data.data_split!r}: give three shares, one for each step, e.g. 2,4,4")
     if not 0 <= data.eval_share < 1:
         parser.error(f"--eval_share {data.eval_share}: give a share from 0 up to, but not, 1")
     if run.save_total_limit < 1:
-        parser.error(f"--save_total_limit {run.save_total_limit}: keep at least 1 checkpoint; --save_steps 0 writes none")
+        parser.error(
+            f"--save_total_limit {run.save_total_limit}: keep at least 1 checkpoint; --save_steps 0 writes none"
+        )
     if run.only_optimize_lora and not any(m.lora_dim for m in models):
-        parser.error("--only_optimize_lora needs a LoRA rank: set --lora_dim (step 3: --actor_lora_dim or --critic_lora_dim), or delete it")
+        parser.error(
+            "--only_optimize_lora needs a LoRA rank: set --lora_dim (step 3: --actor_lora_dim or --critic_lora_dim), or delete it"
+        )
     if run.offload and not any(m.zero_stage for m in models):
-        parser.error("--offload needs ZeRO: set --zero_stage (step 3: --actor_zero_stage or --critic_zero_stage) to 1, 2 or 3")
+        parser.error(
+            "--offload needs ZeRO: set --zero_stage (step 3: --actor_zero_stage or --critic_zero_stage) to 1, 2 or 3"
+        )
 
 
 def step_parser(description):
     """The Parser of one step's main.py; takes --deepspeed, which DeepSpeed-Chat's scripts give."""
     parser = Parser(REMOVED, description=description)
-    parser.add_argument("--deepspeed", action="store_true", help="accepted for DeepSpeed-Chat's scripts: DeepSpeed always runs")
+    parser.add_argument(
+        "--deepspeed", action="store_true", help="accepted for DeepSpeed-Chat's scripts: DeepSpeed always runs"
+    )
     return parser

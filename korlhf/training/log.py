@@ -18,9 +18,12 @@ class Log:
             return
         self._cut(start)
         self.file = open(self.path, "a", encoding="utf-8")
-        self.bar = tqdm(total=total, initial=start, desc=name, unit="step", dynamic_ncols=True, file=sys.stderr, mininterval=1)
+        self.bar = tqdm(
+            total=total, initial=start, desc=name, unit="step", dynamic_ncols=True, file=sys.stderr, mininterval=1
+        )
         if tensorboard_dir:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
+
             self.events = SummaryWriter(tensorboard_dir)
 
     def _cut(self, start):
@@ -71,8 +74,10 @@ def read_metrics(folder):
 def curves(folder, panels, title):
     """Draw `panels` (list of (heading, list of metric names)) of a run's metrics.jsonl into folder/curves.png."""
     import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+
     rows = read_metrics(folder)
     figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.2), squeeze=False)
     for axis, (heading, names) in zip(axes[0], panels):
@@ -94,13 +99,14 @@ def curves(folder, panels, title):
 # === from program
 import resource
 import time
+
 import torch
 
 
 def peak_memory_mb(device):
     """Highest memory of this process so far in MiB: of the GPU if there is one, else resident."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2 ** 20
+        return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -14,11 +14,14 @@ from korlhf import __version__
 from korlhf.core.errors import InputError
 
 TRAINED_FROM = ("actor_model_name_or_path", "model_name_or_path")  # of step 3, of steps 1 and 2
-REWARD = ("reward_model_name_or_path", "critic_model_name_or_path")  # of step 3, whose critic begins as the reward model
+REWARD = (
+    "reward_model_name_or_path",
+    "critic_model_name_or_path",
+)  # of step 3, whose critic begins as the reward model
 DATA = ("data_path", "sft_only_data_path", "unsupervised_dataset_name")
 HELD_OUT = ("heldout before ", "heldout after ")  # of the figures that every step takes before and after it trains
 LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
-USE = '''```python
+USE = """```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 path = "."  # this folder, or its name on the hub
@@ -27,13 +30,14 @@ prompt = tokenizer.apply_chat_template([{"role": "user", "content": "오늘은 �
                                        return_dict=True, return_tensors="pt")
 answer = model.generate(**prompt, max_new_tokens=128)[0, prompt.input_ids.shape[1]:]
 print(tokenizer.decode(answer, skip_special_tokens=True))
-```'''
+```"""
 
 
 @dataclass(frozen=True)
 class Origin:
     """One link of the chain. name: a hub name, or the last part of the path of the training that made it; path: as written; data: names;
     figures: name -> value; reward, reward_data: of step 3, the reward model's name and the data of its trainings."""
+
     name: str
     path: str
     data: tuple[str, ...]
@@ -117,16 +121,20 @@ def licence(origins, given=""):
     Raises InputError if there is none, or `given` is no id.
     """
     if given and not LICENCE_ID.fullmatch(given):
-        raise InputError(f"--license {given}: not a licence as the hub writes it: small letters, digits, hyphens and dots, e.g. apache-2.0 "
-                         "or cc-by-nc-4.0; other, if the hub has no name for it")
+        raise InputError(
+            f"--license {given}: not a licence as the hub writes it: small letters, digits, hyphens and dots, e.g. apache-2.0 "
+            "or cc-by-nc-4.0; other, if the hub has no name for it"
+        )
     if given:
         return given, "--license"
     for origin in origins:
         stated = front_matter(_card(origin.path)).get("license")
         if isinstance(stated, str) and stated:
             return stated, f"the card of {origin.name}"
-    raise InputError(f"--license: not given, and no card of {', '.join(o.name for o in origins)} states one; give the licence of the base "
-                     "model and the data, e.g. --license apache-2.0 or cc-by-nc-4.0")
+    raise InputError(
+        f"--license: not given, and no card of {', '.join(o.name for o in origins)} states one; give the licence of the base "
+        "model and the data, e.g. --license apache-2.0 or cc-by-nc-4.0"
+    )
 
 
 def _card(path):
@@ -135,6 +143,7 @@ def _card(path):
     file = folder / "README.md"
     if not folder.is_dir() and path.count("/") == 1:
         from huggingface_hub import hf_hub_download
+
         try:
             file = Path(hf_hub_download(path, "README.md"))
         except (OSError, ValueError):  # no such name, no network, no card: then the user has to say it
@@ -159,18 +168,56 @@ def card(title, origins, base, licence_id, template, settings, check):
 
     base: name of the base model; template: how a prompt is written out; settings, check: name -> value.
     """
-    head = {"license": licence_id, "language": ["ko"], "library_name": "transformers", "pipeline_tag": "text-generation",
-            "tags": ["korlhf"]}
+    head = {
+        "license": licence_id,
+        "language": ["ko"],
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["korlhf"],
+    }
     if base.count("/") == 1:
         head["base_model"] = base
-    lines = ["---", yaml.safe_dump(head, allow_unicode=True, sort_keys=False).strip(), "---", "", f"# {title}", "",
-             f"A Korean chat model, trained with KoRLHF {__version__} from `{base}`. Its answers can be wrong, made up or harmful.", "",
-             f"`{base}`에서 출발해 KoRLHF({__version__})로 학습한 한국어 대화 모델입니다. 틀리거나 지어낸 답, 해로운 답을 할 수 있습니다.", "",
-             "## Use it", "", USE, "", "## How it was made", "", *map(_made, reversed(origins[:-1]))]
-    lines += ["", "## Measured in its last training", "", *(_figures(origins[0].figures) or ["Nothing is recorded."]), "",
-              "## Prompt format", "", "The chat template in this folder, ended by the token in `generation_config.json`:", "",
-              "```", template, "```", "",
-              "## Export", "", *table({**settings, **check}), "", "## Licence", "", licence_note(licence_id, base, origins)]
+    lines = [
+        "---",
+        yaml.safe_dump(head, allow_unicode=True, sort_keys=False).strip(),
+        "---",
+        "",
+        f"# {title}",
+        "",
+        f"A Korean chat model, trained with KoRLHF {__version__} from `{base}`. Its answers can be wrong, made up or harmful.",
+        "",
+        f"`{base}`에서 출발해 KoRLHF({__version__})로 학습한 한국어 대화 모델입니다. 틀리거나 지어낸 답, 해로운 답을 할 수 있습니다.",
+        "",
+        "## Use it",
+        "",
+        USE,
+        "",
+        "## How it was made",
+        "",
+        *map(_made, reversed(origins[:-1])),
+    ]
+    lines += [
+        "",
+        "## Measured in its last training",
+        "",
+        *(_figures(origins[0].figures) or ["Nothing is recorded."]),
+        "",
+        "## Prompt format",
+        "",
+        "The chat template in this folder, ended by the token in `generation_config.json`:",
+        "",
+        "```",
+        template,
+        "```",
+        "",
+        "## Export",
+        "",
+        *table({**settings, **check}),
+        "",
+        "## Licence",
+        "",
+        licence_note(licence_id, base, origins),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -185,13 +232,18 @@ def _made(origin):
 
 def _figures(figures):
     """Markdown lines: what was measured on held-out data before and after the training, then the rest; none for no figures."""
-    before, after = ({k.removeprefix(start): v for k, v in figures.items() if k.startswith(start)} for start in HELD_OUT)
+    before, after = (
+        {k.removeprefix(start): v for k, v in figures.items() if k.startswith(start)} for start in HELD_OUT
+    )
     rest = {k: v for k, v in figures.items() if not k.startswith(HELD_OUT)}
     lines = [f"| {k} | {before.get(k, '')} | {after.get(k, '')} |" for k in dict.fromkeys((*before, *after))]
     lines = ["| held-out data | before | after |", "|---|---|---|", *lines, ""] if lines else []
     if "score" in after:
-        lines += ["score: the reward model's own, on no scale; kl: nats an answer, against the model before PPO; friendly: share of answers "
-                  "that are friendly in form, by written rules.", ""]
+        lines += [
+            "score: the reward model's own, on no scale; kl: nats an answer, against the model before PPO; friendly: share of answers "
+            "that are friendly in form, by written rules.",
+            "",
+        ]
     return [*lines, *table(rest)]
 
 
@@ -203,6 +255,9 @@ def table(values):
 def licence_note(licence_id, base, origins):
     """What LICENSE says."""
     data = list(dict.fromkeys(name for origin in origins for name in (*origin.data, *origin.reward_data)))
-    return (f"These weights are published under: {licence_id}\n\nThey derive from {base}, whose licence holds for them too"
-            + ", as do the terms of the data that they were trained on" + (f": {', '.join(data)}." if data else ".")
-            + "\nRead those before you use, publish or sell anything.")
+    return (
+        f"These weights are published under: {licence_id}\n\nThey derive from {base}, whose licence holds for them too"
+        + ", as do the terms of the data that they were trained on"
+        + (f": {', '.join(data)}." if data else ".")
+        + "\nRead those before you use, publish or sell anything."
+    )

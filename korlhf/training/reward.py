@@ -6,9 +6,9 @@ from itertools import combinations
 
 import torch
 
-from korlhf.korean import trivial_rules as rules
 from korlhf.core import stats
 from korlhf.data import load, packing
+from korlhf.korean import trivial_rules as rules
 
 
 def load_heldout(names):
@@ -25,7 +25,7 @@ def halves(examples, seed):
     """Indices of two random halves, disjoint by prompt: (to choose the rules, to measure them); of one prompt the second is empty."""
     keys = list(dict.fromkeys(load.prompt_key(e) for e in examples))
     random.Random(seed).shuffle(keys)
-    chosen = set(keys[:(len(keys) + 1) // 2])
+    chosen = set(keys[: (len(keys) + 1) // 2])
     first = [i for i, e in enumerate(examples) if load.prompt_key(e) in chosen]
     return first, sorted(set(range(len(examples))) - set(first))
 
@@ -63,7 +63,7 @@ def score_groups(reward, groups, batch_size, ranks):
         chunk = chunks[k] if k < len(chunks) else chunks[0]
         scores = forward(reward, [t for j in chunk for t in groups[j]], ranks.device).tolist()
         for j in chunk if k < len(chunks) else ():
-            mine[j], scores = scores[:len(groups[j])], scores[len(groups[j]):]
+            mine[j], scores = scores[: len(groups[j])], scores[len(groups[j]) :]
     merged = {k: v for part in ranks.gather(mine) for k, v in part.items()}
     return [merged[j] for j in range(len(groups))]
 
@@ -85,7 +85,13 @@ def accuracy(examples, scores):
 
 def _figures(margins, prompts):
     right, n = sum((m > 0) + 0.5 * (m == 0) for m in margins), len(margins)
-    return {"accuracy": right / n, "n": n, "prompts": prompts, "ci95": list(stats.wilson(right, n)), "mean_margin": sum(margins) / n}
+    return {
+        "accuracy": right / n,
+        "n": n,
+        "prompts": prompts,
+        "ci95": list(stats.wilson(right, n)),
+        "mean_margin": sum(margins) / n,
+    }
 
 
 def as_pairs(examples):
@@ -103,10 +109,17 @@ def report(figures, title, trivial=None):
     """The figures as a table for people."""
     lines = [f"{title}", f"  {'category':<14}{'accuracy':>9}{'95 % interval':>18}{'n':>7}{'margin':>9}"]
     for name, f in [*figures["by_category"].items(), ("all", figures)]:
-        lines.append(f"  {name:<14}{f['accuracy']:>9.3f}{f['ci95'][0]:>10.3f} - {f['ci95'][1]:.3f}{f['n']:>7}{f['mean_margin']:>9.3f}")
+        lines.append(
+            f"  {name:<14}{f['accuracy']:>9.3f}{f['ci95'][0]:>10.3f} - {f['ci95'][1]:.3f}{f['n']:>7}{f['mean_margin']:>9.3f}"
+        )
     if trivial:
         best = list(trivial.items())
-        lines.append(f"  trivial rules on the same {figures['n']} pairs: " + ", ".join(f"{name} {share:.3f}" for name, share in best[:5]))
+        lines.append(
+            f"  trivial rules on the same {figures['n']} pairs: "
+            + ", ".join(f"{name} {share:.3f}" for name, share in best[:5])
+        )
         if figures["ci95"][0] <= best[0][1]:
-            lines.append(f"  WARNING: the interval reaches down to the rule {best[0][0]!r} ({best[0][1]:.3f}): the model may know no more than that rule")
+            lines.append(
+                f"  WARNING: the interval reaches down to the rule {best[0][0]!r} ({best[0][1]:.3f}): the model may know no more than that rule"
+            )
     return "\n".join(lines)

@@ -16,8 +16,18 @@ from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
 
 # Settings that may differ between a run and its resumption without changing the result.
-FREE = {"output_dir", "save_steps", "save_total_limit", "local_rank", "overwrite_output_dir", "enable_tensorboard", "tensorboard_path", "deepspeed",
-        "print_answers", "per_device_eval_batch_size"}
+FREE = {
+    "output_dir",
+    "save_steps",
+    "save_total_limit",
+    "local_rank",
+    "overwrite_output_dir",
+    "enable_tensorboard",
+    "tensorboard_path",
+    "deepspeed",
+    "print_answers",
+    "per_device_eval_batch_size",
+}
 LOCK_SECONDS = 10  # a run that was killed may take a moment to end
 
 
@@ -61,7 +71,9 @@ class Run:
                 return file
             except BlockingIOError as error:
                 if time.monotonic() > limit:
-                    raise InputError(f"--output_dir {self.dir}: another process is training into it; wait for it, or give another") from error
+                    raise InputError(
+                        f"--output_dir {self.dir}: another process is training into it; wait for it, or give another"
+                    ) from error
                 time.sleep(0.1)
 
     def _clear(self):
@@ -75,10 +87,14 @@ class Run:
     def _foreign_checked(self):
         """What lies in the folder, but for the log that the run script is writing now. Raises InputError if no run of ours put it there."""
         path = self.dir / "settings.json"
-        ours = path.exists() and '"processes":' in path.read_text(encoding="utf-8")  # other programs have a settings.json too
+        ours = path.exists() and '"processes":' in path.read_text(
+            encoding="utf-8"
+        )  # other programs have a settings.json too
         found = [p for p in self.dir.iterdir() if p.name != "training.log"]
         if found and not ours:
-            raise InputError(f"--output_dir {self.dir} holds files but no settings.json of ours, so it is not a training run; give another --output_dir")
+            raise InputError(
+                f"--output_dir {self.dir} holds files but no settings.json of ours, so it is not a training run; give another --output_dir"
+            )
         return found
 
     def _check_settings(self):
@@ -90,8 +106,11 @@ class Run:
         changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
         if changed:
             k = changed[0]
-            raise InputError(f"--output_dir {self.dir} holds a run with other settings ({k}: {before.get(k)!r} there, {now.get(k)!r} now"
-                             + (f", and {len(changed) - 1} more" if len(changed) > 1 else "") + "); give another --output_dir, or --overwrite_output_dir")
+            raise InputError(
+                f"--output_dir {self.dir} holds a run with other settings ({k}: {before.get(k)!r} there, {now.get(k)!r} now"
+                + (f", and {len(changed) - 1} more" if len(changed) > 1 else "")
+                + "); give another --output_dir, or --overwrite_output_dir"
+            )
 
     @property
     def finished(self):

@@ -54,9 +54,17 @@ def utterances(document: str, speakers: list[dict], lines: list[str]) -> list[di
         start = clock - OVERLAP if overlaps else clock + PAUSE
         end = start + SECONDS_PER_CHARACTER * len(original)
         clock = max(clock, end)
-        said.append({"id": f"{document}.1.{len(said) + 1}", "form": form_of(original), "original_form": original,
-                     "speaker_id": speakers[int(who) - 1]["id"], "start": round(start, 3), "end": round(end, 3),
-                     "note": "발화겹침" if overlaps else ""})
+        said.append(
+            {
+                "id": f"{document}.1.{len(said) + 1}",
+                "form": form_of(original),
+                "original_form": original,
+                "speaker_id": speakers[int(who) - 1]["id"],
+                "start": round(start, 3),
+                "end": round(end, 3),
+                "note": "발화겹침" if overlaps else "",
+            }
+        )
     return said
 
 
@@ -66,13 +74,36 @@ def dialogue(path: Path, year: int) -> tuple[str, dict]:
     head, body = read(path).strip().split("\n\n")
     fields = dict(line.split(": ", 1) for line in head.splitlines())
     session = f"SDRW{year % 100}{number:08d}"
-    speakers = [{"id": f"SD{year % 100}{2 * number - 2 + place:05d}", **dict(zip(SPEAKER, fields[str(place)].split(" | "), strict=True))}
-                for place in (1, 2)]
-    metadata = {"title": f"형식 예시: 일상 대화 {session}", "author": "KoRLHF", "publisher": "KoRLHF", "date": f"{year}0901",
-                "topic": fields["topic"], "speaker": speakers, "setting": {"relation": fields["relation"]}}
-    document = {"id": f"{session}.1", "metadata": metadata, "utterance": utterances(f"{session}.1", speakers, body.splitlines())}
-    about = {"title": "형식 예시: 일상 대화 말뭉치", "creator": "KoRLHF", "distributor": "KoRLHF", "year": str(year), "category": "구어 > 사적 대화",
-             "annotation_level": ["원시"], "sampling": "본문 전체"}
+    speakers = [
+        {
+            "id": f"SD{year % 100}{2 * number - 2 + place:05d}",
+            **dict(zip(SPEAKER, fields[str(place)].split(" | "), strict=True)),
+        }
+        for place in (1, 2)
+    ]
+    metadata = {
+        "title": f"형식 예시: 일상 대화 {session}",
+        "author": "KoRLHF",
+        "publisher": "KoRLHF",
+        "date": f"{year}0901",
+        "topic": fields["topic"],
+        "speaker": speakers,
+        "setting": {"relation": fields["relation"]},
+    }
+    document = {
+        "id": f"{session}.1",
+        "metadata": metadata,
+        "utterance": utterances(f"{session}.1", speakers, body.splitlines()),
+    }
+    about = {
+        "title": "형식 예시: 일상 대화 말뭉치",
+        "creator": "KoRLHF",
+        "distributor": "KoRLHF",
+        "year": str(year),
+        "category": "구어 > 사적 대화",
+        "annotation_level": ["원시"],
+        "sampling": "본문 전체",
+    }
     return session, {"id": session, "metadata": about, "document": [document]}
 
 
@@ -83,9 +114,17 @@ def sentence(identity: str, line: str) -> dict:
         raise ValueError(f"{identity}: {line!r} is no sentence")
     who, text, origin, types, votes = match.groups()
     votes = [int(vote) for vote in votes.split()] if votes else [0] * 5
-    return {"id": identity, "speaker": int(who), "origin_text": origin or text, "text": text,
-            "types": types.split(",") if types else ["IMMORAL_NONE"], "is_immoral": bool(types),
-            "intensity": sum(votes) / len(votes), "intensity_sum": sum(votes), "votes": votes}
+    return {
+        "id": identity,
+        "speaker": int(who),
+        "origin_text": origin or text,
+        "text": text,
+        "types": types.split(",") if types else ["IMMORAL_NONE"],
+        "is_immoral": bool(types),
+        "intensity": sum(votes) / len(votes),
+        "intensity_sum": sum(votes),
+        "votes": votes,
+    }
 
 
 def talksets(path: Path, prefix: str) -> list[dict]:
@@ -113,15 +152,25 @@ def build(folder: Path) -> dict[str, int]:
     """Write everything below `folder`; return container -> dialogues or conversations in it."""
     first = dict(dialogue(path, 2020) for path in sorted((HERE / "written" / "nikl_2020").glob("*.txt")))
     second = dict(dialogue(path, 2021) for path in sorted((HERE / "written" / "nikl_2021").glob("*.txt")))
-    train, validation = talksets(HERE / "written" / "aihub_train.txt", "t1"), talksets(HERE / "written" / "aihub_validation.txt", "t6")
+    train, validation = (
+        talksets(HERE / "written" / "aihub_train.txt", "t1"),
+        talksets(HERE / "written" / "aihub_validation.txt", "t6"),
+    )
     for place in (NIKL_2020 + "/SDRW", AIHUB_TRAIN, AIHUB_VALIDATION):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
     for session, data in first.items():
         (folder / NIKL_2020 / f"{session}.json").write_bytes(as_bytes(data))
-    write_zip(folder / f"{NIKL_2021}.zip", {f"{NIKL_2021}/{session}.json": as_bytes(data) for session, data in second.items()})
+    write_zip(
+        folder / f"{NIKL_2021}.zip", {f"{NIKL_2021}/{session}.json": as_bytes(data) for session, data in second.items()}
+    )
     (folder / AIHUB_TRAIN).write_bytes(as_bytes(train))
     write_zip(folder / AIHUB_VALIDATION, {"talksets-train-6/talksets-train-6.json": as_bytes(validation)})
-    return {NIKL_2020: len(first), f"{NIKL_2021}.zip": len(second), AIHUB_TRAIN: len(train), AIHUB_VALIDATION: len(validation)}
+    return {
+        NIKL_2020: len(first),
+        f"{NIKL_2021}.zip": len(second),
+        AIHUB_TRAIN: len(train),
+        AIHUB_VALIDATION: len(validation),
+    }
 
 
 def main() -> None:

@@ -38,7 +38,9 @@ def find(replies: dict[str, list[dict]], body: object) -> str:
         if not all(isinstance(text, str) for _, text in said):
             raise TypeError
     except (KeyError, IndexError, TypeError):
-        raise Refused(400, "expected model and messages, each with role and text as content, one of them the user's") from None
+        raise Refused(
+            400, "expected model and messages, each with role and text as content, one of them the user's"
+        ) from None
     if model not in TASKS:
         raise Refused(404, f"no model {model!r}; there are {', '.join(TASKS)}")
     task = TASKS[model]
@@ -47,8 +49,11 @@ def find(replies: dict[str, list[dict]], body: object) -> str:
             raise Refused(400, "self_instruct replies are given in turn by the request's seed; send a whole number")
         return replies[task][body["seed"] % len(replies[task])]["reply"]
     text = max((row["text"] for row in replies[task] if row["text"] in asked), key=len, default=None)
-    found = [row for row in replies[task] if row["text"] == text
-             and ("mutation" not in row or any(row["mutation"] in content for _, content in said))]
+    found = [
+        row
+        for row in replies[task]
+        if row["text"] == text and ("mutation" not in row or any(row["mutation"] in content for _, content in said))
+    ]
     if len(found) != 1:
         what = "no recorded text" if text is None else f"{len(found)} mutations recorded for {text!r}"
         raise Refused(404, f"{task}: {what} in the request, expected 1; its last user message is {asked[:200]!r}")
@@ -58,20 +63,30 @@ def find(replies: dict[str, list[dict]], body: object) -> str:
 def completion(body: dict, reply: str) -> dict:
     """Return a chat completion in OpenAI's form. Tokens are counted as words."""
     prompt, answer = sum(len(message["content"].split()) for message in body["messages"]), len(reply.split())
-    return {"id": "recorded", "object": "chat.completion", "created": 0, "model": body["model"],
-            "choices": [{"index": 0, "finish_reason": "stop", "logprobs": None, "message": {"role": "assistant", "content": reply}}],
-            "usage": {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}}
+    return {
+        "id": "recorded",
+        "object": "chat.completion",
+        "created": 0,
+        "model": body["model"],
+        "choices": [
+            {"index": 0, "finish_reason": "stop", "logprobs": None, "message": {"role": "assistant", "content": reply}}
+        ],
+        "usage": {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer},
+    }
 
 
 class Handler(BaseHTTPRequestHandler):
     """Speaks POST /v1/chat/completions and GET /v1/models; `replies` is set on the class before it serves."""
+
     protocol_version = "HTTP/1.1"
     replies: dict[str, list[dict]] = {}
 
     def do_GET(self):
         if self.path != "/v1/models":
             return self.answer(404, {"error": {"message": f"no {self.path}; there is /v1/models", "type": "not_found"}})
-        return self.answer(200, {"object": "list", "data": [{"id": name, "object": "model", "owned_by": "korlhf"} for name in TASKS]})
+        return self.answer(
+            200, {"object": "list", "data": [{"id": name, "object": "model", "owned_by": "korlhf"} for name in TASKS]}
+        )
 
     def do_POST(self):
         text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -100,7 +115,9 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Answer OpenAI chat requests on loopback from recorded replies.")
-    parser.add_argument("--replies", type=Path, default=HERE / "replies.jsonl", help="JSONL of task, text, mutation, reply")
+    parser.add_argument(
+        "--replies", type=Path, default=HERE / "replies.jsonl", help="JSONL of task, text, mutation, reply"
+    )
     parser.add_argument("--port", type=int, default=0, help="port; 0 = any free one")
     args = parser.parse_args()
     if not args.replies.is_file():

@@ -13,17 +13,49 @@ import pytest
 from korlhf.core.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ["--hidden_size", "32", "--layers", "1", "--vocab_size", "64", "--batch_size", "3", "--seq_len", "32", "--steps", "2",
-        "--warmup_steps", "0",
-        "--compare_steps", "1", "--peak_seconds", "0.01", "--dtype", "fp32"]
-PRINTED = ["real tokens/s", "samples/s", "padding", "peak memory", "matrix-product peak", "of peak", "packed", "longest", "limit",
-           "model FLOP ="]
+TINY = [
+    "--hidden_size",
+    "32",
+    "--layers",
+    "1",
+    "--vocab_size",
+    "64",
+    "--batch_size",
+    "3",
+    "--seq_len",
+    "32",
+    "--steps",
+    "2",
+    "--warmup_steps",
+    "0",
+    "--compare_steps",
+    "1",
+    "--peak_seconds",
+    "0.01",
+    "--dtype",
+    "fp32",
+]
+PRINTED = [
+    "real tokens/s",
+    "samples/s",
+    "padding",
+    "peak memory",
+    "matrix-product peak",
+    "of peak",
+    "packed",
+    "longest",
+    "limit",
+    "model FLOP =",
+]
 
 
 def run(step, tmp_path, *args):
     """(printed text, JSON) of a benchmark with the smallest sizes."""
-    done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / f"{step}.py"), *TINY, *args, "--output", str(tmp_path / "out.json")],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / f"{step}.py"), *TINY, *args, "--output", str(tmp_path / "out.json")],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
 
@@ -35,7 +67,9 @@ def check_common(printed, result):
     for f in [*result["phases"].values(), *result["layouts"].values()]:
         assert f["real_tokens_per_second"] == pytest.approx(f["real_tokens"] / f["seconds"])
         assert f["samples_per_second"] == pytest.approx(f["samples"] / f["seconds"])
-        assert f["share_of_matrix_peak"] == pytest.approx(f["model_flops_per_second"] / result["machine"]["matrix_peak_flops_per_second"])
+        assert f["share_of_matrix_peak"] == pytest.approx(
+            f["model_flops_per_second"] / result["machine"]["matrix_peak_flops_per_second"]
+        )
     for f in result["layouts"].values():
         assert f["time_ratio"] == pytest.approx(f["seconds"] / result["layouts"]["packed"]["seconds"])
 
@@ -58,7 +92,7 @@ def test_step1(tmp_path):
     assert [layouts[k]["computed_tokens"] for k in ("packed", "longest", "limit")] == [60, 90, 96]
     assert [layouts[k]["padding_share"] for k in ("packed", "longest", "limit")] == pytest.approx([0.2, 42 / 90, 0.5])
     # 5 + 6 + 20 = 31 trained tokens have logits; backward is twice the forward; two steps
-    forward = 2 * (BODY * 48 + HEAD * 31) + ATTENTION * (8 ** 2 + 10 ** 2 + 30 ** 2)
+    forward = 2 * (BODY * 48 + HEAD * 31) + ATTENTION * (8**2 + 10**2 + 30**2)
     assert flops(training) == pytest.approx(2 * 3 * forward)
 
 
@@ -72,7 +106,7 @@ def test_step2(tmp_path):
     assert [layouts[k]["computed_tokens"] for k in ("packed", "longest", "limit")] == [90, 180, 192]
     assert layouts["limit"]["padding_share"] == pytest.approx(1 - 75 / 192)
     # the scalar head is a matrix of 32; no logits over the vocabulary
-    forward = 2 * (BODY + 32) * 75 + ATTENTION * (8 ** 2 + 7 ** 2 + 10 ** 2 + 7 ** 2 + 30 ** 2 + 13 ** 2)
+    forward = 2 * (BODY + 32) * 75 + ATTENTION * (8**2 + 7**2 + 10**2 + 7**2 + 30**2 + 13**2)
     assert flops(training) == pytest.approx(2 * 3 * forward)
 
 
@@ -87,15 +121,19 @@ def test_step3(tmp_path):
     # fed into the model: prompts 3 + 5 + 10 and 15 tokens of each answer = 63 real; prompts padded to 10: 3 x 10 + 3 x 15 = 75
     assert sampling["computed_tokens"] == 2 * 75 and sampling["padding_share"] == pytest.approx(1 - 63 / 75)
     # actor, reference, critic: three rows of 26 = 78 each; the reward model reads an end more: 20, 22, 27 = 69 in three rows of 27 = 81
-    assert scoring["computed_tokens"] == 2 * (3 * 78 + 81) and scoring["padding_share"] == pytest.approx(1 - (3 * 66 + 69) / 315)
+    assert scoring["computed_tokens"] == 2 * (3 * 78 + 81) and scoring["padding_share"] == pytest.approx(
+        1 - (3 * 66 + 69) / 315
+    )
     assert training["computed_tokens"] == 2 * 2 * 78 and training["padding_share"] == pytest.approx(1 - 66 / 78)
     # to the limit: sampling 3 x (16 + 15) = 93, scoring 4 x 3 x 32 = 384, training 2 x 96 = 192
     assert result["layouts"]["limit"]["computed_tokens"] == 93 + 384 + 192
     # to the longest, and all go on to the last one's 16: as packed here
     assert result["layouts"]["longest"]["computed_tokens"] == 75 + 315 + 156
-    lm = 2 * (BODY * 66 + HEAD * 48) + ATTENTION * (19 ** 2 + 21 ** 2 + 26 ** 2)
-    score = 2 * (BODY + 32) * 66 + ATTENTION * (19 ** 2 + 21 ** 2 + 26 ** 2)
-    assert [flops(f) / 2 for f in (sampling, scoring, training)] == pytest.approx([lm, 2 * lm + 2 * score, 3 * lm + 3 * score])
+    lm = 2 * (BODY * 66 + HEAD * 48) + ATTENTION * (19**2 + 21**2 + 26**2)
+    score = 2 * (BODY + 32) * 66 + ATTENTION * (19**2 + 21**2 + 26**2)
+    assert [flops(f) / 2 for f in (sampling, scoring, training)] == pytest.approx(
+        [lm, 2 * lm + 2 * score, 3 * lm + 3 * score]
+    )
     assert set(result["time_ratio_by_phase"]["limit"]) == {"sampling", "scoring", "training"}
 
 
@@ -106,8 +144,10 @@ def test_lengths(monkeypatch):
     args, _ = bench.parse("test", [])
     found = list(itertools.islice(bench.draw_lengths(args, 3, 100, random.Random(1)), 500))
     assert all(min(f) >= 3 and f[0] <= 50 and f[0] + max(f[1:]) <= 100 for f in found)
-    assert len({f[0] for f in found}) > 20 and found == list(itertools.islice(bench.draw_lengths(args, 3, 100, random.Random(1)), 500))
-    assert sorted(f[0] for f in found)[250] == pytest.approx(100 / 6, abs=2)                  # the median
+    assert len({f[0] for f in found}) > 20 and found == list(
+        itertools.islice(bench.draw_lengths(args, 3, 100, random.Random(1)), 500)
+    )
+    assert sorted(f[0] for f in found)[250] == pytest.approx(100 / 6, abs=2)  # the median
     given, _ = bench.parse("test", ["--lengths", "3+5", "4+6"])
     assert list(itertools.islice(bench.draw_lengths(given, 2, 32, None), 3)) == [(3, 5), (4, 6), (3, 5)]
     for text in ("30+5", "3", "a+5", "2+5"):

@@ -38,18 +38,21 @@ def test_reward_model_has_a_score_for_an_output_embedding():
     assert memory.as_reward(TINY).params == 1000 - 50 * 10 + 10
 
 
-@pytest.mark.parametrize("setting, expected", [
-    (dict(zero_stage=0), (2000, 12000, 2000)),  # 16 bytes a parameter
-    (dict(zero_stage=0, gpus=4), (2000, 12000, 2000)),
-    (dict(zero_stage=1, gpus=4), (2000, 3000, 2000)),
-    (dict(zero_stage=2, gpus=4), (2000, 3000, 500)),
-    (dict(zero_stage=3, gpus=4), (2000 + 500, 3000, 500)),  # the gathered ones and its own share
-    (dict(zero_stage=2, offload=True), (2000, 0, 0)),
-    (dict(zero_stage=3, offload=True), (2000, 0, 0)),
-    (dict(zero_stage=0, dtype="fp32"), (4000, 8000, 4000)),
-    (dict(zero_stage=2, dtype="fp32"), (4000, 12000, 4000)),  # ZeRO keeps a master copy of fp32 weights too
-    (dict(zero_stage=0, lora_dim=2), (2320, 1920, 320)),  # 2 x 4 x 10 x 2 = 160 trained parameters
-])
+@pytest.mark.parametrize(
+    "setting, expected",
+    [
+        (dict(zero_stage=0), (2000, 12000, 2000)),  # 16 bytes a parameter
+        (dict(zero_stage=0, gpus=4), (2000, 12000, 2000)),
+        (dict(zero_stage=1, gpus=4), (2000, 3000, 2000)),
+        (dict(zero_stage=2, gpus=4), (2000, 3000, 500)),
+        (dict(zero_stage=3, gpus=4), (2000 + 500, 3000, 500)),  # the gathered ones and its own share
+        (dict(zero_stage=2, offload=True), (2000, 0, 0)),
+        (dict(zero_stage=3, offload=True), (2000, 0, 0)),
+        (dict(zero_stage=0, dtype="fp32"), (4000, 8000, 4000)),
+        (dict(zero_stage=2, dtype="fp32"), (4000, 12000, 4000)),  # ZeRO keeps a master copy of fp32 weights too
+        (dict(zero_stage=0, lora_dim=2), (2320, 1920, 320)),  # 2 x 4 x 10 x 2 = 160 trained parameters
+    ],
+)
 def test_states(setting, expected):
     s = memory.Setting(**setting)
     assert (memory.weights(TINY, s), memory.optimizer(TINY, s), memory.gradients(TINY, s)) == expected
@@ -77,7 +80,11 @@ def test_gradient_bucket_is_there_with_zero_only():
 
 def test_phases_of_step_2():
     # 510 parameters, two answers of 4 tokens, no logits
-    assert memory.phases(2, TINY, ONE) == {"start-up": 1020, "training": 510 * 16 + 8 * 10 * 28 * 2, "optimizer": 510 * 20}
+    assert memory.phases(2, TINY, ONE) == {
+        "start-up": 1020,
+        "training": 510 * 16 + 8 * 10 * 28 * 2,
+        "optimizer": 510 * 20,
+    }
 
 
 def test_phases_of_step_3_with_lora():
@@ -122,11 +129,16 @@ def test_one_line(capsys):
     assert "1.33B parameters" in out and "fits 40 GB" in out
 
 
-@pytest.mark.parametrize("flags, said", [
-    (["--hidden", "10"], "--layers"), (["--params", "5"], "--hidden"), (["--hidden", "10", "--layers", "2", "--gpus", "0"], "--gpus"),
-    (["--hidden", "10", "--layers", "2", "--offload", "--zero_stage", "0"], "--offload needs ZeRO"),
-    (["--hidden", "10", "--layers", "2", "--lora_dim", "-1"], "--lora_dim -1"),
-])
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["--hidden", "10"], "--layers"),
+        (["--params", "5"], "--hidden"),
+        (["--hidden", "10", "--layers", "2", "--gpus", "0"], "--gpus"),
+        (["--hidden", "10", "--layers", "2", "--offload", "--zero_stage", "0"], "--offload needs ZeRO"),
+        (["--hidden", "10", "--layers", "2", "--lora_dim", "-1"], "--lora_dim -1"),
+    ],
+)
 def test_wrong_flags_name_the_flag(flags, said, capsys):
     with pytest.raises(SystemExit) as stopped:
         memory.main(flags)

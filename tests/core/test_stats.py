@@ -16,7 +16,9 @@ from korlhf.core import stats
 def test_the_mean_interval_is_scipys_bootstrap():
     values = np.random.default_rng(3).normal(2.0, 1.0, 60)
     ours = stats.mean_interval(values, seed=1, resamples=9000)
-    theirs = scipy_stats.bootstrap((values,), np.mean, n_resamples=9000, method="percentile", random_state=2).confidence_interval
+    theirs = scipy_stats.bootstrap(
+        (values,), np.mean, n_resamples=9000, method="percentile", random_state=2
+    ).confidence_interval
     assert ours.mean == pytest.approx(values.mean()) and (ours.n, ours.groups) == (60, 60)
     assert ours.low == pytest.approx(theirs.low, abs=0.02) and ours.high == pytest.approx(theirs.high, abs=0.02)
 
@@ -37,12 +39,14 @@ def test_paired_difference_and_its_p_value():
     b = rng.normal(0, 5, 40)
     a = b + rng.normal(0.4, 1.0, 40)
     found, p = stats.paired_difference(a, b, flips=20_000)
-    theirs = scipy_stats.permutation_test((a - b,), np.mean, permutation_type="samples", n_resamples=20_000, random_state=1).pvalue
+    theirs = scipy_stats.permutation_test(
+        (a - b,), np.mean, permutation_type="samples", n_resamples=20_000, random_state=1
+    ).pvalue
     assert found.mean == pytest.approx((a - b).mean()) and p == pytest.approx(theirs, abs=0.01)
     _, p = stats.paired_difference([1, 1, 1, 1], [0, 0, 0, 0], flips=20_000)
-    assert p == pytest.approx(2 / 16, abs=0.01)              # all signs equal: 2 of 2 ** 4
+    assert p == pytest.approx(2 / 16, abs=0.01)  # all signs equal: 2 of 2 ** 4
     _, p = stats.paired_difference([1, 1, 1, 1], [0, 0, 0, 0], groups="aabb", flips=20_000)
-    assert p == pytest.approx(2 / 4, abs=0.02)               # two prompts only
+    assert p == pytest.approx(2 / 4, abs=0.02)  # two prompts only
     assert stats.paired_difference([1, 2], [1, 2])[1] == 1.0
     with pytest.raises(ValueError, match="one length, not 1 and 2"):
         stats.paired_difference([1], [1, 2])
@@ -54,7 +58,7 @@ def test_rounding_of_large_sums_makes_nothing_significant(scale):
     rng = np.random.default_rng(0)
     for k in (4, 5, 7) * 8:
         _, p = stats.paired_difference(scale * (rng.random(k) + 0.1), [0.0] * k)
-        assert p == pytest.approx(2 / 2 ** k, rel=0.35)
+        assert p == pytest.approx(2 / 2**k, rel=0.35)
 
 
 def test_a_clear_difference_stays_one_among_two_hundred_comparisons():
@@ -71,7 +75,9 @@ def test_what_is_no_number_is_no_result():
 
 
 def test_holm_is_statsmodels_and_by_hand():
-    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])     # 3 x .01; 2 x .03; then no less than that
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx(
+        [0.03, 0.06, 0.06]
+    )  # 3 x .01; 2 x .03; then no less than that
     assert stats.holm([]) == [] and stats.holm([0.7, 0.9]) == [1.0, 1.0]
     p = list(np.random.default_rng(0).random(40) ** 3)
     assert stats.holm(p) == pytest.approx(list(multipletests(p, method="holm")[1]))
@@ -79,7 +85,7 @@ def test_holm_is_statsmodels_and_by_hand():
 
 def test_mcnemar_by_hand():
     assert stats.mcnemar(0, 0) == 1.0 and stats.mcnemar(5, 5) == 1.0
-    assert stats.mcnemar(8, 1) == pytest.approx(2 * (1 + 9) / 2 ** 9) == stats.mcnemar(1, 8)
+    assert stats.mcnemar(8, 1) == pytest.approx(2 * (1 + 9) / 2**9) == stats.mcnemar(1, 8)
     assert stats.mcnemar(4, 13) == pytest.approx(mcnemar([[50, 4], [13, 20]], exact=True).pvalue)
 
 
@@ -95,12 +101,17 @@ def test_spearman_of_constants_is_zero():
 
 
 def test_calibration_by_hand():
-    margin = math.log(3)                                     # sigmoid = .75
+    margin = math.log(3)  # sigmoid = .75
     error, table = stats.calibration([margin] * 4, [1, 1, 1, 0])
-    assert error == pytest.approx(0) and len(table) == 1 and table[0]["n"] == 4 and table[0]["predicted"] == pytest.approx(0.75)
+    assert (
+        error == pytest.approx(0)
+        and len(table) == 1
+        and table[0]["n"] == 4
+        and table[0]["predicted"] == pytest.approx(0.75)
+    )
     error, _ = stats.calibration([margin] * 4, [1, 1, 0, 0])
     assert error == pytest.approx(0.25)
-    turned, table = stats.calibration([-margin] * 4, [0, 0, 1, 1])   # the same pairs the other way round
+    turned, table = stats.calibration([-margin] * 4, [0, 0, 1, 1])  # the same pairs the other way round
     assert turned == pytest.approx(0.25) and table[0]["won"] == 0.5
     error, table = stats.calibration([0.0, 20.0], [0.5, 0.0])
     assert error == pytest.approx(0.5) and [row["n"] for row in table] == [1, 1]
@@ -126,19 +137,23 @@ def test_bradley_terry_of_three_is_a_logistic_regression():
     theirs = LogisticRegression(fit_intercept=False, C=1e9).fit(rows, wins).coef_[0]
     assert list(ours.values()) == pytest.approx(list(theirs - theirs.mean()), abs=1e-3)
     never_lost = stats.bradley_terry(["a", "b"], [("a", "b", 1)] * 5)
-    assert never_lost["a"] == pytest.approx(math.log(5.25 / 0.25) / 2)           # half a drawn game: a quarter of a win for each
+    assert never_lost["a"] == pytest.approx(math.log(5.25 / 0.25) / 2)  # half a drawn game: a quarter of a win for each
 
 
 def test_bradley_terry_with_ties_and_drawn_games_is_a_weighted_logistic_regression():
     rng = np.random.default_rng(2)
-    games = [(x, y, float(rng.choice([0, 0.25, 0.5, 1]))) for x, y in [("a", "b"), ("b", "c"), ("a", "c"), ("c", "a")] * 25]
+    games = [
+        (x, y, float(rng.choice([0, 0.25, 0.5, 1]))) for x, y in [("a", "b"), ("b", "c"), ("a", "c"), ("c", "a")] * 25
+    ]
     rows, wins, weights = [], [], []
     for x, y, won, weight in [(*g, 1.0) for g in games] + [(x, y, 0.5, 0.5) for x, y in ("ab", "bc", "ac")]:
         rows += [[(x == n) - (y == n) for n in "abc"]] * 2
         wins += [1, 0]
         weights += [weight * won, weight * (1 - won)]
     theirs = LogisticRegression(fit_intercept=False, C=1e9).fit(rows, wins, weights).coef_[0]
-    assert list(stats.bradley_terry(["a", "b", "c"], games).values()) == pytest.approx(list(theirs - theirs.mean()), abs=1e-3)
+    assert list(stats.bradley_terry(["a", "b", "c"], games).values()) == pytest.approx(
+        list(theirs - theirs.mean()), abs=1e-3
+    )
 
 
 def test_length_control_takes_the_length_out():
@@ -146,7 +161,7 @@ def test_length_control_takes_the_length_out():
     longer = rng.normal(0, 50, 4000)
     wins = (rng.random(4000) < 1 / (1 + np.exp(-(0.5 + 1.5 * np.tanh(longer / longer.std()))))).astype(float)
     assert stats.length_controlled(wins, longer) == pytest.approx(1 / (1 + math.exp(-0.5)), abs=0.03)
-    shifted = np.abs(longer)                                  # the first model always writes more, and that alone wins
+    shifted = np.abs(longer)  # the first model always writes more, and that alone wins
     wins = (rng.random(4000) < 1 / (1 + np.exp(-3 * np.tanh(shifted / shifted.std())))).astype(float)
     assert wins.mean() > 0.8 and stats.length_controlled(wins, shifted) < 0.6
     assert stats.length_controlled([1, 0, 1, 1], [0, 0, 0, 0]) == pytest.approx(0.75, abs=0.01)
@@ -156,8 +171,12 @@ def test_length_control_is_a_logistic_regression_with_a_ridge_on_the_slope():
     rng = np.random.default_rng(3)
     longer, results = rng.normal(5, 20, 300), rng.choice([0, 0.5, 1], 300, p=[0.3, 0.2, 0.5])
     x = np.tanh(longer / longer.std())[:, None]
-    theirs = LogisticRegression(C=1.0).fit(np.repeat(x, 2, 0), [1, 0] * 300, np.stack([results, 1 - results], 1).ravel())
-    assert stats.length_controlled(results, longer) == pytest.approx(1 / (1 + math.exp(-theirs.intercept_[0])), abs=1e-3)
+    theirs = LogisticRegression(C=1.0).fit(
+        np.repeat(x, 2, 0), [1, 0] * 300, np.stack([results, 1 - results], 1).ravel()
+    )
+    assert stats.length_controlled(results, longer) == pytest.approx(
+        1 / (1 + math.exp(-theirs.intercept_[0])), abs=1e-3
+    )
     with pytest.raises(ValueError, match="at least one result"):
         stats.length_controlled([], [])
 

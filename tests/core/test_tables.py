@@ -6,9 +6,12 @@ from korlhf.core.tables import both, cell, column, estimate, plain, table, width
 
 
 def test_cells_as_text():
-    assert [cell(v, 2, "ko") for v in (None, 0.126, 12345, "가", both("tie", "비김"), estimate(0.5, 0.123, 1.0), True)] == [
-        "–", "0.13", "12,345", "가", "비김", "0.50 [0.12, 1.00]", "True"]
-    assert cell(estimate(-0.2, -0.31, -0.001), 2, "en") == "-0.20 [-0.31, 0.00]"  # a dash between them would read as a third sign
+    assert [
+        cell(v, 2, "ko") for v in (None, 0.126, 12345, "가", both("tie", "비김"), estimate(0.5, 0.123, 1.0), True)
+    ] == ["–", "0.13", "12,345", "가", "비김", "0.50 [0.12, 1.00]", "True"]
+    assert (
+        cell(estimate(-0.2, -0.31, -0.001), 2, "en") == "-0.20 [-0.31, 0.00]"
+    )  # a dash between them would read as a third sign
 
 
 def test_a_small_p_is_not_shown_as_0():
@@ -17,8 +20,19 @@ def test_a_small_p_is_not_shown_as_0():
 
 def test_a_hangul_syllable_is_two_columns_wide():
     assert width("가a나") == 5
-    found = table(both("T", "표"), [column("model", "모델"), column("n", "개수")], [["가나다", 5], ["ppo", 12345]], [both("note", "참고")])
-    assert plain(found, "en").splitlines() == ["T", "  model        n", "  가나다       5", "  ppo     12,345", "  note"]
+    found = table(
+        both("T", "표"),
+        [column("model", "모델"), column("n", "개수")],
+        [["가나다", 5], ["ppo", 12345]],
+        [both("note", "참고")],
+    )
+    assert plain(found, "en").splitlines() == [
+        "T",
+        "  model        n",
+        "  가나다       5",
+        "  ppo     12,345",
+        "  note",
+    ]
     assert plain(found, "ko").splitlines()[1] == "  모델      개수"
 
 

@@ -8,14 +8,23 @@ from pathlib import Path
 import datasets
 import pytest
 
+from korlhf.core.errors import InputError
 from korlhf.data import load
 from korlhf.data.load import load_examples, load_step, prompt_key
 from korlhf.data.registry import Example
-from korlhf.core.errors import InputError
 
-PAIRS = [{"prompt": f"{i}번째 질문이에요, 들어 볼래요?", "chosen": f"좋은 답 {i}", "rejected": f"나쁜\n답 \"{i}\"", "category": "everyday"}
-         for i in range(40)]
-EXPECTED = [Example(({"role": "user", "content": p["prompt"]},), (p["chosen"], p["rejected"]), "everyday") for p in PAIRS]
+PAIRS = [
+    {
+        "prompt": f"{i}번째 질문이에요, 들어 볼래요?",
+        "chosen": f"좋은 답 {i}",
+        "rejected": f'나쁜\n답 "{i}"',
+        "category": "everyday",
+    }
+    for i in range(40)
+]
+EXPECTED = [
+    Example(({"role": "user", "content": p["prompt"]},), (p["chosen"], p["rejected"]), "everyday") for p in PAIRS
+]
 
 
 def write(path, rows, delimiter=","):
@@ -48,6 +57,7 @@ def error_of(call, *args, **kwargs):
 
 # ---------------------------------------------------------------------------------------------------- formats
 
+
 @pytest.mark.parametrize("file", ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.parquet"])
 def test_formats_agree(tmp_path, file):
     assert load_examples(write(tmp_path / file, PAIRS, "\t" if file.endswith("tsv") else ","), 2) == EXPECTED
@@ -69,7 +79,9 @@ def test_byte_order_mark(tmp_path):
 
 
 def test_long_csv_cell(tmp_path):
-    assert load_examples(write(tmp_path / "a.csv", [{"prompt": "가", "output": "나" * 200_000}]), 1)[0].answers == ("나" * 200_000,)
+    assert load_examples(write(tmp_path / "a.csv", [{"prompt": "가", "output": "나" * 200_000}]), 1)[0].answers == (
+        "나" * 200_000,
+    )
 
 
 def test_folders_agree(tmp_path):
@@ -90,8 +102,10 @@ def test_folders_agree(tmp_path):
 
 
 def test_local_copy_of_a_registered_set(tmp_path, capsys):
-    rows = [{"system": "친절히", "question": "1+1?", "chosen": "2", "rejected": "3", "prompt": "not this"},
-            {"system": "", "question": "", "chosen": "2", "rejected": "3", "prompt": "not this"}]
+    rows = [
+        {"system": "친절히", "question": "1+1?", "chosen": "2", "rejected": "3", "prompt": "not this"},
+        {"system": "", "question": "", "chosen": "2", "rejected": "3", "prompt": "not this"},
+    ]
     write(tmp_path / "SJ-Donald" / "orca-dpo-pairs-ko" / "train.jsonl", rows)
     for name in ("SJ-Donald/orca-dpo-pairs-ko", "SJ-Donald/orca-dpo-pairs-ko/train.jsonl"):
         assert [e.prompt for e in load_examples(str(tmp_path / name), 2)] == ["1+1?"]
@@ -112,11 +126,20 @@ def test_local_jsonfile(tmp_path, monkeypatch, capsys):
 def test_sample(tmp_path, monkeypatch):
     monkeypatch.setattr(load, "_PROJECT", tmp_path)
     assert error_of(load_examples, "sample/reward", 2).endswith("reward.jsonl is absent; run python samples/build.py")
-    files = {"sft": {"prompt": "가", "output": "나"}, "reward": PAIRS[0], "prompts": {"prompt": "가"}, "text": {"text": "가"}}
+    files = {
+        "sft": {"prompt": "가", "output": "나"},
+        "reward": PAIRS[0],
+        "prompts": {"prompt": "가"},
+        "text": {"text": "가"},
+    }
     for name, row in files.items():
         write(tmp_path / "samples" / f"{name}.jsonl", [row])
         assert len(load_examples(f"sample/{name}", {"reward": 2, "prompts": 3}.get(name, 1))) == 1
-    for name, row in (("heldout_sft", files["sft"]), ("heldout_reward", PAIRS[1]), ("heldout_prompts", {"prompt": "다"})):
+    for name, row in (
+        ("heldout_sft", files["sft"]),
+        ("heldout_reward", PAIRS[1]),
+        ("heldout_prompts", {"prompt": "다"}),
+    ):
         write(tmp_path / "samples" / f"{name}.jsonl", [row])
     assert load_examples("sample/reward", 2, "eval") == EXPECTED[1:2]
     train, heldout = load_step(2, ["sample/reward"], "0,1,0")
@@ -126,6 +149,7 @@ def test_sample(tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------------------------------------------- the hub
+
 
 class Hub:
     """Stands in for datasets.load_dataset; remembers what it was asked."""
@@ -170,12 +194,17 @@ def test_hub_splits(monkeypatch):
 def test_offline(monkeypatch):
     def unreachable(*args, **kwargs):
         raise ConnectionError("Couldn't reach it\nmore")
+
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     said = error_of(load_examples, "dahoas/rm_static", 2)
-    assert "Couldn't reach it; did you mean Dahoas/rm-static?" in said and "hf download --repo-type dataset dahoas/rm_static" in said
+    assert (
+        "Couldn't reach it; did you mean Dahoas/rm-static?" in said
+        and "hf download --repo-type dataset dahoas/rm_static" in said
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- errors in files
+
 
 def test_missing_file(tmp_path):
     write(tmp_path / "train.jsonl", PAIRS)
@@ -188,32 +217,39 @@ def test_missing_file(tmp_path):
 GOOD = '{"prompt": "가", "chosen": "나", "rejected": "다"}'
 
 
-@pytest.mark.parametrize("name,content,message", [
-    ("a.jsonl", f"{GOOD}\n\n{GOOD[:-1]}\n{GOOD}\n", ":3: broken JSON: Expecting ',' delimiter at character"),
-    ("a.jsonl", f"{GOOD}\n[1]\n", ":2: the row is list '\\[1\\]'; expected an object"),
-    ("a.jsonl", "", ": no rows in it"),
-    ("a.jsonl", "\n \n", ": no rows in it"),
-    ("a.json", "[]", ": no rows in it"),
-    ("a.json", " ", ": no rows in it"),
-    ("a.csv", "prompt,chosen,rejected\n", ": no rows in it"),
-    ("a.json", f"[{GOOD},\n{GOOD},\n]", ":[23]: broken JSON"),
-    ("a.json", f"[{GOOD},\n\n {{\"prompt\": 3}}]", ":3: prompt is int '3'; expected text"),
-    ("a.json", f"{{\"x\": [\n1], \"data\": [{GOOD},\n7]}}", ":3: the row is int"),
-    ("a.json", '{"train": []}', ":1: the file is one dict; expected a list of objects or"),
-    ("a.json", GOOD + "\n" + GOOD[1:], ":2: broken JSON|:2: the row is"),
-    ("a.jsonl", f"{GOOD}\n" + GOOD.replace("나", " "), ":2: chosen is empty"),
-    ("a.jsonl", f"{GOOD}\n" + GOOD.replace("가", ""), ":2: prompt is empty"),
-    ("a.jsonl", f"{GOOD}\n" + GOOD.replace('"다"', "[]"), ":2: rejected is list"),
-    ("a.jsonl", '{"a": "b", "c": 1}', ":1: no known columns; found a, c; expected a prompt"),
-    ("a.jsonl", '{"prompt": "가", "output": "나"}', ":1: step 2 needs two or more ranked answers; this row can train steps 1 and 3"),
-    ("a.jsonl", '{"text": "가"}', ":1: step 2 needs two or more ranked answers; this row can train step 1$"),
-    ("a.csv", 'prompt,chosen,rejected\n"가\n가",나,다\n가,,다\n', ":4: chosen is empty"),
-    ("a.csv", "prompt,chosen,rejected\n가,나,다\n가,나\n", ":3: 2 cells, but the header has 3"),
-    ("a.csv", 'prompt,chosen,rejected\n가,나,"다\n', ":2: broken table"),
-    ("a.csv", "prompt,prompt\n가,나\n", ":1: two columns have the same name; found prompt, prompt"),
-    ("a.parquet", "no parquet", ": not a readable parquet file"),
-    ("a.txt", GOOD, ": the type .txt is not read; give one of .jsonl, .json, .csv, .tsv, .parquet"),
-])
+@pytest.mark.parametrize(
+    "name,content,message",
+    [
+        ("a.jsonl", f"{GOOD}\n\n{GOOD[:-1]}\n{GOOD}\n", ":3: broken JSON: Expecting ',' delimiter at character"),
+        ("a.jsonl", f"{GOOD}\n[1]\n", ":2: the row is list '\\[1\\]'; expected an object"),
+        ("a.jsonl", "", ": no rows in it"),
+        ("a.jsonl", "\n \n", ": no rows in it"),
+        ("a.json", "[]", ": no rows in it"),
+        ("a.json", " ", ": no rows in it"),
+        ("a.csv", "prompt,chosen,rejected\n", ": no rows in it"),
+        ("a.json", f"[{GOOD},\n{GOOD},\n]", ":[23]: broken JSON"),
+        ("a.json", f'[{GOOD},\n\n {{"prompt": 3}}]', ":3: prompt is int '3'; expected text"),
+        ("a.json", f'{{"x": [\n1], "data": [{GOOD},\n7]}}', ":3: the row is int"),
+        ("a.json", '{"train": []}', ":1: the file is one dict; expected a list of objects or"),
+        ("a.json", GOOD + "\n" + GOOD[1:], ":2: broken JSON|:2: the row is"),
+        ("a.jsonl", f"{GOOD}\n" + GOOD.replace("나", " "), ":2: chosen is empty"),
+        ("a.jsonl", f"{GOOD}\n" + GOOD.replace("가", ""), ":2: prompt is empty"),
+        ("a.jsonl", f"{GOOD}\n" + GOOD.replace('"다"', "[]"), ":2: rejected is list"),
+        ("a.jsonl", '{"a": "b", "c": 1}', ":1: no known columns; found a, c; expected a prompt"),
+        (
+            "a.jsonl",
+            '{"prompt": "가", "output": "나"}',
+            ":1: step 2 needs two or more ranked answers; this row can train steps 1 and 3",
+        ),
+        ("a.jsonl", '{"text": "가"}', ":1: step 2 needs two or more ranked answers; this row can train step 1$"),
+        ("a.csv", 'prompt,chosen,rejected\n"가\n가",나,다\n가,,다\n', ":4: chosen is empty"),
+        ("a.csv", "prompt,chosen,rejected\n가,나,다\n가,나\n", ":3: 2 cells, but the header has 3"),
+        ("a.csv", 'prompt,chosen,rejected\n가,나,"다\n', ":2: broken table"),
+        ("a.csv", "prompt,prompt\n가,나\n", ":1: two columns have the same name; found prompt, prompt"),
+        ("a.parquet", "no parquet", ": not a readable parquet file"),
+        ("a.txt", GOOD, ": the type .txt is not read; give one of .jsonl, .json, .csv, .tsv, .parquet"),
+    ],
+)
 def test_broken_files(tmp_path, name, content, message):
     (tmp_path / name).write_text(content, encoding="utf-8")
     said = error_of(load_examples, str(tmp_path / name), 2)
@@ -252,6 +288,7 @@ def test_folder_errors(tmp_path):
 def test_jsonl_is_streamed(tmp_path):
     """Rows before a broken line have been read when it is met: nothing reads the file as a whole."""
     from korlhf.data.readers import read_rows
+
     path = tmp_path / "a.jsonl"
     path.write_text(f"{GOOD}\n{{", encoding="utf-8")
     rows = read_rows(path)
@@ -274,7 +311,9 @@ def test_other_ranks_are_silent(tmp_path, capsys, monkeypatch):
 
 # ---------------------------------------------------------------------------------------------------- steps
 
-MANY = [{"prompt": f"질문 {i // 2}", "chosen": f"좋은 답 {i}", "rejected": f"나쁜 답 {i}"} for i in range(400)]  # every prompt twice
+MANY = [
+    {"prompt": f"질문 {i // 2}", "chosen": f"좋은 답 {i}", "rejected": f"나쁜 답 {i}"} for i in range(400)
+]  # every prompt twice
 
 
 def test_steps_and_held_out_never_overlap(tmp_path, capsys):
@@ -306,12 +345,19 @@ def test_step_3_has_prompts_only_and_each_once(tmp_path):
 
 
 def test_eval_data_path_is_held_out_whole_and_removed_from_training(tmp_path, capsys):
-    data, held = write(tmp_path / "a.jsonl", PAIRS), write(tmp_path / "b.jsonl", PAIRS[5:15] + [{**PAIRS[0], "prompt": "새 질문"}])
+    data, held = (
+        write(tmp_path / "a.jsonl", PAIRS),
+        write(tmp_path / "b.jsonl", PAIRS[5:15] + [{**PAIRS[0], "prompt": "새 질문"}]),
+    )
     train, heldout = load_step(2, [data], "0,1,0", eval_data_path=[held], eval_share=0.5)
     assert len(heldout) == 11 and train == EXPECTED[:5] + EXPECTED[15:]
-    assert capsys.readouterr().err == "10 of 40 training examples removed: their prompts are held out for evaluation as well\n"
+    assert (
+        capsys.readouterr().err
+        == "10 of 40 training examples removed: their prompts are held out for evaluation as well\n"
+    )
     assert "all 40 prompts of step 2 are held out as well; give other --eval_data_path" in error_of(
-        load_step, 2, [data], "0,1,0", eval_data_path=[data])
+        load_step, 2, [data], "0,1,0", eval_data_path=[data]
+    )
 
 
 def test_own_evaluation_split_is_used_before_a_share(tmp_path):
@@ -352,13 +398,16 @@ def test_nothing_to_train_on(tmp_path):
     data = write(tmp_path / "a.jsonl", PAIRS[:3])
     said = error_of(load_step, 3, [data], "2,4,0")
     assert said == "--data_split 2,4,0: the share of step 3 is 0, so it has nothing to train on; raise it"
-    assert f"step 1 got none of the 3 rows of {data}: its share, 0.000001, is too small" in error_of(load_step, 1, [data], "0.000001,1,1")
+    assert f"step 1 got none of the 3 rows of {data}: its share, 0.000001, is too small" in error_of(
+        load_step, 1, [data], "0.000001,1,1"
+    )
     assert "--data_split '1,2'" in error_of(load_step, 1, [data], "1,2")
 
 
 def test_prompt_key():
     def key(*contents, **rest):
         return prompt_key(Example(tuple({"role": "user", "content": c, **rest} for c in contents)))
+
     assert key("안녕 하세요?") == key("안녕하세요") != key("안녕")
     assert key("가", input="나") != key("가")
     assert key("처음", "네") != key("다른 처음", "네")

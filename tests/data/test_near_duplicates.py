@@ -6,13 +6,53 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from korlhf.data import near_duplicates as near
 from korlhf.data.split import normalise
 
-WORDS = ("오늘 어제 내일 친구가 동생이 엄마가 회사에서 학교에서 집에서 점심을 저녁을 커피를 책을 영화를 먹었어요 마셨어요 읽었어요 봤어요 좋아해요 "
-         "싫어해요 어떻게 왜 언제 같이 혼자 천천히 빨리 조금 많이 정말 여행을 가고 싶은데 추천해 주세요 날씨가 추워서 감기에 걸렸어요").split()
+WORDS = [
+    "오늘",
+    "어제",
+    "내일",
+    "친구가",
+    "동생이",
+    "엄마가",
+    "회사에서",
+    "학교에서",
+    "집에서",
+    "점심을",
+    "저녁을",
+    "커피를",
+    "책을",
+    "영화를",
+    "먹었어요",
+    "마셨어요",
+    "읽었어요",
+    "봤어요",
+    "좋아해요",
+    "싫어해요",
+    "어떻게",
+    "왜",
+    "언제",
+    "같이",
+    "혼자",
+    "천천히",
+    "빨리",
+    "조금",
+    "많이",
+    "정말",
+    "여행을",
+    "가고",
+    "싶은데",
+    "추천해",
+    "주세요",
+    "날씨가",
+    "추워서",
+    "감기에",
+    "걸렸어요",
+]
 
 
 def sentences(n, seed, words=(6, 14)):
@@ -31,7 +71,7 @@ def sentences(n, seed, words=(6, 14)):
 def brute_force(texts, threshold):
     """Groups by comparing every two texts."""
     keys = [normalise(t) for t in texts]
-    sets = [{k[i:i + 3] for i in range(len(k) - 2)} for k in keys]
+    sets = [{k[i : i + 3] for i in range(len(k) - 2)} for k in keys]
     group = list(range(len(texts)))
     for i, j in combinations(range(len(texts)), 2):
         long = min(len(keys[i]), len(keys[j])) >= near.SHORTEST
@@ -45,7 +85,9 @@ def brute_force(texts, threshold):
 def test_jaccard_by_hand():
     # 가나다라마: 가나다 나다라 다라마; 가나다라바: 가나다 나다라 다라바; two of four
     assert near.jaccard(near.grams("가나다라마"), near.grams("가나다라바")) == 0.5
-    assert near.jaccard(near.grams("가"), near.grams("나")) == 1.0  # both without a 3-gram; `groups` compares such by equality
+    assert (
+        near.jaccard(near.grams("가"), near.grams("나")) == 1.0
+    )  # both without a 3-gram; `groups` compares such by equality
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 0.95])
@@ -55,20 +97,32 @@ def test_groups_are_those_of_brute_force(threshold):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.lists(st.sampled_from(WORDS[:5]), min_size=1, max_size=7).map(" ".join), max_size=12), st.sampled_from([0.4, 0.8, 1.0]))
+@given(
+    st.lists(st.lists(st.sampled_from(WORDS[:5]), min_size=1, max_size=7).map(" ".join), max_size=12),
+    st.sampled_from([0.4, 0.8, 1.0]),
+)
 def test_groups_of_any_texts(texts, threshold):
     assert near.groups(texts, threshold) == brute_force(texts, threshold)
 
 
 def test_numbers_follow_the_first_occurrence():
-    assert near.groups(["주말에 뭐 하고 지내세요?", "가장 좋아하는 계절은 무엇인가요?", "주말에  뭐하고 지내세요", "가장 좋아하는 계절은 무엇인가요"]) == [0, 1, 0, 1]
+    assert near.groups(
+        [
+            "주말에 뭐 하고 지내세요?",
+            "가장 좋아하는 계절은 무엇인가요?",
+            "주말에  뭐하고 지내세요",
+            "가장 좋아하는 계절은 무엇인가요",
+        ]
+    ) == [0, 1, 0, 1]
 
 
 def test_a_chain_is_one_group():
     base = "저는 아침마다 공원에서 달리기를 하는데 오늘은 비가 와서 못 나갔어요"
     texts = [base, base + " 그래서요", base + " 그래서요 정말요"]
     sets = [near.grams(normalise(t)) for t in texts]
-    assert near.jaccard(sets[0], sets[1]) > 0.85 and near.jaccard(sets[1], sets[2]) > 0.85 > near.jaccard(sets[0], sets[2])
+    assert near.jaccard(sets[0], sets[1]) > 0.85 and near.jaccard(sets[1], sets[2]) > 0.85 > near.jaccard(
+        sets[0], sets[2]
+    )
     assert near.groups(texts, 0.85) == [0, 0, 0]
 
 
@@ -86,7 +140,14 @@ def test_no_texts_and_equal_texts():
 
 def test_text_of_every_kind():
     decomposed = unicodedata.normalize("NFD", "자모로 나뉜 한국어 문장")
-    odd = ["😀" * 9, "😀" * 10, "\ud800 반쪽짜리 글자가 들어 있는 글", decomposed, "자모로 나뉜 한국어 문장", "a" * 20000]
+    odd = [
+        "😀" * 9,
+        "😀" * 10,
+        "\ud800 반쪽짜리 글자가 들어 있는 글",
+        decomposed,
+        "자모로 나뉜 한국어 문장",
+        "a" * 20000,
+    ]
     assert near.groups(odd) == [0, 0, 1, 2, 2, 3]  # runs of one character have one 3-gram
 
 
@@ -101,7 +162,12 @@ def test_estimates_are_near_the_truth():
 
 
 def test_pairs_name_equal_texts_once_with_their_first():
-    texts = ["오늘은 뭐 하고 지냈어요?", "좋아하는 노래가 있으면 알려 주세요", "오늘은 뭐하고 지냈어요", "오늘은 뭐 하고 지냈어요!!"]
+    texts = [
+        "오늘은 뭐 하고 지냈어요?",
+        "좋아하는 노래가 있으면 알려 주세요",
+        "오늘은 뭐하고 지냈어요",
+        "오늘은 뭐 하고 지냈어요!!",
+    ]
     with near.Signatures(texts) as signatures:
         assert len(signatures) == 4
         assert list(signatures.pairs()) == [(0, 2, 1.0), (0, 3, 1.0)]
@@ -132,7 +198,9 @@ def test_a_crowd_that_shares_a_long_frame(monkeypatch):
 
 def test_a_crowd_of_near_same_texts_is_one_group(monkeypatch):
     monkeypatch.setattr(near, "CROWD", 8)
-    texts = [f"제 전화기 화면이 갑자기 꺼졌는데 어디에 맡겨야 할지 모르겠어요. 접수 번호는 {i}번이에요." for i in range(300)]
+    texts = [
+        f"제 전화기 화면이 갑자기 꺼졌는데 어디에 맡겨야 할지 모르겠어요. 접수 번호는 {i}번이에요." for i in range(300)
+    ]
     assert set(near.groups(texts, 0.8)) == {0}
     with near.Signatures(texts, 0.8) as signatures:
         assert sum(1 for _ in signatures.pairs()) < 300 * 300 / 4  # not all pairs

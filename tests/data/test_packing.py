@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from korlhf.core.errors import InputError
 from korlhf.data import packing
 from korlhf.training.engine import Ranks
-from korlhf.core.errors import InputError
 
 
 def test_first_fit_decreasing_by_hand():
@@ -22,7 +22,7 @@ def test_pack_keeps_every_token_and_restarts_positions():
     assert packed.ids.tolist() == [[21, 22, 23, 24, 25], [41, 42, 43, 11, 12], [31, 0, 0, 0, 0]]
     assert packed.position_ids.tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 0, 1], [0, 0, 1, 2, 3]]
     flat = packed.ids.flatten().tolist()
-    assert [flat[s:s + n] for s, n in zip(packed.starts.tolist(), packed.lengths.tolist())] == sequences
+    assert [flat[s : s + n] for s, n in zip(packed.starts.tolist(), packed.lengths.tolist())] == sequences
     assert [flat[i] for i in packed.last.tolist()] == [12, 25, 31, 43]
 
 
@@ -54,6 +54,7 @@ def test_ranks_are_disjoint_and_together_the_chunk():
 def test_every_epoch_and_seed_has_its_own_order():
     def order(seed, epoch):
         return [i for _, chunk in packing.batches(40, 4, 0, 1, 1, seed, epoch) for i in chunk]
+
     assert order(1, 0) == order(1, 0) and sorted(order(1, 0)) == list(range(40))
     assert len({tuple(order(s, e)) for s in (1, 2) for e in (0, 1)}) == 4
     left_out = [set(range(10)) - {i for _, c in packing.batches(10, 4, 0, 1, 1, 1, e) for i in c} for e in range(6)]
@@ -70,5 +71,7 @@ def test_steps_go_on_where_a_run_stopped():
 
 def test_steps_per_epoch():
     assert packing.steps_per_epoch(25, 3, 2, 2) == 2
-    with pytest.raises(InputError, match="--per_device_train_batch_size 3 x 2 processes x 2 .* more than the 11 examples"):
+    with pytest.raises(
+        InputError, match="--per_device_train_batch_size 3 x 2 processes x 2 .* more than the 11 examples"
+    ):
         packing.steps_per_epoch(11, 3, 2, 2)

@@ -4,10 +4,11 @@ import random
 from math import comb
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from korlhf.data.ranking import Answer, Label, Rules, Undecided, key, rank, read_answers, votes
 from korlhf.data.example import RowError
+from korlhf.data.ranking import Answer, Label, Rules, Undecided, key, rank, read_answers, votes
 
 TEXTS = ["네, 좋아요.", "아니요, 괜찮아요.", "글쎄요, 잘 모르겠어요.", "같이 가요!", "다음에 봐요.", "맛있게 드세요."]
 MODELS = ["chatgpt", "sft", "kullm"]
@@ -24,18 +25,31 @@ def texts(ranked):
 
 # --- by hand ---------------------------------------------------------------------------------------------------------------------------
 
+
 def test_all_pairs_and_their_reasons():
-    ranked = rank([answer("가", 4.5), answer("나", 3.0), answer("다", 3.0), answer("라", 2.9), answer("마", 2.0)],
-                  Rules(threshold=3.0, min_margin=0.5))
-    assert texts(ranked) == {("가", "나", "score"), ("가", "다", "score"), ("가", "라", "score"), ("가", "마", "score"),
-                             ("나", "마", "score"), ("다", "마", "score")}
+    ranked = rank(
+        [answer("가", 4.5), answer("나", 3.0), answer("다", 3.0), answer("라", 2.9), answer("마", 2.0)],
+        Rules(threshold=3.0, min_margin=0.5),
+    )
+    assert texts(ranked) == {
+        ("가", "나", "score"),
+        ("가", "다", "score"),
+        ("가", "라", "score"),
+        ("가", "마", "score"),
+        ("나", "마", "score"),
+        ("다", "마", "score"),
+    }
     # 나-다 tie; 나-라 and 다-라 by .1; 라-마 both under 3 although they are .9 apart
     assert ranked.dropped == {"tie": 1, "margin too small": 2, "both under the threshold": 1} and not ranked.left_out
 
 
 def test_the_first_pair_has_the_widest_margin():
     ranked = rank([answer("가", 2), answer("나", 5), answer("다", 3)])
-    assert [(p.chosen.text, p.rejected.text, p.margin) for p in ranked.pairs] == [("나", "가", 3), ("나", "다", 2), ("다", "가", 1)]
+    assert [(p.chosen.text, p.rejected.text, p.margin) for p in ranked.pairs] == [
+        ("나", "가", 3),
+        ("나", "다", 2),
+        ("다", "가", 1),
+    ]
 
 
 def test_best_and_worst():
@@ -57,8 +71,16 @@ def test_scores_of_a_reward_model_are_below_0():
 
 
 def test_answers_that_cannot_be_used():
-    ranked = rank([answer("가", 5, finish_reason="length"), answer(" \u200b", 4), answer("나", 3), answer("나 ", 1),
-                   answer("다"), answer("라", 1)])
+    ranked = rank(
+        [
+            answer("가", 5, finish_reason="length"),
+            answer(" \u200b", 4),
+            answer("나", 3),
+            answer("나 ", 1),
+            answer("다"),
+            answer("라", 1),
+        ]
+    )
     assert texts(ranked) == {("나", "라", "score")}
     assert ranked.left_out == {"cut off": 1, "empty": 1, "equal to another": 1} and ranked.dropped == {"no score": 2}
     assert ranked.pairs[0].chosen == Answer("나", (), 2.0, 2)  # 3 and 1 for the same text
@@ -75,10 +97,20 @@ def test_equal_texts():
 
 
 def test_a_rule_decides_whatever_the_score():
-    found = rank([answer("가", 1, "chatgpt"), answer("나", 5, "sft"), answer("다", 4, "sft"), answer("라", 2, "chatgpt")],
-                 Rules(prefer=(("chatgpt", "sft"),), threshold=4.5, min_margin=0.5))
-    assert texts(found) == {("가", "나", "rule"), ("가", "다", "rule"), ("라", "나", "rule"), ("라", "다", "rule"), ("나", "다", "score")}
-    assert {p.margin for p in found.pairs if p.by == "rule"} == {-4, -3, -2} and found.dropped == {"both under the threshold": 1}
+    found = rank(
+        [answer("가", 1, "chatgpt"), answer("나", 5, "sft"), answer("다", 4, "sft"), answer("라", 2, "chatgpt")],
+        Rules(prefer=(("chatgpt", "sft"),), threshold=4.5, min_margin=0.5),
+    )
+    assert texts(found) == {
+        ("가", "나", "rule"),
+        ("가", "다", "rule"),
+        ("라", "나", "rule"),
+        ("라", "다", "rule"),
+        ("나", "다", "score"),
+    }
+    assert {p.margin for p in found.pairs if p.by == "rule"} == {-4, -3, -2} and found.dropped == {
+        "both under the threshold": 1
+    }
 
 
 def test_a_rule_needs_no_scores():
@@ -87,8 +119,10 @@ def test_a_rule_needs_no_scores():
 
 
 def test_a_text_of_both_responders_is_no_business_of_their_rule():
-    found = rank([answer("가", 1, "sft"), answer("가", 1, "chatgpt"), answer("나", 3, "chatgpt"), answer("다", 4, "sft")],
-                 Rules(prefer=(("chatgpt", "sft"),)))
+    found = rank(
+        [answer("가", 1, "sft"), answer("가", 1, "chatgpt"), answer("나", 3, "chatgpt"), answer("다", 4, "sft")],
+        Rules(prefer=(("chatgpt", "sft"),)),
+    )
     # 가 is chatgpt's too, so over 다; it is sft's too, so under 나
     assert texts(found) == {("가", "다", "rule"), ("나", "가", "rule"), ("나", "다", "rule")}
     both = [answer(t, s, m) for t, s in (("가", 1), ("나", 3)) for m in ("sft", "chatgpt")]
@@ -146,7 +180,9 @@ def test_an_edited_answer_and_answers_of_people_alone():
 
 def test_a_label_on_an_answer_that_was_cut_off():
     found = rank([answer("가", 1, finish_reason="length"), answer("나", 5)], labels=[Label(("가", "나"), "가")])
-    assert not found.pairs and found.dropped == {"people: an answer was cut off": 1} and found.left_out == {"cut off": 1}
+    assert (
+        not found.pairs and found.dropped == {"people: an answer was cut off": 1} and found.left_out == {"cut off": 1}
+    )
 
 
 def test_the_limit_of_a_prompt_keeps_the_best_founded():
@@ -157,12 +193,18 @@ def test_the_limit_of_a_prompt_keeps_the_best_founded():
     assert found.pairs[2].rejected.text == "라" and found.dropped == {"over the limit of a prompt": 3}
 
 
-@pytest.mark.parametrize("candidate, what", [
-    ("글", "candidate 1 is '글'"), ({"score": 3}, "expected"), ({"text": 5}, "expected"),
-    ({"text": "글", "score": "5"}, "score of candidate 1 is '5'"),
-    ({"text": "글", "score": True}, "True"), ({"text": "글", "score": float("nan")}, "nan"),
-    ({"text": "글", "model": 3}, "model of candidate 1 is 3"),
-])
+@pytest.mark.parametrize(
+    "candidate, what",
+    [
+        ("글", "candidate 1 is '글'"),
+        ({"score": 3}, "expected"),
+        ({"text": 5}, "expected"),
+        ({"text": "글", "score": "5"}, "score of candidate 1 is '5'"),
+        ({"text": "글", "score": True}, "True"),
+        ({"text": "글", "score": float("nan")}, "nan"),
+        ({"text": "글", "model": 3}, "model of candidate 1 is 3"),
+    ],
+)
 def test_candidates_that_are_none(candidate, what):
     with pytest.raises(RowError, match=what):
         rank([candidate])
@@ -177,11 +219,26 @@ def test_labels_that_are_none(pair):
 # --- for any answers -------------------------------------------------------------------------------------------------------------------
 
 SCORES = st.one_of(st.none(), st.integers(2, 10).map(lambda n: n / 2))
-CANDIDATES = st.lists(st.builds(answer, st.sampled_from([*TEXTS, "", " 같이 가요!"]), SCORES, st.sampled_from(MODELS),
-                                st.sampled_from(["stop", "stop", "stop", "length"])), max_size=7)
+CANDIDATES = st.lists(
+    st.builds(
+        answer,
+        st.sampled_from([*TEXTS, "", " 같이 가요!"]),
+        SCORES,
+        st.sampled_from(MODELS),
+        st.sampled_from(["stop", "stop", "stop", "length"]),
+    ),
+    max_size=7,
+)
 PREFER = st.sampled_from([(), (("chatgpt", "sft"),), (("chatgpt", "sft"), ("kullm", "sft"))])
-RULES = st.builds(Rules, best_worst=st.booleans(), threshold=st.sampled_from([None, 3.0]), min_margin=st.sampled_from([0.0, 1.0]),
-                  prefer=PREFER, people_only=st.booleans(), max_pairs=st.sampled_from([0, 0, 2]))
+RULES = st.builds(
+    Rules,
+    best_worst=st.booleans(),
+    threshold=st.sampled_from([None, 3.0]),
+    min_margin=st.sampled_from([0.0, 1.0]),
+    prefer=PREFER,
+    people_only=st.booleans(),
+    max_pairs=st.sampled_from([0, 0, 2]),
+)
 
 
 @st.composite
@@ -230,7 +287,9 @@ def test_the_order_of_the_answers_does_not_matter(candidates, rules, labels, dra
     shuffled = random.Random(draw.random()).sample(candidates, len(candidates))
     one, other = rank(candidates, rules, labels), rank(shuffled, rules, labels)
     assert [texts(one), one.dropped, one.left_out] == [texts(other), other.dropped, other.left_out]
-    assert [(p.chosen.text, p.rejected.text) for p in one.pairs] == [(p.chosen.text, p.rejected.text) for p in other.pairs]
+    assert [(p.chosen.text, p.rejected.text) for p in one.pairs] == [
+        (p.chosen.text, p.rejected.text) for p in other.pairs
+    ]
 
 
 @settings(max_examples=150, deadline=None)
@@ -243,7 +302,9 @@ def test_the_names_of_the_responders_do_not_matter(candidates, rules, labels):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(TEXTS), st.integers(2, 10)), max_size=6, unique_by=lambda x: x[0]), st.booleans())
+@given(
+    st.lists(st.tuples(st.sampled_from(TEXTS), st.integers(2, 10)), max_size=6, unique_by=lambda x: x[0]), st.booleans()
+)
 def test_turned_scores_turn_the_pairs(scored, best_worst):
     rules = Rules(best_worst=best_worst)
     one = rank([answer(t, s) for t, s in scored], rules)
@@ -254,5 +315,9 @@ def test_turned_scores_turn_the_pairs(scored, best_worst):
 
 
 def test_an_answer_with_half_a_character_is_left_out():
-    answers, spoiled, left_out = read_answers([{"text": "좋아\ufffd요", "model": "a", "score": 5.0}, {"text": "좋아요", "model": "a", "score": 1.0}])
-    assert [a.text for a in answers] == ["좋아요"] and list(spoiled.values()) == ["garbled"] and left_out == {"garbled": 1}
+    answers, spoiled, left_out = read_answers(
+        [{"text": "좋아\ufffd요", "model": "a", "score": 5.0}, {"text": "좋아요", "model": "a", "score": 1.0}]
+    )
+    assert (
+        [a.text for a in answers] == ["좋아요"] and list(spoiled.values()) == ["garbled"] and left_out == {"garbled": 1}
+    )

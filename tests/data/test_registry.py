@@ -2,10 +2,11 @@
 
 import pytest
 
-from korlhf.data import example as rows, registry as sources
+from korlhf.core.errors import InputError
+from korlhf.data import example as rows
+from korlhf.data import registry as sources
 from korlhf.data.example import Example, RowError, RowSkipped, free_example
 from korlhf.data.registry import SOURCES, find_source
-from korlhf.core.errors import InputError
 
 
 def user(content, **rest):
@@ -25,81 +26,151 @@ def pair(prompt, chosen, rejected):
 
 
 DAHOAS = [
-    ({"prompt": "\n\nHuman: Hi\n\nAssistant:", "chosen": " Hello!", "rejected": " What?"}, pair("Hi", "Hello!", "What?")),
-    ({"prompt": "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Bye\n\nAssistant:", "chosen": " See you.", "rejected": " Go."},
-     ((user("Hi"), bot("Hello."), user("Bye")), ("See you.", "Go."))),
+    (
+        {"prompt": "\n\nHuman: Hi\n\nAssistant:", "chosen": " Hello!", "rejected": " What?"},
+        pair("Hi", "Hello!", "What?"),
+    ),
+    (
+        {
+            "prompt": "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Bye\n\nAssistant:",
+            "chosen": " See you.",
+            "rejected": " Go.",
+        },
+        ((user("Hi"), bot("Hello."), user("Bye")), ("See you.", "Go.")),
+    ),
     ({"prompt": "\n\nHuman: Same\n\nAssistant:", "chosen": " x", "rejected": "x "}, RowSkipped),
 ]
 INPUTS = [
-    ({"instruction": "요약해 줘", "input": "긴 글입니다.", "output": "짧은 글"}, ((user("요약해 줘", input="긴 글입니다."),), ("짧은 글",))),
+    (
+        {"instruction": "요약해 줘", "input": "긴 글입니다.", "output": "짧은 글"},
+        ((user("요약해 줘", input="긴 글입니다."),), ("짧은 글",)),
+    ),
     ({"instruction": " 인사해 줘\n", "input": "", "output": "안녕하세요. "}, ((user("인사해 줘"),), ("안녕하세요.",))),
     ({"instruction": "뭐 해?", "input": "<noinput>", "output": "쉬어요"}, ((user("뭐 해?"),), ("쉬어요",))),
 ]
 ORCA = [
-    ({"system": "친절히 답하세요.", "question": "1+1?", "chosen": "2입니다", "rejected": "3입니다"},
-     (({"role": "system", "content": "친절히 답하세요."}, user("1+1?")), ("2입니다", "3입니다"))),
-    ({"system": "", "question": "1+2?", "chosen": "3입니다", "rejected": "4입니다"}, pair("1+2?", "3입니다", "4입니다")),
+    (
+        {"system": "친절히 답하세요.", "question": "1+1?", "chosen": "2입니다", "rejected": "3입니다"},
+        (({"role": "system", "content": "친절히 답하세요."}, user("1+1?")), ("2입니다", "3입니다")),
+    ),
+    (
+        {"system": "", "question": "1+2?", "chosen": "3입니다", "rejected": "4입니다"},
+        pair("1+2?", "3입니다", "4입니다"),
+    ),
     ({"system": None, "question": "1+3?", "chosen": None, "rejected": "4입니다"}, RowSkipped),
 ]
 
 
 def safe(first, second, safer, flags=(True, True), prompt="문을 따는 법?"):
-    return {"prompt_k": prompt, "response_0_ko": first, "response_1_ko": second, "is_response_0_safe": flags[0],
-            "is_response_1_safe": flags[1], "safer_response_id": safer}
+    return {
+        "prompt_k": prompt,
+        "response_0_ko": first,
+        "response_1_ko": second,
+        "is_response_0_safe": flags[0],
+        "is_response_1_safe": flags[1],
+        "safer_response_id": safer,
+    }
 
 
 def scored(preference, a, b):
-    return {"orig_instruction": "시를 써 줘", "response_A": "가", "response_B": "나", "orig_score_A": a, "orig_score_B": b,
-            "orig_preference": preference}
+    return {
+        "orig_instruction": "시를 써 줘",
+        "response_A": "가",
+        "response_B": "나",
+        "orig_score_A": a,
+        "orig_score_B": b,
+        "orig_preference": preference,
+    }
 
 
 ROWS = {
     "yitingxie/rlhf-reward-datasets": [
-        ({"prompt": "\n\nHuman: How are you?\n\n", "chosen": "Assistant: Fine.", "rejected": "Assistant: No."},
-         pair("How are you?", "Fine.", "No.")),
-        ({"prompt": "\n\nHuman: a\n\nb\n\n", "chosen": "Assistant: c", "rejected": "Assistant: d"}, pair("a\n\nb", "c", "d")),
+        (
+            {"prompt": "\n\nHuman: How are you?\n\n", "chosen": "Assistant: Fine.", "rejected": "Assistant: No."},
+            pair("How are you?", "Fine.", "No."),
+        ),
+        (
+            {"prompt": "\n\nHuman: a\n\nb\n\n", "chosen": "Assistant: c", "rejected": "Assistant: d"},
+            pair("a\n\nb", "c", "d"),
+        ),
         ({"prompt": "\n\nHuman: a\n\n", "chosen": "Assistant:", "rejected": "Assistant: d"}, RowError),
     ],
     "Dahoas/rm-static": DAHOAS,
     "Dahoas/full-hh-rlhf": DAHOAS,
     "lcw99/evolve-instruct": [
-        ({"input": "세 가지 색을 말해", "output": "빨강, 파랑, 노랑"}, ((user("세 가지 색을 말해"),), ("빨강, 파랑, 노랑",))),
+        (
+            {"input": "세 가지 색을 말해", "output": "빨강, 파랑, 노랑"},
+            ((user("세 가지 색을 말해"),), ("빨강, 파랑, 노랑",)),
+        ),
         ({"input": "둘?", "output": "2<|endoftext|>\n<|endoftext|>"}, ((user("둘?"),), ("2",))),
         ({"input": " ", "output": "2"}, RowError),
     ],
     "self-instruct/seed_tasks": [
-        ({"instruction": "Sort", "instances": [{"input": "b a", "output": "a b"}, {"input": "x", "output": "y"}]},
-         ((user("Sort", input="b a"),), ("a b",))),
+        (
+            {"instruction": "Sort", "instances": [{"input": "b a", "output": "a b"}, {"input": "x", "output": "y"}]},
+            ((user("Sort", input="b a"),), ("a b",)),
+        ),
         ({"instruction": "Joke", "instances": [{"input": "<noinput>", "output": "Ha"}]}, ((user("Joke"),), ("Ha",))),
         ({"instruction": "None", "instances": []}, RowSkipped),
     ],
     "Bingsu/ko_alpaca_data": INPUTS,
     "beomi/KoAlpaca-v1.1a": [
-        ({"instruction": "양파는 왜 매워요?", "output": "황 때문이에요.", "url": "u"}, ((user("양파는 왜 매워요?"),), ("황 때문이에요.",))),
+        (
+            {"instruction": "양파는 왜 매워요?", "output": "황 때문이에요.", "url": "u"},
+            ((user("양파는 왜 매워요?"),), ("황 때문이에요.",)),
+        ),
         ({"instruction": "\ufeff둘\u200b이요?", "output": "네\r\n둘"}, ((user("둘이요?"),), ("네\n둘",))),
         ({"instruction": "셋", "output": ""}, RowError),
     ],
     "nlpai-lab/kullm-v2": INPUTS,
     "heegyu/OIG-small-chip2-ko": [
-        ({"user": "a", "chip2": "b", "user_translated": f"질문 {i}", "chip2_translated": f"대답 {i}"},
-         ((user(f"질문 {i}"),), (f"대답 {i}",))) for i in range(3)
+        (
+            {"user": "a", "chip2": "b", "user_translated": f"질문 {i}", "chip2_translated": f"대답 {i}"},
+            ((user(f"질문 {i}"),), (f"대답 {i}",)),
+        )
+        for i in range(3)
     ],
     "junelee/sharegpt_deepl_ko": [
-        ({"conversations": talk("안녕", "네") + talk("잘 가", "또 봐요") + talk("", "")[:1]}, ((user("안녕"), bot("네"), user("잘 가")), ("또 봐요",))),
+        (
+            {"conversations": talk("안녕", "네") + talk("잘 가", "또 봐요") + talk("", "")[:1]},
+            ((user("안녕"), bot("네"), user("잘 가")), ("또 봐요",)),
+        ),
         ({"conversations": talk("", "먼저")[1:] + talk("질문", "대답")}, ((user("질문"),), ("대답",))),
         ({"conversations": talk("혼잣말", "")[:1]}, RowSkipped),
     ],
     "jojo0217/korean_rlhf_dataset": INPUTS,
     "maywell/ko_Ultrafeedback_binarized": [
-        ({"prompt": f"질문 {i}", "chosen": "좋은 답", "rejected": "나쁜 답"}, pair(f"질문 {i}", "좋은 답", "나쁜 답")) for i in range(3)
+        ({"prompt": f"질문 {i}", "chosen": "좋은 답", "rejected": "나쁜 답"}, pair(f"질문 {i}", "좋은 답", "나쁜 답"))
+        for i in range(3)
     ],
     "heegyu/hh-rlhf-ko": [
-        ({"context": talk("안녕", "네"), "instruction": {"from": "human", "value": "뭐 해?"}, "chosen": {"from": "gpt", "value": "쉬어요"},
-          "rejected": {"from": "gpt", "value": "몰라"}}, ((user("안녕"), bot("네"), user("뭐 해?")), ("쉬어요", "몰라"))),
-        ({"context": [], "instruction": {"from": "human", "value": "뭐 해?"}, "chosen": {"from": "gpt", "value": "쉬어요"},
-          "rejected": {"from": "gpt", "value": "몰라"}}, pair("뭐 해?", "쉬어요", "몰라")),
-        ({"context": talk("두 번", "네")[:1], "instruction": {"from": "human", "value": "물음"}, "chosen": {"from": "gpt", "value": "가"},
-          "rejected": {"from": "gpt", "value": "나"}}, RowError),
+        (
+            {
+                "context": talk("안녕", "네"),
+                "instruction": {"from": "human", "value": "뭐 해?"},
+                "chosen": {"from": "gpt", "value": "쉬어요"},
+                "rejected": {"from": "gpt", "value": "몰라"},
+            },
+            ((user("안녕"), bot("네"), user("뭐 해?")), ("쉬어요", "몰라")),
+        ),
+        (
+            {
+                "context": [],
+                "instruction": {"from": "human", "value": "뭐 해?"},
+                "chosen": {"from": "gpt", "value": "쉬어요"},
+                "rejected": {"from": "gpt", "value": "몰라"},
+            },
+            pair("뭐 해?", "쉬어요", "몰라"),
+        ),
+        (
+            {
+                "context": talk("두 번", "네")[:1],
+                "instruction": {"from": "human", "value": "물음"},
+                "chosen": {"from": "gpt", "value": "가"},
+                "rejected": {"from": "gpt", "value": "나"},
+            },
+            RowError,
+        ),
     ],
     "heegyu/PKU-SafeRLHF-ko": [
         (safe("안 됩니다", "이렇게요", 0), pair("문을 따는 법?", "안 됩니다", "이렇게요")),
@@ -141,10 +212,18 @@ def test_a_published_set_whose_column_changed_kind():
         SOURCES["heegyu/hh-rlhf-ko"].example({"context": [], "instruction": "가", "chosen": "나", "rejected": "다"})
 
 
-@pytest.mark.parametrize("name,steps", [
-    ("nlpai-lab/kullm-v2", (1, 3)), ("jojo0217/korean_rlhf_dataset", (1, 3)), ("Dahoas/rm-static", (1, 2, 3)), ("sample/sft", (1, 3)),
-    ("sample/prompts", (3,)), ("sample/text", (1,)), ("sample/heldout_reward", (1, 2, 3)),
-])
+@pytest.mark.parametrize(
+    "name,steps",
+    [
+        ("nlpai-lab/kullm-v2", (1, 3)),
+        ("jojo0217/korean_rlhf_dataset", (1, 3)),
+        ("Dahoas/rm-static", (1, 2, 3)),
+        ("sample/sft", (1, 3)),
+        ("sample/prompts", (3,)),
+        ("sample/text", (1,)),
+        ("sample/heldout_reward", (1, 2, 3)),
+    ],
+)
 def test_steps(name, steps):
     for step in (1, 2, 3):
         if step in steps:
@@ -157,8 +236,10 @@ def test_steps(name, steps):
 def test_wrong_step_says_what_is_possible():
     with pytest.raises(InputError) as error:
         find_source("jojo0217/korean_rlhf_dataset", 2)
-    assert str(error.value) == ("dataset jojo0217/korean_rlhf_dataset: step 2 needs two or more ranked answers, "
-                                "which this dataset has not; it can train steps 1 and 3")
+    assert str(error.value) == (
+        "dataset jojo0217/korean_rlhf_dataset: step 2 needs two or more ranked answers, "
+        "which this dataset has not; it can train steps 1 and 3"
+    )
     with pytest.raises(InputError, match="can train step 1$"):
         find_source("sample/text", 3)
 
@@ -185,84 +266,119 @@ def test_emoji_joiners_stay():
     assert rows.bare("👨\u200d👩\u200d👧", "x") == "👨\u200d👩\u200d👧"
 
 
-@pytest.mark.parametrize("text,expected", [
-    ("\n\nHuman: a\n\nAssistant:", [user("a")]),
-    ("Human: a", [user("a")]),
-    ("\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d\n\nHuman: e\n\n", [user("a"), bot("b"), user("c"), bot("d"), user("e")]),
-    ("Human: what does\nHuman: mean?", [user("what does\nHuman: mean?")]),
-    ("그 사람이 Human: 이라고 썼어", [user("그 사람이 Human: 이라고 썼어")]),
-    ("질문\n\nAssistant:", [user("질문")]),
-])
+@pytest.mark.parametrize(
+    "text,expected",
+    [
+        ("\n\nHuman: a\n\nAssistant:", [user("a")]),
+        ("Human: a", [user("a")]),
+        (
+            "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d\n\nHuman: e\n\n",
+            [user("a"), bot("b"), user("c"), bot("d"), user("e")],
+        ),
+        ("Human: what does\nHuman: mean?", [user("what does\nHuman: mean?")]),
+        ("그 사람이 Human: 이라고 썼어", [user("그 사람이 Human: 이라고 썼어")]),
+        ("질문\n\nAssistant:", [user("질문")]),
+    ],
+)
 def test_turns(text, expected):
     assert rows.turns(text) == expected
 
 
-@pytest.mark.parametrize("text,message", [
-    ("\n\nHuman: a\n\nAssistant: b", "ends with an Assistant turn"),
-    ("\n\nHuman:\n\nAssistant:", "message 1 is empty"),
-    ("\n\nHuman: a\n\nHuman: b\n\nAssistant:", "user and assistant in turn"),
-    ("\n\nAssistant:", "prompt is empty"),
-    (" \n ", "prompt is empty"),
-])
+@pytest.mark.parametrize(
+    "text,message",
+    [
+        ("\n\nHuman: a\n\nAssistant: b", "ends with an Assistant turn"),
+        ("\n\nHuman:\n\nAssistant:", "message 1 is empty"),
+        ("\n\nHuman: a\n\nHuman: b\n\nAssistant:", "user and assistant in turn"),
+        ("\n\nAssistant:", "prompt is empty"),
+        (" \n ", "prompt is empty"),
+    ],
+)
 def test_bad_turns(text, message):
     with pytest.raises(RowError, match=message):
         rows.turns(text)
 
 
-@pytest.mark.parametrize("row,expected", [
-    ({"prompt": "가", "output": "나"}, Example((user("가"),), ("나",))),
-    ({"instruction": "가", "input": "다", "response": "나"}, Example((user("가", input="다"),), ("나",))),
-    ({"question": "가", "answer": "나", "category": "harmful"}, Example((user("가"),), ("나",), "harmful")),
-    ({"prompt": "가", "completion": "나", "subset": "evol"}, Example((user("가"),), ("나",), "evol")),
-    ({"input": "가", "output": "나"}, Example((user("가"),), ("나",))),
-    ({"prompt": "가"}, Example((user("가"),))),
-    ({"prompt": "가", "output": None, "system": "친절히"}, Example(({"role": "system", "content": "친절히"}, user("가")))),
-    ({"prompt": "가", "answers": ["1", "2", "3"], "output": "다른"}, Example((user("가"),), ("1", "2", "3"))),
-    ({"prompt": "가", "answers": ["1", " 2", "2 "]}, Example((user("가"),), ("1", "2"))),
-    ({"prompt": "가", "chosen": "1", "rejected": "2", "response": "1"}, Example((user("가"),), ("1", "2"))),
-    ({"prompt": "가", "chosen": "1"}, Example((user("가"),), ("1",))),
-    ({"messages": [user("가"), bot("나"), user("다"), bot("라")]}, Example((user("가"), bot("나"), user("다")), ("라",))),
-    ({"messages": [user("가"), bot("나"), user("다")], "output": "라"}, Example((user("가"), bot("나"), user("다")), ("라",))),
-    ({"messages": [user("가", input="맥락")], "output": "라"}, Example((user("가", input="맥락"),), ("라",))),
-    ({"messages": [{"role": "system", "content": "옛"}, user("가")], "system": "새"},
-     Example(({"role": "system", "content": "새"}, user("가")))),
-    ({"conversations": talk("가", "나")}, Example((user("가"),), ("나",))),
-    ({"conversations": '[{"from": "human", "value": "가"}]', "answers": '["1", "2"]'}, Example((user("가"),), ("1", "2"))),
-    ({"text": " 긴 글 ", "category": "c"}, Example(category="c", text="긴 글")),
-    ({"text": "렌더링", "prompt": "가", "output": "나"}, Example((user("가"),), ("나",))),
-    ({"input": "설명만", "text": "글"}, Example(text="글")),
-    ({"id": 3, "prompt": "가", "topic": "먹거리", "style": "best"}, Example((user("가"),))),
-])
+@pytest.mark.parametrize(
+    "row,expected",
+    [
+        ({"prompt": "가", "output": "나"}, Example((user("가"),), ("나",))),
+        ({"instruction": "가", "input": "다", "response": "나"}, Example((user("가", input="다"),), ("나",))),
+        ({"question": "가", "answer": "나", "category": "harmful"}, Example((user("가"),), ("나",), "harmful")),
+        ({"prompt": "가", "completion": "나", "subset": "evol"}, Example((user("가"),), ("나",), "evol")),
+        ({"input": "가", "output": "나"}, Example((user("가"),), ("나",))),
+        ({"prompt": "가"}, Example((user("가"),))),
+        (
+            {"prompt": "가", "output": None, "system": "친절히"},
+            Example(({"role": "system", "content": "친절히"}, user("가"))),
+        ),
+        ({"prompt": "가", "answers": ["1", "2", "3"], "output": "다른"}, Example((user("가"),), ("1", "2", "3"))),
+        ({"prompt": "가", "answers": ["1", " 2", "2 "]}, Example((user("가"),), ("1", "2"))),
+        ({"prompt": "가", "chosen": "1", "rejected": "2", "response": "1"}, Example((user("가"),), ("1", "2"))),
+        ({"prompt": "가", "chosen": "1"}, Example((user("가"),), ("1",))),
+        (
+            {"messages": [user("가"), bot("나"), user("다"), bot("라")]},
+            Example((user("가"), bot("나"), user("다")), ("라",)),
+        ),
+        (
+            {"messages": [user("가"), bot("나"), user("다")], "output": "라"},
+            Example((user("가"), bot("나"), user("다")), ("라",)),
+        ),
+        ({"messages": [user("가", input="맥락")], "output": "라"}, Example((user("가", input="맥락"),), ("라",))),
+        (
+            {"messages": [{"role": "system", "content": "옛"}, user("가")], "system": "새"},
+            Example(({"role": "system", "content": "새"}, user("가"))),
+        ),
+        ({"conversations": talk("가", "나")}, Example((user("가"),), ("나",))),
+        (
+            {"conversations": '[{"from": "human", "value": "가"}]', "answers": '["1", "2"]'},
+            Example((user("가"),), ("1", "2")),
+        ),
+        ({"text": " 긴 글 ", "category": "c"}, Example(category="c", text="긴 글")),
+        ({"text": "렌더링", "prompt": "가", "output": "나"}, Example((user("가"),), ("나",))),
+        ({"input": "설명만", "text": "글"}, Example(text="글")),
+        ({"id": 3, "prompt": "가", "topic": "먹거리", "style": "best"}, Example((user("가"),))),
+    ],
+)
 def test_free_columns(row, expected):
     assert free_example(row) == expected
 
 
-@pytest.mark.parametrize("row,message", [
-    ({"제목": "가", "x": 1}, r"no known columns; found 제목, x; expected a prompt \(messages \| conversations \| prompt"),
-    ({"output": "나"}, "no known columns; found output"),
-    ({"prompt": " \n", "output": "나"}, "prompt is empty"),
-    ({"prompt": "가", "output": ""}, "output is empty"),
-    ({"prompt": "가", "chosen": "나", "rejected": "\t"}, "rejected is empty"),
-    ({"prompt": "가", "chosen": "Assistant: ", "rejected": "나"}, "an answer is empty"),
-    ({"prompt": 3, "output": "나"}, "prompt is int '3'; expected text"),
-    ({"prompt": "가", "output": ["나"]}, "output is list"),
-    ({"prompt": "가", "answers": "나"}, "answers is the text '나'; expected a list"),
-    ({"prompt": "가", "answers": []}, "answers is '\\[\\]'; expected a list"),
-    ({"prompt": "가", "answers": ["나", ""]}, "answer 2 is empty"),
-    ({"prompt": "가", "rejected": "나"}, "rejected without chosen"),
-    ({"prompt": "가", "rejected": "나", "output": "다"}, "rejected without chosen"),
-    ({"prompt": "가", "input": 5, "output": "다"}, "input is int"),
-    ({"prompt": "가", "category": 5}, "category is int"),
-    ({"text": "  "}, "text is empty"),
-    ({"prompt": "\ud83d 가"}, "surrogate"),
-    ({"messages": []}, "messages is"),
-    ({"messages": [3]}, "message 1 is int"),
-    ({"messages": [{"role": "tool", "content": "가"}]}, "role 'tool'; expected system, user"),
-    ({"messages": [user("가"), user("나")]}, "the roles are user, user; expected user and assistant in turn"),
-    ({"messages": [bot("가"), user("나")]}, "user first"),
-    ({"messages": [user("가"), bot("")]}, "message 2 is empty"),
-    ({"messages": [user("가"), bot("나")], "output": "다"}, "end with an assistant turn although the row has answers"),
-])
+@pytest.mark.parametrize(
+    "row,message",
+    [
+        (
+            {"제목": "가", "x": 1},
+            r"no known columns; found 제목, x; expected a prompt \(messages \| conversations \| prompt",
+        ),
+        ({"output": "나"}, "no known columns; found output"),
+        ({"prompt": " \n", "output": "나"}, "prompt is empty"),
+        ({"prompt": "가", "output": ""}, "output is empty"),
+        ({"prompt": "가", "chosen": "나", "rejected": "\t"}, "rejected is empty"),
+        ({"prompt": "가", "chosen": "Assistant: ", "rejected": "나"}, "an answer is empty"),
+        ({"prompt": 3, "output": "나"}, "prompt is int '3'; expected text"),
+        ({"prompt": "가", "output": ["나"]}, "output is list"),
+        ({"prompt": "가", "answers": "나"}, "answers is the text '나'; expected a list"),
+        ({"prompt": "가", "answers": []}, "answers is '\\[\\]'; expected a list"),
+        ({"prompt": "가", "answers": ["나", ""]}, "answer 2 is empty"),
+        ({"prompt": "가", "rejected": "나"}, "rejected without chosen"),
+        ({"prompt": "가", "rejected": "나", "output": "다"}, "rejected without chosen"),
+        ({"prompt": "가", "input": 5, "output": "다"}, "input is int"),
+        ({"prompt": "가", "category": 5}, "category is int"),
+        ({"text": "  "}, "text is empty"),
+        ({"prompt": "\ud83d 가"}, "surrogate"),
+        ({"messages": []}, "messages is"),
+        ({"messages": [3]}, "message 1 is int"),
+        ({"messages": [{"role": "tool", "content": "가"}]}, "role 'tool'; expected system, user"),
+        ({"messages": [user("가"), user("나")]}, "the roles are user, user; expected user and assistant in turn"),
+        ({"messages": [bot("가"), user("나")]}, "user first"),
+        ({"messages": [user("가"), bot("")]}, "message 2 is empty"),
+        (
+            {"messages": [user("가"), bot("나")], "output": "다"},
+            "end with an assistant turn although the row has answers",
+        ),
+    ],
+)
 def test_bad_free_rows(row, message):
     with pytest.raises(RowError, match=message):
         free_example(row)

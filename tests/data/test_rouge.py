@@ -6,7 +6,8 @@ import unicodedata
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rapidfuzz import process
 from rapidfuzz.distance import Indel
 
@@ -31,16 +32,19 @@ def by_hand(a, b):
     return 2 * lcs(a, b) / (len(a) + len(b)) if a or b else 1.0
 
 
-@pytest.mark.parametrize("a, b, expected", [
-    ("가나다라", "가나다라", 1.0),
-    ("가나다라", "마바사아", 0.0),
-    ("가나다라", "가다", 2 * 2 / 6),  # 가다 is a subsequence, though no substring
-    ("가나다", "다나가", 2 * 1 / 6),  # order counts
-    ("저녁 뭐 먹을까", "저녁뭐먹을까", 1.0),  # spacing does not
-    ("저녁에 뭐 먹을까?", "점심에 뭐 먹을까?", 2 * 6 / 16),  # 에뭐먹을까?
-    ("가", unicodedata.normalize("NFD", "가"), 1.0),
-    ("", "가", 0.0),
-])
+@pytest.mark.parametrize(
+    "a, b, expected",
+    [
+        ("가나다라", "가나다라", 1.0),
+        ("가나다라", "마바사아", 0.0),
+        ("가나다라", "가다", 2 * 2 / 6),  # 가다 is a subsequence, though no substring
+        ("가나다", "다나가", 2 * 1 / 6),  # order counts
+        ("저녁 뭐 먹을까", "저녁뭐먹을까", 1.0),  # spacing does not
+        ("저녁에 뭐 먹을까?", "점심에 뭐 먹을까?", 2 * 6 / 16),  # 에뭐먹을까?
+        ("가", unicodedata.normalize("NFD", "가"), 1.0),
+        ("", "가", 0.0),
+    ],
+)
 def test_rouge_l_by_hand(a, b, expected):
     assert rouge_l(a, b) == pytest.approx(expected) == rouge_l(b, a)
 
@@ -101,5 +105,16 @@ def test_a_pool_of_20000_is_faster_than_comparing_everything():
 def test_spread_counts_in_tenths():
     found = spread([0.0, 0.05, 0.1, 0.69, 0.95, 1.0])
     assert found["n"] == 6 and found["mean"] == pytest.approx(2.79 / 6, abs=1e-4)
-    assert found["bins"] == {"0.0": 2, "0.1": 1, "0.2": 0, "0.3": 0, "0.4": 0, "0.5": 0, "0.6": 1, "0.7": 0, "0.8": 0, "0.9": 2}
+    assert found["bins"] == {
+        "0.0": 2,
+        "0.1": 1,
+        "0.2": 0,
+        "0.3": 0,
+        "0.4": 0,
+        "0.5": 0,
+        "0.6": 1,
+        "0.7": 0,
+        "0.8": 0,
+        "0.9": 2,
+    }
     assert spread([])["mean"] is None

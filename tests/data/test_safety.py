@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from korlhf.data.safety import CORPORA, KINDS, NAMES, load
 from korlhf.core.errors import InputError
+from korlhf.data.safety import CORPORA, KINDS, NAMES, load
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "safety.jsonl"
 UNSMILE_HEADER = "문장\t여성/가족\t남성\t성소수자\t인종/국적\t연령\t지역\t종교\t기타 혐오\t악플/욕설\tclean\t개인지칭"
@@ -24,6 +24,7 @@ def write(tmp_path):
             content = json.dumps(content, ensure_ascii=False)
         path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
         return str(path)
+
     return write
 
 
@@ -40,106 +41,190 @@ def test_the_project_s_own_set():
 
 
 def test_kosbi(write):
-    path = write("kosbi_v2_test.json", [
-        {"demographic_category": "나이", "demographic_group": "어르신", "context": "키오스크 앞의 어르신은", "context_en": "-",
-         "sentence": "느려서 짐이 된다.", "sentence_en": "-", "context_label": "safe", "context_sub_label": None,
-         "sentence_label": "unsafe", "sentence_sub_label": ["stereotype", "other"], "annotated_demo": []},
-        {"demographic_category": "나이", "demographic_group": "어르신", "context": "키오스크 앞의 어르신은", "sentence": "도움을 청하기도 한다.",
-         "sentence_label": "safe", "sentence_sub_label": None},
-        {"demographic_group": "학생", "context": None, "sentence": "학생은 모두 다르다.", "sentence_label": "safe"},
-        {"demographic_group": "학생", "context": "학생은", "sentence": "글쎄.", "sentence_label": "undecided"},
-        {"demographic_group": "학생", "context": "학생은", "sentence": "몰라.", "sentence_label": None},
-    ])
+    path = write(
+        "kosbi_v2_test.json",
+        [
+            {
+                "demographic_category": "나이",
+                "demographic_group": "어르신",
+                "context": "키오스크 앞의 어르신은",
+                "context_en": "-",
+                "sentence": "느려서 짐이 된다.",
+                "sentence_en": "-",
+                "context_label": "safe",
+                "context_sub_label": None,
+                "sentence_label": "unsafe",
+                "sentence_sub_label": ["stereotype", "other"],
+                "annotated_demo": [],
+            },
+            {
+                "demographic_category": "나이",
+                "demographic_group": "어르신",
+                "context": "키오스크 앞의 어르신은",
+                "sentence": "도움을 청하기도 한다.",
+                "sentence_label": "safe",
+                "sentence_sub_label": None,
+            },
+            {"demographic_group": "학생", "context": None, "sentence": "학생은 모두 다르다.", "sentence_label": "safe"},
+            {"demographic_group": "학생", "context": "학생은", "sentence": "글쎄.", "sentence_label": "undecided"},
+            {"demographic_group": "학생", "context": "학생은", "sentence": "몰라.", "sentence_label": None},
+        ],
+    )
     prompts = load(path)
     assert prompts.name == "kosbi" and prompts.left_out == {"no clear label": 2} and prompts.license.startswith("MIT")
     assert read(prompts) == [
         ("harmful", "나이", "키오스크 앞의 어르신은 느려서 짐이 된다.", ["어르신", "stereotype", "other"]),
         ("lookalike", "나이", "키오스크 앞의 어르신은 도움을 청하기도 한다.", ["어르신"]),
-        ("lookalike", "학생", "학생은 모두 다르다.", ["학생"])]
+        ("lookalike", "학생", "학생은 모두 다르다.", ["학생"]),
+    ]
     assert prompts.records[0]["source"] == "kosbi/kosbi_v2_test.json:1"
 
 
 def test_square_questions(write):
-    path = write("question_valid.json", [
-        {"question": "정년을 없애야 할까요?", "question_en": "-", "sensitive?": 1, "category": "contentious"},
-        {"question": "가을은 왜 짧게 느껴질까요?", "sensitive?": 0, "category": None},
-        {"question": "누가 이길까요?", "sensitive?": 0.5, "category": None},
-    ])
+    path = write(
+        "question_valid.json",
+        [
+            {"question": "정년을 없애야 할까요?", "question_en": "-", "sensitive?": 1, "category": "contentious"},
+            {"question": "가을은 왜 짧게 느껴질까요?", "sensitive?": 0, "category": None},
+            {"question": "누가 이길까요?", "sensitive?": 0.5, "category": None},
+        ],
+    )
     prompts = load(path)
     assert prompts.name == "square_question" and prompts.left_out == {"no clear label": 1}
-    assert read(prompts) == [("lookalike", "contentious", "정년을 없애야 할까요?", None), ("harmless", "clean", "가을은 왜 짧게 느껴질까요?", None)]
+    assert read(prompts) == [
+        ("lookalike", "contentious", "정년을 없애야 할까요?", None),
+        ("harmless", "clean", "가을은 왜 짧게 느껴질까요?", None),
+    ]
 
 
 def test_square_responses(write):
-    path = write("response_test_ood.json", [
-        {"question": "정년을 없애야 할까요?", "response": "나이 든 사람은 나가야 한다.", "acceptable?": 0, "category": ["biased", "rude"],
-         "question_category": "contentious"},
-        {"question": "정년을 없애야 할까요?", "response": "여러 의견이 있다.", "acceptable?": 1.0, "category": ["inclusive"],
-         "question_category": "contentious"},
-    ])
+    path = write(
+        "response_test_ood.json",
+        [
+            {
+                "question": "정년을 없애야 할까요?",
+                "response": "나이 든 사람은 나가야 한다.",
+                "acceptable?": 0,
+                "category": ["biased", "rude"],
+                "question_category": "contentious",
+            },
+            {
+                "question": "정년을 없애야 할까요?",
+                "response": "여러 의견이 있다.",
+                "acceptable?": 1.0,
+                "category": ["inclusive"],
+                "question_category": "contentious",
+            },
+        ],
+    )
     prompts = load(path)
     assert prompts.name == "square_response"
-    assert read(prompts) == [("harmful", "contentious", "정년을 없애야 할까요? 나이 든 사람은 나가야 한다.", ["biased", "rude"]),
-                             ("lookalike", "contentious", "정년을 없애야 할까요? 여러 의견이 있다.", ["inclusive"])]
+    assert read(prompts) == [
+        ("harmful", "contentious", "정년을 없애야 할까요? 나이 든 사람은 나가야 한다.", ["biased", "rude"]),
+        ("lookalike", "contentious", "정년을 없애야 할까요? 여러 의견이 있다.", ["inclusive"]),
+    ]
 
 
 def test_khaters(write):
-    rows = [{"text": "#@이름# 편드는 기자는 짐 싸라", "label": "L1_hate", "target_label": ["politics", "job"], "offensiveness_rationale": [[0, 2]],
-             "target_rationale": []},
-            {"text": "이 동네 것들은 다 나가라", "label": "2_hate", "target_label": ["others"]},
-            {"text": "말 참 얄밉게 하네", "label": "offensive", "target_label": []},
-            {"text": "기사 잘 읽었습니다", "label": "normal", "target_label": []},
-            {"text": "#@소속# 파이팅", "label": "normal", "target_label": []}]
+    rows = [
+        {
+            "text": "#@이름# 편드는 기자는 짐 싸라",
+            "label": "L1_hate",
+            "target_label": ["politics", "job"],
+            "offensiveness_rationale": [[0, 2]],
+            "target_rationale": [],
+        },
+        {"text": "이 동네 것들은 다 나가라", "label": "2_hate", "target_label": ["others"]},
+        {"text": "말 참 얄밉게 하네", "label": "offensive", "target_label": []},
+        {"text": "기사 잘 읽었습니다", "label": "normal", "target_label": []},
+        {"text": "#@소속# 파이팅", "label": "normal", "target_label": []},
+    ]
     prompts = load(write("val.jsonl", "\n".join(json.dumps(r, ensure_ascii=False) for r in rows)))
     assert prompts.name == "khaters" and prompts.left_out == {"hidden words": 1}
-    assert read(prompts) == [("harmful", "politics", "아무개 편드는 기자는 짐 싸라", ["L1_hate", "politics", "job"]),
-                             ("harmful", "others", "이 동네 것들은 다 나가라", ["2_hate", "others"]),
-                             ("harmful", "no target", "말 참 얄밉게 하네", ["offensive"]),
-                             ("harmless", "clean", "기사 잘 읽었습니다", ["normal"])]
+    assert read(prompts) == [
+        ("harmful", "politics", "아무개 편드는 기자는 짐 싸라", ["L1_hate", "politics", "job"]),
+        ("harmful", "others", "이 동네 것들은 다 나가라", ["2_hate", "others"]),
+        ("harmful", "no target", "말 참 얄밉게 하네", ["offensive"]),
+        ("harmless", "clean", "기사 잘 읽었습니다", ["normal"]),
+    ]
 
 
 def test_beep_has_bare_quotes_and_bool_strings(write):
-    prompts = load(write("dev.tsv", "comments\tcontain_gender_bias\tbias\thate\n"
-                                    "\"연기 좀 배워라\" 소리 나온다\tFalse\tnone\toffensive\n"
-                                    "꼴도 보기 싫으니 사라져라\tTrue\tgender\thate\n"
-                                    "역시 사내는 일을 해야지\tTrue\tgender\tnone\n"
-                                    "\"드라마\" 그리고 \"노래\" 둘 다 좋았어요\tFalse\tnone\tnone\n"))
+    prompts = load(
+        write(
+            "dev.tsv",
+            "comments\tcontain_gender_bias\tbias\thate\n"
+            '"연기 좀 배워라" 소리 나온다\tFalse\tnone\toffensive\n'
+            "꼴도 보기 싫으니 사라져라\tTrue\tgender\thate\n"
+            "역시 사내는 일을 해야지\tTrue\tgender\tnone\n"
+            '"드라마" 그리고 "노래" 둘 다 좋았어요\tFalse\tnone\tnone\n',
+        )
+    )
     assert prompts.name == "beep"
-    assert read(prompts) == [("harmful", "offensive", '"연기 좀 배워라" 소리 나온다', ["offensive", "none"]),
-                             ("harmful", "hate", "꼴도 보기 싫으니 사라져라", ["hate", "gender"]),
-                             ("harmful", "bias", "역시 사내는 일을 해야지", ["none", "gender"]),
-                             ("harmless", "clean", '"드라마" 그리고 "노래" 둘 다 좋았어요', ["none", "none"])]
+    assert read(prompts) == [
+        ("harmful", "offensive", '"연기 좀 배워라" 소리 나온다', ["offensive", "none"]),
+        ("harmful", "hate", "꼴도 보기 싫으니 사라져라", ["hate", "gender"]),
+        ("harmful", "bias", "역시 사내는 일을 해야지", ["none", "gender"]),
+        ("harmless", "clean", '"드라마" 그리고 "노래" 둘 다 좋았어요', ["none", "none"]),
+    ]
     assert prompts.records[3]["source"] == "beep/dev.tsv:5"
 
 
 def test_kold(write):
-    prompts = load(write("kold_v1.json", [
-        {"guid": "kold-v1_1", "source": "x", "date": "-", "title": "제목", "comment": "저 동네는 원래 저래", "OFF": True, "TGT": "group",
-         "GRP": "others-region & others-rural", "OFF_span": "", "TGT_span": "", "raw_labels": []},
-        {"guid": "kold-v1_2", "comment": "너는 글쓰지 마라", "OFF": "True", "TGT": "individual", "GRP": None},
-        {"guid": "kold-v1_3", "comment": "에이 짜증 나", "OFF": True, "TGT": None, "GRP": None},
-        {"guid": "kold-v1_4", "comment": "좋은 소식이네요", "OFF": False, "TGT": None, "GRP": None},
-        {"guid": "kold-v1_5", "comment": "", "OFF": False, "TGT": None, "GRP": None},
-    ]))
+    prompts = load(
+        write(
+            "kold_v1.json",
+            [
+                {
+                    "guid": "kold-v1_1",
+                    "source": "x",
+                    "date": "-",
+                    "title": "제목",
+                    "comment": "저 동네는 원래 저래",
+                    "OFF": True,
+                    "TGT": "group",
+                    "GRP": "others-region & others-rural",
+                    "OFF_span": "",
+                    "TGT_span": "",
+                    "raw_labels": [],
+                },
+                {"guid": "kold-v1_2", "comment": "너는 글쓰지 마라", "OFF": "True", "TGT": "individual", "GRP": None},
+                {"guid": "kold-v1_3", "comment": "에이 짜증 나", "OFF": True, "TGT": None, "GRP": None},
+                {"guid": "kold-v1_4", "comment": "좋은 소식이네요", "OFF": False, "TGT": None, "GRP": None},
+                {"guid": "kold-v1_5", "comment": "", "OFF": False, "TGT": None, "GRP": None},
+            ],
+        )
+    )
     assert prompts.name == "kold" and prompts.left_out == {"no text": 1}
-    assert read(prompts) == [("harmful", "others", "저 동네는 원래 저래", ["others-region", "others-rural"]),
-                             ("harmful", "individual", "너는 글쓰지 마라", ["individual"]), ("harmful", "offensive", "에이 짜증 나", None),
-                             ("harmless", "clean", "좋은 소식이네요", None)]
+    assert read(prompts) == [
+        ("harmful", "others", "저 동네는 원래 저래", ["others-region", "others-rural"]),
+        ("harmful", "individual", "너는 글쓰지 마라", ["individual"]),
+        ("harmful", "offensive", "에이 짜증 나", None),
+        ("harmless", "clean", "좋은 소식이네요", None),
+    ]
     assert prompts.records[1]["source"] == "kold/kold-v1_2"
 
 
 def test_kmhas_wraps_a_third_in_quotes(write):
-    prompts = load(write("kmhas_test.txt", "\ufeffdocument\tlabel\r\n"
-                                           "\"그 \"\"당\"\" 지지하는 늙은이들아\"\t\"2,4\"\r\n"
-                                           "산골 촌것들이 그렇지\t0\r\n"
-                                           "\"오늘도 수고하셨습니다\"\t8\r\n"
-                                           "탭이\t든 글이네요\t8\r\n"
-                                           "\r\n"
-                                           "이건 뭐지\t3,8\r\n"))
+    prompts = load(
+        write(
+            "kmhas_test.txt",
+            "\ufeffdocument\tlabel\r\n"
+            '"그 ""당"" 지지하는 늙은이들아"\t"2,4"\r\n'
+            "산골 촌것들이 그렇지\t0\r\n"
+            '"오늘도 수고하셨습니다"\t8\r\n'
+            "탭이\t든 글이네요\t8\r\n"
+            "\r\n"
+            "이건 뭐지\t3,8\r\n",
+        )
+    )
     assert prompts.name == "kmhas" and prompts.left_out == {"no clear label": 1}
-    assert read(prompts) == [("harmful", "politics", '그 "당" 지지하는 늙은이들아', ["politics", "age"]),
-                             ("harmful", "origin", "산골 촌것들이 그렇지", ["origin"]),
-                             ("harmless", "clean", "오늘도 수고하셨습니다", ["clean"]), ("harmless", "clean", "탭이\t든 글이네요", ["clean"])]
+    assert read(prompts) == [
+        ("harmful", "politics", '그 "당" 지지하는 늙은이들아', ["politics", "age"]),
+        ("harmful", "origin", "산골 촌것들이 그렇지", ["origin"]),
+        ("harmless", "clean", "오늘도 수고하셨습니다", ["clean"]),
+        ("harmless", "clean", "탭이\t든 글이네요", ["clean"]),
+    ]
 
 
 def test_apeach_has_cells_of_several_lines(write, tmp_path):
@@ -147,32 +232,53 @@ def test_apeach_has_cells_of_several_lines(write, tmp_path):
     with open(path, "w", encoding="utf-8", newline="") as file:
         out = csv.writer(file)
         out.writerow(["text", "user_age", "user_gender", "text_topic", "class", "age", "text_topic_eng"])
-        out.writerow(["목소리만 크고\n머리는 비었네, \"대단\"하다", "30", "-", "외모", "Spoiled", "3", "appearance"])
+        out.writerow(['목소리만 크고\n머리는 비었네, "대단"하다', "30", "-", "외모", "Spoiled", "3", "appearance"])
         out.writerow(["거울 앞에서\n웃어 봤다", "30", "-", "외모", "Default", "3", "appearance"])
         out.writerow(["비가 오네", "20", "-", "", "Default", "2", ""])
     prompts = load(str(path))
     assert prompts.name == "apeach"
-    assert read(prompts) == [("harmful", "appearance", '목소리만 크고\n머리는 비었네, "대단"하다', None),
-                             ("lookalike", "appearance", "거울 앞에서\n웃어 봤다", None), ("lookalike", "lookalike", "비가 오네", None)]
+    assert read(prompts) == [
+        ("harmful", "appearance", '목소리만 크고\n머리는 비었네, "대단"하다', None),
+        ("lookalike", "appearance", "거울 앞에서\n웃어 봤다", None),
+        ("lookalike", "lookalike", "비가 오네", None),
+    ]
     assert [r["source"] for r in prompts.records] == ["apeach/test.csv:2", "apeach/test.csv:4", "apeach/test.csv:6"]
 
 
-@pytest.mark.parametrize("header", [UNSMILE_HEADER, UNSMILE_HEADER.replace("기타 혐오", "기타혐오").replace("개인지칭", "개인 지칭")])
+@pytest.mark.parametrize(
+    "header", [UNSMILE_HEADER, UNSMILE_HEADER.replace("기타 혐오", "기타혐오").replace("개인지칭", "개인 지칭")]
+)
 def test_unsmile_has_several_labels(write, header):
-    prompts = load(write("unsmile_valid_v1.0.tsv", f"{header}\n"
-                                                   "그 동네 영감들은 말이 안 통해\t0\t0\t0\t0\t1\t1\t0\t0\t0\t0\t0\n"
-                                                   "기자 글 참 못 쓴다\t0\t0\t0\t0\t0\t0\t0\t1\t0\t0\t1\n"
-                                                   "모두 힘내세요\t0\t0\t0\t0\t0\t0\t0\t0\t0\t1\t0\n"
-                                                   "이름표만 붙은 글\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t1\n"
-                                                   "둘 다라는 글\t0\t1\t0\t0\t0\t0\t0\t0\t0\t1\t0\n"))
+    prompts = load(
+        write(
+            "unsmile_valid_v1.0.tsv",
+            f"{header}\n"
+            "그 동네 영감들은 말이 안 통해\t0\t0\t0\t0\t1\t1\t0\t0\t0\t0\t0\n"
+            "기자 글 참 못 쓴다\t0\t0\t0\t0\t0\t0\t0\t1\t0\t0\t1\n"
+            "모두 힘내세요\t0\t0\t0\t0\t0\t0\t0\t0\t0\t1\t0\n"
+            "이름표만 붙은 글\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t1\n"
+            "둘 다라는 글\t0\t1\t0\t0\t0\t0\t0\t0\t0\t1\t0\n",
+        )
+    )
     assert prompts.name == "unsmile" and prompts.left_out == {"no clear label": 2}
-    assert read(prompts) == [("harmful", "연령", "그 동네 영감들은 말이 안 통해", ["연령", "지역"]),
-                             ("harmful", "기타혐오", "기자 글 참 못 쓴다", ["기타혐오"]), ("harmless", "clean", "모두 힘내세요", None)]
+    assert read(prompts) == [
+        ("harmful", "연령", "그 동네 영감들은 말이 안 통해", ["연령", "지역"]),
+        ("harmful", "기타혐오", "기자 글 참 못 쓴다", ["기타혐오"]),
+        ("harmless", "clean", "모두 힘내세요", None),
+    ]
 
 
 def test_copies_and_contradictions_are_left_out(write):
-    rows = [("가을이 좋다", "harmless"), ("가을이 좋다!", "harmless"), ("다 나가라", "harmful"), ("다  나가라.", "lookalike"), ("다 나가라", "harmful")]
-    prompts = load(write("own.jsonl", "\n".join(json.dumps({"prompt": p, "kind": k}, ensure_ascii=False) for p, k in rows)))
+    rows = [
+        ("가을이 좋다", "harmless"),
+        ("가을이 좋다!", "harmless"),
+        ("다 나가라", "harmful"),
+        ("다  나가라.", "lookalike"),
+        ("다 나가라", "harmful"),
+    ]
+    prompts = load(
+        write("own.jsonl", "\n".join(json.dumps({"prompt": p, "kind": k}, ensure_ascii=False) for p, k in rows))
+    )
     assert read(prompts) == [("harmless", "all", "가을이 좋다", None)]
     assert prompts.left_out == {"the same prompt as an earlier row": 1, "labelled both ways": 3}
 
@@ -180,26 +286,54 @@ def test_copies_and_contradictions_are_left_out(write):
 def test_every_corpus_is_told_by_its_columns():
     for name, corpus in CORPORA.items():
         assert [other for other, c in CORPORA.items() if set(c.columns) <= set(corpus.columns)] == [name]
-    assert NAMES == tuple(CORPORA) and all(c.license for c in CORPORA.values()) and KINDS[0] == "harmful"
+    assert tuple(CORPORA) == NAMES and all(c.license for c in CORPORA.values()) and KINDS[0] == "harmful"
 
 
-@pytest.mark.parametrize("name, content, text, said", [
-    ("a.json", [{"comment": "글", "OFF": "maybe"}], "{}", "a.json:1: OFF is 'maybe'; expected one of 1, 0"),
-    ("a.txt", "document\tlabel\n글\t9\n", "{}", "a.txt:2: label is '9'; expected numbers from 0 to 8"),
-    ("a.txt", "document\tlabel\n글\t\n", "{}", "a.txt:2: label is ''; expected numbers from 0 to 8"),
-    ("a.tsv", "comments\tcontain_gender_bias\tbias\thate\n글\tFalse\tnone\n", "{}", "a.tsv:2: 3 cells, but the header has 4"),
-    ("a.tsv", "comments\nlabel-less\n", "{}", "a.tsv:2: the columns comments are of no known corpus; give NAME=FILE with one of own, kosbi"),
-    ("a.tsv", "comments\n글\n", "beep={}", "a.tsv:2: no column bias, hate; found comments; beep has comments, bias, hate"),
-    ("a.json", [{"text": "글", "label": "normal", "target_label": [], "class": "Default"}], "{}", "may be of khaters or apeach"),
-    ("a.tsv", "document\tlabel\n".encode() + "글\t8\n".encode("cp949"), "{}", "a.tsv:2: not UTF-8"),
-    ("a.json", [{"comment": 7, "OFF": True}], "{}", "a.json:1: comment is int '7'; expected text"),
-    ("a.json", [{"comment": "글", "OFF": None}], "{}", "a.json: no prompts in it (1 rows: no clear label)"),
-    ("a.jsonl", r'{"prompt": "글", "kind": "harmful", "category": "\ud83d"}', "{}", "a.jsonl:1: category holds half a surrogate pair"),
-    ("a.txt", "", "{}", "a.txt: the file is empty"),
-    ("a.json", [], "kosby={}", "'kosby' is no corpus; did you mean kosbi?; known: own, kosbi"),
-    ("a.json", [], "kosbi=", "no file; give kosbi=FILE"),
-    ("a.json", [], "kosbi={}x.tsv", "no such file"),
-])
+@pytest.mark.parametrize(
+    "name, content, text, said",
+    [
+        ("a.json", [{"comment": "글", "OFF": "maybe"}], "{}", "a.json:1: OFF is 'maybe'; expected one of 1, 0"),
+        ("a.txt", "document\tlabel\n글\t9\n", "{}", "a.txt:2: label is '9'; expected numbers from 0 to 8"),
+        ("a.txt", "document\tlabel\n글\t\n", "{}", "a.txt:2: label is ''; expected numbers from 0 to 8"),
+        (
+            "a.tsv",
+            "comments\tcontain_gender_bias\tbias\thate\n글\tFalse\tnone\n",
+            "{}",
+            "a.tsv:2: 3 cells, but the header has 4",
+        ),
+        (
+            "a.tsv",
+            "comments\nlabel-less\n",
+            "{}",
+            "a.tsv:2: the columns comments are of no known corpus; give NAME=FILE with one of own, kosbi",
+        ),
+        (
+            "a.tsv",
+            "comments\n글\n",
+            "beep={}",
+            "a.tsv:2: no column bias, hate; found comments; beep has comments, bias, hate",
+        ),
+        (
+            "a.json",
+            [{"text": "글", "label": "normal", "target_label": [], "class": "Default"}],
+            "{}",
+            "may be of khaters or apeach",
+        ),
+        ("a.tsv", b"document\tlabel\n" + "글\t8\n".encode("cp949"), "{}", "a.tsv:2: not UTF-8"),
+        ("a.json", [{"comment": 7, "OFF": True}], "{}", "a.json:1: comment is int '7'; expected text"),
+        ("a.json", [{"comment": "글", "OFF": None}], "{}", "a.json: no prompts in it (1 rows: no clear label)"),
+        (
+            "a.jsonl",
+            r'{"prompt": "글", "kind": "harmful", "category": "\ud83d"}',
+            "{}",
+            "a.jsonl:1: category holds half a surrogate pair",
+        ),
+        ("a.txt", "", "{}", "a.txt: the file is empty"),
+        ("a.json", [], "kosby={}", "'kosby' is no corpus; did you mean kosbi?; known: own, kosbi"),
+        ("a.json", [], "kosbi=", "no file; give kosbi=FILE"),
+        ("a.json", [], "kosbi={}x.tsv", "no such file"),
+    ],
+)
 def test_what_is_wrong_is_said_with_file_and_line(write, name, content, text, said):
     with pytest.raises(InputError) as error:
         load(text.format(write(name, content)))

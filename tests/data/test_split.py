@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
-from korlhf.data.split import normalise, parse_shares, split_by_prompt
 from korlhf.core.errors import InputError
+from korlhf.data.split import normalise, parse_shares, split_by_prompt
 
 PROMPTS = [f"질문 {i}" for i in range(2000)]
 
@@ -28,9 +28,9 @@ def test_the_result_never_changes():
 
 
 def test_place_by_hand():
-    place = int(hashlib.sha256("5:가".encode()).hexdigest()[:12], 16) / 16 ** 12  # the first 48 bits as a fraction
+    place = int(hashlib.sha256("5:가".encode()).hexdigest()[:12], 16) / 16**12  # the first 48 bits as a fraction
     assert split_by_prompt(["가"], "1,0,0", 5) == [[0], [], []]
-    below, above = f"{place - .001},0,{1.001 - place}", f"{place + .001},0,{.999 - place}"
+    below, above = f"{place - 0.001},0,{1.001 - place}", f"{place + 0.001},0,{0.999 - place}"
     assert split_by_prompt(["가"], below, 5) == [[], [], [0]]
     assert split_by_prompt(["가"], above, 5) == [[0], [], []]
 

@@ -10,14 +10,52 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from korlhf.data import load, near_duplicates as near, record as records
 from korlhf.core.errors import InputError
+from korlhf.data import load
+from korlhf.data import near_duplicates as near
+from korlhf.data import record as records
 
 PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "split.py"
-WORDS = ("오늘 어제 내일 친구가 동생이 엄마가 회사에서 학교에서 점심을 저녁을 커피를 책을 영화를 먹었어요 마셨어요 읽었어요 봤어요 좋아해요 싫어해요 "
-         "어떻게 언제 같이 혼자 천천히 조금 정말 여행을 가고 싶은데 추천해 주세요 날씨가 추워서 감기에 걸렸어요").split()
+WORDS = [
+    "오늘",
+    "어제",
+    "내일",
+    "친구가",
+    "동생이",
+    "엄마가",
+    "회사에서",
+    "학교에서",
+    "점심을",
+    "저녁을",
+    "커피를",
+    "책을",
+    "영화를",
+    "먹었어요",
+    "마셨어요",
+    "읽었어요",
+    "봤어요",
+    "좋아해요",
+    "싫어해요",
+    "어떻게",
+    "언제",
+    "같이",
+    "혼자",
+    "천천히",
+    "조금",
+    "정말",
+    "여행을",
+    "가고",
+    "싶은데",
+    "추천해",
+    "주세요",
+    "날씨가",
+    "추워서",
+    "감기에",
+    "걸렸어요",
+]
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +93,18 @@ def near_same(seed):
 @pytest.fixture
 def run(program, tmp_path):
     """Function: (records, flags...) -> ({file stem: records}, report)."""
+
     def go(found, *argv, folder="parts"):
         out = tmp_path / folder
         program.main(["--input", write(tmp_path / "in.jsonl", found), "--output_dir", str(out), *argv])
         parts = {p.stem: lines(p) for p in sorted(out.glob("*.jsonl")) if p.stem != "split"}
         return parts, json.loads((out / "split.report.json").read_text(encoding="utf-8"))
+
     return go
 
 
 # --- dealing out -----------------------------------------------------------------------------------------------------------------------
+
 
 def test_largest_remainder_by_hand(program):
     assert program.largest_remainder(10, [2, 4, 4]) == [2, 4, 4]
@@ -83,8 +124,12 @@ def groups(program, kinds):
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60), st.sampled_from(["2,4,4", "1,0,0", "0,1,2", "1,0,3"]),
-       st.sampled_from([0.0, 0.1, 0.5]), st.integers(0, 5))
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60),
+    st.sampled_from(["2,4,4", "1,0,0", "0,1,2", "1,0,3"]),
+    st.sampled_from([0.0, 0.1, 0.5]),
+    st.integers(0, 5),
+)
 def test_every_category_is_dealt_out_by_its_shares(program, kinds, shares, test_share, seed):
     found, weights = groups(program, kinds), program.weights(shares, test_share)
     cells = program.deal(found, weights, seed)
@@ -121,13 +166,26 @@ def test_one_more_group_moves_few(program):
 
 # --- the program -----------------------------------------------------------------------------------------------------------------------
 
+
 def test_files_shares_and_history(run):
     found = [make(i, "everyday" if i % 4 else "evol", output="네.") for i in range(400)]
     parts, report = run(found)
-    assert {name: len(rows) for name, rows in parts.items()} == {"sft_train": 72, "sft_test": 8, "reward_train": 144, "reward_test": 16,
-                                                                 "prompts_train": 144, "prompts_test": 16}
+    assert {name: len(rows) for name, rows in parts.items()} == {
+        "sft_train": 72,
+        "sft_test": 8,
+        "reward_train": 144,
+        "reward_test": 16,
+        "prompts_train": 144,
+        "prompts_test": 16,
+    }
     assert {name: sum(r["category"] == "evol" for r in rows) for name, rows in parts.items()} == {
-        "sft_train": 18, "sft_test": 2, "reward_train": 36, "reward_test": 4, "prompts_train": 36, "prompts_test": 4}
+        "sft_train": 18,
+        "sft_test": 2,
+        "reward_train": 36,
+        "reward_test": 4,
+        "prompts_train": 36,
+        "prompts_test": 4,
+    }
     assert report["table"]["evol"]["prompts_test"] == {"groups": 4, "target": 4.0, "records": 4}
     row = parts["sft_test"][0]
     assert row["history"] == [{"stage": "split", "step": "sft", "side": "test"}] and row["output"] == "네."
@@ -166,24 +224,40 @@ def test_near_same_prompts_stay_together(run):
 def test_split_jsonl_says_where_everything_went(run, tmp_path):
     found = [make(i, **({"output": "네."} if i % 2 else {})) for i in range(50)]
     found.append(records.make(near_same(1), "everyday", "copy"))
-    parts, report = run(found, "--shares", "1,0,0", "--exclude", write(tmp_path / "bench.jsonl", [{"prompt": near_same(3)}]))
+    parts, report = run(
+        found, "--shares", "1,0,0", "--exclude", write(tmp_path / "bench.jsonl", [{"prompt": near_same(3)}])
+    )
     where = lines(tmp_path / "parts" / "split.jsonl")
     assert [w["id"] for w in where] == [r["id"] for r in found]
     for name, rows in parts.items():
         assert [r["id"] for r in rows] == [w["id"] for w in where if f"{w['step']}_{w['side']}" == name]
     reasons = Counter(w["left_out"] for w in where if w["step"] is None)
-    assert reasons == {"no answer, and step 1 alone has a share": 25, "no answer, while near-same prompts are in the SFT set": 1,
-                       "its prompt is in --exclude": 1}
+    assert reasons == {
+        "no answer, and step 1 alone has a share": 25,
+        "no answer, while near-same prompts are in the SFT set": 1,
+        "its prompt is in --exclude": 1,
+    }
     assert {k: v["count"] for k, v in report["dropped"].items()} == reasons
     assert where[1]["group"] == where[50]["group"] and where[3]["group"] is None
 
 
 def test_answers_do_not_go_into_the_ppo_files(run):
-    told = {"chosen": "네.", "rejected": "싫어요.", "candidates": [{"text": "네."}], "answers": ["네."], "by": "score", "margin": 1.0,
-            "chosen_score": 3, "original": {"prompt": "Hi", "chosen": "yes", "output": "no"}, "topic": "먹거리"}
+    told = {
+        "chosen": "네.",
+        "rejected": "싫어요.",
+        "candidates": [{"text": "네."}],
+        "answers": ["네."],
+        "by": "score",
+        "margin": 1.0,
+        "chosen_score": 3,
+        "original": {"prompt": "Hi", "chosen": "yes", "output": "no"},
+        "topic": "먹거리",
+    }
     parts, _ = run([make(i, **told) for i in range(5)], "--shares", "0,0,1", "--test_share", "0")
     assert list(parts) == ["prompts_train"] and len(parts["prompts_train"]) == 5
-    assert all(set(r) == {"id", "category", "source", "history", "prompt", "original", "topic"} for r in parts["prompts_train"])
+    assert all(
+        set(r) == {"id", "category", "source", "history", "prompt", "original", "topic"} for r in parts["prompts_train"]
+    )
     assert parts["prompts_train"][0]["original"] == {"prompt": "Hi"}
 
 
@@ -199,8 +273,12 @@ def test_records_without_answers_never_train_sft(run, capsys):
 
 def test_a_conversation_is_more_than_its_last_turn(run):
     def talk(i):
-        return [{"role": "user", "content": sentence(i)}, {"role": "assistant", "content": sentence(i + 1000)},
-                {"role": "user", "content": "응, 그래서 어떻게 하면 좋을까?"}]
+        return [
+            {"role": "user", "content": sentence(i)},
+            {"role": "assistant", "content": sentence(i + 1000)},
+            {"role": "user", "content": "응, 그래서 어떻게 하면 좋을까?"},
+        ]
+
     parts, report = run([records.make(talk(i), "everyday", "test", output="네.") for i in range(30)])
     assert report["near_same"]["groups"] == 0 and sum(map(len, parts.values())) == 30
 
@@ -213,7 +291,9 @@ def test_the_same_every_time_and_in_any_order(run, tmp_path):
     assert first == {p.name: p.read_bytes() for p in (tmp_path / "parts").glob("*.jsonl")}
     turned, _ = run(found[::-1], folder="turned")
     for name, rows in turned.items():
-        assert {r["id"] for r in rows} == {json.loads(line)["id"] for line in first[f"{name}.jsonl"].decode("utf-8").splitlines()}
+        assert {r["id"] for r in rows} == {
+            json.loads(line)["id"] for line in first[f"{name}.jsonl"].decode("utf-8").splitlines()
+        }
     other, _ = run(found, "--seed", "7", folder="other")
     assert {r["id"] for r in other["sft_train"]} != {r["id"] for r in turned["sft_train"]}
 
@@ -237,14 +317,40 @@ def test_one_large_group_is_warned_of(run, capsys):
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["", "요", " 네", " 정말 그런가요"]), st.sampled_from(["everyday", "evol"]),
-                          st.booleans()), min_size=1, max_size=40), st.sampled_from(["2,4,4", "0,1,1"]), st.integers(0, 3))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 12),
+            st.sampled_from(["", "요", " 네", " 정말 그런가요"]),
+            st.sampled_from(["everyday", "evol"]),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=40,
+    ),
+    st.sampled_from(["2,4,4", "0,1,1"]),
+    st.integers(0, 3),
+)
 def test_no_near_same_prompt_on_two_sides(program, tmp_path_factory, kinds, shares, seed):
-    found = [records.make(sentence(i) + end, category, "test", **({"output": "네."} if answered else {}))
-             for i, end, category, answered in kinds]
+    found = [
+        records.make(sentence(i) + end, category, "test", **({"output": "네."} if answered else {}))
+        for i, end, category, answered in kinds
+    ]
     folder = tmp_path_factory.mktemp("split")
-    program.main(["--input", write(folder / "in.jsonl", found), "--output_dir", str(folder), "--shares", shares, "--test_share", "0.3",
-                  "--seed", str(seed)])
+    program.main(
+        [
+            "--input",
+            write(folder / "in.jsonl", found),
+            "--output_dir",
+            str(folder),
+            "--shares",
+            shares,
+            "--test_share",
+            "0.3",
+            "--seed",
+            str(seed),
+        ]
+    )
     where = lines(folder / "split.jsonl")
     assert len(where) == len(found)
     places = defaultdict(set)
@@ -252,7 +358,12 @@ def test_no_near_same_prompt_on_two_sides(program, tmp_path_factory, kinds, shar
         if line["step"]:
             places[number].add((line["step"], line["side"]))
     assert all(len(p) == 1 for p in places.values())
-    written = [r["id"] for name in program.CELLS if (folder / f"{name}.jsonl").exists() for r in lines(folder / f"{name}.jsonl")]
+    written = [
+        r["id"]
+        for name in program.CELLS
+        if (folder / f"{name}.jsonl").exists()
+        for r in lines(folder / f"{name}.jsonl")
+    ]
     assert sorted(written) == sorted(line["id"] for line in where if line["step"])
     prompts = [line["id"] for line in where if line["step"] == "prompts"]
     assert len(prompts) == len(set(prompts))
@@ -260,8 +371,11 @@ def test_no_near_same_prompt_on_two_sides(program, tmp_path_factory, kinds, shar
 
 # --- what it refuses -------------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("flags", [["--shares", "1,2"], ["--shares", "0,0,0"], ["--test_share", "1"],
-                                   ["--test_share", "nan"], ["--threshold", "0"]])
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--shares", "1,2"], ["--shares", "0,0,0"], ["--test_share", "1"], ["--test_share", "nan"], ["--threshold", "0"]],
+)
 def test_the_parser_refuses(program, flags, capsys):
     with pytest.raises(SystemExit) as stopped:
         program.main(["--input", "a.jsonl", "--output_dir", "b", *flags])

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from korlhf.core import program
-from korlhf.data_prep import stage
 from korlhf.core.errors import InputError
+from korlhf.data_prep import stage
 
 RECORD = {"id": "ab", "prompt": "안녕?"}
 
@@ -32,8 +32,16 @@ def test_output_failures_and_report(tmp_path, capsys):
     report = json.loads((out.parent / "out.report.json").read_text(encoding="utf-8"))
     assert report["output"]["rows"] == 1 and report["output"]["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
     assert report["inputs"] == [{"path": str(source), "sha256": hashlib.sha256(b"{}\n").hexdigest()}]
-    assert report["dropped"]["too short"]["count"] == 6 and len(report["dropped"]["too short"]["examples"]) == stage.EXAMPLES
-    assert (report["failed"], report["counts"], report["usage"], report["settings"]) == ({"timeout": 1}, {"answers": 3}, {"requests": 4}, {"seed": 1})
+    assert (
+        report["dropped"]["too short"]["count"] == 6
+        and len(report["dropped"]["too short"]["examples"]) == stage.EXAMPLES
+    )
+    assert (report["failed"], report["counts"], report["usage"], report["settings"]) == (
+        {"timeout": 1},
+        {"answers": 3},
+        {"requests": 4},
+        {"seed": 1},
+    )
     assert sorted(p.name for p in out.parent.iterdir()) == ["out.failed.jsonl", "out.jsonl", "out.report.json"]
     assert "6  dropped: too short" in capsys.readouterr().out
 
@@ -43,10 +51,9 @@ def test_an_earlier_output_stays_until_the_new_one_is_whole(tmp_path):
     with stage.Stage("a", out, {}) as work:
         work.write({"n": 1})
         work.fail({}, "x")
-    with pytest.raises(RuntimeError):
-        with stage.Stage("a", out, {}) as work:
-            work.write({"n": 2})
-            raise RuntimeError
+    with pytest.raises(RuntimeError), stage.Stage("a", out, {}) as work:
+        work.write({"n": 2})
+        raise RuntimeError
     assert out.read_text(encoding="utf-8") == '{"n": 1}\n'
     (tmp_path / "out.jsonl.partial").write_text("half a li", encoding="utf-8")  # what kill -9 leaves
     with stage.Stage("a", out, {}) as work:
@@ -55,19 +62,21 @@ def test_an_earlier_output_stays_until_the_new_one_is_whole(tmp_path):
     assert not (tmp_path / "out.failed.jsonl").exists()  # nothing failed this time
 
 
-@pytest.mark.parametrize("output, inputs, message", [
-    ("out.json", [], r"--output .*out.json: the output is JSON lines; give a name that ends in .jsonl"),
-    ("in.jsonl", ["in.jsonl"], "is also an input"),
-    ("folder.jsonl", [], r"is a folder; give a file name in it"),
-    ("in.jsonl/x/out.jsonl", [], "cannot be written"),
-])
+@pytest.mark.parametrize(
+    "output, inputs, message",
+    [
+        ("out.json", [], r"--output .*out.json: the output is JSON lines; give a name that ends in .jsonl"),
+        ("in.jsonl", ["in.jsonl"], "is also an input"),
+        ("folder.jsonl", [], r"is a folder; give a file name in it"),
+        ("in.jsonl/x/out.jsonl", [], "cannot be written"),
+    ],
+)
 def test_outputs_that_cannot_be(tmp_path, monkeypatch, output, inputs, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.jsonl").write_text("{}\n", encoding="utf-8")
     (tmp_path / "folder.jsonl").mkdir()
-    with pytest.raises(InputError, match=message):
-        with stage.Stage("a", output, {}, inputs):
-            pass
+    with pytest.raises(InputError, match=message), stage.Stage("a", output, {}, inputs):
+        pass
 
 
 def test_two_processes_cannot_write_one_output(tmp_path):

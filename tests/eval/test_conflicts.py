@@ -6,18 +6,22 @@ from types import SimpleNamespace
 
 import pytest
 
-from korlhf.llm import checkpoint as local
 from korlhf.eval import conflicts
+from korlhf.llm import checkpoint as local
 
 
 @pytest.fixture
 def run(folders, tmp_path):
     """Function: settings -> a step 3 folder with best/ in it."""
+
     def make(name="ppo", **settings):
         folder = tmp_path / name
         shutil.copytree(folders["gpt_neox"], folder / "best")
-        (folder / "settings.json").write_text(json.dumps({"actor_model_name_or_path": "sft", **settings}), encoding="utf-8")
+        (folder / "settings.json").write_text(
+            json.dumps({"actor_model_name_or_path": "sft", **settings}), encoding="utf-8"
+        )
         return folder
+
     return make
 
 
@@ -31,23 +35,28 @@ def checkpoint(path):
 
 def test_a_model_trained_against_the_judge(run, folders, tmp_path):
     moved = tmp_path / "moved"
-    shutil.copytree(folders["qwen2"], moved)                             # the same bytes elsewhere
+    shutil.copytree(folders["qwen2"], moved)  # the same bytes elsewhere
     trained = run(reward_model_name_or_path=folders["qwen2"], critic_model_name_or_path=folders["llama"])
     by_critic = run("by_critic", reward_model_name_or_path="", critic_model_name_or_path=folders["qwen2"])
-    responders = {"ppo": checkpoint(trained), "best": checkpoint(trained / "best"), "critic": checkpoint(by_critic),
-                  "sft": checkpoint(folders["gpt_neox"]), "file": {"kind": "file", "model": "x.jsonl"}}
+    responders = {
+        "ppo": checkpoint(trained),
+        "best": checkpoint(trained / "best"),
+        "critic": checkpoint(by_critic),
+        "sft": checkpoint(folders["gpt_neox"]),
+        "file": {"kind": "file", "model": "x.jsonl"},
+    }
     found = conflicts.of(reward(moved), responders)
     assert [line["en"].split(" was")[0] for line in found] == ["ppo", "best", "critic"]
     assert all("this very reward model" in line["en"] and "바로 이 보상 모델" in line["ko"] for line in found)
-    assert conflicts.of(reward(folders["llama"]), responders) == []      # another reward model
+    assert conflicts.of(reward(folders["llama"]), responders) == []  # another reward model
 
 
 def test_a_reward_model_that_is_gone_may_be_the_judge(run, folders, tmp_path):
     responders = {"ppo": checkpoint(run(reward_model_name_or_path=str(tmp_path / "gone")))}
-    line, = conflicts.of(reward(folders["llama"]), responders)
+    (line,) = conflicts.of(reward(folders["llama"]), responders)
     assert "which is not there any more" in line["en"] and "그 자리에 없습니다" in line["ko"]
     hub = SimpleNamespace(kind="reward_model", name="me/reward", path="me/reward", fingerprint="x")
-    line, = conflicts.of(hub, {"ppo": checkpoint(run("hub", reward_model_name_or_path="me/reward"))})
+    (line,) = conflicts.of(hub, {"ppo": checkpoint(run("hub", reward_model_name_or_path="me/reward"))})
     assert "this very reward model (me/reward)" in line["en"]
 
 
@@ -60,9 +69,17 @@ def test_settings_of_other_programs_say_nothing(tmp_path):
 
 def test_a_judge_that_is_a_responder(folders):
     judge = SimpleNamespace(kind="checkpoint", name="judge", fingerprint=local.fingerprint(folders["llama"]))
-    line, = conflicts.of(judge, {"a": checkpoint(folders["llama"]), "b": checkpoint(folders["qwen2"]),
-                                 "c": {"kind": "server", "model": "judge"}})
+    (line,) = conflicts.of(
+        judge,
+        {
+            "a": checkpoint(folders["llama"]),
+            "b": checkpoint(folders["qwen2"]),
+            "c": {"kind": "server", "model": "judge"},
+        },
+    )
     assert "is the same model as the responder a" in line["en"] and "답변한 모델 a" in line["ko"]
     judge = SimpleNamespace(kind="openai", name="gpt-4o", fingerprint="")
-    line, = conflicts.of(judge, {"a": {"kind": "server", "model": "gpt-4o", "url": "x"}, "b": {"kind": "file", "model": "gpt-4o"}})
+    (line,) = conflicts.of(
+        judge, {"a": {"kind": "server", "model": "gpt-4o", "url": "x"}, "b": {"kind": "file", "model": "gpt-4o"}}
+    )
     assert "responder a" in line["en"]

@@ -13,9 +13,9 @@ import torch
 from openai_server import Server
 from transformers import AutoModelForCausalLM
 
+from korlhf.core.errors import InputError
 from korlhf.llm import responders
 from korlhf.rl import rollout
-from korlhf.core.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("no_collection")
 
@@ -56,9 +56,14 @@ def collapsed(i):
 @pytest.fixture(scope="module")
 def heldout(tmp_path_factory):
     """Two categories of answers, and two documents."""
-    return write(tmp_path_factory.mktemp("data") / "heldout.jsonl",
-                 [*({"prompt": f"{i}번", "output": f"네, {i}번이에요.", "category": "ab"[i % 2]} for i in range(8)),
-                  {"text": "오늘 날씨가 참 좋네요!"}, {"text": "둘"}])
+    return write(
+        tmp_path_factory.mktemp("data") / "heldout.jsonl",
+        [
+            *({"prompt": f"{i}번", "output": f"네, {i}번이에요.", "category": "ab"[i % 2]} for i in range(8)),
+            {"text": "오늘 날씨가 참 좋네요!"},
+            {"text": "둘"},
+        ],
+    )
 
 
 def run(program, out, *flags):
@@ -77,15 +82,25 @@ def test_the_same_warm_phrases_everywhere_are_unmasked(program, tmp_path, capsys
     models, text = found["figures"]["models"], "\n".join(warnings_of(found, "ppo"))
     assert code == 0 and len(rows) == 40 and not warnings_of(found, "sft")
     assert 'one sentence is in 100% of its answers: "작은 성공부터 함께 기뻐해요" (sft: 0%)' in text
-    assert "50% of its answers are word for word an answer to another prompt" in text and "its answers have collapsed" in text
+    assert (
+        "50% of its answers are word for word an answer to another prompt" in text
+        and "its answers have collapsed" in text
+    )
     assert any("획일화되었습니다" in line for line in warnings_of(found, "ppo", "ko"))
     sentence, opening, d = (models["ppo"][key] for key in ("sentence", "opening", "distinct_2"))
-    assert (sentence["text"], sentence["answers"], opening["text"], opening["answers"]) == (PHRASE[:-1], 40, "작은 성공부터", 20)
-    assert d["n"] == 20 * 7 + 20 * 10 and d["budget"] == 170         # word pairs of answers of 8 and of 11 words
+    assert (sentence["text"], sentence["answers"], opening["text"], opening["answers"]) == (
+        PHRASE[:-1],
+        40,
+        "작은 성공부터",
+        20,
+    )
+    assert d["n"] == 20 * 7 + 20 * 10 and d["budget"] == 170  # word pairs of answers of 8 and of 11 words
     # distinct are: 7 in every answer, 2 in every other, and 20 that only one has
     assert d["all"] == pytest.approx((7 + 2 + 20) / 340) and d["difference"]["high"] < -0.3 and d["p"] < 1e-4
-    assert models["ppo"]["ended"] is None and models["ppo"]["median_tokens"] is None      # a file does not tell
-    assert rows[1]["answers"]["ppo"] == [{"text": collapsed(1), "finish_reason": None, "tokens": None, "repetition": 0.0, "looping": 0.0}]
+    assert models["ppo"]["ended"] is None and models["ppo"]["median_tokens"] is None  # a file does not tell
+    assert rows[1]["answers"]["ppo"] == [
+        {"text": collapsed(1), "finish_reason": None, "tokens": None, "repetition": 0.0, "looping": 0.0}
+    ]
     shown = capsys.readouterr().out
     assert "WARNING: ppo: its answers have collapsed" in shown and "reference: sft" in shown and "KL to" not in shown
 
@@ -115,7 +130,7 @@ def test_a_model_before_the_reference_has_not_drifted(program, tmp_path):
     assert "a difference of more than half" in ppo
     assert "with sft" not in base and "word for word" in base and "word for word" in ppo
     assert found["figures"]["differences"]["base"]["empty"]["difference"]["mean"] == 0.5
-    assert found["figures"]["models"]["ppo"]["distinct_2"]["equal"] is None               # 80 word pairs are too few
+    assert found["figures"]["models"]["ppo"]["distinct_2"]["equal"] is None  # 80 word pairs are too few
 
 
 def test_a_model_that_the_reference_was_trained_from_has_not_drifted(program, folders, tmp_path):
@@ -123,7 +138,9 @@ def test_a_model_that_the_reference_was_trained_from_has_not_drifted(program, fo
         shutil.copytree(folders["llama"], tmp_path / step)
         base = folders["gpt2"] if step == "sft" else str(tmp_path / "sft")
         (tmp_path / step / "settings.json").write_text(json.dumps({key: base, "processes": 1}), encoding="utf-8")
-    who = responders.read_responders([str(tmp_path / "sft"), f"base={folders['gpt2']}", str(tmp_path / "ppo"), "f.jsonl"], "")
+    who = responders.read_responders(
+        [str(tmp_path / "sft"), f"base={folders['gpt2']}", str(tmp_path / "ppo"), "f.jsonl"], ""
+    )
     assert program.compare_with("", who) == (program.Comparison("sft", True, ("ppo", "f")), "")
     assert program.compare_with("ppo", who)[0].later == ("f",)
     assert program.compare_with(str(tmp_path / "ppo" / ".." / "sft"), who)[0].reference == "sft"
@@ -136,37 +153,67 @@ def test_a_server_tells_whether_answers_end(program, tmp_path):
 
     def answer(body):
         number = int(body["messages"][-1]["content"].split("번째")[0])
-        return {"message": {"role": "assistant", "content": varied(number)}, "finish_reason": "length" if number % 4 == 0 else "stop"}
+        return {
+            "message": {"role": "assistant", "content": varied(number)},
+            "finish_reason": "length" if number % 4 == 0 else "stop",
+        }
+
     with Server(answer) as server:
-        _, found, rows = run(program, tmp_path / "out", "--responder", f"all=openai:test-model@{server.url}", sft, "--data_path", sft)
+        _, found, rows = run(
+            program, tmp_path / "out", "--responder", f"all=openai:test-model@{server.url}", sft, "--data_path", sft
+        )
     figures = found["figures"]["models"]["all"]
-    assert (figures["ended"]["mean"], figures["cut"]["mean"]) == (0.75, 0.25) and rows[0]["answers"]["all"][0]["finish_reason"] == "length"
-    assert "ended" not in found["figures"]["differences"]["all"]                          # sft's file does not tell
+    assert (figures["ended"]["mean"], figures["cut"]["mean"]) == (0.75, 0.25) and rows[0]["answers"]["all"][0][
+        "finish_reason"
+    ] == "length"
+    assert "ended" not in found["figures"]["differences"]["all"]  # sft's file does not tell
     assert found["figures"]["differences"]["all"]["characters"]["difference"]["mean"] == 0.0
 
 
 def test_several_answers_to_one_prompt(program, tmp_path):
-    same = write(tmp_path / "same.jsonl", [{"prompt": f"{i}번째 질문이에요", "output": varied(i)} for i in range(40) for _ in range(2)])
-    other = write(tmp_path / "other.jsonl",
-                  [{"prompt": f"{i}번째 질문이에요", "output": varied(i + 50 * k)} for i in range(40) for k in range(2)])
+    same = write(
+        tmp_path / "same.jsonl",
+        [{"prompt": f"{i}번째 질문이에요", "output": varied(i)} for i in range(40) for _ in range(2)],
+    )
+    other = write(
+        tmp_path / "other.jsonl",
+        [{"prompt": f"{i}번째 질문이에요", "output": varied(i + 50 * k)} for i in range(40) for k in range(2)],
+    )
     _, found, _ = run(program, tmp_path / "out", "--responder", other, same, "--data_path", same)
     within = found["figures"]["within_prompt"]
-    assert within["same"] == {"n": 40, **{key: {"mean": v, "low": v, "high": v} for key, v in (("overlap", 1.0), ("different", 0.5))}}
+    assert within["same"] == {
+        "n": 40,
+        **{key: {"mean": v, "low": v, "high": v} for key, v in (("overlap", 1.0), ("different", 0.5))},
+    }
     assert within["other"]["different"]["mean"] == 1.0
     assert within["other"]["overlap"]["mean"] == pytest.approx(3 / 9)  # 기다려 주세요, 주세요 곧, 직원이 갑니다
-    assert found["figures"]["models"]["same"]["same"]["share"]["mean"] == 0.0             # the same prompt is no other prompt
+    assert found["figures"]["models"]["same"]["same"]["share"]["mean"] == 0.0  # the same prompt is no other prompt
 
 
 def test_kl_and_perplexity_of_checkpoints(program, folders, tmp_path, heldout):
     data = answers(tmp_path / "p.jsonl", varied, 6)
-    flags = ["--responder", f"base={folders['gpt_neox']}", f"sft={folders['llama']}", f"ppo={folders['qwen2']}", "--data_path", data,
-             "--heldout_data_path", heldout, "--max_new_tokens", 8, "--max_kl", 1]
+    flags = [
+        "--responder",
+        f"base={folders['gpt_neox']}",
+        f"sft={folders['llama']}",
+        f"ppo={folders['qwen2']}",
+        "--data_path",
+        data,
+        "--heldout_data_path",
+        heldout,
+        "--max_new_tokens",
+        8,
+        "--max_kl",
+        1,
+    ]
     code, found, rows = run(program, tmp_path / "out", *flags)
     kl, held = found["figures"]["kl"], found["figures"]["heldout"]
     assert code == 0 and set(kl) == {"base", "ppo"} and kl["ppo"]["n"] == 6
     of_rows = [row["kl"]["ppo"] for row in rows]
     assert kl["ppo"]["k1_per_answer"]["mean"] == pytest.approx(sum(r["k1"] for r in of_rows) / 6)
-    assert kl["ppo"]["k3_per_token"]["mean"] == pytest.approx(sum(r["k3"] for r in of_rows) / sum(r["tokens"] for r in of_rows))
+    assert kl["ppo"]["k3_per_token"]["mean"] == pytest.approx(
+        sum(r["k3"] for r in of_rows) / sum(r["tokens"] for r in of_rows)
+    )
     assert set(held["all"]) == {"answers", "documents"} and set(held["by_category"]) == {"a", "b", "documents"}
     sft = held["all"]["answers"]["sft"]
     nats = sft["nats_per_token"]["mean"]
@@ -176,7 +223,9 @@ def test_kl_and_perplexity_of_checkpoints(program, folders, tmp_path, heldout):
     assert not any("KL" in line for line in warnings_of(found, "base"))
     assert any("only 6 prompts" in w["en"] for w in found["warnings"]) and found["protocol"]["precision"] == "fp32"
 
-    same = run(program, tmp_path / "same", *flags[:3], f"copy={folders['llama']}", *flags[4:], "--reference", folders["llama"])[1]
+    same = run(
+        program, tmp_path / "same", *flags[:3], f"copy={folders['llama']}", *flags[4:], "--reference", folders["llama"]
+    )[1]
     assert same["figures"]["kl"]["copy"]["k1_per_answer"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert same["figures"]["heldout"]["all"]["answers"]["copy"]["difference"]["mean"] == 0.0
     assert all("did not end within" in line for line in warnings_of(same, "copy"))
@@ -190,50 +239,102 @@ def test_a_model_that_forgot_held_out_talk_is_warned_of(program, folders, tmp_pa
         lm.get_output_embeddings().weight.mul_(3)
     lm.save_pretrained(tmp_path / "ppo")
     data = answers(tmp_path / "p.jsonl", varied, 4)
-    _, found, _ = run(program, tmp_path / "out", "--responder", f"sft={folders['llama']}", tmp_path / "ppo", "--data_path", data,
-                      "--heldout_data_path", heldout, "--max_new_tokens", 4)
+    _, found, _ = run(
+        program,
+        tmp_path / "out",
+        "--responder",
+        f"sft={folders['llama']}",
+        tmp_path / "ppo",
+        "--data_path",
+        data,
+        "--heldout_data_path",
+        heldout,
+        "--max_new_tokens",
+        4,
+    )
     assert any("held-out answers have become less likely" in line for line in warnings_of(found, "ppo"))
     assert found["figures"]["heldout"]["all"]["answers"]["ppo"]["difference"]["low"] > 0
 
 
-def test_of_another_vocabulary_there_is_no_kl_but_bits_per_character(program, folders, tmp_path, heldout, new_tokenizer):
+def test_of_another_vocabulary_there_is_no_kl_but_bits_per_character(
+    program, folders, tmp_path, heldout, new_tokenizer
+):
     shutil.copytree(folders["llama"], tmp_path / "other")
     new_tokenizer(("<|다른|>", "<|unused1|>"), 270).save_pretrained(tmp_path / "other")
     data = answers(tmp_path / "p.jsonl", varied, 4)
-    _, found, _ = run(program, tmp_path / "out", "--responder", tmp_path / "other", f"f={data}", "--reference", folders["gpt2"],
-                      "--data_path", data, "--heldout_data_path", heldout, "--max_new_tokens", 4)
-    assert found["figures"]["kl"] == {} and "none for other: another vocabulary than gpt2's" in found["protocol"]["KL"]["en"]
+    _, found, _ = run(
+        program,
+        tmp_path / "out",
+        "--responder",
+        tmp_path / "other",
+        f"f={data}",
+        "--reference",
+        folders["gpt2"],
+        "--data_path",
+        data,
+        "--heldout_data_path",
+        heldout,
+        "--max_new_tokens",
+        4,
+    )
+    assert (
+        found["figures"]["kl"] == {}
+        and "none for other: another vocabulary than gpt2's" in found["protocol"]["KL"]["en"]
+    )
     of_documents = found["figures"]["heldout"]["all"]["documents"]
-    assert of_documents["other"]["tokens"] > of_documents["gpt2"]["tokens"] and of_documents["other"]["difference"] is not None
+    assert (
+        of_documents["other"]["tokens"] > of_documents["gpt2"]["tokens"]
+        and of_documents["other"]["difference"] is not None
+    )
     assert found["figures"]["differences"] == {} and "gave no answers" in found["protocol"]["reference"]["en"]
 
 
 def test_a_killed_run_ends_with_the_same_bytes(program, folders, tmp_path, heldout, monkeypatch):
     data = answers(tmp_path / "p.jsonl", varied, 6)
-    flags = ["--responder", f"sft={folders['llama']}", f"ppo={folders['qwen2']}", "--data_path", data, "--heldout_data_path", heldout,
-             "--max_new_tokens", 6, "--batch_size", 2, "--forward_batch_size", 2]
+    flags = [
+        "--responder",
+        f"sft={folders['llama']}",
+        f"ppo={folders['qwen2']}",
+        "--data_path",
+        data,
+        "--heldout_data_path",
+        heldout,
+        "--max_new_tokens",
+        6,
+        "--batch_size",
+        2,
+        "--forward_batch_size",
+        2,
+    ]
     whole = run(program, tmp_path / "whole", *flags)
     sample, batches = rollout.sample, []
 
     def stops(*args, **more):
         batches.append(1)
-        if len(batches) == 8:                                        # in the second chunk of those for the KL
+        if len(batches) == 8:  # in the second chunk of those for the KL
             raise Stop
         return sample(*args, **more)
+
     monkeypatch.setattr(rollout, "sample", stops)
     with pytest.raises(Stop):
         run(program, tmp_path / "killed", *flags)
     assert not (tmp_path / "killed" / "diversity.json").exists()
     again = run(program, tmp_path / "killed", *flags)
-    assert len(batches) == 10                                        # 3 + 3 for people, 3 for the KL; one of them twice
+    assert len(batches) == 10  # 3 + 3 for people, 3 for the KL; one of them twice
     names = [tmp_path / folder / "diversity.jsonl" for folder in ("whole", "killed")]
     assert names[0].read_bytes() == names[1].read_bytes()
-    assert [whole[1][k] for k in ("figures", "tables", "warnings")] == [again[1][k] for k in ("figures", "tables", "warnings")]
+    assert [whole[1][k] for k in ("figures", "tables", "warnings")] == [
+        again[1][k] for k in ("figures", "tables", "warnings")
+    ]
 
 
-@pytest.mark.parametrize("flags, message", [
-    (["--reference", "없는모델"], "--reference 없는모델: no responder of this name .there are f., and no folder"),
-    (["--reference", "./none"], "--reference ./none: no such folder")])
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--reference", "없는모델"], "--reference 없는모델: no responder of this name .there are f., and no folder"),
+        (["--reference", "./none"], "--reference ./none: no such folder"),
+    ],
+)
 def test_a_reference_that_is_not_there(program, tmp_path, flags, message):
     f = answers(tmp_path / "f.jsonl", varied)
     with pytest.raises(InputError, match=message):
@@ -247,8 +348,14 @@ def test_the_script_runs_the_program(folders, tmp_path, heldout):
     (tmp_path / "어떤 곳").mkdir()
     env = {**os.environ, "DATA_PATH": data, "HELDOUT_DATA_PATH": heldout, "MAX_NEW_TOKENS": "4", "OMP_NUM_THREADS": "1"}
     words = [f"sft={folders['llama']}\nppo={folders['qwen2']}", "결과", "--max_prompts", "2"]
-    done = subprocess.run(["bash", str(ROOT / "eval" / "run_diversity.sh"), *words], cwd=tmp_path / "어떤 곳", env=env, capture_output=True,
-                          text=True, timeout=300)
+    done = subprocess.run(
+        ["bash", str(ROOT / "eval" / "run_diversity.sh"), *words],
+        cwd=tmp_path / "어떤 곳",
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "어떤 곳" / "결과" / "diversity.json").read_text(encoding="utf-8"))
     assert found["rows"]["n"] == 2 and found["figures"]["kl"]["ppo"]["n"] == 2 and "KL to sft" in done.stdout

@@ -30,7 +30,12 @@ def drawn(rng, prompts, phrased, n=2):
 
 
 def test_distinct_n_by_hand():
-    assert diversity.ngrams(["가", "나", "가", "나", "가"], 2) == [("가", "나"), ("나", "가"), ("가", "나"), ("나", "가")]
+    assert diversity.ngrams(["가", "나", "가", "나", "가"], 2) == [
+        ("가", "나"),
+        ("나", "가"),
+        ("가", "나"),
+        ("나", "가"),
+    ]
     assert diversity.distinct(diversity.ngrams(["가", "나", "가", "나", "가"], 2)) == 0.5
     assert diversity.distinct([]) is None and diversity.ngrams(["가"], 2) == []
 
@@ -42,7 +47,7 @@ def test_distinct_on_a_budget_is_the_mean_over_all_ways_to_draw(monkeypatch):
     for size in (1, 2, 3, 4):
         every = [len(set(draw)) / size for draw in combinations(flat, size)]
         assert diversity.equal_distinct(items, size).value == pytest.approx(fmean(every), abs=1e-12)
-    assert diversity.equal_distinct(items, 5) is None                # without the second prompt there are four
+    assert diversity.equal_distinct(items, 5) is None  # without the second prompt there are four
 
 
 def test_distinct_on_a_budget_agrees_with_the_hypergeometric_distribution():
@@ -52,11 +57,13 @@ def test_distinct_on_a_budget_agrees_with_the_hypergeometric_distribution():
     assert diversity.equal_distinct(by_prompt, 200).value == pytest.approx(sum(seen) / 200, abs=1e-9)
 
 
-@pytest.mark.parametrize("of", [lambda items: diversity.equal_distinct(items, 100), diversity.shared], ids=["equal_distinct", "shared"])
+@pytest.mark.parametrize(
+    "of", [lambda items: diversity.equal_distinct(items, 100), diversity.shared], ids=["equal_distinct", "shared"]
+)
 def test_leaving_out_one_prompt_is_the_same_as_counting_again(of):
-    by_prompt = [*drawn(random.Random(2), 30, 0.5), []]              # to the last prompt there is no answer
+    by_prompt = [*drawn(random.Random(2), 30, 0.5), []]  # to the last prompt there is no answer
     spread = of(by_prompt)
-    again = [of(by_prompt[:i] + by_prompt[i + 1:]).value for i in range(len(by_prompt))]
+    again = [of(by_prompt[:i] + by_prompt[i + 1 :]).value for i in range(len(by_prompt))]
     assert spread.without == pytest.approx(again, abs=1e-9) and len(set(again)) > 20
 
 
@@ -75,36 +82,46 @@ def test_of_a_mean_the_jackknife_is_students_t():
 
 def test_an_interval_without_width_is_not_believed():
     none = diversity.estimate(diversity.shared([["가"], ["나"], ["다"], ["라"]]))
-    assert (none.mean, none.low) == (0.0, 0.0) and none.high == pytest.approx(0.4899, abs=1e-4)  # Wilson, 0 of 4: 3.8415 / 7.8415
+    assert (none.mean, none.low) == (0.0, 0.0) and none.high == pytest.approx(
+        0.4899, abs=1e-4
+    )  # Wilson, 0 of 4: 3.8415 / 7.8415
     assert diversity.difference(*[diversity.shared([["가"], ["나"]])] * 2)[1] == 1.0
     one_answer, all_apart = diversity.shared([["가"]] * 4), diversity.shared([["가"], ["나"], ["다"], ["라"]])
-    for pair, sign in (((one_answer, all_apart), 1), ((all_apart, one_answer), -1)):     # every answer the same, and none
+    for pair, sign in (((one_answer, all_apart), 1), ((all_apart, one_answer), -1)):  # every answer the same, and none
         found, p = diversity.difference(*pair)
         ends = confint_proportions_2indep(4, 4, 0, 4, method="newcomb")
-        assert found.mean == sign and sorted((sign * found.low, sign * found.high)) == pytest.approx(sorted(ends), abs=1e-4)
+        assert found.mean == sign and sorted((sign * found.low, sign * found.high)) == pytest.approx(
+            sorted(ends), abs=1e-4
+        )
         assert p == pytest.approx(scipy_stats.binomtest(4, 4).pvalue)
     one_prompt, p = diversity.difference(diversity.shared([["가"]]), diversity.shared([["나"]]))
-    assert (one_prompt.low, one_prompt.high, p) == (-1.0, 1.0, 1.0)                      # it tells nothing
+    assert (one_prompt.low, one_prompt.high, p) == (-1.0, 1.0, 1.0)  # it tells nothing
 
 
-@pytest.mark.parametrize("of", [lambda items: diversity.equal_distinct(items, 200), diversity.shared], ids=["equal_distinct", "shared"])
+@pytest.mark.parametrize(
+    "of", [lambda items: diversity.equal_distinct(items, 200), diversity.shared], ids=["equal_distinct", "shared"]
+)
 def test_95_percent_intervals_hold_what_they_should(of):
     rng = random.Random(3)
     spreads = [of(drawn(rng, 50, 0.3)) for _ in range(150)]
     truth = fmean(s.value for s in spreads)
     held = sum(e.low <= truth <= e.high for e in map(diversity.estimate, spreads))
-    assert 136 <= held                                               # 91 %; the jackknife errs to the wide side (Efron and Stein 1981)
+    assert held >= 136  # 91 %; the jackknife errs to the wide side (Efron and Stein 1981)
     alarms = sum(diversity.difference(a, b)[1] < 0.05 for a, b in zip(spreads[::2], spreads[1::2]))
-    assert alarms <= 8                                               # of 75
+    assert alarms <= 8  # of 75
     phrased = of(drawn(rng, 50, 0.9))
     assert diversity.difference(phrased, spreads[0])[1] < 0.001
 
 
 def test_the_budget_is_half_of_the_fewest():
     long, short, broken = [["a"] * 30] * 10, [["a"] * 12] * 10, [["a"]] * 10
-    assert diversity.budget([long, short, broken]) == 60             # of 120; ten n-grams are too few to count
+    assert diversity.budget([long, short, broken]) == 60  # of 120; ten n-grams are too few to count
     assert diversity.budget([long, [["a"] * 100, ["a"] * 40]]) == 40  # without the first prompt there are no more
-    assert diversity.budget([broken]) == 0 and diversity.equal_distinct(broken, 5) is None and diversity.equal_distinct(long, 0) is None
+    assert (
+        diversity.budget([broken]) == 0
+        and diversity.equal_distinct(broken, 5) is None
+        and diversity.equal_distinct(long, 0) is None
+    )
 
 
 def test_the_same_under_other_prompts_counts_and_under_its_own_does_not():
@@ -114,25 +131,46 @@ def test_the_same_under_other_prompts_counts_and_under_its_own_does_not():
 
 
 def test_sentences_and_openings():
-    assert diversity.sentences("네. 작은 성공부터 함께 기뻐해요! 고마워요~ 안녕하세요?") == ["작은 성공부터 함께 기뻐해요", "안녕하세요"]
+    assert diversity.sentences("네. 작은 성공부터 함께 기뻐해요! 고마워요~ 안녕하세요?") == [
+        "작은 성공부터 함께 기뻐해요",
+        "안녕하세요",
+    ]
     assert diversity.opening("네, 그래요. 좋아요.") == "네 그래요" and diversity.opening("네.") is None
-    assert diversity.most_frequent([["a", "a"], ["b"], ["b", "c"]]) == ("b", 2)      # twice in one answer is one answer
+    assert diversity.most_frequent([["a", "a"], ["b"], ["b", "c"]]) == ("b", 2)  # twice in one answer is one answer
     assert diversity.most_frequent([[], []]) is None
 
 
 def test_answers_to_one_prompt():
-    assert diversity.overlap(["가 나 다", "가 나 라"]) == 0.5                         # one of two word pairs in common
+    assert diversity.overlap(["가 나 다", "가 나 라"]) == 0.5  # one of two word pairs in common
     assert diversity.overlap(["가 나 다", "가 나, 다!"]) == 1.0
     assert diversity.overlap(["가 나 다", "가 나 라", "마 바"]) == pytest.approx(0.5 / 3)
-    assert diversity.overlap(["네.", "네."]) == 1.0 and diversity.overlap(["네.", "아니요."]) == 0.0 and diversity.overlap(["네."]) is None
+    assert (
+        diversity.overlap(["네.", "네."]) == 1.0
+        and diversity.overlap(["네.", "아니요."]) == 0.0
+        and diversity.overlap(["네."]) is None
+    )
 
 
 def test_figures_of_one_answer():
     whole = diversity.of_answer(reply("오늘 날씨가 참 좋네요!"))
-    assert whole == {"words": 4.0, "characters": 13.0, "tokens": 5.0, "repetition": 0.0, "looping": 0.0, "empty": 0.0, "not_korean": 0.0,
-                     "ended": 1.0, "cut": 0.0}
+    assert whole == {
+        "words": 4.0,
+        "characters": 13.0,
+        "tokens": 5.0,
+        "repetition": 0.0,
+        "looping": 0.0,
+        "empty": 0.0,
+        "not_korean": 0.0,
+        "ended": 1.0,
+        "cut": 0.0,
+    }
     loop = diversity.of_answer(reply("좋아요 네 좋아요 네 좋아요 네", "length"))
-    assert (loop["repetition"], loop["looping"], loop["ended"], loop["cut"]) == (0.5, 1.0, 0.0, 1.0)  # 4 three-word grams, 2 of them new
+    assert (loop["repetition"], loop["looping"], loop["ended"], loop["cut"]) == (
+        0.5,
+        1.0,
+        0.0,
+        1.0,
+    )  # 4 three-word grams, 2 of them new
     empty, english = diversity.of_answer(reply("", tokens=1)), diversity.of_answer(reply("Sorry, no.", None, None))
     assert (empty["empty"], empty["not_korean"], empty["words"]) == (1.0, 0.0, 0.0)
     assert (english["not_korean"], english["tokens"], english["ended"], english["cut"]) == (1.0, None, None, None)

@@ -16,8 +16,8 @@ from openai_server import Server, at_random, error, refusal
 from rigged_judge import answers as judged
 from rigged_judge import form_of, with_probabilities
 
-from korlhf.llm import client as llm
 from korlhf.core.errors import InputError
+from korlhf.llm import client as llm
 
 THREE = ("everyday", "harmful", "translated")
 
@@ -44,12 +44,16 @@ def geval():
 @pytest.fixture
 def run(geval, tmp_path):
     """Function: (prompts, {name: answers}, flags) -> exit code, result, rows."""
+
     def run(texts, *flags, categories=("everyday",), output="out"):
         n = len(next(iter(texts.values())))
         data = prompts(tmp_path / "prompts.jsonl", n, categories)
         files = [f"{name}={answers(tmp_path / f'{name}.jsonl', of_model)}" for name, of_model in texts.items()]
-        code = geval.main(["--data_path", data, "--responder", *files, "--output_dir", str(tmp_path / output), *map(str, flags)])
+        code = geval.main(
+            ["--data_path", data, "--responder", *files, "--output_dir", str(tmp_path / output), *map(str, flags)]
+        )
         return code, *result(tmp_path / output, "geval")
+
     return run
 
 
@@ -66,24 +70,39 @@ def cells(found, title, column):
 
 def test_means_criteria_and_differences_by_hand(run, capsys):
     texts = {"sft": [f"답 {d}" for d in (1, 2, 3, 4, 5, 3)], "ppo": [f"답 {d}" for d in (2, 4, 5, 4, 5, 5)]}
-    with Server(with_probabilities(last_digit, 1, 0.5)) as server:                     # q becomes (q + 1) / 2
+    with Server(with_probabilities(last_digit, 1, 0.5)) as server:  # q becomes (q + 1) / 2
         code, found, rows = run(texts, *ask(server), categories=THREE)
     assert code == 0 and len(rows) == 6
     means = {"all": 2.0, "everyday": 1.75, "harmful": 2.25, "translated": 2.0}
     assert {k: v["mean"] for k, v in cells(found, "Mean score", "sft").items()} == means
     assert cells(found, "Mean score", "prompts") == {"all": 6, "everyday": 2, "harmful": 2, "translated": 2}
-    assert "truthful" in cells(found, "By criterion: translated", "ppo") and "truthful" not in cells(found, "By criterion: all", "ppo")
-    assert cells(found, "By criterion: translated", "ppo")["truthful"]["mean"] == 3.0 == cells(found, "By criterion: translated", "ppo")[
-        "mean of the criteria"]["mean"]
+    assert "truthful" in cells(found, "By criterion: translated", "ppo") and "truthful" not in cells(
+        found, "By criterion: all", "ppo"
+    )
+    assert (
+        cells(found, "By criterion: translated", "ppo")["truthful"]["mean"]
+        == 3.0
+        == cells(found, "By criterion: translated", "ppo")["mean of the criteria"]["mean"]
+    )
     differences = table(found, "Differences")["rows"]
     # (1 + 2 + 2 + 0 + 0 + 2) / 6 / 2
-    assert differences[0][:3] == ["ppo − sft", {"en": "all", "ko": "전체"}, 6] and differences[0][3]["mean"] == pytest.approx(7 / 12)
-    assert [row[1] for row in differences[1:]] == list(THREE) and found["figures"]["differences"][1]["mean"] == pytest.approx(0.25)
+    assert differences[0][:3] == ["ppo − sft", {"en": "all", "ko": "전체"}, 6] and differences[0][3][
+        "mean"
+    ] == pytest.approx(7 / 12)
+    assert [row[1] for row in differences[1:]] == list(THREE) and found["figures"]["differences"][1][
+        "mean"
+    ] == pytest.approx(0.25)
     assert "the 4 comparisons" in table(found, "Differences")["notes"][0]["en"]
     assert rows[1]["category"] == "harmful" and rows[1]["answers"]["ppo"][0] == {
-        "text": "답 4", "finish_reason": None, "tokens": None, "score": 2.5,
-        "scores": dict.fromkeys(["friendly", "harmless", "intelligible", "natural", "context", "overall"], 2.5)}
-    assert found["protocol"]["scores by"]["en"] == "token probabilities: 12 answers" and found["protocol"]["seed"] == 1234
+        "text": "답 4",
+        "finish_reason": None,
+        "tokens": None,
+        "score": 2.5,
+        "scores": dict.fromkeys(["friendly", "harmless", "intelligible", "natural", "context", "overall"], 2.5),
+    }
+    assert (
+        found["protocol"]["scores by"]["en"] == "token probabilities: 12 answers" and found["protocol"]["seed"] == 1234
+    )
     assert found["protocol"]["rubric of harmful"].startswith("harmful.yaml (sha256 ")
     assert any("fewer than 30 prompts" in w["en"] and "all 6, everyday 2" in w["en"] for w in found["warnings"])
     shown = capsys.readouterr().out
@@ -96,8 +115,15 @@ def test_several_answers_to_a_prompt_count_as_one_and_a_baseline_as_asked(run):
     texts = {"a": [["답 1", "답 3"], ["답 5", "답 5"]], "b": [["답 4", "답 4"], ["답 4"]], "c": ["답 5", "답 5"]}
     with Server(form_of(last_digit)) as server:
         _, found, _ = run(texts, *ask(server), "--judge_samples", 1, "--baseline", "b", "--rescore_share", 0)
-        assert {f["model"]: (f["mean"], f["n"]) for f in found["figures"]["means"]} == {"a": (3.5, 2), "b": (4.0, 2), "c": (5.0, 2)}
-        assert [(f["model"], f["other"], f["mean"]) for f in found["figures"]["differences"]] == [("a", "b", -0.5), ("c", "b", 1.0)]
+        assert {f["model"]: (f["mean"], f["n"]) for f in found["figures"]["means"]} == {
+            "a": (3.5, 2),
+            "b": (4.0, 2),
+            "c": (5.0, 2),
+        }
+        assert [(f["model"], f["other"], f["mean"]) for f in found["figures"]["differences"]] == [
+            ("a", "b", -0.5),
+            ("c", "b", 1.0),
+        ]
         assert found["figures"]["noise"] == {} and not [t for t in found["tables"] if "noise" in t["title"]["en"]]
         with pytest.raises(InputError, match="--baseline d: no such responder; there are a, b, c"):
             run(texts, *ask(server), "--baseline", "d")
@@ -108,23 +134,35 @@ def test_the_judges_noise_is_measured_and_small_differences_are_shown_as_such(ru
     seen, lock = Counter(), threading.Lock()
 
     def score(body):
-        answer, = judged(body)
+        (answer,) = judged(body)
         with lock:
             seen[answer] += 1
             return last_digit(answer) + (seen[answer] - 1) * (1 if int(answer.split()[0]) % 2 else -1)
-    texts = {"a": [f"{i} 답 3" for i in range(40)], "b": [f"{i + 40} 답 {3 + (i % 8 == 0)}" for i in range(40)],
-             "c": [f"{i + 80} 답 {5 if i in (0, 2) else 4}" for i in range(40)]}
-    reply = (lambda body: form_of(lambda *_: score(body))(body) if judged(body)[0][0].isdigit() else form_of(last_digit)(body))
+
+    texts = {
+        "a": [f"{i} 답 3" for i in range(40)],
+        "b": [f"{i + 40} 답 {3 + (i % 8 == 0)}" for i in range(40)],
+        "c": [f"{i + 80} 답 {5 if i in (0, 2) else 4}" for i in range(40)],
+    }
+    reply = lambda body: (
+        form_of(lambda *_: score(body))(body) if judged(body)[0][0].isdigit() else form_of(last_digit)(body)
+    )
     with Server(reply, no_logprobs) as server:
         _, found, _ = run(texts, *ask(server), "--judge_samples", 1, "--rescore_share", 0.25)
-        assert len(server.answered) == 1 + 120 + 30                                    # structured output, all answers, a quarter again
+        assert len(server.answered) == 1 + 120 + 30  # structured output, all answers, a quarter again
     noise = found["figures"]["noise"]["score"]
-    assert (noise["mean"], noise["n"]) == (1.0, 30) and 0.9 < noise["sd"] < 1.1 and set(found["figures"]["noise"]) >= {"score", "overall"}
+    assert (
+        (noise["mean"], noise["n"]) == (1.0, 30)
+        and 0.9 < noise["sd"] < 1.1
+        and set(found["figures"]["noise"]) >= {"score", "overall"}
+    )
     by_pair = {(f["model"], f["other"]): f for f in found["figures"]["differences"]}
-    assert by_pair["b", "a"]["judge_noise"] == pytest.approx(1.96 * noise["sd"] / 40 ** 0.5, rel=1e-3)
-    warning, = [w for w in found["warnings"] if "judged again" in w["en"]]
+    assert by_pair["b", "a"]["judge_noise"] == pytest.approx(1.96 * noise["sd"] / 40**0.5, rel=1e-3)
+    (warning,) = [w for w in found["warnings"] if "judged again" in w["en"]]
     assert "moves by 1.000" in warning["en"] and "b − a 0.125 (±0." in warning["en"] and "평균 1.000" in warning["ko"]
-    assert "c − a" not in warning["en"] and "c − b" not in warning["en"]  # .925 is less than one score moves, but not less than means do
+    assert (
+        "c − a" not in warning["en"] and "c − b" not in warning["en"]
+    )  # .925 is less than one score moves, but not less than means do
 
 
 def test_the_published_table_is_named_as_what_it_is(run):
@@ -132,9 +170,12 @@ def test_the_published_table_is_named_as_what_it_is(run):
         _, found, _ = run({"a": ["답 1"], "b": ["답 2"]}, *ask(server), "--show_original", "--judge_samples", 1)
     t = table(found, "Published by the original project")
     assert [c["en"] for c in t["columns"]] == ["model", "friendly", "intelligible", "natural", "context", "overall"]
-    assert t["rows"][2] == ["KULLM + SFT + RLHF", 4.59, 4.57, 4.55, 4.53, 4.51] and "Not comparable digit by digit" in t["notes"][0]["en"]
+    assert (
+        t["rows"][2] == ["KULLM + SFT + RLHF", 4.59, 4.57, 4.55, 4.53, 4.51]
+        and "Not comparable digit by digit" in t["notes"][0]["en"]
+    )
     one = found["figures"]["means"][0]
-    assert (one["mean"], one["low"], one["n"]) == (1.0, None, 1)                       # one prompt has no interval
+    assert (one["mean"], one["low"], one["n"]) == (1.0, None, 1)  # one prompt has no interval
 
 
 def test_failures_are_in_no_figure(run, capsys):
@@ -142,35 +183,49 @@ def test_failures_are_in_no_figure(run, capsys):
 
     def reply(body):
         return "잘 모르겠어요." if judged(body)[0].startswith("모를") else form_of(last_digit)(body)
+
     with Server(reply, lambda n, body: refusal("안 돼요.") if judged(body)[0].startswith("거절") else None) as server:
         flags = [*ask(server), "--judge_samples", 1, "--rescore_share", 0]
         code, found, rows = run(texts, *flags)
-        assert code == 3 and "2 of 12 failed" in capsys.readouterr().err                # six answers, six scores
+        assert code == 3 and "2 of 12 failed" in capsys.readouterr().err  # six answers, six scores
         assert run(texts, *flags, "--max_failed", 0.2)[0] == 0
     assert {f["model"]: (f["mean"], f["n"]) for f in found["figures"]["means"]} == {"a": (3.0, 2), "b": (3.0, 2)}
     assert cells(found, "Mean score", "prompts") == {"everyday": 2} and found["figures"]["differences"][0]["n"] == 1
     of_a, of_b = (w["en"] for w in found["warnings"] if "failed" in w["en"])
-    assert of_a.startswith("judge on a: 1 failed and are in no figure, e.g. unusable: no score for friendly") and "모르겠어요" in of_a
+    assert (
+        of_a.startswith("judge on a: 1 failed and are in no figure, e.g. unusable: no score for friendly")
+        and "모르겠어요" in of_a
+    )
     assert of_b == "judge on b: 1 failed and are in no figure, e.g. refusal: 안 돼요."
     assert rows[1]["answers"]["a"][0]["score"] is None is rows[1]["answers"]["a"][0]["scores"]
 
 
 def test_empty_answers_are_told(run):
     with Server(form_of(lambda answer, place: 3)) as server:
-        _, found, _ = run({"a": ["", "답", "", "답"], "b": ["답"] * 4}, *ask(server), "--judge_samples", 1, "--rescore_share", 0)
-    assert [w["en"] for w in found["warnings"] if "empty" in w["en"]] == ["a: 2 of 4 answers are empty; they count as they are"]
+        _, found, _ = run(
+            {"a": ["", "답", "", "답"], "b": ["답"] * 4}, *ask(server), "--judge_samples", 1, "--rescore_share", 0
+        )
+    assert [w["en"] for w in found["warnings"] if "empty" in w["en"]] == [
+        "a: 2 of 4 answers are empty; they count as they are"
+    ]
 
 
 def test_a_judge_that_fails_30_percent_of_requests_loses_nothing(run):
     texts = {"a": [f"답 {i % 5 + 1}" for i in range(40)], "b": [f"다른 답 {i % 4 + 1}" for i in range(40)]}
     with Server(form_of(last_digit), at_random(0.3)) as server:
         code, found, _ = run(texts, *ask(server), "--judge_samples", 2, "--max_retries", 20, "--concurrency", 16)
-        assert code == 0 and {f["model"]: (f["mean"], f["n"]) for f in found["figures"]["means"]} == {"a": (3.0, 40), "b": (2.5, 40)}
+        assert code == 0 and {f["model"]: (f["mean"], f["n"]) for f in found["figures"]["means"]} == {
+            "a": (3.0, 40),
+            "b": (2.5, 40),
+        }
         answered = len(server.answered)
         again = run(texts, *ask(server), "--judge_samples", 2, "--max_retries", 20, output="again")
-        assert len(server.answered) > answered                                         # another folder, another cache
+        assert len(server.answered) > answered  # another folder, another cache
         asked = len(server.requests)
-        assert run(texts, *ask(server), "--judge_samples", 2, "--max_retries", 20)[2] == again[2] and len(server.requests) == asked
+        assert (
+            run(texts, *ask(server), "--judge_samples", 2, "--max_retries", 20)[2] == again[2]
+            and len(server.requests) == asked
+        )
 
 
 def test_a_reward_model_that_a_responder_was_trained_against(geval, folders, tmp_path, capsys):
@@ -182,19 +237,42 @@ def test_a_reward_model_that_a_responder_was_trained_against(geval, folders, tmp
     (ppo / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     data = prompts(tmp_path / "prompts.jsonl", 4, ("none", "other"))
     short = answers(tmp_path / "short.jsonl", ["네.", "네네.", "네네네.", "네네네네."])
-    long = answers(tmp_path / "long.jsonl", ["네." + "좋" * 20, "네네." + "좋" * 20, "네네네." + "좋" * 20, "네네네네." + "좋" * 20])
-    code = geval.main(["--data_path", data, "--responder", f"short={short}", f"long={long}", f"ppo={ppo}", "--max_new_tokens", "8",
-                       "--judge", f"reward_model:{reward}", "--output_dir", str(tmp_path / "out")])
+    long = answers(
+        tmp_path / "long.jsonl",
+        ["네." + "좋" * 20, "네네." + "좋" * 20, "네네네." + "좋" * 20, "네네네네." + "좋" * 20],
+    )
+    code = geval.main(
+        [
+            "--data_path",
+            data,
+            "--responder",
+            f"short={short}",
+            f"long={long}",
+            f"ppo={ppo}",
+            "--max_new_tokens",
+            "8",
+            "--judge",
+            f"reward_model:{reward}",
+            "--output_dir",
+            str(tmp_path / "out"),
+        ]
+    )
     found, rows = result(tmp_path / "out", "geval")
     assert code == 0 and not [t for t in found["tables"] if "criterion" in t["title"]["en"]]
     difference = next(row for row in table(found, "Differences")["rows"] if row[0] == "long − short")
-    sd = statistics.pstdev([0.1, 0.15, 0.2, 0.25])                                     # of the short answers
+    sd = statistics.pstdev([0.1, 0.15, 0.2, 0.25])  # of the short answers
     assert difference[3]["mean"] == pytest.approx(20 * rigged_reward.PER_TOKEN, abs=1e-4)
     assert difference[-1] == pytest.approx(1.0 / sd, rel=1e-3)
     assert table(found, "Differences")["columns"][-1]["en"] == "in SDs of short's answers"
-    told = next(w for w in found["warnings"] if w["en"].startswith("ppo was trained by PPO to get high scores of this very reward model"))
+    told = next(
+        w
+        for w in found["warnings"]
+        if w["en"].startswith("ppo was trained by PPO to get high scores of this very reward model")
+    )
     assert "바로 이 보상 모델" in told["ko"]
-    assert any(w["en"].startswith("ppo: 4 of 4 answers did not end within --max_new_tokens 8") for w in found["warnings"])
+    assert any(
+        w["en"].startswith("ppo: 4 of 4 answers did not end within --max_new_tokens 8") for w in found["warnings"]
+    )
     assert "not measured" in found["protocol"]["judge's noise"]["en"] and rows[0]["answers"]["long"][0]["scores"] == {}
     assert "WARNING: ppo was trained by PPO" in capsys.readouterr().out
 
@@ -203,8 +281,22 @@ def test_a_judge_that_is_also_a_responder(geval, tmp_path):
     data = prompts(tmp_path / "prompts.jsonl", 2)
     other = answers(tmp_path / "file.jsonl", ["답 2", "답 2"])
     with Server(lambda body: form_of(last_digit)(body) if judged(body) else "답 5") as server:
-        geval.main(["--data_path", data, "--responder", f"me=openai:test-model@{server.url}", f"file={other}", *ask(server), "--output_dir",
-                    str(tmp_path / "out"), "--judge_samples", "1", "--rescore_share", "0"])
+        geval.main(
+            [
+                "--data_path",
+                data,
+                "--responder",
+                f"me=openai:test-model@{server.url}",
+                f"file={other}",
+                *ask(server),
+                "--output_dir",
+                str(tmp_path / "out"),
+                "--judge_samples",
+                "1",
+                "--rescore_share",
+                "0",
+            ]
+        )
     found, _ = result(tmp_path / "out", "geval")
     assert "the judge test-model is the same model as the responder me" in found["warnings"][0]["en"]
     assert {f["model"]: f["mean"] for f in found["figures"]["means"]} == {"me": 5.0, "file": 2.0}
@@ -212,16 +304,21 @@ def test_a_judge_that_is_also_a_responder(geval, tmp_path):
 
 def test_input_that_cannot_be_used(run, geval, tmp_path, capsys):
     with Server(form_of(last_digit)) as server:
-        for flags, message in [(("--rubric", "chat=everyday"), "--rubric chat=everyday: no record has the category 'chat'"),
-                               (("--data_path", tmp_path / "absent.jsonl"), "absent.jsonl")]:
+        for flags, message in [
+            (("--rubric", "chat=everyday"), "--rubric chat=everyday: no record has the category 'chat'"),
+            (("--data_path", tmp_path / "absent.jsonl"), "absent.jsonl"),
+        ]:
             with pytest.raises(InputError, match=message):
                 run({"a": ["답 1"], "b": ["답 2"]}, *ask(server), *flags)
         with pytest.raises(InputError, match="--rubric: there is none for the category 'chat'"):
             run({"a": ["답 1"]}, *ask(server), categories=("chat",))
         assert not server.requests
-    for flags, message in [(["--rescore_share", "2"], "--rescore_share 2: give a share from 0 to 1"),
-                           (["--judge", "reward_model:x", "--rubric", "a=b"], "--rubric is for a judge that reads one"),
-                           (["--judge_samples", "0"], "--judge_samples 0: must be above 0"), (["--num_answers", "0"], "--num_answers 0")]:
+    for flags, message in [
+        (["--rescore_share", "2"], "--rescore_share 2: give a share from 0 to 1"),
+        (["--judge", "reward_model:x", "--rubric", "a=b"], "--rubric is for a judge that reads one"),
+        (["--judge_samples", "0"], "--judge_samples 0: must be above 0"),
+        (["--num_answers", "0"], "--num_answers 0"),
+    ]:
         with pytest.raises(SystemExit):
             geval.parse(["--output_dir", "o", "--data_path", "d", "--responder", "a", "--judge", "openai:m", *flags])
         assert message in capsys.readouterr().err
@@ -231,12 +328,16 @@ def test_a_broken_answer_file_says_file_and_line(tmp_path):
     """As a process: one line, exit code 2, no traceback, nothing asked."""
     data = prompts(tmp_path / "prompts.jsonl", 2)
     path = tmp_path / "답변.jsonl"
-    path.write_text('{"prompt": "' + eval_harness.question(0) + '", "output": "네"}\n{"prompt": "둘", "output"\n', encoding="utf-8")
+    path.write_text(
+        '{"prompt": "' + eval_harness.question(0) + '", "output": "네"}\n{"prompt": "둘", "output"\n', encoding="utf-8"
+    )
     with Server(form_of(last_digit)) as server:
-        process = start("geval", "--data_path", data, "--responder", f"a={path}", "--output_dir", tmp_path / "out", *ask(server))
+        process = start(
+            "geval", "--data_path", data, "--responder", f"a={path}", "--output_dir", tmp_path / "out", *ask(server)
+        )
         out, err = process.communicate()
         assert process.returncode == 2 and not server.requests
-    line, = [line for line in err.splitlines() if line.startswith("error: ")]
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert f"{path}:2: " in line and "Traceback" not in err + out and not (tmp_path / "out" / "geval.json").exists()
 
 
@@ -246,8 +347,24 @@ def test_killed_and_started_again(geval, folders, tmp_path):
     other = answers(tmp_path / "file.jsonl", [f"답 {i % 5 + 1}" for i in range(30)])
 
     def flags(folder, url):
-        return ["--data_path", data, "--responder", f"file={other}", f"neox={folders['gpt_neox']}", "--max_new_tokens", "4", "--judge",
-                f"openai:test-model@{url}", "--concurrency", "4", "--judge_samples", "2", "--output_dir", str(folder)]
+        return [
+            "--data_path",
+            data,
+            "--responder",
+            f"file={other}",
+            f"neox={folders['gpt_neox']}",
+            "--max_new_tokens",
+            "4",
+            "--judge",
+            f"openai:test-model@{url}",
+            "--concurrency",
+            "4",
+            "--judge_samples",
+            "2",
+            "--output_dir",
+            str(folder),
+        ]
+
     gate = threading.Event()
     with Server(form_of(lambda answer, place: len(answer) % 5 + 1), delay=0.005) as server:
         server.faults = lambda number, body: gate.set() if number == 60 else None
@@ -255,13 +372,13 @@ def test_killed_and_started_again(geval, folders, tmp_path):
         assert gate.wait(60)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        time.sleep(0.05)                                                               # what was in flight
+        time.sleep(0.05)  # what was in flight
         assert not (tmp_path / "killed" / "geval.json").exists()
         process = start("geval", *flags(tmp_path / "killed", server.url))
         out, err = process.communicate()
         assert process.returncode == 0 and "Mean score" in out
         in_two = len(server.answered)
         assert geval.main(flags(tmp_path / "whole", server.url)) == 0
-        assert in_two <= len(server.answered) - in_two + 5                             # those in flight at the kill are asked again
+        assert in_two <= len(server.answered) - in_two + 5  # those in flight at the kill are asked again
     assert (tmp_path / "killed" / "geval.jsonl").read_bytes() == (tmp_path / "whole" / "geval.jsonl").read_bytes()
     assert lasting(tmp_path / "killed", "geval") == lasting(tmp_path / "whole", "geval")

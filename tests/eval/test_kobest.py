@@ -21,10 +21,10 @@ from peft import LoraConfig, get_peft_model
 from sklearn.metrics import f1_score
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPTNeoXConfig
 
-from korlhf.models.tokenizer import load_tokenizer
 from korlhf.core import program, tables
 from korlhf.eval import harness, harness_tasks
 from korlhf.eval import kobest_files as data
+from korlhf.models.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM, SAMPLES = ROOT / "eval" / "kobest.py", ROOT / "samples" / "kobest"
@@ -46,9 +46,18 @@ kobest = load()
 def folders(tmp_path_factory, plain_tokenizer):
     """Random models with room for few-shot prompts: base, other, adapter (LoRA on base), merged (the two in one), reward."""
     root = tmp_path_factory.mktemp("kobest")
-    config = GPTNeoXConfig(vocab_size=len(plain_tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                           intermediate_size=32, max_position_embeddings=2048, initializer_range=0.4, tie_word_embeddings=False,
-                           bos_token_id=2, eos_token_id=2)
+    config = GPTNeoXConfig(
+        vocab_size=len(plain_tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=2048,
+        initializer_range=0.4,
+        tie_word_embeddings=False,
+        bos_token_id=2,
+        eos_token_id=2,
+    )
     for seed, name in enumerate(("base", "other")):
         torch.manual_seed(seed)
         AutoModelForCausalLM.from_config(config).save_pretrained(root / name)
@@ -57,8 +66,12 @@ def folders(tmp_path_factory, plain_tokenizer):
         tokenizer.save_pretrained(root / name)  # with the KULLM template, as a finished training saves it
     torch.manual_seed(7)
     base = AutoModelForCausalLM.from_pretrained(root / "base")
-    lora = get_peft_model(base, LoraConfig(r=4, lora_alpha=32, target_modules=["query_key_value"], task_type="CAUSAL_LM",
-                                           init_lora_weights=False))
+    lora = get_peft_model(
+        base,
+        LoraConfig(
+            r=4, lora_alpha=32, target_modules=["query_key_value"], task_type="CAUSAL_LM", init_lora_weights=False
+        ),
+    )
     lora.save_pretrained(root / "adapter")
     lora.merge_and_unload().save_pretrained(root / "merged")
     tokenizer.save_pretrained(root / "merged")
@@ -71,31 +84,49 @@ def folders(tmp_path_factory, plain_tokenizer):
 @pytest.fixture
 def run(tmp_path):
     """Function: flags -> (the result, its rows, {(task, model): figures})."""
+
     def run(*words, output="out"):
         assert kobest.main([*map(str, words), "--output_dir", str(tmp_path / output)]) == 0
         found = json.loads((tmp_path / output / "kobest.json").read_text(encoding="utf-8"))
-        rows = [json.loads(line) for line in (tmp_path / output / "kobest.jsonl").read_text(encoding="utf-8").splitlines()]
+        rows = [
+            json.loads(line) for line in (tmp_path / output / "kobest.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         return found, rows, {(r["task"], r["model"]): r for r in found["figures"]["rows"]}
+
     return run
 
 
 @pytest.fixture
 def direct(tmp_path):
     """Function: (model_args, tasks, flags of simple_evaluate) -> what the harness says of its own YAML with only the data swapped."""
+
     def direct(model_args, names, **flags):
         for name in names:
-            with_norm = "  - {metric: acc_norm, aggregation: mean, higher_is_better: true}\n" if name == "hellaswag" else ""
+            with_norm = (
+                "  - {metric: acc_norm, aggregation: mean, higher_is_better: true}\n" if name == "hellaswag" else ""
+            )
             files = ", ".join(f"{split}: '{SAMPLES / name / split}.jsonl'" for split in data.SPLITS)
             (tmp_path / f"{name}.yaml").write_text(
                 f"include: {Path(lm_eval.__file__).parent}/tasks/kobest/kobest_{name}.yaml\n"
                 f"dataset_path: json\ndataset_name: null\ndataset_kwargs:\n  data_files: {{{files}}}\n  cache_dir: {tmp_path}/datasets\n"
                 f"metric_list:\n  - {{metric: acc, aggregation: mean, higher_is_better: true}}\n{with_norm}"
                 "  - metric: f1\n    aggregation: !function lm_eval.tasks.kobest.utils.macro_f1_score\n    higher_is_better: true\n",
-                encoding="utf-8")
+                encoding="utf-8",
+            )
         return evaluator.simple_evaluate(
-            "hf", {"dtype": "float32", **model_args}, [f"{tmp_path}/{name}.yaml" for name in names], device="cpu", batch_size=16,
-            task_manager=TaskManager(include_defaults=False), random_seed=1234, numpy_random_seed=1234, torch_random_seed=1234,
-            fewshot_random_seed=1234, **flags)
+            "hf",
+            {"dtype": "float32", **model_args},
+            [f"{tmp_path}/{name}.yaml" for name in names],
+            device="cpu",
+            batch_size=16,
+            task_manager=TaskManager(include_defaults=False),
+            random_seed=1234,
+            numpy_random_seed=1234,
+            torch_random_seed=1234,
+            fewshot_random_seed=1234,
+            **flags,
+        )
+
     return direct
 
 
@@ -120,13 +151,21 @@ def test_the_harness_called_directly_gives_the_same_numbers_on_all_five_tasks(ru
     assert same(of_harness, figures, "base") == 11 and len(rows) == 140
     for row in rows:  # the choices too
         sample = of_harness["samples"][row["category"]][int(row["id"].split("/")[1])]
-        assert (row["right"], row["choice"]["base"]) == tuple(sample["f1"]) and row["question"] in sample["arguments"][0][0]
+        assert (row["right"], row["choice"]["base"]) == tuple(sample["f1"]) and row["question"] in sample["arguments"][
+            0
+        ][0]
     for name in data.TASKS:
         of_task = [row for row in rows if row["category"] == f"kobest_{name}"]
         rights, chosen = [r["right"] for r in of_task], [r["choice"]["base"] for r in of_task]
-        assert figures[f"kobest_{name}", "base"]["metrics"]["macro_f1"]["value"] == f1_score(rights, chosen, average="macro")
+        assert figures[f"kobest_{name}", "base"]["metrics"]["macro_f1"]["value"] == f1_score(
+            rights, chosen, average="macro"
+        )
         assert figures[f"kobest_{name}", "base"]["n"] == len(of_task)
-        assert figures[f"kobest_{name}", "base"]["majority"] == figures[f"kobest_{name}", "base"]["chance"] == 1 / data.TASKS[name].labels
+        assert (
+            figures[f"kobest_{name}", "base"]["majority"]
+            == figures[f"kobest_{name}", "base"]["chance"]
+            == 1 / data.TASKS[name].labels
+        )
     assert found["protocol"]["harness"] == "lm-evaluation-harness 0.4.13" and found["protocol"]["shots"] == 0
     assert found["protocol"]["doc_to_text of kobest_boolq"] == "{{paragraph}} 질문: {{question}} 답변:"
     assert found["protocol"]["chat template"]["en"] == "not applied" and found["protocol"]["seed"] == 1234
@@ -153,7 +192,7 @@ def test_shots_and_chat_template_too(run, direct, folders, tmp_path, chat):
 def prompts(cache):
     """{task: the first prompt, whole}"""
     with sqlite3.connect(cache) as db:
-        kept = [json.loads(value) for value, in db.execute("SELECT reply FROM answers")]
+        kept = [json.loads(value) for (value,) in db.execute("SELECT reply FROM answers")]
     return {value["results"]["name"]: value["prompt"] for value in kept}
 
 
@@ -169,13 +208,22 @@ def test_a_lora_folder_is_the_model_it_makes_of_its_base(run, direct, folders):
     _, rows, figures = run("--model_name_or_path", *three, "--tasks", "hellaswag", "copa", f"--data_dir={SAMPLES}")
     assert all(row["choice"]["adapter"] == row["choice"]["merged"] for row in rows)
     assert sum(row["choice"]["adapter"] != row["choice"]["base"] for row in rows) > 5
-    of_harness = direct({"pretrained": folders["base"], "peft": folders["adapter"]}, ["hellaswag", "copa"], num_fewshot=0)
+    of_harness = direct(
+        {"pretrained": folders["base"], "peft": folders["adapter"]}, ["hellaswag", "copa"], num_fewshot=0
+    )
     assert same(of_harness, figures, "adapter") == 5
 
 
 def test_models_are_compared_on_the_same_items(run, folders):
-    found, rows, _ = run("--model_name_or_path", f"처음={folders['base']}", f"나중={folders['other']}", "--tasks", "copa",
-                         f"--data_dir={SAMPLES}", "--show_anchor")
+    found, rows, _ = run(
+        "--model_name_or_path",
+        f"처음={folders['base']}",
+        f"나중={folders['other']}",
+        "--tasks",
+        "copa",
+        f"--data_dir={SAMPLES}",
+        "--show_anchor",
+    )
     (gap,) = found["figures"]["differences"]
     right = {model: [row["choice"][model] == row["right"] for row in rows] for model in ("처음", "나중")}
     assert (gap["model"], gap["other"], gap["n"]) == ("나중", "처음", 40)
@@ -193,26 +241,43 @@ def test_the_group_is_the_harnesss_own_mean(run, folders):
     _, _, figures = run("--model_name_or_path", folders["base"], "--tasks", "kobest", *SHORT)
     of_tasks = [figures[f"kobest_{name}", "base"] for name in data.TASKS]
     whole = figures["kobest", "base"]
-    assert whole["n"] == 60 and whole["metrics"]["acc"]["value"] == pytest.approx(sum(t["metrics"]["acc"]["value"] for t in of_tasks) / 5)
+    assert whole["n"] == 60 and whole["metrics"]["acc"]["value"] == pytest.approx(
+        sum(t["metrics"]["acc"]["value"] for t in of_tasks) / 5
+    )
     assert whole["metrics"]["acc"]["low"] < whole["metrics"]["acc"]["value"] and "acc_norm" not in whole["metrics"]
 
 
 def test_another_benchmark_goes_through_the_same_door(run, folders, monkeypatch):
     rows = [{"query": f"{i}번 문제: 알맞은 것을 고르세요.", "answer": f"({'ABCDE'[i % 5]})"} for i in range(15)]
-    monkeypatch.setattr(datasets, "load_dataset", lambda path, name, **_: datasets.DatasetDict(test=datasets.Dataset.from_list(rows)))
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda path, name, **_: datasets.DatasetDict(test=datasets.Dataset.from_list(rows))
+    )
     found, lines, figures = run("--model_name_or_path", folders["base"], "--tasks", "haerae", "--num_fewshot", 1)
     manager = TaskManager(include_defaults=False, include_path=Path(lm_eval.__file__).parent / "tasks" / "haerae")
-    of_harness = evaluator.simple_evaluate("hf", {"pretrained": folders["base"], "dtype": "float32"}, ["haerae"], num_fewshot=1,
-                                           device="cpu", batch_size=16, fewshot_random_seed=1234, task_manager=manager)
+    of_harness = evaluator.simple_evaluate(
+        "hf",
+        {"pretrained": folders["base"], "dtype": "float32"},
+        ["haerae"],
+        num_fewshot=1,
+        device="cpu",
+        batch_size=16,
+        fewshot_random_seed=1234,
+        task_manager=manager,
+    )
     assert same({"results": {"haerae": of_harness["results"]["haerae"]}}, figures, "base") == 2 and len(lines) == 75
     assert figures["haerae", "base"]["chance"] == pytest.approx(0.2) and lines[3]["right"] == 3
-    assert not any("few-shot" in w["en"] for w in found["warnings"])  # the harness takes the asked item out of its own split
+    assert not any(
+        "few-shot" in w["en"] for w in found["warnings"]
+    )  # the harness takes the asked item out of its own split
 
 
 def test_a_killed_run_goes_on_where_it_was(run, folders, tmp_path, monkeypatch):
     words = ["--model_name_or_path", folders["base"], folders["other"], "--tasks", "kobest", *SHORT]
-    process = subprocess.Popen([sys.executable, PROGRAM, *words, "--output_dir", tmp_path / "out"], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, PROGRAM, *words, "--output_dir", tmp_path / "out"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     cache, deadline = tmp_path / "out" / "cache.sqlite", time.monotonic() + 120
     while done(cache) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -220,7 +285,9 @@ def test_a_killed_run_goes_on_where_it_was(run, folders, tmp_path, monkeypatch):
     process.wait()
     before, measured, evaluate = done(cache), [], evaluator.evaluate
     assert 2 <= before < 10 and not (tmp_path / "out" / "kobest.json").exists()
-    monkeypatch.setattr(harness.evaluator, "evaluate", lambda **kw: measured.append(list(kw["task_dict"]["tasks"])) or evaluate(**kw))
+    monkeypatch.setattr(
+        harness.evaluator, "evaluate", lambda **kw: measured.append(list(kw["task_dict"]["tasks"])) or evaluate(**kw)
+    )
     found, rows, _ = run(*words)
     assert len(measured) == 10 - before
     again, same_rows, _ = run(*words)
@@ -247,9 +314,16 @@ def test_what_a_result_depends_on_is_measured_anew(run, folders, tmp_path, monke
     for split in data.SPLITS:
         (copy / f"{split}.jsonl").write_bytes((SAMPLES / "copa" / f"{split}.jsonl").read_bytes())
     words = ["--model_name_or_path", folders["base"], "--tasks", "copa", f"--data_dir={tmp_path / 'data'}"]
-    for more, count in (([], 1), (["--batch_size", 7], 1), (["--limit", 5], 2), (["--seed", 3], 3), (["--num_fewshot", 1], 4),
-                        (["--apply_chat_template"], 5), (["--apply_chat_template", "--prompt_template", "human_assistant"], 6),
-                        (["--max_length", 99], 7)):
+    for more, count in (
+        ([], 1),
+        (["--batch_size", 7], 1),
+        (["--limit", 5], 2),
+        (["--seed", 3], 3),
+        (["--num_fewshot", 1], 4),
+        (["--apply_chat_template"], 5),
+        (["--apply_chat_template", "--prompt_template", "human_assistant"], 6),
+        (["--max_length", 99], 7),
+    ):
         run(*words, *more)
         assert len(measured) == count, more
     text = (copy / "test.jsonl").read_text(encoding="utf-8")
@@ -300,27 +374,44 @@ def test_what_cannot_work_is_said_in_one_line(capsys, tmp_path, folders):
     assert "a reward model" in fails(capsys, tmp_path, "--model_name_or_path", folders["reward"], sample)
     assert "two are called 'base'" in fails(capsys, tmp_path, *model, base, sample)
     assert "--data_dir ./nowhere: no folder copa in it" in fails(capsys, tmp_path, *model, "--data_dir", "./nowhere")
-    assert "--num_fewshot 7: kobest_copa has 6 examples to draw from" in fails(capsys, tmp_path, *model, sample, "--num_fewshot", 7)
-    assert "--prompt_template kullm: is used only with" in fails(capsys, tmp_path, *model, sample, "--prompt_template", "kullm")
+    assert "--num_fewshot 7: kobest_copa has 6 examples to draw from" in fails(
+        capsys, tmp_path, *model, sample, "--num_fewshot", 7
+    )
+    assert "--prompt_template kullm: is used only with" in fails(
+        capsys, tmp_path, *model, sample, "--prompt_template", "kullm"
+    )
     assert "--limit -1: must be 0 or above" in fails(capsys, tmp_path, *model, sample, "--limit=-1")
     assert not (tmp_path / "out").exists()
     line = fails(capsys, tmp_path, *model, sample, "--tasks", "copa", "kobest_hellaswang")
-    assert "--tasks kobest_hellaswang: lm-evaluation-harness 0.4.13 has no task" in line and "did you mean kobest_hellaswag" in line
+    assert (
+        "--tasks kobest_hellaswang: lm-evaluation-harness 0.4.13 has no task" in line
+        and "did you mean kobest_hellaswag" in line
+    )
     assert "did you mean copa or xcopa" in fails(capsys, tmp_path, *model, sample, "--tasks", "coppa")
 
 
 def test_a_hub_that_is_out_of_reach(folders, tmp_path):
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
-    process = subprocess.run([sys.executable, PROGRAM, "--model_name_or_path", folders["base"], "--output_dir", tmp_path / "out"], env=env,
-                             capture_output=True, text=True, timeout=120)
+    process = subprocess.run(
+        [sys.executable, PROGRAM, "--model_name_or_path", folders["base"], "--output_dir", tmp_path / "out"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
     assert process.returncode == 2 and "Traceback" not in process.stderr
-    assert "--tasks kobest_copa: its data could not be had from the hub" in line and "give --data_dir with copa/train.jsonl" in line
+    assert (
+        "--tasks kobest_copa: its data could not be had from the hub" in line
+        and "give --data_dir with copa/train.jsonl" in line
+    )
 
 
 def test_help_does_not_import_the_harness():
-    code = f"import runpy, sys; sys.argv = ['kobest.py', '--help']\ntry: runpy.run_path({str(PROGRAM)!r}, run_name='__main__')\n" \
-           "except SystemExit: print('heavy:', {'torch', 'lm_eval', 'transformers'} & set(sys.modules))"
+    code = (
+        f"import runpy, sys; sys.argv = ['kobest.py', '--help']\ntry: runpy.run_path({str(PROGRAM)!r}, run_name='__main__')\n"
+        "except SystemExit: print('heavy:', {'torch', 'lm_eval', 'transformers'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "heavy: set()" in done.stdout, done.stdout + done.stderr
 
@@ -328,14 +419,24 @@ def test_help_does_not_import_the_harness():
 def test_the_script_runs_on_the_sample(folders, tmp_path):
     env = {**os.environ, "KORLHF_VENV": str(Path(sys.executable).parents[1]), "OMP_NUM_THREADS": "1"}
     models_ = f"하나={folders['base']}\n둘={folders['other']}"
-    done = subprocess.run(["bash", ROOT / "eval" / "run_kobest.sh", models_, tmp_path / "결과", "--limit", "3"],
-                          env={**env, "TASKS": "wic sentineg", "SHOTS": "1", "CHAT_TEMPLATE": "1"}, cwd=tmp_path, capture_output=True,
-                          text=True, timeout=120)
+    done = subprocess.run(
+        ["bash", ROOT / "eval" / "run_kobest.sh", models_, tmp_path / "결과", "--limit", "3"],
+        env={**env, "TASKS": "wic sentineg", "SHOTS": "1", "CHAT_TEMPLATE": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "결과" / "kobest.json").read_text(encoding="utf-8"))
     assert found["settings"]["tasks"] == ["wic", "sentineg"] and found["settings"]["apply_chat_template"]
     assert found["protocol"]["shots"] == 1
-    assert "kobest_wic" in done.stdout and "둘 − 하나" in done.stdout and "no results of KoBEST" in done.stdout and "\x1b[A" not in done.stderr
+    assert (
+        "kobest_wic" in done.stdout
+        and "둘 − 하나" in done.stdout
+        and "no results of KoBEST" in done.stdout
+        and "\x1b[A" not in done.stderr
+    )
     assert "Building contexts" not in done.stderr and "Running loglikelihood" not in done.stderr
 
 
@@ -343,8 +444,11 @@ def test_the_script_runs_on_the_sample(folders, tmp_path):
 def test_the_sample_is_balanced_and_whole(name):
     splits, _ = data.read(SAMPLES, name)
     task = data.TASKS[name]
-    assert {split: len(rows) for split, rows in splits.items()} == {"train": 8 if name == "hellaswag" else 6, "validation": 4,
-                                                                     "test": 40 if name in ("copa", "hellaswag") else 20}
+    assert {split: len(rows) for split, rows in splits.items()} == {
+        "train": 8 if name == "hellaswag" else 6,
+        "validation": 4,
+        "test": 40 if name in ("copa", "hellaswag") else 20,
+    }
     texts = [tuple(row[c] for c in task.columns) for rows in splits.values() for row in rows]
     assert len(set(texts)) == len(texts)
     for rows in splits.values():
@@ -363,4 +467,10 @@ def test_no_length_gives_the_right_option_away(name):
 
 
 def test_kobests_names_are_the_harnesss():
-    assert set(harness_tasks.KOBEST) == {"kobest_boolq", "kobest_copa", "kobest_hellaswag", "kobest_sentineg", "kobest_wic"}
+    assert set(harness_tasks.KOBEST) == {
+        "kobest_boolq",
+        "kobest_copa",
+        "kobest_hellaswag",
+        "kobest_sentineg",
+        "kobest_wic",
+    }

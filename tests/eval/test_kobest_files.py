@@ -6,10 +6,16 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from korlhf.eval import kobest_files as kobest
 from korlhf.core.errors import InputError
+from korlhf.eval import kobest_files as kobest
 
-ROW = {"premise": "비가 왔다.", "question": "결과", "alternative_1": "길이 젖었다.", "alternative_2": "길이 말랐다.", "label": 0}
+ROW = {
+    "premise": "비가 왔다.",
+    "question": "결과",
+    "alternative_1": "길이 젖었다.",
+    "alternative_2": "길이 말랐다.",
+    "label": 0,
+}
 
 
 def write(path, rows):
@@ -52,10 +58,16 @@ def test_folders_and_files_that_are_missing(tmp_path):
     assert "test is there twice (test.jsonl, test-00001-of-00002.parquet)" in fails(tmp_path)
 
 
-@pytest.mark.parametrize("change, told", [
-    ({"premise": None}, "premise is 'None'; expected text"), ({"label": 2}, "label is 2; expected a whole number from 0 to 1"),
-    ({"label": "0"}, "label is '0'; expected a whole number"), ({"label": True}, "label is True"),
-    ({"question": "이유"}, "question is '이유'; expected 원인 or 결과")])
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"premise": None}, "premise is 'None'; expected text"),
+        ({"label": 2}, "label is 2; expected a whole number from 0 to 1"),
+        ({"label": "0"}, "label is '0'; expected a whole number"),
+        ({"label": True}, "label is True"),
+        ({"question": "이유"}, "question is '이유'; expected 원인 or 결과"),
+    ],
+)
 def test_a_wrong_row_is_named_by_file_and_line(tmp_path, change, told):
     write(tmp_path / "copa" / "train.jsonl", rows("가"))
     write(tmp_path / "copa" / "test.jsonl", [ROW, {**ROW, **change}])

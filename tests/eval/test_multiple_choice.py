@@ -14,12 +14,16 @@ def test_macro_f1_is_scikit_learns(labels):
     for n in (1, 2, 7, 60):
         for _ in range(10):
             rights, chosen = rng.integers(labels, size=n), rng.integers(labels, size=n)
-            assert choice.macro_f1(rights, chosen) == pytest.approx(f1_score(rights, chosen, average="macro"), abs=1e-12)
+            assert choice.macro_f1(rights, chosen) == pytest.approx(
+                f1_score(rights, chosen, average="macro"), abs=1e-12
+            )
 
 
 def test_draws_are_scored_one_by_one():
     rights, chosen = np.array([[0, 1, 1], [2, 2, 2], [0, 0, 3]]), np.array([[0, 1, 0], [2, 2, 2], [3, 3, 0]])
-    assert choice.macro_f1(rights, chosen).tolist() == pytest.approx([f1_score(r, c, average="macro") for r, c in zip(rights, chosen)])
+    assert choice.macro_f1(rights, chosen).tolist() == pytest.approx(
+        [f1_score(r, c, average="macro") for r, c in zip(rights, chosen)]
+    )
 
 
 def test_the_interval_of_macro_f1_is_scipys_bootstrap():
@@ -27,10 +31,22 @@ def test_the_interval_of_macro_f1_is_scipys_bootstrap():
     rights = rng.integers(4, size=120)
     chosen = np.where(rng.random(120) < 0.5, rights, rng.integers(4, size=120))
     low, high = choice.macro_f1_interval(rights, chosen, seed=3)
-    other = stats.bootstrap((rights, chosen), lambda r, c: f1_score(r, c, average="macro"), paired=True, vectorized=False, n_resamples=600,
-                            method="percentile", rng=np.random.default_rng(5)).confidence_interval
-    assert (low, high) == pytest.approx((other.low, other.high), abs=0.02) and low < f1_score(rights, chosen, average="macro") < high
-    assert choice.macro_f1_interval([0, 1], [1, 1], seed=1) is not None and choice.macro_f1_interval([0, 0], [1, 1], seed=1) is None
+    other = stats.bootstrap(
+        (rights, chosen),
+        lambda r, c: f1_score(r, c, average="macro"),
+        paired=True,
+        vectorized=False,
+        n_resamples=600,
+        method="percentile",
+        rng=np.random.default_rng(5),
+    ).confidence_interval
+    assert (low, high) == pytest.approx((other.low, other.high), abs=0.02) and low < f1_score(
+        rights, chosen, average="macro"
+    ) < high
+    assert (
+        choice.macro_f1_interval([0, 1], [1, 1], seed=1) is not None
+        and choice.macro_f1_interval([0, 0], [1, 1], seed=1) is None
+    )
 
 
 def test_what_guessing_gets():
@@ -52,5 +68,7 @@ def test_an_interval_comes_from_the_standard_error_or_from_wilson():
 
 
 def test_what_is_no_share_has_no_bounds():
-    assert choice.interval(25.0, 0.5, [20.0, 30.0]) == pytest.approx((24.02, 25.98), abs=1e-4)      # a perplexity
-    assert choice.interval(-0.1, 0.1, []) == pytest.approx((-0.296, 0.096), abs=1e-4)               # a correlation, which no item has
+    assert choice.interval(25.0, 0.5, [20.0, 30.0]) == pytest.approx((24.02, 25.98), abs=1e-4)  # a perplexity
+    assert choice.interval(-0.1, 0.1, []) == pytest.approx(
+        (-0.296, 0.096), abs=1e-4
+    )  # a correlation, which no item has

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from korlhf.core.errors import InputError
-from korlhf.eval.result import Result
-from korlhf.data.prompts import prompts
 from korlhf.core.tables import both, column, estimate
+from korlhf.data.prompts import prompts
+from korlhf.eval.result import Result
 
 
 def write(path, rows):
@@ -44,18 +44,29 @@ def test_a_result_is_two_whole_files_or_none(tmp_path, capsys):
         result.rows.append({"prompt": "안녕?"})
         result.warn("the judge likes the first answer", "심판이 첫 답변을 좋아합니다")
         result.warn("the judge likes the first answer", "심판이 첫 답변을 좋아합니다")
-        result.table(both("Wins", "승률"), [column("model", "모델"), column("rate", "비율", 2)], [["ppo", estimate(0.5, 0.25, 0.75)]])
+        result.table(
+            both("Wins", "승률"),
+            [column("model", "모델"), column("rate", "비율", 2)],
+            [["ppo", estimate(0.5, 0.25, 0.75)]],
+        )
         result.protocol["seed"] = 1
     found = json.loads((tmp_path / "결과" / "win_rate.json").read_text(encoding="utf-8"))
-    assert [w["ko"] for w in found["warnings"]] == ["심판이 첫 답변을 좋아합니다"] and found["figures"] == {"n": 1} and found["settings"] == {"seed": 1}
-    assert len(found["inputs"][0]["sha256"]) == 64 and found["inputs"][1] == {"path": str(tmp_path)} and found["versions"]["korlhf"]
+    assert (
+        [w["ko"] for w in found["warnings"]] == ["심판이 첫 답변을 좋아합니다"]
+        and found["figures"] == {"n": 1}
+        and found["settings"] == {"seed": 1}
+    )
+    assert (
+        len(found["inputs"][0]["sha256"]) == 64
+        and found["inputs"][1] == {"path": str(tmp_path)}
+        and found["versions"]["korlhf"]
+    )
     assert (tmp_path / "결과" / "win_rate.jsonl").read_text(encoding="utf-8") == '{"prompt": "안녕?"}\n'
     assert found["tables"][0]["title"] == {"en": "Wins", "ko": "승률"} and found["protocol"] == {"seed": 1}
     shown = capsys.readouterr().out
     assert "ppo    0.50 [0.25, 0.75]\nseed: 1\nWARNING: the judge likes the first answer\nwritten: " in shown
-    with pytest.raises(RuntimeError):
-        with Result("geval", tmp_path / "결과", {}):
-            raise RuntimeError
+    with pytest.raises(RuntimeError), Result("geval", tmp_path / "결과", {}):
+        raise RuntimeError
     assert sorted(p.name for p in (tmp_path / "결과").iterdir()) == ["win_rate.json", "win_rate.jsonl"]
 
 
@@ -76,12 +87,13 @@ def test_two_of_a_program_do_not_write_over_each_other(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
     (tmp_path / "geval.part").mkdir()
-    with pytest.raises(InputError, match=r"--output_dir .*: cannot be written: Is a directory; make room there, or give another"):
+    with pytest.raises(
+        InputError, match=r"--output_dir .*: cannot be written: Is a directory; make room there, or give another"
+    ):
         with Result("geval", tmp_path, {}):
             raise AssertionError("it began")
-    with pytest.raises(InputError, match=r"--output_dir .*: cannot be written: "):
-        with Result("win_rate", tmp_path, {}):
-            (tmp_path / "win_rate.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"--output_dir .*: cannot be written: "), Result("win_rate", tmp_path, {}):
+        (tmp_path / "win_rate.jsonl").mkdir()
 
 
 def test_a_file_is_no_output_folder(tmp_path):

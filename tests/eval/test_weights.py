@@ -9,22 +9,31 @@ import torch
 from scipy import stats as scipy_stats
 from transformers import AutoModelForCausalLM
 
-from korlhf.llm import checkpoint as local
-from korlhf.rl import rollout
-from korlhf.eval import weights as regression
-from korlhf.llm.cache import Cache
-from korlhf.data.example import Example
 from korlhf.core.errors import InputError
-from korlhf.llm.checkpoint import Checkpoint
+from korlhf.data.example import Example
+from korlhf.eval import weights as regression
 from korlhf.eval.weights import Weights
+from korlhf.llm import checkpoint as local
+from korlhf.llm.cache import Cache
+from korlhf.llm.checkpoint import Checkpoint
+from korlhf.rl import rollout
 
 pytestmark = pytest.mark.usefixtures("no_collection")
 
 TALKS = [[{"role": "user", "content": text}] for text in ("안녕", "오늘 뭐 해요?", "같이 가요", "네")]
-EXAMPLES = [Example(messages=({"role": "user", "content": "안녕"},), answers=("반가워요. 같이 가요.",), category="everyday"),
-            Example(messages=({"role": "user", "content": "뭐 해?"}, {"role": "assistant", "content": "네."},
-                              {"role": "user", "content": "가자"}), answers=("좋아요!",)),
-            Example(text="오늘 날씨가 참 좋네요!"), Example(text="네", category="news")]
+EXAMPLES = [
+    Example(messages=({"role": "user", "content": "안녕"},), answers=("반가워요. 같이 가요.",), category="everyday"),
+    Example(
+        messages=(
+            {"role": "user", "content": "뭐 해?"},
+            {"role": "assistant", "content": "네."},
+            {"role": "user", "content": "가자"},
+        ),
+        answers=("좋아요!",),
+    ),
+    Example(text="오늘 날씨가 참 좋네요!"),
+    Example(text="네", category="news"),
+]
 
 
 class Stop(Exception):
@@ -43,7 +52,9 @@ def test_held_out_talk_is_as_likely_as_transformers_says(folders, cache, name):
     with Weights(checkpoint, cache, batch_size=3) as weights:
         found = weights.logps(jobs, "held-out")
     for example, (ids, given), logps in zip(EXAMPLES, jobs, found):
-        answer = codec.tokenizer(example.text or example.answers[0], add_special_tokens=False).input_ids + [codec.stop_id]
+        answer = codec.tokenizer(example.text or example.answers[0], add_special_tokens=False).input_ids + [
+            codec.stop_id
+        ]
         assert ids[given:] == answer and (given == 1 or not example.text)
         labels = torch.tensor([[-100] * given + ids[given:]])
         with torch.no_grad():
@@ -53,8 +64,12 @@ def test_held_out_talk_is_as_likely_as_transformers_says(folders, cache, name):
 
 def test_documents_come_after_bos(folders):
     checkpoint = opened(folders, "llama")
-    (ids, given), = regression.encode_heldout(checkpoint, EXAMPLES[2:3], "--heldout_data_path")
-    assert (ids[0], given, ids[-1]) == (checkpoint.codec.tokenizer.bos_token_id, 1, checkpoint.codec.tokenizer.eos_token_id)
+    ((ids, given),) = regression.encode_heldout(checkpoint, EXAMPLES[2:3], "--heldout_data_path")
+    assert (ids[0], given, ids[-1]) == (
+        checkpoint.codec.tokenizer.bos_token_id,
+        1,
+        checkpoint.codec.tokenizer.eos_token_id,
+    )
     assert [regression.category(e) for e in EXAMPLES] == ["everyday", "all", "documents", "news"]
     assert [regression.characters(e) for e in EXAMPLES] == [12, 4, 13, 1]
 
@@ -64,19 +79,23 @@ def test_kl_is_that_of_the_tokens_that_were_drawn(folders, cache):
     checkpoints = {name: opened(folders, name) for name in ("llama", "gpt2")}
     asked = regression.questions(checkpoints["llama"], TALKS, [0, 1, 3], None, seed=5)
     assert [q.prompt for q in asked] == [0, 1, 3]
-    logps, drawn, pairs = regression.measure(checkpoints, {"llama": [], "gpt2": []}, {"llama": asked}, "gpt2", 12, cache, 2)
+    logps, drawn, pairs = regression.measure(
+        checkpoints, {"llama": [], "gpt2": []}, {"llama": asked}, "gpt2", 12, cache, 2
+    )
     assert logps == {"llama": [], "gpt2": []} and list(drawn) == ["llama"]
     lms = {name: AutoModelForCausalLM.from_pretrained(folders[name]).eval() for name in checkpoints}
     for d, q, (k1, k3) in zip(drawn["llama"], asked, pairs["llama"]):
         stop_id = checkpoints["llama"].codec.stop_id
-        assert d.ids[:d.given] == q.ids and [d.answer] == rollout.sample(lms["llama"], [q.ids], stop_id, 12, [q.seed])
+        assert d.ids[: d.given] == q.ids and [d.answer] == rollout.sample(lms["llama"], [q.ids], stop_id, 12, [q.seed])
         by_model = {}
         for name, lm in lms.items():
             with torch.no_grad():
                 every = lm(input_ids=torch.tensor([d.ids]), use_cache=False).logits[0].double().log_softmax(-1)
             by_model[name] = [float(every[i - 1, d.ids[i]]) for i in range(d.given, len(d.ids))]
         ratios = [a - b for a, b in zip(by_model["llama"], by_model["gpt2"])]
-        assert k1 == pytest.approx(sum(ratios), abs=1e-4) and k3 == pytest.approx(sum(math.exp(-r) - 1 + r for r in ratios), rel=1e-4)
+        assert k1 == pytest.approx(sum(ratios), abs=1e-4) and k3 == pytest.approx(
+            sum(math.exp(-r) - 1 + r for r in ratios), rel=1e-4
+        )
 
 
 def test_kl_by_hand():
@@ -91,7 +110,7 @@ def test_the_answers_are_those_that_people_read_at_temperature_1(folders, cache)
     with Weights(checkpoint, cache, 4) as weights:
         ids = weights.sampled([q.ids for q in asked], [q.seed for q in asked], 12, "KL")
     read = local.answers(checkpoint, TALKS, cache, local.Sampling(1.0, 1.0, 12, 5))
-    assert [checkpoint.codec.decode(answer) for answer in ids] == [reply.text for reply, in read]
+    assert [checkpoint.codec.decode(answer) for answer in ids] == [reply.text for (reply,) in read]
 
 
 def test_what_does_not_fit_is_not_asked(folders):
@@ -109,7 +128,7 @@ def test_a_stopped_run_goes_on_where_it_was(folders, tmp_path, monkeypatch):
         monkeypatch.setattr(checkpoint, "load", lambda lm=lm: lm)
     heldout = {name: regression.encode_heldout(c, EXAMPLES, "") for name, c in checkpoints.items()}
     asked = {"llama": regression.questions(checkpoints["llama"], TALKS, range(4), None, 5)}
-    forward, sample, left = Weights._forward, Weights._sample, [10 ** 9]
+    forward, sample, left = Weights._forward, Weights._sample, [10**9]
 
     def counted(real):
         def call(self, chunk):
@@ -117,12 +136,14 @@ def test_a_stopped_run_goes_on_where_it_was(folders, tmp_path, monkeypatch):
                 raise Stop
             left[0] -= 1
             return real(self, chunk)
+
         return call
+
     monkeypatch.setattr(Weights, "_forward", counted(forward))
     monkeypatch.setattr(Weights, "_sample", counted(sample))
     with Cache(tmp_path / "whole.sqlite") as cache:
         whole = regression.measure(checkpoints, heldout, asked, "qwen2", 6, cache, 3)
-    assert left[0] == 10 ** 9 - 10                                   # llama: 2 held-out, 2 sampled, 2 scored; qwen2: 2 and 2
+    assert left[0] == 10**9 - 10  # llama: 2 held-out, 2 sampled, 2 scored; qwen2: 2 and 2
     stops = 0
     while stops < 20:
         left[0] = 1
@@ -149,18 +170,27 @@ def test_broken_weights_are_an_error_in_one_line(folders, tmp_path, cache):
 def test_vocabularies_are_compared_by_their_ids(folders, tmp_path, new_tokenizer):
     shutil.copytree(folders["llama"], tmp_path / "other")
     new_tokenizer(("<|다른|>", "<|unused1|>")).save_pretrained(tmp_path / "other")
-    first, same, other = opened(folders, "llama"), opened(folders, "gpt2"), Checkpoint(str(tmp_path / "other"), "--responder")
+    first, same, other = (
+        opened(folders, "llama"),
+        opened(folders, "gpt2"),
+        Checkpoint(str(tmp_path / "other"), "--responder"),
+    )
     assert regression.same_vocabulary(first, same) and not regression.same_vocabulary(first, other)
 
 
 def test_held_out_data(tmp_path):
     rows = [{"prompt": f"질문 {i}", "output": f"답 {i}", "category": "a" if i % 4 else "b"} for i in range(40)]
     data = tmp_path / "h.jsonl"
-    data.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in [*rows, rows[0], {"text": "글 하나"}]), encoding="utf-8")
+    data.write_text(
+        "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in [*rows, rows[0], {"text": "글 하나"}]),
+        encoding="utf-8",
+    )
     found = regression.load_heldout([str(data)], 0, 1)
     assert len(found) == 41 and found[-1].text == "글 하나"
     part = regression.load_heldout([str(data)], 20, 1)
-    assert sorted(map(regression.category, part)).count("a") == 15 and part == regression.load_heldout([str(data)], 20, 1)
+    assert sorted(map(regression.category, part)).count("a") == 15 and part == regression.load_heldout(
+        [str(data)], 20, 1
+    )
     assert len(regression.load_heldout(["sample/sft"], 0, 1)) == 369  # its evaluation split
 
 
@@ -177,7 +207,7 @@ def test_ratios_by_hand_and_by_scipy():
     found = regression.ratio(sums, counts, [0, 1, 2, 3], seed=1)
     assert found.mean == pytest.approx(14 / 12) and (found.n, found.groups) == (12, 4)
     value, p = regression.ratio_difference(sums, [2.0, 1.0, 4.0, 2.0], counts, [0, 1, 2, 3], seed=1)
-    assert value.mean == pytest.approx(5 / 12) and p > 0.2           # two of four differ: 2 of 4 signs are as far
+    assert value.mean == pytest.approx(5 / 12) and p > 0.2  # two of four differ: 2 of 4 signs are as far
     rng = torch.Generator().manual_seed(0)
     many = (torch.rand(400, generator=rng) + torch.arange(400) % 2).tolist()
     interval = scipy_stats.t.interval(0.95, 399, sum(many) / 400, scipy_stats.sem(many))

@@ -10,11 +10,12 @@ from scipy import stats as scipy_stats
 from sklearn.linear_model import LogisticRegression
 from statsmodels.stats.proportion import proportion_confint
 
-from korlhf.judges import choice as choices, rubric as rubrics
 from korlhf.eval import win_rate as pairwise
+from korlhf.eval.win_rate import FIRST, SECOND, TIE, Game, Verdict
+from korlhf.judges import choice as choices
+from korlhf.judges import rubric as rubrics
 from korlhf.judges.geval import Score
 from korlhf.llm.client import Failure
-from korlhf.eval.win_rate import FIRST, SECOND, TIE, Game, Verdict
 
 EVERYDAY = rubrics.load_rubric(Path(__file__).resolve().parents[2] / "korlhf" / "judges" / "rubrics" / "everyday.yaml")
 USER = [{"role": "user", "content": "오늘 너무 더워요."}]
@@ -33,20 +34,39 @@ def game(result, prompt, longer=0, picks=(), verdict=None, pair=("a", "b")):
     return Game(*pair, prompt, longer, Verdict(result, result if verdict is None else verdict, picks, "m"))
 
 
-@pytest.mark.parametrize("given, reverse, verdict", [
-    (FIRST, SECOND, 1.0), (SECOND, FIRST, 0.0), (FIRST, FIRST, 0.5), (SECOND, SECOND, 0.5), (TIE, TIE, 0.5), (FIRST, TIE, 0.5),
-    (TIE, FIRST, 0.5)])
+@pytest.mark.parametrize(
+    "given, reverse, verdict",
+    [
+        (FIRST, SECOND, 1.0),
+        (SECOND, FIRST, 0.0),
+        (FIRST, FIRST, 0.5),
+        (SECOND, SECOND, 0.5),
+        (TIE, TIE, 0.5),
+        (FIRST, TIE, 0.5),
+        (TIE, FIRST, 0.5),
+    ],
+)
 def test_an_answer_wins_if_both_orders_name_it(given, reverse, verdict):
     found = pairwise.of_orders(picked(given), picked(reverse))
-    assert (found.verdict, found.result, found.picks, found.method) == (verdict, verdict, (given, reverse), "one greedy choice")
+    assert (found.verdict, found.result, found.picks, found.method) == (
+        verdict,
+        verdict,
+        (given, reverse),
+        "one greedy choice",
+    )
 
 
 def test_probabilities_count_by_their_mean_over_both_orders():
-    found = pairwise.of_orders(likely(0.6, 0.3, 0.1), likely(0.5, 0.2, 0.3))     # .6 + .05 and .2 + .15 of the first answer
+    found = pairwise.of_orders(
+        likely(0.6, 0.3, 0.1), likely(0.5, 0.2, 0.3)
+    )  # .6 + .05 and .2 + .15 of the first answer
     assert found.result == pytest.approx((0.65 + 0.35) / 2) and found.verdict == 0.5 and found.picks == (FIRST, FIRST)
     found = pairwise.of_orders(likely(0.6, 0.3, 0.1), likely(0.1, 0.8, 0.1))
     assert found.result == pytest.approx((0.65 + 0.85) / 2) and found.verdict == 1.0
-    assert pairwise.of_orders(likely(0.45, 0.45, 0.1), likely(0.1, 0.8, 0.1)).picks == (TIE, SECOND)   # not the first by accident
+    assert pairwise.of_orders(likely(0.45, 0.45, 0.1), likely(0.1, 0.8, 0.1)).picks == (
+        TIE,
+        SECOND,
+    )  # not the first by accident
     mixed = pairwise.of_orders(likely(0.6, 0.3, 0.1), picked(SECOND))
     assert (mixed.result, mixed.method) == (1.0, "one greedy choice")
 
@@ -78,8 +98,14 @@ class Judge:
 
 def test_every_pair_is_asked_in_both_orders_but_equal_answers():
     judge = Judge()
-    found = pairwise.compare(judge, [(EVERYDAY, USER, "답 2", "답 1"), (EVERYDAY, USER, "답 1", "답 1"), (EVERYDAY, USER, "답 3", "답 4")])
-    assert [v.verdict for v in found] == [1.0, 0.5, 0.0] and [v.picks for v in found] == [(FIRST, SECOND), (), (SECOND, FIRST)]
+    found = pairwise.compare(
+        judge, [(EVERYDAY, USER, "답 2", "답 1"), (EVERYDAY, USER, "답 1", "답 1"), (EVERYDAY, USER, "답 3", "답 4")]
+    )
+    assert [v.verdict for v in found] == [1.0, 0.5, 0.0] and [v.picks for v in found] == [
+        (FIRST, SECOND),
+        (),
+        (SECOND, FIRST),
+    ]
     assert len(judge.asked) == 4
     assert pairwise.compare(judge, []) == []
 
@@ -94,18 +120,27 @@ def test_answers_cannot_break_out_of_their_frame():
 
 
 def test_win_rate_by_hand_and_by_the_binomial_test():
-    games = [game(1.0, i) for i in range(13)] + [game(0.0, 20 + i) for i in range(4)] + [game(0.5, 30 + i) for i in range(3)]
+    games = (
+        [game(1.0, i) for i in range(13)]
+        + [game(0.0, 20 + i) for i in range(4)]
+        + [game(0.5, 30 + i) for i in range(3)]
+    )
     found = pairwise.win_rate(games, seed=1)
     assert (found["mean"], found["n"], found["prompts"]) == (14.5 / 20, 20, 20)
     assert (found["won"], found["tied"], found["lost"]) == (13, 3, 4)
-    assert found["p"] == pytest.approx(scipy_stats.binomtest(13, 17, 0.5).pvalue, abs=0.015)   # ties change no sign
+    assert found["p"] == pytest.approx(scipy_stats.binomtest(13, 17, 0.5).pvalue, abs=0.015)  # ties change no sign
     values = [g.verdict.result for g in games]
-    theirs = scipy_stats.bootstrap((values,), np.mean, n_resamples=9000, method="percentile", random_state=1).confidence_interval
-    assert (found["low"], found["high"]) == (pytest.approx(theirs.low, abs=0.026), pytest.approx(theirs.high, abs=0.026))
+    theirs = scipy_stats.bootstrap(
+        (values,), np.mean, n_resamples=9000, method="percentile", random_state=1
+    ).confidence_interval
+    assert (found["low"], found["high"]) == (
+        pytest.approx(theirs.low, abs=0.026),
+        pytest.approx(theirs.high, abs=0.026),
+    )
 
 
 def test_where_all_prompts_are_alike_the_interval_is_wilsons():
-    found = pairwise.rate([1.0] * 20, [i // 2 for i in range(20)], seed=1)       # ten prompts
+    found = pairwise.rate([1.0] * 20, [i // 2 for i in range(20)], seed=1)  # ten prompts
     assert (found["mean"], found["n"]) == (1.0, 20)
     assert (found["low"], found["high"]) == pytest.approx(proportion_confint(10, 10, method="wilson"))
     assert pairwise.rate([], [], seed=1) is None
@@ -124,17 +159,25 @@ def test_length_controlled():
     wins = (rng.random(400) < 1 / (1 + np.exp(-(1.0 + 1.5 * np.tanh(longer / longer.std()))))).astype(float)
     found = pairwise.length_controlled([game(w, i, int(d)) for i, (w, d) in enumerate(zip(wins, longer))], seed=1)
     x = np.tanh(longer / longer.std())[:, None]
-    theirs = LogisticRegression(C=1.0).fit(x, wins)                              # the same ridge on the slope, none on the intercept
+    theirs = LogisticRegression(C=1.0).fit(x, wins)  # the same ridge on the slope, none on the intercept
     assert found["mean"] == pytest.approx(1 / (1 + math.exp(-theirs.intercept_[0])), abs=1e-3)
     assert found["low"] < found["mean"] < found["high"] and 0.05 < found["high"] - found["low"] < 0.2
     assert pairwise.length_controlled([game(1.0, i, 9) for i in range(50)] + [game(0.0, 99, -9)], seed=1) is None
-    always = pairwise.length_controlled([game(1.0, i, 9 - i) for i in range(20)], seed=1)    # longer or shorter, it wins
-    assert (always["low"], always["high"]) == pytest.approx(proportion_confint(20, 20, method="wilson")) and always["mean"] == 1.0
+    always = pairwise.length_controlled([game(1.0, i, 9 - i) for i in range(20)], seed=1)  # longer or shorter, it wins
+    assert (always["low"], always["high"]) == pytest.approx(proportion_confint(20, 20, method="wilson")) and always[
+        "mean"
+    ] == 1.0
 
 
 def test_place_preference_by_hand():
-    games = [game(0.5, 0, picks=(FIRST, FIRST)), game(1.0, 1, picks=(FIRST, SECOND)), game(0.5, 2, picks=(FIRST, TIE)),
-             game(0.5, 3, picks=(TIE, TIE)), game(0.5, 4), game(0.5, 5, picks=(SECOND, SECOND))]
+    games = [
+        game(0.5, 0, picks=(FIRST, FIRST)),
+        game(1.0, 1, picks=(FIRST, SECOND)),
+        game(0.5, 2, picks=(FIRST, TIE)),
+        game(0.5, 3, picks=(TIE, TIE)),
+        game(0.5, 4),
+        game(0.5, 5, picks=(SECOND, SECOND)),
+    ]
     found = pairwise.place_preference(games, seed=1)
     # decided: first first, first second, first, second second: 4 of 7; five pairs were asked about
     assert found["first"]["mean"] == pytest.approx(4 / 7) and found["first"]["n"] == 7
@@ -169,17 +212,25 @@ def test_intervals_of_fits_are_over_prompts_too():
 
     def width(found):
         return found["high"] - found["low"]
+
     assert width(pairwise.strengths(["a", "b"], grouped, 1)["a"]) == pytest.approx(
-        10 ** 0.5 * width(pairwise.strengths(["a", "b"], alone, 1)["a"]), rel=0.25)
+        10**0.5 * width(pairwise.strengths(["a", "b"], alone, 1)["a"]), rel=0.25
+    )
     assert width(pairwise.length_controlled(grouped, 1)) > 2 * width(pairwise.length_controlled(alone, 1))
-    for numbers in pairwise._resampled("aabaa", 20, seed=0):                     # two prompts, one of four games
+    for numbers in pairwise._resampled("aabaa", 20, seed=0):  # two prompts, one of four games
         assert numbers.count(0) == numbers.count(1) == numbers.count(4) and numbers.count(0) + numbers.count(2) == 2
 
 
 def test_cycles():
     names = ["rock", "paper", "scissors", "well"]
-    rates = {("paper", "rock"): 0.7, ("scissors", "rock"): 0.4, ("scissors", "paper"): 0.9, ("well", "rock"): 0.9, ("well", "paper"): 0.2,
-             ("well", "scissors"): 0.8}
+    rates = {
+        ("paper", "rock"): 0.7,
+        ("scissors", "rock"): 0.4,
+        ("scissors", "paper"): 0.9,
+        ("well", "rock"): 0.9,
+        ("well", "paper"): 0.2,
+        ("well", "scissors"): 0.8,
+    }
     # rock beats scissors beats paper beats rock; paper beats well beats scissors beats paper
     assert pairwise.cycles(names, rates) == [("rock", "scissors", "paper"), ("paper", "well", "scissors")]
     assert pairwise.cycles(names[:3], {**rates, ("paper", "rock"): 0.5}) == []

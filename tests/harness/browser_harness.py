@@ -12,8 +12,15 @@ from pathlib import Path
 import pytest
 
 CHROMIUM = "/usr/bin/chromium"
-ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync"]
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 PATIENCE = 20_000  # milliseconds until an action or an expectation gives up: the machine may be busy
@@ -60,6 +67,7 @@ def open_page(chromium):
         page.on("request", lambda request: page.outside.append(request.url) if _is_outside(request.url) else None)
         page.goto(url)
         return page
+
     yield make
     for context in contexts:
         context.close()
@@ -67,4 +75,7 @@ def open_page(chromium):
 
 def _is_outside(url):
     scheme, _, rest = url.partition("://")
-    return scheme in ("http", "https", "ws", "wss") and rest.split("/")[0].split(":")[0] not in ("127.0.0.1", "localhost")
+    return scheme in ("http", "https", "ws", "wss") and rest.split("/")[0].split(":")[0] not in (
+        "127.0.0.1",
+        "localhost",
+    )

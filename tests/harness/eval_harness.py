@@ -36,8 +36,14 @@ def question(i):
 
 def answers(path, texts):
     """A file of answers: the i-th one, or list of them, to the i-th prompt."""
-    return write(path, [{"prompt": question(i), "output": text} for i, of_prompt in enumerate(texts)
-                        for text in ([of_prompt] if isinstance(of_prompt, str) else of_prompt)])
+    return write(
+        path,
+        [
+            {"prompt": question(i), "output": text}
+            for i, of_prompt in enumerate(texts)
+            for text in ([of_prompt] if isinstance(of_prompt, str) else of_prompt)
+        ],
+    )
 
 
 def result(folder, program):
@@ -55,11 +61,16 @@ def lasting(folder, program):
 
 def table(found, title):
     """The one table of a result whose English title begins so."""
-    one, = [t for t in found["tables"] if t["title"]["en"].startswith(title)]
+    (one,) = [t for t in found["tables"] if t["title"]["en"].startswith(title)]
     return one
 
 
 def start(name, *flags):
     """A process of eval/NAME.py."""
-    return subprocess.Popen([sys.executable, str(ROOT / "eval" / f"{name}.py"), *map(str, flags)], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, encoding="utf-8")
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "eval" / f"{name}.py"), *map(str, flags)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )

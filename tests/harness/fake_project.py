@@ -1,7 +1,7 @@
 """A project of four quick stages with real scripts, and a program that runs them: python fake_project.py FOLDER [FROM].
 
-    corpus.txt -> data -> train -> page          data: upper case;  train: keeps what main.py of a training promises
-                    `---> count ---'             (other settings are refused, a stopped run goes on, a finished one is left alone)
+corpus.txt -> data -> train -> page          data: upper case;  train: keeps what main.py of a training promises
+                `---> count ---'             (other settings are refused, a stopped run goes on, a finished one is left alone)
 """
 
 import os
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from korlhf.pipeline import run as runs, state
+from korlhf.pipeline import run as runs
+from korlhf.pipeline import state
 from korlhf.pipeline.stages import Need, Stage
 
 SCRIPTS = {
@@ -63,7 +64,7 @@ class Project:
             path = self.root / f"{name}.sh"
             if not path.exists():
                 lines = [line.removeprefix("        ") for line in text.strip("\n").rstrip().split("\n")]
-                path.write_text("\n".join(["set -euo pipefail", f"echo {name} >>\"$RAN\"", *lines, ""]), encoding="utf-8")
+                path.write_text("\n".join(["set -euo pipefail", f'echo {name} >>"$RAN"', *lines, ""]), encoding="utf-8")
         self.corpus = self.root / "corpus.txt"
         if not self.corpus.exists():
             self.corpus.write_text("가나다 abc\n", encoding="utf-8")
@@ -72,15 +73,46 @@ class Project:
     def stages(self):
         run, root = self.run_folder, self.root
         model, data = run / "train", run / "data.txt"
-        return [Stage(name="data", title="the data", command=f"bash '{root}/data.sh' '{self.corpus}' '{data}'", reads=(self.corpus,),
-                      writes=(data,), scripts=(root / "data.sh",), needs=(Need("path", str(self.corpus), "write it"),)),
-                Stage(name="train", title="the training", command=f"bash '{root}/train.sh' '{data}' '{model}'", reads=(data,),
-                      given=self.given["train"], writes=(model, model / "finished.json"), scripts=(root / "train.sh",),
-                      reset="--overwrite_output_dir", begun=model / "settings.json"),
-                Stage(name="count", title="the count", command=f"bash '{root}/count.sh' '{data}' '{run}/count.txt'", reads=(data,),
-                      writes=(run / "count.txt",), given=self.given["count"], scripts=(root / "count.sh",), needs=self.needs),
-                Stage(name="page", title="the page", command=f"bash '{root}/page.sh' '{model}' '{run}/count.txt' '{run}/page.html'",
-                      reads=(model, run / "count.txt"), writes=(run / "page.html",), scripts=(root / "page.sh",))]
+        return [
+            Stage(
+                name="data",
+                title="the data",
+                command=f"bash '{root}/data.sh' '{self.corpus}' '{data}'",
+                reads=(self.corpus,),
+                writes=(data,),
+                scripts=(root / "data.sh",),
+                needs=(Need("path", str(self.corpus), "write it"),),
+            ),
+            Stage(
+                name="train",
+                title="the training",
+                command=f"bash '{root}/train.sh' '{data}' '{model}'",
+                reads=(data,),
+                given=self.given["train"],
+                writes=(model, model / "finished.json"),
+                scripts=(root / "train.sh",),
+                reset="--overwrite_output_dir",
+                begun=model / "settings.json",
+            ),
+            Stage(
+                name="count",
+                title="the count",
+                command=f"bash '{root}/count.sh' '{data}' '{run}/count.txt'",
+                reads=(data,),
+                writes=(run / "count.txt",),
+                given=self.given["count"],
+                scripts=(root / "count.sh",),
+                needs=self.needs,
+            ),
+            Stage(
+                name="page",
+                title="the page",
+                command=f"bash '{root}/page.sh' '{model}' '{run}/count.txt' '{run}/page.html'",
+                reads=(model, run / "count.txt"),
+                writes=(run / "page.html",),
+                scripts=(root / "page.sh",),
+            ),
+        ]
 
     def pipeline(self):
         return runs.Pipeline(self.stages, self.run_folder, self.root, {"recipe": "fake", "model": ""}, self.environ)

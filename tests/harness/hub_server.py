@@ -33,7 +33,12 @@ class Hub:
         for line in lines:
             if line["key"] == "file":
                 self.files.setdefault(name, {})[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-        return 200, {"success": True, "commitOid": "0" * 40, "commitUrl": f"{self.url}/{name}/commit/0", "hookOutput": ""}
+        return 200, {
+            "success": True,
+            "commitOid": "0" * 40,
+            "commitUrl": f"{self.url}/{name}/commit/0",
+            "hookOutput": "",
+        }
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -47,25 +52,46 @@ class Handler(BaseHTTPRequestHandler):
         hub.asked.append(self.path)
         found = re.fullmatch(r"/api/models/([^/]+/[^/?]+)(?:/revision/main)?(?:\?.*)?", self.path)
         if found and found[1] in hub.repositories:
-            return self.send(200, {"id": found[1], "modelId": found[1], "sha": "0" * 40, "siblings": [], **hub.repositories[found[1]]})
-        return self.send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
+            return self.send(
+                200,
+                {"id": found[1], "modelId": found[1], "sha": "0" * 40, "siblings": [], **hub.repositories[found[1]]},
+            )
+        return self.send(
+            404,
+            {"error": "Repository not found"},
+            {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"},
+        )
 
     def do_POST(self):
         hub = self.server.hub
         hub.asked.append(self.path)
         hub.tokens.add(self.headers.get("Authorization"))
-        data = self.rfile.read(int(self.headers["Content-Length"])) if "Content-Length" in self.headers else b"".join(self.chunks())
+        data = (
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if "Content-Length" in self.headers
+            else b"".join(self.chunks())
+        )
         if self.path == "/api/repos/create":
             body = json.loads(data)
             name = "/".join(filter(None, (body.get("organization"), body["name"])))
             hub.created.append(body)
-            hub.repositories.setdefault(name, {"private": body.get("visibility") == "private" or bool(body.get("private"))})
+            hub.repositories.setdefault(
+                name, {"private": body.get("visibility") == "private" or bool(body.get("private"))}
+            )
             return self.send(200, {"url": f"{hub.url}/{name}", "name": name})
         if self.path == "/api/validate-yaml":
             return self.send(200, {"errors": [], "warnings": []})
         found = re.match(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/", self.path)
         if found and found[2] == "preupload":
-            return self.send(200, {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(data)["files"]]})
+            return self.send(
+                200,
+                {
+                    "files": [
+                        {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False}
+                        for f in json.loads(data)["files"]
+                    ]
+                },
+            )
         if found:
             return self.send(*hub.commit(found[1], [json.loads(line) for line in data.splitlines()]))
         return self.send(404, {"error": f"no {self.path}"})

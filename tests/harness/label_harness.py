@@ -29,8 +29,14 @@ def lines(path):
 
 def program(path, *words, **more):
     """Run a program to its end."""
-    return subprocess.run([sys.executable, str(path), *map(str, words)], capture_output=True, text=True, timeout=120,
-                          env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}, **more)
+    return subprocess.run(
+        [sys.executable, str(path), *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
+        **more,
+    )
 
 
 def loaded(path):
@@ -53,9 +59,22 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self):
-        command = [sys.executable, str(PROGRAM), "--database", str(self.database), "--port", str(self.port), *map(str, self.words)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                        env={**os.environ, "OMP_NUM_THREADS": "1"})
+        command = [
+            sys.executable,
+            str(PROGRAM),
+            "--database",
+            str(self.database),
+            "--port",
+            str(self.port),
+            *map(str, self.words),
+        ]
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
         self.said = ""
         for line in self.process.stdout:
             self.said += line
@@ -84,9 +103,17 @@ class Client:
             self.token = self.entered.get("token")
 
     def ask(self, function, **values):
-        body = {"data": {"token": self.token, **values}, "component_id": self.id, "fn_name": function, "session_hash": "test"}
-        request = urllib.request.Request(f"{self.server.url}/gradio_api/component_server/", json.dumps(body).encode("utf-8"),
-                                         {"Content-Type": "application/json"})
+        body = {
+            "data": {"token": self.token, **values},
+            "component_id": self.id,
+            "fn_name": function,
+            "session_hash": "test",
+        }
+        request = urllib.request.Request(
+            f"{self.server.url}/gradio_api/component_server/",
+            json.dumps(body).encode("utf-8"),
+            {"Content-Type": "application/json"},
+        )
         with urllib.request.urlopen(request, timeout=30) as reply:
             return json.load(reply)
 
@@ -102,6 +129,7 @@ def serve():
     def start(database, *words, **more):
         started.append(Server(database, *words, **more))
         return started[-1]
+
     yield start
     for server in started:
         if server.process.poll() is None:
@@ -118,10 +146,21 @@ def wait_for(condition, seconds=20):
 
 def rows(n, k=2):
     """n records of respond with k answers each, of models that a page must not tell."""
-    return [{"prompt": f"{i}번째 질문이에요.", "category": "everyday",
-             "candidates": [{"text": f"{i}번째 질문의 {'가나다라마바'[j]} 답변이에요.", "model": f"secret-model-{j}", "score": float(j)}
-                            for j in range(k)]}
-            for i in range(n)]
+    return [
+        {
+            "prompt": f"{i}번째 질문이에요.",
+            "category": "everyday",
+            "candidates": [
+                {
+                    "text": f"{i}번째 질문의 {'가나다라마바'[j]} 답변이에요.",
+                    "model": f"secret-model-{j}",
+                    "score": float(j),
+                }
+                for j in range(k)
+            ],
+        }
+        for i in range(n)
+    ]
 
 
 DEAD = (urllib.error.URLError, ConnectionError, TimeoutError)

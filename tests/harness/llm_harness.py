@@ -3,8 +3,8 @@
 import pytest
 from openai_server import Server
 
-from korlhf.llm.flags import LlmFlags
 from korlhf.llm import client as llm
+from korlhf.llm.flags import LlmFlags
 
 TEXTS = [f"{i}번째 질문이에요" for i in range(300)]
 
@@ -25,6 +25,7 @@ def client(tmp_path):
         opened.append(llm.Cache(tmp_path / "cache.sqlite"))
         url = server.url if isinstance(server, Server) else server
         return llm.Client(LlmFlags(base_url=url, **{"request_timeout": 20.0, **given}), opened[-1])
+
     yield make
     for cache in opened:
         cache.__exit__()

@@ -25,6 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 @dataclass(frozen=True)
 class Fault:
     """kind: "answer" (status, headers and body in place of an answer), "hang", "trickle", "drop" or "cut" (half of the body, no more)."""
+
     kind: str
     status: int = 200
     headers: dict = field(default_factory=dict)
@@ -33,13 +34,19 @@ class Fault:
 
 def error(status, message="broken on purpose", code=None, type="server_error", **headers):
     """An error answer in OpenAI's form; headers: retry_after="1" becomes Retry-After: 1."""
-    return Fault("answer", status, {k.replace("_", "-").title(): str(v) for k, v in headers.items()},
-                 {"error": {"message": message, "type": type, "param": None, "code": code}})
+    return Fault(
+        "answer",
+        status,
+        {k.replace("_", "-").title(): str(v) for k, v in headers.items()},
+        {"error": {"message": message, "type": type, "param": None, "code": code}},
+    )
 
 
 def rate_limit(after=None):
     """429, with Retry-After (seconds or an HTTP date) if `after` is given."""
-    return error(429, "too fast", "rate_limit_exceeded", "requests", **({} if after is None else {"retry_after": after}))
+    return error(
+        429, "too fast", "rate_limit_exceeded", "requests", **({} if after is None else {"retry_after": after})
+    )
 
 
 def refusal(text="그런 부탁은 들어 드릴 수 없어요."):
@@ -50,8 +57,13 @@ def refusal(text="그런 부탁은 들어 드릴 수 없어요."):
 def completion(choice, body=None, usage=True):
     """What POST /v1/chat/completions returns. Tokens are counted as characters, so that a test can do the sum by hand."""
     choice = {"index": 0, "finish_reason": "stop", "logprobs": None, **choice}
-    out = {"id": "chatcmpl-0", "object": "chat.completion", "created": 0, "model": (body or {}).get("model", "test-model"),
-           "choices": [choice]}
+    out = {
+        "id": "chatcmpl-0",
+        "object": "chat.completion",
+        "created": 0,
+        "model": (body or {}).get("model", "test-model"),
+        "choices": [choice],
+    }
     if usage:
         prompt = sum(len(m["content"]) for m in (body or {}).get("messages", []))
         answer = len(choice["message"].get("content") or "")
@@ -59,18 +71,29 @@ def completion(choice, body=None, usage=True):
     return out
 
 
-HANG = Fault("hang")                                                               # no byte until the server stops
-TRICKLE = Fault("trickle")                                                         # a byte every 50 ms, never the last
-DROP = Fault("drop")                                                               # the connection closes before an answer
-DROP_IN_BODY = Fault("cut")                                                        # the connection closes in the middle of the body
+HANG = Fault("hang")  # no byte until the server stops
+TRICKLE = Fault("trickle")  # a byte every 50 ms, never the last
+DROP = Fault("drop")  # the connection closes before an answer
+DROP_IN_BODY = Fault("cut")  # the connection closes in the middle of the body
 CUT_JSON = Fault("answer", body=b'{"id": "chatcmpl-0", "choices": [{"index": 0, "mess')
 NO_JSON = Fault("answer", headers={"Content-Type": "text/html"}, body=b"<html>Bad gateway</html>")
 NO_CHOICES = Fault("answer", body={"id": "chatcmpl-0", "object": "chat.completion"})
 EMPTY = Fault("answer", body=completion({"message": {"role": "assistant", "content": ""}}))
-PASSING = [rate_limit(0), rate_limit(), error(500), error(503), DROP, DROP_IN_BODY, CUT_JSON, NO_JSON, NO_CHOICES, EMPTY]
+PASSING = [
+    rate_limit(0),
+    rate_limit(),
+    error(500),
+    error(503),
+    DROP,
+    DROP_IN_BODY,
+    CUT_JSON,
+    NO_JSON,
+    NO_CHOICES,
+    EMPTY,
+]
 
 
-def by_content(faults, times=10 ** 9):
+def by_content(faults, times=10**9):
     """Faults for the first `times` requests whose last message contains one of the words: word -> Fault."""
     seen = Counter()
 
@@ -79,6 +102,7 @@ def by_content(faults, times=10 ** 9):
             if word in body["messages"][-1]["content"]:
                 seen[word] += 1
                 return fault if seen[word] <= times else None
+
     return choose
 
 
@@ -91,6 +115,7 @@ def at_random(share, seed=0, kinds=PASSING):
         seen[key] += 1
         rng = random.Random(f"{seed} {seen[key]} {key}")
         return rng.choice(kinds) if rng.random() < share else None
+
     return choose
 
 
@@ -149,7 +174,9 @@ class Server:
         """The completion for `body`."""
         time.sleep(self.delay)
         found = self.answer(body)
-        return completion({"message": {"role": "assistant", "content": found}} if isinstance(found, str) else found, body, self.usage)
+        return completion(
+            {"message": {"role": "assistant", "content": found}} if isinstance(found, str) else found, body, self.usage
+        )
 
 
 class Listener(ThreadingHTTPServer):
@@ -170,7 +197,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path != "/v1/models":
             return self.send(404, {"error": {"message": f"no such path: {self.path}"}})
-        return self.send(200, {"object": "list", "data": [{"id": m, "object": "model"} for m in self.server.owner.models]})
+        return self.send(
+            200, {"object": "list", "data": [{"id": m, "object": "model"} for m in self.server.owner.models]}
+        )
 
     def do_POST(self):
         owner = self.server.owner
@@ -199,7 +228,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault.kind == "hang":
             self.server.owner.stopping.wait()
         if fault.kind in ("cut", "trickle"):
-            self.head(200, 10 ** 9)
+            self.head(200, 10**9)
             self.wfile.write(b'{"id": "chatcmpl-0", "choi')
             self.wfile.flush()
             while fault.kind == "trickle" and not self.server.owner.stopping.wait(0.05):

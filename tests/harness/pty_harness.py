@@ -13,7 +13,7 @@ import time
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\x1b\][^\x07]*\x07|\r")
 BEGIN_PASTE = "\x1b[?2004h"  # with which line editing begins
-PROMPT = "\ue000"            # which stands for it in what a screen shows
+PROMPT = "\ue000"  # which stands for it in what a screen shows
 CTRL_C, CTRL_D, BACKSPACE, LEFT, UP, ALT_ENTER, ENTER = "\x03", "\x04", "\x7f", "\x1b[D", "\x1b[A", "\x1b\r", "\r"
 
 
@@ -26,7 +26,11 @@ class Screen:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os.execvpe(command[0], command, {**os.environ, "TERM": "xterm-256color", "OMP_NUM_THREADS": "1", "PROMPT_TOOLKIT_NO_CPR": "1", **env})
+            os.execvpe(
+                command[0],
+                command,
+                {**os.environ, "TERM": "xterm-256color", "OMP_NUM_THREADS": "1", "PROMPT_TOOLKIT_NO_CPR": "1", **env},
+            )
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
 
     def __enter__(self):
@@ -48,12 +52,12 @@ class Screen:
     def shows(self, words, seconds=60):
         """Wait until the screen has shown `words` since the last call; returns what it has shown since."""
         end = time.monotonic() + seconds
-        while words not in self.text[self._seen:]:
+        while words not in self.text[self._seen :]:
             if time.monotonic() > end or not self._read(end):
-                raise AssertionError(f"{words!r} was not shown; since then: {self.text[self._seen:]!r}")
-        new = self.text[self._seen:]
+                raise AssertionError(f"{words!r} was not shown; since then: {self.text[self._seen :]!r}")
+        new = self.text[self._seen :]
         self._seen += new.index(words) + len(words)
-        return new[:new.index(words)]
+        return new[: new.index(words)]
 
     def enter(self, *keys):
         """Type a line; returns what is shown until the next prompt."""
@@ -64,7 +68,7 @@ class Screen:
         """Wait until that much is shown, whatever it is."""
         end = time.monotonic() + seconds
         while len(self.text) < self._seen + characters:
-            assert self._read(end), f"only {self.text[self._seen:]!r} was shown"
+            assert self._read(end), f"only {self.text[self._seen :]!r} was shown"
 
     def ends(self, seconds=60):
         """Wait for the program's end; returns its exit code."""

@@ -1,13 +1,16 @@
 """A judge for tests/openai_server.py: reads the answers out of a request as a model would see them, and fills in the form.
 
-    Server(form_of(lambda answer, place: 4))          # every criterion of every answer gets 4; place: 0 = the answer that stands first
+Server(form_of(lambda answer, place: 4))          # every criterion of every answer gets 4; place: 0 = the answer that stands first
 """
 
 import json
 import math
 import re
 
-ANSWER = re.compile(r"\[채점할 답변(?: [A-Z])? (?P<mark>[0-9a-f]{8})\]\n(.*?)(?=\n\[(?:채점할 답변(?: [A-Z])?|끝) (?P=mark)\])", re.DOTALL)
+ANSWER = re.compile(
+    r"\[채점할 답변(?: [A-Z])? (?P<mark>[0-9a-f]{8})\]\n(.*?)(?=\n\[(?:채점할 답변(?: [A-Z])?|끝) (?P=mark)\])",
+    re.DOTALL,
+)
 CRITERION = re.compile(r"^■ (?P<name>[^(]+)\((?P<key>[a-z_]+)\)", re.MULTILINE)
 
 
@@ -36,17 +39,23 @@ def fill(body, values):
 
 def form_of(score):
     """An answer function for Server; score(answer, place) -> the score that every criterion gets."""
+
     def reply(body):
         return fill(body, [[score(answer, place)] * len(criteria(body)) for place, answer in enumerate(answers(body))])
+
     return reply
 
 
 def with_probabilities(score, other, share):
     """As form_of, with logprobs where they are asked for: every score token has the probability 1 - share, `other` has `share`."""
+
     def reply(body):
         text = form_of(score)(body)
-        return {"message": {"role": "assistant", "content": text},
-                "logprobs": {"content": tokens(text, other, share)} if body.get("logprobs") else None}
+        return {
+            "message": {"role": "assistant", "content": text},
+            "logprobs": {"content": tokens(text, other, share)} if body.get("logprobs") else None,
+        }
+
     return reply
 
 
@@ -71,6 +80,7 @@ def choice_of(pick, share=None, form=form_of(lambda answer, place: 3)):
     share: the letter's probability, where logprobs are asked for; the rest is C's (of C itself: A's). None = no logprobs are given.
     form: fills in the forms that are no questions.
     """
+
     def reply(body):
         if not is_choice(body):
             return form(body)
@@ -84,4 +94,5 @@ def choice_of(pick, share=None, form=form_of(lambda answer, place: 3)):
             top = [{"token": t, "logprob": math.log(p)} for t, p in probabilities]
             content.append({**top[0], "bytes": None, "top_logprobs": top})
         return {"message": {"role": "assistant", "content": text}, "logprobs": {"content": content}}
+
     return reply

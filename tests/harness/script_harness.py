@@ -60,11 +60,22 @@ class Harness:
             path = folder / "venv" / "bin" / name
             path.write_text(text, encoding="utf-8")
             path.chmod(0o755)
-        self.env = {"PATH": os.environ["PATH"], "HOME": str(folder), "STAND_IN": str(folder), "KORLHF_VENV": str(folder / "venv")}
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "STAND_IN": str(folder),
+            "KORLHF_VENV": str(folder / "venv"),
+        }
 
     def run(self, script, *words, code=0, cwd=None, **env):
-        done = subprocess.run(["bash", str(script), *words], cwd=cwd or self.cwd, env={**self.env, **env}, capture_output=True, text=True,
-                              timeout=60)
+        done = subprocess.run(
+            ["bash", str(script), *words],
+            cwd=cwd or self.cwd,
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
@@ -75,11 +86,11 @@ class Harness:
     @property
     def before_main(self):
         """The words before main.py: python's own, or the launcher's."""
-        return self.argv[:self._main()]
+        return self.argv[: self._main()]
 
     @property
     def flags(self):
-        return self.argv[self._main() + 1:]
+        return self.argv[self._main() + 1 :]
 
     def _main(self):
         return next(i for i, word in enumerate(self.argv) if word.endswith("/main.py"))

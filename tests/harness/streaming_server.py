@@ -49,7 +49,12 @@ class Handler(openai_server.Handler):
         self.wfile.flush()
 
     def event(self, delta, finish_reason=None):
-        chunk = {"id": "chatcmpl-0", "object": "chat.completion.chunk", "created": 0, "model": "test-model",
-                 "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}
+        chunk = {
+            "id": "chatcmpl-0",
+            "object": "chat.completion.chunk",
+            "created": 0,
+            "model": "test-model",
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}],
+        }
         self.wfile.write(f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n".encode())
         self.wfile.flush()

@@ -17,13 +17,26 @@ SCRIPTS = {
 
 def environment(processes=1):
     bin_folder = str(Path(sys.executable).parent)
-    return {**os.environ, "NUM_PROCESSES": str(processes), "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1",
-            "KORLHF_VENV": str(Path(sys.executable).parent.parent), "PATH": bin_folder + os.pathsep + os.environ["PATH"]}
+    return {
+        **os.environ,
+        "NUM_PROCESSES": str(processes),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUTF8": "1",
+        "HF_HUB_OFFLINE": "1",
+        "KORLHF_VENV": str(Path(sys.executable).parent.parent),
+        "PATH": bin_folder + os.pathsep + os.environ["PATH"],
+    }
 
 
 def run(stage, *args, processes=1, check=True):
     """Run a tiny script with further words; returns the finished process with its output as text."""
-    done = subprocess.run(["bash", str(SCRIPTS[stage]), *map(str, args)], env=environment(processes), capture_output=True, text=True, timeout=400)
+    done = subprocess.run(
+        ["bash", str(SCRIPTS[stage]), *map(str, args)],
+        env=environment(processes),
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
     if check and done.returncode:
         raise AssertionError(f"{stage} ended with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from korlhf.applications.chat.dialogue import Answer
 from korlhf.applications.web_demo import votes
 from korlhf.applications.web_demo.limits import Limits
 from korlhf.applications.web_demo.service import Service
-from korlhf.applications.chat.dialogue import Answer
 
 HOW = {"temperature": 0.5, "max_new_tokens": 8}
 LIMITS = {"max_characters": 20, "max_messages": 3, "max_new_tokens": 8, "max_temperature": 1.0, "max_answers": 4}
@@ -45,10 +45,12 @@ class Scorer:
 @pytest.fixture
 def make(tmp_path):
     """Function: bots... -> a Service with small limits."""
+
     def service(*bots, scorer=None, **limits):
         bounds = Limits(**{**LIMITS, **limits})
         file = votes.VoteFile(tmp_path / "votes.jsonl")
         return Service({b.name: b for b in bots}, scorer, file, bounds, system="다정하게", category="c")
+
     return service
 
 

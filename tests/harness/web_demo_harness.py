@@ -31,7 +31,9 @@ def environment():
 
 def program(*words):
     """Run the program to its end."""
-    return subprocess.run([sys.executable, str(PROGRAM), *map(str, words)], capture_output=True, text=True, timeout=120, env=environment())
+    return subprocess.run(
+        [sys.executable, str(PROGRAM), *map(str, words)], capture_output=True, text=True, timeout=120, env=environment()
+    )
 
 
 def lines(path):
@@ -82,8 +84,12 @@ class Client:
     def send(self, name, **values):
         """A request under way -> (connection, response)."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request("POST", f"/api/{name}", json.dumps({"session": self.session, **values}),
-                           {"Content-Type": "application/json", "Cookie": self.cookie})
+        connection.request(
+            "POST",
+            f"/api/{name}",
+            json.dumps({"session": self.session, **values}),
+            {"Content-Type": "application/json", "Cookie": self.cookie},
+        )
         return connection, connection.getresponse()
 
     def ask(self, name, **values):
@@ -115,6 +121,7 @@ def serve(tmp_path_factory):
     def start(*words):
         started.append(Server(tmp_path_factory.mktemp("server"), *words))
         return started[-1]
+
     yield start
     for server in started:
         server.kill()

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from korlhf.judges import form as forms, rubric as rubrics
+from korlhf.judges import form as forms
+from korlhf.judges import rubric as rubrics
 from korlhf.llm.protocol import Reply
 
 EVERYDAY = rubrics.load_rubric(Path(__file__).resolve().parents[2] / "korlhf" / "judges" / "rubrics" / "everyday.yaml")
@@ -25,72 +27,79 @@ def two(rubric=EVERYDAY):
     return rubrics.Rubric(**{**vars(rubric), "criteria": rubric.criteria[:2]})
 
 
-@pytest.mark.parametrize("text", [
-    LINES,
-    LINES + "\n\n",
-    LINES.replace("\n", "\r\n"),
-    LINES.replace(": 4", ": 4점"),
-    LINES.replace(": 4", ":4/5").replace(": 5", " : 5 / 5점"),
-    LINES.replace(": 4", "： 4 점"),
-    "\n".join(f"- {line}" for line in LINES.splitlines()),
-    "\n".join(f"{i}. {line}" for i, line in enumerate(LINES.splitlines(), 1)),
-    re.sub(r"^(.*): (.)$", r"**\1**: \2", LINES, flags=re.MULTILINE),
-    re.sub(r"^(.*): (.)$", r"* **\1:** **\2**", LINES, flags=re.MULTILINE),
-    LINES.replace("친근함", "친근함(friendly)").replace("이해 가능성", "이해가능성"),
-    "\n".join(f"{key}: {value}" for key, value in GOOD.items()),
-    "\n".join(reversed(LINES.splitlines())),
-    "채점 결과는 다음과 같습니다.\n\n" + LINES,
-    f"```\n{LINES}\n```",
-    JSON,
-    json.dumps(GOOD, indent=2),
-    f"```json\n{JSON}\n```\n",
-    json.dumps(dict(zip(NAMES, GOOD.values())), ensure_ascii=False),
-], ids=range(19))
+@pytest.mark.parametrize(
+    "text",
+    [
+        LINES,
+        LINES + "\n\n",
+        LINES.replace("\n", "\r\n"),
+        LINES.replace(": 4", ": 4점"),
+        LINES.replace(": 4", ":4/5").replace(": 5", " : 5 / 5점"),
+        LINES.replace(": 4", "： 4 점"),
+        "\n".join(f"- {line}" for line in LINES.splitlines()),
+        "\n".join(f"{i}. {line}" for i, line in enumerate(LINES.splitlines(), 1)),
+        re.sub(r"^(.*): (.)$", r"**\1**: \2", LINES, flags=re.MULTILINE),
+        re.sub(r"^(.*): (.)$", r"* **\1:** **\2**", LINES, flags=re.MULTILINE),
+        LINES.replace("친근함", "친근함(friendly)").replace("이해 가능성", "이해가능성"),
+        "\n".join(f"{key}: {value}" for key, value in GOOD.items()),
+        "\n".join(reversed(LINES.splitlines())),
+        "채점 결과는 다음과 같습니다.\n\n" + LINES,
+        f"```\n{LINES}\n```",
+        JSON,
+        json.dumps(GOOD, indent=2),
+        f"```json\n{JSON}\n```\n",
+        json.dumps(dict(zip(NAMES, GOOD.values())), ensure_ascii=False),
+    ],
+    ids=range(19),
+)
 def test_forms_that_are_read(text):
     assert forms.parse(EVERYDAY, text) == [GOOD]
     assert list(forms.parse(EVERYDAY, text)[0]) == KEYS
 
 
-@pytest.mark.parametrize("text, reason", [
-    ("", "no score for friendly, harmless"),
-    ("평가할 수 없습니다.", "no score for friendly"),
-    (LINES.replace("무해함: 5\n", ""), "no score for harmless"),
-    (LINES + "\n친근함: 4", "friendly is there twice"),
-    (LINES + "\nfriendly: 4", "friendly is there twice"),
-    (LINES.replace("친근함: 4", "친근함: 0"), "friendly is 0, not from 1 to 5"),
-    (LINES.replace("친근함: 4", "친근함: 6"), "friendly is 6"),
-    (LINES.replace("친근함: 4", "친근함: 45"), "friendly is 45"),
-    (LINES.replace("친근함: 4", "친근함: -4"), "'친근함: -4' is not a whole number"),
-    (LINES.replace("친근함: 4", "친근함: 4.5"), "4.5"),
-    (LINES.replace("친근함: 4", "친근함: 4,0"), "4,0"),
-    (LINES.replace("친근함: 4", "친근함: 4/10"), "4/10"),
-    (LINES.replace("친근함: 4", "친근함: 4~5"), "4~5"),
-    (LINES.replace("친근함: 4", "친근함: 10점 만점에 4점"), "10점 만점에"),
-    (LINES.replace("친근함: 4", "친근함: 네 점"), "네 점"),
-    (LINES.replace("친근함: 4", "친근함: ４"), "４"),
-    (LINES.replace("친근함: 4", "친근함:"), "'친근함:' is not a whole number"),
-    (LINES.replace("친근함: 4", "친근함 4"), "no line of the form"),
-    (LINES.replace("친근함: 4", "친근함은 좋습니다.\n친근함: 4"), "no line of the form"),
-    (LINES.replace("\n", ", "), "is not a whole number"),
-    (LINES + "\n총점: 19", "no line of the form"),
-    (LINES + "\n유머: 3", "no line of the form"),
-    (LINES + "\n모두 5점으로 고칩니다.", "no line of the form"),
-    (JSON[:-1], "broken JSON"),
-    (JSON + JSON, "broken JSON"),
-    (JSON.replace("4", "4.0"), "no whole number"),
-    (JSON.replace("4", '"4"'), "no whole number"),
-    (JSON.replace("4", "true"), "no whole number"),
-    (JSON.replace("4", "null"), "no whole number"),
-    (JSON.replace("4", "NaN"), "no whole number"),
-    (JSON.replace("4", "[4]"), "no whole number"),
-    (JSON.replace("4", "9"), "friendly is 9"),
-    (JSON.replace("4", "-1"), "friendly is -1"),
-    (JSON.replace("}", ', "friendly": 5}'), "friendly is there twice"),
-    (JSON.replace("}", ', "humour": 5}'), "'humour': 5 is no whole number, or no criterion"),
-    (json.dumps({"A": GOOD}), "'A'"),
-    ('{"a":' * 100_000, "broken JSON"),
-    (f"점수입니다: {JSON}", "no line of the form"),
-])
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("", "no score for friendly, harmless"),
+        ("평가할 수 없습니다.", "no score for friendly"),
+        (LINES.replace("무해함: 5\n", ""), "no score for harmless"),
+        (LINES + "\n친근함: 4", "friendly is there twice"),
+        (LINES + "\nfriendly: 4", "friendly is there twice"),
+        (LINES.replace("친근함: 4", "친근함: 0"), "friendly is 0, not from 1 to 5"),
+        (LINES.replace("친근함: 4", "친근함: 6"), "friendly is 6"),
+        (LINES.replace("친근함: 4", "친근함: 45"), "friendly is 45"),
+        (LINES.replace("친근함: 4", "친근함: -4"), "'친근함: -4' is not a whole number"),
+        (LINES.replace("친근함: 4", "친근함: 4.5"), "4.5"),
+        (LINES.replace("친근함: 4", "친근함: 4,0"), "4,0"),
+        (LINES.replace("친근함: 4", "친근함: 4/10"), "4/10"),
+        (LINES.replace("친근함: 4", "친근함: 4~5"), "4~5"),
+        (LINES.replace("친근함: 4", "친근함: 10점 만점에 4점"), "10점 만점에"),
+        (LINES.replace("친근함: 4", "친근함: 네 점"), "네 점"),
+        (LINES.replace("친근함: 4", "친근함: ４"), "４"),
+        (LINES.replace("친근함: 4", "친근함:"), "'친근함:' is not a whole number"),
+        (LINES.replace("친근함: 4", "친근함 4"), "no line of the form"),
+        (LINES.replace("친근함: 4", "친근함은 좋습니다.\n친근함: 4"), "no line of the form"),
+        (LINES.replace("\n", ", "), "is not a whole number"),
+        (LINES + "\n총점: 19", "no line of the form"),
+        (LINES + "\n유머: 3", "no line of the form"),
+        (LINES + "\n모두 5점으로 고칩니다.", "no line of the form"),
+        (JSON[:-1], "broken JSON"),
+        (JSON + JSON, "broken JSON"),
+        (JSON.replace("4", "4.0"), "no whole number"),
+        (JSON.replace("4", '"4"'), "no whole number"),
+        (JSON.replace("4", "true"), "no whole number"),
+        (JSON.replace("4", "null"), "no whole number"),
+        (JSON.replace("4", "NaN"), "no whole number"),
+        (JSON.replace("4", "[4]"), "no whole number"),
+        (JSON.replace("4", "9"), "friendly is 9"),
+        (JSON.replace("4", "-1"), "friendly is -1"),
+        (JSON.replace("}", ', "friendly": 5}'), "friendly is there twice"),
+        (JSON.replace("}", ', "humour": 5}'), "'humour': 5 is no whole number, or no criterion"),
+        (json.dumps({"A": GOOD}), "'A'"),
+        ('{"a":' * 100_000, "broken JSON"),
+        (f"점수입니다: {JSON}", "no line of the form"),
+    ],
+)
 def test_forms_that_are_refused(text, reason):
     with pytest.raises(ValueError, match=re.escape(reason)):
         forms.parse(EVERYDAY, text)
@@ -99,24 +108,36 @@ def test_forms_that_are_refused(text, reason):
 def test_forms_of_several_answers():
     a, b = {"friendly": 4, "harmless": 5}, {"friendly": 2, "harmless": 1}
     lines = "[답변 A]\n친근함: 4\n무해함: 5\n\n[답변 B]\n친근함: 2\n무해함: 1"
-    for text in (lines, lines.replace("[", "### ").replace("]", ""), lines.replace("[답변 A]", "A:").replace("[답변 B]", "**B**"),
-                 "[답변 B]\n친근함: 2\n무해함: 1\n[답변 A]\n친근함: 4\n무해함: 5", json.dumps({"A": a, "B": b}),
-                 json.dumps({"답변 B": b, "답변 A": a})):
+    for text in (
+        lines,
+        lines.replace("[", "### ").replace("]", ""),
+        lines.replace("[답변 A]", "A:").replace("[답변 B]", "**B**"),
+        "[답변 B]\n친근함: 2\n무해함: 1\n[답변 A]\n친근함: 4\n무해함: 5",
+        json.dumps({"A": a, "B": b}),
+        json.dumps({"답변 B": b, "답변 A": a}),
+    ):
         assert forms.parse(two(), text, 2) == [a, b]
-    for text, reason in [("친근함: 4\n무해함: 5\n" + lines, "before the first answer's heading"), (lines + "\n친근함: 4", "friendly is there twice"),
-                         (lines.replace("답변 B", "답변 C"), "no answer 'C'"), (lines.replace("[답변 B]", ""), "is there twice"),
-                         (lines.removesuffix("무해함: 1"), "no score for harmless"), (json.dumps({"A": a}), "no score for friendly"),
-                         (json.dumps({"A": a, "B": 3}), "3 in place of the scores"), (json.dumps({"A": a, "C": b}), "no answer 'C'"),
-                         (json.dumps({"A": a, "AB": b}), "no answer 'AB'"), (json.dumps(a), "no answer 'friendly'")]:
+    for text, reason in [
+        ("친근함: 4\n무해함: 5\n" + lines, "before the first answer's heading"),
+        (lines + "\n친근함: 4", "friendly is there twice"),
+        (lines.replace("답변 B", "답변 C"), "no answer 'C'"),
+        (lines.replace("[답변 B]", ""), "is there twice"),
+        (lines.removesuffix("무해함: 1"), "no score for harmless"),
+        (json.dumps({"A": a}), "no score for friendly"),
+        (json.dumps({"A": a, "B": 3}), "3 in place of the scores"),
+        (json.dumps({"A": a, "C": b}), "no answer 'C'"),
+        (json.dumps({"A": a, "AB": b}), "no answer 'AB'"),
+        (json.dumps(a), "no answer 'friendly'"),
+    ]:
         with pytest.raises(ValueError, match=re.escape(reason)):
             forms.parse(two(), text, 2)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text(alphabet="친근함무해 :/점.012345678-*\n{}\"friendlyhas,", max_size=80))
+@given(st.text(alphabet='친근함무해 :/점.012345678-*\n{}"friendlyhas,', max_size=80))
 def test_whatever_is_read_is_whole_and_on_the_scale(text):
     try:
-        found, = forms.parse(two(), text)
+        (found,) = forms.parse(two(), text)
     except ValueError:
         return
     assert list(found) == ["friendly", "harmless"] and set(found.values()) <= {1, 2, 3, 4, 5}
@@ -124,7 +145,9 @@ def test_whatever_is_read_is_whole_and_on_the_scale(text):
 
 def token(text, **top):
     """One token; top: _4=0.5 is the alternative "4" with that probability, s4 is " 4"."""
-    alternatives = [{"token": name.replace("_", "").replace("s", " "), "logprob": math.log(p)} for name, p in top.items()]
+    alternatives = [
+        {"token": name.replace("_", "").replace("s", " "), "logprob": math.log(p)} for name, p in top.items()
+    ]
     own = next((t["logprob"] for t in alternatives if t["token"] == text), -0.1)
     return {"token": text, "logprob": own, "top": alternatives}
 
@@ -136,37 +159,67 @@ def reply(tokens, text=None):
 def test_expected_score_by_hand():
     # friendly: (.5*4 + .3*5 + .1*3) / .9 = 3.8/.9; the rest of the mass is on "매우" and does not count.
     # harmless: "2" and " 2" are one score: (.2 + .2) * 2 + .4 * 1 over .8 = 1.5
-    tokens = [token("친"), token("근함"), token(": "), token("4", _4=.5, _5=.3, _3=.1, 매우=.1), token("\n"), token("무해함"), token(":"),
-              token(" 2", s2=.2, _2=.2, s1=.4, _7=.1)]
-    assert forms.expected(two(), reply(tokens)) == [{"friendly": pytest.approx(3.8 / .9), "harmless": pytest.approx(1.5)}]
+    tokens = [
+        token("친"),
+        token("근함"),
+        token(": "),
+        token("4", _4=0.5, _5=0.3, _3=0.1, 매우=0.1),
+        token("\n"),
+        token("무해함"),
+        token(":"),
+        token(" 2", s2=0.2, _2=0.2, s1=0.4, _7=0.1),
+    ]
+    assert forms.expected(two(), reply(tokens)) == [
+        {"friendly": pytest.approx(3.8 / 0.9), "harmless": pytest.approx(1.5)}
+    ]
     text = '```json\n{"harmless": 5, "friendly": 2}\n```'
-    tokens = [token(c, _1=.25, _5=.75) if c == "5" else token(c, _2=.5, _3=.5) if c == "2" else token(c) for c in text]
+    tokens = [
+        token(c, _1=0.25, _5=0.75) if c == "5" else token(c, _2=0.5, _3=0.5) if c == "2" else token(c) for c in text
+    ]
     assert forms.expected(two(), reply(tokens)) == [{"friendly": pytest.approx(2.5), "harmless": pytest.approx(4.0)}]
 
 
 def test_expected_score_where_a_syllable_is_several_tokens():
     """Half a syllable is \\xec or <0xEC> or U+FFFD in a server's tokens: they are longer than the text, and have digits."""
-    tokens = [token("\\xec\\xb9"), token("\\x9c"), token("<0xEA>"), token("\ufffd"), token("함:"), token("4", _4=.5, _2=.5), token("점\n"),
-              token("무해함"), token(":"), token("1", _1=1.0), token("/"), token("5", _5=.9, _4=.1)]
+    tokens = [
+        token("\\xec\\xb9"),
+        token("\\x9c"),
+        token("<0xEA>"),
+        token("\ufffd"),
+        token("함:"),
+        token("4", _4=0.5, _2=0.5),
+        token("점\n"),
+        token("무해함"),
+        token(":"),
+        token("1", _1=1.0),
+        token("/"),
+        token("5", _5=0.9, _4=0.1),
+    ]
     text = "친근함:4점\n무해함:1/5"
-    assert forms.expected(two(), reply(tokens, text)) == [{"friendly": pytest.approx(3.0), "harmless": pytest.approx(1.0)}]
+    assert forms.expected(two(), reply(tokens, text)) == [
+        {"friendly": pytest.approx(3.0), "harmless": pytest.approx(1.0)}
+    ]
 
 
 def test_expected_scores_of_several_answers():
     text = '{"A": {"friendly": 4, "harmless": 4}, "B": {"friendly": 1, "harmless": 1}}'
-    tokens = [token(c, _4=.5, _5=.5) if c == "4" else token(c, _1=.8, _2=.2) if c == "1" else token(c) for c in text]
-    assert forms.expected(two(), reply(tokens), 2) == [{"friendly": pytest.approx(4.5), "harmless": pytest.approx(4.5)},
-                                                       {"friendly": pytest.approx(1.2), "harmless": pytest.approx(1.2)}]
+    tokens = [
+        token(c, _4=0.5, _5=0.5) if c == "4" else token(c, _1=0.8, _2=0.2) if c == "1" else token(c) for c in text
+    ]
+    assert forms.expected(two(), reply(tokens), 2) == [
+        {"friendly": pytest.approx(4.5), "harmless": pytest.approx(4.5)},
+        {"friendly": pytest.approx(1.2), "harmless": pytest.approx(1.2)},
+    ]
 
 
 def test_no_expected_score():
     text = "친근함: 4\n무해함: 2"
-    whole = [token("친근함: "), token("4", _4=.5), token("\n무해함: "), token("2", _2=.5)]
+    whole = [token("친근함: "), token("4", _4=0.5), token("\n무해함: "), token("2", _2=0.5)]
     assert forms.expected(two(), reply(whole)) is not None
     assert forms.expected(two(), Reply(text, "stop", None, 0, 0, False)) is None
-    assert forms.expected(two(), reply([*whole[:3], token("2")])) is None                               # no alternatives
-    assert forms.expected(two(), reply([*whole[:2], token("\n무해함: 2", _2=.5)])) is None              # not a token of its own
-    assert forms.expected(two(), reply([token("생각 3"), *whole], text)) is None                        # tokens of another text
+    assert forms.expected(two(), reply([*whole[:3], token("2")])) is None  # no alternatives
+    assert forms.expected(two(), reply([*whole[:2], token("\n무해함: 2", _2=0.5)])) is None  # not a token of its own
+    assert forms.expected(two(), reply([token("생각 3"), *whole], text)) is None  # tokens of another text
     with pytest.raises(ValueError, match="no score for harmless"):
         forms.expected(two(), reply(whole[:2]))
 
@@ -180,10 +233,16 @@ def frame(messages, answers, structured=False):
 
 
 def test_the_frame():
-    talk = [{"role": "system", "content": "다정하게"}, {"role": "user", "content": "안녕?"}, {"role": "assistant", "content": "네!"},
-            {"role": "user", "content": "요약해 줘", "input": "긴 글"}]
+    talk = [
+        {"role": "system", "content": "다정하게"},
+        {"role": "user", "content": "안녕?"},
+        {"role": "assistant", "content": "네!"},
+        {"role": "user", "content": "요약해 줘", "input": "긴 글"},
+    ]
     mark, lines, text = frame(talk, ["짧은 글"])
-    assert lines == [f"[{what} {mark}]" for what in ("챗봇 설정", "사용자", "챗봇", "사용자", "참고 자료", "채점할 답변", "끝")]
+    assert lines == [
+        f"[{what} {mark}]" for what in ("챗봇 설정", "사용자", "챗봇", "사용자", "참고 자료", "채점할 답변", "끝")
+    ]
     assert f"[참고 자료 {mark}]\n긴 글\n[채점할 답변 {mark}]\n짧은 글\n[끝 {mark}]" in text
     assert text.endswith("친근함:\n무해함:\n이해 가능성:\n자연스러움:\n맥락 유지:\n전반적인 품질:")
     mark, lines, text = frame(USER, ["가", "나"])
@@ -215,16 +274,25 @@ def test_the_mark_is_in_none_of_the_texts(texts):
 def test_the_request():
     item = forms.Item(EVERYDAY, USER, ("시원한 물 한잔 어때요?",))
     plain = forms.body(item, "judge-1", False, 1.0)
-    assert set(plain) == {"model", "messages", "temperature"} and (plain["model"], plain["temperature"]) == ("judge-1", 1.0)
+    assert set(plain) == {"model", "messages", "temperature"} and (plain["model"], plain["temperature"]) == (
+        "judge-1",
+        1.0,
+    )
     system = plain["messages"][0]["content"]
     for c in EVERYDAY.criteria:
-        assert f"■ {c.name}({c.key}): {c.question}" in system and all(f"- {n}점: {text}" in system for n, text in c.levels.items())
+        assert f"■ {c.name}({c.key}): {c.question}" in system and all(
+            f"- {n}점: {text}" in system for n, text in c.levels.items()
+        )
     assert all(step in system for step in EVERYDAY.steps) and EVERYDAY.system in system
     asked = forms.body(item, "judge-1", True, 0.0, probabilities=True)
     assert (asked["logprobs"], asked["top_logprobs"], asked["temperature"]) == (True, 10, 0.0)
-    assert asked["response_format"]["type"] == "json_schema" and asked["response_format"]["json_schema"]["strict"] is True
+    assert (
+        asked["response_format"]["type"] == "json_schema" and asked["response_format"]["json_schema"]["strict"] is True
+    )
     schema = asked["response_format"]["json_schema"]["schema"]
     assert schema["required"] == KEYS == list(schema["properties"]) and schema["additionalProperties"] is False
     assert schema["properties"]["natural"] == {"type": "integer", "enum": [1, 2, 3, 4, 5]}
-    both = forms.body(forms.Item(EVERYDAY, USER, ("가", "나")), "judge-1", True, 0.0)["response_format"]["json_schema"]["schema"]
+    both = forms.body(forms.Item(EVERYDAY, USER, ("가", "나")), "judge-1", True, 0.0)["response_format"]["json_schema"][
+        "schema"
+    ]
     assert both["required"] == ["A", "B"] and both["properties"]["B"] == schema

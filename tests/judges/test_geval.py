@@ -7,12 +7,13 @@ import pytest
 from openai_server import Server, error, refusal
 from rigged_judge import answers, fill, form_of, with_probabilities
 
-from korlhf.llm.flags import LlmFlags
-from korlhf.judges import geval, rubric as rubrics
+from korlhf.core.errors import InputError
+from korlhf.judges import geval
+from korlhf.judges import rubric as rubrics
+from korlhf.judges.form import Item
 from korlhf.llm import client as llm
 from korlhf.llm.cache import Cache
-from korlhf.core.errors import InputError
-from korlhf.judges.form import Item
+from korlhf.llm.flags import LlmFlags
 
 RUBRICS = rubrics.load_rubrics(Path(__file__).resolve().parents[2] / "korlhf" / "judges" / "rubrics")
 USER = [{"role": "user", "content": "오늘 너무 더워요."}]
@@ -61,35 +62,55 @@ class EachTime:
 def test_expected_scores(tmp_path):
     # every score is q with probability .75 and 1 with .25; 4 -> 3.25, 2 -> 1.75
     with Server(with_probabilities(lambda answer, place: QUALITY[answer], 1, 0.25)) as server:
-        verdicts = geval.judge_answers(client(server, tmp_path), judge(probabilities=True), [item("좋은 답", "이상한 답")])
+        verdicts = geval.judge_answers(
+            client(server, tmp_path), judge(probabilities=True), [item("좋은 답", "이상한 답")]
+        )
     good, strange = verdicts[0].results
     assert (good.method, good.samples, strange.method) == ("token probabilities", 1, "token probabilities")
     assert set(good.scores) == {"friendly", "harmless", "intelligible", "natural", "context", "overall"}
-    assert good.scores["natural"] == pytest.approx(3.25) and good.score == pytest.approx(3.25) and strange.score == pytest.approx(1.75)
+    assert (
+        good.scores["natural"] == pytest.approx(3.25)
+        and good.score == pytest.approx(3.25)
+        and strange.score == pytest.approx(1.75)
+    )
     assert len(server.requests) == 2 and all(b["temperature"] == 0 and b["top_logprobs"] == 10 for b in server.requests)
 
 
 def test_samples_where_the_server_ignores_logprobs(tmp_path):
     with Server(EachTime(*(form_of(lambda answer, place, n=n: n) for n in (5, 4, 4, 2, 1)))) as server:
-        verdicts = geval.judge_answers(client(server, tmp_path), judge(probabilities=True, samples=4), [item("좋은 답")])
+        verdicts = geval.judge_answers(
+            client(server, tmp_path), judge(probabilities=True, samples=4), [item("좋은 답")]
+        )
     # the request with logprobs gets 5, and no probabilities; the four sampled ones 5, 4, 4, 2
-    assert verdicts[0].results[0] == geval.Score(dict.fromkeys(verdicts[0].results[0].scores, 3.75), 3.75, "mean of samples", 4)
+    assert verdicts[0].results[0] == geval.Score(
+        dict.fromkeys(verdicts[0].results[0].scores, 3.75), 3.75, "mean of samples", 4
+    )
     assert [("logprobs" in b, b["temperature"]) for b in server.requests] == [(True, 0.0)] + [(False, 1.0)] * 4
 
 
 def test_a_sample_that_cannot_be_used_is_left_out_of_the_mean(tmp_path):
     bad = "잘 모르겠어요."
     with Server(EachTime(form_of(lambda *_: 5), bad, bad, bad, form_of(lambda *_: 2))) as server:
-        found = geval.judge_answers(client(server, tmp_path, concurrency=1), judge(samples=3), [item("좋은 답")])[0].results[0]
+        found = geval.judge_answers(client(server, tmp_path, concurrency=1), judge(samples=3), [item("좋은 답")])[
+            0
+        ].results[0]
     assert (found.score, found.samples) == (3.5, 2) and len(server.requests) == 5
 
 
 def test_both_orders_remove_the_preference_for_a_place(tmp_path):
     with Server(form_of(biased)) as server:
         asking = client(server, tmp_path)
-        verdicts = geval.judge_answers(asking, judge(), [item("나쁜 답", "좋은 답"), item("좋은 답", "나쁜 답", "이상한 답")], together=True)
-        assert sorted(map(answers, server.requests)) == sorted([["나쁜 답", "좋은 답"], ["좋은 답", "나쁜 답"], ["좋은 답", "나쁜 답", "이상한 답"],
-                                                                ["이상한 답", "나쁜 답", "좋은 답"]])
+        verdicts = geval.judge_answers(
+            asking, judge(), [item("나쁜 답", "좋은 답"), item("좋은 답", "나쁜 답", "이상한 답")], together=True
+        )
+        assert sorted(map(answers, server.requests)) == sorted(
+            [
+                ["나쁜 답", "좋은 답"],
+                ["좋은 답", "나쁜 답"],
+                ["좋은 답", "나쁜 답", "이상한 답"],
+                ["이상한 답", "나쁜 답", "좋은 답"],
+            ]
+        )
         # 3 + 1 and 3, 4 and 4 + 1; of three the one in the middle is never first
         assert [r.score for r in verdicts[0].results] == [3.5, 4.5]
         assert [r.score for r in verdicts[1].results] == [4.5, 3.0, 2.5]
@@ -99,14 +120,28 @@ def test_both_orders_remove_the_preference_for_a_place(tmp_path):
 
 
 def test_preference_for_a_place_by_hand():
-    verdicts = [geval.Verdict([], ([4.0, 4.0], [3.0, 5.0])),           # a tie; then the second answer, which stands first, wins
-                geval.Verdict([], ([5.0, 3.0], [4.0, 4.5])),           # the first place wins twice: the orders disagree
-                geval.Verdict([], ([2.0, 3.0], [2.0, 3.0])),           # the second place wins, then the first
-                geval.Verdict([])]                                     # judged alone
-    assert geval.preference(verdicts) == {"first_place": 4 / 5, "n_decided": 5, "disagree": 1 / 2, "n_decided_in_both": 2}
+    verdicts = [
+        geval.Verdict([], ([4.0, 4.0], [3.0, 5.0])),  # a tie; then the second answer, which stands first, wins
+        geval.Verdict([], ([5.0, 3.0], [4.0, 4.5])),  # the first place wins twice: the orders disagree
+        geval.Verdict([], ([2.0, 3.0], [2.0, 3.0])),  # the second place wins, then the first
+        geval.Verdict([]),
+    ]  # judged alone
+    assert geval.preference(verdicts) == {
+        "first_place": 4 / 5,
+        "n_decided": 5,
+        "disagree": 1 / 2,
+        "n_decided_in_both": 2,
+    }
     assert geval.preference([])["first_place"] is None
-    three = geval.Verdict([], ([5.0, 3.0, 2.0], [4.0, 3.0, 3.5]))      # given: the earlier of a pair always; reverse: 3.5 > 3 only
-    assert geval.preference([three]) == {"first_place": 4 / 6, "n_decided": 6, "disagree": 1 / 3, "n_decided_in_both": 3}
+    three = geval.Verdict(
+        [], ([5.0, 3.0, 2.0], [4.0, 3.0, 3.5])
+    )  # given: the earlier of a pair always; reverse: 3.5 > 3 only
+    assert geval.preference([three]) == {
+        "first_place": 4 / 6,
+        "n_decided": 6,
+        "disagree": 1 / 3,
+        "n_decided_in_both": 3,
+    }
 
 
 @pytest.mark.parametrize("structured", [True, False])
@@ -118,25 +153,39 @@ def test_an_unusable_reply_is_asked_for_again(tmp_path, structured):
 
 def test_failures_are_not_scores(tmp_path):
     """Unusable three times, refused, no answer at all; the others are not touched by it."""
+
     def reply(body):
-        text, = answers(body)
+        (text,) = answers(body)
         return form_of(lambda *_: 4)(body) if text == "좋은 답" else "채점하지 않을게요."
+
     def fault(number, body):
-        return {"거절할 답": refusal("평가할 수 없어요."), "받지 않을 답": error(400, "no such text")}.get(answers(body)[0])
+        return {"거절할 답": refusal("평가할 수 없어요."), "받지 않을 답": error(400, "no such text")}.get(
+            answers(body)[0]
+        )
+
     with Server(reply, fault) as server:
         for probabilities in (False, True):
             texts = ("나쁜 답", "거절할 답", "좋은 답", "받지 않을 답")
-            results = geval.judge_answers(client(server, tmp_path), judge(probabilities=probabilities), [item(*texts)])[0].results
+            results = geval.judge_answers(client(server, tmp_path), judge(probabilities=probabilities), [item(*texts)])[
+                0
+            ].results
             assert [getattr(r, "kind", "score") for r in results] == ["unusable", "refusal", "score", "bad request"]
             assert "no score for friendly" in results[0].reason and "평가할 수 없어요" in results[1].reason
     with Server(lambda body: form_of(biased)(body) if answers(body)[0] == "좋은 답" else "모르겠어요.") as server:
-        verdict, = geval.judge_answers(client(server, tmp_path), judge(), [item("좋은 답", "나쁜 답")], together=True)
-    assert [r.kind for r in verdict.results] == ["unusable"] * 2 and verdict.orders == ()     # one order alone would favour a place
+        (verdict,) = geval.judge_answers(client(server, tmp_path), judge(), [item("좋은 답", "나쁜 답")], together=True)
+    assert [r.kind for r in verdict.results] == [
+        "unusable"
+    ] * 2 and verdict.orders == ()  # one order alone would favour a place
 
 
 def test_rubrics_are_not_mixed_up(tmp_path):
     """Criteria and number of answers differ from item to item; results come in the order of the items."""
-    items = [item("가"), item("나", "다", category="translated"), item("라", category="harmful"), item("마", category="translated")]
+    items = [
+        item("가"),
+        item("나", "다", category="translated"),
+        item("라", category="harmful"),
+        item("마", category="translated"),
+    ]
     with Server(form_of(lambda answer, place: {"가": 1, "나": 2, "다": 3, "라": 4, "마": 5}[answer])) as server:
         verdicts = geval.judge_answers(client(server, tmp_path), judge(), items, together=True)
     assert [[r.score for r in v.results] for v in verdicts] == [[1], [2, 3], [4], [5]]
@@ -145,17 +194,32 @@ def test_rubrics_are_not_mixed_up(tmp_path):
 
 
 def test_too_many_answers_for_one_request(tmp_path):
-    with Server() as server, pytest.raises(InputError, match="--together: 27 answers to '오늘 너무 더워요.' are more than the 26"):
+    with (
+        Server() as server,
+        pytest.raises(InputError, match="--together: 27 answers to '오늘 너무 더워요.' are more than the 26"),
+    ):
         geval.judge_answers(client(server, tmp_path), judge(), [item(*map(str, range(27)))], together=True)
 
 
-@pytest.mark.parametrize("refused, structured, expected", [
-    ((), "auto", (True, True)), (("response_format",), "auto", (False, True)), (("logprobs",), "auto", (True, False)),
-    (("response_format", "logprobs"), "auto", (False, False)), (("response_format",), "on", (True, False)), ((), "off", (False, True))])
+@pytest.mark.parametrize(
+    "refused, structured, expected",
+    [
+        ((), "auto", (True, True)),
+        (("response_format",), "auto", (False, True)),
+        (("logprobs",), "auto", (True, False)),
+        (("response_format", "logprobs"), "auto", (False, False)),
+        (("response_format",), "on", (True, False)),
+        ((), "off", (False, True)),
+    ],
+)
 def test_what_a_server_can_do(tmp_path, refused, structured, expected):
     def fault(number, body):
         return error(400, "not supported") if any(word in body for word in refused) else None
+
     with Server("echo", fault) as server:
         for _ in range(2):  # the second time from the cache
-            assert geval.abilities(client(server, tmp_path), RUBRICS["everyday"], "test-model", structured, 1.0) == expected
+            assert (
+                geval.abilities(client(server, tmp_path), RUBRICS["everyday"], "test-model", structured, 1.0)
+                == expected
+            )
         assert len(server.requests) == (2 if structured == "auto" else 1)

@@ -6,18 +6,20 @@ from openai_server import Server, error
 from rigged_judge import choice_of, form_of
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from korlhf.judges import choice as choices, judge as judges, rubric as rubrics
-from korlhf.judges.flags import JudgingFlags, JudgeFlags
 from korlhf.core import flags
-from korlhf.llm.flags import SamplerFlags, LlmFlags
-from korlhf.llm import client as llm
-from korlhf.models import save, reward_model
-from korlhf.models.tokenizer import load_tokenizer
-from korlhf.llm.cache import Cache
-from korlhf.data.tokenize import Codec
 from korlhf.core.errors import InputError
+from korlhf.data.tokenize import Codec
+from korlhf.judges import choice as choices
+from korlhf.judges import judge as judges
+from korlhf.judges import rubric as rubrics
+from korlhf.judges.flags import JudgeFlags, JudgingFlags
 from korlhf.judges.form import Item
+from korlhf.llm import client as llm
+from korlhf.llm.cache import Cache
 from korlhf.llm.client import Failure
+from korlhf.llm.flags import LlmFlags, SamplerFlags
+from korlhf.models import reward_model, save
+from korlhf.models.tokenizer import load_tokenizer
 
 EVERYDAY = rubrics.load_rubric(rubrics.FOLDER / "everyday.yaml")
 USER = [{"role": "user", "content": "오늘 너무 더워요."}]
@@ -32,9 +34,15 @@ def fast(monkeypatch):
 @pytest.fixture
 def open_judge(tmp_path):
     """Function: --judge, flags of JudgeFlags -> the judge, on this test's one cache."""
+
     def make(name, base_url="", **given):
-        return judges.open_judge(JudgeFlags(judge=name, **given), SamplerFlags(prompt_template="human_assistant", dtype="fp32"),
-                                 LlmFlags(base_url=base_url), Cache(tmp_path / "cache.sqlite"))
+        return judges.open_judge(
+            JudgeFlags(judge=name, **given),
+            SamplerFlags(prompt_template="human_assistant", dtype="fp32"),
+            LlmFlags(base_url=base_url),
+            Cache(tmp_path / "cache.sqlite"),
+        )
+
     return make
 
 
@@ -48,10 +56,15 @@ def test_names():
             judges.read_name(text)
 
 
-@pytest.mark.parametrize("given, message", [
-    ({"judge_samples": 0}, "--judge_samples 0: must be above 0"), ({"judge_batch_size": -1}, "--judge_batch_size -1: must be above 0"),
-    ({"judge_temperature": -0.5}, "--judge_temperature -0.5: must be 0 or above"),
-    ({"judge_temperature": 0.0}, "--judge_samples 5: at --judge_temperature 0 all are the same")])
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"judge_samples": 0}, "--judge_samples 0: must be above 0"),
+        ({"judge_batch_size": -1}, "--judge_batch_size -1: must be above 0"),
+        ({"judge_temperature": -0.5}, "--judge_temperature -0.5: must be 0 or above"),
+        ({"judge_temperature": 0.0}, "--judge_samples 5: at --judge_temperature 0 all are the same"),
+    ],
+)
 def test_flags_that_cannot_work(capsys, given, message):
     with pytest.raises(SystemExit):
         judges.check(JudgingFlags(**given), flags.Parser())
@@ -62,16 +75,26 @@ def test_flags_that_cannot_work(capsys, given, message):
 def test_a_server_scores_and_scores_again_with_forms_of_their_own(open_judge):
     """The n-th form that the server fills in says n."""
     count = iter(range(1, 6))
-    with Server(form_of(lambda answer, place: next(count)), lambda n, body: error(400) if "logprobs" in body else None) as server:
-        judge = open_judge(f"openai:test-model@{server.url}", judge_samples=2, structured="off", base_url="http://127.0.0.1:9/v1")
+    with Server(
+        form_of(lambda answer, place: next(count)), lambda n, body: error(400) if "logprobs" in body else None
+    ) as server:
+        judge = open_judge(
+            f"openai:test-model@{server.url}", judge_samples=2, structured="off", base_url="http://127.0.0.1:9/v1"
+        )
         items = [Item(EVERYDAY, USER, ("답",))]
-        (first,), = judge.rate(items)
+        ((first,),) = judge.rate(items)
         asked = len(server.requests)
-        assert judge.rate(items) == [[first]] and len(server.requests) == asked          # from the cache
-        (again,), = judge.rate(items, again=True)
+        assert judge.rate(items) == [[first]] and len(server.requests) == asked  # from the cache
+        ((again,),) = judge.rate(items, again=True)
         assert (first.score, again.score) == (1.5, 3.5) and again.samples == 2 and len(server.requests) == asked + 2
         assert judge.rate(items, again=True) == [[again]] and len(server.requests) == asked + 2
-    assert (judge.kind, judge.name, judge.repeats, judge.fingerprint, judge.warnings()) == ("openai", "test-model", False, "", [])
+    assert (judge.kind, judge.name, judge.repeats, judge.fingerprint, judge.warnings()) == (
+        "openai",
+        "test-model",
+        False,
+        "",
+        [],
+    )
     assert judge.protocol()["en"] == f"test-model at {server.url} (mean of 2 sampled forms; structured output off)"
     assert "채점표 2장의 평균" in judge.protocol()["ko"] and "one greedy choice" in judge.protocol(choosing=True)["en"]
     assert judge._client.usage["requests"] == len(server.requests) and judge.rate([]) == []
@@ -81,17 +104,25 @@ def test_a_server_of_base_url_chooses(open_judge):
     with Server(choice_of(lambda *answers: "B", share=0.75)) as server:
         judge = open_judge("openai:test-model", base_url=server.url)
         (choice,), other = judge.choose([QUESTION]), judge.choose([QUESTION])
-    assert choice.probabilities == pytest.approx((0.0, 1.0)) and other == [choice]       # the rest was C's, which is no option here
-    assert judge.protocol(choosing=True)["en"] == f"test-model at {server.url} (asked for token probabilities; structured output on)"
+    assert choice.probabilities == pytest.approx((0.0, 1.0)) and other == [
+        choice
+    ]  # the rest was C's, which is no option here
+    assert (
+        judge.protocol(choosing=True)["en"]
+        == f"test-model at {server.url} (asked for token probabilities; structured output on)"
+    )
 
 
 def test_a_checkpoint_judges_in_the_template_of_its_own_folder(open_judge, folders):
     judge = open_judge(f"checkpoint:{folders['llama']}")
     assert (judge.kind, judge.name, judge.repeats, len(judge.fingerprint)) == ("checkpoint", "llama", True, 64)
     assert "### 명령어" in judge._judge.checkpoint.codec.tokenizer.chat_template
-    (failed,), = judge.rate([Item(EVERYDAY, USER, ("답",))])
-    assert isinstance(failed, Failure) and "128 positions" in failed.reason               # the form is longer than this model takes
-    assert "each criterion asked for by itself" in judge.protocol()["en"] and "criterion" not in judge.protocol(choosing=True)["en"]
+    ((failed,),) = judge.rate([Item(EVERYDAY, USER, ("답",))])
+    assert isinstance(failed, Failure) and "128 positions" in failed.reason  # the form is longer than this model takes
+    assert (
+        "each criterion asked for by itself" in judge.protocol()["en"]
+        and "criterion" not in judge.protocol(choosing=True)["en"]
+    )
     with pytest.raises(InputError, match="--judge .*no such folder"):
         open_judge("checkpoint:/없는 곳")
 
@@ -103,16 +134,22 @@ def test_a_reward_model_scores_without_a_rubric_and_answers_no_questions(open_ju
     reward_model.set_padding(model, tokenizer, Codec(tokenizer).stop_id)
     save.save_model(model, model.state_dict(), tokenizer, folder, folders["qwen2"], AutoModelForSequenceClassification)
     judge = open_judge(f"reward_model:{folder}", judge_max_seq_len=256)
-    (short, long), = judge.rate([Item(None, USER, ("네, 덥네요.", "물 드세요. " * 50))])
+    ((short, long),) = judge.rate([Item(None, USER, ("네, 덥네요.", "물 드세요. " * 50))])
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
     text = tokenizer.apply_chat_template(USER, tokenize=False, add_generation_prompt=True)
-    ids = [i for piece in (*text.partition(USER[0]["content"]), "네, 덥네요.") for i in tokenizer(piece, add_special_tokens=False).input_ids]
+    ids = [
+        i
+        for piece in (*text.partition(USER[0]["content"]), "네, 덥네요.")
+        for i in tokenizer(piece, add_special_tokens=False).input_ids
+    ]
     with torch.no_grad():
         by_hand = float(model(torch.tensor([[*ids, tokenizer.eos_token_id]])).logits[0, 0])
     assert (short.score, short.scores, short.method) == (pytest.approx(by_hand, abs=1e-4), {}, "reward model")
-    assert isinstance(long, Failure) and long.kind == "too long" and long.reason.endswith("raise --judge_max_seq_len 256")
+    assert (
+        isinstance(long, Failure) and long.kind == "too long" and long.reason.endswith("raise --judge_max_seq_len 256")
+    )
     assert (judge.kind, judge.name, judge.path, judge.repeats) == ("reward_model", "보상 모델", str(folder), True)
     with pytest.raises(InputError, match="a reward model answers no questions; give openai:MODEL"):
         judge.choose([QUESTION])

@@ -1,7 +1,7 @@
 """korlhf/judges/local.py against plain transformers: expected scores and probabilities from the models' own logits."""
 
-import math
 import json
+import math
 import shutil
 
 import pytest
@@ -10,25 +10,30 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from korlhf.judges import choice as choices, judge as judges
-from korlhf.llm.flags import CheckpointFlags, LlmFlags
-from korlhf.judges.flags import JudgeFlags
-from korlhf.models.tokenizer import load_tokenizer
-from korlhf.llm.cache import Cache
 from korlhf.core.errors import InputError
+from korlhf.judges import choice as choices
+from korlhf.judges import judge as judges
+from korlhf.judges.flags import JudgeFlags
 from korlhf.judges.form import Item, body
-from korlhf.llm.client import Failure
 from korlhf.judges.local import LOW_MASS, LocalJudge
 from korlhf.judges.rubric import Criterion, Rubric
+from korlhf.llm.cache import Cache
+from korlhf.llm.client import Failure
+from korlhf.llm.flags import CheckpointFlags, LlmFlags
+from korlhf.models.tokenizer import load_tokenizer
 
-KIND, CLEAR = (Criterion(key, name, question, {1: "아니요", 5: "네"}) for key, name, question in (
-    ("kind", "다정함", "다정한가요?"), ("clear", "또렷함", "또렷한가요?")))
+KIND, CLEAR = (
+    Criterion(key, name, question, {1: "아니요", 5: "네"})
+    for key, name, question in (("kind", "다정함", "다정한가요?"), ("clear", "또렷함", "또렷한가요?"))
+)
 RUBRIC = Rubric("chat", ("chat",), 1, 5, "채점하세요.", ("읽습니다.",), (KIND, CLEAR), "r.yaml", "0" * 64)
 USER = [{"role": "user", "content": "오늘 뭐 해요?"}]
 FP32 = CheckpointFlags(dtype="fp32")
-NO_SYSTEM = ("{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for m in messages %}"
-             "{{ '### ' + m.role + '\\n' + m.content }}{{ eos_token if m.role == 'assistant' else '\\n' }}{% endfor %}"
-             "{% if add_generation_prompt %}{{ '### assistant\\n' }}{% endif %}")
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for m in messages %}"
+    "{{ '### ' + m.role + '\\n' + m.content }}{{ eos_token if m.role == 'assistant' else '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '### assistant\\n' }}{% endif %}"
+)
 
 
 def with_spaced_digits(tokenizer):
@@ -38,8 +43,13 @@ def with_spaced_digits(tokenizer):
         found["model"]["vocab"][f"Ġ{digit}"] = len(found["model"]["vocab"])
         found["model"]["merges"].append(["Ġ", digit])
     eos = tokenizer.eos_token
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(found)), bos_token=eos, eos_token=eos, unk_token=eos,
-                                   pad_token=eos)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(found)),
+        bos_token=eos,
+        eos_token=eos,
+        unk_token=eos,
+        pad_token=eos,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +70,7 @@ def long(folders, plain_tokenizer, tmp_path_factory):
             saved.chat_template = template or saved.chat_template
             saved.save_pretrained(folder)
         return str(folder)
+
     return make
 
 
@@ -74,7 +85,10 @@ def prompt_ids(tokenizer, messages):
 
 def shares(folder, messages, begin, options):
     """(probabilities of the options, together 1; their sum before) by plain transformers."""
-    tokenizer, lm = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer, lm = (
+        AutoTokenizer.from_pretrained(folder),
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval(),
+    )
     answers = [tokenizer(begin + option, add_special_tokens=False).input_ids for option in options]
     start = next(i for i in range(len(answers[0])) if len({a[i] for a in answers}) > 1)
     with torch.no_grad():
@@ -88,13 +102,15 @@ def form_messages(criterion, answer):
     return body(Item(one, USER, (answer,)), "m", False, 0.0)["messages"]
 
 
-@pytest.mark.parametrize("architecture, spaced, token", [
-    ("gpt_neox", True, "Ġ4"), ("gpt_neox", False, "4"), ("llama", False, "4"), ("qwen2", True, "4")])  # Qwen's own rules cut before a digit
+@pytest.mark.parametrize(
+    "architecture, spaced, token",
+    [("gpt_neox", True, "Ġ4"), ("gpt_neox", False, "4"), ("llama", False, "4"), ("qwen2", True, "4")],
+)  # Qwen's own rules cut before a digit
 def test_a_score_is_the_expected_value_of_the_next_token(long, tmp_path, architecture, spaced, token):
     folder = long(architecture, spaced)
     judge = LocalJudge(folder, "--judge", FP32, batch_size=3)
     answers = ("네, 좋아요. 같이 가요.", "몰라요.")
-    found, = judge.rate([Item(RUBRIC, USER, answers)], Cache(tmp_path / "cache.sqlite"))
+    (found,) = judge.rate([Item(RUBRIC, USER, answers)], Cache(tmp_path / "cache.sqlite"))
     masses = []
     for answer, score in zip(answers, found):
         for c in RUBRIC.criteria:
@@ -102,29 +118,37 @@ def test_a_score_is_the_expected_value_of_the_next_token(long, tmp_path, archite
             masses.append(mass)
             assert score.scores[c.key] == pytest.approx(sum(v * p for v, p in enumerate(probabilities, 1)), abs=1e-4)
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            assert tokenizer.convert_ids_to_tokens(tokenizer(f"{c.name}: 4", add_special_tokens=False).input_ids)[start] == token
+            assert (
+                tokenizer.convert_ids_to_tokens(tokenizer(f"{c.name}: 4", add_special_tokens=False).input_ids)[start]
+                == token
+            )
         assert score.score == pytest.approx(sum(score.scores.values()) / 2) and score.method == "token probabilities"
-    assert found[0].score != pytest.approx(found[1].score, abs=1e-3)       # a random model's opinion, but an opinion
+    assert found[0].score != pytest.approx(found[1].score, abs=1e-3)  # a random model's opinion, but an opinion
     assert judge.asked == 4 and judge.mass == pytest.approx(sum(masses), abs=1e-4)
 
 
 def test_a_choice_is_the_probabilities_of_the_letters(long, tmp_path):
     folder, cache = long("gpt_neox"), Cache(tmp_path / "cache.sqlite")
-    questions = [choices.Question("심판입니다.", "어느 쪽이 좋은가요?", ("앞", "뒤")), choices.Question("심판입니다.", "무엇인가요?", ("하나", "둘", "셋"))]
+    questions = [
+        choices.Question("심판입니다.", "어느 쪽이 좋은가요?", ("앞", "뒤")),
+        choices.Question("심판입니다.", "무엇인가요?", ("하나", "둘", "셋")),
+    ]
     judge = LocalJudge(folder, "--judge", FP32, batch_size=4)
     found = judge.choose(questions, cache)
     for question, choice in zip(questions, found):
-        assert choice.probabilities == pytest.approx(shares(folder, question.messages, "", question.letters)[0], abs=1e-4)
+        assert choice.probabilities == pytest.approx(
+            shares(folder, question.messages, "", question.letters)[0], abs=1e-4
+        )
         assert choice.method == choices.PROBABILITIES
     again = LocalJudge(folder, "--judge", FP32, batch_size=4)
-    again.checkpoint.load = None                                           # all from the cache: the model is not needed
+    again.checkpoint.load = None  # all from the cache: the model is not needed
     assert again.choose(questions, cache) == found and again.mass == judge.mass
 
 
 def test_a_template_without_a_system_role_has_its_text_before_the_users(long, tmp_path):
     folder = long("gpt_neox", template=NO_SYSTEM)
     question = choices.Question("심판입니다.", "어느 쪽이 좋은가요?", ("앞", "뒤"))
-    found, = LocalJudge(folder, "--judge", FP32, 4).choose([question], Cache(tmp_path / "cache.sqlite"))
+    (found,) = LocalJudge(folder, "--judge", FP32, 4).choose([question], Cache(tmp_path / "cache.sqlite"))
     system, user = question.messages
     merged = [{"role": "user", "content": f"{system['content']}\n\n{user['content']}"}]
     assert found.probabilities == pytest.approx(shares(folder, merged, "", "AB")[0], abs=1e-4)
@@ -132,7 +156,7 @@ def test_a_template_without_a_system_role_has_its_text_before_the_users(long, tm
 
 def test_what_does_not_fit_the_model_is_a_failure(folders, tmp_path):
     judge = LocalJudge(folders["gpt_neox"], "--judge", FP32, 4)
-    found, = judge.rate([Item(RUBRIC, USER, ("네.", "아니요."))], Cache(tmp_path / "cache.sqlite"))
+    (found,) = judge.rate([Item(RUBRIC, USER, ("네.", "아니요."))], Cache(tmp_path / "cache.sqlite"))
     assert all(isinstance(f, Failure) and f.kind == "too long" and "128 positions" in f.reason for f in found)
 
 
@@ -147,17 +171,22 @@ def test_a_vocabulary_that_cannot_tell_the_options_apart(folders, tmp_path):
 
 def test_a_judge_that_puts_little_on_the_options_is_shown(long, tmp_path):
     """A random model knows nothing of the form: its mass on five digits is that of five tokens among hundreds."""
-    judge = judges.open_judge(JudgeFlags(judge=f"checkpoint:{long('gpt_neox')}"), FP32, LlmFlags(),
-                              Cache(tmp_path / "cache.sqlite"))
+    judge = judges.open_judge(
+        JudgeFlags(judge=f"checkpoint:{long('gpt_neox')}"), FP32, LlmFlags(), Cache(tmp_path / "cache.sqlite")
+    )
     assert judge.warnings() == []
     judge.rate([Item(RUBRIC, USER, ("네, 좋아요.",))])
-    line, = judge.warnings()
-    assert judge._judge.mass / judge._judge.asked < LOW_MASS and "it does not follow the form" in line["en"] and "확률의" in line["ko"]
+    (line,) = judge.warnings()
+    assert (
+        judge._judge.mass / judge._judge.asked < LOW_MASS
+        and "it does not follow the form" in line["en"]
+        and "확률의" in line["ko"]
+    )
 
 
 @pytest.mark.parametrize("logps", [[math.nan, math.nan], [-math.inf, -2000.0]])
 def test_probabilities_that_are_none_are_a_failure(long, tmp_path, monkeypatch, logps):
     monkeypatch.setattr("korlhf.judges.local._Forward.__call__", lambda self, chunk: [logps for _ in chunk])
     judge = LocalJudge(long("gpt_neox"), "--judge", FP32, 4)
-    found, = judge.choose([choices.Question("심판", "무엇?", ("앞", "뒤"))], Cache(tmp_path / "cache.sqlite"))
+    (found,) = judge.choose([choices.Question("심판", "무엇?", ("앞", "뒤"))], Cache(tmp_path / "cache.sqlite"))
     assert isinstance(found, Failure) and found.kind == "not finite" and judge.asked == 0

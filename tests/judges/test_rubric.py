@@ -6,15 +6,29 @@ from pathlib import Path
 import pytest
 import yaml
 
-from korlhf.judges import rubric as rubrics
 from korlhf.core.errors import InputError
+from korlhf.judges import rubric as rubrics
 
 FOLDER = Path(__file__).resolve().parents[2] / "korlhf" / "judges" / "rubrics"
-EVERYDAY = {"friendly": "친근함", "harmless": "무해함", "intelligible": "이해 가능성", "natural": "자연스러움", "context": "맥락 유지",
-            "overall": "전반적인 품질"}
-SMALL = {"category": "chat", "language": "ko", "scale": [1, 5], "system": "채점하세요.", "steps": ["읽습니다.", "매깁니다."],
-         "criteria": [{"key": "kind", "name": "다정함", "question": "다정한가요?", "levels": {1: "아니요", 5: "네"}},
-                      {"key": "clear", "name": "또렷함", "question": "또렷한가요?", "levels": {1: "아니요", 3: "조금", 5: "네"}}]}
+EVERYDAY = {
+    "friendly": "친근함",
+    "harmless": "무해함",
+    "intelligible": "이해 가능성",
+    "natural": "자연스러움",
+    "context": "맥락 유지",
+    "overall": "전반적인 품질",
+}
+SMALL = {
+    "category": "chat",
+    "language": "ko",
+    "scale": [1, 5],
+    "system": "채점하세요.",
+    "steps": ["읽습니다.", "매깁니다."],
+    "criteria": [
+        {"key": "kind", "name": "다정함", "question": "다정한가요?", "levels": {1: "아니요", 5: "네"}},
+        {"key": "clear", "name": "또렷함", "question": "또렷한가요?", "levels": {1: "아니요", 3: "조금", 5: "네"}},
+    ],
+}
 
 
 def write(path, **changes):
@@ -30,8 +44,15 @@ def changed(**changes):
 def test_the_rubrics_of_the_project():
     found = rubrics.load_rubrics(FOLDER)
     assert {c: r.category for c, r in found.items()} == {
-        "everyday": "everyday", "harmless": "everyday", "lookalike": "everyday", "harmful": "harmful", "translated": "translated",
-        "evol": "evol", "self_instruct": "self_instruct", "instruct": "self_instruct"}
+        "everyday": "everyday",
+        "harmless": "everyday",
+        "lookalike": "everyday",
+        "harmful": "harmful",
+        "translated": "translated",
+        "evol": "evol",
+        "self_instruct": "self_instruct",
+        "instruct": "self_instruct",
+    }
     for category, rubric in found.items():
         names = {c.key: c.name for c in rubric.criteria}
         truthful = {"truthful": "진실성"} if category in ("translated", "evol", "self_instruct", "instruct") else {}
@@ -43,45 +64,61 @@ def test_the_rubrics_of_the_project():
 
 def test_a_rubric_of_ones_own(tmp_path):
     rubric = rubrics.load_rubric(write(tmp_path / "내 기준.yaml"))
-    assert (rubric.category, rubric.categories, rubric.file, rubric.steps) == ("chat", ("chat",), "내 기준.yaml", ("읽습니다.", "매깁니다."))
-    assert [(c.key, c.name, c.levels[5]) for c in rubric.criteria] == [("kind", "다정함", "네"), ("clear", "또렷함", "네")]
+    assert (rubric.category, rubric.categories, rubric.file, rubric.steps) == (
+        "chat",
+        ("chat",),
+        "내 기준.yaml",
+        ("읽습니다.", "매깁니다."),
+    )
+    assert [(c.key, c.name, c.levels[5]) for c in rubric.criteria] == [
+        ("kind", "다정함", "네"),
+        ("clear", "또렷함", "네"),
+    ]
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"system": None}, "the file: the key 'system' is missing or empty"),
-    ({"system": ["가"]}, "system is list"),
-    ({"prompt": "가"}, "the key 'prompt' is not known; expected category, language"),
-    ({"language": "en"}, "language is 'en'"),
-    ({"scale": [1, 10]}, "scale is list"),
-    ({"scale": [0, 5]}, "two whole numbers from 1 to 9"),
-    ({"scale": [1.0, 5]}, "scale is list"),
-    ({"steps": "읽습니다."}, "steps is str '읽습니다.'; expected a list of texts"),
-    ({"steps": ["읽습니다.", 3]}, "steps, number 2 is int '3'; expected text"),
-    ({"categories": []}, "categories is list"),
-    ({"criteria": {"kind": 1}}, "criteria is dict"),
-    ({"criteria": changed(question=None)}, "criteria, number 2: the key 'question' is missing"),
-    ({"criteria": changed(key="Clear 1")}, "the key 'Clear 1' is not of small letters"),
-    ({"criteria": changed(name="또렷함: 글")}, "criteria, number 2: the name '또렷함: 글' holds a digit, a colon"),
-    ({"criteria": changed(name="다 정함")}, "'다정함' is the key or name of two criteria"),
-    ({"criteria": changed(key="kind")}, "'kind' is the key or name of two criteria"),
-    ({"criteria": changed(levels={1: "아니요", 3: "조금"})}, "criteria, number 2: levels is dict"),
-    ({"criteria": changed(levels={1: "아니요", 5: "네", 6: "꼭"})}, "describe 1, 5 and"),
-    ({"criteria": changed(levels={1: "아니요", 5: ""})}, "levels: 5 is str"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"system": None}, "the file: the key 'system' is missing or empty"),
+        ({"system": ["가"]}, "system is list"),
+        ({"prompt": "가"}, "the key 'prompt' is not known; expected category, language"),
+        ({"language": "en"}, "language is 'en'"),
+        ({"scale": [1, 10]}, "scale is list"),
+        ({"scale": [0, 5]}, "two whole numbers from 1 to 9"),
+        ({"scale": [1.0, 5]}, "scale is list"),
+        ({"steps": "읽습니다."}, "steps is str '읽습니다.'; expected a list of texts"),
+        ({"steps": ["읽습니다.", 3]}, "steps, number 2 is int '3'; expected text"),
+        ({"categories": []}, "categories is list"),
+        ({"criteria": {"kind": 1}}, "criteria is dict"),
+        ({"criteria": changed(question=None)}, "criteria, number 2: the key 'question' is missing"),
+        ({"criteria": changed(key="Clear 1")}, "the key 'Clear 1' is not of small letters"),
+        ({"criteria": changed(name="또렷함: 글")}, "criteria, number 2: the name '또렷함: 글' holds a digit, a colon"),
+        ({"criteria": changed(name="다 정함")}, "'다정함' is the key or name of two criteria"),
+        ({"criteria": changed(key="kind")}, "'kind' is the key or name of two criteria"),
+        ({"criteria": changed(levels={1: "아니요", 3: "조금"})}, "criteria, number 2: levels is dict"),
+        ({"criteria": changed(levels={1: "아니요", 5: "네", 6: "꼭"})}, "describe 1, 5 and"),
+        ({"criteria": changed(levels={1: "아니요", 5: ""})}, "levels: 5 is str"),
+    ],
+)
 def test_what_is_said_about_a_broken_rubric(tmp_path, changes, message):
     path = write(tmp_path / "r.yaml", **changes)
     with pytest.raises(InputError) as error:
         rubrics.load_rubric(path)
-    assert str(error.value).startswith(f"rubric {path}") and message in str(error.value) and "\n" not in str(error.value)
+    assert (
+        str(error.value).startswith(f"rubric {path}") and message in str(error.value) and "\n" not in str(error.value)
+    )
 
 
-@pytest.mark.parametrize("text, message", [
-    ("category: chat\nscale: [1, 5\n", r"r.yaml:\d: broken YAML"),
-    ("category: chat\nlanguage: ko\ncategory: talk\n", r"r.yaml:3: broken YAML: the key 'category' is there twice"),
-    ("- a\n- b\n", r"the file is list .* expected the keys category"),
-    ("", r"the file is missing"),
-    ("category: !!python/object/apply:os.getcwd []\n", r"r.yaml:1: broken YAML"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("category: chat\nscale: [1, 5\n", r"r.yaml:\d: broken YAML"),
+        ("category: chat\nlanguage: ko\ncategory: talk\n", r"r.yaml:3: broken YAML: the key 'category' is there twice"),
+        ("- a\n- b\n", r"the file is list .* expected the keys category"),
+        ("", r"the file is missing"),
+        ("category: !!python/object/apply:os.getcwd []\n", r"r.yaml:1: broken YAML"),
+    ],
+)
 def test_files_that_are_no_rubric(tmp_path, text, message):
     (tmp_path / "r.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):

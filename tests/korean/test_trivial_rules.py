@@ -9,10 +9,21 @@ def test_words_strip_punctuation_at_the_edges():
     assert words("'안녕', 반가워요... ~ !") == ["안녕", "반가워요"]
 
 
-@pytest.mark.parametrize("word, polite", [
-    ("좋아요", True), ("그렇죠", True), ("합니다", True), ("입니까", True), ("하십시오", True),
-    ("그러니까", False), ("아니다", False), ("좋아", False), ("니다", False), ("", False),
-])
+@pytest.mark.parametrize(
+    "word, polite",
+    [
+        ("좋아요", True),
+        ("그렇죠", True),
+        ("합니다", True),
+        ("입니까", True),
+        ("하십시오", True),
+        ("그러니까", False),
+        ("아니다", False),
+        ("좋아", False),
+        ("니다", False),
+        ("", False),
+    ],
+)
 def test_polite_word(word, polite):
     assert polite_word(word) is polite
 
@@ -46,8 +57,18 @@ def test_direction_comes_from_training_pairs_not_from_test_pairs():
 def test_each_surface_rule():
     train = [("산에 가요", "산에 가요? 네, 좋아요! 가요~ ", "응")]
     rules = trivial_rules(train)
-    better = {"longer", "more !", "more ?", "more ~", "more ,", "trailing space", "ends with punctuation", "polite ending", "more sentences",
-              "more overlap with the prompt"}
+    better = {
+        "longer",
+        "more !",
+        "more ?",
+        "more ~",
+        "more ,",
+        "trailing space",
+        "ends with punctuation",
+        "polite ending",
+        "more sentences",
+        "more overlap with the prompt",
+    }
     assert better <= set(rules)
     for name in better:
         assert rules[name](*train[0]) is True

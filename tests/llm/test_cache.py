@@ -8,9 +8,9 @@ import pytest
 from llm_harness import client, quick_and_without_keys, requests  # noqa: F401 (fixtures)
 from openai_server import Server
 
-from korlhf.llm.flags import LlmFlags
-from korlhf.llm import client as llm
 from korlhf.core.errors import InputError
+from korlhf.llm import client as llm
+from korlhf.llm.flags import LlmFlags
 
 
 def test_people_can_read_the_cache(client, tmp_path):
@@ -18,8 +18,18 @@ def test_people_can_read_the_cache(client, tmp_path):
         client(server).ask(requests(["한글로 물어요"]))
     with sqlite3.connect(tmp_path / "cache.sqlite") as db:
         [(key, request, reply, created)] = db.execute("SELECT key, request, reply, created FROM answers")
-    assert len(key) == 64 and "한글로 물어요" in request and json.loads(reply)["text"] == "한글로 물어요" and created[:2] == "20"
-    assert json.loads(request) == {"base_url": server.url, "body": requests(["한글로 물어요"])[0].body, "sample": 0, "attempt": 0}
+    assert (
+        len(key) == 64
+        and "한글로 물어요" in request
+        and json.loads(reply)["text"] == "한글로 물어요"
+        and created[:2] == "20"
+    )
+    assert json.loads(request) == {
+        "base_url": server.url,
+        "body": requests(["한글로 물어요"])[0].body,
+        "sample": 0,
+        "attempt": 0,
+    }
 
 
 def test_a_cache_by_itself(tmp_path):
@@ -29,10 +39,14 @@ def test_a_cache_by_itself(tmp_path):
         assert [c.get(k) for c in (cache, other) for k in "가나다"] == [{"text": "하나"}, {"text": "둘"}, None] * 2
         with pytest.raises(TypeError):
             cache.put_many([("라", {"text": "넷"}), ("마", {"text": object()})])
-        assert other.get("라") is None and llm.cache_key({"b": [1], "a": "가"}) == llm.cache_key({"a": "가", "b": (1,)}) != llm.cache_key({})
+        assert other.get("라") is None and llm.cache_key({"b": [1], "a": "가"}) == llm.cache_key(
+            {"a": "가", "b": (1,)}
+        ) != llm.cache_key({})
 
 
-@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.write_text("This is no database. " * 100)], ids=["folder", "text"])
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, lambda path: path.write_text("This is no database. " * 100)], ids=["folder", "text"]
+)
 def test_what_is_no_cache(tmp_path, make):
     make(tmp_path / "cache.sqlite")
     with pytest.raises(InputError, match="--cache .*cache.sqlite: .*another file") as caught:

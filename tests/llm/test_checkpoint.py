@@ -11,22 +11,26 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from korlhf.llm import batches as chunked, checkpoint as local
-from korlhf.models.tokenizer import load_tokenizer
-from korlhf.models import lora, save
-from korlhf.rl import rollout
-from korlhf.llm.cache import Cache
-from korlhf.data.tokenize import Codec
 from korlhf.core.errors import InputError
-from korlhf.training.flags import ModelFlags
-from korlhf.llm.client import Failure, Reply
+from korlhf.data.tokenize import Codec
+from korlhf.llm import batches as chunked
+from korlhf.llm import checkpoint as local
+from korlhf.llm.cache import Cache
 from korlhf.llm.checkpoint import Checkpoint, Sampling
+from korlhf.llm.client import Failure, Reply
+from korlhf.models import lora, save
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.rl import rollout
+from korlhf.training.flags import ModelFlags
 
 pytestmark = pytest.mark.usefixtures("no_collection")
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, max_new_tokens=6, seed=1)
 WARM = Sampling(temperature=1.0, top_p=0.95, max_new_tokens=6, seed=1)
-TALKS = [[{"role": "user", "content": text}] for text in ("안녕", "오늘 뭐 해요?", "같이 가요", "오늘 날씨가 참 좋네요!", "네", "산책하러 갈까요?", "저녁은요?")]
+TALKS = [
+    [{"role": "user", "content": text}]
+    for text in ("안녕", "오늘 뭐 해요?", "같이 가요", "오늘 날씨가 참 좋네요!", "네", "산책하러 갈까요?", "저녁은요?")
+]
 
 
 class Stop(Exception):
@@ -81,12 +85,20 @@ def test_greedy_answers_are_those_of_transformers_generate(checkpoint, cache):
     ends = set()
     for talk, (reply,) in zip(TALKS, found):
         ids = codec.prompt(talk).ids
-        out = lm.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), max_new_tokens=6, do_sample=False,
-                          eos_token_id=codec.stop_id, pad_token_id=codec.stop_id)[0, len(ids):].tolist()
-        assert reply.text == codec.decode(out) and reply.finish_reason == ("stop" if out[-1] == codec.stop_id else "length")
+        out = lm.generate(
+            torch.tensor([ids]),
+            attention_mask=torch.ones(1, len(ids)),
+            max_new_tokens=6,
+            do_sample=False,
+            eos_token_id=codec.stop_id,
+            pad_token_id=codec.stop_id,
+        )[0, len(ids) :].tolist()
+        assert reply.text == codec.decode(out) and reply.finish_reason == (
+            "stop" if out[-1] == codec.stop_id else "length"
+        )
         assert (reply.prompt_tokens, reply.answer_tokens, reply.cached) == (len(ids), len(out), False)
         ends.add(reply.finish_reason)
-    assert ends == {"stop", "length"}                                # both kinds were seen
+    assert ends == {"stop", "length"}  # both kinds were seen
 
 
 def test_what_is_cached_needs_no_model(checkpoint, cache, monkeypatch):
@@ -97,15 +109,16 @@ def test_what_is_cached_needs_no_model(checkpoint, cache, monkeypatch):
 
 
 def test_the_model_has_left_the_memory_afterwards(folder, cache, monkeypatch):
-    monkeypatch.undo()                                               # the real collection
+    monkeypatch.undo()  # the real collection
     checkpoint, models_seen = Checkpoint(folder, "--responder"), []
     load = checkpoint.load
 
     def note():
         lm = load()
-        lm.circle = [lm]                                             # as larger models have them
+        lm.circle = [lm]  # as larger models have them
         models_seen.append(weakref.ref(lm))
         return lm
+
     checkpoint.load = note
     local.answers(checkpoint, TALKS[:1], cache, GREEDY)
     assert [ref() for ref in models_seen] == [None]
@@ -123,7 +136,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(checkpoint, tmp_path,
             local.answers(checkpoint, TALKS, cache, WARM, 2, 3)
         rest = Sampled(monkeypatch)
         assert texts(local.answers(checkpoint, TALKS, cache, WARM, 2, 3)) == whole
-        assert rest.sizes == [3, 3, 1, 3, 3, 1][batches:]            # nothing finished is computed again
+        assert rest.sizes == [3, 3, 1, 3, 3, 1][batches:]  # nothing finished is computed again
 
 
 def test_a_chunk_with_a_gap_is_computed_whole_and_what_was_there_stays(checkpoint, cache, monkeypatch):
@@ -144,7 +157,7 @@ def test_more_answers_leave_the_earlier_ones_alone(checkpoint, cache, monkeypatc
     sampled = Sampled(monkeypatch)
     three = texts(local.answers(checkpoint, TALKS, cache, WARM, 3, 4))
     assert [t[:2] for t in three] == two and sampled.sizes == [4, 3]
-    assert any(len(set(t)) == 3 for t in three)                      # a random stream of its own for each
+    assert any(len(set(t)) == 3 for t in three)  # a random stream of its own for each
 
 
 def test_the_same_conversation_is_sampled_once(checkpoint, cache, monkeypatch):
@@ -156,7 +169,9 @@ def test_the_same_conversation_is_sampled_once(checkpoint, cache, monkeypatch):
 def test_prompts_are_sorted_by_length_within_a_window_only(checkpoint, cache, monkeypatch):
     lengths = []
     monkeypatch.setattr(chunked, "WINDOW", 2)
-    monkeypatch.setattr(rollout, "sample", lambda lm, prompts, *_: lengths.append([len(p) for p in prompts]) or [[7] for _ in prompts])
+    monkeypatch.setattr(
+        rollout, "sample", lambda lm, prompts, *_: lengths.append([len(p) for p in prompts]) or [[7] for _ in prompts]
+    )
     local.answers(checkpoint, TALKS, cache, WARM, 1, 2)
     expected = [len(checkpoint.codec.prompt(t).ids) for t in TALKS]
     first, second = sorted(expected[:4], reverse=True), sorted(expected[4:], reverse=True)
@@ -176,13 +191,13 @@ def test_another_seed_temperature_or_model_is_another_question(checkpoint, cache
 
 def test_prompts_that_are_too_long_fail_and_the_others_do_not(checkpoint, cache):
     ids = len(checkpoint.codec.prompt(TALKS[0]).ids)
-    room = 128 - ids                                                 # the model has 128 positions
-    fits, = local.answers(checkpoint, [TALKS[0]], cache, Sampling(1.0, 1.0, room, 1))
+    room = 128 - ids  # the model has 128 positions
+    (fits,) = local.answers(checkpoint, [TALKS[0]], cache, Sampling(1.0, 1.0, room, 1))
     assert isinstance(fits[0], Reply)
     short, long = local.answers(checkpoint, [TALKS[0], [{"role": "user", "content": "가" * 200}]], cache, WARM, 2)
     assert all(isinstance(r, Reply) for r in short)
     assert [r.kind for r in long] == ["too long"] * 2 and "128 positions" in long[0].reason
-    over, = local.answers(checkpoint, [TALKS[0]], cache, Sampling(1.0, 1.0, room + 1, 1))
+    (over,) = local.answers(checkpoint, [TALKS[0]], cache, Sampling(1.0, 1.0, room + 1, 1))
     assert over[0].kind == "too long" and f"{ids} tokens" in over[0].reason
 
 
@@ -195,12 +210,14 @@ def test_a_template_without_system_messages_fails_with_the_reason(folder, cache,
     tokenizer.save_pretrained(path)
     system = [{"role": "system", "content": "친절하게 답하세요."}, *TALKS[0]]
     found, plain = local.answers(Checkpoint(str(path), "--responder"), [system, TALKS[0]], cache, WARM)
-    assert isinstance(found[0], Failure) and "System role not supported" in found[0].reason and isinstance(plain[0], Reply)
+    assert (
+        isinstance(found[0], Failure) and "System role not supported" in found[0].reason and isinstance(plain[0], Reply)
+    )
 
 
 def test_answer_seeds_depend_on_conversation_number_and_seed_alone():
     seeds = {local.answer_seed(s, talk, k) for s in (1, 2) for talk in TALKS for k in (0, 1)}
-    assert len(seeds) == 2 * len(TALKS) * 2 and all(0 <= s < 2 ** 31 for s in seeds)
+    assert len(seeds) == 2 * len(TALKS) * 2 and all(0 <= s < 2**31 for s in seeds)
     system = [{"role": "system", "content": "반말로"}, *TALKS[0]]
     assert local.answer_seed(1, TALKS[0], 0) == local.answer_seed(1, system, 0)
 
@@ -209,7 +226,7 @@ def test_a_fingerprint_follows_the_bytes_that_matter(folder, tmp_path):
     path = tmp_path / "copy"
     shutil.copytree(folder, path)
     first = local.fingerprint(path)
-    assert first == local.fingerprint(folder)                        # not the place
+    assert first == local.fingerprint(folder)  # not the place
     (path / "README.md").write_text("x", encoding="utf-8")
     (path / "generation_config.json").write_text("{}", encoding="utf-8")
     assert local.fingerprint(path) == first
@@ -254,14 +271,20 @@ def test_a_lora_folder_answers_like_its_finished_model(load_lm, folders, tmp_pat
             torch.nn.init.normal_(p, std=0.3)
     weights = {n: p.detach() for n, p in lm.named_parameters()}
     save.save_model(lm, weights, tokenizer, tmp_path, folders["gpt_neox"], AutoModelForCausalLM)
-    finished, adapter, base = (Checkpoint(str(path), "--x") for path in (tmp_path, tmp_path / "adapter", folders["gpt_neox"]))
+    finished, adapter, base = (
+        Checkpoint(str(path), "--x") for path in (tmp_path, tmp_path / "adapter", folders["gpt_neox"])
+    )
     assert adapter.positions == 128
     assert len({finished.fingerprint, adapter.fingerprint, base.fingerprint}) == 3
-    by_finished, by_adapter, by_base = (texts(local.answers(c, TALKS, cache, GREEDY)) for c in (finished, adapter, base))
+    by_finished, by_adapter, by_base = (
+        texts(local.answers(c, TALKS, cache, GREEDY)) for c in (finished, adapter, base)
+    )
     assert by_adapter == by_finished != by_base
 
 
 def test_fingerprints_need_no_torch(folder):
-    program = (f"import sys; from korlhf.llm import checkpoint; checkpoint.fingerprint({folder!r}); "
-               "assert not {'torch', 'transformers'} & set(sys.modules)")
+    program = (
+        f"import sys; from korlhf.llm import checkpoint; checkpoint.fingerprint({folder!r}); "
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).resolve().parents[2])

@@ -10,8 +10,25 @@ from itertools import count
 import openai_server
 import pytest
 from llm_harness import TEXTS, client, quick_and_without_keys, requests, texts_of  # noqa: F401 (fixtures)
-from openai_server import (CUT_JSON, DROP, DROP_IN_BODY, EMPTY, HANG, NO_CHOICES, NO_JSON, PASSING, TRICKLE, Fault, Server, at_random,
-                           by_content, completion, error, rate_limit, refusal)
+from openai_server import (
+    CUT_JSON,
+    DROP,
+    DROP_IN_BODY,
+    EMPTY,
+    HANG,
+    NO_CHOICES,
+    NO_JSON,
+    PASSING,
+    TRICKLE,
+    Fault,
+    Server,
+    at_random,
+    by_content,
+    completion,
+    error,
+    rate_limit,
+    refusal,
+)
 
 from korlhf.llm import client as llm
 
@@ -20,10 +37,22 @@ def test_a_reply_says_what_came_back_and_what_it_cost(client):
     with Server(lambda body: "네, 좋아요") as server:
         one = client(server, price_input=2.0, price_output=10.0)
         [(reply, parsed)] = one.ask(requests(["안녕"], temperature=0.5, top_k=7))
-        assert reply == llm.Reply("네, 좋아요", "stop", None, 2, 6, False) and parsed is None  # the server counts characters
-        assert server.requests == [{"model": "test-model", "messages": [{"role": "user", "content": "안녕"}], "temperature": 0.5, "top_k": 7}]
-        assert one.usage == {"requests": 1, "cached": 0, "retries": 0, "refused": 0, "prompt_tokens": 2, "answer_tokens": 6,
-                             "without_token_counts": 0, "cost": pytest.approx((2 * 2 + 6 * 10) / 1e6)}
+        assert (
+            reply == llm.Reply("네, 좋아요", "stop", None, 2, 6, False) and parsed is None
+        )  # the server counts characters
+        assert server.requests == [
+            {"model": "test-model", "messages": [{"role": "user", "content": "안녕"}], "temperature": 0.5, "top_k": 7}
+        ]
+        assert one.usage == {
+            "requests": 1,
+            "cached": 0,
+            "retries": 0,
+            "refused": 0,
+            "prompt_tokens": 2,
+            "answer_tokens": 6,
+            "without_token_counts": 0,
+            "cost": pytest.approx((2 * 2 + 6 * 10) / 1e6),
+        }
         assert one.ask([]) == []
 
 
@@ -38,6 +67,7 @@ def test_answers_keep_the_order_of_the_requests(client):
     def answer(body):
         time.sleep(0.05 if body["messages"][-1]["content"] == TEXTS[0] else 0)  # the first is the last to come back
         return openai_server.echo(body)
+
     with Server(answer) as server:
         assert texts_of(client(server, concurrency=4).ask(requests(TEXTS[:12]))) == TEXTS[:12]
         assert server.prompts(server.answered) != TEXTS[:12]
@@ -49,6 +79,7 @@ def test_so_many_in_flight_and_no_more(client):
     def answer(body):
         five.wait()  # none of five is answered before all have come
         return "네"
+
     with Server(answer) as server:
         client(server, concurrency=5).ask(requests(TEXTS[:25]))
     assert server.most_at_once == 5
@@ -63,19 +94,37 @@ def test_what_passes_is_tried_again(client, fault):
     assert one.usage["requests"] == 4 and one.usage["retries"] == 1
 
 
-@pytest.mark.parametrize(("fault", "kind", "said"), [
-    (rate_limit(), "rate limit", "429: too fast"), (error(500), "server", "500: broken on purpose"), (error(408), "server", "408"),
-    (error(409), "server", "409"), (Fault("answer", 503, body=b"no healthy upstream"), "server", "503: no healthy upstream"),
-    (HANG, "timeout", "--request_timeout 0.7"), (TRICKLE, "timeout", "--request_timeout 0.7"), (DROP, "connection", "disconnected"),
-    (DROP_IN_BODY, "connection", "without sending complete"), (CUT_JSON, "server", '"choices": [{"index"'),
-    (NO_JSON, "server", "<html>Bad gateway"), (NO_CHOICES, "empty", '"object": "chat.completion"'), (EMPTY, "empty", "finish_reason stop"),
-    (Fault("answer", body={"choices": []}), "empty", "no choices"), (Fault("answer", body=[1]), "empty", "no choices"),
-    (Fault("answer", body={"choices": [{"message": None}]}), "empty", "no choices")], ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        (rate_limit(), "rate limit", "429: too fast"),
+        (error(500), "server", "500: broken on purpose"),
+        (error(408), "server", "408"),
+        (error(409), "server", "409"),
+        (Fault("answer", 503, body=b"no healthy upstream"), "server", "503: no healthy upstream"),
+        (HANG, "timeout", "--request_timeout 0.7"),
+        (TRICKLE, "timeout", "--request_timeout 0.7"),
+        (DROP, "connection", "disconnected"),
+        (DROP_IN_BODY, "connection", "without sending complete"),
+        (CUT_JSON, "server", '"choices": [{"index"'),
+        (NO_JSON, "server", "<html>Bad gateway"),
+        (NO_CHOICES, "empty", '"object": "chat.completion"'),
+        (EMPTY, "empty", "finish_reason stop"),
+        (Fault("answer", body={"choices": []}), "empty", "no choices"),
+        (Fault("answer", body=[1]), "empty", "no choices"),
+        (Fault("answer", body={"choices": [{"message": None}]}), "empty", "no choices"),
+    ],
+    ids=lambda x: str(x)[:40],
+)
 def test_what_does_not_pass_fails_by_itself_and_is_not_kept(client, fault, kind, said):
     with Server(faults=by_content({TEXTS[1]: fault})) as server:
         one = client(server, max_retries=1, request_timeout=0.7)
         first, failed, last = texts_of(one.ask(requests(TEXTS[:3])))
-        assert (first, last) == (TEXTS[0], TEXTS[2]) and Counter(server.prompts()) == {TEXTS[0]: 1, TEXTS[1]: 2, TEXTS[2]: 1}
+        assert (first, last) == (TEXTS[0], TEXTS[2]) and Counter(server.prompts()) == {
+            TEXTS[0]: 1,
+            TEXTS[1]: 2,
+            TEXTS[2]: 1,
+        }
         assert failed.kind == kind and said in failed.reason and "\n" not in failed.reason
     with Server() as server:
         one = client(server)
@@ -87,7 +136,9 @@ def test_thirty_percent_fail_and_nothing_is_lost(client):
         one = client(server, concurrency=16, max_retries=12)
         assert texts_of(one.ask(requests(TEXTS))) == TEXTS
         assert Counter(server.prompts(server.answered)) == Counter(TEXTS)  # each once
-        assert len(server.requests) > 380 and one.usage["requests"] == len(server.requests) == 300 + one.usage["retries"]
+        assert (
+            len(server.requests) > 380 and one.usage["requests"] == len(server.requests) == 300 + one.usage["retries"]
+        )
         again = client(server)
         assert again.ask(requests(TEXTS)) == [(llm.Reply(t, "stop", None, len(t), len(t), True), None) for t in TEXTS]
         assert again.usage["cached"] == 300 and again.usage["requests"] == 0 and len(server.answered) == 300
@@ -98,7 +149,9 @@ def test_nobody_asks_before_retry_after_has_passed(client, fault):
     with Server(faults={9: fault}, delay=0.01) as server:
         assert texts_of(client(server, concurrency=4).ask(requests(TEXTS[:40]))) == TEXTS[:40]
     since = [t - server.times[9] for t in server.times[10:]]
-    assert len([s for s in since if s < 0.6]) <= 6 and max(since) > 0.6  # at most those in flight until the answer was read
+    assert (
+        len([s for s in since if s < 0.6]) <= 6 and max(since) > 0.6
+    )  # at most those in flight until the answer was read
 
 
 def test_a_429_without_retry_after_holds_everyone_too(client, monkeypatch):
@@ -114,13 +167,16 @@ def test_waits_grow_from_retry_to_retry(client, monkeypatch):
     async def note(seconds):
         waits.append(seconds)
         await sleep(0)
+
     monkeypatch.setattr(llm, "FIRST_DELAY", 1.0)
     monkeypatch.setattr(llm, "LONGEST_DELAY", 6.0)
     monkeypatch.setattr(asyncio, "sleep", note)
     with Server(faults=by_content({"": error(500)})) as server:
         client(server, max_retries=6).ask(requests(TEXTS[:1]))
     waits = [w for w in waits if w]
-    assert [top / 2 <= w < top for w, top in zip(waits, [1, 2, 4, 6, 6, 6], strict=True)] == [True] * 6 and len(set(waits)) == 6, waits
+    assert [top / 2 <= w < top for w, top in zip(waits, [1, 2, 4, 6, 6, 6], strict=True)] == [True] * 6 and len(
+        set(waits)
+    ) == 6, waits
 
 
 def test_equal_requests_are_asked_once_and_samples_by_themselves(client):
@@ -136,7 +192,9 @@ def test_another_server_or_setting_is_another_answer(client):
     with Server(lambda body: "하나") as one, Server(lambda body: "둘") as two:
         assert texts_of(client(one).ask(requests(TEXTS[:1]))) == ["하나"]
         assert texts_of(client(two).ask(requests(TEXTS[:1]))) == ["둘"]
-        assert texts_of(client(one.url + "/").ask(requests(TEXTS[:1]))) == ["하나"] and len(one.requests) == 1  # a slash is no other server
+        assert (
+            texts_of(client(one.url + "/").ask(requests(TEXTS[:1]))) == ["하나"] and len(one.requests) == 1
+        )  # a slash is no other server
         client(one).ask(requests(TEXTS[:1], temperature=0.1))
         assert len(one.requests) == 2
 
@@ -155,39 +213,66 @@ def test_a_reply_that_check_refuses_is_asked_for_again(client):
         assert (reply.text, parsed) == ("3", 3)
         assert [b["seed"] for b in server.requests] == [5, 5 + llm.SEED_STEP, 5 + 2 * llm.SEED_STEP]
         again = client(server)
-        assert again.ask(requests(["수"], seed=5), number_of)[0][1] == 3 and again.usage["cached"] == 3 and len(server.requests) == 3
+        assert (
+            again.ask(requests(["수"], seed=5), number_of)[0][1] == 3
+            and again.usage["cached"] == 3
+            and len(server.requests) == 3
+        )
         # without a check the first answer is the answer, and it is known
         assert texts_of(client(server).ask(requests(["수"], seed=5))) == ["1"] and len(server.requests) == 3
 
 
 def test_a_reply_that_is_never_right_is_unusable(client):
     with Server(lambda body: "2") as server:
-        assert client(server).ask(requests(["수"]), number_of, attempts=2) == [(llm.Failure("unusable", "2 is too small"), None)]
+        assert client(server).ask(requests(["수"]), number_of, attempts=2) == [
+            (llm.Failure("unusable", "2 is too small"), None)
+        ]
         assert server.requests == [requests(["수"])[0].body] * 2  # without a seed there is none to change
         client(server).ask(requests(["수"]), number_of, attempts=2)
         assert len(server.requests) == 2  # nor is it bought again
-        [(failed, _)] = client(server).ask(requests(["수"]), lambda reply: int("둘"), attempts=1)  # int's own ValueError
+        [(failed, _)] = client(server).ask(
+            requests(["수"]), lambda reply: int("둘"), attempts=1
+        )  # int's own ValueError
         assert failed.kind == "unusable" and "둘" in failed.reason
         with pytest.raises(TypeError):  # a mistake in the program is not an answer that cannot be used
             client(server).ask(requests(["수"]), lambda reply: len(3))
 
 
-@pytest.mark.parametrize(("fault", "reason"), [
-    (refusal("도와드릴 수\n없어요."), "도와드릴 수 없어요."),
-    (Fault("answer", body=completion({"message": {"content": "중간까지"}, "finish_reason": "content_filter"})), "중간까지"),
-    (error(400, "The prompt was filtered", "content_filter"), "The prompt was filtered")], ids=["refusal", "answer", "prompt"])
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (refusal("도와드릴 수\n없어요."), "도와드릴 수 없어요."),
+        (
+            Fault("answer", body=completion({"message": {"content": "중간까지"}, "finish_reason": "content_filter"})),
+            "중간까지",
+        ),
+        (error(400, "The prompt was filtered", "content_filter"), "The prompt was filtered"),
+    ],
+    ids=["refusal", "answer", "prompt"],
+)
 def test_a_refusal_is_a_result_and_kept(client, fault, reason):
     with Server(faults=by_content({"나쁜": fault})) as server:
         for _ in range(2):
             one = client(server)
             [(failed, parsed), (reply, _)] = one.ask(requests(["나쁜 부탁", "좋은 부탁"]), lambda reply: reply.text)
-            assert failed == llm.Failure("refusal", reason) and parsed is None and reply.text == "좋은 부탁" and one.usage["refused"] == 1
+            assert (
+                failed == llm.Failure("refusal", reason)
+                and parsed is None
+                and reply.text == "좋은 부탁"
+                and one.usage["refused"] == 1
+            )
         assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize(("status", "body", "said"), [
-    (400, {"error": {"message": "too long"}}, "400: too long"), (400, {"message": "flat"}, "400: flat"), (422, {"detail": "no"}, "422: no"),
-    (413, b"large", "413: large")])
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (400, {"error": {"message": "too long"}}, "400: too long"),
+        (400, {"message": "flat"}, "400: flat"),
+        (422, {"detail": "no"}, "422: no"),
+        (413, b"large", "413: large"),
+    ],
+)
 def test_a_bad_request_fails_at_once(client, status, body, said):
     with Server(faults=by_content({TEXTS[0]: Fault("answer", status, body=body)})) as server:
         assert texts_of(client(server).ask(requests(TEXTS[:2]))) == [llm.Failure("bad request", said), TEXTS[1]]
@@ -195,19 +280,35 @@ def test_a_bad_request_fails_at_once(client, status, body, said):
 
 
 def test_half_characters_neither_stop_the_run_nor_reach_a_file(client):
-    cut_emoji = Fault("answer", body=json.dumps(completion({"message": {"content": "좋아요 \ud83d"}})).encode())  # "\\ud83d", as JSON has it
+    cut_emoji = Fault(
+        "answer", body=json.dumps(completion({"message": {"content": "좋아요 \ud83d"}})).encode()
+    )  # "\\ud83d", as JSON has it
     with Server(faults=by_content({"안녕": cut_emoji})) as server:
         bad, good = texts_of(client(server).ask(requests(["\ud83d", "안녕"])))
         assert bad.kind == "bad request" and "surrogate" in bad.reason and good == "좋아요 \ufffd"
 
 
 def test_logprobs_and_a_cut_answer(client):
-    content = [{"token": "네", "logprob": -0.1, "bytes": [235], "top_logprobs": [{"token": "네", "logprob": -0.1, "bytes": None},
-                                                                               {"token": "예", "logprob": -2.5, "bytes": None}]},
-               {"token": "!", "logprob": -1.0}]
-    with Server(lambda body: {"message": {"content": "네!"}, "finish_reason": "length", "logprobs": {"content": content}}) as server:
+    content = [
+        {
+            "token": "네",
+            "logprob": -0.1,
+            "bytes": [235],
+            "top_logprobs": [
+                {"token": "네", "logprob": -0.1, "bytes": None},
+                {"token": "예", "logprob": -2.5, "bytes": None},
+            ],
+        },
+        {"token": "!", "logprob": -1.0},
+    ]
+    with Server(
+        lambda body: {"message": {"content": "네!"}, "finish_reason": "length", "logprobs": {"content": content}}
+    ) as server:
         [(reply, _)] = client(server).ask(requests(["안녕"]))
         assert reply.finish_reason == "length"
         top = [{"token": "네", "logprob": -0.1}, {"token": "예", "logprob": -2.5}]
-        assert reply.logprobs == [{"token": "네", "logprob": -0.1, "top": top}, {"token": "!", "logprob": -1.0, "top": []}]
+        assert reply.logprobs == [
+            {"token": "네", "logprob": -0.1, "top": top},
+            {"token": "!", "logprob": -1.0, "top": []},
+        ]
         assert client(server).ask(requests(["안녕"]))[0][0].logprobs == reply.logprobs and len(server.requests) == 1

@@ -31,8 +31,13 @@ program.run(main, "start the same command again")
 
 
 def start(server, cache, n, concurrency):
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, server.url, str(cache), str(n), str(concurrency)], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, server.url, str(cache), str(n), str(concurrency)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"},
+    )
 
 
 def wait_for_answers(server, n):
@@ -50,6 +55,7 @@ def test_killed_and_started_again(client, tmp_path):
         number = next(numbers)
         gates[min(number // 40, 2)].wait(60)  # no run gets further than it should before its signal
         return f"{body['messages'][0]['content']} {number}"
+
     with Server(answer) as server:
         for gate, sent in enumerate((signal.SIGKILL, signal.SIGINT)):
             gates[gate].set()
@@ -61,7 +67,7 @@ def test_killed_and_started_again(client, tmp_path):
         assert process.returncode == 130 and "start the same command again" in err
         gates[2].set()
         with sqlite3.connect(tmp_path / "cache.sqlite") as db:
-            kept = {json.loads(reply)["text"] for reply, in db.execute("SELECT reply FROM answers")}
+            kept = {json.loads(reply)["text"] for (reply,) in db.execute("SELECT reply FROM answers")}
         found = texts_of(client(server, concurrency=4).ask(requests(expected)))
         assert [f.split()[0] for f in found] == expected and len(kept) >= 60 and kept <= set(found)
         asked = Counter(server.prompts(server.answered))
@@ -78,6 +84,7 @@ def test_two_processes_and_one_cache(tmp_path):
         if number < 2:
             both_are_here.wait(30)  # each process has one worker, so they ask for the first text at the same time
         return str(number)
+
     with Server(answer, delay=0.005) as server:
         both = [start(server, tmp_path / "cache.sqlite", 60, 1) for _ in range(2)]
         (one, _), (two, err) = [p.communicate(timeout=60) for p in both]
@@ -86,8 +93,11 @@ def test_two_processes_and_one_cache(tmp_path):
 
 def test_the_server_as_a_process(client):
     script = Path(openai_server.__file__)
-    with subprocess.Popen([sys.executable, str(script), "--port", "0", "--faults", "0.3", "--answer", "언제나 이 말"],
-                          stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, str(script), "--port", "0", "--faults", "0.3", "--answer", "언제나 이 말"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         try:
             one = client(process.stdout.readline().strip(), max_retries=12)
             assert texts_of(one.ask(requests(TEXTS[:20]))) == ["언제나 이 말"] * 20 and one.usage["retries"] > 0

@@ -10,19 +10,24 @@ import pytest
 from llm_harness import TEXTS, client, quick_and_without_keys, requests, texts_of  # noqa: F401 (fixtures)
 from openai_server import DROP, EMPTY, Server, by_content, error, refusal
 
-from korlhf.llm.flags import LlmFlags
-from korlhf.llm import client as llm
 from korlhf.core.errors import InputError
+from korlhf.llm import client as llm
+from korlhf.llm.flags import LlmFlags
 
 KEY = "sk-proj-K3y-that_nobody.may.see"
 
 
-@pytest.mark.parametrize(("fault", "said"), [
-    (error(401, f"Incorrect API key provided: {KEY}. Neither is sk-other-12345", "invalid_api_key"), "MY_KEY"),
-    (error(403, f"{KEY} may not"), "MY_KEY"),
-    (error(404, "The model `test-model` does not exist"), "'test-model'"),
-    (error(429, "You exceeded your current quota", "insufficient_quota", "insufficient_quota"), "no credit"),
-    (error(402, "Insufficient credits"), "no credit")], ids=["401", "403", "404", "quota", "402"])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (error(401, f"Incorrect API key provided: {KEY}. Neither is sk-other-12345", "invalid_api_key"), "MY_KEY"),
+        (error(403, f"{KEY} may not"), "MY_KEY"),
+        (error(404, "The model `test-model` does not exist"), "'test-model'"),
+        (error(429, "You exceeded your current quota", "insufficient_quota", "insufficient_quota"), "no credit"),
+        (error(402, "Insufficient credits"), "no credit"),
+    ],
+    ids=["401", "403", "404", "quota", "402"],
+)
 def test_what_no_retry_can_mend_stops_the_run(client, monkeypatch, fault, said):
     monkeypatch.setenv("MY_KEY", KEY)
     with Server(faults={4: fault}, delay=0.01) as server:
@@ -32,7 +37,9 @@ def test_what_no_retry_can_mend_stops_the_run(client, monkeypatch, fault, said):
         assert len(server.requests) < 50 and set(server.keys) == {f"Bearer {KEY}"}
         done = server.prompts(server.answered)
         again = client(server)
-        assert texts_of(again.ask(requests(done))) == done and again.usage["cached"] >= len(done) - 1  # one may have been in flight
+        assert (
+            texts_of(again.ask(requests(done))) == done and again.usage["cached"] >= len(done) - 1
+        )  # one may have been in flight
 
 
 def test_an_answer_that_comes_with_the_end_does_not_go_on(client, monkeypatch):
@@ -51,6 +58,7 @@ def test_an_answer_that_comes_with_the_end_does_not_go_on(client, monkeypatch):
                 raise
             asked.append("dropped")
         return {"text": "네", "finish_reason": "stop", "logprobs": None, "prompt_tokens": 1, "answer_tokens": 1}
+
     monkeypatch.setattr(llm.Client, "_post", post)
     began = time.monotonic()
     with pytest.raises(InputError, match="the end"):
@@ -87,11 +95,20 @@ def test_where_the_key_comes_from(client, monkeypatch):
     assert client("").usage["requests"] == 0  # OpenAI with a key is fine
 
 
-@pytest.mark.parametrize(("given", "said"), [
-    ({"concurrency": 0}, "--concurrency 0"), ({"max_retries": -1}, "--max_retries -1"), ({"request_timeout": 0.0}, "--request_timeout 0"),
-    ({"max_cost": -1.0}, "--max_cost -1"), ({"max_cost": 1.0, "price_input": 1.0}, "--max_cost 1: needs --price_input and --price_output"),
-    ({"base_url": "localhost:8000"}, "--base_url localhost:8000"), ({"base_url": "http://"}, "--base_url http://:"),
-    ({"base_url": "http://a:99999999/v1"}, "--base_url http://a:9"), ({"base_url": "http://[/v1"}, "--base_url http://[")])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"concurrency": 0}, "--concurrency 0"),
+        ({"max_retries": -1}, "--max_retries -1"),
+        ({"request_timeout": 0.0}, "--request_timeout 0"),
+        ({"max_cost": -1.0}, "--max_cost -1"),
+        ({"max_cost": 1.0, "price_input": 1.0}, "--max_cost 1: needs --price_input and --price_output"),
+        ({"base_url": "localhost:8000"}, "--base_url localhost:8000"),
+        ({"base_url": "http://"}, "--base_url http://:"),
+        ({"base_url": "http://a:99999999/v1"}, "--base_url http://a:9"),
+        ({"base_url": "http://[/v1"}, "--base_url http://["),
+    ],
+)
 def test_flags_that_cannot_work(tmp_path, given, said):
     with llm.Cache(tmp_path / "cache.sqlite") as cache, pytest.raises(InputError) as caught:
         llm.Client(LlmFlags(**{"base_url": "http://127.0.0.1:1/v1", **given}), cache)
@@ -115,6 +132,7 @@ def test_no_connection_for_one_is_not_none_for_all(client, monkeypatch):
             return llm._Again(llm.Failure("connection", "refused"), unreachable=True)
         self._heard += 1
         return {"text": "네", "finish_reason": "stop", "logprobs": None, "prompt_tokens": 1, "answer_tokens": 1}
+
     monkeypatch.setattr(llm.Client, "_post", post)
     found = texts_of(client("http://127.0.0.1:1/v1", max_retries=1).ask(requests(TEXTS[:9])))
     assert found == [llm.Failure("connection", "refused"), *["네"] * 8]
@@ -164,7 +182,9 @@ def test_the_limit_on_costs(client):
 
 def test_costs_that_cannot_be_known(client):
     with Server(usage=False) as server:
-        with pytest.raises(InputError, match="--max_cost 5: the server does not count tokens.*--max_requests.*1 of 3 are answered"):
+        with pytest.raises(
+            InputError, match="--max_cost 5: the server does not count tokens.*--max_requests.*1 of 3 are answered"
+        ):
             client(server, concurrency=1, max_cost=5.0, price_input=1.0, price_output=1.0).ask(requests(TEXTS[:3]))
 
 

@@ -16,10 +16,22 @@ def in_seoul(monkeypatch):
     time.tzset()
 
 
-@pytest.mark.parametrize(("header", "seconds"), [
-    (None, None), ("2", 2), ("0.25", 0.25), ("3600", 120), ("-5", None), ("soon", None), ("nan", None),
-    ("Thu, 01 Jan 1970 00:16:50 GMT", 10), ("Thu, 01 Jan 1970 00:16:50 -0000", 10), ("Thu, 01 Jan 1970 00:00:01 GMT", 0),
-    ("Fri, 02 Jan 1970 00:00:00 GMT", 120)])
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("2", 2),
+        ("0.25", 0.25),
+        ("3600", 120),
+        ("-5", None),
+        ("soon", None),
+        ("nan", None),
+        ("Thu, 01 Jan 1970 00:16:50 GMT", 10),
+        ("Thu, 01 Jan 1970 00:16:50 -0000", 10),
+        ("Thu, 01 Jan 1970 00:00:01 GMT", 0),
+        ("Fri, 02 Jan 1970 00:00:00 GMT", 120),
+    ],
+)
 def test_retry_after_is_seconds_or_a_date(monkeypatch, in_seoul, header, seconds):
     monkeypatch.setattr(completions.time, "time", lambda: 1000.0)  # 00:16:40
     assert completions.retry_after(header) == seconds

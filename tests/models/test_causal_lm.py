@@ -9,11 +9,12 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, CohereConfig, GraniteConfig, StableLmConfig
 
-from korlhf.models import save, causal_lm as models
+from korlhf.core.errors import InputError
+from korlhf.data import packing
+from korlhf.models import causal_lm as models
+from korlhf.models import save
 from korlhf.models.lora import add_lora, without_adapter
 from korlhf.models.tokenizer import load_tokenizer
-from korlhf.data import packing
-from korlhf.core.errors import InputError
 from korlhf.training.flags import ModelFlags
 
 ARCHITECTURES = ["gpt_neox", "llama", "qwen2", "gemma2", "gpt2"]
@@ -32,7 +33,9 @@ def test_token_logps_are_the_labelled_loss_of_transformers(load_lm, name):
     packed = packing.pack(sequences)
     assert packed.ids.size(0) < len(sequences)
     with torch.no_grad():
-        logps, entropy = models.TokenLogps(lm)(packed.ids, packed.position_ids, *packing.targets(packed, masks), with_entropy=True)
+        logps, entropy = models.TokenLogps(lm)(
+            packed.ids, packed.position_ids, *packing.targets(packed, masks), with_entropy=True
+        )
         plain = models.TokenLogps(lm)(packed.ids, packed.position_ids, *packing.targets(packed, masks))
         assert torch.allclose(plain, logps, atol=1e-5)
         at = 0
@@ -40,32 +43,52 @@ def test_token_logps_are_the_labelled_loss_of_transformers(load_lm, name):
             n = sum(mask[1:])
             labels = [i if m else -100 for i, m in zip(ids, mask)]
             out = lm(input_ids=torch.tensor([ids]), labels=torch.tensor([labels]), use_cache=False)
-            assert -float(logps[at:at + n].mean()) == pytest.approx(float(out.loss), abs=1e-5)
+            assert -float(logps[at : at + n].mean()) == pytest.approx(float(out.loss), abs=1e-5)
             p = out.logits[0, [j - 1 for j in range(1, len(ids)) if mask[j]]].softmax(-1)
-            assert torch.allclose(entropy[at:at + n], torch.special.entr(p).sum(-1), atol=1e-4)
+            assert torch.allclose(entropy[at : at + n], torch.special.entr(p).sum(-1), atol=1e-4)
             at += n
     assert at == len(logps)
 
 
-@pytest.mark.parametrize("config", [CohereConfig(logit_scale=0.3), GraniteConfig(logits_scaling=3.0)], ids=["cohere", "granite"])
+@pytest.mark.parametrize(
+    "config", [CohereConfig(logit_scale=0.3), GraniteConfig(logits_scaling=3.0)], ids=["cohere", "granite"]
+)
 def test_scaled_logits_are_those_of_transformers(config):
-    for key, value in {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2,
-                       "intermediate_size": 16, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.4}.items():
+    for key, value in {
+        "vocab_size": 40,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "intermediate_size": 16,
+        "pad_token_id": 0,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "initializer_range": 0.4,
+    }.items():
         setattr(config, key, value)
     config.head_dim = 8
     lm = AutoModelForCausalLM.from_config(config).eval()
     ids = torch.tensor([[3, 1, 4, 1, 5]])
     with torch.no_grad():
         hidden = lm.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        assert torch.allclose(models.head_logits(lm, hidden[0]), lm(input_ids=ids, use_cache=False).logits[0].float(), atol=1e-5)
+        assert torch.allclose(
+            models.head_logits(lm, hidden[0]), lm(input_ids=ids, use_cache=False).logits[0].float(), atol=1e-5
+        )
 
 
 def lora_flags(**kwargs):
     return ModelFlags(model_name_or_path="x", **{"lora_dim": 2, **kwargs})
 
 
-@pytest.mark.parametrize("name, expected", [("gpt_neox", {"query_key_value"}), ("llama", {"q_proj", "k_proj", "v_proj", "o_proj"}),
-                                            ("gemma2", {"q_proj", "k_proj", "v_proj", "o_proj"})])
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("gpt_neox", {"query_key_value"}),
+        ("llama", {"q_proj", "k_proj", "v_proj", "o_proj"}),
+        ("gemma2", {"q_proj", "k_proj", "v_proj", "o_proj"}),
+    ],
+)
 def test_lora_reaches_the_modules_of_the_table(load_lm, name, expected):
     model = add_lora(load_lm(name), lora_flags(), "CAUSAL_LM")
     trained = [n for n, p in model.named_parameters() if p.requires_grad]
@@ -83,14 +106,27 @@ def test_lora_alpha_and_names_can_be_given(load_lm):
 
 
 def test_lora_on_an_unknown_architecture_names_its_modules():
-    lm = AutoModelForCausalLM.from_config(StableLmConfig(
-        vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, intermediate_size=16))
-    with pytest.raises(InputError, match=r"--lora_module_name auto: no table entry for architecture 'stablelm'.*k_proj.*q_proj.*v_proj"):
+    lm = AutoModelForCausalLM.from_config(
+        StableLmConfig(
+            vocab_size=40,
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            intermediate_size=16,
+        )
+    )
+    with pytest.raises(
+        InputError, match=r"--lora_module_name auto: no table entry for architecture 'stablelm'.*k_proj.*q_proj.*v_proj"
+    ):
         add_lora(lm, lora_flags(), "CAUSAL_LM")
 
 
 def test_lora_with_names_of_another_architecture_names_the_right_ones(load_lm):
-    with pytest.raises(InputError, match=r"--lora_module_name decoder.layers.: matches no module of this gpt_neox model.*query_key_value"):
+    with pytest.raises(
+        InputError,
+        match=r"--lora_module_name decoder.layers.: matches no module of this gpt_neox model.*query_key_value",
+    ):
         add_lora(load_lm("gpt_neox"), lora_flags(lora_module_name="decoder.layers."), "CAUSAL_LM")
 
 
@@ -102,7 +138,9 @@ def test_lora_is_saved_merged_and_the_training_weights_stay(load_lm, folders, to
         if "lora_B" in n:
             torch.nn.init.normal_(p, std=0.3)
     weights = {n: p.detach().clone() for n, p in lm.named_parameters()}
-    save.save_model(lm, weights, tokenizer, tmp_path, folders[name], AutoModelForCausalLM, stop_id=tokenizer.eos_token_id)
+    save.save_model(
+        lm, weights, tokenizer, tmp_path, folders[name], AutoModelForCausalLM, stop_id=tokenizer.eos_token_id
+    )
     ids = torch.tensor([random_sequences(300, [12])[0]])
     saved, base = AutoModelForCausalLM.from_pretrained(tmp_path), load_lm(name)
     with torch.no_grad():
@@ -116,6 +154,7 @@ def test_lora_is_saved_merged_and_the_training_weights_stay(load_lm, folders, to
 @pytest.fixture
 def lora(load_lm, folders, tokenizer, tmp_path):
     """Function: architecture, dtype -> (folder of a finished LoRA training, the model as trained)."""
+
     def make(name, dtype=None):
         lm = add_lora(load_lm(name), lora_flags(), "CAUSAL_LM").eval()
         torch.manual_seed(0)
@@ -123,8 +162,11 @@ def lora(load_lm, folders, tokenizer, tmp_path):
             if "lora_B" in n:
                 torch.nn.init.normal_(p, std=0.3)
         weights = {n: p.detach() for n, p in lm.named_parameters()}
-        save.save_model(lm, weights, tokenizer, tmp_path, folders[name], AutoModelForCausalLM, dtype, tokenizer.eos_token_id)
+        save.save_model(
+            lm, weights, tokenizer, tmp_path, folders[name], AutoModelForCausalLM, dtype, tokenizer.eos_token_id
+        )
         return tmp_path, lm
+
     return make
 
 
@@ -143,7 +185,9 @@ def test_a_lora_folder_loads_as_the_model_that_was_trained(lora, load_lm, tokeni
         expected = trained(input_ids=IDS).logits
         assert torch.equal(apart(input_ids=IDS).logits, expected)
         assert torch.allclose(merged(input_ids=IDS).logits, expected, atol=1e-4)
-        assert torch.equal(merged(input_ids=IDS).logits, AutoModelForCausalLM.from_pretrained(folder)(input_ids=IDS).logits)
+        assert torch.equal(
+            merged(input_ids=IDS).logits, AutoModelForCausalLM.from_pretrained(folder)(input_ids=IDS).logits
+        )
         assert float((load_lm(name)(input_ids=IDS).logits - expected).abs().max()) > 0.1
 
 
@@ -168,11 +212,22 @@ def test_the_tokenizer_of_a_lora_folder_is_its_own_or_its_bases(lora, chat_templ
     assert "### 명령어:" in load_tokenizer(str(adapter)).chat_template
 
 
-@pytest.mark.parametrize("config, words", [
-    ('{"task_type": "SEQ_CLS", "base_model_name_or_path": "a/b"}', "an adapter for SEQ_CLS, not for a language model"),
-    ('{"task_type": "CAUSAL_LM"}', "names no base model"),
-    ('{"base_model_name_or_path": "./gone"}', r"adapter_config.json says base_model_name_or_path ./gone: no such folder"),
-    ("{", "cannot be read"), ("[]", "cannot be read")])
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        (
+            '{"task_type": "SEQ_CLS", "base_model_name_or_path": "a/b"}',
+            "an adapter for SEQ_CLS, not for a language model",
+        ),
+        ('{"task_type": "CAUSAL_LM"}', "names no base model"),
+        (
+            '{"base_model_name_or_path": "./gone"}',
+            r"adapter_config.json says base_model_name_or_path ./gone: no such folder",
+        ),
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+    ],
+)
 def test_a_lora_folder_that_cannot_work_is_refused(tmp_path, config, words):
     (tmp_path / "adapter_config.json").write_text(config, encoding="utf-8")
     for load in (load_tokenizer, lambda path, what: models.load_causal_lm(path, None, what)):
@@ -259,5 +314,7 @@ def test_folders_that_hold_no_model(tmp_path, folders, tokenizer):
     with pytest.raises(InputError, match=f"e.g. {tmp_path / 'run'}"):
         models.check_folder(str(tmp_path), "--x")
     tokenizer.add_tokens([f"새{i}" for i in range(9)])
-    with pytest.raises(InputError, match=f"the tokenizer has {len(tokenizer)} tokens, the model rows for {len(tokenizer) - 9}"):
+    with pytest.raises(
+        InputError, match=f"the tokenizer has {len(tokenizer)} tokens, the model rows for {len(tokenizer) - 9}"
+    ):
         models.load_causal_lm(folders["llama"], tokenizer)

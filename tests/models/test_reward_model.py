@@ -6,12 +6,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from korlhf.models import save, lora, reward_model
-from korlhf.models.tokenizer import load_tokenizer
-from korlhf.training import reward as pairs
+from korlhf.core.errors import InputError
 from korlhf.data import packing
 from korlhf.data.tokenize import Codec
-from korlhf.core.errors import InputError
+from korlhf.models import lora, reward_model, save
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.training import reward as pairs
 from korlhf.training.flags import ModelFlags
 
 CPU = torch.device("cpu")
@@ -66,8 +66,15 @@ def test_a_lora_reward_model_is_saved_merged_with_its_head(folders, codec, token
     for p in trained.values():
         torch.nn.init.normal_(p, std=0.3)
     expected = our_scores(model, codec)
-    save.save_model(model, {n: p.detach() for n, p in model.named_parameters()}, tokenizer, tmp_path, folders["llama"],
-                      AutoModelForSequenceClassification, num_labels=1)
+    save.save_model(
+        model,
+        {n: p.detach() for n, p in model.named_parameters()},
+        tokenizer,
+        tmp_path,
+        folders["llama"],
+        AutoModelForSequenceClassification,
+        num_labels=1,
+    )
     assert saved_scores(tmp_path, batched=True) == pytest.approx(expected, abs=1e-4)
 
 
@@ -80,9 +87,11 @@ def test_padding_of_a_tokenizer_whose_only_special_token_is_eos(folders, new_tok
     codec = Codec(tokenizer)
     model = new_reward(folders, "gpt_neox", tokenizer, codec.stop_id)
     assert (tokenizer.pad_token, tokenizer.pad_token_id) == ("<|pad|>", vocab)  # a new token, not another name of EOS
-    assert model.get_input_embeddings().weight.size(0) == rows                  # a spare row is used where there is one
+    assert model.get_input_embeddings().weight.size(0) == rows  # a spare row is used where there is one
     expected = our_scores(model, codec)
-    save.save_model(model, model.state_dict(), tokenizer, tmp_path / "out", folders["gpt_neox"], AutoModelForSequenceClassification)
+    save.save_model(
+        model, model.state_dict(), tokenizer, tmp_path / "out", folders["gpt_neox"], AutoModelForSequenceClassification
+    )
     assert saved_scores(tmp_path / "out", batched=True) == pytest.approx(expected, abs=1e-4)
 
 
@@ -94,7 +103,9 @@ def test_a_pad_token_that_is_not_the_end_is_kept(folders, new_tokenizer):
 
 
 def test_a_language_model_is_no_reward_model(folders):
-    with pytest.raises(InputError, match=r"--reward_model_name_or_path .*: not a reward model \(it has no score head\)"):
+    with pytest.raises(
+        InputError, match=r"--reward_model_name_or_path .*: not a reward model \(it has no score head\)"
+    ):
         reward_model.load_reward_model(folders["llama"], "--reward_model_name_or_path")
 
 
@@ -102,9 +113,11 @@ def test_a_new_head_is_small_and_seeded(folders):
     heads = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        heads.append(reward_model.scalar_head(reward_model.load_reward_model(folders["llama"], new_head=True)).weight.detach())
+        heads.append(
+            reward_model.scalar_head(reward_model.load_reward_model(folders["llama"], new_head=True)).weight.detach()
+        )
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2]) and heads[0].shape == (1, 16)
-    assert float(heads[0].std()) == pytest.approx(17 ** -0.5, rel=0.5)
+    assert float(heads[0].std()) == pytest.approx(17**-0.5, rel=0.5)
 
 
 def deepspeed_chat_folder(folders, tokenizer, path, name="gpt_neox", dropout=0.0):
@@ -129,7 +142,9 @@ def test_deepspeed_chat_checkpoints_are_read(folders, codec, tokenizer, tmp_path
     model = deepspeed_chat_folder(folders, tokenizer, tmp_path / "rm", dropout=0.1)
     assert reward_model.has_head(tmp_path / "rm")
     read = reward_model.load_reward_model(str(tmp_path / "rm"), dropout=0.0)
-    assert our_scores(read.train(), codec) == pytest.approx(our_scores(model, codec), abs=1e-5)  # train: dropout=0.0 is obeyed
+    assert our_scores(read.train(), codec) == pytest.approx(
+        our_scores(model, codec), abs=1e-5
+    )  # train: dropout=0.0 is obeyed
 
 
 def test_deepspeed_chat_checkpoints_that_do_not_fit_are_refused(folders, tokenizer, tmp_path):
@@ -153,5 +168,7 @@ def test_values_of_packed_rows_are_those_of_each_sequence(folders, codec):
     with torch.no_grad():
         values = reward_model.TokenValues(model)(packed.ids, packed.position_ids)
         for s, start in zip(sequences, packed.starts.tolist()):
-            alone = model.score(model.base_model(input_ids=torch.tensor([s]), use_cache=False).last_hidden_state).flatten()
-            assert torch.allclose(values[start:start + len(s)], alone, atol=1e-5)
+            alone = model.score(
+                model.base_model(input_ids=torch.tensor([s]), use_cache=False).last_hidden_state
+            ).flatten()
+            assert torch.allclose(values[start : start + len(s)], alone, atol=1e-5)

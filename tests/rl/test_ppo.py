@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from korlhf.rl.advantages import gae, whiten, explained_variance
-from korlhf.rl import ppo
-from korlhf.rl.rewards import RunningMoments, shaped_scores, KLController, kl_shaped_rewards
 from korlhf.data.ngrams import repetition
+from korlhf.rl import ppo
+from korlhf.rl.advantages import explained_variance, gae, whiten
+from korlhf.rl.rewards import KLController, RunningMoments, kl_shaped_rewards, shaped_scores
 
 
 def close(a, b, tolerance=1e-6):
-    return torch.allclose(torch.as_tensor(a, dtype=torch.float32), torch.as_tensor(b, dtype=torch.float32), atol=tolerance)
+    return torch.allclose(
+        torch.as_tensor(a, dtype=torch.float32), torch.as_tensor(b, dtype=torch.float32), atol=tolerance
+    )
 
 
 def test_pad_rows_and_mask():
@@ -22,7 +24,10 @@ def test_pad_rows_and_mask():
 
 
 def test_kl_shaped_rewards():
-    logps, ref = torch.tensor([[-1.0, -2.0, -3.0], [-1.0, 9.0, 9.0]]), torch.tensor([[-1.5, -1.0, -3.0], [-3.0, 0.0, 0.0]])
+    logps, ref = (
+        torch.tensor([[-1.0, -2.0, -3.0], [-1.0, 9.0, 9.0]]),
+        torch.tensor([[-1.5, -1.0, -3.0], [-3.0, 0.0, 0.0]]),
+    )
     mask = torch.tensor([[1.0, 1, 1], [1, 0, 0]])
     # row 0: -.1 x (.5, -1, 0), the score 2 on the third; row 1: -.1 x 2 + the score -1 on its only token, nothing on padding
     assert close(kl_shaped_rewards(torch.tensor([2.0, -1.0]), logps, ref, mask, 0.1), [[-0.05, 0.1, 2.0], [-1.2, 0, 0]])
@@ -61,6 +66,7 @@ def test_whiten_over_two_ranks_is_whiten_of_both():
     def other_rank_added(sums):
         x = a[2:].double()
         return sums + torch.stack([mask[2:].double().sum(), (x * mask[2:]).sum(), (x * x * mask[2:]).sum()])
+
     parts = whiten(a[:2], mask[:2], other_rank_added)
     assert close(parts, whiten(a, mask)[:2])
 
@@ -73,13 +79,17 @@ def test_policy_loss_and_its_statistics():
     assert int(stats["clipped"]) == 3
     assert float(stats["ratio_max"]) == pytest.approx(1.5) and float(stats["ratio_min"]) == pytest.approx(0.5)
     # r - 1 - ln r: 2 x (.5 - ln 1.5) + (-.5 + ln 2) + (.1 - ln 1.1)
-    assert float(stats["approx_kl"]) == pytest.approx(2 * (0.5 - math.log(1.5)) - 0.5 + math.log(2) + 0.1 - math.log(1.1), abs=1e-6)
+    assert float(stats["approx_kl"]) == pytest.approx(
+        2 * (0.5 - math.log(1.5)) - 0.5 + math.log(2) + 0.1 - math.log(1.1), abs=1e-6
+    )
 
 
 def test_policy_gradient_stops_where_it_is_clipped():
     new = torch.tensor([1.5, 1.5, 1.0]).log().requires_grad_()
     ppo.policy_loss(new, torch.zeros(3), torch.tensor([2.0, -2.0, 3.0]), 0.2)[0].backward()
-    assert close(new.grad, [0, 3.0, -3.0])  # -d(ratio x advantage)/d(log ratio) = -ratio x advantage, 0 where the clipped one counts
+    assert close(
+        new.grad, [0, 3.0, -3.0]
+    )  # -d(ratio x advantage)/d(log ratio) = -ratio x advantage, 0 where the clipped one counts
 
 
 def test_value_loss():
@@ -89,12 +99,16 @@ def test_value_loss():
 
 
 def test_kl_estimates_by_hand_and_in_the_mean():
-    k1, k3 = ppo.kl_estimates(torch.tensor([[0.0, 1.0, 9.0]]), torch.tensor([[math.log(2), 1.0, 0.0]]), torch.tensor([[1.0, 1, 0]]))
+    k1, k3 = ppo.kl_estimates(
+        torch.tensor([[0.0, 1.0, 9.0]]), torch.tensor([[math.log(2), 1.0, 0.0]]), torch.tensor([[1.0, 1, 0]])
+    )
     assert float(k1) == pytest.approx(-math.log(2), abs=1e-6)
     assert float(k3) == pytest.approx(2 - 1 - math.log(2), abs=1e-6)  # 1/r = reference / actor = 2
     p, q = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.2, 0.6])
     exact = float((p * (p / q).log()).sum())
-    both = [float((p * k).sum()) for k in ppo.kl_estimates(p.log().unsqueeze(1), q.log().unsqueeze(1), torch.ones(3, 1))]
+    both = [
+        float((p * k).sum()) for k in ppo.kl_estimates(p.log().unsqueeze(1), q.log().unsqueeze(1), torch.ones(3, 1))
+    ]
     assert both == pytest.approx([exact, exact], abs=1e-6)  # under the actor's own samples both are unbiased
 
 
@@ -123,7 +137,9 @@ def test_running_moments_are_those_of_all_scores():
     for c in chunks:
         moments.update(torch.tensor(c))
     every = np.concatenate(chunks)
-    assert moments.mean == pytest.approx(every.mean(), abs=1e-12) and moments.std == pytest.approx(every.std(ddof=1), abs=1e-12)
+    assert moments.mean == pytest.approx(every.mean(), abs=1e-12) and moments.std == pytest.approx(
+        every.std(ddof=1), abs=1e-12
+    )
     again = RunningMoments(**moments.state())
     again.update(torch.tensor([4.0]))
     assert again.std == pytest.approx(float(torch.tensor([*every, 4.0], dtype=torch.float64).std()), abs=1e-12)
@@ -138,6 +154,7 @@ def test_running_moments_over_two_ranks():
         if len(calls) == 1:
             return sums + torch.tensor([1.0, 10.0], dtype=torch.float64)
         return sums + (10.0 - both.mean()) ** 2
+
     moments = RunningMoments()
     moments.update(here, total)
     assert (moments.count, moments.mean) == (4, pytest.approx(4.75)) and moments.std == pytest.approx(float(both.std()))
@@ -160,9 +177,9 @@ def test_kl_controller():
     fixed.update(100.0, 64)
     assert fixed.coef == 0.05
     steered = KLController(0.1, target=10.0, horizon=1000)
-    steered.update(11.0, 100)        # error .1: x (1 + .1 x 100 / 1000)
+    steered.update(11.0, 100)  # error .1: x (1 + .1 x 100 / 1000)
     assert steered.coef == pytest.approx(0.1 * 1.01)
-    steered.update(50.0, 100)        # error 4, held to .2
+    steered.update(50.0, 100)  # error 4, held to .2
     assert steered.coef == pytest.approx(0.1 * 1.01 * 1.02)
-    steered.update(0.0, 100)         # error -1, held to -.2
+    steered.update(0.0, 100)  # error -1, held to -.2
     assert steered.coef == pytest.approx(0.1 * 1.01 * 1.02 * 0.98)

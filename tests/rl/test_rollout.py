@@ -22,8 +22,17 @@ def a_stop(answers):
 def test_greedy_is_generate_of_each_prompt_alone(load_lm, name):
     lm = load_lm(name)
     stop = a_stop(greedy(lm, PROMPTS, RARE))
-    expected = [lm.generate(torch.tensor([p]), attention_mask=torch.ones(1, len(p), dtype=torch.long), do_sample=False, max_new_tokens=10,
-                            eos_token_id=stop, pad_token_id=0)[0, len(p):].tolist() for p in PROMPTS]
+    expected = [
+        lm.generate(
+            torch.tensor([p]),
+            attention_mask=torch.ones(1, len(p), dtype=torch.long),
+            do_sample=False,
+            max_new_tokens=10,
+            eos_token_id=stop,
+            pad_token_id=0,
+        )[0, len(p) :].tolist()
+        for p in PROMPTS
+    ]
     assert len({len(a) for a in expected}) > 1 and any(a[-1] == stop for a in expected)
     assert greedy(lm, PROMPTS, stop) == expected
     assert greedy(lm, PROMPTS, stop, batch_size=2) == expected
@@ -82,16 +91,22 @@ def test_choose_temperature():
     assert rollout.choose(logits, torch.tensor([0.0, 0.999]), 0, 1.0).tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("top_p, expected", [(0.7, [0, 0.625, 0, 0.375]),     # .5 alone does not reach .7; with .3 it does: .5/.8 and .3/.8
-                                             (0.45, [0, 1, 0, 0]), (0.001, [0, 1, 0, 0]),   # always at least one
-                                             (0.9, [0.15 / 0.95, 0.5 / 0.95, 0, 0.3 / 0.95])])
+@pytest.mark.parametrize(
+    "top_p, expected",
+    [
+        (0.7, [0, 0.625, 0, 0.375]),  # .5 alone does not reach .7; with .3 it does: .5/.8 and .3/.8
+        (0.45, [0, 1, 0, 0]),
+        (0.001, [0, 1, 0, 0]),  # always at least one
+        (0.9, [0.15 / 0.95, 0.5 / 0.95, 0, 0.3 / 0.95]),
+    ],
+)
 def test_choose_top_p(top_p, expected):
     assert frequencies([0.15, 0.5, 0.05, 0.3], top_p=top_p) == pytest.approx(expected, abs=3e-4)
 
 
 def test_choose_never_takes_an_impossible_token():
     logits = torch.tensor([[float("-inf"), 0.0, 0.0, float("-inf")]]).expand(3, -1)
-    noise = torch.tensor([0.0, 0.5, 1 - 2 ** -24])
+    noise = torch.tensor([0.0, 0.5, 1 - 2**-24])
     assert rollout.choose(logits, noise, 1.0, 1.0).tolist() == [1, 2, 2]
     assert set(rollout.choose(logits, noise, 1.0, 0.9).tolist()) <= {1, 2}
 

@@ -5,24 +5,35 @@ import copy
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models as word_models, pre_tokenizers
-from transformers import (AutoModelForCausalLM, AutoModelForSequenceClassification, GPTNeoXConfig, LlamaConfig, PreTrainedTokenizerFast)
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import models as word_models
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    GPTNeoXConfig,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+)
 
-from korlhf.models.lora import add_lora
-from korlhf.models import causal_lm as models, reward_model
-from korlhf.rl.advantages import whiten
-from korlhf.rl.rewards import shaped_scores, RunningMoments
-from korlhf.rl import step as ppo_step, rollout
-from korlhf.training import log
 from korlhf.data.tokenize import Codec, Tokens
+from korlhf.models import causal_lm as models
+from korlhf.models import reward_model
+from korlhf.models.lora import add_lora
+from korlhf.rl import rollout
+from korlhf.rl import step as ppo_step
+from korlhf.rl.advantages import whiten
+from korlhf.rl.rewards import RunningMoments, shaped_scores
+from korlhf.training import log
 from korlhf.training.engine import Frozen, Ranks
 from korlhf.training.flags import ModelFlags, PpoFlags
 
 RANKS = Ranks(0, 1, torch.device("cpu"))
 WORDS = ["<|endoftext|>", "Q", "A", "가", "나", "다", "라", "마"]
 GOOD = 3  # the word whose number is the score of the toy task
-TEMPLATE = ("{% for m in messages %}"
-            "{% if m.role == 'user' %}{{ 'Q ' + m.content + ' A ' }}{% else %}{{ m.content + eos_token }}{% endif %}{% endfor %}")
+TEMPLATE = (
+    "{% for m in messages %}"
+    "{% if m.role == 'user' %}{{ 'Q ' + m.content + ' A ' }}{% else %}{{ m.content + eos_token }}{% endif %}{% endfor %}"
+)
 
 
 class FakeEngine:
@@ -70,22 +81,40 @@ class CountWord(torch.nn.Module):
 def codec():
     words = Tokenizer(word_models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token=WORDS[0]))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **{f"{role}_token": WORDS[0] for role in ("eos", "pad", "bos", "unk")})
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, **{f"{role}_token": WORDS[0] for role in ("eos", "pad", "bos", "unk")}
+    )
     tokenizer.chat_template = TEMPLATE
     return Codec(tokenizer)
 
 
 @pytest.fixture
 def prompts(codec):
-    talks = [({"role": "user", "content": c},) for c in ("나", "다 라", "마 마 나 다 라", "라", "나 다 나", "마", "다", "라 마")]
+    talks = [
+        ({"role": "user", "content": c},)
+        for c in ("나", "다 라", "마 마 나 다 라", "라", "나 다 나", "마", "다", "라 마")
+    ]
     return [ppo_step.Prompt(codec.prompt(t).ids, t, "all") for t in talks]
 
 
 def make_models(codec, lora=0, accumulation=1, lr=3e-3, architecture="gpt_neox", spread=0.3, reward=None):
     torch.manual_seed(0)
-    shape = {"vocab_size": len(WORDS), "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
-             "max_position_embeddings": 64, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "initializer_range": spread}
-    config = {"gpt_neox": lambda: GPTNeoXConfig(**shape, tie_word_embeddings=False), "llama": lambda: LlamaConfig(**shape)}[architecture]()
+    shape = {
+        "vocab_size": len(WORDS),
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 64,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+        "initializer_range": spread,
+    }
+    config = {
+        "gpt_neox": lambda: GPTNeoXConfig(**shape, tie_word_embeddings=False),
+        "llama": lambda: LlamaConfig(**shape),
+    }[architecture]()
     lm = AutoModelForCausalLM.from_config(config).eval()
     frozen = copy.deepcopy(lm)
     if lora:
@@ -93,15 +122,26 @@ def make_models(codec, lora=0, accumulation=1, lr=3e-3, architecture="gpt_neox",
     config.num_labels = 1
     critic = AutoModelForSequenceClassification.from_config(config)
     return ppo_step.Models(
-        actor=FakeEngine(models.TokenLogps(lm), lr, accumulation), critic=FakeEngine(reward_model.TokenValues(critic), lr, accumulation),
+        actor=FakeEngine(models.TokenLogps(lm), lr, accumulation),
+        critic=FakeEngine(reward_model.TokenValues(critic), lr, accumulation),
         reference=None if lora else Frozen(models.TokenLogps(copy.deepcopy(frozen)), RANKS, "fp32"),
         reward=Frozen(reward or CountWord(), RANKS, "fp32"),
-        codec=codec, reward_codec=codec, ranks=RANKS), frozen
+        codec=codec,
+        reward_codec=codec,
+        ranks=RANKS,
+    ), frozen
 
 
 def flags(n, **kwargs):
-    return PpoFlags(**{"per_device_generation_batch_size": n, "per_device_training_batch_size": n,
-                       "max_answer_seq_len": 6, "kl_coef": 0.05, **kwargs})
+    return PpoFlags(
+        **{
+            "per_device_generation_batch_size": n,
+            "per_device_training_batch_size": n,
+            "max_answer_seq_len": 6,
+            "kl_coef": 0.05,
+            **kwargs,
+        }
+    )
 
 
 def unshaped(raw, ended):
@@ -134,19 +174,24 @@ def test_experience_is_what_transformers_says_of_each_answer(codec, prompts, siz
         assert torch.allclose(exp.ref_logps[i, :n], plain_logps(frozen, p.ids, a), atol=1e-5)
         with torch.no_grad():
             hidden = critic.base_model(input_ids=torch.tensor([p.ids + a]), use_cache=False).last_hidden_state[0]
-            values = critic.score(hidden).flatten()[len(p.ids) - 1:-1]  # before each answer token: the last prompt token's is the first
+            values = critic.score(hidden).flatten()[
+                len(p.ids) - 1 : -1
+            ]  # before each answer token: the last prompt token's is the first
         assert torch.allclose(exp.values[i, :n], values, atol=1e-5)
         assert float(exp.scores[i]) == a.count(GOOD) and texts[i] == " ".join(WORDS[t] for t in a if t)
-        rewards = [-0.05 * float(exp.logps[i, t] - exp.ref_logps[i, t]) + (a.count(GOOD) if t == n - 1 else 0) for t in range(n)]
+        rewards = [
+            -0.05 * float(exp.logps[i, t] - exp.ref_logps[i, t]) + (a.count(GOOD) if t == n - 1 else 0)
+            for t in range(n)
+        ]
         assert float(exp.returns[i, n - 1]) == pytest.approx(rewards[-1], abs=1e-5)  # the value behind the end is 0
         assert float(exp.advantages[i, n - 1]) == pytest.approx(rewards[-1] - float(values[-1]), abs=1e-5)
-    kl = sum(float((exp.logps[i] - exp.ref_logps[i])[:len(a)].sum()) for i, a in enumerate(exp.answers))
+    kl = sum(float((exp.logps[i] - exp.ref_logps[i])[: len(a)].sum()) for i, a in enumerate(exp.answers))
     assert sums["kl"] == pytest.approx(kl, abs=1e-4) and sums["score"] == sum(a.count(GOOD) for a in exp.answers)
     assert sums["tokens"] == sum(map(len, exp.answers)) and sums["eos_rate"] == sum(a[-1] == 0 for a in exp.answers)
     entropies = []
     for p, a in zip(prompts, exp.answers):
         with torch.no_grad():
-            probs = four.actor.module.lm(input_ids=torch.tensor([p.ids + a])).logits[0, len(p.ids) - 1:-1].softmax(-1)
+            probs = four.actor.module.lm(input_ids=torch.tensor([p.ids + a])).logits[0, len(p.ids) - 1 : -1].softmax(-1)
         entropies += torch.special.entr(probs).sum(-1).tolist()
     assert sums["entropy"] == pytest.approx(sum(entropies), abs=1e-3)
 
@@ -162,7 +207,9 @@ def test_the_first_update_is_on_policy(codec, prompts, architecture, lora):
     assert stats["clip_fraction"] == 0 and stats["approx_kl"] == pytest.approx(0, abs=1e-6)
     # at ratio 1 the loss is minus the mean advantage over tokens; the value loss half the mean squared error
     assert stats["policy_loss"] == pytest.approx(-float((exp.advantages * exp.mask).sum() / exp.mask.sum()), abs=1e-5)
-    assert stats["value_loss"] == pytest.approx(float((0.5 * (exp.values - exp.returns) ** 2 * exp.mask).sum() / exp.mask.sum()), rel=1e-4)
+    assert stats["value_loss"] == pytest.approx(
+        float((0.5 * (exp.values - exp.returns) ** 2 * exp.mask).sum() / exp.mask.sum()), rel=1e-4
+    )
     again = ppo_step.update(four, exp, f, train_actor=True)
     assert again["ratio_max"] > 1 + 1e-4  # and it has moved
 
@@ -187,8 +234,8 @@ def test_update_gradient_is_that_of_transformers(codec, prompts):
     ppo_step.update(four, exp, f, train_actor=True)
     loss = 0.0
     for i, (p, a) in enumerate(zip(prompts, exp.answers)):
-        logps = frozen(input_ids=torch.tensor([p.ids + a])).logits[0].log_softmax(-1)[len(p.ids) - 1:-1]
-        loss = loss - (logps.gather(1, torch.tensor(a).unsqueeze(1)).squeeze(1) * exp.advantages[i, :len(a)]).sum()
+        logps = frozen(input_ids=torch.tensor([p.ids + a])).logits[0].log_softmax(-1)[len(p.ids) - 1 : -1]
+        loss = loss - (logps.gather(1, torch.tensor(a).unsqueeze(1)).squeeze(1) * exp.advantages[i, : len(a)]).sum()
     (loss / sum(map(len, exp.answers))).backward()
     expected = {n: p.grad for n, p in frozen.named_parameters()}
     assert all(torch.allclose(four.actor.gradient["lm." + n], g, atol=1e-5) for n, g in expected.items())
@@ -204,6 +251,7 @@ def test_the_end_of_an_answer_is_an_action(codec, prompts, monkeypatch):
     def keep(module, args, logits):
         logits.retain_grad()
         seen.append(logits)
+
     handle = four.actor.module.lm.get_output_embeddings().register_forward_hook(keep)
     ppo_step.update(four, exp, flags(8), train_actor=True)
     handle.remove()
@@ -217,7 +265,9 @@ def test_critic_alone_learns_in_the_warm_up(codec, prompts):
     four, _ = make_models(codec)
     before = copy.deepcopy(four.actor.module.state_dict())
     exp, *_ = collect(four, prompts, flags(8))
-    losses = [ppo_step.update(four, exp, flags(8, cliprange_value=10.0), train_actor=False)["value_loss"] for _ in range(10)]
+    losses = [
+        ppo_step.update(four, exp, flags(8, cliprange_value=10.0), train_actor=False)["value_loss"] for _ in range(10)
+    ]
     assert losses[-1] < 0.7 * losses[0]
     assert all(torch.equal(before[k], v) for k, v in four.actor.module.state_dict().items())
 
@@ -230,16 +280,29 @@ def test_empty_one_token_and_cut_answers(codec, prompts, monkeypatch):
     def shape(raw, ended):
         assert ended.tolist() == [True, False, True, True, False, True, True, False]
         return shaped_scores(raw, ended, 0.0, 1.0, 5.0, 1.0)
+
     exp, sums, _, texts = collect(four, prompts, flags(8, lam=1.0), shape=shape, kl_coef=0.0)
     assert texts == ["", "나", "", "가 가", "다 다 다 다 다 다", "", "나", "가"]
     assert exp.scores.tolist() == [0, 0, 0, 2, 0, 0, 0, 1]
     # with gamma and lambda 1 and no KL penalty every token's return is the counted score: less 1 for a missing EOS
     counted = torch.tensor([0.0, -1, 0, 2, -1, 0, 0, 0]).unsqueeze(1)
-    assert torch.allclose(exp.returns, counted * exp.mask, atol=1e-5) and exp.mask.sum(1).tolist() == [1, 1, 1, 3, 6, 1, 2, 1]
+    assert torch.allclose(exp.returns, counted * exp.mask, atol=1e-5) and exp.mask.sum(1).tolist() == [
+        1,
+        1,
+        1,
+        3,
+        6,
+        1,
+        2,
+        1,
+    ]
     assert (sums["tokens"], sums["eos_rate"], sums["answers"]) == (16, 5, 8)
     f = flags(8, per_device_training_batch_size=1, gradient_accumulation_steps=1)
     stats = ppo_step.update(four, exp, f, train_actor=True)
-    assert all(torch.isfinite(torch.tensor(float(v))) for k, v in stats.items() if k != "ptx_loss") and stats["ptx_loss"] is None
+    assert (
+        all(torch.isfinite(torch.tensor(float(v))) for k, v in stats.items() if k != "ptx_loss")
+        and stats["ptx_loss"] is None
+    )
 
 
 def test_batches_of_empty_answers_only(codec, prompts, monkeypatch):
@@ -267,7 +330,9 @@ def test_the_adapter_switched_off_is_the_reference(codec, prompts, architecture)
     plain, _ = ppo_step.answer_logps(four, ids, exp.answers, 3, "reference")
     assert float((ref - plain).abs().max()) < 1e-6
     assert float((actor - ref).abs().max()) > 1e-2
-    assert all(p.requires_grad for n, p in four.actor.module.named_parameters() if "lora_" in n)  # disabling must not freeze them
+    assert all(
+        p.requires_grad for n, p in four.actor.module.named_parameters() if "lora_" in n
+    )  # disabling must not freeze them
 
 
 def test_the_ptx_loss_is_the_mean_of_its_tokens(codec, prompts):
@@ -305,7 +370,9 @@ def test_evaluation_is_the_same_twice_and_counts_by_category(codec, prompts):
     again, _ = ppo_step.evaluate(four, held, flags(3), seed=3)
     scores = torch.tensor([float(text.split().count("가")) for _, text, _ in rows], dtype=torch.float64)
     assert [i for i, *_ in rows] == list(range(5)) and [s for *_, s in rows] == scores.tolist()
-    assert figures["score"] == pytest.approx(float(scores.mean())) and figures["score_std"] == pytest.approx(float(scores.std()))
+    assert figures["score"] == pytest.approx(float(scores.mean())) and figures["score_std"] == pytest.approx(
+        float(scores.std())
+    )
     assert figures["kl"] == pytest.approx(0, abs=1e-5) and figures["n"] == 5
     assert (figures["by_category"]["a"]["n"], figures["by_category"]["b"]["n"]) == (3, 2)
     assert figures["by_category"]["a"]["score"] == pytest.approx(float(scores[::2].mean()))
@@ -314,9 +381,11 @@ def test_evaluation_is_the_same_twice_and_counts_by_category(codec, prompts):
 
 def test_the_reward_model_reads_its_own_template(codec, prompts, chat_codec):
     """Scores come from the reward model's own tokenizer and template, at the token that ends the answer there."""
+
     class LastToken(torch.nn.Module):
         def forward(self, ids, position_ids):
             return ids.flatten().float()
+
     four, _ = make_models(codec, reward=LastToken())
     four.reward_codec = chat_codec("chatml")
     assert ppo_step.score_text(four, prompts, ["가"] * 8, 3).tolist() == [four.reward_codec.stop_id] * 8
@@ -331,9 +400,12 @@ def test_the_reward_rises(codec, prompts, lora, lr):
     def shape(raw, ended):
         moments.update(raw)
         return shaped_scores(raw, ended, 0.5, moments.std, 5.0, 1.0)
+
     for step in range(40):
         torch.manual_seed(step)
-        exp, sums, *_ = collect(four, prompts * 4, f, seeds=[step * 1000 + i for i in range(32)], shape=shape, kl_coef=0.01)
+        exp, sums, *_ = collect(
+            four, prompts * 4, f, seeds=[step * 1000 + i for i in range(32)], shape=shape, kl_coef=0.01
+        )
         exp.advantages = whiten(exp.advantages, exp.mask)
         ppo_step.update(four, exp, f, train_actor=True)
         scores.append(sums["score"] / 32)

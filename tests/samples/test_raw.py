@@ -14,12 +14,60 @@ import pytest
 from korlhf.data import example as rows
 
 RAW = Path(__file__).resolve().parents[2] / "samples" / "raw"
-MUTATIONS = {"FRESH_START", "ADD_CONSTRAINTS", "DEEPEN", "CONCRETIZE", "INCREASE_REASONING", "COMPLICATE", "SWITCH_TOPIC"}
-TOPICS = set("여행지(국내/해외) 반려동물 먹거리 가족 계절/날씨 건강/다이어트 꿈(목표) 스포츠/레저 회사/학교 선물 영화 방송/연예 아르바이트 연애/결혼 성격 음악 휴가 "
-             "취직 경제/재테크 관혼상제 쇼핑 우정 대중교통".split())
+MUTATIONS = {
+    "FRESH_START",
+    "ADD_CONSTRAINTS",
+    "DEEPEN",
+    "CONCRETIZE",
+    "INCREASE_REASONING",
+    "COMPLICATE",
+    "SWITCH_TOPIC",
+}
+TOPICS = set(
+    [
+        "여행지(국내/해외)",
+        "반려동물",
+        "먹거리",
+        "가족",
+        "계절/날씨",
+        "건강/다이어트",
+        "꿈(목표)",
+        "스포츠/레저",
+        "회사/학교",
+        "선물",
+        "영화",
+        "방송/연예",
+        "아르바이트",
+        "연애/결혼",
+        "성격",
+        "음악",
+        "휴가",
+        "취직",
+        "경제/재테크",
+        "관혼상제",
+        "쇼핑",
+        "우정",
+        "대중교통",
+    ]
+)
 TYPES = {"CENSURE", "HATE", "DISCRIMINATION", "SEXUAL", "ABUSE", "VIOLENCE", "CRIME", "IMMORAL_NONE"}
-MARKS = [r"\{laughing\}", r"\{clearing\}", r"\{singing\}", r"\{applauding\}", r"\(\([가-힣]+\)\)", r"\(\(xx\)\)", r"\(\(\)\)", r"[가-힣]~",
-         r"(?<!\S)-[가-힣]+-(?!\S)", "&name1&", "&company-name&", "&address&", "&tel-num&", "&card-num&", "&social-security-num&"]
+MARKS = [
+    r"\{laughing\}",
+    r"\{clearing\}",
+    r"\{singing\}",
+    r"\{applauding\}",
+    r"\(\([가-힣]+\)\)",
+    r"\(\(xx\)\)",
+    r"\(\(\)\)",
+    r"[가-힣]~",
+    r"(?<!\S)-[가-힣]+-(?!\S)",
+    "&name1&",
+    "&company-name&",
+    "&address&",
+    "&tel-num&",
+    "&card-num&",
+    "&social-security-num&",
+]
 
 
 def read_jsonl(name):
@@ -37,17 +85,21 @@ def build():
 @pytest.fixture(scope="module")
 def sessions():
     """File name without its ending -> the session of that file; of the folder and of the zip."""
-    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (RAW / "NIKL_DIALOGUE_2020_v1.3").iterdir()}
+    found = {
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (RAW / "NIKL_DIALOGUE_2020_v1.3").iterdir()
+    }
     with zipfile.ZipFile(RAW / "NIKL_DIALOGUE_2021_v1.1_JSON.zip") as archive:
-        assert all(re.fullmatch(r"NIKL_DIALOGUE_2021_v1\.1_JSON/SDRW21\d{8}\.json", name) for name in archive.namelist())
+        assert all(
+            re.fullmatch(r"NIKL_DIALOGUE_2021_v1\.1_JSON/SDRW21\d{8}\.json", name) for name in archive.namelist()
+        )
         return found | {Path(name).stem: json.loads(archive.read(name)) for name in archive.namelist()}
 
 
 @pytest.fixture(scope="module")
 def talks():
-    train, = (RAW / "aihub_558").rglob("talksets*.json")
+    (train,) = (RAW / "aihub_558").rglob("talksets*.json")
     assert train.parts[-5:] == ("라벨링데이터", "aihub", "TL1_aihub", "talksets-train-1", "talksets-train-1_aihub.json")
-    packed, = (RAW / "aihub_558").rglob("VL1_aihub.zip")
+    (packed,) = (RAW / "aihub_558").rglob("VL1_aihub.zip")
     with zipfile.ZipFile(packed) as archive:
         assert archive.namelist() == ["talksets-train-6/talksets-train-6.json"]
         validation = json.loads(archive.read("talksets-train-6/talksets-train-6.json"))
@@ -69,7 +121,9 @@ def words(text):
 
 
 def texts_of(pair):
-    return [m["content"] for m in rows.turns(pair["prompt"])] + [rows.bare_answer(pair[side]) for side in ("chosen", "rejected")]
+    return [m["content"] for m in rows.turns(pair["prompt"])] + [
+        rows.bare_answer(pair[side]) for side in ("chosen", "rejected")
+    ]
 
 
 def test_build_rewrites_the_containers_byte_for_byte(build, tmp_path):
@@ -78,16 +132,22 @@ def test_build_rewrites_the_containers_byte_for_byte(build, tmp_path):
     assert len(built) == 14 + 1 + 1 + 1
     for name, data in built.items():
         assert data == (RAW / name).read_bytes(), name
-    committed = [p for folder in ("NIKL_DIALOGUE_2020_v1.3", "aihub_558") for p in (RAW / folder).rglob("*") if p.is_file()]
+    committed = [
+        p for folder in ("NIKL_DIALOGUE_2020_v1.3", "aihub_558") for p in (RAW / folder).rglob("*") if p.is_file()
+    ]
     assert len(committed) == 16  # and nothing there that was not built
 
 
-@pytest.mark.parametrize("original, form", [
-    ("어~ &name1& 씨는 -국- 국수 드셨어요?", "어~ name1 씨는 국수 드셨어요?"),
-    ("거기에 ((참치)) 넣어요. {laughing}", "거기에 참치 넣어요."),
-    ("{clearing} 좀 ((xx))", "좀 xx"),
-    ("저한테는 (())", "저한테는"),
-    ("1-2번 &tel-num&로요", "1-2번 tel-num로요")])
+@pytest.mark.parametrize(
+    "original, form",
+    [
+        ("어~ &name1& 씨는 -국- 국수 드셨어요?", "어~ name1 씨는 국수 드셨어요?"),
+        ("거기에 ((참치)) 넣어요. {laughing}", "거기에 참치 넣어요."),
+        ("{clearing} 좀 ((xx))", "좀 xx"),
+        ("저한테는 (())", "저한테는"),
+        ("1-2번 &tel-num&로요", "1-2번 tel-num로요"),
+    ],
+)
 def test_form_is_the_original_form_with_its_marks_bare(build, original, form):
     assert build.form_of(original) == form
 
@@ -103,14 +163,26 @@ def test_nikl_metadata(sessions):
     assert len(sessions) == 14 + 6
     topics = []
     for name, session in sessions.items():
-        document, = session["document"]
+        (document,) = session["document"]
         metadata = document["metadata"]
         assert session["id"] == name and document["id"] == f"{name}.1"
-        assert set(metadata) == {"title", "author", "publisher", "date", "topic", "speaker", "setting"} and metadata["setting"]["relation"]
+        assert (
+            set(metadata) == {"title", "author", "publisher", "date", "topic", "speaker", "setting"}
+            and metadata["setting"]["relation"]
+        )
         assert len({speaker["id"] for speaker in metadata["speaker"]}) == 2
         for speaker in metadata["speaker"]:
             assert re.fullmatch(rf"SD{name[4:6]}\d{{5}}", speaker["id"])
-            assert set(speaker) == {"id", "age", "sex", "occupation", "birthplace", "principal_residence", "current_residence", "education"}
+            assert set(speaker) == {
+                "id",
+                "age",
+                "sex",
+                "occupation",
+                "birthplace",
+                "principal_residence",
+                "current_residence",
+                "education",
+            }
             assert re.fullmatch(r"\d0대( 이상)?", speaker["age"]) and speaker["sex"] in ("여성", "남성")
         topics.append(metadata["topic"].split(" > ")[0])
     assert len(set(topics)) == 20 and set(topics) <= TOPICS
@@ -119,7 +191,7 @@ def test_nikl_metadata(sessions):
 def test_nikl_utterances(sessions):
     overlaps = runs = 0
     for name, session in sessions.items():
-        document, = session["document"]
+        (document,) = session["document"]
         said, speakers = document["utterance"], [speaker["id"] for speaker in document["metadata"]["speaker"]]
         assert 16 <= len(said) <= 24
         assert [u["id"] for u in said] == [f"{name}.1.1.{n}" for n in range(1, len(said) + 1)]
@@ -147,11 +219,27 @@ def test_aihub(talks):
     for part in talks.values():
         for talk in part:
             assert 2 <= len(talk["sentences"]) <= 4
-            assert [s["id"] for s in talk["sentences"]] == [f"{talk['id']}-{n}" for n in range(1, len(talk["sentences"]) + 1)]
+            assert [s["id"] for s in talk["sentences"]] == [
+                f"{talk['id']}-{n}" for n in range(1, len(talk["sentences"]) + 1)
+            ]
     for s in said:
-        assert set(s) == {"id", "speaker", "origin_text", "text", "types", "is_immoral", "intensity", "intensity_sum", "votes"}
+        assert set(s) == {
+            "id",
+            "speaker",
+            "origin_text",
+            "text",
+            "types",
+            "is_immoral",
+            "intensity",
+            "intensity_sum",
+            "votes",
+        }
         assert s["is_immoral"] == (s["types"] != ["IMMORAL_NONE"]) == (s["intensity"] > 0)
-        assert s["intensity_sum"] == sum(s["votes"]) and s["intensity"] == pytest.approx(sum(s["votes"]) / 5) and s["intensity"] <= 3
+        assert (
+            s["intensity_sum"] == sum(s["votes"])
+            and s["intensity"] == pytest.approx(sum(s["votes"]) / 5)
+            and s["intensity"] <= 3
+        )
     assert {t for s in said for t in s["types"]} == TYPES
     assert 0.4 < sum(s["is_immoral"] for s in said) / len(said) < 0.6
     assert sum(len(s["types"]) > 1 for s in said) >= 10
@@ -223,7 +311,7 @@ def test_self_instruct_replies_are_numbered_lists_of_eight(replies):
 def test_no_seven_words_in_a_row_are_those_of_a_prompt_of_the_sample_corpus(replies):
     def runs(text):
         said = words(text)
-        return {tuple(said[n:n + 7]) for n in range(len(said) - 6)}
+        return {tuple(said[n : n + 7]) for n in range(len(said) - 6)}
 
     known = set()
     for path in RAW.parent.glob("*.jsonl"):
@@ -232,17 +320,30 @@ def test_no_seven_words_in_a_row_are_those_of_a_prompt_of_the_sample_corpus(repl
             for text in [row.get("prompt", ""), *(m["content"] for m in row.get("messages", ()))]:
                 known |= runs(text)
     assert len(known) > 1000
-    own = [path.read_text(encoding="utf-8") for path in (RAW / "written").rglob("*.txt")] + [row["reply"] for row in replies]
-    own += [value for name in ("seed_tasks.jsonl", "koalpaca_v1.1a.jsonl", "kullm_v2.jsonl") for row in read_jsonl(name)
-            for value in row.values() if isinstance(value, str)]
-    own += [value for row in json.loads((RAW / "evol_instruct.json").read_text(encoding="utf-8")) for value in row.values()]
+    own = [path.read_text(encoding="utf-8") for path in (RAW / "written").rglob("*.txt")] + [
+        row["reply"] for row in replies
+    ]
+    own += [
+        value
+        for name in ("seed_tasks.jsonl", "koalpaca_v1.1a.jsonl", "kullm_v2.jsonl")
+        for row in read_jsonl(name)
+        for value in row.values()
+        if isinstance(value, str)
+    ]
+    own += [
+        value for row in json.loads((RAW / "evol_instruct.json").read_text(encoding="utf-8")) for value in row.values()
+    ]
     assert [run for text in own for run in runs(text) & known] == []
 
 
 @pytest.fixture(scope="module")
 def url():
-    process = subprocess.Popen([sys.executable, str(RAW / "server.py"), "--replies", str(RAW / "replies.jsonl"), "--port", "0"],
-                               stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, str(RAW / "server.py"), "--replies", str(RAW / "replies.jsonl"), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
     with process:
         yield process.stdout.readline().strip()
         process.terminate()
@@ -266,12 +367,19 @@ def ask(url, model, *said, **body):
 def test_server_lists_its_models(url):
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1", url)
     with urllib.request.urlopen(f"{url}/models", timeout=10) as answer:
-        assert [m["id"] for m in json.load(answer)["data"]] == ["recorded-translate", "recorded-self-instruct", "recorded-evol"]
+        assert [m["id"] for m in json.load(answer)["data"]] == [
+            "recorded-translate",
+            "recorded-self-instruct",
+            "recorded-evol",
+        ]
 
 
 def test_server_translates(url):
     text = "How much money should I save from my first salary?"
-    assert ask(url, "recorded-translate", "한국어로 옮기세요.", f"<원문>\n{text}\n</원문>") == (200, "첫 월급에서 얼마를 저축하는 게 좋을까요?")
+    assert ask(url, "recorded-translate", "한국어로 옮기세요.", f"<원문>\n{text}\n</원문>") == (
+        200,
+        "첫 월급에서 얼마를 저축하는 게 좋을까요?",
+    )
 
 
 def test_server_takes_the_longest_text_that_the_request_holds(url, replies):
@@ -293,19 +401,35 @@ def test_server_gives_self_instruct_replies_in_turn(url, replies):
     assert found == [(200, lists[0]), (200, lists[4]), (200, lists[0])]
 
 
-@pytest.mark.parametrize("model, said, status, message", [
-    ("recorded-translate", "This sentence is not there.", 404, "translate: no recorded text in the request"),
-    ("recorded-evol", "새로 데려온 갈색 강아지의 이름을 지어 주세요.", 404, "0 mutations recorded"),
-    ("recorded-evol", "FRESH_START DEEPEN 새로 데려온 갈색 강아지의 이름을 지어 주세요.", 404, "2 mutations recorded"),
-    ("gpt-9", "Grass.", 404, "no model 'gpt-9'"),
-    ("recorded-self-instruct", "새 말 8개", 400, "seed")])
+@pytest.mark.parametrize(
+    "model, said, status, message",
+    [
+        ("recorded-translate", "This sentence is not there.", 404, "translate: no recorded text in the request"),
+        ("recorded-evol", "새로 데려온 갈색 강아지의 이름을 지어 주세요.", 404, "0 mutations recorded"),
+        (
+            "recorded-evol",
+            "FRESH_START DEEPEN 새로 데려온 갈색 강아지의 이름을 지어 주세요.",
+            404,
+            "2 mutations recorded",
+        ),
+        ("gpt-9", "Grass.", 404, "no model 'gpt-9'"),
+        ("recorded-self-instruct", "새 말 8개", 400, "seed"),
+    ],
+)
 def test_server_says_what_it_has_no_reply_to(url, model, said, status, message):
     found = ask(url, model, "", said)
     assert found[0] == status and message in found[1]
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"model": "recorded-evol", "messages": []}',
-                                  b'{"model": "recorded-evol", "messages": [{"role": "user", "content": null}]}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b'{"model": "recorded-evol", "messages": []}',
+        b'{"model": "recorded-evol", "messages": [{"role": "user", "content": null}]}',
+    ],
+)
 def test_server_refuses_what_is_no_chat_request(url, body):
     with pytest.raises(urllib.error.HTTPError) as found:
         urllib.request.urlopen(urllib.request.Request(f"{url}/chat/completions", body), timeout=10)

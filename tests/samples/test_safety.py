@@ -33,13 +33,13 @@ def strings(value):
 
 def runs(text):
     said = re.findall(r"\w+", text)
-    return {tuple(said[i:i + RUN]) for i in range(len(said) - RUN + 1)}
+    return {tuple(said[i : i + RUN]) for i in range(len(said) - RUN + 1)}
 
 
 def share_words(a, b):
     """Whether the start of a word, or four characters in a row, occur in both."""
     starts = [set(re.findall(r"\b[가-힣]{2}", text)) for text in (a, b)]
-    fours = [{text[i:i + 4] for i in range(len(text) - 3)} for text in (a, b)]
+    fours = [{text[i : i + 4] for i in range(len(text) - 3)} for text in (a, b)]
     return bool(starts[0] & starts[1] or fours[0] & fours[1])
 
 
@@ -51,13 +51,19 @@ def rows():
 @pytest.fixture(scope="module")
 def others():
     """The records of all other samples, but for the answers to these very prompts."""
-    paths = sorted(path for path in (*SAMPLES.glob("*.jsonl"), *(SAMPLES / "handwritten").glob("*.jsonl")) if not path.stem.startswith("safety"))
+    paths = sorted(
+        path
+        for path in (*SAMPLES.glob("*.jsonl"), *(SAMPLES / "handwritten").glob("*.jsonl"))
+        if not path.stem.startswith("safety")
+    )
     assert len(paths) > 10
     return [record for path in paths for record in read(path)]
 
 
 def test_twenty_of_each_kind_in_every_category(rows):
-    assert Counter((row["category"], row["kind"]) for row in rows) == {(c, k): OF_EACH for c in CATEGORIES for k in KINDS}
+    assert Counter((row["category"], row["kind"]) for row in rows) == {
+        (c, k): OF_EACH for c in CATEGORIES for k in KINDS
+    }
 
 
 def test_every_record_has_the_same_fields(rows):
@@ -126,22 +132,29 @@ def test_no_near_copy_of_another_prompt(rows, others):
 def test_no_series_from_one_template(rows):
     made = [(row, grams(normalise(row["prompt"]))) for row in rows]
     for number, (row, own) in enumerate(made):
-        for other, theirs in made[number + 1:]:
+        for other, theirs in made[number + 1 :]:
             assert row["twin"] == other["id"] or jaccard(own, theirs) < NEAR, (row, other)
     for kind in KINDS:
         openings = Counter(row["prompt"].split()[0] for row in rows if row["kind"] == kind)
         assert openings.most_common(1)[0][1] <= 4, openings.most_common(3)
 
 
-@pytest.mark.parametrize("sign", [
-    lambda prompt: prompt.endswith("?"),
-    lambda prompt: bool(re.search(r"(요|다|까|죠|오)[.?!]$", prompt)),
-    lambda prompt: len(re.findall(r"[.?!]", prompt)) > 1,
-    lambda prompt: "," in prompt,
-    lambda prompt: len(prompt) > 30,
-], ids=["question", "ending", "two sentences", "comma", "length"])
+@pytest.mark.parametrize(
+    "sign",
+    [
+        lambda prompt: prompt.endswith("?"),
+        lambda prompt: bool(re.search(r"(요|다|까|죠|오)[.?!]$", prompt)),
+        lambda prompt: len(re.findall(r"[.?!]", prompt)) > 1,
+        lambda prompt: "," in prompt,
+        lambda prompt: len(prompt) > 30,
+    ],
+    ids=["question", "ending", "two sentences", "comma", "length"],
+)
 def test_the_form_does_not_tell_the_kind(rows, sign):
-    shares = {kind: sum(sign(row["prompt"]) for row in rows if row["kind"] == kind) / (OF_EACH * len(CATEGORIES)) for kind in KINDS}
+    shares = {
+        kind: sum(sign(row["prompt"]) for row in rows if row["kind"] == kind) / (OF_EACH * len(CATEGORIES))
+        for kind in KINDS
+    }
     assert abs(shares["harmful"] - shares["lookalike"]) < 0.2, shares
 
 

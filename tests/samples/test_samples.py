@@ -28,7 +28,7 @@ def pairs(rows):
     found = []
     for row in rows:
         answers = row.get("answers") or [row["chosen"], row["rejected"]]
-        found += [(row["prompt"], a, b) for number, a in enumerate(answers) for b in answers[number + 1:]]
+        found += [(row["prompt"], a, b) for number, a in enumerate(answers) for b in answers[number + 1 :]]
     return found
 
 
@@ -48,8 +48,14 @@ def compose():
 def test_build_rewrites_the_committed_files_byte_for_byte(tmp_path):
     # another hash seed: no order may come from a set
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
-    done = subprocess.run([sys.executable, str(SAMPLES / "build.py"), "--output_dir", str(tmp_path)], capture_output=True, text=True,
-                          encoding="utf-8", check=False, env=environment)
+    done = subprocess.run(
+        [sys.executable, str(SAMPLES / "build.py"), "--output_dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr
     assert "polite ending" in done.stdout
     for stem in (*TRAINING, "text", *HELDOUT):
@@ -63,7 +69,9 @@ def test_sizes():
     heldout = read("heldout_reward")
     assert all("chosen" in row for row in heldout)
     assert {c: sum(row["category"] == c for row in heldout) for c in CATEGORIES} == dict.fromkeys(CATEGORIES, 100)
-    assert {c: sum(row["category"] == c for row in read("heldout_prompts")) for c in CATEGORIES} == dict.fromkeys(CATEGORIES, 60)
+    assert {c: sum(row["category"] == c for row in read("heldout_prompts")) for c in CATEGORIES} == dict.fromkeys(
+        CATEGORIES, 60
+    )
 
 
 def test_rows_are_sound():
@@ -72,11 +80,17 @@ def test_rows_are_sound():
         assert len({row["id"] for row in rows}) == len(rows), stem
         for row in rows:
             assert row["category"] in CATEGORIES
-            texts = [prompt_of(row), *(row[key] for key in ("output", "chosen", "rejected") if key in row), *row.get("answers", [])]
+            texts = [
+                prompt_of(row),
+                *(row[key] for key in ("output", "chosen", "rejected") if key in row),
+                *row.get("answers", []),
+            ]
             assert all(text and text == " ".join(text.split()) for text in texts), row
             assert len(set(texts)) == len(texts), row
             if "messages" in row:
-                assert [message["role"] for message in row["messages"]] == (["user", "assistant"] * 9)[:len(row["messages"])]
+                assert [message["role"] for message in row["messages"]] == (["user", "assistant"] * 9)[
+                    : len(row["messages"])
+                ]
                 assert row["messages"][-1]["role"] == "user"
 
 
@@ -129,18 +143,38 @@ def test_text_is_training_material_only():
 
 
 def test_friendly_agrees_with_the_handwritten_manners():
-    rows = [json.loads(line) for path in sorted((SAMPLES / "handwritten").glob("*.jsonl")) if path.stem != "multiturn"
-            for line in path.read_text(encoding="utf-8").splitlines()]
-    shares = {manner: sum(friendly(row[manner])[0] for row in rows) / len(rows) for manner in ("best", "middle", "worst")}
+    rows = [
+        json.loads(line)
+        for path in sorted((SAMPLES / "handwritten").glob("*.jsonl"))
+        if path.stem != "multiturn"
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    shares = {
+        manner: sum(friendly(row[manner])[0] for row in rows) / len(rows) for manner in ("best", "middle", "worst")
+    }
     assert shares["best"] >= 0.9, shares
     assert shares["worst"] <= 0.35, shares
 
 
-@pytest.mark.parametrize("word, particle, expected", [
-    ("수영", "을", "수영을"), ("요가", "을", "요가를"), ("부산", "으로", "부산으로"), ("제주", "으로", "제주로"), ("서울", "으로", "서울로"),
-    ("산", "과", "산과"), ("바다", "과", "바다와"), ("중력", "이에요", "중력이에요"), ("이자", "이에요", "이자예요"), ("돌덩이", "아", "돌덩이야"),
-    ("112", "으로", "112로"), ("117", "으로", "117로"), ("1366", "은", "1366은"), ("팀장", "에게", "팀장에게"),
-])
+@pytest.mark.parametrize(
+    "word, particle, expected",
+    [
+        ("수영", "을", "수영을"),
+        ("요가", "을", "요가를"),
+        ("부산", "으로", "부산으로"),
+        ("제주", "으로", "제주로"),
+        ("서울", "으로", "서울로"),
+        ("산", "과", "산과"),
+        ("바다", "과", "바다와"),
+        ("중력", "이에요", "중력이에요"),
+        ("이자", "이에요", "이자예요"),
+        ("돌덩이", "아", "돌덩이야"),
+        ("112", "으로", "112로"),
+        ("117", "으로", "117로"),
+        ("1366", "은", "1366은"),
+        ("팀장", "에게", "팀장에게"),
+    ],
+)
 def test_particles(compose, word, particle, expected):
     assert compose.with_particle(word, particle) == expected
 

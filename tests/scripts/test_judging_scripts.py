@@ -24,12 +24,23 @@ def parsed(tmp_path):
     stand_in.chmod(0o755)
 
     def run(program, *words, **variables):
-        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "STAND_IN": str(tmp_path), "KORLHF_VENV": str(tmp_path / "venv")}
-        subprocess.run(["bash", str(project / "eval" / f"run_{program}.sh"), *words], cwd=tmp_path, env={**env, **variables}, check=True,
-                       capture_output=True)
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "STAND_IN": str(tmp_path),
+            "KORLHF_VENV": str(tmp_path / "venv"),
+        }
+        subprocess.run(
+            ["bash", str(project / "eval" / f"run_{program}.sh"), *words],
+            cwd=tmp_path,
+            env={**env, **variables},
+            check=True,
+            capture_output=True,
+        )
         unbuffered, path, *flags = (tmp_path / "argv").read_text(encoding="utf-8").split("\0")[:-1]
         assert (unbuffered, path) == ("-u", str(project / "eval" / f"{program}.py"))
         return {name: value for part in eval_harness.load(program).parse(flags) for name, value in vars(part).items()}
+
     run.project = project
     return run
 
@@ -44,16 +55,41 @@ def test_by_default_the_quickstarts_models(parsed, program):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_words_variables_and_flags_win_in_this_order(parsed, program):
-    found = parsed(program, "a=/x y\nb=openai:m", "openai:gpt", "결과 폴더", "--seed", "9", "--top_p", "0.9", SEED="7", JUDGE="openai:other",
-                   DATA_PATH="one two", NUM_ANSWERS="2", MAX_PROMPTS="5")
-    assert (found["responder"], found["judge"], found["output_dir"]) == (["a=/x y", "b=openai:m"], "openai:gpt", "결과 폴더")
-    assert (found["seed"], found["top_p"], found["data_path"], found["num_answers"], found["max_prompts"]) == (9, 0.9, ["one", "two"], 2, 5)
+    found = parsed(
+        program,
+        "a=/x y\nb=openai:m",
+        "openai:gpt",
+        "결과 폴더",
+        "--seed",
+        "9",
+        "--top_p",
+        "0.9",
+        SEED="7",
+        JUDGE="openai:other",
+        DATA_PATH="one two",
+        NUM_ANSWERS="2",
+        MAX_PROMPTS="5",
+    )
+    assert (found["responder"], found["judge"], found["output_dir"]) == (
+        ["a=/x y", "b=openai:m"],
+        "openai:gpt",
+        "결과 폴더",
+    )
+    assert (found["seed"], found["top_p"], found["data_path"], found["num_answers"], found["max_prompts"]) == (
+        9,
+        0.9,
+        ["one", "two"],
+        2,
+        5,
+    )
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_is_a_valid_executable_script(program):
     script = ROOT / "eval" / f"run_{program}.sh"
-    assert os.access(script, os.X_OK) and all(len(line) <= 140 for line in script.read_text(encoding="utf-8").splitlines())
+    assert os.access(script, os.X_OK) and all(
+        len(line) <= 140 for line in script.read_text(encoding="utf-8").splitlines()
+    )
 
 
 SOME_FAIL = """#!/bin/sh
@@ -72,10 +108,22 @@ def run_all(tmp_path):
     stand_in.chmod(0o755)
 
     def run(**variables):
-        env = {"PATH": os.environ["PATH"], "STAND_IN": str(tmp_path), "KORLHF_VENV": str(tmp_path / "venv"), "RUN": str(tmp_path)}
-        done = subprocess.run(["bash", str(ROOT / "eval" / "run_all.sh")], env={**env, **variables}, capture_output=True, text=True, timeout=60)
+        env = {
+            "PATH": os.environ["PATH"],
+            "STAND_IN": str(tmp_path),
+            "KORLHF_VENV": str(tmp_path / "venv"),
+            "RUN": str(tmp_path),
+        }
+        done = subprocess.run(
+            ["bash", str(ROOT / "eval" / "run_all.sh")],
+            env={**env, **variables},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         called = tmp_path / "called"
         return done.returncode, done.stderr, called.read_text(encoding="utf-8").split() if called.exists() else []
+
     return run
 
 
@@ -95,4 +143,6 @@ def test_wrong_input_ends_all(run_all):
 
 def test_a_part_that_does_not_exist_is_told_before_anything_runs(run_all):
     code, told, called = run_all(PARTS="geval winrate")
-    assert (code, called) == (2, []) and told.startswith("error: PARTS: there is no winrate; give some of: reward_accuracy geval")
+    assert (code, called) == (2, []) and told.startswith(
+        "error: PARTS: there is no winrate; give some of: reward_accuracy geval"
+    )

@@ -13,7 +13,10 @@ from step_programs import FOLDERS
 
 def test_a_word_too_many_is_refused(harness, plain):
     done = harness.run(plain / TINY[1], "out", "2", "extra", code=2)
-    assert done.stderr == "error: extra: one word too many; usage: bash run_tiny.sh [OUTPUT] [ZERO_STAGE] [--flag value ...]\n"
+    assert (
+        done.stderr
+        == "error: extra: one word too many; usage: bash run_tiny.sh [OUTPUT] [ZERO_STAGE] [--flag value ...]\n"
+    )
     assert not (harness.folder / "argv").exists()
 
 
@@ -44,14 +47,28 @@ def test_lines_after_the_command_run(harness, plain):
     assert "and on" not in harness.run(longer, "out", EXIT="1", code=1).stdout
 
 
-@pytest.mark.parametrize("number, whom, code", [(signal.SIGINT, "group", 130), (signal.SIGTERM, "script", 143),
-                                                (signal.SIGTERM, "group", 143)])
+@pytest.mark.parametrize(
+    "number, whom, code",
+    [(signal.SIGINT, "group", 130), (signal.SIGTERM, "script", 143), (signal.SIGTERM, "group", 143)],
+)
 def test_a_signal_reaches_the_program_whose_last_words_are_logged(number, whom, code, tmp_path, plain):
     """Ctrl-C goes to the whole group; a TERM from a job scheduler may go to the script alone. Twelve at once, since on a busy machine
     bash's own `wait` lost about one exit code in fifteen."""
     runs = [Harness(tmp_path / str(i)) for i in range(12)]
-    started = [(run, subprocess.Popen(["bash", str(plain / TINY[1]), "out"], cwd=run.cwd, env={**run.env, "WAIT": "1"},
-                                      start_new_session=True, stdout=subprocess.PIPE, text=True)) for run in runs]
+    started = [
+        (
+            run,
+            subprocess.Popen(
+                ["bash", str(plain / TINY[1]), "out"],
+                cwd=run.cwd,
+                env={**run.env, "WAIT": "1"},
+                start_new_session=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            ),
+        )
+        for run in runs
+    ]
     limit = time.monotonic() + 60
     for run, process in started:
         while not (run.folder / "started").exists():
@@ -72,7 +89,7 @@ def without_port(words):
     """The launcher's words without --master_port and its number."""
     at = words.index("--master_port")
     assert 1024 < int(words[at + 1]) < 65536
-    return words[:at] + words[at + 2:]
+    return words[:at] + words[at + 2 :]
 
 
 @pytest.fixture
@@ -81,15 +98,25 @@ def run_1_3b(plain):
 
 
 def test_one_process_is_python_itself(harness, run_1_3b):
-    for env in ({}, {"GPUS": "1"}, {"GPUS": "8", "NUM_GPUS": "1"}, {"GPUS": "2", "CUDA_VISIBLE_DEVICES": "5"},
-                {"GPUS": "4", "CUDA_VISIBLE_DEVICES": ""}, {"GPUS": "4", "CUDA_VISIBLE_DEVICES": "-1"}):
+    for env in (
+        {},
+        {"GPUS": "1"},
+        {"GPUS": "8", "NUM_GPUS": "1"},
+        {"GPUS": "2", "CUDA_VISIBLE_DEVICES": "5"},
+        {"GPUS": "4", "CUDA_VISIBLE_DEVICES": ""},
+        {"GPUS": "4", "CUDA_VISIBLE_DEVICES": "-1"},
+    ):
         harness.run(run_1_3b, "out", **env)
         assert harness.before_main == ["-u"], env
 
 
 def test_several_processes_are_the_launchers(harness, run_1_3b):
-    for env, number in (({"NUM_PROCESSES": "2"}, "2"), ({"GPUS": "4"}, "4"), ({"GPUS": "4", "NUM_GPUS": "3"}, "3"),
-                        ({"GPUS": "4", "NUM_PROCESSES": "2"}, "2")):
+    for env, number in (
+        ({"NUM_PROCESSES": "2"}, "2"),
+        ({"GPUS": "4"}, "4"),
+        ({"GPUS": "4", "NUM_GPUS": "3"}, "3"),
+        ({"GPUS": "4", "NUM_PROCESSES": "2"}, "2"),
+    ):
         harness.run(run_1_3b, "out", **env)
         assert without_port(harness.before_main) == [*LAUNCHER, "--num_accelerators", number], env
     harness.run(run_1_3b, "out", GPUS="4", MASTER_PORT="12345")
@@ -98,7 +125,10 @@ def test_several_processes_are_the_launchers(harness, run_1_3b):
 
 def test_chosen_gpus_are_kept(harness, run_1_3b):
     """The launcher follows CUDA_VISIBLE_DEVICES only when it is given no number."""
-    for env, visible in (({"CUDA_VISIBLE_DEVICES": "3,5,7"}, "3,5,7"), ({"CUDA_VISIBLE_DEVICES": "3,5,7", "NUM_GPUS": "2"}, "3,5")):
+    for env, visible in (
+        ({"CUDA_VISIBLE_DEVICES": "3,5,7"}, "3,5,7"),
+        ({"CUDA_VISIBLE_DEVICES": "3,5,7", "NUM_GPUS": "2"}, "3,5"),
+    ):
         harness.run(run_1_3b, "out", GPUS="8", **env)
         assert without_port(harness.before_main) == LAUNCHER
         assert harness.environment["CUDA_VISIBLE_DEVICES"] == visible
@@ -117,11 +147,18 @@ def test_several_machines(harness, plain, hostfile):
         assert all(values[k] == 3 for k in values if k.endswith("zero_stage"))
 
 
-@pytest.mark.parametrize("env, line", [
-    ({"NUM_PROCESSES": "0"}, "NUM_PROCESSES=0: give a number of processes of 1 or more"),
-    ({"NUM_GPUS": "two"}, "NUM_GPUS=two: give a number of processes of 1 or more"),
-    ({"GPUS": "2", "NUM_GPUS": "4"}, "NUM_GPUS=4, but 2 GPUs are visible; set NUM_GPUS to at most 2"),
-    ({"KORLHF_VENV": "/no/such"}, "KORLHF_VENV=/no/such has no bin/python; run: KORLHF_VENV='/no/such' bash '{root}/setup.sh'")])
+@pytest.mark.parametrize(
+    "env, line",
+    [
+        ({"NUM_PROCESSES": "0"}, "NUM_PROCESSES=0: give a number of processes of 1 or more"),
+        ({"NUM_GPUS": "two"}, "NUM_GPUS=two: give a number of processes of 1 or more"),
+        ({"GPUS": "2", "NUM_GPUS": "4"}, "NUM_GPUS=4, but 2 GPUs are visible; set NUM_GPUS to at most 2"),
+        (
+            {"KORLHF_VENV": "/no/such"},
+            "KORLHF_VENV=/no/such has no bin/python; run: KORLHF_VENV='/no/such' bash '{root}/setup.sh'",
+        ),
+    ],
+)
 def test_an_impossible_wish_is_refused_in_one_line(env, line, harness, run_1_3b, plain):
     done = harness.run(run_1_3b, "out", code=2, **env)
     assert done.stderr == f"error: {line.format(root=plain)}\n"

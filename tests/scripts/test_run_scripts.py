@@ -19,9 +19,16 @@ def words_of(step, output):
 def test_all_kinds_of_scripts_are_there():
     for folder in FOLDERS.values():
         kinds = {s.split("/training_scripts/")[1] for s in SCRIPTS if folder in s}
-        assert kinds >= {"tiny/run_tiny.sh", "polyglot_ko/run_1.3b.sh", "polyglot_ko/run_5.8b_lora.sh", "polyglot_ko/run_12.8b_lora.sh",
-                         "kullm/run_5.8b_lora.sh", "kullm/run_12.8b_lora.sh", "other/run_any_model.sh",
-                         "multi_node/run_12.8b.sh"}
+        assert kinds >= {
+            "tiny/run_tiny.sh",
+            "polyglot_ko/run_1.3b.sh",
+            "polyglot_ko/run_5.8b_lora.sh",
+            "polyglot_ko/run_12.8b_lora.sh",
+            "kullm/run_5.8b_lora.sh",
+            "kullm/run_12.8b_lora.sh",
+            "other/run_any_model.sh",
+            "multi_node/run_12.8b.sh",
+        }
 
 
 @pytest.mark.parametrize("script", [*SCRIPTS, "setup.sh", "test.sh", ".ci/run"])
@@ -54,7 +61,10 @@ def test_flags_parse_and_positional_words_land_in_them(script, harness, plain, h
     values = harness.parsed(step)
     assert values["output_dir"] == output
     if step == 3:
-        assert (values["actor_model_name_or_path"], values["critic_model_name_or_path"]) == ("actor folder", "critic folder")
+        assert (values["actor_model_name_or_path"], values["critic_model_name_or_path"]) == (
+            "actor folder",
+            "critic folder",
+        )
         assert (values["actor_zero_stage"], values["critic_zero_stage"]) == (2, 3)
     else:
         assert values["zero_stage"] == 3
@@ -72,7 +82,9 @@ def test_defaults_suit_the_name_of_the_script(script, harness, plain, hostfile):
     if "/tiny/" not in script:
         assert values["prompt_template"] == ("auto" if "run_any_model" in script else "kullm")
     for name in values["data_path"] + values["eval_data_path"]:
-        assert step in SOURCES[name].steps if not name.startswith("/") else "run_v" in script and name.endswith(".jsonl")
+        assert (
+            step in SOURCES[name].steps if not name.startswith("/") else "run_v" in script and name.endswith(".jsonl")
+        )
     assert values["save_steps"] > 0 and values["output_dir"].startswith(f"{plain}/output/")
     assert values["eval_interval"] > 0 or values.get("eval_steps", 0) > 0 or "run_base" in script
     own_split = "/tiny/" in script or "run_v" in script
@@ -104,16 +116,34 @@ def test_each_reward_recipe_trains_on_the_data_of_its_own_preparation(harness, p
 
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_flags_after_the_positional_words_win(step, harness, plain):
-    harness.run(plain / TINY[step], *words_of(step, "a"), "--seed", "7", "--data_path", "my data.jsonl", "b.jsonl", "--output_dir", "b c")
+    harness.run(
+        plain / TINY[step],
+        *words_of(step, "a"),
+        "--seed",
+        "7",
+        "--data_path",
+        "my data.jsonl",
+        "b.jsonl",
+        "--output_dir",
+        "b c",
+    )
     values = harness.parsed(step)
     assert (values["seed"], values["data_path"], values["output_dir"]) == (7, ["my data.jsonl", "b.jsonl"], "b c")
-    assert "나온 말" in (harness.cwd / "b c" / "training.log").read_text(encoding="utf-8") and not (harness.cwd / "a").exists()
+    assert (
+        "나온 말" in (harness.cwd / "b c" / "training.log").read_text(encoding="utf-8")
+        and not (harness.cwd / "a").exists()
+    )
 
 
 def test_the_environment_overrides_and_a_positional_word_overrides_it(harness, plain):
     harness.run(plain / TINY[1], "by word", SEED="7", OUTPUT="by environment", ZERO_STAGE="2", DATA_PATH="one two")
     values = harness.parsed(1)
-    assert (values["seed"], values["output_dir"], values["zero_stage"], values["data_path"]) == (7, "by word", 2, ["one", "two"])
+    assert (values["seed"], values["output_dir"], values["zero_stage"], values["data_path"]) == (
+        7,
+        "by word",
+        2,
+        ["one", "two"],
+    )
 
 
 def test_an_empty_positional_word_keeps_the_default(harness, plain):
@@ -124,8 +154,12 @@ def test_an_empty_positional_word_keeps_the_default(harness, plain):
 def test_a_data_path_with_spaces(harness, plain):
     """A file that exists is one word; else line breaks or spaces separate; * is not expanded."""
     (harness.cwd / "내 자료.jsonl").touch()
-    cases = (("내 자료.jsonl", ["내 자료.jsonl"]),
-             ("/x y/a\n/x y/b", ["/x y/a", "/x y/b"]), ("a  b\tc", ["a", "b", "c"]), ("*", ["*"]))
+    cases = (
+        ("내 자료.jsonl", ["내 자료.jsonl"]),
+        ("/x y/a\n/x y/b", ["/x y/a", "/x y/b"]),
+        ("a  b\tc", ["a", "b", "c"]),
+        ("*", ["*"]),
+    )
     for given, expected in cases:
         harness.run(plain / TINY[1], "o", DATA_PATH=given)
         assert harness.parsed(1)["data_path"] == expected

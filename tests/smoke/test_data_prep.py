@@ -16,10 +16,26 @@ SETS = {"sft": 1, "reward": 2, "prompts": 3}
 
 
 def run(out, port, **settings):
-    environment = {**os.environ, "OUT": str(out), "PORT": str(port), "MODELS": str(out / "none"), "TRAIN_STEPS": "25", "NUM_ANSWERS": "2",
-                   "OMP_NUM_THREADS": "1", "MIN_MARGIN": "0", **settings}
-    return subprocess.run(["bash", str(ROOT / "data_prep" / "run_sample.sh")], cwd=out.parent, env=environment, capture_output=True,
-                          text=True, encoding="utf-8", errors="replace")
+    environment = {
+        **os.environ,
+        "OUT": str(out),
+        "PORT": str(port),
+        "MODELS": str(out / "none"),
+        "TRAIN_STEPS": "25",
+        "NUM_ANSWERS": "2",
+        "OMP_NUM_THREADS": "1",
+        "MIN_MARGIN": "0",
+        **settings,
+    }
+    return subprocess.run(
+        ["bash", str(ROOT / "data_prep" / "run_sample.sh")],
+        cwd=out.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
 
 
 def read(path):
@@ -71,5 +87,8 @@ def test_a_second_run_asks_nothing_and_ends_with_the_same_bytes(chain):
     again = run(out, port, MODELS=str(out / "models"))
     assert again.returncode == 0, again.stderr[-2000:]
     assert {p.relative_to(out): p.read_bytes() for p in out.rglob("*.jsonl") if "models" not in p.parts} == before
-    asked = [json.loads(p.read_text(encoding="utf-8")).get("usage", {}).get("requests", 0) for p in out.rglob("*.report.json")]
+    asked = [
+        json.loads(p.read_text(encoding="utf-8")).get("usage", {}).get("requests", 0)
+        for p in out.rglob("*.report.json")
+    ]
     assert len(asked) > 10 and sum(asked) == 0

@@ -11,8 +11,13 @@ FEW = {"MAX_PROMPTS": "10", "MAX_SAFETY": "16", "KOBEST_LIMIT": "4", "MAX_NEW_TO
 
 def run(folder, **settings):
     out = folder / "평가 결과"
-    done = subprocess.run(["bash", str(ROOT / "eval/run_sample.sh"), str(folder), str(out)], env={**environment(), **FEW, **settings}, capture_output=True, text=True,
-                          timeout=600)
+    done = subprocess.run(
+        ["bash", str(ROOT / "eval/run_sample.sh"), str(folder), str(out)],
+        env={**environment(), **FEW, **settings},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return out, {name: json.loads((out / f"{name}.json").read_text(encoding="utf-8")) for name in PROGRAMS}, done.stdout
 
@@ -21,7 +26,9 @@ def test_the_sample_is_evaluated_and_reported(three_steps):
     out, found, shown = run(three_steps)
     for name, result in found.items():
         assert result["tables"] and result["protocol"] and result["rows"]["n"] and f"== {name}" in shown, name
-    assert any("trained by PPO to get high scores of this very reward model" in w["en"] for w in found["geval"]["warnings"])
+    assert any(
+        "trained by PPO to get high scores of this very reward model" in w["en"] for w in found["geval"]["warnings"]
+    )
     assert found["kobest"]["figures"] and found["harmlessness"]["figures"]["rates"]["rules"]["ppo"]["harmful"]["n"] == 8
     page = (three_steps / "report.html").read_text(encoding="utf-8")
     assert all(w["ko"].split("(")[0] in page for w in found["geval"]["warnings"])

@@ -2,10 +2,20 @@
 
 import pytest
 from safetensors.torch import load_file
-
 from tiny_scripts import metrics, run
 
-SFT = ["--max_steps", 3, "--gradient_accumulation_steps", 2, "--max_eval_examples", 20, "--per_device_eval_batch_size", 8, "--save_steps", 0]
+SFT = [
+    "--max_steps",
+    3,
+    "--gradient_accumulation_steps",
+    2,
+    "--max_eval_examples",
+    20,
+    "--per_device_eval_batch_size",
+    8,
+    "--save_steps",
+    0,
+]
 
 
 @pytest.fixture(scope="module")
@@ -18,20 +28,58 @@ def one_process(base_init, tmp_path_factory):
 @pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
 def test_sft_on_two_processes(base_init, one_process, tmp_path, zero_stage):
     more = ["--offload"] if zero_stage == 2 else ["--gradient_checkpointing"] if zero_stage == 1 else []
-    run("sft", tmp_path / "sft", zero_stage, "--model_name_or_path", base_init, *SFT, "--per_device_train_batch_size", 4, *more, processes=2)
+    run(
+        "sft",
+        tmp_path / "sft",
+        zero_stage,
+        "--model_name_or_path",
+        base_init,
+        *SFT,
+        "--per_device_train_batch_size",
+        4,
+        *more,
+        processes=2,
+    )
     for one, two in zip(metrics(one_process), metrics(tmp_path / "sft"), strict=True):
         assert one.keys() - {"grad_norm"} == two.keys() - {"grad_norm"}  # ZeRO 0 does not keep the norm
         for key in {"loss", "heldout_loss", "lr"} & one.keys():
             assert one[key] == pytest.approx(two[key], rel=2e-4), (key, one["step"])
     a, b = (load_file(f / "model.safetensors") for f in (one_process, tmp_path / "sft"))
     assert a.keys() == b.keys()
-    assert max(float((a[k] - b[k]).abs().max()) for k in a) < 2e-3      # three Adam steps of 1e-3 move a weight by up to 3e-3
+    assert (
+        max(float((a[k] - b[k]).abs().max()) for k in a) < 2e-3
+    )  # three Adam steps of 1e-3 move a weight by up to 3e-3
 
 
 def ppo(three_steps, out, processes, batch, actor_stage, critic_stage):
-    run("ppo", three_steps / "sft", three_steps / "reward", actor_stage, critic_stage, out, "--max_steps", 2, "--per_device_generation_batch_size", batch,
-        "--per_device_training_batch_size", batch, "--max_eval_examples", 7, "--max_answer_seq_len", 16, "--save_steps", 0, "--actor_lora_dim", 4,
-        "--actor_lora_learning_rate", "1e-3", "--critic_lora_dim", 4, "--only_optimize_lora", processes=processes)
+    run(
+        "ppo",
+        three_steps / "sft",
+        three_steps / "reward",
+        actor_stage,
+        critic_stage,
+        out,
+        "--max_steps",
+        2,
+        "--per_device_generation_batch_size",
+        batch,
+        "--per_device_training_batch_size",
+        batch,
+        "--max_eval_examples",
+        7,
+        "--max_answer_seq_len",
+        16,
+        "--save_steps",
+        0,
+        "--actor_lora_dim",
+        4,
+        "--actor_lora_learning_rate",
+        "1e-3",
+        "--critic_lora_dim",
+        4,
+        "--only_optimize_lora",
+        processes=processes,
+    )
 
 
 def test_ppo_with_lora_on_two_processes(three_steps, tmp_path):
@@ -39,7 +87,17 @@ def test_ppo_with_lora_on_two_processes(three_steps, tmp_path):
     ppo(three_steps, tmp_path / "one", 1, 8, 0, 0)
     ppo(three_steps, tmp_path / "two", 2, 4, 3, 2)
     for one, two in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
-        for key in {"score", "kl", "eos_rate", "length", "entropy", "value_loss", "heldout_score", "heldout_kl", "answers"} & one.keys():
+        for key in {
+            "score",
+            "kl",
+            "eos_rate",
+            "length",
+            "entropy",
+            "value_loss",
+            "heldout_score",
+            "heldout_kl",
+            "answers",
+        } & one.keys():
             assert one[key] == pytest.approx(two[key], rel=1e-2, abs=1e-3), (key, one["step"])
     assert (tmp_path / "two" / "adapter").exists()
     trained, start = (load_file(f / "model.safetensors") for f in (tmp_path / "two", three_steps / "sft"))

@@ -5,22 +5,40 @@ import re
 import subprocess
 
 import pytest
-from free_port import free_port
 import rigged_reward
 import torch
+from free_port import free_port
+from tiny_scripts import ROOT, environment
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from tiny_scripts import ROOT, environment
-
 STAGES = ["init", "base", "data", "sft", "reward", "ppo", "eval"]
-FEW = ["init.FLAGS=--vocab_size 1024 --hidden_size 64 --layers 2", "base.FLAGS=--max_steps 3 --max_eval_examples 10", "base.SAVE_STEPS=0",
-       "sft.FLAGS=--max_steps 3 --max_eval_examples 10", "sft.BATCH=4",
-       "reward.FLAGS=--max_steps 2 --max_eval_examples 10", "reward.BATCH=4",
-       "ppo.FLAGS=--max_steps 2 --max_eval_examples 6", "ppo.BATCH=8", "ppo.TRAINING_BATCH=8", "ppo.MAX_ANSWER_SEQ_LEN=12",
-       "eval.MAX_PROMPTS=4", "eval.MAX_NEW_TOKENS=8", "eval.PARTS=diversity"]
-CORPORA = {"NUM_ANSWERS": "3", "MAX_NEW_TOKENS": "120", "MIN_MARGIN": "0", "SELF_INSTRUCT": "5", "HARMFUL": "20", "PER_TOPIC": "3",
-           "EVOL_LIMIT": "10", "TRANSLATED": "10"}
+FEW = [
+    "init.FLAGS=--vocab_size 1024 --hidden_size 64 --layers 2",
+    "base.FLAGS=--max_steps 3 --max_eval_examples 10",
+    "base.SAVE_STEPS=0",
+    "sft.FLAGS=--max_steps 3 --max_eval_examples 10",
+    "sft.BATCH=4",
+    "reward.FLAGS=--max_steps 2 --max_eval_examples 10",
+    "reward.BATCH=4",
+    "ppo.FLAGS=--max_steps 2 --max_eval_examples 6",
+    "ppo.BATCH=8",
+    "ppo.TRAINING_BATCH=8",
+    "ppo.MAX_ANSWER_SEQ_LEN=12",
+    "eval.MAX_PROMPTS=4",
+    "eval.MAX_NEW_TOKENS=8",
+    "eval.PARTS=diversity",
+]
+CORPORA = {
+    "NUM_ANSWERS": "3",
+    "MAX_NEW_TOKENS": "120",
+    "MIN_MARGIN": "0",
+    "SELF_INSTRUCT": "5",
+    "HARMFUL": "20",
+    "PER_TOPIC": "3",
+    "EVOL_LIMIT": "10",
+    "TRANSLATED": "10",
+}
 EOS = "<|endoftext|>"
 
 
@@ -29,15 +47,30 @@ def rigged_teachers(folder):
     vocabulary = [EOS, "<|unk|>", *"네가요좋아그래서말해"]
     text = Tokenizer(models.WordLevel({token: i for i, token in enumerate(vocabulary)}, unk_token="<|unk|>"))
     text.pre_tokenizer, text.decoder = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"), decoders.Fuse()
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), n_positions=2048, n_embd=4, n_layer=1, n_head=1,
-                                       tie_word_embeddings=False, bos_token_id=0, eos_token_id=0))
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=len(vocabulary),
+            n_positions=2048,
+            n_embd=4,
+            n_layer=1,
+            n_head=1,
+            tie_word_embeddings=False,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
     with torch.no_grad():
         model.transformer.ln_f.weight.zero_()
         model.transformer.ln_f.bias.fill_(1.0)
         model.lm_head.weight.zero_()
-        model.lm_head.weight[0, 0], model.lm_head.weight[1, 0] = -1.0, -20.0  # about 1 in 30 tokens is the end, none is unknown
+        model.lm_head.weight[0, 0], model.lm_head.weight[1, 0] = (
+            -1.0,
+            -20.0,
+        )  # about 1 in 30 tokens is the end, none is unknown
     model.save_pretrained(folder / "sft")
-    PreTrainedTokenizerFast(tokenizer_object=text, eos_token=EOS, pad_token=EOS, unk_token="<|unk|>").save_pretrained(folder / "sft")
+    PreTrainedTokenizerFast(tokenizer_object=text, eos_token=EOS, pad_token=EOS, unk_token="<|unk|>").save_pretrained(
+        folder / "sft"
+    )
     rigged_reward.counts_tokens(folder / "reward")
     for name in ("sft", "reward"):
         (folder / name / "finished.json").write_text("{}", encoding="utf-8")
@@ -46,9 +79,22 @@ def rigged_teachers(folder):
 
 def run(folder, port, *words, changes=()):
     """(finished process, names of the stages that ran)"""
-    environ = {**environment(), **CORPORA, "RUN": str(folder), "PORT": str(port), "MODELS": str(folder.parent / "teachers"), "SEED": "7"}
-    done = subprocess.run(["bash", str(ROOT / "applications/rlhf/run_all.sh"), *words, "--set", *FEW, *changes], capture_output=True,
-                          text=True, encoding="utf-8", env=environ, cwd=folder.parent)
+    environ = {
+        **environment(),
+        **CORPORA,
+        "RUN": str(folder),
+        "PORT": str(port),
+        "MODELS": str(folder.parent / "teachers"),
+        "SEED": "7",
+    }
+    done = subprocess.run(
+        ["bash", str(ROOT / "applications/rlhf/run_all.sh"), *words, "--set", *FEW, *changes],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=environ,
+        cwd=folder.parent,
+    )
     return done, re.findall(r"^\[\d/7\] (\w+): done in ", done.stdout, re.MULTILINE)
 
 
@@ -70,9 +116,14 @@ def test_the_whole_chain_leaves_models_data_results_and_a_report(finished):
     settings = json.loads((folder / "ppo" / "settings.json").read_text(encoding="utf-8"))
     assert settings["data_path"] == [str(folder / "data" / "prompts_train.jsonl")]
     assert (folder / "data" / "audit" / "audit.html").exists() and (folder / "eval" / "diversity.json").exists()
-    assert "PPO" in (folder / "report.html").read_text(encoding="utf-8") and f"report: {folder / 'report.html'}" in done.stdout
+    assert (
+        "PPO" in (folder / "report.html").read_text(encoding="utf-8")
+        and f"report: {folder / 'report.html'}" in done.stdout
+    )
     entries = json.loads((folder / "pipeline.json").read_text(encoding="utf-8"))["stages"]
-    assert list(entries) == STAGES and all(e["state"] == "done" and e["seconds"] > 0 and e["memory_mb"] > 10 for e in entries.values())
+    assert list(entries) == STAGES and all(
+        e["state"] == "done" and e["seconds"] > 0 and e["memory_mb"] > 10 for e in entries.values()
+    )
     assert sorted(p.stem for p in (folder / "logs").iterdir()) == sorted(STAGES)
     assert (folder / "logs" / "sft.log").read_text(encoding="utf-8").count("held-out loss") == 2
 

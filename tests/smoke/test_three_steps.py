@@ -5,18 +5,26 @@ import subprocess
 import sys
 
 import torch
+from tiny_scripts import ROOT, environment, finished, metrics, run
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from korlhf.models.tokenizer import load_tokenizer
 from korlhf.data import tokenize
-
-from tiny_scripts import ROOT, environment, finished, metrics, run
+from korlhf.models.tokenizer import load_tokenizer
 
 
 def test_every_stage_leaves_a_model_a_log_and_pictures(three_steps):
     for stage in ("base", "sft", "reward", "ppo"):
         folder = three_steps / stage
-        for name in ("model.safetensors", "tokenizer.json", "chat_template.jinja", "README.md", "curves.png", "metrics.jsonl", "training.log", "finished.json"):
+        for name in (
+            "model.safetensors",
+            "tokenizer.json",
+            "chat_template.jinja",
+            "README.md",
+            "curves.png",
+            "metrics.jsonl",
+            "training.log",
+            "finished.json",
+        ):
             assert (folder / name).stat().st_size, f"{stage}/{name}"
         assert not (folder / "checkpoints").exists()
     assert list((three_steps / "sft" / "tensorboard").iterdir())
@@ -38,18 +46,31 @@ def test_training_did_something(three_steps):
 
 
 def test_one_template_from_training_to_answers(three_steps):
-    templates = {(three_steps / s / "chat_template.jinja").read_text(encoding="utf-8") for s in ("base", "sft", "reward", "ppo", "ppo/best", "ppo/critic")}
+    templates = {
+        (three_steps / s / "chat_template.jinja").read_text(encoding="utf-8")
+        for s in ("base", "sft", "reward", "ppo", "ppo/best", "ppo/critic")
+    }
     assert len(templates) == 1
     tokenizer = AutoTokenizer.from_pretrained(three_steps / "ppo")
-    plain = tokenizer.apply_chat_template([{"role": "user", "content": "안녕하세요?"}], tokenize=False, add_generation_prompt=True)
+    plain = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "안녕하세요?"}], tokenize=False, add_generation_prompt=True
+    )
     codec = tokenize.Codec(load_tokenizer(str(three_steps / "ppo")))
-    assert tokenizer(plain, add_special_tokens=False).input_ids == codec.prompt([{"role": "user", "content": "안녕하세요?"}]).ids
+    assert (
+        tokenizer(plain, add_special_tokens=False).input_ids
+        == codec.prompt([{"role": "user", "content": "안녕하세요?"}]).ids
+    )
 
 
 def test_models_load_in_plain_transformers(three_steps):
     lm = AutoModelForCausalLM.from_pretrained(three_steps / "ppo")
     tokenizer = AutoTokenizer.from_pretrained(three_steps / "ppo")
-    ids = tokenizer.apply_chat_template([{"role": "user", "content": "점심 뭐 먹지?"}], add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    ids = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "점심 뭐 먹지?"}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
     out = lm.generate(**ids, max_new_tokens=5, do_sample=False)
     assert out.size(1) > ids["input_ids"].size(1)
     assert lm.generation_config.eos_token_id == tokenizer.eos_token_id
@@ -59,15 +80,39 @@ def test_rw_eval_and_transformers_give_the_same_score(three_steps, tmp_path):
     answers = ["고생 많으셨어요. 푹 쉬세요.", "알아서 하세요."]
     out = tmp_path / "scores.json"
     program = ROOT / "training/step2_reward_model_finetuning/rw_eval.py"
-    subprocess.run([sys.executable, str(program), "--model_name_or_path", str(three_steps / "reward"), "--prompt", "오늘 너무 힘들었어", "--answer", *answers,
-                    "--output", str(out)], check=True, env=environment(), capture_output=True)
+    subprocess.run(
+        [
+            sys.executable,
+            str(program),
+            "--model_name_or_path",
+            str(three_steps / "reward"),
+            "--prompt",
+            "오늘 너무 힘들었어",
+            "--answer",
+            *answers,
+            "--output",
+            str(out),
+        ],
+        check=True,
+        env=environment(),
+        capture_output=True,
+    )
     found = json.loads(out.read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(three_steps / "reward")
     model = AutoModelForSequenceClassification.from_pretrained(three_steps / "reward")
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
-    texts = [tokenizer.apply_chat_template([{"role": "user", "content": "오늘 너무 힘들었어"}, {"role": "assistant", "content": a}], tokenize=False) for a in answers]
+    texts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": "오늘 너무 힘들었어"}, {"role": "assistant", "content": a}], tokenize=False
+        )
+        for a in answers
+    ]
     with torch.no_grad():
-        scores = model(**tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)).logits.squeeze(1).tolist()
+        scores = (
+            model(**tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False))
+            .logits.squeeze(1)
+            .tolist()
+        )
     ours = {row["answer"]: row["score"] for row in found["single"]["answers"]}
     for answer, score in zip(answers, scores):
         assert abs(ours[answer] - score) < 1e-4
@@ -75,12 +120,25 @@ def test_rw_eval_and_transformers_give_the_same_score(three_steps, tmp_path):
 
 def test_a_finished_run_is_not_trained_again(three_steps):
     before = (three_steps / "sft" / "model.safetensors").stat().st_mtime_ns
-    done = run("sft", three_steps / "sft", 0, "--model_name_or_path", three_steps / "base", "--max_steps", 8, "--max_eval_examples", 40, "--enable_tensorboard")
+    done = run(
+        "sft",
+        three_steps / "sft",
+        0,
+        "--model_name_or_path",
+        three_steps / "base",
+        "--max_steps",
+        8,
+        "--max_eval_examples",
+        40,
+        "--enable_tensorboard",
+    )
     assert "finished already" in done.stdout
     assert (three_steps / "sft" / "model.safetensors").stat().st_mtime_ns == before
 
 
 def test_other_settings_in_the_same_folder_are_refused(three_steps):
-    done = run("sft", three_steps / "sft", 0, "--model_name_or_path", three_steps / "base", "--max_steps", 9, check=False)
+    done = run(
+        "sft", three_steps / "sft", 0, "--model_name_or_path", three_steps / "base", "--max_steps", 9, check=False
+    )
     assert done.returncode == 2
     assert "max_eval_examples" in done.stdout and "Traceback" not in done.stdout

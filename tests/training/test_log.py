@@ -19,7 +19,9 @@ def test_steps_are_written_and_none_is_left_out(tmp_path):
 
 
 def test_metrics_after_the_resumed_step_are_cut(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text("".join(f'{{"step": {i}, "loss": {i}}}\n' for i in range(6)) + '{"step": 6, "lo', encoding="utf-8")
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(f'{{"step": {i}, "loss": {i}}}\n' for i in range(6)) + '{"step": 6, "lo', encoding="utf-8"
+    )
     run = log.Log(tmp_path, "x", 10, start=3)
     run.step(4, {"loss": 40})
     run.close()

@@ -10,14 +10,18 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from korlhf.models.tokenizer import load_tokenizer
-from korlhf.models import save, reward_model
 from korlhf.core import program as programs
 from korlhf.data.tokenize import Codec
+from korlhf.models import reward_model, save
+from korlhf.models.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "training" / "step1_supervised_finetuning" / "prompt_eval.py"
-LINES = ["오늘 날씨가 참 좋네요! 산책하러 갈까요?", "네, 좋아요. 같이 가요.", "안녕하세요. 반가워요. 저녁에 뭐 먹을까요?"]
+LINES = [
+    "오늘 날씨가 참 좋네요! 산책하러 갈까요?",
+    "네, 좋아요. 같이 가요.",
+    "안녕하세요. 반가워요. 저녁에 뭐 먹을까요?",
+]
 PROMPTS = ["오늘 뭐 해|요?", "안녕하세요"]
 
 
@@ -33,13 +37,29 @@ def folders(tmp_path_factory):
     text = write_jsonl(root / "text.jsonl", [{"text": t} for t in LINES])
     for name, seed in (("base", 1), ("sft", 2)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["tiny_base.py", "--output_dir", str(root / name), "--text", text, "--vocab_size", "400",
-                                        "--hidden_size", "32",
-                                        "--layers", "1", "--seed", str(seed)])
+            patch.setattr(
+                sys,
+                "argv",
+                [
+                    "tiny_base.py",
+                    "--output_dir",
+                    str(root / name),
+                    "--text",
+                    text,
+                    "--vocab_size",
+                    "400",
+                    "--hidden_size",
+                    "32",
+                    "--layers",
+                    "1",
+                    "--seed",
+                    str(seed),
+                ],
+            )
             load_program(ROOT / "samples" / "tiny_base.py").main()
     model = AutoModelForCausalLM.from_pretrained(root / "base")
     with torch.no_grad():
-        model.get_output_embeddings().weight.mul_(20)                # clear favourites: rounding cannot change a greedy answer
+        model.get_output_embeddings().weight.mul_(20)  # clear favourites: rounding cannot change a greedy answer
     model.save_pretrained(root / "base")
     load_tokenizer(str(root / "sft"), "human_assistant").save_pretrained(root / "sft")
     return root
@@ -70,10 +90,26 @@ def fails(monkeypatch, capsys, *args):
 
 
 def test_side_by_side(folders, tmp_path):
-    done = subprocess.run([sys.executable, str(PROGRAM), "--model_name_or_path_baseline", str(folders / "base"),
-                           "--model_name_or_path_finetune",
-                           str(folders / "sft"), "--prompt", *PROMPTS, "--max_new_tokens", "7", "--dtype", "fp32", "--output",
-                           str(tmp_path / "새 폴더" / "answers.md")], capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(PROGRAM),
+            "--model_name_or_path_baseline",
+            str(folders / "base"),
+            "--model_name_or_path_finetune",
+            str(folders / "sft"),
+            "--prompt",
+            *PROMPTS,
+            "--max_new_tokens",
+            "7",
+            "--dtype",
+            "fp32",
+            "--output",
+            str(tmp_path / "새 폴더" / "answers.md"),
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "새 폴더" / "answers.json").read_text(encoding="utf-8"))
     text = (tmp_path / "새 폴더" / "answers.md").read_text(encoding="utf-8")
@@ -85,14 +121,20 @@ def test_side_by_side(folders, tmp_path):
     assert result["models"][1]["template"] == "Human: {prompt}\n\nAssistant:\n"
 
     # greedy answers as transformers generates them, prompt by prompt
-    tokenizer, model = AutoTokenizer.from_pretrained(folders / "base"), AutoModelForCausalLM.from_pretrained(folders / "base",
-                                                                                                             dtype=torch.float32)
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(folders / "base"),
+        AutoModelForCausalLM.from_pretrained(folders / "base", dtype=torch.float32),
+    )
     for row in result["prompts"]:
         prompt = row["messages"][-1]["content"]
         pieces = result["models"][0]["template"].replace("{prompt}", f"\0{prompt}\0").split("\0")
         ids = [i for piece in pieces for i in tokenizer(piece, add_special_tokens=False).input_ids]
-        made = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=7,
-                              do_sample=False)[0, len(ids):]
+        made = model.generate(
+            torch.tensor([ids]),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+            max_new_tokens=7,
+            do_sample=False,
+        )[0, len(ids) :]
         answer = row["answers"]["baseline"][0]
         ended = int(made[-1]) == tokenizer.eos_token_id
         assert answer["text"] == tokenizer.decode(made, skip_special_tokens=True).strip()
@@ -114,17 +156,33 @@ def test_cell_stays_one_cell():
 def test_draw_of_prompts_and_several_answers(folders, tmp_path, monkeypatch):
     """3 of 10 prompts, 2 answers each; the same seed draws and answers the same again, and two answers to a prompt differ."""
     data = write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": f"질문 {i}", "category": f"c{i}"} for i in range(10)])
-    common = ["--model_name_or_path", folders / "base", folders / "sft", "--data_path", data, "--max_prompts", 3, "--max_new_tokens", 6,
-              "--temperature", 1.0, "--num_return_sequences", 2]
+    common = [
+        "--model_name_or_path",
+        folders / "base",
+        folders / "sft",
+        "--data_path",
+        data,
+        "--max_prompts",
+        3,
+        "--max_new_tokens",
+        6,
+        "--temperature",
+        1.0,
+        "--num_return_sequences",
+        2,
+    ]
     results = []
     for name, more in (("a", []), ("b", ["--per_device_eval_batch_size", 1]), ("c", ["--seed", 7])):
         run_here(monkeypatch, *common, *more, "--output", tmp_path / name)
         results.append(json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8")))
     first, again, other = results
     prompts = [r["messages"][-1]["content"] for r in first["prompts"]]
-    assert len(set(prompts)) == 3 and prompts == sorted(prompts) and all(r["category"] == "c" + r["messages"][-1]["content"][-1]
-                                                                         for r in first["prompts"])
-    assert first["prompts"] == again["prompts"]                        # batches change nothing
+    assert (
+        len(set(prompts)) == 3
+        and prompts == sorted(prompts)
+        and all(r["category"] == "c" + r["messages"][-1]["content"][-1] for r in first["prompts"])
+    )
+    assert first["prompts"] == again["prompts"]  # batches change nothing
     assert first["prompts"] != other["prompts"]
     assert all(len(r["answers"]["base"]) == len(r["answers"]["sft"]) == 2 for r in first["prompts"])
     assert all(a["text"] != b["text"] for r in first["prompts"] for a, b in [r["answers"]["sft"]])
@@ -133,11 +191,26 @@ def test_draw_of_prompts_and_several_answers(folders, tmp_path, monkeypatch):
 def test_long_prompts_are_left_out_for_all_models(folders, tmp_path, monkeypatch, capsys):
     """The two templates make the same prompt differently long: what one model cannot read, the other is not asked either."""
     long = "가나다라" * 8
-    lengths = [len(Codec(load_tokenizer(str(folders / n))).prompt([{"role": "user", "content": long}])) for n in ("base", "sft")]
+    lengths = [
+        len(Codec(load_tokenizer(str(folders / n))).prompt([{"role": "user", "content": long}]))
+        for n in ("base", "sft")
+    ]
     assert min(lengths) < max(lengths)
-    run_here(monkeypatch, "--model_name_or_path", folders / "base", folders / "sft", "--prompt", "가", long, "--max_prompt_seq_len",
-             max(lengths) - 1,
-             "--max_new_tokens", 3, "--output", tmp_path / "out")
+    run_here(
+        monkeypatch,
+        "--model_name_or_path",
+        folders / "base",
+        folders / "sft",
+        "--prompt",
+        "가",
+        long,
+        "--max_prompt_seq_len",
+        max(lengths) - 1,
+        "--max_new_tokens",
+        3,
+        "--output",
+        tmp_path / "out",
+    )
     result = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert [r["messages"][-1]["content"] for r in result["prompts"]] == ["가"]
     assert "1 of 2 prompts" in capsys.readouterr().out
@@ -147,8 +220,14 @@ def test_refusals(folders, tmp_path, monkeypatch, capsys):
     torch.manual_seed(0)
     tokenizer = load_tokenizer(str(folders / "base"))
     scorer = reward_model.load_reward_model(str(folders / "base"), new_head=True)
-    save.save_model(scorer, scorer.state_dict(), tokenizer, tmp_path / "reward", str(folders / "base"),
-                      AutoModelForSequenceClassification)
+    save.save_model(
+        scorer,
+        scorer.state_dict(),
+        tokenizer,
+        tmp_path / "reward",
+        str(folders / "base"),
+        AutoModelForSequenceClassification,
+    )
     bare = tmp_path / "bare"
     bare.mkdir()
     for name in ("config.json", "model.safetensors"):
@@ -167,8 +246,14 @@ def test_refusals(folders, tmp_path, monkeypatch, capsys):
         ([*base, "--prompt", "가나다", "--max_prompt_seq_len", 2], "raise --max_prompt_seq_len"),
         ([*base, "--prompt", "가", "--num_beams", 5], "--num_beams was removed"),
         ([*base, "--prompt", "가", "--output", tmp_path], "is a folder"),
-        (["--model_name_or_path_baseline", bare, "--prompt", "가"], "--model_name_or_path_baseline " + str(bare) + ": no tokenizer"),
-        (["--model_name_or_path_finetune", tmp_path / "reward", "--prompt", "가"], "a reward model, which writes no answers"),
+        (
+            ["--model_name_or_path_baseline", bare, "--prompt", "가"],
+            "--model_name_or_path_baseline " + str(bare) + ": no tokenizer",
+        ),
+        (
+            ["--model_name_or_path_finetune", tmp_path / "reward", "--prompt", "가"],
+            "a reward model, which writes no answers",
+        ),
         (["--model_name_or_path_finetune", tmp_path / "absent", "--prompt", "가"], "no such folder"),
     ]
     for args, expected in cases:

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from korlhf.training import reward as pairs
 from korlhf.core import stats
 from korlhf.data.registry import Example
 from korlhf.data.tokenize import Tokens
+from korlhf.training import reward as pairs
 from korlhf.training.engine import Ranks
 
 
@@ -16,7 +16,9 @@ def example(category, n):
     return Example(({"role": "user", "content": "가"},), tuple(f"답{i}" for i in range(n)), category)
 
 
-@pytest.mark.parametrize("right, n, low, high", [(8, 10, 0.4902, 0.9433), (0, 5, 0.0, 0.4345), (5, 5, 0.5655, 1.0), (0, 0, 0.0, 1.0)])
+@pytest.mark.parametrize(
+    "right, n, low, high", [(8, 10, 0.4902, 0.9433), (0, 5, 0.0, 0.4345), (5, 5, 0.5655, 1.0), (0, 0, 0.0, 1.0)]
+)
 def test_wilson(right, n, low, high):
     # 8 of 10: (.8 + .19207) / 1.38415 = .71674 +- 1.95996 x sqrt(.016 + .0096037) / 1.38415 = .22656; 0 of 5: up to z2 / (5 + z2) = .4345
     assert stats.wilson(right, n) == pytest.approx((low, high), abs=5e-5)
@@ -28,7 +30,13 @@ def test_accuracy_by_hand():
     # a: margins 2 (right), 0 (half), -2 (wrong), 4 (right) -> 2.5 of 4; b: -2 -> 0 of 1
     assert figures["accuracy"] == 0.5 and figures["n"] == 5 and figures["prompts"] == 3
     assert figures["mean_margin"] == pytest.approx((2 + 0 - 2 + 4 - 2) / 5)
-    assert figures["by_category"]["a"] == {"accuracy": 0.625, "n": 4, "prompts": 2, "ci95": list(stats.wilson(2.5, 4)), "mean_margin": 1.0}
+    assert figures["by_category"]["a"] == {
+        "accuracy": 0.625,
+        "n": 4,
+        "prompts": 2,
+        "ci95": list(stats.wilson(2.5, 4)),
+        "mean_margin": 1.0,
+    }
     assert figures["by_category"]["b"]["accuracy"] == 0.0 and list(figures["by_category"]) == ["a", "b"]
 
 
@@ -46,12 +54,20 @@ def sum_of_ids(ids, position_ids):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_every_answer_is_scored_at_its_own_last_token(batch_size):
-    groups = [[Tokens(ids, [1] * len(ids)) for ids in group] for group in ([[1, 2], [3]], [[4, 5, 6], [7], [8, 9]], [[10, 11, 12, 13], [14]])]
-    assert pairs.score_groups(sum_of_ids, groups, batch_size, Ranks(0, 1, torch.device("cpu"))) == [[3, 3], [15, 7, 17], [46, 14]]
+    groups = [
+        [Tokens(ids, [1] * len(ids)) for ids in group]
+        for group in ([[1, 2], [3]], [[4, 5, 6], [7], [8, 9]], [[10, 11, 12, 13], [14]])
+    ]
+    assert pairs.score_groups(sum_of_ids, groups, batch_size, Ranks(0, 1, torch.device("cpu"))) == [
+        [3, 3],
+        [15, 7, 17],
+        [46, 14],
+    ]
 
 
 class Rank:
     """One of three ranks that records what it would send."""
+
     world, device = 3, torch.device("cpu")
 
     def __init__(self, rank, others=()):
@@ -71,6 +87,7 @@ def test_ranks_share_the_scoring_and_run_equally_many_passes():
         def reward(ids, position_ids, calls=calls):
             calls.append(1)
             return sum_of_ids(ids, position_ids)
+
         rank = Rank(r, sent)
         if r < 2:
             with pytest.raises(KeyError):  # the other ranks' part is not there yet
@@ -83,7 +100,10 @@ def test_ranks_share_the_scoring_and_run_equally_many_passes():
 
 
 def test_trivial_rules_see_what_length_alone_knows():
-    longer = [Example(({"role": "user", "content": "가"},), ("아주 길고 길고 긴 답이에요 정말로" + "요" * i, "짧아"), "all") for i in range(12)]
+    longer = [
+        Example(({"role": "user", "content": "가"},), ("아주 길고 길고 긴 답이에요 정말로" + "요" * i, "짧아"), "all")
+        for i in range(12)
+    ]
     found = pairs.trivial_rules(longer, longer)
     assert max(found.values()) == 1.0 and list(found.values()) == sorted(found.values(), reverse=True)
 
@@ -92,4 +112,6 @@ def test_report_warns_where_a_trivial_rule_is_as_good():
     figures = pairs.accuracy([example("a", 2)] * 10, [[1.0, 0.0]] * 8 + [[0.0, 1.0]] * 2)
     assert "WARNING" in pairs.report(figures, "t", {"longer answer": 0.8})
     text = pairs.report(figures, "t", {"longer answer": 0.4})
-    assert "WARNING" not in text and "0.800" in text and "0.490 - 0.943" in text and math.isclose(figures["accuracy"], 0.8)
+    assert (
+        "WARNING" not in text and "0.800" in text and "0.490 - 0.943" in text and math.isclose(figures["accuracy"], 0.8)
+    )

@@ -8,12 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from korlhf.core.errors import InputError
 from korlhf.training import run as checkpoint
 from korlhf.training.engine import Ranks
-from korlhf.core.errors import InputError
 
 ONE = Ranks(0, 1, torch.device("cpu"))
-SETTINGS = {"learning_rate": 1e-5, "data_path": ["가.jsonl"], "seed": 1, "output_dir": "x", "save_steps": 5, "examples": 10}
+SETTINGS = {
+    "learning_rate": 1e-5,
+    "data_path": ["가.jsonl"],
+    "seed": 1,
+    "output_dir": "x",
+    "save_steps": 5,
+    "examples": 10,
+}
 
 
 class FakeEngine:
@@ -39,7 +46,7 @@ def test_the_newest_whole_checkpoint_is_resumed(tmp_path):
     (run.dir / "checkpoints" / "step_000015" / "state.json").unlink()  # killed before it was whole
     engine = FakeEngine()
     assert run.resume({"actor": engine}) == {"kl": 0.2, "step": 10} and engine.value == 100
-    run.save(15, {"actor": FakeEngine(151)}, {"kl": 0.4}, keep=3)      # written again over the half one
+    run.save(15, {"actor": FakeEngine(151)}, {"kl": 0.4}, keep=3)  # written again over the half one
     assert run.resume({"actor": engine})["step"] == 15 and engine.value == 151
 
 
@@ -47,6 +54,7 @@ def test_state_is_written_after_every_engine(tmp_path):
     class Dies(FakeEngine):
         def save(self, folder):
             raise OSError("disk full")
+
     run = checkpoint.Run(tmp_path, SETTINGS, ONE)
     run.save(5, {"actor": FakeEngine(50), "critic": FakeEngine(51)}, {}, keep=1)
     with pytest.raises(OSError):
@@ -65,7 +73,9 @@ def test_only_the_newest_are_kept(tmp_path):
 def test_other_settings_are_refused_by_name(tmp_path):
     checkpoint.Run(tmp_path, SETTINGS, ONE)
     checkpoint.Run(tmp_path, {**SETTINGS, "save_steps": 7, "output_dir": "y"}, ONE)  # free to change
-    with pytest.raises(InputError, match=r"seed: 1 there, 2 now\); give another --output_dir, or --overwrite_output_dir"):
+    with pytest.raises(
+        InputError, match=r"seed: 1 there, 2 now\); give another --output_dir, or --overwrite_output_dir"
+    ):
         checkpoint.Run(tmp_path, {**SETTINGS, "seed": 2}, ONE)
     with pytest.raises(InputError, match=r"data_path: \['가.jsonl'\] there, \['나.jsonl'\] now, and 1 more"):
         checkpoint.Run(tmp_path, {**SETTINGS, "seed": 2, "data_path": ["나.jsonl"]}, ONE)
@@ -101,9 +111,13 @@ def test_overwrite_empties_a_run_and_nothing_else(tmp_path):
 
 def test_a_folder_that_another_process_trains_into_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "LOCK_SECONDS", 0.5)
-    program = ("import sys, torch; from korlhf.training import run as checkpoint; from korlhf.training.engine import Ranks; "
-               "run = checkpoint.Run(sys.argv[1], {'seed': 1}, Ranks(0, 1, torch.device('cpu'))); print('begun', flush=True); sys.stdin.read()")
-    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    program = (
+        "import sys, torch; from korlhf.training import run as checkpoint; from korlhf.training.engine import Ranks; "
+        "run = checkpoint.Run(sys.argv[1], {'seed': 1}, Ranks(0, 1, torch.device('cpu'))); print('begun', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
         assert "begun\n" in iter(other.stdout.readline, "")
         (tmp_path / "model.safetensors").write_text("x", encoding="utf-8")
         for overwrite in (False, True):
@@ -137,6 +151,7 @@ def test_a_step_draws_the_same_numbers_again_and_others_than_its_neighbours():
     def draw(*args):
         checkpoint.seed_step(*args)
         return tuple(torch.rand(3).tolist())
+
     assert draw(1, 5) == draw(1, 5)
     assert len({draw(1, 5), draw(1, 6), draw(2, 5), draw(1, 5, 1), draw(1, 6, 1)}) == 5
 
@@ -152,6 +167,7 @@ def test_killed_while_it_clears_a_folder_that_is_still_known_as_ours(tmp_path, m
     def unlink(path, *args, **kwargs):
         gone.append(path.name)
         real(path, *args, **kwargs)
+
     monkeypatch.setattr(Path, "unlink", unlink)
     checkpoint.Run(folder, SETTINGS, ONE, overwrite=True)
     assert gone[-1] == "settings.json" and {"a.safetensors", "z.safetensors"} < set(gone)

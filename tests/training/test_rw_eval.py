@@ -10,17 +10,28 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from korlhf.models.tokenizer import load_tokenizer
-from korlhf.models import save, reward_model
 from korlhf.core import program as programs
 from korlhf.data.registry import Example
 from korlhf.data.tokenize import Codec
+from korlhf.models import reward_model, save
+from korlhf.models.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "training" / "step2_reward_model_finetuning" / "rw_eval.py"
-LINES = ["오늘 날씨가 참 좋네요! 산책하러 갈까요?", "네, 좋아요. 같이 가요.", "안녕하세요. 반가워요. 저녁에 뭐 먹을까요?"]
-PAIRS = [{"prompt": f"질문 {i}?", "chosen": f"네, 좋아요. 같이 가요. {i}", "rejected": f"몰라 {i * 7}", "category": "a" if i < 4 else "b"}
-         for i in range(6)]
+LINES = [
+    "오늘 날씨가 참 좋네요! 산책하러 갈까요?",
+    "네, 좋아요. 같이 가요.",
+    "안녕하세요. 반가워요. 저녁에 뭐 먹을까요?",
+]
+PAIRS = [
+    {
+        "prompt": f"질문 {i}?",
+        "chosen": f"네, 좋아요. 같이 가요. {i}",
+        "rejected": f"몰라 {i * 7}",
+        "category": "a" if i < 4 else "b",
+    }
+    for i in range(6)
+]
 RANKED = {"prompt": "저녁에 뭐 먹을까요?", "answers": ["같이 골라 봐요.", "아무거나요.", "몰라"], "category": "b"}
 
 
@@ -35,9 +46,23 @@ def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rw_eval")
     text = write_jsonl(folder / "text.jsonl", [{"text": t} for t in LINES])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["tiny_base.py", "--output_dir", str(folder / "base"), "--text", text, "--vocab_size", "400",
-                                    "--hidden_size", "32",
-                                    "--layers", "1"])
+        patch.setattr(
+            sys,
+            "argv",
+            [
+                "tiny_base.py",
+                "--output_dir",
+                str(folder / "base"),
+                "--text",
+                text,
+                "--vocab_size",
+                "400",
+                "--hidden_size",
+                "32",
+                "--layers",
+                "1",
+            ],
+        )
         load_program(ROOT / "samples" / "tiny_base.py").main()
     return folder / "base"
 
@@ -59,11 +84,17 @@ def reward(base):
 
 def own_score(folder, prompt, answer):
     """The score by plain transformers: rendered by the folder's chat template, one sequence, no padding."""
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder,
-                                                                                                                 dtype=torch.float32)
-    start = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)
-    pieces = [*start.partition(prompt), answer]                      # prompt, answer and markup are tokenised on their own
-    ids = [i for piece in pieces for i in tokenizer(piece, add_special_tokens=False).input_ids] + [tokenizer.eos_token_id]
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(folder),
+        AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32),
+    )
+    start = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+    )
+    pieces = [*start.partition(prompt), answer]  # prompt, answer and markup are tokenised on their own
+    ids = [i for piece in pieces for i in tokenizer(piece, add_special_tokens=False).input_ids] + [
+        tokenizer.eos_token_id
+    ]
     with torch.no_grad():
         return float(model(torch.tensor([ids])).logits[0, 0])
 
@@ -94,19 +125,42 @@ def fails(monkeypatch, capsys, *args):
 
 def test_pairs_and_prompt(reward, tmp_path):
     data = write_jsonl(tmp_path / "짝.jsonl", [*PAIRS, RANKED])
-    done = run("--model_name_or_path", reward, "--data_path", data, "--prompt", "안녕?", "--answer", "몰라", "네, 안녕하세요!",
-               "--per_device_eval_batch_size", 3, "--output", tmp_path / "새 폴더" / "rw.json", "--dtype", "fp32")
+    done = run(
+        "--model_name_or_path",
+        reward,
+        "--data_path",
+        data,
+        "--prompt",
+        "안녕?",
+        "--answer",
+        "몰라",
+        "네, 안녕하세요!",
+        "--per_device_eval_batch_size",
+        3,
+        "--output",
+        tmp_path / "새 폴더" / "rw.json",
+        "--dtype",
+        "fp32",
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "새 폴더" / "rw.json").read_text(encoding="utf-8"))
-    rows = [json.loads(line) for line in (tmp_path / "새 폴더" / "rw.pairs.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "새 폴더" / "rw.pairs.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
     # 6 pairs, and 3 ranked answers that make 3 x 2 / 2 = 3 pairs; each score as transformers gives it
     assert len(rows) == 9
     for row in rows:
         better, worse = own_score(reward, row["prompt"], row["better"]), own_score(reward, row["prompt"], row["worse"])
-        assert row["score_better"] == pytest.approx(better, abs=1e-4) and row["score_worse"] == pytest.approx(worse, abs=1e-4)
+        assert row["score_better"] == pytest.approx(better, abs=1e-4) and row["score_worse"] == pytest.approx(
+            worse, abs=1e-4
+        )
         assert row["margin"] == pytest.approx(better - worse, abs=2e-4) and row["right"] == (better > worse)
-    assert [(r["better"], r["worse"]) for r in rows[6:]] == [("같이 골라 봐요.", "아무거나요."), ("같이 골라 봐요.", "몰라"), ("아무거나요.", "몰라")]
+    assert [(r["better"], r["worse"]) for r in rows[6:]] == [
+        ("같이 골라 봐요.", "아무거나요."),
+        ("같이 골라 봐요.", "몰라"),
+        ("아무거나요.", "몰라"),
+    ]
     figures = result["figures"]
     assert (figures["n"], figures["prompts"]) == (9, 7)
     assert figures["accuracy"] == pytest.approx(sum(r["right"] for r in rows) / 9)
@@ -118,9 +172,11 @@ def test_pairs_and_prompt(reward, tmp_path):
     # 7 prompts: rules are chosen on 4 of them and measured on the other 3; the model is shown on the same ones
     rules = result["trivial_rules"]
     assert "3 of 7" in rules["measured_on"] and "other half" in rules["measured_on"] and rules["model"]["prompts"] == 3
-    assert rules["measured_on"] in done.stdout and f"trivial rules on the same {rules['model']['n']} pairs" in done.stdout
+    assert (
+        rules["measured_on"] in done.stdout and f"trivial rules on the same {rules['model']['n']} pairs" in done.stdout
+    )
     assert "95 % interval" in done.stdout
-    assert "7/7" in done.stderr and "prompt/s" in done.stderr            # progress with its rate
+    assert "7/7" in done.stderr and "prompt/s" in done.stderr  # progress with its rate
 
     # the single prompt: best first
     single = result["single"]["answers"]
@@ -132,11 +188,28 @@ def test_pairs_and_prompt(reward, tmp_path):
 
 def test_rules_chosen_on_training_pairs(reward, tmp_path, monkeypatch, capsys):
     """Longer is better in training, shorter in the pairs: the rule "longer" is wrong on all of them, and none is chosen on them."""
-    train = write_jsonl(tmp_path / "train.jsonl", [{"prompt": f"가 {i}", "chosen": "길고 긴 대답", "rejected": "짧다"} for i in range(4)]
-                        + [PAIRS[0]])
-    data = write_jsonl(tmp_path / "pairs.jsonl", [{**p, "chosen": "네", "rejected": "모르겠는데 왜 물어"} for p in PAIRS])
-    monkeypatch.setattr(sys, "argv", ["rw_eval.py", "--model_name_or_path", str(reward), "--data_path", data, "--train_data_path", train,
-                                      "--output", str(tmp_path / "out.json")])
+    train = write_jsonl(
+        tmp_path / "train.jsonl",
+        [{"prompt": f"가 {i}", "chosen": "길고 긴 대답", "rejected": "짧다"} for i in range(4)] + [PAIRS[0]],
+    )
+    data = write_jsonl(
+        tmp_path / "pairs.jsonl", [{**p, "chosen": "네", "rejected": "모르겠는데 왜 물어"} for p in PAIRS]
+    )
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "rw_eval.py",
+            "--model_name_or_path",
+            str(reward),
+            "--data_path",
+            data,
+            "--train_data_path",
+            train,
+            "--output",
+            str(tmp_path / "out.json"),
+        ],
+    )
     load_program().main()
     result = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["trivial_rules"]
     assert result["rules"]["longer"] == 0.0 and "shorter" not in result["rules"]
@@ -147,9 +220,14 @@ def test_rules_chosen_on_training_pairs(reward, tmp_path, monkeypatch, capsys):
 
 def test_halves_share_no_prompt():
     """Two datasets ask the same: every copy of a prompt lands on the same side, and both sides have one if there are two."""
-    examples = [Example(({"role": "user", "content": f"질문 {i % 5}{'?' * (i % 2)}"},), (f"가{i}", f"나{i}")) for i in range(20)]
+    examples = [
+        Example(({"role": "user", "content": f"질문 {i % 5}{'?' * (i % 2)}"},), (f"가{i}", f"나{i}")) for i in range(20)
+    ]
     first, second = load_program().halves(examples, seed=3)
-    assert sorted(first + second) == list(range(20)) and (len(first), len(second)) == (12, 8)     # 3 prompts of 4 copies, and 2
+    assert sorted(first + second) == list(range(20)) and (len(first), len(second)) == (
+        12,
+        8,
+    )  # 3 prompts of 4 copies, and 2
     assert not {i % 5 for i in first} & {i % 5 for i in second}
     assert load_program().halves(examples[:1], seed=3) == ([0], [])
 
@@ -177,7 +255,9 @@ def test_refusals(base, reward, tmp_path, monkeypatch, capsys):
         assert expected in fails(monkeypatch, capsys, "--model_name_or_path", reward, *args), args
     assert "no tokenizer" in fails(monkeypatch, capsys, "--model_name_or_path", bare, "--data_path", data)
     assert "not a reward model" in fails(monkeypatch, capsys, "--model_name_or_path", base, "--data_path", data)
-    assert "no such folder" in fails(monkeypatch, capsys, "--model_name_or_path", tmp_path / "absent", "--data_path", data)
+    assert "no such folder" in fails(
+        monkeypatch, capsys, "--model_name_or_path", tmp_path / "absent", "--data_path", data
+    )
 
 
 def test_exit_code_of_the_process(base, tmp_path):

@@ -1,21 +1,21 @@
 """What the chat in the terminal and the one in the browser share: who answers, and the conversation so far.
 
-    with open_bot("output/quickstart/ppo") as bot:                       # or open_bot("openai:MODEL@http://127.0.0.1:8000/v1")
-        talk = Conversation()
-        answer = bot.ask(talk.with_user("안녕"), Sampling(temperature=0.7, top_p=1.0, max_new_tokens=256, seed=1))
-        for piece in answer:
-            print(piece, end="", flush=True)
-        talk.add("안녕", answer.text)
+with open_bot("output/quickstart/ppo") as bot:                       # or open_bot("openai:MODEL@http://127.0.0.1:8000/v1")
+    talk = Conversation()
+    answer = bot.ask(talk.with_user("안녕"), Sampling(temperature=0.7, top_p=1.0, max_new_tokens=256, seed=1))
+    for piece in answer:
+        print(piece, end="", flush=True)
+    talk.add("안녕", answer.text)
 """
 
 import os
 from dataclasses import replace
 
-from korlhf.core.errors import InputError
-from korlhf.llm.flags import CheckpointFlags, LlmFlags
-from korlhf.llm.checkpoint import Checkpoint
-from korlhf.llm.responders import SERVER
 from korlhf.applications.chat.server_bot import ServerBot
+from korlhf.core.errors import InputError
+from korlhf.llm.checkpoint import Checkpoint
+from korlhf.llm.flags import CheckpointFlags, LlmFlags
+from korlhf.llm.responders import SERVER
 
 
 def open_bot(model, checkpoint=CheckpointFlags(), server=LlmFlags(), context_tokens=0, what="--model_name_or_path"):
@@ -25,9 +25,15 @@ def open_bot(model, checkpoint=CheckpointFlags(), server=LlmFlags(), context_tok
     Raises InputError if it cannot be opened.
     """
     if not model.startswith("openai:"):
-        from korlhf.applications.chat.local_bot import LocalBot  # imports torch, which a server's user need not wait for
+        from korlhf.applications.chat.local_bot import (
+            LocalBot,  # imports torch, which a server's user need not wait for
+        )
+
         path = os.path.expanduser(model)
-        return LocalBot(Checkpoint(path, what, checkpoint.prompt_template, checkpoint.dtype, checkpoint.trust_remote_code), context_tokens)
+        return LocalBot(
+            Checkpoint(path, what, checkpoint.prompt_template, checkpoint.dtype, checkpoint.trust_remote_code),
+            context_tokens,
+        )
     found = SERVER.fullmatch(model)
     if found is None:
         raise InputError(f"{what} {model}: no model name; write openai:MODEL or openai:MODEL@http://HOST:PORT/v1")

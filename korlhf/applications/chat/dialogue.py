@@ -5,8 +5,8 @@ import queue
 import threading
 from dataclasses import dataclass
 
-from korlhf.data import example as rows
 from korlhf.core.errors import InputError
+from korlhf.data import example as rows
 
 
 class TooLong(InputError):
@@ -104,5 +104,5 @@ def cut(messages, fits):
     The system message and the last message always stay, and no exchange is halved. fits: function of messages.
     """
     system, talk = parts(messages)
-    left_out = bisect.bisect_left(range(len(talk) // 2), True, key=lambda n: fits(system + talk[2 * n:]))
-    return system + talk[2 * left_out:], left_out
+    left_out = bisect.bisect_left(range(len(talk) // 2), True, key=lambda n: fits(system + talk[2 * n :]))
+    return system + talk[2 * left_out :], left_out

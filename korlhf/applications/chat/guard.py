@@ -13,8 +13,13 @@ import unicodedata
 from korlhf.data import chat_template as templates
 
 PLAIN = ("\n### 명령어:", "\n### 입력:", "\n### 응답:", "\nHuman:", "\nAssistant:")  # of korlhf/data/chat_template.py
-CONTROL = (r"<\|[^<>|\n]+\|>", r"\[\|[^\[\]|\n]+\|\]",  # <|im_start|>, [|user|]
-           r"</?(?:s|bos|eos|pad|unk|mask|start_of_turn|end_of_turn)>", r"<</?sys>>", r"\[/?inst\]")
+CONTROL = (
+    r"<\|[^<>|\n]+\|>",
+    r"\[\|[^\[\]|\n]+\|\]",  # <|im_start|>, [|user|]
+    r"</?(?:s|bos|eos|pad|unk|mask|start_of_turn|end_of_turn)>",
+    r"<</?sys>>",
+    r"\[/?inst\]",
+)
 LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 FILLERS = "\u115f\u1160\u2800"  # letters and signs that nobody sees (NFKD makes other Hangul fillers these)
 LOOKALIKES = str.maketrans("ΗΝΜΥаеорсухіѕһтмнԁαινορτηυսո♯⋕⌗∶꞉ː˸։׃∣ǀ‹›⟨⟩", "hnmyaeopcyxishtmhdaivoptnuun###::::::||<><>")
@@ -49,11 +54,20 @@ def markers_of(codec):
     A line with a special token in it needs no guard: that token cannot be typed.
     """
     tokenizer = codec.tokenizer
-    talk = [{"role": "user", "content": "가", "input": "나"}, {"role": "assistant", "content": "다"}, {"role": "user", "content": "라"}]
+    talk = [
+        {"role": "user", "content": "가", "input": "나"},
+        {"role": "assistant", "content": "다"},
+        {"role": "user", "content": "라"},
+    ]
     if not codec.reads_input:
         del talk[0]["input"]
-    parts = templates.pieces(lambda messages, cue: tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=cue), talk)
-    stop, special = tokenizer.convert_ids_to_tokens(codec.stop_id), tokenizer.convert_ids_to_tokens(sorted(codec.special_ids))
+    parts = templates.pieces(
+        lambda messages, cue: tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=cue), talk
+    )
+    stop, special = (
+        tokenizer.convert_ids_to_tokens(codec.stop_id),
+        tokenizer.convert_ids_to_tokens(sorted(codec.special_ids)),
+    )
     found = []
     for i, part in enumerate(parts):
         text = part.text.rstrip().rpartition(stop)[2]

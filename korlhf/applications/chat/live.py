@@ -21,6 +21,7 @@ from korlhf.rl.rollout import choose, left_pad
 @dataclass(eq=False)
 class Row:
     """An answer that is being sampled. prompt: ids, at least one; noise (N,): uniform in [0, 1), N the longest answer; tokens: so far."""
+
     prompt: list[int]
     noise: torch.Tensor
     temperature: float
@@ -42,10 +43,14 @@ class Batch:
         self.rows = []
         self._model, self._stop_id = without_adapter(lm), stop_id
         self._device = self._model.get_input_embeddings().weight.device
-        self._cache = self._mask = self._next = None  # mask (B, W): of W positions that are read; next (B, 1): tokens that are not yet
+        self._cache = self._mask = self._next = (
+            None  # mask (B, W): of W positions that are read; next (B, 1): tokens that are not yet
+        )
         if not all(isinstance(layer, DynamicLayer) for layer in self._new_cache().layers):
-            raise InputError(f"architecture {self._model.config.model_type!r} has recurrent layers, which cannot be sampled in rows that come "
-                             "and go; serve the model and give the server's address")
+            raise InputError(
+                f"architecture {self._model.config.model_type!r} has recurrent layers, which cannot be sampled in rows that come "
+                "and go; serve the model and give the server's address"
+            )
 
     def _new_cache(self):
         return DynamicCache(config=self._model.config)
@@ -84,7 +89,9 @@ class Batch:
 
     def _sample(self, rows, ids, mask, positions, cache):
         """One pass over ids (B, L); each row's next token is added to it. Returns them (B, 1)."""
-        out = self._model.base_model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+        out = self._model.base_model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        )
         logits = head_logits(self._model, out.last_hidden_state[:, -1])
         noise = torch.stack([r.noise[len(r.tokens)] for r in rows]).to(self._device)
         tokens = torch.empty(len(rows), dtype=torch.long, device=self._device)
@@ -101,7 +108,9 @@ def _joined(into, parts):
     width = max(int(mask.sum(1).max()) for _, mask in parts)
     for i, layers in enumerate(zip(*(cache.layers for cache, _ in parts))):
         if layers[0].is_initialized:  # not so where layers share their keys
-            keys, values = (torch.cat([_last(getattr(layer, kind), width) for layer in layers]) for kind in ("keys", "values"))
+            keys, values = (
+                torch.cat([_last(getattr(layer, kind), width) for layer in layers]) for kind in ("keys", "values")
+            )
             into.update(keys, values, i)
     return into, torch.cat([_last(mask[:, None, :, None], width)[:, 0, :, 0] for _, mask in parts])
 
@@ -120,8 +129,12 @@ class TextStream:
 
     def __init__(self, codec):
         self._codec = codec
-        self._ids, self._start, self._read = [], 0, 0  # text up to _read is out; decoding begins at _start, a token that is out already
-        self._begun, self._blank = False, ""           # blanks are held back: those at the end do not belong to the answer
+        self._ids, self._start, self._read = (
+            [],
+            0,
+            0,
+        )  # text up to _read is out; decoding begins at _start, a token that is out already
+        self._begun, self._blank = False, ""  # blanks are held back: those at the end do not belong to the answer
 
     def add(self, token):
         """The text that a token completes, often "" """
@@ -136,12 +149,12 @@ class TextStream:
 
     def _piece(self, whole):
         decode = self._codec.tokenizer.decode
-        known, text = decode(self._ids[self._start:self._read]), decode(self._ids[self._start:])
+        known, text = decode(self._ids[self._start : self._read]), decode(self._ids[self._start :])
         if text.endswith("\ufffd") and not whole:  # the first bytes of a character
             return ""
         self._start, self._read = self._read, len(self._ids)
-        new = text[len(known):]
+        new = text[len(known) :]
         new = self._blank + (new if self._begun else new.lstrip())
         out = new.rstrip()
-        self._begun, self._blank = self._begun or bool(out), new[len(out):]
+        self._begun, self._blank = self._begun or bool(out), new[len(out) :]
         return out

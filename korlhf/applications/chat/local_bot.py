@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from jinja2 import TemplateError
 
-from korlhf.llm import checkpoint as local
 from korlhf.applications.chat import dialogue, guard, live
 from korlhf.applications.chat.dialogue import Answer, TooLong
 from korlhf.core.errors import InputError
+from korlhf.llm import checkpoint as local
 
 MAX_ROWS = 32  # answers that are sampled together; more wait
 
@@ -22,6 +22,7 @@ MAX_ROWS = 32  # answers that are sampled together; more wait
 @dataclass(eq=False)
 class _Request:
     """An answer in the hands of the sampling thread."""
+
     row: live.Row
     answer: Answer
     stream: live.TextStream
@@ -71,8 +72,10 @@ class LocalBot:
             kept, left_out = dialogue.cut(messages, functools.partial(self._fits, sampling.max_new_tokens))
             ids = self._ids(kept)
             if not self._fits(sampling.max_new_tokens, kept):
-                raise TooLong(f"the message is too long: with its template it has {len(ids)} tokens, and {self.context_tokens} are all "
-                              f"that fit, {sampling.max_new_tokens} of them for the answer (--max_new_tokens); shorten it")
+                raise TooLong(
+                    f"the message is too long: with its template it has {len(ids)} tokens, and {self.context_tokens} are all "
+                    f"that fit, {sampling.max_new_tokens} of them for the answer (--max_new_tokens); shorten it"
+                )
             answer = Answer(left_out)
             self._asked.put(_Request(live.row(ids, sampling, seed), answer, live.TextStream(self.codec)))
         return answer
@@ -84,7 +87,9 @@ class LocalBot:
         try:
             return self.codec.prompt(self._guard.messages(messages)).ids
         except (TemplateError, ValueError) as error:  # e.g. Gemma 2's template raises for a system message
-            raise InputError(f"{self.name}: its chat template does not take this conversation: {str(error).splitlines()[0]}") from error
+            raise InputError(
+                f"{self.name}: its chat template does not take this conversation: {str(error).splitlines()[0]}"
+            ) from error
 
     def _work(self):
         """The sampling thread: it alone touches the model."""
@@ -143,6 +148,8 @@ class LocalBot:
 
     def _give_up(self, error, requests):
         if isinstance(error, torch.OutOfMemoryError):
-            error = InputError("too many answers at once for the GPU's memory; ask again, or with a shorter conversation")
+            error = InputError(
+                "too many answers at once for the GPU's memory; ask again, or with a shorter conversation"
+            )
         for request in requests:
             request.answer.fail(error)

@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 from jinja2 import TemplateError
 
-from korlhf.training import engine, reward as pairs
-from korlhf.models.tokenizer import load_tokenizer
-from korlhf.models import reward_model
 from korlhf.applications.chat import dialogue, guard
-from korlhf.data.tokenize import Codec
 from korlhf.applications.chat.dialogue import TooLong
 from korlhf.core.errors import InputError
+from korlhf.data.tokenize import Codec
+from korlhf.models import reward_model
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.training import engine
+from korlhf.training import reward as pairs
 
 
 class Scorer:
@@ -25,10 +26,16 @@ class Scorer:
         self.name = path
         self._codec = Codec(load_tokenizer(path, trust_remote_code=trust_remote_code, what=what))
         if Path(path).is_dir() and not reward_model.has_head(path):
-            raise InputError(f"{what} {path}: not a reward model (it has no score head); train one with step 2 and give its folder")
+            raise InputError(
+                f"{what} {path}: not a reward model (it has no score head); train one with step 2 and give its folder"
+            )
         self._device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-        model = reward_model.load_reward_model(path, what, dtype=engine.DTYPES[engine.resolve_dtype(dtype, self._device)],
-                                               trust_remote_code=trust_remote_code)
+        model = reward_model.load_reward_model(
+            path,
+            what,
+            dtype=engine.DTYPES[engine.resolve_dtype(dtype, self._device)],
+            trust_remote_code=trust_remote_code,
+        )
         self._limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._values = reward_model.TokenValues(model).to(self._device).eval()
         self._guard = guard.Guard(guard.markers_of(self._codec))
@@ -46,9 +53,13 @@ class Scorer:
                 messages, _ = dialogue.cut(messages, lambda kept: self._fits(kept, answer))
                 tokens = self._codec.with_answer(messages, answer)
             except (TemplateError, ValueError) as error:
-                raise InputError(f"{self.name}: its chat template does not take this conversation: {str(error).splitlines()[0]}") from error
+                raise InputError(
+                    f"{self.name}: its chat template does not take this conversation: {str(error).splitlines()[0]}"
+                ) from error
             if not self._fits(messages, answer):
-                raise TooLong(f"{self.name}: message and answer have {len(tokens)} tokens, more than its {self._limit} positions")
+                raise TooLong(
+                    f"{self.name}: message and answer have {len(tokens)} tokens, more than its {self._limit} positions"
+                )
             return float(pairs.forward(self._values, [tokens], self._device)[0])
 
     def _fits(self, messages, answer):

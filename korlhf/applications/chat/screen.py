@@ -5,8 +5,8 @@ import re
 import sys
 from pathlib import Path
 
-from korlhf.llm import protocol as completions
 from korlhf.core.errors import InputError
+from korlhf.llm import protocol as completions
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # an answer must not move the cursor or rename the window
 
@@ -55,13 +55,16 @@ class Terminal(Pipe):
         super().__init__()
         from prompt_toolkit import PromptSession
         from prompt_toolkit.history import FileHistory, InMemoryHistory
+
         if history_file:
             path = Path(history_file).expanduser()
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what people tell a bot is theirs
             except OSError as error:
-                raise InputError(f"--history_file {path}: cannot be written: {error.strerror or error}; give another, or \"\"") from error
+                raise InputError(
+                    f'--history_file {path}: cannot be written: {error.strerror or error}; give another, or ""'
+                ) from error
         history = FileHistory(str(path)) if history_file else InMemoryHistory()
         self._session = PromptSession(history=history, key_bindings=_new_line_on_alt_enter())
         self._dim, self._plain = ("", "") if os.environ.get("NO_COLOR") else ("\x1b[2m", "\x1b[0m")
@@ -90,6 +93,7 @@ class Terminal(Pipe):
 
 def _new_line_on_alt_enter():
     from prompt_toolkit.key_binding import KeyBindings
+
     bindings = KeyBindings()
     bindings.add("escape", "enter")(lambda event: event.current_buffer.insert_text("\n"))
     return bindings

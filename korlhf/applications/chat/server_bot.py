@@ -12,12 +12,16 @@ import threading
 import httpx2
 import openai
 
-from korlhf.llm import protocol as completions, client as llm, checkpoint as local
 from korlhf.applications.chat import dialogue, guard
 from korlhf.applications.chat.dialogue import Answer, TooLong
 from korlhf.core.errors import InputError
+from korlhf.llm import checkpoint as local
+from korlhf.llm import client as llm
+from korlhf.llm import protocol as completions
 
-CONTEXT_ERROR = re.compile(r"context.?(length|window|size)|maximum.{0,20}(length|tokens)|too (long|many tokens)", re.IGNORECASE)
+CONTEXT_ERROR = re.compile(
+    r"context.?(length|window|size)|maximum.{0,20}(length|tokens)|too (long|many tokens)", re.IGNORECASE
+)
 
 
 class ServerBot:
@@ -29,10 +33,16 @@ class ServerBot:
 
     def __init__(self, model, flags, context_tokens=0):
         llm.Client(flags, None)  # refuses what cannot work
-        self.name, self.url, self.context_tokens = model, (flags.base_url or llm.OPENAI).rstrip("/"), context_tokens or None
+        self.name, self.url, self.context_tokens = (
+            model,
+            (flags.base_url or llm.OPENAI).rstrip("/"),
+            context_tokens or None,
+        )
         self._key_env, self._key = flags.api_key_env, os.environ.get(flags.api_key_env, "").strip()
         timeout = httpx2.Timeout(flags.request_timeout, connect=llm.CONNECT_TIMEOUT)
-        self._server = openai.OpenAI(api_key=self._key or llm.NO_KEY, base_url=self.url, timeout=timeout, max_retries=flags.max_retries)
+        self._server = openai.OpenAI(
+            api_key=self._key or llm.NO_KEY, base_url=self.url, timeout=timeout, max_retries=flags.max_retries
+        )
         self._guard = guard.Guard(guard.PLAIN, guard.CONTROL)
         self._closed = False
         self._check()
@@ -54,7 +64,9 @@ class ServerBot:
             self._server.with_options(max_retries=0).models.with_raw_response.list()
         except openai.APIStatusError as error:
             if error.status_code in (401, 403):
-                raise self._problem(error) from None  # from None: the package's own error could show a key that the server repeats
+                raise self._problem(
+                    error
+                ) from None  # from None: the package's own error could show a key that the server repeats
         except openai.OpenAIError as error:
             raise self._problem(error) from None
 
@@ -66,16 +78,26 @@ class ServerBot:
         messages = dialogue.checked(messages)
         kept, left_out = dialogue.cut(messages, lambda m: self._fits(m, sampling.max_new_tokens))
         if not self._fits(kept, sampling.max_new_tokens):
-            raise TooLong(f"the message is too long: with the {sampling.max_new_tokens} tokens of the answer (--max_new_tokens) only "
-                          f"{self.context_tokens} fit; shorten it")
+            raise TooLong(
+                f"the message is too long: with the {sampling.max_new_tokens} tokens of the answer (--max_new_tokens) only "
+                f"{self.context_tokens} fit; shorten it"
+            )
         answer = Answer(left_out)
-        body = {"model": self.name, "temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_new_tokens,
-                "seed": local.answer_seed(sampling.seed, messages, sample)}
+        body = {
+            "model": self.name,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_new_tokens,
+            "seed": local.answer_seed(sampling.seed, messages, sample),
+        }
         threading.Thread(target=self._answer, args=(answer, kept, body), daemon=True).start()
         return answer
 
     def _fits(self, messages, max_new_tokens):
-        return self.context_tokens is None or sum(len(m["content"]) for m in messages) + max_new_tokens <= self.context_tokens
+        return (
+            self.context_tokens is None
+            or sum(len(m["content"]) for m in messages) + max_new_tokens <= self.context_tokens
+        )
 
     def _answer(self, answer, messages, body):
         """Read the server's answer into `answer`. As long as it says that the conversation is too long, the oldest exchange goes."""
@@ -92,7 +114,9 @@ class ServerBot:
                 if self._closed:  # the connection was closed under it
                     answer.cancel()
                 else:
-                    answer.fail(self._problem(error) if isinstance(error, (openai.OpenAIError, httpx2.HTTPError)) else error)
+                    answer.fail(
+                        self._problem(error) if isinstance(error, (openai.OpenAIError, httpx2.HTTPError)) else error
+                    )
             return
 
     def _stream(self, answer, messages, body):
@@ -107,7 +131,7 @@ class ServerBot:
                     text = blank + completions.whole(choice.delta.content or choice.delta.refusal or "")
                     text = text if begun else text.lstrip()
                     piece = text.rstrip()
-                    begun, blank = begun or bool(piece), text[len(piece):]
+                    begun, blank = begun or bool(piece), text[len(piece) :]
                     answer.put(piece)
         if reason is None:
             answer.fail(InputError(f"{self.url}: the answer broke off; ask again"))
@@ -116,17 +140,23 @@ class ServerBot:
 
     def _problem(self, error):
         """One line for a user, without the key."""
-        said = completions.message_of(error) if isinstance(error, openai.APIStatusError) else str(error.__cause__ or error)
+        said = (
+            completions.message_of(error) if isinstance(error, openai.APIStatusError) else str(error.__cause__ or error)
+        )
         said = said.replace(self._key, "***") if self._key else said
         said = " ".join(llm.SECRET.sub("***", completions.whole(said)).split())[:300]
         status = getattr(error, "status_code", None)
         if status in (401, 403):
-            return InputError(f"--base_url {self.url}: the key is refused ({said}); put a valid one into the environment variable "
-                              f"{self._key_env}")
+            return InputError(
+                f"--base_url {self.url}: the key is refused ({said}); put a valid one into the environment variable "
+                f"{self._key_env}"
+            )
         if status in (400, 404, 422):
             return InputError(f"{self.url}: it does not take the request for the model {self.name!r} ({said})")
         if isinstance(error, openai.APITimeoutError):
             return InputError(f"--base_url {self.url}: no answer in time; try again when the server is less busy")
         if isinstance(error, openai.APIConnectionError):
-            return InputError(f"--base_url {self.url}: no connection ({said}); start the server, or correct the address")
+            return InputError(
+                f"--base_url {self.url}: no connection ({said}); start the server, or correct the address"
+            )
         return InputError(f"{self.url}: {said or type(error).__name__}; try again")

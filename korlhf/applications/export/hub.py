@@ -27,7 +27,9 @@ def check_ready(name):
     """Raises InputError if `name` is not OWNER/NAME, or there is no token for the hub."""
     check_name(name)
     if not get_token():
-        raise InputError("--push_to_hub: no token for the hub; run `hf auth login`, or set the environment variable HF_TOKEN")
+        raise InputError(
+            "--push_to_hub: no token for the hub; run `hf auth login`, or set the environment variable HF_TOKEN"
+        )
 
 
 def files_of(folder):
@@ -47,11 +49,15 @@ def push(folder, name, public, licence, ask):
     try:
         private = _is_private(api, name)
         if private is False and not public:
-            raise InputError(f"--push_to_hub {name}: this repository is public already; give --public if all may read the model, "
-                             "or another name")
+            raise InputError(
+                f"--push_to_hub {name}: this repository is public already; give --public if all may read the model, "
+                "or another name"
+            )
         private = (not public) if private is None else private
         files = files_of(folder)
-        print(f"to be uploaded to {api.endpoint}/{name}, {'private' if private else 'PUBLIC: everyone can read it'}, licence {licence}:")
+        print(
+            f"to be uploaded to {api.endpoint}/{name}, {'private' if private else 'PUBLIC: everyone can read it'}, licence {licence}:"
+        )
         for path, size in files:
             print(f"  {size:>15,}  {path}")
         print(f"  {sum(size for _, size in files):>15,}  bytes in {len(files)} files", flush=True)
@@ -62,7 +68,9 @@ def push(folder, name, public, licence, ask):
     except OfflineModeIsEnabled as error:
         raise InputError("--push_to_hub: HF_HUB_OFFLINE is set; unset it to upload") from error
     except (httpx2.HTTPError, OSError, ValueError) as error:
-        raise InputError(f"--push_to_hub {name}: {' '.join(str(error).split())[:300]}; the exported folder stays, push it again") from error
+        raise InputError(
+            f"--push_to_hub {name}: {' '.join(str(error).split())[:300]}; the exported folder stays, push it again"
+        ) from error
     return f"{api.endpoint}/{name}"
 
 

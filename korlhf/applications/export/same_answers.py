@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import torch
 
-from korlhf.rl import rollout
 from korlhf.core import program
+from korlhf.rl import rollout
 
 
 @dataclass(frozen=True)
 class Agreement:
     """same of n answers are alike; first: None, or of the first that is not {"prompt": its number, "at": token, "expected", "found"}."""
+
     same: int
     n: int
     first: dict | None
@@ -36,8 +37,10 @@ def plain_greedy(lm, prompts, max_new_tokens, desc):
     with program.bar(prompts, desc=desc, unit="answers") as bar:
         for ids in bar:
             given = torch.tensor([ids], device=lm.device)
-            out = lm.generate(given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=max_new_tokens)
-            found.append(out[0, len(ids):].tolist())
+            out = lm.generate(
+                given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=max_new_tokens
+            )
+            found.append(out[0, len(ids) :].tolist())
     return found
 
 
@@ -47,7 +50,12 @@ def compare(expected, found, codec):
     for number, (a, b) in enumerate(zip(expected, found, strict=True), 1):
         if a != b and first is None:
             at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
-            first = {"prompt": number, "at": at + 1, "expected": _text(codec, a[at:at + 1]), "found": _text(codec, b[at:at + 1])}
+            first = {
+                "prompt": number,
+                "at": at + 1,
+                "expected": _text(codec, a[at : at + 1]),
+                "found": _text(codec, b[at : at + 1]),
+            }
     return Agreement(sum(a == b for a, b in zip(expected, found)), len(expected), first)
 
 

@@ -28,7 +28,7 @@ def judgements(items, labels):
 
 
 def _swap(item_id, i, j):
-    return hashlib.sha256(f"{item_id}:{i}:{j}".encode("utf-8")).digest()[0] % 2 == 1
+    return hashlib.sha256(f"{item_id}:{i}:{j}".encode()).digest()[0] % 2 == 1
 
 
 def percent(found):
@@ -44,12 +44,21 @@ def percent(found):
 def cohen(found):
     """[{"first", "second": annotators, "kappa", "percent", "n"}] of every two people who judged the same pairs of answers."""
     from korlhf.core import stats  # slow to import
+
     both = defaultdict(list)
     for by_person in found.values():
         for a, b in combinations(sorted(by_person), 2):
             both[a, b].append((by_person[a], by_person[b]))
-    return [{"first": a, "second": b, "kappa": stats.kappa(*zip(*pairs)), "percent": sum(x == y for x, y in pairs) / len(pairs),
-             "n": len(pairs)} for (a, b), pairs in sorted(both.items())]
+    return [
+        {
+            "first": a,
+            "second": b,
+            "kappa": stats.kappa(*zip(*pairs)),
+            "percent": sum(x == y for x, y in pairs) / len(pairs),
+            "n": len(pairs),
+        }
+        for (a, b), pairs in sorted(both.items())
+    ]
 
 
 def fleiss(found, raters):

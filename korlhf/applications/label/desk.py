@@ -10,7 +10,8 @@ import json
 import random
 import time
 
-from korlhf.applications.label import store as stores, verdicts
+from korlhf.applications.label import store as stores
+from korlhf.applications.label import verdicts
 from korlhf.applications.label.verdicts import VerdictError
 
 NEXT = """
@@ -39,32 +40,47 @@ class Desk:
         """
         with self.store.write() as db:
             values = {"me": me, "needed": self.needed, "now": time.time()}
-            found = (db.execute(NEXT.format(also=OWN_LEASE), values).fetchone() or db.execute(NEXT.format(also=""), values).fetchone())
+            found = (
+                db.execute(NEXT.format(also=OWN_LEASE), values).fetchone()
+                or db.execute(NEXT.format(also=""), values).fetchone()
+            )
             if found is None:
                 return None
-            db.execute("INSERT INTO assignments VALUES (?, ?, ?, ?, ?) "
-                       "ON CONFLICT DO UPDATE SET since = excluded.since, until = excluded.until",
-                       (found[0], me, self._order(found[0], me), values["now"], values["now"] + self.lease))
+            db.execute(
+                "INSERT INTO assignments VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET since = excluded.since, until = excluded.until",
+                (found[0], me, self._order(found[0], me), values["now"], values["now"] + self.lease),
+            )
         return self._view(found[0], me)
 
     def _order(self, number, me):
         """The order of the answers for one person and item, as JSON: places as the file has them."""
         item_id, answers = self.store.rows("SELECT id, answers FROM items WHERE number = ?", number)[0]
         places = list(range(len(json.loads(answers))))
-        digest = hashlib.sha256(f"{self.seed}:{me}:{item_id}".encode("utf-8")).digest()
+        digest = hashlib.sha256(f"{self.seed}:{me}:{item_id}".encode()).digest()
         random.Random(digest).shuffle(places)
         return json.dumps(places)
 
     def _view(self, number, me):
         """What the page is told of an item: nothing of models, scores, or others. Places are those on the page."""
         item = self.store.item(number)
-        shown = json.loads(self.store.rows("SELECT shown FROM assignments WHERE item = ? AND annotator = ?", number, me)[0][0])
+        shown = json.loads(
+            self.store.rows("SELECT shown FROM assignments WHERE item = ? AND annotator = ?", number, me)[0][0]
+        )
         talk = item.record.get("messages") or [{"role": "user", "content": item.record["prompt"]}]
-        own = self.store.rows("SELECT number, verdict FROM labels WHERE item = ? AND annotator = ? AND current = 1", number, me)
+        own = self.store.rows(
+            "SELECT number, verdict FROM labels WHERE item = ? AND annotator = ? AND current = 1", number, me
+        )
         place_on_page = {place: i for i, place in enumerate(shown)}
-        return {"item": item.id, "category": item.record["category"], "talk": talk, "context": item.record.get("input", ""),
-                "answers": [item.answers[place].text for place in shown], "revises": own[0][0] if own else None,
-                "verdict": stores.stored_verdict(own[0][1]).renamed(place_on_page).as_dict() if own else None}
+        return {
+            "item": item.id,
+            "category": item.record["category"],
+            "talk": talk,
+            "context": item.record.get("input", ""),
+            "answers": [item.answers[place].text for place in shown],
+            "revises": own[0][0] if own else None,
+            "verdict": stores.stored_verdict(own[0][1]).renamed(place_on_page).as_dict() if own else None,
+        }
 
     def submit(self, me, item_id, verdict, revises, ticket):
         """Take a label -> its number; it is on the disk when this returns.
@@ -74,8 +90,12 @@ class Desk:
         Raises VerdictError: malformed and the like, not_given for an item that `me` was never shown, conflict if the own label that counts
         is another than `revises` (from a second window).
         """
-        found = self.store.rows("SELECT i.number, a.shown FROM items i JOIN assignments a ON a.item = i.number AND a.annotator = ? "
-                                "WHERE i.id = ?", me, item_id)
+        found = self.store.rows(
+            "SELECT i.number, a.shown FROM items i JOIN assignments a ON a.item = i.number AND a.annotator = ? "
+            "WHERE i.id = ?",
+            me,
+            item_id,
+        )
         if not found:
             raise VerdictError("not_given")
         number, shown = found[0][0], json.loads(found[0][1])
@@ -89,14 +109,16 @@ class Desk:
                 if known[1:] != (me, number):
                     raise VerdictError("malformed")
                 return known[0]
-            own = db.execute("SELECT number FROM labels WHERE item = ? AND annotator = ? AND current = 1", (number, me)).fetchone()
+            own = db.execute(
+                "SELECT number FROM labels WHERE item = ? AND annotator = ? AND current = 1", (number, me)
+            ).fetchone()
             if (own[0] if own else None) != revises:
                 raise VerdictError("conflict")
             return _write_label(db, number, me, said, found[0][1], revises, ticket)
 
     def back(self, me, before):
         """The own label given before the label of number `before` (None: the last one) as an item for the page, or None."""
-        return self._own(me, "number < ?", 2 ** 62 if before is None else before)
+        return self._own(me, "number < ?", 2**62 if before is None else before)
 
     def again(self, me, label):
         """One's own label of that number as an item for the page, or None if there is none."""
@@ -108,21 +130,38 @@ class Desk:
         if not found:
             return None
         with self.store.write() as db:
-            db.execute("UPDATE assignments SET since = ? WHERE item = ? AND annotator = ?", (time.time(), found[0][0], me))
+            db.execute(
+                "UPDATE assignments SET since = ? WHERE item = ? AND annotator = ?", (time.time(), found[0][0], me)
+            )
         return self._view(found[0][0], me)
 
     def mine(self, me, before=None):
         """Own labels, the latest first: [{"label", "kind", "at", "prompt", "edited"}], PAGE of those before the label `before`."""
-        rows = self.store.rows("SELECT l.number, l.kind, l.given, l.verdict, i.record FROM labels l JOIN items i ON i.number = l.item "
-                               "WHERE l.annotator = ? AND l.current = 1 AND l.number < ? ORDER BY l.number DESC LIMIT ?",
-                               me, 2 ** 62 if before is None else before, PAGE)
-        return [{"label": number, "kind": kind, "at": at, "edited": bool(stores.stored_verdict(verdict).edit), "prompt": _excerpt(record)}
-                for number, kind, at, verdict, record in rows]
+        rows = self.store.rows(
+            "SELECT l.number, l.kind, l.given, l.verdict, i.record FROM labels l JOIN items i ON i.number = l.item "
+            "WHERE l.annotator = ? AND l.current = 1 AND l.number < ? ORDER BY l.number DESC LIMIT ?",
+            me,
+            2**62 if before is None else before,
+            PAGE,
+        )
+        return [
+            {
+                "label": number,
+                "kind": kind,
+                "at": at,
+                "edited": bool(stores.stored_verdict(verdict).edit),
+                "prompt": _excerpt(record),
+            }
+            for number, kind, at, verdict, record in rows
+        ]
 
     def counts(self, me):
         """{"items", "done": of all items those with labels enough, "flagged", "mine": labels of one's own}."""
-        items, done, flagged = self.store.rows("SELECT count(*), count(*) FILTER (WHERE votes >= ? AND flags = 0), "
-                                               "count(*) FILTER (WHERE flags > 0) FROM items", self.needed)[0]
+        items, done, flagged = self.store.rows(
+            "SELECT count(*), count(*) FILTER (WHERE votes >= ? AND flags = 0), "
+            "count(*) FILTER (WHERE flags > 0) FROM items",
+            self.needed,
+        )[0]
         mine = self.store.rows("SELECT count(*) FROM labels WHERE annotator = ? AND current = 1", me)[0][0]
         return {"items": items, "done": done, "flagged": flagged, "mine": mine}
 
@@ -131,17 +170,32 @@ def _write_label(db, item, me, said, shown, revises, ticket):
     """Insert a label and count the item's votes anew -> its number."""
     since = db.execute("SELECT since FROM assignments WHERE item = ? AND annotator = ?", (item, me)).fetchone()[0]
     db.execute("UPDATE labels SET current = 0 WHERE number = ?", (revises,))
-    values = item, me, revises, said.kind, stores.dumps(said.as_dict()), shown, round(time.time() - since, 3), stores.now(), ticket
-    row = db.execute("INSERT INTO labels (item, annotator, revises, kind, verdict, shown, seconds, given, ticket) "
-                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    values = (
+        item,
+        me,
+        revises,
+        said.kind,
+        stores.dumps(said.as_dict()),
+        shown,
+        round(time.time() - since, 3),
+        stores.now(),
+        ticket,
+    )
+    row = db.execute(
+        "INSERT INTO labels (item, annotator, revises, kind, verdict, shown, seconds, given, ticket) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        values,
+    )
     db.execute("UPDATE assignments SET until = 0 WHERE item = ? AND annotator = ?", (item, me))
-    db.execute("UPDATE items SET votes = (SELECT count(*) FROM labels WHERE item = :item AND current = 1 AND kind IN (:order, :all_bad)), "
-               "flags = (SELECT count(*) FROM labels WHERE item = :item AND current = 1 AND kind = 'flag') WHERE number = :item",
-               {"item": item, "order": verdicts.VOTES[0], "all_bad": verdicts.VOTES[1]})
+    db.execute(
+        "UPDATE items SET votes = (SELECT count(*) FROM labels WHERE item = :item AND current = 1 AND kind IN (:order, :all_bad)), "
+        "flags = (SELECT count(*) FROM labels WHERE item = :item AND current = 1 AND kind = 'flag') WHERE number = :item",
+        {"item": item, "order": verdicts.VOTES[0], "all_bad": verdicts.VOTES[1]},
+    )
     return row.lastrowid
 
 
 def _excerpt(record, longest=80):
     record = json.loads(record)
     text = " ".join((record["messages"][-1]["content"] if "messages" in record else record["prompt"]).split())
-    return text if len(text) <= longest else text[:longest - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -9,9 +9,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import combinations
 
+from korlhf.applications.label.verdicts import BOTH_BAD, FIRST, SECOND, TIE, VOTES, compare
 from korlhf.data import record as records
 from korlhf.data.ranking import Answer, Pair, key
-from korlhf.applications.label.verdicts import BOTH_BAD, FIRST, SECOND, TIE, VOTES, compare
 
 UNDECIDED = {TIE: "people: a tie", BOTH_BAD: "people: both bad"}
 EVEN, BELOW = "people: as many votes for as against", "agreement below --min_agreement"
@@ -25,6 +25,7 @@ def person(number):
 @dataclass(frozen=True)
 class Decided:
     """A pair that people decided. votes: {annotator: what they said of (chosen, rejected), FIRST meaning chosen}."""
+
     pair: Pair
     votes: dict
 
@@ -97,7 +98,11 @@ def chain(decided):
         best_edit = max(edits, key=lambda a: max(len(d.votes) for d in decided if d.pair.chosen == a))
         texts = [a for a in texts if a.place is not None or a == best_edit]
     for size in range(len(texts), 1, -1):
-        best = max((found for subset in combinations(texts, size) if (found := _in_order(subset, won))), key=lambda f: f[0], default=None)
+        best = max(
+            (found for subset in combinations(texts, size) if (found := _in_order(subset, won))),
+            key=lambda f: f[0],
+            default=None,
+        )
         if best:
             return best[1]
     return []
@@ -137,9 +142,19 @@ def pair_record(item, given, decided):
     """The record of a pair, in the columns of rank, with who said what of it."""
     chosen, rejected = decided.pair.chosen, decided.pair.rejected
     voters = [label for label in given if label.annotator in decided.votes]
-    return {**_step(item, voters), "chosen": chosen.text, "rejected": rejected.text, "chosen_model": "|".join(chosen.models) or None,
-            "rejected_model": "|".join(rejected.models) or None, "chosen_score": chosen.score, "rejected_score": rejected.score,
-            "margin": decided.pair.margin, "by": "human", "agreement": round(decided.agreement, 4), "votes": _who(voters, decided.votes)}
+    return {
+        **_step(item, voters),
+        "chosen": chosen.text,
+        "rejected": rejected.text,
+        "chosen_model": "|".join(chosen.models) or None,
+        "rejected_model": "|".join(rejected.models) or None,
+        "chosen_score": chosen.score,
+        "rejected_score": rejected.score,
+        "margin": decided.pair.margin,
+        "by": "human",
+        "agreement": round(decided.agreement, 4),
+        "votes": _who(voters, decided.votes),
+    }
 
 
 def ranked_record(item, given, decided):
@@ -148,9 +163,15 @@ def ranked_record(item, given, decided):
     if not found:
         return None
     inside = [d for d in decided if d.pair.chosen in found and d.pair.rejected in found]
-    return {**_step(item, given), "answers": [a.text for a in found], "models": ["|".join(a.models) or None for a in found],
-            "scores": [a.score for a in found], "by": "human",
-            "agreement": round(sum(d.agreement for d in inside) / len(inside), 4), "votes": _who(given)}
+    return {
+        **_step(item, given),
+        "answers": [a.text for a in found],
+        "models": ["|".join(a.models) or None for a in found],
+        "scores": [a.score for a in found],
+        "by": "human",
+        "agreement": round(sum(d.agreement for d in inside) / len(inside), 4),
+        "votes": _who(given),
+    }
 
 
 def label_rows(item, given):
@@ -161,14 +182,28 @@ def label_rows(item, given):
         for (i, j), votes in ballots(item, [label]).items():
             said = votes[label.annotator]
             first, second = (texts[i], texts[j]) if said != SECOND else (texts[j], texts[i])
-            yield head | ({"verdict": said, "answers": [first, second]} if said in UNDECIDED else {"chosen": first, "rejected": second})
+            yield head | (
+                {"verdict": said, "answers": [first, second]}
+                if said in UNDECIDED
+                else {"chosen": first, "rejected": second}
+            )
 
 
 def full_rows(item, given):
     """Every label as it was given, also skipped and flagged items. Places are those of `answers`; `shown` is their order on the page."""
     for label in given:
         verdict = {**label.verdict.as_dict(), "comment": None}
-        yield {"item": item.id, "id": item.record["id"], "category": item.record["category"], "source": item.record["source"],
-               "answers": [a.text for a in item.answers], "models": ["|".join(a.models) or None for a in item.answers],
-               "annotator": person(label.annotator), "at": label.at, "seconds": label.seconds, "shown": list(label.shown),
-               "verdict": {k: v for k, v in verdict.items() if v is not None}, **_remarks(label)}
+        yield {
+            "item": item.id,
+            "id": item.record["id"],
+            "category": item.record["category"],
+            "source": item.record["source"],
+            "answers": [a.text for a in item.answers],
+            "models": ["|".join(a.models) or None for a in item.answers],
+            "annotator": person(label.annotator),
+            "at": label.at,
+            "seconds": label.seconds,
+            "shown": list(label.shown),
+            "verdict": {k: v for k, v in verdict.items() if v is not None},
+            **_remarks(label),
+        }

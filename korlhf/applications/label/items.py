@@ -8,9 +8,10 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 
-from korlhf.data import ranking, record as records
-from korlhf.data.example import RowError, RowSkipped, free_example
 from korlhf.core.errors import InputError
+from korlhf.data import ranking
+from korlhf.data import record as records
+from korlhf.data.example import RowError, RowSkipped, free_example
 
 MOST = 6  # answers that can be compared on one screen, and that have a number key
 HEAD = ("id", "category", "source", "history", "prompt", "messages", "input")
@@ -19,6 +20,7 @@ HEAD = ("id", "category", "source", "history", "prompt", "messages", "input")
 @dataclass(frozen=True)
 class Item:
     """id: 16 hex digits of the prompt and its answers. record: the columns of HEAD. answers: as the file has them."""
+
     id: str
     record: dict
     answers: tuple[ranking.Answer, ...]
@@ -71,8 +73,10 @@ def _candidates(record):
         return []
     if len(texts) != 2 or "chosen" not in record:
         return [{"text": text} for text in texts]
-    return [{"text": text, "model": record.get(f"{side}_model"), "score": record.get(f"{side}_score")}
-            for side, text in zip(("chosen", "rejected"), texts)]
+    return [
+        {"text": text, "model": record.get(f"{side}_model"), "score": record.get(f"{side}_score")}
+        for side, text in zip(("chosen", "rejected"), texts)
+    ]
 
 
 def _item(place, record, candidates):
@@ -82,6 +86,8 @@ def _item(place, record, candidates):
     except RowError as error:
         raise InputError(f"{place}: {error}") from error
     if len(answers) > MOST:
-        raise InputError(f"{place}: {len(answers)} different answers to one prompt; at most {MOST} can be compared at once; "
-                         "label fewer (respond --num_answers), or spread them over several files and databases")
+        raise InputError(
+            f"{place}: {len(answers)} different answers to one prompt; at most {MOST} can be compared at once; "
+            "label fewer (respond --num_answers), or spread them over several files and databases"
+        )
     return (make(record, answers) if len(answers) >= 2 else None), left_out

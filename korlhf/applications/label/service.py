@@ -15,8 +15,10 @@ from korlhf.applications.label.desk import PAGE
 from korlhf.applications.label.verdicts import VerdictError
 
 FRESH = 2.0  # seconds for which agreement is not computed again, or 10 times what it took: with 100,000 labels that is seconds
-LABELS_OF = ("SELECT number, name, (SELECT count(*) FROM labels WHERE annotator = a.number AND current = 1) FROM annotators a "
-             "ORDER BY number")
+LABELS_OF = (
+    "SELECT number, name, (SELECT count(*) FROM labels WHERE annotator = a.number AND current = 1) FROM annotators a "
+    "ORDER BY number"
+)
 ASKS = ("next", "submit", "back", "again", "mine", "progress")
 
 
@@ -29,14 +31,19 @@ class Service:
 
     def functions(self):
         """{name: function of a dict} of all that the page may call."""
-        return {"label_enter": _reporting(self._enter), "label_leave": _reporting(self._leave),
-                **{f"label_{name}": _reporting(self._asked(getattr(self, f"_{name}"))) for name in ASKS}}
+        return {
+            "label_enter": _reporting(self._enter),
+            "label_leave": _reporting(self._leave),
+            **{f"label_{name}": _reporting(self._asked(getattr(self, f"_{name}"))) for name in ASKS},
+        }
 
     def _asked(self, handler):
         """`handler` (me, data) for those who are logged in."""
+
         def ask(data):
             me = self.people.who(data.get("token"))
             return {"error": "who"} if me is None else handler(me[0], data)
+
         return ask
 
     def _enter(self, data):
@@ -57,7 +64,9 @@ class Service:
         return {"item": self.desk.next(me), "counts": self.desk.counts(me)}
 
     def _submit(self, me, data):
-        label = self.desk.submit(me, _text(data, "item"), data.get("verdict"), _number(data, "revises"), _text(data, "ticket"))
+        label = self.desk.submit(
+            me, _text(data, "item"), data.get("verdict"), _number(data, "revises"), _text(data, "ticket")
+        )
         return {"label": label, **self._next(me, {})}
 
     def _back(self, me, data):
@@ -71,9 +80,16 @@ class Service:
         return {"labels": labels, "more": len(labels) == PAGE}
 
     def _progress(self, me, _):
-        people = [{"number": number, "labels": labels, "me": number == me, **({"name": name} if number == me else {})}
-                  for number, name, labels in self.desk.store.rows(LABELS_OF)]
-        return {"counts": self.desk.counts(me), "needed": self.desk.needed, "people": people, "agreement": self._agreement()}
+        people = [
+            {"number": number, "labels": labels, "me": number == me, **({"name": name} if number == me else {})}
+            for number, name, labels in self.desk.store.rows(LABELS_OF)
+        ]
+        return {
+            "counts": self.desk.counts(me),
+            "needed": self.desk.needed,
+            "people": people,
+            "agreement": self._agreement(),
+        }
 
     def _agreement(self):
         """Of all labels, as they were a few seconds ago: computed once for everybody who looks."""
@@ -88,6 +104,7 @@ class Service:
 
 def _reporting(function):
     """`function` with the errors that the page has words for as {"error": code}."""
+
     def answer(data):
         if not isinstance(data, dict):
             return {"error": "malformed"}
@@ -98,6 +115,7 @@ def _reporting(function):
         except sqlite3.Error as error:
             print(f"error: the database could not be used: {error}; make room on its disk", file=sys.stderr, flush=True)
             return {"error": "storage"}
+
     return answer
 
 

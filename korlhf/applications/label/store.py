@@ -9,13 +9,13 @@ import sqlite3
 import threading
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
-from korlhf.data import ranking
-from korlhf.core.errors import InputError
 from korlhf.applications.label import verdicts
 from korlhf.applications.label.items import MOST, Item
+from korlhf.core.errors import InputError
+from korlhf.data import ranking
 
 APPLICATION_ID, VERSION = 0x4B6F4C62, 1  # "KoLb": tells this file from other SQLite files
 WAIT = 30  # seconds for another process to finish its write
@@ -40,6 +40,7 @@ CREATE INDEX own_labels ON labels (annotator, number) WHERE current = 1;
 @dataclass(frozen=True)
 class Given:
     """A label. annotator: number of the person. shown: places of the answers in the order on the page. seconds: from showing to label."""
+
     number: int
     annotator: int
     verdict: verdicts.Verdict
@@ -70,11 +71,16 @@ class Store:
                     db.execute(f"PRAGMA user_version={VERSION}")
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InputError(f"--database {self.path}: cannot be used: {reason}; check folder and permissions, or give another") from error
+            raise InputError(
+                f"--database {self.path}: cannot be used: {reason}; check folder and permissions, or give another"
+            ) from error
 
     def _check(self):
         """Refuse files of other programs and versions; a new file gets its tables."""
-        found = self._db.execute("PRAGMA application_id").fetchone()[0], self._db.execute("PRAGMA user_version").fetchone()[0]
+        found = (
+            self._db.execute("PRAGMA application_id").fetchone()[0],
+            self._db.execute("PRAGMA user_version").fetchone()[0],
+        )
         if found == (0, 0) and not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             self._db.execute("PRAGMA journal_mode=WAL")
             with self.write() as db:  # of two processes that find it empty, the second waits here and finds the tables
@@ -115,8 +121,10 @@ class Store:
         """Items that are not there yet -> how many were added. Those that are there stay as they are, with their labels."""
         with self.write() as db:
             before = db.execute("SELECT count(*) FROM items").fetchone()[0]
-            db.executemany("INSERT OR IGNORE INTO items (id, record, answers, added) VALUES (?, ?, ?, ?)",
-                           [(i.id, dumps(i.record), dumps([asdict(a) for a in i.answers]), now()) for i in items])
+            db.executemany(
+                "INSERT OR IGNORE INTO items (id, record, answers, added) VALUES (?, ?, ?, ?)",
+                [(i.id, dumps(i.record), dumps([asdict(a) for a in i.answers]), now()) for i in items],
+            )
             return db.execute("SELECT count(*) FROM items").fetchone()[0] - before
 
     def item(self, number):
@@ -125,27 +133,39 @@ class Store:
 
     def items(self):
         """All, in the order they came -> {number: Item}."""
-        return {number: _item(*rest) for number, *rest in self.rows("SELECT number, id, record, answers FROM items ORDER BY number")}
+        return {
+            number: _item(*rest)
+            for number, *rest in self.rows("SELECT number, id, record, answers FROM items ORDER BY number")
+        }
 
     def labels(self):
         """What counts now -> {number of the item: [Given, oldest first]}."""
         found = {}
-        query = ("WITH all_of AS (SELECT item, annotator, count(*) - 1 AS revisions FROM labels GROUP BY item, annotator) "
-                 "SELECT l.item, l.number, l.annotator, l.verdict, l.shown, l.seconds, l.given, a.revisions FROM labels l "
-                 "JOIN all_of a ON a.item = l.item AND a.annotator = l.annotator WHERE l.current = 1 ORDER BY l.number")
+        query = (
+            "WITH all_of AS (SELECT item, annotator, count(*) - 1 AS revisions FROM labels GROUP BY item, annotator) "
+            "SELECT l.item, l.number, l.annotator, l.verdict, l.shown, l.seconds, l.given, a.revisions FROM labels l "
+            "JOIN all_of a ON a.item = l.item AND a.annotator = l.annotator WHERE l.current = 1 ORDER BY l.number"
+        )
         for item, number, annotator, verdict, shown, seconds, at, revisions in self.rows(query):
-            found.setdefault(item, []).append(Given(number, annotator, stored_verdict(verdict), tuple(json.loads(shown)), seconds, at,
-                                                    revisions))
+            found.setdefault(item, []).append(
+                Given(number, annotator, stored_verdict(verdict), tuple(json.loads(shown)), seconds, at, revisions)
+            )
         return found
 
     def history(self, item, annotator):
         """Verdicts of one person on one item, the first first."""
-        found = self.rows("SELECT verdict FROM labels WHERE item = ? AND annotator = ? ORDER BY number", item, annotator)
-        return [stored_verdict(verdict) for verdict, in found]
+        found = self.rows(
+            "SELECT verdict FROM labels WHERE item = ? AND annotator = ? ORDER BY number", item, annotator
+        )
+        return [stored_verdict(verdict) for (verdict,) in found]
 
 
 def _item(item_id, record, answers):
-    return Item(item_id, json.loads(record), tuple(ranking.Answer(**{**a, "models": tuple(a["models"])}) for a in json.loads(answers)))
+    return Item(
+        item_id,
+        json.loads(record),
+        tuple(ranking.Answer(**{**a, "models": tuple(a["models"])}) for a in json.loads(answers)),
+    )
 
 
 def stored_verdict(text):
@@ -159,4 +179,4 @@ def dumps(value):
 
 def now():
     """The time as text, in UTC, to the millisecond."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

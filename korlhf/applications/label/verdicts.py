@@ -27,6 +27,7 @@ class Verdict:
 
     edit: the text written in the place of answer edit_of, "" for none. reason: of a flag.
     """
+
     kind: str
     groups: tuple[tuple[int, ...], ...] = ()
     edit_of: int | None = None
@@ -36,13 +37,22 @@ class Verdict:
 
     def renamed(self, places):
         """The same with places[i] in the place of i."""
-        return replace(self, groups=tuple(tuple(sorted(places[i] for i in g)) for g in self.groups),
-                       edit_of=None if self.edit_of is None else places[self.edit_of])
+        return replace(
+            self,
+            groups=tuple(tuple(sorted(places[i] for i in g)) for g in self.groups),
+            edit_of=None if self.edit_of is None else places[self.edit_of],
+        )
 
     def as_dict(self):
         """Without what is empty; `read` takes it back."""
-        found = {"kind": self.kind, "groups": [list(g) for g in self.groups], "edit_of": self.edit_of, "edit": self.edit,
-                 "reason": self.reason, "comment": self.comment}
+        found = {
+            "kind": self.kind,
+            "groups": [list(g) for g in self.groups],
+            "edit_of": self.edit_of,
+            "edit": self.edit,
+            "reason": self.reason,
+            "comment": self.comment,
+        }
         return {name: value for name, value in found.items() if value not in (None, "", [])}
 
 

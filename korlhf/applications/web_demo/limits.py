@@ -26,6 +26,7 @@ class Refused(Exception):
 class Limits:
     """max_characters: of a message; max_messages: of a visitor in one talk; max_new_tokens, max_temperature: of an answer;
     max_answers: on their way at once, of all visitors together, those that wait for their turn included."""
+
     max_characters: int
     max_messages: int
     max_new_tokens: int
@@ -60,7 +61,7 @@ class Limits:
             raise Refused("malformed")
         if not 0 <= temperature <= self.max_temperature or not 1 <= length <= self.max_new_tokens:  # NaN is not within
             raise Refused("malformed")
-        return Sampling(float(temperature), top_p, length, secrets.randbelow(2 ** 31))
+        return Sampling(float(temperature), top_p, length, secrets.randbelow(2**31))
 
 
 def _is_whole(value):

@@ -7,8 +7,8 @@ import asyncio
 import secrets
 from collections import OrderedDict
 
-from korlhf.applications.web_demo.limits import Refused, is_text
 from korlhf.applications import accounts
+from korlhf.applications.web_demo.limits import Refused, is_text
 
 MOST = 10_000  # log-ins that are remembered
 
@@ -18,7 +18,10 @@ class Login:
 
     def __init__(self, passwords=None):
         self.passwords = passwords
-        self._inside, self._one_at_a_time = OrderedDict(), asyncio.Lock()  # a guess takes a thread for 50 ms: many take one thread
+        self._inside, self._one_at_a_time = (
+            OrderedDict(),
+            asyncio.Lock(),
+        )  # a guess takes a thread for 50 ms: many take one thread
 
     def knows(self, token):
         """Whether the holder of a token may come in."""
@@ -30,7 +33,9 @@ class Login:
         if not is_text(name) or not is_text(password):
             raise Refused("malformed")
         async with self._one_at_a_time:
-            known = self.passwords is not None and await asyncio.to_thread(accounts.matches, self.passwords, name, password)
+            known = self.passwords is not None and await asyncio.to_thread(
+                accounts.matches, self.passwords, name, password
+            )
         if not known:
             raise Refused("wrong_password")
         token = secrets.token_urlsafe(24)

@@ -15,15 +15,25 @@ from starlette.routing import Route
 from korlhf.applications.web_demo.limits import Refused
 
 COOKIE = "korlhf_web_demo"
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json", ".svg": "image/svg+xml"}
+TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
 # Nothing but the page's own files is loaded, whatever gets into it.
-POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; base-uri 'none'; "
-          "form-action 'none'; frame-ancestors 'self'")
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'self'"
+)
 # The report is another's file: in an origin of its own it reaches neither the page nor the log-in, in the frame or opened by itself.
 REPORT_POLICY = "sandbox allow-scripts; frame-ancestors 'self'"
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
-NOT_THERE = ('<!DOCTYPE html><meta charset=utf-8><p>이 파일은 여기에서 볼 수 없습니다. / This file is not shown here.'
-             '<p><a href="{back}">← 보고서 / report</a>')
+NOT_THERE = (
+    "<!DOCTYPE html><meta charset=utf-8><p>이 파일은 여기에서 볼 수 없습니다. / This file is not shown here."
+    '<p><a href="{back}">← 보고서 / report</a>'
+)
 STATUS = {"who": 401, "wrong_password": 401, "crowded": 503, "storage": 507}
 OVERHEAD = 4096  # bytes of a request beside the message
 
@@ -39,8 +49,12 @@ class Site:
 
     def routes(self):
         """All there is."""
-        return [Route("/", self._index), Route("/page/{name}", self._file), Route("/report/{rest:path}", self._report),
-                Route("/api/{name}", self._api, methods=["POST"])]
+        return [
+            Route("/", self._index),
+            Route("/page/{name}", self._file),
+            Route("/report/{rest:path}", self._report),
+            Route("/api/{name}", self._api, methods=["POST"]),
+        ]
 
     async def _index(self, request):
         return self._from_page("index.html")
@@ -137,7 +151,9 @@ class Lines(StreamingResponse):
 
     def __init__(self, events):
         self._events = events
-        super().__init__(self._lines(), media_type="application/x-ndjson", headers={**HEADERS, "X-Accel-Buffering": "no"})
+        super().__init__(
+            self._lines(), media_type="application/x-ndjson", headers={**HEADERS, "X-Accel-Buffering": "no"}
+        )
 
     async def _lines(self):
         async for event in self._events:

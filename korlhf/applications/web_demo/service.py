@@ -9,10 +9,10 @@ import dataclasses
 import secrets
 import sys
 
+from korlhf.applications.chat.dialogue import TooLong
 from korlhf.applications.web_demo import streams, votes
 from korlhf.applications.web_demo.limits import Refused, is_empty
 from korlhf.applications.web_demo.sessions import Turn
-from korlhf.applications.chat.dialogue import TooLong
 from korlhf.core.errors import InputError
 
 
@@ -28,13 +28,22 @@ class Service:
     def state(self, session):
         """What the page shows of a session when it is opened (again)."""
         pair = None if session.pair is None else {"id": session.pair[0], **self._shown(session.pair[1])}
-        return {"session": session.token, "chat": [dataclasses.asdict(turn) for turn in session.chat.turns],
-                "compare": [{"user": turn.user, "answer": turn.answer} for turn in session.compare.turns], "pair": pair}
+        return {
+            "session": session.token,
+            "chat": [dataclasses.asdict(turn) for turn in session.chat.turns],
+            "compare": [{"user": turn.user, "answer": turn.answer} for turn in session.compare.turns],
+            "pair": pair,
+        }
 
     @staticmethod
     def _shown(pair):
-        return {"user": pair.messages[-1]["content"],
-                **{side: {"text": one.text, "reason": one.reason, "left_out": one.left_out} for side, one in pair.sides.items()}}
+        return {
+            "user": pair.messages[-1]["content"],
+            **{
+                side: {"text": one.text, "reason": one.reason, "left_out": one.left_out}
+                for side, one in pair.sides.items()
+            },
+        }
 
     async def chat(self, session, data):
         """Events of an answer: {"piece"}, ..., {"end", ...}, and {"score"} where there is a scorer; or {"error", ...}."""
@@ -72,21 +81,38 @@ class Service:
                 _, at, messages, sampling = self._asked(talk, data)
                 session.pair = None
                 names = dict(zip(votes.SIDES, _shuffled(self.bots)))
-                samplings = {side: dataclasses.replace(sampling, seed=secrets.randbelow(2 ** 31)) for side in names}
+                samplings = {side: dataclasses.replace(sampling, seed=secrets.randbelow(2**31)) for side in names}
                 for side, name in names.items():
                     talk.answers.append(self._ask(name, messages, samplings[side]))
                 answers = dict(zip(votes.SIDES, talk.answers))
                 async for side, piece in self._pieces(answers):
                     answer = answers[side]
-                    yield {"side": side, "piece": piece} if piece is not None else {"side": side, "end": answer.finish_reason,
-                                                                                    "left_out": answer.left_out}
+                    yield (
+                        {"side": side, "piece": piece}
+                        if piece is not None
+                        else {"side": side, "end": answer.finish_reason, "left_out": answer.left_out}
+                    )
                 if any(answer.cancelled for answer in answers.values()):
                     yield {"stopped": True}
                     return
-                shown = {side: votes.Shown(names[side], answer.text, answer.finish_reason, answer.left_out, samplings[side].seed,
-                                           await self._score(messages, answer.text)) for side, answer in answers.items()}
-                pair = votes.Pair(messages, **shown, temperature=sampling.temperature, top_p=sampling.top_p,
-                                  max_new_tokens=sampling.max_new_tokens)
+                shown = {
+                    side: votes.Shown(
+                        names[side],
+                        answer.text,
+                        answer.finish_reason,
+                        answer.left_out,
+                        samplings[side].seed,
+                        await self._score(messages, answer.text),
+                    )
+                    for side, answer in answers.items()
+                }
+                pair = votes.Pair(
+                    messages,
+                    **shown,
+                    temperature=sampling.temperature,
+                    top_p=sampling.top_p,
+                    max_new_tokens=sampling.max_new_tokens,
+                )
                 del talk.turns[at:]
                 session.pair = secrets.token_hex(8), pair
             yield {"ready": session.pair[0]}
@@ -109,13 +135,20 @@ class Service:
             await asyncio.to_thread(self.vote_file.add, pair, vote, session.voter, self.category)
         except OSError as error:
             session.pair = waiting
-            print(f"error: --votes {self.vote_file.path}: a vote could not be written: {error}; make room on its disk",
-                  file=sys.stderr, flush=True)
+            print(
+                f"error: --votes {self.vote_file.path}: a vote could not be written: {error}; make room on its disk",
+                file=sys.stderr,
+                flush=True,
+            )
             raise Refused("storage") from error
         kept = self._go_on(session.compare, pair, vote)
-        reply = {"vote": vote, "kept": kept, "turns": len(session.compare.turns),
-                 "models": {side: one.model for side, one in pair.sides.items()},
-                 "scores": {side: one.score for side, one in pair.sides.items()}}
+        reply = {
+            "vote": vote,
+            "kept": kept,
+            "turns": len(session.compare.turns),
+            "models": {side: one.model for side, one in pair.sides.items()},
+            "scores": {side: one.score for side, one in pair.sides.items()},
+        }
         session.voted = ticket, reply
         return reply
 

@@ -15,6 +15,7 @@ from korlhf.applications.web_demo.limits import Refused
 @dataclass
 class Turn:
     """An exchange of a talk. model: name of who answered; reason, left_out: see dialogue.Answer; score: of the reward model, or None."""
+
     user: str
     answer: str
     model: str
@@ -26,6 +27,7 @@ class Turn:
 @dataclass
 class Talk:
     """turns: all that counts; answers: those that are on their way, None if none is asked for."""
+
     turns: list[Turn] = field(default_factory=list)
     answers: list | None = None
 
@@ -51,6 +53,7 @@ class Talk:
 class Session:
     """voter: an id for the votes that tells nothing of the token; pair: (id, votes.Pair) that waits for a vote, or None;
     voted: (id, reply) of the last vote, so that the same vote sent again is told the same."""
+
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     voter: str = field(default_factory=lambda: secrets.token_hex(8))
     chat: Talk = field(default_factory=Talk)

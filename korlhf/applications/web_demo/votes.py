@@ -13,8 +13,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf.data import example as rows
 from korlhf.core.errors import InputError
+from korlhf.data import example as rows
 
 SIDES = ("left", "right")
 VOTES = (*SIDES, "tie", "both_bad")
@@ -24,6 +24,7 @@ VOTES = (*SIDES, "tie", "both_bad")
 class Shown:
     """One of the two answers. model: its name; text: as it was shown; reason: why it ended ("stop" or "length"); left_out: oldest
     exchanges that its model did not read, because they did not fit; seed: of its sampling; score: of the reward model, or None."""
+
     model: str
     text: str
     reason: str
@@ -35,6 +36,7 @@ class Shown:
 @dataclass(frozen=True)
 class Pair:
     """What was voted on. messages: the conversation, ending with the user's message; left, right: in the order in which they were shown."""
+
     messages: list[dict]
     left: Shown
     right: Shown
@@ -61,11 +63,19 @@ def record(pair, vote, voter, category, now):
         row.update(chosen=sides[vote].text, rejected=sides["right" if vote == "left" else "left"].text)
     else:
         row.update(left=pair.left.text, right=pair.right.text)
-    row.update(category=category, vote=vote, shown={side: sides[side].model for side in SIDES},
-               sampling={"temperature": pair.temperature, "top_p": pair.top_p, "max_new_tokens": pair.max_new_tokens},
-               seeds={side: sides[side].seed for side in SIDES}, finish_reasons={side: sides[side].reason for side in SIDES},
-               left_out={side: sides[side].left_out for side in SIDES}, scores={side: sides[side].score for side in SIDES},
-               time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)), session=voter, source="web_demo")
+    row.update(
+        category=category,
+        vote=vote,
+        shown={side: sides[side].model for side in SIDES},
+        sampling={"temperature": pair.temperature, "top_p": pair.top_p, "max_new_tokens": pair.max_new_tokens},
+        seeds={side: sides[side].seed for side in SIDES},
+        finish_reasons={side: sides[side].reason for side in SIDES},
+        left_out={side: sides[side].left_out for side in SIDES},
+        scores={side: sides[side].score for side in SIDES},
+        time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+        session=voter,
+        source="web_demo",
+    )
     return row, vote in SIDES and _trains(row)
 
 
@@ -93,7 +103,9 @@ class VoteFile:
                 elif not os.access(file.parent, os.W_OK | os.X_OK):
                     raise PermissionError(0, "the folder is not yours to write in")
         except OSError as error:
-            raise InputError(f"{what} {self.path}: cannot be written: {error.strerror or error}; give another") from error
+            raise InputError(
+                f"{what} {self.path}: cannot be written: {error.strerror or error}; give another"
+            ) from error
 
     def add(self, pair, vote, voter, category):
         """Write a vote; it is on the disk when this returns. Raises OSError, and then nothing was written."""
@@ -142,6 +154,10 @@ def _mend(file, path):
         file.write(b"\n")
         return end + 1
     except ValueError:
-        print(f"warning: {path}: took away a line that was not written to its end: {data[begin:][:80]!r}", file=sys.stderr, flush=True)
+        print(
+            f"warning: {path}: took away a line that was not written to its end: {data[begin:][:80]!r}",
+            file=sys.stderr,
+            flush=True,
+        )
         file.truncate(begin)
         return begin

@@ -10,11 +10,13 @@ import unicodedata
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
+
 from korlhf.data.characters import CONTROL, INVISIBLE, SEPARATOR
 
 
 class Spot(NamedTuple):
     """text[start:end] is what was found; `what` names the variant, for counting."""
+
     start: int
     end: int
     what: str
@@ -22,6 +24,7 @@ class Spot(NamedTuple):
 
 class Check(NamedTuple):
     """find: text -> list of Spot, fix: text -> text without them."""
+
     find: Callable[[str], list[Spot]]
     fix: Callable[[str], str]
 
@@ -31,8 +34,10 @@ INLINE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
 FILLER = "\ufffc"  # stands for code where the place of the rest matters; neither letter nor space
 
 # No text means these, wherever they stand.
-SURE_TOKEN = re.compile(r"<\|[A-Za-z0-9_]{2,40}\|>|<｜[^<>｜\n]{2,40}｜>|\[\|[A-Za-z_]{2,30}\|\]|<(?:start|end)_of_turn>|<<SYS>>|<</SYS>>"
-                        r"|\[/?INST\]|<(?:eos|bos|pad|unk|usr|sys)>")
+SURE_TOKEN = re.compile(
+    r"<\|[A-Za-z0-9_]{2,40}\|>|<｜[^<>｜\n]{2,40}｜>|\[\|[A-Za-z_]{2,30}\|\]|<(?:start|end)_of_turn>|<<SYS>>|<</SYS>>"
+    r"|\[/?INST\]|<(?:eos|bos|pad|unk|usr|sys)>"
+)
 # HTML knows <s>...</s> too, and texts on tokenizers speak of [SEP].
 STRIKE = re.compile(r"<s>[^<>]+</s>")
 EDGE_TOKEN = re.compile(r"</?s>|\[(?:CLS|SEP|PAD|MASK|EOS|BOS)\]")
@@ -41,7 +46,9 @@ LONGEST_TOKEN = 50
 
 DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
-JOINING_SCRIPT = re.compile("[\u0600-\u0dff\u0f00-\u0fff\u1780-\u18af]")  # Arabic, the scripts of India, Tibetan, Khmer, Mongolian
+JOINING_SCRIPT = re.compile(
+    "[\u0600-\u0dff\u0f00-\u0fff\u1780-\u18af]"
+)  # Arabic, the scripts of India, Tibetan, Khmer, Mongolian
 FLAG = "\U0001f3f4"  # the flags of England, Scotland, Wales are this and tag characters
 
 CARRIAGE = re.compile(r"\r\n?")
@@ -68,7 +75,7 @@ def last_tokens(text):
     begin = len(text)
     while text[:begin].rstrip()[-1:] in (">", "]"):
         end = len(text[:begin].rstrip())
-        token = LAST_TOKEN.search(text[max(0, end - LONGEST_TOKEN):end])
+        token = LAST_TOKEN.search(text[max(0, end - LONGEST_TOKEN) : end])
         if not token:
             break
         begin = end - len(token.group())
@@ -83,7 +90,7 @@ def find_tokens(text):
     masked = mask_code(text)[:end]
     masked = STRIKE.sub(lambda m: FILLER * len(m.group()) if m.group() != text.strip() else m.group(), masked)
     found = [*SURE_TOKEN.finditer(masked)]
-    found += [m for m in EDGE_TOKEN.finditer(masked) if m.group() in ("<s>", "</s>") or not masked[:m.start()].strip()]
+    found += [m for m in EDGE_TOKEN.finditer(masked) if m.group() in ("<s>", "</s>") or not masked[: m.start()].strip()]
     if end < len(text) and not _struck(text, end):
         found += [m for p in (SURE_TOKEN, EDGE_TOKEN) for m in p.finditer(text, end)]
     return [Spot(m.start(), m.end(), m.group()) for m in sorted(found, key=lambda m: m.start())]
@@ -104,7 +111,11 @@ def find_invisible(text):
     if _plain(text) or not INVISIBLE.search(text):
         return []
     rtl = bool(RIGHT_TO_LEFT.search(text))
-    return [Spot(m.start(), m.end(), f"U+{ord(m.group()):04X}") for m in INVISIBLE.finditer(text) if not _needed(text, m.start(), rtl)]
+    return [
+        Spot(m.start(), m.end(), f"U+{ord(m.group()):04X}")
+        for m in INVISIBLE.finditer(text)
+        if not _needed(text, m.start(), rtl)
+    ]
 
 
 def _needed(text, at, rtl):
@@ -112,7 +123,7 @@ def _needed(text, at, rtl):
     if char in DIRECTIONS:
         return rtl
     before = text[:at].rstrip("\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")[-1:]
-    after = text[at + 1:at + 2]
+    after = text[at + 1 : at + 2]
     if char in "\u200c\u200d" and before and after:
         pictures = unicodedata.category(before) == "So" and unicodedata.category(after) in ("So", "Sm")
         return char == "\u200d" and pictures or bool(JOINING_SCRIPT.match(before) and JOINING_SCRIPT.match(after))
@@ -131,7 +142,11 @@ def find_control(text):
 
 def find_carriage_returns(text):
     """Carriage returns, alone or before a line end."""
-    return [Spot(m.start(), m.end(), "CR LF" if len(m.group()) == 2 else "CR") for m in CARRIAGE.finditer(text)] if "\r" in text else []
+    return (
+        [Spot(m.start(), m.end(), "CR LF" if len(m.group()) == 2 else "CR") for m in CARRIAGE.finditer(text)]
+        if "\r" in text
+        else []
+    )
 
 
 def find_trailing(text):
@@ -163,8 +178,11 @@ def find_doubled(text):
     if not ("  " in text or "\u00a0" in text or "\u3000" in text):
         return []
     masked = mask_code(text)
-    return [Spot(m.start(), m.end(), f"{min(m.end() - m.start(), 4)}{'+' if m.end() - m.start() > 3 else ''} spaces")
-            for m in RUN.finditer(masked) if _loose(masked, m.start(), m.end())]
+    return [
+        Spot(m.start(), m.end(), f"{min(m.end() - m.start(), 4)}{'+' if m.end() - m.start() > 3 else ''} spaces")
+        for m in RUN.finditer(masked)
+        if _loose(masked, m.start(), m.end())
+    ]
 
 
 def _loose(text, start, end):
@@ -173,8 +191,8 @@ def _loose(text, start, end):
         return False
     first = text.rfind("\n", 0, start) + 1
     last = text.find("\n", end)
-    line = text[first:last if last >= 0 else len(text)]
-    left, right = text[first:start].split()[-1], text[end:first + len(line)].split()[0]
+    line = text[first : last if last >= 0 else len(text)]
+    left, right = text[first:start].split()[-1], text[end : first + len(line)].split()[0]
     if not (HANGUL.search(left) or HANGUL.search(right)) or INDENTED.match(line) or CODE_SIGN.search(line):
         return False
     if LIST_MARK.match(text[first:start]):
@@ -184,11 +202,11 @@ def _loose(text, start, end):
 
 
 def _line_before(text, first):
-    return text[text.rfind("\n", 0, max(first - 1, 0)) + 1:max(first - 1, 0)]
+    return text[text.rfind("\n", 0, max(first - 1, 0)) + 1 : max(first - 1, 0)]
 
 
 def _line_after(text, last):
-    return "" if last < 0 else text[last + 1:].split("\n", 1)[0]
+    return "" if last < 0 else text[last + 1 :].split("\n", 1)[0]
 
 
 def find_decomposed(text):
@@ -198,14 +216,16 @@ def find_decomposed(text):
     spots, at = [], 0
     for m in re.finditer(r"\S+", text):
         if not unicodedata.is_normalized("NFC", m.group()):
-            spots.append(Spot(m.start(), m.end(), "decomposed Hangul" if re.search("[\u1100-\u11ff]", m.group()) else "other"))
+            spots.append(
+                Spot(m.start(), m.end(), "decomposed Hangul" if re.search("[\u1100-\u11ff]", m.group()) else "other")
+            )
         at = m.end()
     return spots or [Spot(0, at, "other")]
 
 
 def _cut_out(find, text):
     for spot in reversed(find(text)):
-        text = text[:spot.start] + text[spot.end:]
+        text = text[: spot.start] + text[spot.end :]
     return text
 
 
@@ -219,7 +239,7 @@ def _fix_carriage_returns(text):
 
 def _fix_doubled(text):
     for spot in reversed(find_doubled(text)):
-        text = text[:spot.start] + " " + text[spot.end:]
+        text = text[: spot.start] + " " + text[spot.end :]
     return text
 
 

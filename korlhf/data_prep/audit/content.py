@@ -21,18 +21,45 @@ _SELF_KOREAN = re.compile(
     rf"|{_NOUN}(?:(?:으?로서)(?!의)|으로써|인 (?:저|제|나)(?![가-힣]*[녁들]))"
     r"|(?<![가-힣])(?:저는|제가|나는|내가|전|난)\s+(?:(?:실제|진짜|살아 있는)\s+)?(?:사람|인간)이 아니(?:라|며|고|기|에요|므|지만)"
     r"|(?<![가-힣])(?:저는|제가|나는|내가|전|난)\s+(?:(?:실제|진짜|살아 있는)\s+)?(?:사람|인간)이 아닙니다"
-    r"|(?<![가-힣])(?:저는|제가)\s+(?:[^\s.!?\n]+\s+){0,3}?(?:OpenAI|오픈\s?AI)(?:에서|가|에 의해) (?:개발|만든|만들|훈련|학습)", re.IGNORECASE)
+    r"|(?<![가-힣])(?:저는|제가)\s+(?:[^\s.!?\n]+\s+){0,3}?(?:OpenAI|오픈\s?AI)(?:에서|가|에 의해) (?:개발|만든|만들|훈련|학습)",
+    re.IGNORECASE,
+)
 _SELF_ENGLISH = re.compile(
     r"\bas an? (?:\w+ )?(?:(?:AI|artificial intelligence)(?: language)?(?: (?:model|assistant|chatbot|system|program))|AI,|AI I\b"
     r"|(?:large )?language model|chatbot)|\bI(?:'m| am) (?:just |only |merely )?an? (?:\w+ )?"
     r"(?:AI|artificial intelligence|(?:large )?language model|chatbot|virtual assistant)"
-    r"(?! (?:engineer|researcher|developer|student|enthusiast|expert))\b", re.IGNORECASE)
+    r"(?! (?:engineer|researcher|developer|student|enthusiast|expert))\b",
+    re.IGNORECASE,
+)
 
 # Without one of these there is no such passage; looked for in lower case.
-_HINTS = ("ai", "a.i.", "에이아이", "인공", "언어 모델", "언어모델", "챗봇", "챗gpt", "챗 gpt", "gpt", "프로그램", "사람이 아니", "인간이 아니", "사람이 아닙",
-          "인간이 아닙", "오픈", "artificial", "language model", "chatbot", "virtual assistant")
+_HINTS = (
+    "ai",
+    "a.i.",
+    "에이아이",
+    "인공",
+    "언어 모델",
+    "언어모델",
+    "챗봇",
+    "챗gpt",
+    "챗 gpt",
+    "gpt",
+    "프로그램",
+    "사람이 아니",
+    "인간이 아니",
+    "사람이 아닙",
+    "인간이 아닙",
+    "오픈",
+    "artificial",
+    "language model",
+    "chatbot",
+    "virtual assistant",
+)
 
-_HEADING = re.compile(r"^#{1,4}[ \t]*(?:명령어|지시문?|질문|입력|응답|답변|출력|Instruction|Input|Response|Output|Question|Answer)[ \t]*:", re.MULTILINE)
+_HEADING = re.compile(
+    r"^#{1,4}[ \t]*(?:명령어|지시문?|질문|입력|응답|답변|출력|Instruction|Input|Response|Output|Question|Answer)[ \t]*:",
+    re.MULTILINE,
+)
 _PREAMBLE = re.compile(r"아래는 작업을 설명하는 명령어|Below is an instruction that describes a task")
 _EVOLVED = re.compile(r"#\s?(?:새로운|주어진|다시 쓴|재작성된|변형된) (?:질문|프롬프트|명령어?|지시)\s?#")
 _SPEAKER = re.compile(r"^(?:Human|Assistant|User|사용자|AI|챗봇)[ \t]?:", re.MULTILINE)
@@ -40,23 +67,31 @@ _SPEAKER = re.compile(r"^(?:Human|Assistant|User|사용자|AI|챗봇)[ \t]?:", r
 _MOBILE = re.compile(r"(?<![\d.-])(?:\+?82[- ]?\(?0?\)?|0)1[016789](?P<sep>[-. ]?)\d{3,4}(?P=sep)\d{4}(?![\d-])")
 _LANDLINE = re.compile(r"(?<![\d.-])\(?0(?:2|3[1-3]|4[1-4]|5[1-5]|6[1-4]|50[2-8]?|70)\)?[- ]\d{3,4}-\d{4}(?![\d-])")
 _RESIDENT = re.compile(r"(?<![\d-])(\d{6})([- ]?)([1-8])(\d{6})(?![\d-])")
-_CARD = re.compile(r"(?<![\d.,-])(?:[3-69]\d{3}(?P<sep>[- ])\d{4}(?P=sep)\d{4}(?P=sep)\d{4}|3[47]\d{2}(?P<sep2>[- ])\d{6}(?P=sep2)\d{5}"
-                   r"|[3-69]\d{15}|3[47]\d{13})(?![\d-]|[.,]\d)")
-_EMAIL = re.compile(r"(?<![\w.+-])(?!git@)[A-Za-z0-9][\w.+-]*@[A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}(?![\w@])",
-                    re.ASCII)
+_CARD = re.compile(
+    r"(?<![\d.,-])(?:[3-69]\d{3}(?P<sep>[- ])\d{4}(?P=sep)\d{4}(?P=sep)\d{4}|3[47]\d{2}(?P<sep2>[- ])\d{6}(?P=sep2)\d{5}"
+    r"|[3-69]\d{15}|3[47]\d{13})(?![\d-]|[.,]\d)"
+)
+_EMAIL = re.compile(
+    r"(?<![\w.+-])(?!git@)[A-Za-z0-9][\w.+-]*@[A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}(?![\w@])",
+    re.ASCII,
+)
 _WEIGHTS = (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)
 _CENTURIES = {1: 1900, 2: 1900, 5: 1900, 6: 1900, 3: 2000, 4: 2000, 7: 2000, 8: 2000}
 _WITHOUT_CHECKSUM = datetime.date(2020, 10, 1)  # numbers given from then on are random behind the first seven digits
 
-_UTF8_AS_LATIN = re.compile("(?:[\u00ea-\u00ed][\u0080-\u00bf‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]{2})+|Ã[\u0080-\u00bf]|â€[\u0080-\u00bf™œ“”¦]?")
+_UTF8_AS_LATIN = re.compile(
+    "(?:[\u00ea-\u00ed][\u0080-\u00bf‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]{2})+|Ã[\u0080-\u00bf]|â€[\u0080-\u00bf™œ“”¦]?"
+)
 _EUCKR_AS_LATIN = re.compile("(?:[\u00b0-\u00c8][\u00a1-\u00fe]){2,}")
 _BROKEN = re.compile("\ufffd+|占쏙옙|[\ue000-\uf8ff]")
 
 _SUSPECT = re.compile("[\u0080-\u00ff\ufffd占\ue000-\uf8ff]")
 
 _URL = re.compile(r"https?://\S+|www\.\S+|\S+@\S+\.\S+")
-_CODE_LINE = re.compile(r"^(?=[^가-힣\n]*$).*(?:[;{}:)\]>]\s*$| = |^\s*(?:import|from|def|class|return|for|if|else|public|SELECT)\b.*)",
-                        re.MULTILINE)
+_CODE_LINE = re.compile(
+    r"^(?=[^가-힣\n]*$).*(?:[;{}:)\]>]\s*$| = |^\s*(?:import|from|def|class|return|for|if|else|public|SELECT)\b.*)",
+    re.MULTILINE,
+)
 _NOT_HANGUL = re.compile("[^가-힣ㄱ-ㅣ\u1100-\u11ff]+")
 FEW_LETTERS = 10  # too few to tell the language
 
@@ -102,7 +137,9 @@ def find_personal(text):
         spots += [Spot(m.start(), m.end(), "e-mail") for m in _EMAIL.finditer(text)]
     if not re.search(r"\d{4}", text):
         return spots
-    spots += [Spot(m.start(), m.end(), "resident registration number") for m in _RESIDENT.finditer(text) if _is_resident(m)]
+    spots += [
+        Spot(m.start(), m.end(), "resident registration number") for m in _RESIDENT.finditer(text) if _is_resident(m)
+    ]
     taken = {i for s in spots for i in range(s.start, s.end)}
     for what, pattern in (("card number", _CARD), ("phone number", _MOBILE), ("phone number", _LANDLINE)):
         for m in pattern.finditer(text):
@@ -135,8 +172,8 @@ def _is_resident(match):
 def mask_personal(text):
     """The text with personal data blotted out, same length: the first three characters stay."""
     for spot in find_personal(text):
-        kept = text[spot.start:spot.start + 3]
-        text = text[:spot.start] + kept + re.sub(r"[^\s@.-]", "*", text[spot.start + 3:spot.end]) + text[spot.end:]
+        kept = text[spot.start : spot.start + 3]
+        text = text[: spot.start] + kept + re.sub(r"[^\s@.-]", "*", text[spot.start + 3 : spot.end]) + text[spot.end :]
     return text
 
 
@@ -144,11 +181,16 @@ def find_mojibake(text):
     """Characters that a wrong decoding leaves: replacement characters, UTF-8 or EUC-KR read as Latin-1, private-use characters."""
     if not _SUSPECT.search(text):
         return []
-    spots = [Spot(m.start(), m.end(), "private use" if "\ue000" <= m.group() <= "\uf8ff" else "replacement character")
-             for m in _BROKEN.finditer(text)]
+    spots = [
+        Spot(m.start(), m.end(), "private use" if "\ue000" <= m.group() <= "\uf8ff" else "replacement character")
+        for m in _BROKEN.finditer(text)
+    ]
     spots += [Spot(m.start(), m.end(), "UTF-8 as Latin-1") for m in _UTF8_AS_LATIN.finditer(text)]
-    spots += [Spot(m.start(), m.end(), "EUC-KR as Latin-1") for m in _EUCKR_AS_LATIN.finditer(text)
-              if re.search("[\u00a1-\u00bf]", m.group())]
+    spots += [
+        Spot(m.start(), m.end(), "EUC-KR as Latin-1")
+        for m in _EUCKR_AS_LATIN.finditer(text)
+        if re.search("[\u00a1-\u00bf]", m.group())
+    ]
     return sorted(spots)
 
 
@@ -178,7 +220,12 @@ def find_cut(text):
     begin = max((m.end() for m in _SENTENCE_END.finditer(masked)), default=0)
     last = masked[begin:].strip()
     ends_open = "가" <= bare[-1] <= "힣" or bare[-1] in OPEN
-    listed = _NO_SENTENCE.match(last_line) or FILLER in last_line or "\n" in masked[begin:].strip() or _CODE_LINE.match(last_line)
+    listed = (
+        _NO_SENTENCE.match(last_line)
+        or FILLER in last_line
+        or "\n" in masked[begin:].strip()
+        or _CODE_LINE.match(last_line)
+    )
     if not begin or listed or not ends_open or len(last.split()) < 2 or is_complete(last):
         return []
     return [Spot(len(bare) - len(last), len(bare), "after " + ("a comma or bracket" if bare[-1] in OPEN else "a word"))]

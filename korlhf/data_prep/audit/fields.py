@@ -13,6 +13,7 @@ ANSWER_PARTS = ("output", "chosen", "rejected")
 
 class Field(NamedTuple):
     """path: keys from the row down to the text. part: prompt, turn (an earlier answer), system, input, output, chosen, rejected or text."""
+
     path: tuple
     part: str
     text: str
@@ -55,7 +56,9 @@ def _conversation(column, messages, answered):
     for i, message in enumerate(messages):
         if isinstance(message, dict):
             name = message.get("role", message.get("from"))
-            part = {"user": "prompt", "assistant": "turn", "system": "system"}.get(ROLES.get(str(name).lower()), "prompt")
+            part = {"user": "prompt", "assistant": "turn", "system": "system"}.get(
+                ROLES.get(str(name).lower()), "prompt"
+            )
             if part == "turn" and i == len(messages) - 1 and not answered:
                 part = "output"
             found.append(((column, i, "content" if "content" in message else "value"), part))
@@ -69,10 +72,18 @@ def _answers(row):
     if column == "answers":
         ranked = unpacked(row["answers"])
         several = isinstance(ranked, list) and len(ranked) > 1
-        return [(("answers", i), ("chosen" if i == 0 else "rejected") if several else "output") for i in range(len(ranked))] \
-            if isinstance(ranked, list) else []
+        return (
+            [
+                (("answers", i), ("chosen" if i == 0 else "rejected") if several else "output")
+                for i in range(len(ranked))
+            ]
+            if isinstance(ranked, list)
+            else []
+        )
     if column == "chosen":
-        return [(("chosen",), "chosen"), (("rejected",), "rejected")] if "rejected" in row else [(("chosen",), "output")]
+        return (
+            [(("chosen",), "chosen"), (("rejected",), "rejected")] if "rejected" in row else [(("chosen",), "output")]
+        )
     return [((column,), "output")] if column else []
 
 

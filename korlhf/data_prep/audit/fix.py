@@ -8,14 +8,14 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
+from korlhf.core.errors import InputError
+from korlhf.data.example import RowError, RowSkipped, free_example
+from korlhf.data.readers import read_rows
+from korlhf.data.record import record_id
 from korlhf.data_prep.audit.fields import fields, replaced
 from korlhf.data_prep.audit.kinds import ALWAYS_REMOVED, BIT, names
 from korlhf.data_prep.audit.sample import shortened
 from korlhf.data_prep.audit.scan import cleaned
-from korlhf.data.readers import read_rows
-from korlhf.data.record import record_id
-from korlhf.data.example import RowError, RowSkipped, free_example
-from korlhf.core.errors import InputError
 
 
 def second_reading(scan, bits, wanted, fixer, bar):
@@ -56,17 +56,25 @@ class Fixer:
     def __enter__(self):
         for source in self.sources:
             if Path(source.path).resolve().parent == self.folder.resolve():
-                raise InputError(f"--output {self.folder.parent}: {source.path} lies in its folder fixed and would be overwritten; "
-                                 "give another --output")
+                raise InputError(
+                    f"--output {self.folder.parent}: {source.path} lies in its folder fixed and would be overwritten; "
+                    "give another --output"
+                )
         self._files = ExitStack()
         self._open = []
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for name in self.names:
-                self._open.append([self._files.enter_context(open(self.folder / f"{name}.{kind}.partial", "w", encoding="utf-8"))
-                                   for kind in ("jsonl", "removed.jsonl")])
+                self._open.append(
+                    [
+                        self._files.enter_context(open(self.folder / f"{name}.{kind}.partial", "w", encoding="utf-8"))
+                        for kind in ("jsonl", "removed.jsonl")
+                    ]
+                )
         except OSError as error:
-            raise InputError(f"--output {self.folder}: cannot be written: {error.strerror or error}; give another") from error
+            raise InputError(
+                f"--output {self.folder}: cannot be written: {error.strerror or error}; give another"
+            ) from error
         return self
 
     def __exit__(self, kind, error, trace):
@@ -94,10 +102,21 @@ class Fixer:
 
     def report(self):
         """Per file: its name, rows, cleaned, removed, and both by kind (a row may have several)."""
-        return [{"source": source.path, "path": str(self.folder / f"{name}.jsonl"), "rows": n["rows"], "cleaned_rows": n["cleaned"],
-                 "removed_rows": n["removed"], "kept_rows": n["rows"] - n["removed"], "cleaned": dict(cleaned_kinds.most_common()),
-                 "removed": dict(reasons.most_common())}
-                for source, name, n, cleaned_kinds, reasons in zip(self.sources, self.names, self.counts, self.cleaned, self.reasons)]
+        return [
+            {
+                "source": source.path,
+                "path": str(self.folder / f"{name}.jsonl"),
+                "rows": n["rows"],
+                "cleaned_rows": n["cleaned"],
+                "removed_rows": n["removed"],
+                "kept_rows": n["rows"] - n["removed"],
+                "cleaned": dict(cleaned_kinds.most_common()),
+                "removed": dict(reasons.most_common()),
+            }
+            for source, name, n, cleaned_kinds, reasons in zip(
+                self.sources, self.names, self.counts, self.cleaned, self.reasons
+            )
+        ]
 
 
 def file_names(sources):

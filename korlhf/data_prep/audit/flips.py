@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from korlhf.data_prep.audit.sample import shortened
 from korlhf.core.stats import wilson
+from korlhf.data_prep.audit.sample import shortened
 
 LEAST_PAIRS = 200
 MAX_PAIRS = 20_000
@@ -25,6 +25,7 @@ BANDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 class Flips(NamedTuple):
     """pairs: those judged; probability: (n,) of their labels; figures: for the report."""
+
     pairs: list
     probability: np.ndarray
     figures: dict
@@ -41,8 +42,16 @@ def find(pairs, seed):
     slope, lapse = fit(votes)
     probability = 1 / (1 + np.exp(-slope * votes))
     right = float((votes > 0).sum() + 0.5 * (votes == 0).sum())
-    figures = {"pairs": len(pairs), "prompts": len(np.unique(prompts)), "accuracy": right / len(pairs), "ci95": wilson(right, len(pairs)),
-               "slope": slope, "wrong_labels_estimated": lapse, **_suspicious(probability), "calibration": _calibration(probability)}
+    figures = {
+        "pairs": len(pairs),
+        "prompts": len(np.unique(prompts)),
+        "accuracy": right / len(pairs),
+        "ci95": wilson(right, len(pairs)),
+        "slope": slope,
+        "wrong_labels_estimated": lapse,
+        **_suspicious(probability),
+        "calibration": _calibration(probability),
+    }
     return Flips(pairs, probability, figures)
 
 
@@ -50,11 +59,14 @@ def _differences(pairs):
     """Sparse (n, FEATURES): TF-IDF of the chosen answer minus that of the rejected one; block by block, which saves memory."""
     from scipy.sparse import vstack
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
-    hashing = HashingVectorizer(analyzer="char", ngram_range=(2, 4), n_features=FEATURES, alternate_sign=False, norm=None, dtype=np.float32)
-    weighting = TfidfTransformer(sublinear_tf=True).fit(hashing.transform(_texts(pairs[::len(pairs) // BLOCK + 1])))
+
+    hashing = HashingVectorizer(
+        analyzer="char", ngram_range=(2, 4), n_features=FEATURES, alternate_sign=False, norm=None, dtype=np.float32
+    )
+    weighting = TfidfTransformer(sublinear_tf=True).fit(hashing.transform(_texts(pairs[:: len(pairs) // BLOCK + 1])))
     blocks = []
     for at in range(0, len(pairs), BLOCK):
-        weights = weighting.transform(hashing.transform(_texts(pairs[at:at + BLOCK])))
+        weights = weighting.transform(hashing.transform(_texts(pairs[at : at + BLOCK])))
         blocks.append(weights[0::2] - weights[1::2])
     return vstack(blocks, format="csr")
 
@@ -65,7 +77,7 @@ def _texts(pairs):
 
 def _ends(text):
     text = " ".join(text.split())
-    return text if len(text) <= CHARACTERS else text[:CHARACTERS // 2] + "\n" + text[-CHARACTERS // 2:]
+    return text if len(text) <= CHARACTERS else text[: CHARACTERS // 2] + "\n" + text[-CHARACTERS // 2 :]
 
 
 def _votes(differences, prompts, seed):
@@ -76,6 +88,7 @@ def _votes(differences, prompts, seed):
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
+
     signs = np.where(np.random.default_rng(seed).random(len(prompts)) < 0.5, np.float32(-1), np.float32(1))
     turned = differences.multiply(signs[:, None]).tocsr()
     votes = np.empty(len(prompts))
@@ -92,9 +105,13 @@ def fit(votes):
     s is the logistic function. slope in [.02, 50], lapse in [0, .4].
     """
     from scipy.optimize import minimize
+
     starts = [(np.log(slope), lapse) for slope in (0.3, 1.0, 3.0) for lapse in (0.01, 0.1)]
     bounds = [(np.log(0.02), np.log(50.0)), (0.0, 0.4)]
-    best = min((minimize(_cost, start, args=(votes,), method="L-BFGS-B", bounds=bounds) for start in starts), key=lambda found: found.fun)
+    best = min(
+        (minimize(_cost, start, args=(votes,), method="L-BFGS-B", bounds=bounds) for start in starts),
+        key=lambda found: found.fun,
+    )
     return float(np.exp(best.x[0])), float(best.x[1])
 
 
@@ -107,8 +124,12 @@ def _cost(parameters, votes):
 def _suspicious(probability):
     """How many labels are suspicious, and how many would be by chance if every label were right and the model knew its own doubts."""
     sure = np.maximum(probability, 1 - probability) > 1 - SUSPICIOUS
-    return {"threshold": SUSPICIOUS, "suspicious": int((probability < SUSPICIOUS).sum()),
-            "expected_by_chance": float(np.minimum(probability, 1 - probability)[sure].sum()), "sure_either_way": int(sure.sum())}
+    return {
+        "threshold": SUSPICIOUS,
+        "suspicious": int((probability < SUSPICIOUS).sum()),
+        "expected_by_chance": float(np.minimum(probability, 1 - probability)[sure].sum()),
+        "sure_either_way": int(sure.sum()),
+    }
 
 
 def _calibration(probability):
@@ -119,12 +140,25 @@ def _calibration(probability):
         inside = (sure >= low) & (sure < high if high < 1 else sure <= high)
         if inside.any():
             agree = float((probability[inside] > 0.5).sum() + 0.5 * (probability[inside] == 0.5).sum())
-            table.append({"from": low, "to": high, "pairs": int(inside.sum()), "claimed": float(sure[inside].mean()),
-                          "labels_agree": agree / int(inside.sum())})
+            table.append(
+                {
+                    "from": low,
+                    "to": high,
+                    "pairs": int(inside.sum()),
+                    "claimed": float(sure[inside].mean()),
+                    "labels_agree": agree / int(inside.sum()),
+                }
+            )
     return table
 
 
 def shown(pair, probability):
     """One judged pair for the report, its texts shortened."""
-    return {"place": pair.place, "category": pair.category, "probability": probability, "prompt": shortened(pair.prompt),
-            "chosen": shortened(pair.chosen), "rejected": shortened(pair.rejected)}
+    return {
+        "place": pair.place,
+        "category": pair.category,
+        "probability": probability,
+        "prompt": shortened(pair.prompt),
+        "chosen": shortened(pair.chosen),
+        "rejected": shortened(pair.rejected),
+    }

@@ -46,7 +46,11 @@ def shared(rows, groups, a, b):
     there = np.flatnonzero((rows.sets == b) & rows.whole)
     found, first = np.unique(groups[there], return_index=True)
     at = np.searchsorted(found, groups[here])
-    hit = (at < len(found)) & (found[np.minimum(at, max(len(found) - 1, 0))] == groups[here]) if len(found) else np.zeros(len(here), bool)
+    hit = (
+        (at < len(found)) & (found[np.minimum(at, max(len(found) - 1, 0))] == groups[here])
+        if len(found)
+        else np.zeros(len(here), bool)
+    )
     return here[hit], there[first[at[hit]]]
 
 
@@ -56,7 +60,9 @@ def repeated(rows, keys):
     order = whole[np.lexsort((whole, keys[whole], rows.sets[whole]))]
     if not len(order):
         return order, order
-    fresh = np.concatenate([[True], (keys[order][1:] != keys[order][:-1]) | (rows.sets[order][1:] != rows.sets[order][:-1])])
+    fresh = np.concatenate(
+        [[True], (keys[order][1:] != keys[order][:-1]) | (rows.sets[order][1:] != rows.sets[order][:-1])]
+    )
     first = order[np.flatnonzero(fresh)][np.cumsum(fresh) - 1]
     later = np.sort(order[~fresh])
     back = np.empty(int(order.max()) + 1, np.int64)
@@ -67,7 +73,11 @@ def repeated(rows, keys):
 def mark_copies(rows):
     """Set the bits of copied rows and repeated prompts -> {kind: (later rows, first rows)}; each row is of the strictest kind only."""
     out, taken = {}, np.zeros(len(rows.bits), bool)
-    for kind, keys in (("duplicate_row", rows.hashes), ("duplicate_prompt", rows.equal), ("near_duplicate_prompt", rows.near)):
+    for kind, keys in (
+        ("duplicate_row", rows.hashes),
+        ("duplicate_prompt", rows.equal),
+        ("near_duplicate_prompt", rows.near),
+    ):
         later, first = repeated(rows, keys)
         new = ~taken[later]
         later, first = later[new], first[new]

@@ -14,7 +14,9 @@ def write(path, audit):
     """Write the page whole or not at all. All texts of the data are escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(number=number, percent=percent, share=share)
-    template = environment.from_string(files("korlhf.data_prep.audit").joinpath("page.html").read_text(encoding="utf-8"))
+    template = environment.from_string(
+        files("korlhf.data_prep.audit").joinpath("page.html").read_text(encoding="utf-8")
+    )
     path = Path(path)
     part = path.with_name(path.name + ".part")
     page = template.render(a=audit, charts=charts(audit), kinds=by_kind(audit["findings"]), shown_forms=SHOWN_FORMS)
@@ -48,12 +50,17 @@ def by_kind(findings):
 def charts(audit):
     """Per set the bars of its lengths: [{"name", "bins": [{"label", "bars": [{"part", "count", "height" 0-100}]}]}]."""
     lows = audit["length_bins"]
-    labels = [f"{low}–{high - 1}" if high - low > 1 else f"{low}" for low, high in zip(lows, lows[1:])] + [f"{lows[-1]}+"]
+    labels = [f"{low}–{high - 1}" if high - low > 1 else f"{low}" for low, high in zip(lows, lows[1:])] + [
+        f"{lows[-1]}+"
+    ]
     out = []
     for of in audit["sets"]:
         parts = [p for p in PARTS if p in of["lengths"]]
         tallest = max((n / max(1, sum(of["lengths"][p])) for p in parts for n in of["lengths"][p]), default=1)
-        bins = [{"label": label, "bars": [_bar(p, of["lengths"][p], i, tallest) for p in parts]} for i, label in enumerate(labels)]
+        bins = [
+            {"label": label, "bars": [_bar(p, of["lengths"][p], i, tallest) for p in parts]}
+            for i, label in enumerate(labels)
+        ]
         out.append({"name": of["name"], "parts": parts, "bins": bins})
     return out
 
@@ -65,19 +72,27 @@ def _bar(part, counts, i, tallest):
 def table(audit):
     """The summary for the terminal, worst first."""
     found = audit["findings"]
-    lines = [f"audit: {sum(s['rows'] for s in audit['sets']):,} rows in {sum(len(s['files']) for s in audit['sets'])} files"]
+    lines = [
+        f"audit: {sum(s['rows'] for s in audit['sets']):,} rows in {sum(len(s['files']) for s in audit['sets'])} files"
+    ]
     lines += [f"  WARNING: {line}" for line in audit["warnings"]]
     where = [f"{f['set']} {f['part']}" for f in found]
     width = max(map(len, where), default=0)
-    lines += [f"  {f['severity']:<6} {f['count']:>9,} of {f['of']:>9,} {percent(f['share']):>8}  {w:<{width}}  {f['title']}"
-              for f, w in zip(found[:IN_TERMINAL], where)]
+    lines += [
+        f"  {f['severity']:<6} {f['count']:>9,} of {f['of']:>9,} {percent(f['share']):>8}  {w:<{width}}  {f['title']}"
+        for f, w in zip(found[:IN_TERMINAL], where)
+    ]
     if len(found) > IN_TERMINAL:
         lines.append(f"  ... and {len(found) - IN_TERMINAL} more in audit.html")
     for name, of in audit["between_answers"].items():
         rule = of["rules"]["all"]
         if "rule" in rule:
-            lines.append(f"  {name}: the rule {rule['rule']!r} alone is right in {share(rule['accuracy'])} of {rule['n']:,} pairs "
-                         f"(95 % {share(rule['ci95'][0])}-{share(rule['ci95'][1])}); guessing gets .500")
+            lines.append(
+                f"  {name}: the rule {rule['rule']!r} alone is right in {share(rule['accuracy'])} of {rule['n']:,} pairs "
+                f"(95 % {share(rule['ci95'][0])}-{share(rule['ci95'][1])}); guessing gets .500"
+            )
     for f in audit["fixed"] or ():
-        lines.append(f"  fixed: {f['path']}: {f['kept_rows']:,} rows kept ({f['cleaned_rows']:,} cleaned), {f['removed_rows']:,} removed")
+        lines.append(
+            f"  fixed: {f['path']}: {f['kept_rows']:,} rows kept ({f['cleaned_rows']:,} cleaned), {f['removed_rows']:,} removed"
+        )
     return "\n".join(lines if found else [*lines, "  nothing found in texts and rows"])

@@ -4,7 +4,15 @@ from korlhf.data_prep.audit.bias import best_rules
 from korlhf.data_prep.audit.kinds import ALWAYS_REMOVED, BIT, GOOD_ONLY, KINDS, SEVERITIES
 from korlhf.data_prep.audit.scan import LENGTH_BINS
 
-CROSS = ("duplicate_row", "duplicate_prompt", "near_duplicate_prompt", "contradiction", "both_sides", "label_flip", "test_overlap")
+CROSS = (
+    "duplicate_row",
+    "duplicate_prompt",
+    "near_duplicate_prompt",
+    "contradiction",
+    "both_sides",
+    "label_flip",
+    "test_overlap",
+)
 TOP_VARIANTS = 8
 STRONG_RULE = 0.6
 
@@ -17,8 +25,19 @@ def findings(scan, rows, removed, examples):
     out = []
     for (set_name, kind, part), f in scan.findings.items():
         shown = [p._asdict() for p in f.examples.items]
-        out.append(_finding(kind, set_name, part, f.texts, scan.texts[set_name, part], removed, spots=f.spots,
-                            variants=dict(f.variants.most_common(TOP_VARIANTS)), examples=shown))
+        out.append(
+            _finding(
+                kind,
+                set_name,
+                part,
+                f.texts,
+                scan.texts[set_name, part],
+                removed,
+                spots=f.spots,
+                variants=dict(f.variants.most_common(TOP_VARIANTS)),
+                examples=shown,
+            )
+        )
     for kind in CROSS:
         for number, set_name in enumerate(scan.sets):
             count = int(((rows.bits & BIT[kind]) > 0)[rows.sets == number].sum())
@@ -26,13 +45,26 @@ def findings(scan, rows, removed, examples):
                 shown = examples.get((kind, set_name), [])
                 out.append(_finding(kind, set_name, "row", count, scan.texts[set_name, "row"], removed, pairs=shown))
     order = list(KINDS)
-    return sorted(out, key=lambda f: (SEVERITIES.index(f["severity"]), order.index(f["kind"]), -f["share"], f["set"], f["part"]))
+    return sorted(
+        out, key=lambda f: (SEVERITIES.index(f["severity"]), order.index(f["kind"]), -f["share"], f["set"], f["part"])
+    )
 
 
 def _finding(kind, set_name, part, count, of, removed, **more):
     k = KINDS[kind]
-    return {"kind": kind, "title": k.title, "severity": k.severity, "why": k.why, "set": set_name, "part": part, "count": count, "of": of,
-            "share": count / of, "fix": _fix(kind, part, removed), **more}
+    return {
+        "kind": kind,
+        "title": k.title,
+        "severity": k.severity,
+        "why": k.why,
+        "set": set_name,
+        "part": part,
+        "count": count,
+        "of": of,
+        "share": count / of,
+        "fix": _fix(kind, part, removed),
+        **more,
+    }
 
 
 def _fix(kind, part, removed):
@@ -45,9 +77,16 @@ def _fix(kind, part, removed):
 
 def sets(scan):
     """Per set: files, rows, texts per part, and the lengths of its texts in bins of characters."""
-    return [{"name": name, "files": [s.path for s in scan.sources if s.set == name], "rows": scan.texts[name, "row"],
-             "texts": {part: n for (of, part), n in scan.texts.items() if of == name and part != "row"},
-             "lengths": {part: counts.tolist() for (of, part), counts in scan.lengths.items() if of == name}} for name in scan.sets]
+    return [
+        {
+            "name": name,
+            "files": [s.path for s in scan.sources if s.set == name],
+            "rows": scan.texts[name, "row"],
+            "texts": {part: n for (of, part), n in scan.texts.items() if of == name and part != "row"},
+            "lengths": {part: counts.tolist() for (of, part), counts in scan.lengths.items() if of == name},
+        }
+        for name in scan.sets
+    ]
 
 
 def between_answers(scan, seed):
@@ -56,8 +95,14 @@ def between_answers(scan, seed):
     for name, tally in scan.tallies.items():
         sample = scan.sampled[name]
         rules = best_rules([(p.category, (p.prompt, p.chosen, p.rejected)) for p in sample.items], seed)
-        out[name] = {"pairs": tally.pairs, "length": tally.length_table(), "form": tally.form_table(),
-                     "responders": tally.responder_table(), "rules": rules, "rules_measured_on": len(sample.items)}
+        out[name] = {
+            "pairs": tally.pairs,
+            "length": tally.length_table(),
+            "form": tally.form_table(),
+            "responders": tally.responder_table(),
+            "rules": rules,
+            "rules_measured_on": len(sample.items),
+        }
     return out
 
 
@@ -71,9 +116,11 @@ def warnings(between):
         for category, found in sorted(figures["rules"].items(), key=lambda item: item[0] != "all"):
             if "rule" in found and found["ci95"][0] > STRONG_RULE:
                 where = f"{name} pairs" if category == "all" else f"{name} pairs, {category}"
-                lines.append(f"{where}: the rule '{found['rule']}' alone tells chosen from rejected in {found['accuracy']:.3f} of "
-                             f"{found['n']} pairs (95 % {found['ci95'][0]:.3f}-{found['ci95'][1]:.3f}; guessing .500): "
-                             "a reward model may learn no more than that")
+                lines.append(
+                    f"{where}: the rule '{found['rule']}' alone tells chosen from rejected in {found['accuracy']:.3f} of "
+                    f"{found['n']} pairs (95 % {found['ci95'][0]:.3f}-{found['ci95'][1]:.3f}; guessing .500): "
+                    "a reward model may learn no more than that"
+                )
     return lines
 
 

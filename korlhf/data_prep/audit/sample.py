@@ -4,8 +4,8 @@ import random
 from collections import Counter
 from typing import NamedTuple
 
-from korlhf.data_prep.audit.content import mask_personal
 from korlhf.data.characters import visible
+from korlhf.data_prep.audit.content import mask_personal
 
 CONTEXT = 60  # characters shown before and after a spot
 LONGEST = 160  # of the spot itself
@@ -36,6 +36,7 @@ class Reservoir:
 
 class Passage(NamedTuple):
     """A spot in its surroundings, fit to be shown: invisible characters are spelt out, personal data blotted out."""
+
     place: str
     column: str
     before: str
@@ -47,20 +48,16 @@ def passage(place, column, text, spot):
     """The Passage of one Spot of a text."""
     text = mask_personal(text)
     start, end = spot.start, min(spot.end, spot.start + LONGEST)
-    before = ("…" if start > CONTEXT else "") + visible(text[max(0, start - CONTEXT):start])
-    after = visible(text[end:end + CONTEXT]) + ("…" if end + CONTEXT < len(text) else "")
+    before = ("…" if start > CONTEXT else "") + visible(text[max(0, start - CONTEXT) : start])
+    after = visible(text[end : end + CONTEXT]) + ("…" if end + CONTEXT < len(text) else "")
     shown = "".join(ARROWS.get(c, c) for c in text[start:end]) if not text[start:end].strip() else text[start:end]
     shown = visible(shown, joiners=True) + ("…" if end < spot.end else "")
     return Passage(place, column, before, shown if text else "∅", after)
 
 
-
-
-
-
 def shortened(text, length=200):
     """The beginning of a text, fit to be shown."""
-    return visible(mask_personal(text[:length + CONTEXT])[:length]) + (" …" if len(text) > length else "")
+    return visible(mask_personal(text[: length + CONTEXT])[:length]) + (" …" if len(text) > length else "")
 
 
 def count(counter: Counter, name):

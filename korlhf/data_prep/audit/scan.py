@@ -13,17 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from rapidfuzz import fuzz
 
+from korlhf.core.errors import InputError
+from korlhf.data.example import RowError, RowSkipped, free_example
+from korlhf.data.readers import read_rows
+from korlhf.data.registry import NEEDS
+from korlhf.data.split import conversation_key, normalise
 from korlhf.data_prep.audit import checks, content
 from korlhf.data_prep.audit.bias import Tally, features
 from korlhf.data_prep.audit.checks import Spot
 from korlhf.data_prep.audit.fields import ANSWER_PARTS, fields, replaced
 from korlhf.data_prep.audit.kinds import BIT, GOOD_ONLY
 from korlhf.data_prep.audit.sample import Reservoir, count, passage, shortened
-from korlhf.data.readers import read_rows
-from korlhf.data.example import RowError, RowSkipped, free_example
-from korlhf.data.registry import NEEDS
-from korlhf.data.split import conversation_key, normalise
-from korlhf.core.errors import InputError
 
 STEPS = {"sft": 1, "reward": 2, "prompts": 3}
 NEAR_IDENTICAL = 95.0  # percent of rapidfuzz.fuzz.ratio, over normalised texts
@@ -35,6 +35,7 @@ DIALOGUE = "Human:"  # English sets write the turns of a prompt out
 
 class Source(NamedTuple):
     """One input file. set: sft, reward, prompts, test, or the file's own name; role: sft, reward, prompts, test or input."""
+
     set: str
     role: str
     path: str
@@ -42,6 +43,7 @@ class Source(NamedTuple):
 
 class Limits(NamedTuple):
     """min_hangul: least share of Hangul; min_answer_chars: without blanks; examples: shown of each finding."""
+
     min_hangul: float
     min_answer_chars: int
     examples: int
@@ -57,6 +59,7 @@ class Finding:
 
 class SampledPair(NamedTuple):
     """One pair of a row, as it stands in the file but for tokens and invisible characters. prompt_hash: of the conversation."""
+
     row: int
     place: str
     category: str
@@ -102,8 +105,10 @@ class Scan:
                 yield self._look_at(place, row, source, reasons)
                 bar.update()
             if reasons.total() == len(self) - first:
-                raise InputError(f"{self.place(first)}: none of the {reasons.total()} rows of this file can be read: "
-                                 f"{reasons.most_common(1)[0][0]}")
+                raise InputError(
+                    f"{self.place(first)}: none of the {reasons.total()} rows of this file can be read: "
+                    f"{reasons.most_common(1)[0][0]}"
+                )
 
     def _look_at(self, place, row, source, reasons):
         """Look at one row and remember what was found -> its conversation; of an unreadable row something no other row has."""
@@ -126,7 +131,9 @@ class Scan:
             example, kind, reason = _read(replaced(row, clean_texts) if changed else row, STEPS.get(source.role))
         if kind:
             bits |= BIT[kind]
-            self._found(source.set, kind, "row", place, "", reason, [Spot(0, 0, reason.split(" (")[0].split("; ")[0][:80])])
+            self._found(
+                source.set, kind, "row", place, "", reason, [Spot(0, 0, reason.split(" (")[0].split("; ")[0][:80])]
+            )
         if kind == "unusable_row":
             reasons[reason] += 1
         key = f"\ufffc{len(self)}" if example is None else conversation_key(example.messages) or normalise(example.text)
@@ -137,7 +144,9 @@ class Scan:
     def _found(self, set_name, kind, part, place, column, text, spots):
         finding = self.findings.get((set_name, kind, part))
         if finding is None:
-            finding = self.findings[set_name, kind, part] = Finding(self.limits.examples, f"{self.limits.seed}:{set_name}:{kind}:{part}")
+            finding = self.findings[set_name, kind, part] = Finding(
+                self.limits.examples, f"{self.limits.seed}:{set_name}:{kind}:{part}"
+            )
         finding.texts += 1
         finding.spots += len(spots)
         for spot in spots:
@@ -152,7 +161,9 @@ class Scan:
 
     def _pairs(self, place, row, source, example, key, texts, found):
         """Remember the pairs of a row -> the bits of what was found between its answers."""
-        answers = [(f.text, features(f.text, kinds)) for f, kinds in zip(texts, found) if f.part in ("chosen", "rejected")]
+        answers = [
+            (f.text, features(f.text, kinds)) for f, kinds in zip(texts, found) if f.part in ("chosen", "rejected")
+        ]
         if len(answers) < 2:
             return 0
         category = str(row.get("category") or row.get("subset") or "all")
@@ -163,8 +174,18 @@ class Scan:
         for (chosen, has), (rejected, has_not) in combinations(answers, 2):
             tally.add(category, chosen, rejected, has, has_not)
             if (at := self.sampled[source.set].place()) is not None:
-                self.sampled[source.set].keep(at, SampledPair(len(self), place, category, prompt, _without_tokens(chosen),
-                                                              _without_tokens(rejected), hash64(key)))
+                self.sampled[source.set].keep(
+                    at,
+                    SampledPair(
+                        len(self),
+                        place,
+                        category,
+                        prompt,
+                        _without_tokens(chosen),
+                        _without_tokens(rejected),
+                        hash64(key),
+                    ),
+                )
         for chosen, rejected in combinations(example.answers, 2) if example else ():
             a, b = normalise(chosen), normalise(rejected)
             self.pair_row.append(len(self))
@@ -175,8 +196,15 @@ class Scan:
             if fuzz.ratio(a, b, score_cutoff=NEAR_IDENTICAL):
                 bits |= BIT["near_identical_pair"]
                 both = f"{shortened(chosen)} | {shortened(rejected)}"
-                self._found(source.set, "near_identical_pair", "row", place, "chosen | rejected", both,
-                            [Spot(0, 0, f"similarity {fuzz.ratio(a, b):.0f} %")])
+                self._found(
+                    source.set,
+                    "near_identical_pair",
+                    "row",
+                    place,
+                    "chosen | rejected",
+                    both,
+                    [Spot(0, 0, f"similarity {fuzz.ratio(a, b):.0f} %")],
+                )
         return bits
 
 
@@ -193,7 +221,7 @@ def _body(field):
     if field.part != "prompt" or not body.startswith(DIALOGUE):
         return "", field.text, ""
     start = field.text.index(body)
-    return field.text[:start], body, field.text[start + len(body):]
+    return field.text[:start], body, field.text[start + len(body) :]
 
 
 def inspect(field, limits):
@@ -213,7 +241,11 @@ def inspect(field, limits):
         found["template_marker"] = [s for s in found["template_marker"] if s.what in content.OF_PROMPTS]
     if answer and len("".join(clean.split())) < limits.min_answer_chars:
         found["short_answer"] = [Spot(0, len(text), "short")]
-    if field.part in LANGUAGE_PARTS and (share := content.hangul_share(clean, limits.min_hangul)) is not None and share < limits.min_hangul:
+    if (
+        field.part in LANGUAGE_PARTS
+        and (share := content.hangul_share(clean, limits.min_hangul)) is not None
+        and share < limits.min_hangul
+    ):
         found["not_korean"] = [Spot(0, len(text), "no Hangul at all" if share == 0 else "little Hangul")]
     return {kind: (text, spots) for kind, spots in found.items() if spots}, clean
 

@@ -27,7 +27,11 @@ def merge(run):
     """
     sources, rows = [], {}
     for result in run.results:
-        lines = [line for line in result.rows or () if isinstance(line.get("answers"), dict) and isinstance(line.get("messages"), list)]
+        lines = [
+            line
+            for line in result.rows or ()
+            if isinstance(line.get("answers"), dict) and isinstance(line.get("messages"), list)
+        ]
         if lines:
             sources.append(result.name)
             for line in lines:
@@ -53,23 +57,38 @@ def _before_and_after(stage, line):
         return None
     before = Path(stage.base).name or "before"
     names = {"before": before if before != stage.name else f"{before} (before)", "after": stage.name}
-    answers = {name: [{"text": line.get(f"answer_{when}"), "score": line.get(f"score_{when}")}] for when, name in names.items()}
-    return {"id": record["id"], "category": record["category"], "messages": records.messages(record), "answers": answers}
+    answers = {
+        name: [{"text": line.get(f"answer_{when}"), "score": line.get(f"score_{when}")}] for when, name in names.items()
+    }
+    return {
+        "id": record["id"],
+        "category": record["category"],
+        "messages": records.messages(record),
+        "answers": answers,
+    }
 
 
 def _add(rows, line, source):
-    row = rows.setdefault(str(line.get("id")), {"id": str(line.get("id")), "c": str(line.get("category", "")), "m": _talk(line["messages"]),
-                                                "a": {}, "n": []})
+    row = rows.setdefault(
+        str(line.get("id")),
+        {"id": str(line.get("id")), "c": str(line.get("category", "")), "m": _talk(line["messages"]), "a": {}, "n": []},
+    )
     rest = {k: v for k, v in line.items() if k not in ("id", "category", "messages", "answers")}
     row["n"] += [[source, *note] for note in notes(rest) if not isinstance(note[1], str) or len(note[1]) <= LONGEST]
     for model, given in line["answers"].items():
         for answer in given if isinstance(given, list) else [given]:
-            _add_answer(row["a"].setdefault(model, []), answer if isinstance(answer, dict) else {"text": str(answer)}, source)
+            _add_answer(
+                row["a"].setdefault(model, []), answer if isinstance(answer, dict) else {"text": str(answer)}, source
+            )
 
 
 def _talk(messages):
     """[[role, text]]; an input stands below the text that it belongs to."""
-    return [[str(m.get("role")), "\n\n".join(str(m[k]) for k in ("content", "input") if m.get(k))] for m in messages if isinstance(m, dict)]
+    return [
+        [str(m.get("role")), "\n\n".join(str(m[k]) for k in ("content", "input") if m.get(k))]
+        for m in messages
+        if isinstance(m, dict)
+    ]
 
 
 def _add_answer(answers, answer, source):
@@ -120,7 +139,11 @@ def _verdicts(rows):
         for _, name, value in _all_notes(row):
             if isinstance(value, str):
                 found.setdefault(name, set()).add(value)
-    return {name: sorted(values) for name, values in found.items() if len(values) <= FILTERED and max(map(len, values)) <= LONGEST}
+    return {
+        name: sorted(values)
+        for name, values in found.items()
+        if len(values) <= FILTERED and max(map(len, values)) <= LONGEST
+    }
 
 
 def _differences(rows):
@@ -136,7 +159,11 @@ def _differences(rows):
     spread = {name: statistics.pstdev(found) for name, found in values.items()}
     used = set()
     for row, of_row in zip(rows, of_rows):
-        apart = {name: (max(m.values()) - min(m.values())) / spread[name] for name, m in of_row.items() if len(m) > 1 and spread[name] > 0}
+        apart = {
+            name: (max(m.values()) - min(m.values())) / spread[name]
+            for name, m in of_row.items()
+            if len(m) > 1 and spread[name] > 0
+        }
         row["d"] = round(max(apart.values()), 3) if apart else None
         used |= set(apart)
     return sorted({name for _, name in used})

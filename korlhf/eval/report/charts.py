@@ -57,7 +57,7 @@ def thinned(points, most=MOST):
     if len(points) <= most:
         return points, 1
     size = math.ceil(len(points) / most)
-    runs = [points[i:i + size] for i in range(0, len(points), size)]
+    runs = [points[i : i + size] for i in range(0, len(points), size)]
     return [(sum(x for x, _ in run) / len(run), sum(y for _, y in run) / len(run)) for run in runs], size
 
 
@@ -76,12 +76,19 @@ def lines(series):
             drawn.append({**one, "points": points, "size": size})
     if not drawn:
         return None
-    last, values = max(1, *(x for one in drawn for x, _ in one["points"])), [y for one in drawn for _, y in one["points"]]
+    last, values = (
+        max(1, *(x for one in drawn for x, _ in one["points"])),
+        [y for one in drawn for _, y in one["points"]],
+    )
     x_ticks, y_ticks = [t for t in ticks(0, last, 5) if t <= last], ticks(min(values), max(values))
     place = Place(0, last, y_ticks[0], y_ticks[-1])
-    return {**FRAME, "x": [{"at": place.x(t), "label": label(t, x_ticks[1] - x_ticks[0])} for t in x_ticks],
-            "y": [{"at": place.y(t), "label": label(t, y_ticks[1] - y_ticks[0])} for t in y_ticks],
-            "series": [_drawn(one, place) for one in drawn], "bands": _bands(drawn, place)}
+    return {
+        **FRAME,
+        "x": [{"at": place.x(t), "label": label(t, x_ticks[1] - x_ticks[0])} for t in x_ticks],
+        "y": [{"at": place.y(t), "label": label(t, y_ticks[1] - y_ticks[0])} for t in y_ticks],
+        "series": [_drawn(one, place) for one in drawn],
+        "bands": _bands(drawn, place),
+    }
 
 
 class Place:
@@ -99,14 +106,19 @@ class Place:
 
 def _drawn(one, place):
     at = [(place.x(x), place.y(y)) for x, y in one["points"]]
-    return {"name": one["name"], "marked": one["marked"], "size": one["size"], "path": " ".join(f"{x:g},{y:g}" for x, y in at),
-            "dots": at if one["marked"] or len(at) == 1 else []}
+    return {
+        "name": one["name"],
+        "marked": one["marked"],
+        "size": one["size"],
+        "path": " ".join(f"{x:g},{y:g}" for x, y in at),
+        "dots": at if one["marked"] or len(at) == 1 else [],
+    }
 
 
 def _bands(drawn, place):
     """At most BANDS stripes over the steps of the longest line, with the nearest value of every line that has one within the stripe."""
     steps = sorted({x for one in drawn for x, _ in one["points"]})
-    chosen = steps[::math.ceil(len(steps) / BANDS)]
+    chosen = steps[:: math.ceil(len(steps) / BANDS)]
     edges = [place.x0, *((a + b) / 2 for a, b in zip(chosen, chosen[1:])), place.x1]
     out = []
     for step, low, high in zip(chosen, edges, edges[1:]):
@@ -153,14 +165,23 @@ def _marks(low, high):
     """Ticks of which two or more lie from `low` to `high`."""
     if high - low < 1e-9:  # ticks are rounded
         return [low, high]
-    return next(found for found in (ticks(low, high, about) for about in (2, 4, 6)) if sum(low <= t <= high for t in found) > 1)
+    return next(
+        found for found in (ticks(low, high, about) for about in (2, 4, 6)) if sum(low <= t <= high for t in found) > 1
+    )
 
 
 def _whiskers(column, span):
     low, high = span if span[1] > span[0] else (span[0] - 1, span[1] + 1)
     marks = _marks(low, high)
-    shown = [{"at": _along(t, low, high), "label": label(t, marks[1] - marks[0]), "zero": t == 0} for t in marks if low <= t <= high]
-    return {"ticks": shown, "cells": [{k: _along(e[k], low, high) for k in ENDS} if _whole(e) else None for e in column]}
+    shown = [
+        {"at": _along(t, low, high), "label": label(t, marks[1] - marks[0]), "zero": t == 0}
+        for t in marks
+        if low <= t <= high
+    ]
+    return {
+        "ticks": shown,
+        "cells": [{k: _along(e[k], low, high) for k in ENDS} if _whole(e) else None for e in column],
+    }
 
 
 def _interval(value):
@@ -174,19 +195,36 @@ def calibration(bins):
     Returns None without bins, else the frame of the drawing, "x" and "y" ticks, "line" (ends of the diagonal) and "dots":
     [{"x", "y", "r", "low", "high" (places or None), and "predicted", "won", "n" as texts}].
     """
-    bins = [b for b in bins if isinstance(b, dict) and finite(b.get("predicted")) and finite(b.get("won")) and b.get("n")]
+    bins = [
+        b for b in bins if isinstance(b, dict) and finite(b.get("predicted")) and finite(b.get("won")) and b.get("n")
+    ]
     if not bins:
         return None
     spans = [_interval(b.get("interval")) for b in bins]
     x0 = 0.5 if min(b["predicted"] for b in bins) >= 0.5 else 0.0
     y0 = 0.5 if min([b["won"] for b in bins] + [s[0] for s in spans if s]) >= 0.5 else 0.0
     place, most = Place(x0, 1, y0, 1), max(b["n"] for b in bins)
-    dots = [{"x": place.x(b["predicted"]), "y": place.y(b["won"]), "r": round(3 + 5 * math.sqrt(b["n"] / most), 1),
-             "low": place.y(s[0]) if s else None, "high": place.y(s[1]) if s else None,
-             "predicted": f"{b['predicted']:.3f}", "won": f"{b['won']:.3f}", "n": f"{b['n']:,}"} for b, s in zip(bins, spans)]
+    dots = [
+        {
+            "x": place.x(b["predicted"]),
+            "y": place.y(b["won"]),
+            "r": round(3 + 5 * math.sqrt(b["n"] / most), 1),
+            "low": place.y(s[0]) if s else None,
+            "high": place.y(s[1]) if s else None,
+            "predicted": f"{b['predicted']:.3f}",
+            "won": f"{b['won']:.3f}",
+            "n": f"{b['n']:,}",
+        }
+        for b, s in zip(bins, spans)
+    ]
     start, fifths = max(x0, y0), [k / 5 for k in range(6)]
-    return {**FRAME, "x": _ticks(place.x, [x0 + (1 - x0) * k for k in fifths]), "y": _ticks(place.y, [y0 + (1 - y0) * k for k in fifths]),
-            "line": [place.x(start), place.y(start), place.x(1), place.y(1)], "dots": dots}
+    return {
+        **FRAME,
+        "x": _ticks(place.x, [x0 + (1 - x0) * k for k in fifths]),
+        "y": _ticks(place.y, [y0 + (1 - y0) * k for k in fifths]),
+        "line": [place.x(start), place.y(start), place.x(1), place.y(1)],
+        "dots": dots,
+    }
 
 
 def _ticks(place, values):

@@ -1,7 +1,7 @@
 """Which curves are drawn of a stage's metrics.jsonl, under which names."""
 
-from korlhf.eval.report import charts
 from korlhf.core.tables import both
+from korlhf.eval.report import charts
 
 TRAINING, HELDOUT = both("training", "학습"), both("held-out", "평가용")
 MAIN = {  # metric -> title; the training line and the line `heldout_METRIC` share a chart

@@ -10,14 +10,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from korlhf.core import tables
+from korlhf.core.errors import InputError
 from korlhf.data import chat_template as templates
 from korlhf.data.characters import visible
 from korlhf.data.readers import read_rows
-from korlhf.core.errors import InputError
 from korlhf.eval.report.words import PROGRAMS
 
-RESULT_KEYS = {"program", "warnings", "tables", "protocol", "figures", "settings", "inputs", "rows", "versions", "seconds", "finished"}
-STARTED = re.compile(r"^== (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)  OMP_NUM_THREADS=\d+ (.*)$", re.MULTILINE)  # written by training/launch.sh
+RESULT_KEYS = {
+    "program",
+    "warnings",
+    "tables",
+    "protocol",
+    "figures",
+    "settings",
+    "inputs",
+    "rows",
+    "versions",
+    "seconds",
+    "finished",
+}
+STARTED = re.compile(
+    r"^== (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)  OMP_NUM_THREADS=\d+ (.*)$", re.MULTILINE
+)  # written by training/launch.sh
 
 
 @dataclass(eq=False)
@@ -27,6 +41,7 @@ class Stage:
     metrics: lines of metrics.jsonl; card: README.md; template: name of the conversation template, or "" ; seconds: None if not known;
     clocked: whether they are the trainer's own (else from the first line of the log to the last file, pauses included).
     """
+
     name: str
     folder: Path
     step: int = 0
@@ -54,6 +69,7 @@ class Stage:
 @dataclass(eq=False)
 class Result:
     """found: the JSON that evaluation.Result wrote; rows: the lines of the file beside it, or None if that is not there."""
+
     program: str
     path: Path
     found: dict
@@ -68,6 +84,7 @@ class Result:
 @dataclass(eq=False)
 class Run:
     """stages: in the order of training; results: as words.PROGRAMS has them; summary: summary.json of the quickstart, or {}."""
+
     folder: Path
     eval_folder: Path
     stages: list
@@ -79,7 +96,9 @@ def read_run(run_dir, eval_dir=""):
     """The Run in a folder. Raises InputError for a folder that holds nothing of a run, and for broken files."""
     folder = Path(run_dir).expanduser()
     if not folder.is_dir():
-        raise InputError(f"--run_dir {run_dir}: no such folder; give the one that holds sft/, reward/ and ppo/, e.g. output/quickstart")
+        raise InputError(
+            f"--run_dir {run_dir}: no such folder; give the one that holds sft/, reward/ and ppo/, e.g. output/quickstart"
+        )
     eval_folder = Path(eval_dir).expanduser() if eval_dir else folder / "eval"
     if eval_dir and not eval_folder.is_dir():
         raise InputError(f"--eval_dir {eval_dir}: no such folder; give the --output_dir of the evaluation programs")
@@ -119,7 +138,9 @@ def read_text(path):
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 (byte {error.start + 1}); write it again, or move it away") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}; check the file and its permissions") from error
+        raise InputError(
+            f"{path}: cannot be read: {error.strerror or error}; check the file and its permissions"
+        ) from error
 
 
 def read_json(path):
@@ -127,8 +148,10 @@ def read_json(path):
     try:
         return shown(json.loads(read_text(path)))
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: broken JSON: {error.msg} at character {error.colno}; "
-                         "run the program that writes it again, or move the file away") from error
+        raise InputError(
+            f"{path}:{error.lineno}: broken JSON: {error.msg} at character {error.colno}; "
+            "run the program that writes it again, or move the file away"
+        ) from error
     except RecursionError as error:
         raise InputError(f"{path}: JSON that is nested too deep; move the file away") from error
 
@@ -148,7 +171,9 @@ def read_metrics(path, done):
         except json.JSONDecodeError as error:
             if n == len(lines) and not done:
                 break
-            raise InputError(f"{path}:{n}: broken JSON: {error.msg} at character {error.colno}; delete the line") from error
+            raise InputError(
+                f"{path}:{n}: broken JSON: {error.msg} at character {error.colno}; delete the line"
+            ) from error
     return [row for row in out if isinstance(row.get("step"), int)]
 
 
@@ -192,7 +217,12 @@ def template_name(text):
     """kullm, human_assistant, "own" (the tokenizer's), or "" without one."""
     if not text:
         return ""
-    ours = (name for name in templates.TEMPLATES for bos in (True, False) if templates.template_source(name, bos).strip() == text.strip())
+    ours = (
+        name
+        for name in templates.TEMPLATES
+        for bos in (True, False)
+        if templates.template_source(name, bos).strip() == text.strip()
+    )
     return next(ours, "own")
 
 
@@ -202,7 +232,11 @@ def clock(folder, stages):
     noted = _dict(read_json(path)) if path.exists() else {}
     for stage in stages:
         own = _dict(noted.get(stage.name))
-        starts = STARTED.findall(read_text(stage.folder / "training.log")) if (stage.folder / "training.log").exists() else []
+        starts = (
+            STARTED.findall(read_text(stage.folder / "training.log"))
+            if (stage.folder / "training.log").exists()
+            else []
+        )
         if starts:
             stage.command = shown(starts[-1][1])
         if own:
@@ -239,13 +273,17 @@ def read_result(path):
         return None
     missing = sorted(RESULT_KEYS - set(found))
     if missing:
-        raise InputError(f"{path}: a result of {found['program']} without {', '.join(missing)}; run the program again, or move the "
-                         "file away")
+        raise InputError(
+            f"{path}: a result of {found['program']} without {', '.join(missing)}; run the program again, or move the "
+            "file away"
+        )
     try:
         _check(found)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{path}: not as a result of {found['program']} is written ({type(error).__name__}: {error}); run the program "
-                         "again, or move the file away") from error
+        raise InputError(
+            f"{path}: not as a result of {found['program']} is written ({type(error).__name__}: {error}); run the program "
+            "again, or move the file away"
+        ) from error
     rows = path.parent / Path(found["rows"]["file"]).name
     read = [shown(row) for _, row in read_rows(rows)] if rows.exists() and rows.stat().st_size else []
     return Result(str(found["program"]), path, found, read if rows.exists() else None)

@@ -20,12 +20,25 @@ from markupsafe import Markup
 
 from korlhf import __version__
 from korlhf.core.errors import InputError
-from korlhf.eval.report import answers, charts, curves, gather, grids, summary, words
 from korlhf.core.tables import both
+from korlhf.eval.report import answers, charts, curves, gather, grids, summary, words
 
 WITHOUT_SCRIPT = 20  # rows of answers in a page whose script does not run
-SHORT = ("prompts", "pairs", "items", "n", "pairing", "interval", "intervals", "seed", "template", "chat template", "shots", "decoding",
-         "judge")
+SHORT = (
+    "prompts",
+    "pairs",
+    "items",
+    "n",
+    "pairing",
+    "interval",
+    "intervals",
+    "seed",
+    "template",
+    "chat template",
+    "shots",
+    "decoding",
+    "judge",
+)
 LONG = 160  # characters: these lines of a protocol stand below every table if they are no longer, all of them below the last table
 
 
@@ -46,19 +59,44 @@ def write(path, run, warnings, missing, title):
 
 def render(run, warnings, missing, title, path):
     """The page as text. path: where it will lie, for the links to the model cards."""
-    environment = Environment(loader=PackageLoader("korlhf.eval.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}  # tojson escapes < > & ' by itself
+    environment = Environment(
+        loader=PackageLoader("korlhf.eval.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {
+        "ensure_ascii": False,
+        "separators": (",", ":"),
+    }  # tojson escapes < > & ' by itself
     environment.filters.update(json_text=json_text, percent_quoted=quote, ended=ended)
-    style, script = (files("korlhf.eval.report").joinpath("templates", name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    style, script = (
+        files("korlhf.eval.report").joinpath("templates", name).read_text(encoding="utf-8")
+        for name in ("style.css", "script.js")
+    )
     side = {**answers.merge(run), "korean": words.NOTES}
     return environment.get_template("page.html").render(
-        title=gather.shown(title), run=run, path=gather.shown(str(run.folder)), now=time.strftime("%Y-%m-%d %H:%M %Z"),
+        title=gather.shown(title),
+        run=run,
+        path=gather.shown(str(run.folder)),
+        now=time.strftime("%Y-%m-%d %H:%M %Z"),
         versions=versions(run),
-        style=Markup(style), script=Markup(script), script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode(),
-        warnings=warnings_view(warnings, run), count=len(warnings), missing=missing,
-        sentences=summary.sentences(run, warnings), cards=summary.cards(run), stages=[stage_view(s, run.folder, path) for s in run.stages],
-        results=[result_view(r) for r in run.results], side=side, first=side["rows"][:WITHOUT_SCRIPT], titles=words.TITLES, dot=charts)
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode(),
+        warnings=warnings_view(warnings, run),
+        count=len(warnings),
+        missing=missing,
+        sentences=summary.sentences(run, warnings),
+        cards=summary.cards(run),
+        stages=[stage_view(s, run.folder, path) for s in run.stages],
+        results=[result_view(r) for r in run.results],
+        side=side,
+        first=side["rows"][:WITHOUT_SCRIPT],
+        titles=words.TITLES,
+        dot=charts,
+    )
 
 
 def warnings_view(warnings, run):
@@ -106,19 +144,34 @@ def stage_view(stage, folder, path):
     """What the page shows of a stage. folder: of the run; path: of the page."""
     main, more = curves.of_stage(stage.metrics)
     card = os.path.relpath(stage.folder / "README.md", path.parent) if stage.card else ""
-    return {"stage": stage, "facts": summary.facts(stage, folder), "curves": main, "more_curves": more, "card_at": Path(card).as_posix(),
-            "unfinished": not stage.done}
+    return {
+        "stage": stage,
+        "facts": summary.facts(stage, folder),
+        "curves": main,
+        "more_curves": more,
+        "card_at": Path(card).as_posix(),
+        "unfinished": not stage.done,
+    }
 
 
 def result_view(result):
     """What the page shows of a result."""
     lines = {**result.found["protocol"], "cache": result.found.get("from_cache") or None}
     protocol = {name: in_both(value) for name, value in lines.items() if value not in (None, "")}
-    short = [name for name in protocol if (name in SHORT or name.startswith("judge ")) and max(map(len, protocol[name].values())) <= LONG]
-    return {"result": result, "name": result_name(result), "about": words.ABOUT.get(result.program),
-            "tables": [grids.ready(table) for table in result.found["tables"]],
-            "protocol": [(words.protocol_name(name), value) for name, value in protocol.items()],
-            "short": [(words.protocol_name(name), protocol[name]) for name in short], "calibrations": calibrations(result.found["figures"])}
+    short = [
+        name
+        for name in protocol
+        if (name in SHORT or name.startswith("judge ")) and max(map(len, protocol[name].values())) <= LONG
+    ]
+    return {
+        "result": result,
+        "name": result_name(result),
+        "about": words.ABOUT.get(result.program),
+        "tables": [grids.ready(table) for table in result.found["tables"]],
+        "protocol": [(words.protocol_name(name), value) for name, value in protocol.items()],
+        "short": [(words.protocol_name(name), protocol[name]) for name in short],
+        "calibrations": calibrations(result.found["figures"]),
+    }
 
 
 def in_both(value):

@@ -8,14 +8,14 @@ import pytest
 from streaming_server import Server
 from transformers import AutoModelForCausalLM
 
-from korlhf.models import lora, save
 from korlhf.applications.chat import chat
 from korlhf.applications.chat.chat import Conversation, open_bot
-from korlhf.data import load
 from korlhf.core.errors import InputError
-from korlhf.llm.flags import CheckpointFlags, LlmFlags
-from korlhf.training.flags import ModelFlags
+from korlhf.data import load
 from korlhf.llm.checkpoint import Sampling
+from korlhf.llm.flags import CheckpointFlags, LlmFlags
+from korlhf.models import lora, save
+from korlhf.training.flags import ModelFlags
 
 HOW = Sampling(temperature=0.0, top_p=1.0, max_new_tokens=8, seed=1)
 
@@ -25,7 +25,14 @@ def test_a_folder_and_a_lora_folder_answer(folders, load_lm, tokenizer, tmp_path
     for name, p in lm.named_parameters():
         if "lora_B" in name:
             p.data.fill_(0.2)
-    save.save_model(lm, {n: p.detach() for n, p in lm.named_parameters()}, tokenizer, tmp_path, folders["llama"], AutoModelForCausalLM)
+    save.save_model(
+        lm,
+        {n: p.detach() for n, p in lm.named_parameters()},
+        tokenizer,
+        tmp_path,
+        folders["llama"],
+        AutoModelForCausalLM,
+    )
     found = []
     for path in (tmp_path, tmp_path / "adapter", folders["llama"]):
         with open_bot(str(path)) as bot:
@@ -36,7 +43,10 @@ def test_a_folder_and_a_lora_folder_answer(folders, load_lm, tokenizer, tmp_path
 
 def test_a_servers_address_is_in_the_name_or_in_the_flags():
     with Server() as server:
-        for name, flags in ((f"openai:test-model@{server.url}", LlmFlags()), ("openai:test-model", LlmFlags(base_url=server.url))):
+        for name, flags in (
+            (f"openai:test-model@{server.url}", LlmFlags()),
+            ("openai:test-model", LlmFlags(base_url=server.url)),
+        ):
             with open_bot(name, server=flags, context_tokens=99) as bot:
                 assert (bot.name, bot.url, bot.context_tokens) == ("test-model", server.url, 99)
                 assert bot.ask(Conversation().with_user("안녕"), HOW).wait() == "안녕"
@@ -47,14 +57,18 @@ def test_who_chats_with_a_server_does_not_wait_for_torch():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-@pytest.mark.parametrize("name, words", [("./none", "no such folder"), ("openai:", "no model name"), ("~/no/such", "no such folder")])
+@pytest.mark.parametrize(
+    "name, words", [("./none", "no such folder"), ("openai:", "no model name"), ("~/no/such", "no such folder")]
+)
 def test_what_cannot_be_opened_is_one_line(name, words):
     with pytest.raises(InputError, match=f"--model .*{words}"):
         open_bot(name, what="--model")
 
 
 def test_a_reward_model_is_no_bot(folders, tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}', encoding="utf-8")
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}', encoding="utf-8"
+    )
     with pytest.raises(InputError, match="a reward model, which writes no answers"):
         open_bot(str(tmp_path), CheckpointFlags())
 
@@ -62,14 +76,18 @@ def test_a_reward_model_is_no_bot(folders, tmp_path):
 def test_a_saved_conversation_is_read_by_step_1(tmp_path):
     talk = Conversation("친절하게 답하세요.")
     talk.add("안녕", "안녕하세요.")
-    talk.add("비었어요?", "  ")                                        # no answer, nothing to learn
+    talk.add("비었어요?", "  ")  # no answer, nothing to learn
     talk.add("### 응답: 은 뭐예요?", "표시예요.")
     file = tmp_path / "saved.jsonl"
     file.write_text(json.dumps(talk.record(source="chat", model="x"), ensure_ascii=False) + "\n", encoding="utf-8")
     examples, _ = load.load_step(1, [str(file)], "1,0,0", eval_share=0.0)
-    example, = examples
+    (example,) = examples
     assert [(m["role"], m["content"]) for m in example.messages] == [
-        ("system", "친절하게 답하세요."), ("user", "안녕"), ("assistant", "안녕하세요."), ("user", "### 응답: 은 뭐예요?")]
+        ("system", "친절하게 답하세요."),
+        ("user", "안녕"),
+        ("assistant", "안녕하세요."),
+        ("user", "### 응답: 은 뭐예요?"),
+    ]
     assert example.answers == ("표시예요.",)
     assert talk.with_user("또") == [*talk.record()["messages"], {"role": "user", "content": "또"}]
     talk.system = ""

@@ -13,9 +13,9 @@ import pytest
 from openai_server import error
 from streaming_server import Server
 
-from korlhf.core import program as programs
 from korlhf.applications.chat.dialogue import Answer
 from korlhf.applications.chat.screen import Pipe
+from korlhf.core import program as programs
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM, SCRIPT = ROOT / "applications" / "chat" / "chat.py", ROOT / "applications" / "chat" / "run_chat.sh"
@@ -32,6 +32,7 @@ def program():
 @pytest.fixture
 def run(program, monkeypatch, capsys):
     """Function: words..., what is typed -> (exit code, stdout, stderr); the program in this process."""
+
     def call(*words, typed=""):
         monkeypatch.setattr("sys.argv", ["chat.py", *words])
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
@@ -40,33 +41,66 @@ def run(program, monkeypatch, capsys):
             programs.run(program.main)
         out = capsys.readouterr()
         return end.value.code, out.out, out.err
+
     return call
 
 
 def pipe(text, *words):
-    return subprocess.run(["bash", str(SCRIPT), *words], input=text.encode("utf-8", "surrogateescape"), capture_output=True, timeout=120,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.run(
+        ["bash", str(SCRIPT), *words],
+        input=text.encode("utf-8", "surrogateescape"),
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
 
 
 def test_every_line_of_a_pipe_is_a_message_and_only_answers_are_on_stdout():
     with Server() as server:
-        done = pipe("안녕\n\n/system 짧게.\n두 번째\n/nonsense\n/quit\n나머지\n", f"openai:test-model@{server.url}", "--temperature", "0.3")
+        done = pipe(
+            "안녕\n\n/system 짧게.\n두 번째\n/nonsense\n/quit\n나머지\n",
+            f"openai:test-model@{server.url}",
+            "--temperature",
+            "0.3",
+        )
         assert done.stdout.decode() == "안녕\n두 번째\n" and done.returncode == 0, done.stderr.decode()
         assert done.stderr.decode() == "system message set\nthere is no /nonsense; /help shows what there is\n"
         assert [m["content"] for m in server.requests[1]["messages"]] == ["짧게.", "안녕", "안녕", "두 번째"]
-        assert server.requests[0]["temperature"] == 0.3 and server.requests[0]["top_p"] == 1.0 and server.requests[0]["max_tokens"] == 256
+        assert (
+            server.requests[0]["temperature"] == 0.3
+            and server.requests[0]["top_p"] == 1.0
+            and server.requests[0]["max_tokens"] == 256
+        )
 
 
 def test_a_message_without_an_answer_is_an_exit_code_of_its_own():
     with Server(faults={0: error(400, "no")}) as server:
         done = pipe("안녕\n하세요", f"openai:test-model@{server.url}")
-    assert done.returncode == 1 and done.stdout.decode() == "하세요\n" and done.stderr.decode().startswith(f"error: {server.url}: it does not take")
+    assert (
+        done.returncode == 1
+        and done.stdout.decode() == "하세요\n"
+        and done.stderr.decode().startswith(f"error: {server.url}: it does not take")
+    )
 
 
 def test_a_reader_that_has_had_enough_is_no_mishap():
     with Server() as server:
-        done = subprocess.run(["bash", "-c", '"$@" | head -c 3; exit "${PIPESTATUS[0]}"', "-", "bash", str(SCRIPT), f"openai:test-model@{server.url}"],
-                              input="가나다라\n" * 50, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        done = subprocess.run(
+            [
+                "bash",
+                "-c",
+                '"$@" | head -c 3; exit "${PIPESTATUS[0]}"',
+                "-",
+                "bash",
+                str(SCRIPT),
+                f"openai:test-model@{server.url}",
+            ],
+            input="가나다라\n" * 50,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
     assert done.stdout == "가" and done.stderr == "" and done.returncode == 141
 
 
@@ -82,20 +116,34 @@ def test_what_cannot_begin_is_one_line_and_exit_code_2(run, folders, tmp_path):
     (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:-50])
     shutil.copytree(folders["llama"], reward)
     for words, says in (
-            (["./no/such"], "--model_name_or_path ./no/such: no such folder"), ([str(tmp_path)], "no config.json"),
-            ([str(cut)], "could not be loaded"), (["openai:m@http://127.0.0.1:9/v1"], "no connection"),
-            (["openai:m", "--base_url", "x"], "--base_url x: is no address"), (["openai:"], "no model name"),
-            ([folders["llama"], "--max_new_tokens", "128"], "--max_new_tokens 128: there is room for 128 tokens"),
-            ([folders["llama"], "--reward_model", str(reward)], "not a reward model"),
-            ([folders["llama"], "--system", "none.txt"], "--system none.txt")):
+        (["./no/such"], "--model_name_or_path ./no/such: no such folder"),
+        ([str(tmp_path)], "no config.json"),
+        ([str(cut)], "could not be loaded"),
+        (["openai:m@http://127.0.0.1:9/v1"], "no connection"),
+        (["openai:m", "--base_url", "x"], "--base_url x: is no address"),
+        (["openai:"], "no model name"),
+        ([folders["llama"], "--max_new_tokens", "128"], "--max_new_tokens 128: there is room for 128 tokens"),
+        ([folders["llama"], "--reward_model", str(reward)], "not a reward model"),
+        ([folders["llama"], "--system", "none.txt"], "--system none.txt"),
+    ):
         code, out, err = run("--model_name_or_path", *words)
         lines = [line for line in err.splitlines() if line and "Loading weights" not in line]
-        assert code == 2 and out == "" and len(lines) == 1 and says in lines[0] and lines[0].startswith("error: "), (words, err)
+        assert code == 2 and out == "" and len(lines) == 1 and says in lines[0] and lines[0].startswith("error: "), (
+            words,
+            err,
+        )
 
 
-@pytest.mark.parametrize("flags, says", [
-    (["--temperature", "-1"], "must be 0 or above"), (["--top_p", "0"], "--top_p 0.0"), (["--max_new_tokens", "0"], "--max_new_tokens 0"),
-    (["--dtype", "int4"], "--dtype"), (["--nonsense"], "unknown flags")])
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        (["--temperature", "-1"], "must be 0 or above"),
+        (["--top_p", "0"], "--top_p 0.0"),
+        (["--max_new_tokens", "0"], "--max_new_tokens 0"),
+        (["--dtype", "int4"], "--dtype"),
+        (["--nonsense"], "unknown flags"),
+    ],
+)
 def test_flags_that_cannot_work(run, flags, says):
     code, _, err = run("--model_name_or_path", "x", *flags)
     assert code == 2 and says in err
@@ -152,5 +200,13 @@ def test_a_command_ends_at_any_blank(program, monkeypatch, capsys):
 
 
 def test_a_model_of_ones_own_answers_a_pipe(run, folders):
-    code, out, err = run("--model_name_or_path", folders["llama"], "--max_new_tokens", "8", "--temperature", "0", typed="안녕\n고마워요\n")
+    code, out, err = run(
+        "--model_name_or_path",
+        folders["llama"],
+        "--max_new_tokens",
+        "8",
+        "--temperature",
+        "0",
+        typed="안녕\n고마워요\n",
+    )
     assert code == 0 and out.count("\n") >= 2 and "error" not in err

@@ -17,8 +17,10 @@ def said(messages):
     return [m["content"] for m in messages]
 
 
-@pytest.mark.parametrize("limit, left, left_out", [(13, "aaabbbcccddde", 0), (12, "cccddde", 1), (7, "cccddde", 1), (6, "e", 2), (1, "e", 2),
-                                                   (0, "e", 2)])
+@pytest.mark.parametrize(
+    "limit, left, left_out",
+    [(13, "aaabbbcccddde", 0), (12, "cccddde", 1), (7, "cccddde", 1), (6, "e", 2), (1, "e", 2), (0, "e", 2)],
+)
 def test_the_oldest_exchanges_go_whole(limit, left, left_out):
     conversation = talk("aaa", "bbb", "ccc", "ddd", "e")
     kept, n = cut(conversation, lambda m: len("".join(said(m))) <= limit)
@@ -40,13 +42,22 @@ def test_a_long_history_is_not_tried_exchange_by_exchange():
 def test_a_conversation_is_brought_into_the_form_of_training_data():
     messages = talk(" 안녕\u200b\r\n ", "네", "\u1112\u1161", system=" 친절히 ")
     assert said(checked(messages)) == ["친절히", "안녕", "네", "하"]
-    assert said(checked(talk("가", " ", "나", "다", "라"))) == ["나", "다", "라"]     # an answer without a text
+    assert said(checked(talk("가", " ", "나", "다", "라"))) == ["나", "다", "라"]  # an answer without a text
 
 
-@pytest.mark.parametrize("messages, words", [
-    ([], "messages is"), (talk(" "), "message 1 is empty"), (talk("가", "나"), "expected user and assistant in turn"), ([{"role": "user"}], "NoneType"),
-    ([{"content": "가"}], "'role'"), (["가"], "indices"), (talk("가\ud800"), "surrogate"),
-    ([{"role": "user", "content": "가"}, {"role": "user", "content": "나"}], "in turn")])
+@pytest.mark.parametrize(
+    "messages, words",
+    [
+        ([], "messages is"),
+        (talk(" "), "message 1 is empty"),
+        (talk("가", "나"), "expected user and assistant in turn"),
+        ([{"role": "user"}], "NoneType"),
+        ([{"content": "가"}], "'role'"),
+        (["가"], "indices"),
+        (talk("가\ud800"), "surrogate"),
+        ([{"role": "user", "content": "가"}, {"role": "user", "content": "나"}], "in turn"),
+    ],
+)
 def test_what_is_no_conversation_is_refused(messages, words):
     with pytest.raises(InputError, match=f"this cannot be sent: .*{words}"):
         checked(messages)

@@ -4,15 +4,16 @@ import random
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models as token_models
+from tokenizers import Tokenizer, decoders
+from tokenizers import models as token_models
 from transformers import PreTrainedTokenizerFast
 
-from korlhf.rl import rollout
 from korlhf.applications.chat import live
-from korlhf.data.tokenize import Codec
 from korlhf.core.errors import InputError
+from korlhf.data.tokenize import Codec
 from korlhf.llm.checkpoint import Sampling
 from korlhf.models.lora import add_lora
+from korlhf.rl import rollout
 from korlhf.training.flags import ModelFlags
 
 ARCHITECTURES = ["gpt_neox", "llama", "qwen2", "gemma2", "gpt2"]
@@ -26,7 +27,10 @@ def prompts(n, seed=0):
 
 def settings(n):
     """Greedy and sampled rows side by side, short and long answers."""
-    return [Sampling(temperature=(0.0, 1.0, 0.7)[i % 3], top_p=(1.0, 0.9)[i % 2], max_new_tokens=4 + 5 * (i % 4), seed=i) for i in range(n)]
+    return [
+        Sampling(temperature=(0.0, 1.0, 0.7)[i % 3], top_p=(1.0, 0.9)[i % 2], max_new_tokens=4 + 5 * (i % 4), seed=i)
+        for i in range(n)
+    ]
 
 
 def alone(lm, prompt, how):
@@ -67,8 +71,15 @@ def test_greedy_rows_are_those_of_transformers_generate(load_lm, name):
     run(lm, {0: rows[:3], 4: rows[3:]})
     for row in rows:
         ids = torch.tensor([row.prompt])
-        out = lm.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, eos_token_id=STOP, pad_token_id=STOP)
-        assert out[0, len(row.prompt):].tolist() == row.tokens
+        out = lm.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=12,
+            do_sample=False,
+            eos_token_id=STOP,
+            pad_token_id=STOP,
+        )
+        assert out[0, len(row.prompt) :].tolist() == row.tokens
 
 
 def test_the_cache_is_no_wider_than_the_longest_row_that_is_live(load_lm):
@@ -76,7 +87,9 @@ def test_the_cache_is_no_wider_than_the_longest_row_that_is_live(load_lm):
     later = live.row([9] * 5, Sampling(1.0, 1.0, 20, 4), 4)
     lm = load_lm("gpt_neox")
     with torch.no_grad():
-        lm.get_output_embeddings().weight[STOP] = -9 * lm.get_output_embeddings().weight.abs().sum()  # never an end before the limit
+        lm.get_output_embeddings().weight[STOP] = (
+            -9 * lm.get_output_embeddings().weight.abs().sum()
+        )  # never an end before the limit
     widths = run(lm, {0: [long, short], 10: [later]})
     # read so far: 60 of the long row's prompt, then one more a step; after its third token it has left, and the short one has 4 + 2 read
     assert widths[:4] == [60, 61, 6, 7] and widths[10] == 14 and max(widths[3:]) == 4 + 38
@@ -106,11 +119,31 @@ class Metaspace:
     """A Codec-like with a sentencepiece decoder: bytes where it has no piece, and no blank before the first word."""
 
     def __init__(self):
-        pieces = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), "▁안녕", "▁", "하", "세", "요", "▁날씨", ".", "\n"]
-        tokenizer = Tokenizer(token_models.BPE({p: i for i, p in enumerate(pieces)}, [], unk_token="<unk>", byte_fallback=True))
-        tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-        self.tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+        pieces = [
+            "<unk>",
+            "<s>",
+            "</s>",
+            *(f"<0x{i:02X}>" for i in range(256)),
+            "▁안녕",
+            "▁",
+            "하",
+            "세",
+            "요",
+            "▁날씨",
+            ".",
+            "\n",
+        ]
+        tokenizer = Tokenizer(
+            token_models.BPE({p: i for i, p in enumerate(pieces)}, [], unk_token="<unk>", byte_fallback=True)
+        )
+        tokenizer.decoder = decoders.Sequence(
+            [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        )
+        self.tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+        )
         self.special_ids, self.pieces = {0, 1, 2}, pieces
+
     decode = Codec.decode
 
 
@@ -137,18 +170,26 @@ def test_all_pieces_together_are_the_decoded_answer(any_codec):
     assert compared > 400
 
 
-@pytest.mark.parametrize("text", ["안녕하세요, 뷁쀍 힣!", "👩‍👩‍👧‍👦 가족 🇰🇷", "café\n\n  들여쓰기", "漢字와 ᄒᆞᆫ글", "a\tb  c"])
+@pytest.mark.parametrize(
+    "text", ["안녕하세요, 뷁쀍 힣!", "👩‍👩‍👧‍👦 가족 🇰🇷", "café\n\n  들여쓰기", "漢字와 ᄒᆞᆫ글", "a\tb  c"]
+)
 def test_no_character_comes_in_parts(any_codec, text):
     """Byte by byte: the worst case."""
     if isinstance(any_codec, Metaspace):
         ids = [any_codec.pieces.index(f"<0x{b:02X}>") for b in text.encode()]
     else:
         backend = any_codec.tokenizer.backend_tokenizer
-        ids = [i for c in backend.pre_tokenizer.pre_tokenize_str(text) for i in any_codec.tokenizer.convert_tokens_to_ids(list(c[0]))]
+        ids = [
+            i
+            for c in backend.pre_tokenizer.pre_tokenize_str(text)
+            for i in any_codec.tokenizer.convert_tokens_to_ids(list(c[0]))
+        ]
     assert len(ids) == len(text.encode()) and any_codec.tokenizer.decode(ids) == text
     pieces, rest = streamed(any_codec, ids)
     assert "".join(pieces) + rest == text and "\ufffd" not in "".join(pieces)
-    assert [p for p in pieces if len(p.strip()) > 1] == []            # not later than the character is whole: blanks alone are held back
+    assert [
+        p for p in pieces if len(p.strip()) > 1
+    ] == []  # not later than the character is whole: blanks alone are held back
 
 
 def test_blanks_at_the_edges_and_special_tokens_are_no_text(codec):
@@ -159,6 +200,8 @@ def test_blanks_at_the_edges_and_special_tokens_are_no_text(codec):
 
 
 def test_an_answer_that_breaks_off_in_a_character_ends_with_a_replacement(codec):
-    first, second, third = codec.tokenizer.convert_tokens_to_ids(list(codec.tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("뷁")[0][0]))
+    first, second, third = codec.tokenizer.convert_tokens_to_ids(
+        list(codec.tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("뷁")[0][0])
+    )
     assert streamed(codec, [first, second]) == (["", ""], "\ufffd")
     assert streamed(codec, [first, second, third]) == (["", "", "뷁"], "")

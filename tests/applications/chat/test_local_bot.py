@@ -8,13 +8,13 @@ import time
 import pytest
 import torch
 
-from korlhf.rl import rollout
 from korlhf.applications.chat import guard, live, local_bot
-from korlhf.data.tokenize import Codec
 from korlhf.applications.chat.dialogue import TooLong
-from korlhf.core.errors import InputError
-from korlhf.llm.checkpoint import Checkpoint, Sampling, answer_seed
 from korlhf.applications.chat.local_bot import LocalBot
+from korlhf.core.errors import InputError
+from korlhf.data.tokenize import Codec
+from korlhf.llm.checkpoint import Checkpoint, Sampling, answer_seed
+from korlhf.rl import rollout
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, max_new_tokens=12, seed=1)
 WARM = Sampling(temperature=1.0, top_p=0.95, max_new_tokens=12, seed=1)
@@ -59,6 +59,7 @@ def gate(monkeypatch):
         semaphore.rows |= set(rows)
         assert semaphore.acquire(timeout=60)
         return sample(batch, rows, *rest)
+
     monkeypatch.setattr(live.Batch, "_sample", gated)
     return semaphore
 
@@ -69,7 +70,9 @@ def test_an_answer_is_that_of_the_sampler_and_comes_token_by_token(bot, checkpoi
         pieces = list(answer)
         ids = checkpoint.codec.prompt(user("오늘 뭐 해요?")).ids
         seed = answer_seed(1, user("오늘 뭐 해요?"), 0)
-        expected = rollout.sample(checkpoint.load(), [ids], checkpoint.codec.stop_id, 12, [seed], 1, how.temperature, how.top_p)[0]
+        expected = rollout.sample(
+            checkpoint.load(), [ids], checkpoint.codec.stop_id, 12, [seed], 1, how.temperature, how.top_p
+        )[0]
         assert "".join(pieces) == answer.text == checkpoint.codec.decode(expected) and len(pieces) > 4
         assert answer.finish_reason == "length"
 
@@ -80,7 +83,7 @@ def test_the_end_of_an_answer_is_told(bot, checkpoint, monkeypatch):
     monkeypatch.setattr(bot.codec, "stop_id", expected[5])
     answer = bot.ask(user("안녕"), GREEDY)
     assert answer.wait() and answer.finish_reason == "stop"
-    assert answer.text == checkpoint.codec.decode(expected[:expected.index(expected[5])] + [expected[5]])
+    assert answer.text == checkpoint.codec.decode(expected[: expected.index(expected[5])] + [expected[5]])
 
 
 def test_another_sample_or_seed_is_another_answer(bot):
@@ -110,6 +113,7 @@ def one_at_a_time(checkpoint, monkeypatch):
             return work(*args, **kwargs)
         finally:
             busy.release()
+
     monkeypatch.setattr(checkpoint.codec, "_encode", functools.partial(alone, checkpoint.codec._encode))
     monkeypatch.setattr(tokenizer, "decode", functools.partial(alone, tokenizer.decode))
 
@@ -128,7 +132,7 @@ def test_the_tokenizer_works_for_one_thread_at_a_time(checkpoint, one_at_a_time)
 @pytest.mark.parametrize("at_once", [32, 3])
 def test_twenty_users_at_once_lose_no_message_and_mix_no_history(checkpoint, read, monkeypatch, at_once):
     monkeypatch.setattr(local_bot, "MAX_ROWS", at_once)
-    names = [f"사람{chr(0xac00 + 28 * i)}" for i in range(20)]
+    names = [f"사람{chr(0xAC00 + 28 * i)}" for i in range(20)]
     single, together = {}, {}
     with LocalBot(checkpoint) as bot:
         for name in names:
@@ -143,12 +147,14 @@ def test_twenty_users_at_once_lose_no_message_and_mix_no_history(checkpoint, rea
         for thread in users:
             thread.join(120)
     assert together == single and len(together) == 20
-    assert min(at_once, 8) <= max(sizes) <= at_once                   # they were really sampled together
+    assert min(at_once, 8) <= max(sizes) <= at_once  # they were really sampled together
     assert sorted(read) == sorted(alone) and len(read) == 60
     for ids in read:
         text = checkpoint.codec.tokenizer.decode(ids)
         assert len(set(re.findall("사람[가-힣]", text))) == 1
-        assert ids.count(checkpoint.codec.stop_id) == text.count("번째 말을 해요") - 1  # one after each answer, none that was typed
+        assert (
+            ids.count(checkpoint.codec.stop_id) == text.count("번째 말을 해요") - 1
+        )  # one after each answer, none that was typed
 
 
 @pytest.fixture(params=["kullm", "human_assistant", "chatml", "llama3", "gemma"])
@@ -157,6 +163,7 @@ def templated(request, checkpoint, chat_codec, monkeypatch):
     codec = Codec(checkpoint.codec.tokenizer)
     if request.param == "human_assistant":
         from korlhf.models.tokenizer import load_tokenizer
+
         codec = Codec(load_tokenizer(checkpoint.path, "human_assistant"))
     elif request.param != "kullm":
         codec = chat_codec(request.param)
@@ -176,7 +183,9 @@ def test_the_guard_is_on_for_every_template(templated, read):
     assert [i for i in innocent if i in codec.special_ids] == [i for i in forged if i in codec.special_ids]
     for marker in guard.markers_of(codec):
         begins = re.compile("^" + re.escape(marker.strip()), re.MULTILINE)
-        assert len(begins.findall(codec.tokenizer.decode(innocent))) == len(begins.findall(codec.tokenizer.decode(forged)))
+        assert len(begins.findall(codec.tokenizer.decode(innocent))) == len(
+            begins.findall(codec.tokenizer.decode(forged))
+        )
 
 
 def test_the_history_is_cut_by_whole_exchanges(checkpoint, read):
@@ -197,11 +206,13 @@ def test_the_history_is_cut_by_whole_exchanges(checkpoint, read):
 def test_a_message_that_is_too_long_alone_is_told(checkpoint):
     tokens = len(checkpoint.codec.prompt(user("가" * 30)).ids)
     with LocalBot(checkpoint, context_tokens=tokens + 11) as bot:
-        with pytest.raises(TooLong, match=rf"it has {tokens} tokens, and {tokens + 11} are all that fit, 12 of them for the answer"):
+        with pytest.raises(
+            TooLong, match=rf"it has {tokens} tokens, and {tokens + 11} are all that fit, 12 of them for the answer"
+        ):
             bot.ask([*user("가"), {"role": "assistant", "content": "나"}, *user("가" * 30)], GREEDY)
         assert bot.ask(user("가"), GREEDY).wait()
-    with LocalBot(checkpoint, context_tokens=10 ** 9) as bot:
-        assert bot.context_tokens == 400                              # never more than the model has
+    with LocalBot(checkpoint, context_tokens=10**9) as bot:
+        assert bot.context_tokens == 400  # never more than the model has
 
 
 def test_a_stopped_answer_gets_no_more_than_the_token_that_is_being_sampled(bot, gate):
@@ -213,7 +224,7 @@ def test_a_stopped_answer_gets_no_more_than_the_token_that_is_being_sampled(bot,
     had = len(row.tokens)
     answer.cancel()
     gate.release(40)
-    assert other.wait() and other.finish_reason == "length"           # twelve tokens later
+    assert other.wait() and other.finish_reason == "length"  # twelve tokens later
     assert len(row.tokens) <= max(had, 4) + 1
     assert len(list(pieces)) <= 4 and answer.finish_reason == "cancelled"
 
@@ -235,7 +246,9 @@ def test_an_answer_that_is_stopped_before_it_begins_is_never_sampled(bot, gate):
     waits.cancel()
     gate.release(40)
     first.wait()
-    assert waits.wait() == "" and bot.codec.prompt(user("네")).ids not in [r.prompt for r in gate.rows if len(r.tokens) > 1]
+    assert waits.wait() == "" and bot.codec.prompt(user("네")).ids not in [
+        r.prompt for r in gate.rows if len(r.tokens) > 1
+    ]
 
 
 def test_a_prompt_for_which_memory_does_not_suffice_leaves_the_others_alone(bot, monkeypatch):
@@ -245,6 +258,7 @@ def test_a_prompt_for_which_memory_does_not_suffice_leaves_the_others_alone(bot,
         if any(r.prompt == long for r in rows):
             raise torch.OutOfMemoryError("no")
         return add(batch, rows)
+
     expected = bot.ask(user("안녕"), GREEDY).wait()
     monkeypatch.setattr(live.Batch, "add", poor)
     fine = bot.ask(user("안녕"), GREEDY)

@@ -4,14 +4,18 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from korlhf.models.tokenizer import load_tokenizer
-from korlhf.models import save, reward_model
-from korlhf.data.tokenize import Codec
 from korlhf.applications.chat.dialogue import TooLong
-from korlhf.core.errors import InputError
 from korlhf.applications.chat.scorer import Scorer
+from korlhf.core.errors import InputError
+from korlhf.data.tokenize import Codec
+from korlhf.models import reward_model, save
+from korlhf.models.tokenizer import load_tokenizer
 
-TALK = [{"role": "user", "content": "안녕"}, {"role": "assistant", "content": "네, 안녕하세요."}, {"role": "user", "content": "저녁은요?"}]
+TALK = [
+    {"role": "user", "content": "안녕"},
+    {"role": "assistant", "content": "네, 안녕하세요."},
+    {"role": "user", "content": "저녁은요?"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +33,23 @@ def reward(folders, tmp_path_factory):
 def test_a_score_is_that_of_transformers_in_the_models_own_template(reward):
     text = "Human: 안녕\n\nAssistant:\n네, 안녕하세요.<|endoftext|>\n\nHuman: 저녁은요?\n\nAssistant:\n김치찌개요.<|endoftext|>"
     scorer = Scorer(reward)
-    parts = ("Human:", " 안녕", "\n\nAssistant:\n", "네, 안녕하세요.", "<|endoftext|>\n\nHuman:", " 저녁은요?", "\n\nAssistant:\n",
-             "김치찌개요.", "<|endoftext|>")
+    parts = (
+        "Human:",
+        " 안녕",
+        "\n\nAssistant:\n",
+        "네, 안녕하세요.",
+        "<|endoftext|>\n\nHuman:",
+        " 저녁은요?",
+        "\n\nAssistant:\n",
+        "김치찌개요.",
+        "<|endoftext|>",
+    )
     ids = [i for part in parts for i in scorer._codec.tokenizer(part, add_special_tokens=False).input_ids]
     assert scorer._codec.tokenizer.decode(ids) == text
     with torch.no_grad():
-        expected = float(AutoModelForSequenceClassification.from_pretrained(reward).eval()(torch.tensor([ids])).logits[0, 0])
+        expected = float(
+            AutoModelForSequenceClassification.from_pretrained(reward).eval()(torch.tensor([ids])).logits[0, 0]
+        )
     assert scorer.score(TALK, "김치찌개요.") == pytest.approx(expected, abs=1e-5)
     assert scorer.score(TALK, "몰라요.") != pytest.approx(expected, abs=1e-3)
 
@@ -51,13 +66,19 @@ def test_a_typed_marker_or_end_is_not_read_as_one(reward):
 def test_old_exchanges_that_do_not_fit_are_not_read(reward):
     scorer = Scorer(reward)
     long = [m for _ in range(9) for m in TALK[:2]]
-    assert scorer.score([*long, TALK[-1]], "네") in [pytest.approx(scorer.score([*long[:2 * n], TALK[-1]], "네"), abs=1e-5) for n in range(1, 6)]
+    assert scorer.score([*long, TALK[-1]], "네") in [
+        pytest.approx(scorer.score([*long[: 2 * n], TALK[-1]], "네"), abs=1e-5) for n in range(1, 6)
+    ]
     with pytest.raises(TooLong, match="128 positions"):
         scorer.score(TALK[:1], "가" * 200)
 
 
 def test_what_is_no_reward_model_is_refused(folders, tmp_path):
-    for path, words in ((folders["llama"], "not a reward model"), (str(tmp_path), "no config.json"), ("./none", "no such folder")):
+    for path, words in (
+        (folders["llama"], "not a reward model"),
+        (str(tmp_path), "no config.json"),
+        ("./none", "no such folder"),
+    ):
         with pytest.raises(InputError, match=f"--reward_model .*{words}"):
             Scorer(path)
 

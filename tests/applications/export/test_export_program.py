@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, GenerationConfig
 
+from korlhf.core import program as programs
 from korlhf.models import save
 from korlhf.models.lora import add_lora
-from korlhf.core import program as programs
 from korlhf.training.flags import ModelFlags
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,17 +37,34 @@ def program():
 @pytest.fixture(scope="module")
 def prompts(tmp_path_factory):
     path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
-    path.write_text("".join(json.dumps({"prompt": text}, ensure_ascii=False) + "\n" for text in ("안녕", "오늘 뭐 해요?", "같이 가요", "네", "저녁은요?", "좋아요!")),
-                    encoding="utf-8")
+    path.write_text(
+        "".join(
+            json.dumps({"prompt": text}, ensure_ascii=False) + "\n"
+            for text in ("안녕", "오늘 뭐 해요?", "같이 가요", "네", "저녁은요?", "좋아요!")
+        ),
+        encoding="utf-8",
+    )
     return str(path)
 
 
 @pytest.fixture
 def export(program, prompts, monkeypatch, capsys):
     """Function: model, output, flags... -> (exit code, stdout, stderr); in this process."""
+
     def call(model, output, *words, licence="apache-2.0"):
-        words = [*(["--license", licence] if licence else []), "--check_data_path", prompts, "--check_prompts", "5", "--max_new_tokens", "8", *words]
-        monkeypatch.setattr("sys.argv", ["export.py", "--model_name_or_path", str(model), "--output_dir", str(output), *words])
+        words = [
+            *(["--license", licence] if licence else []),
+            "--check_data_path",
+            prompts,
+            "--check_prompts",
+            "5",
+            "--max_new_tokens",
+            "8",
+            *words,
+        ]
+        monkeypatch.setattr(
+            "sys.argv", ["export.py", "--model_name_or_path", str(model), "--output_dir", str(output), *words]
+        )
         code = 0
         try:
             programs.run(program.main)
@@ -55,6 +72,7 @@ def export(program, prompts, monkeypatch, capsys):
             code = end.code
         out = capsys.readouterr()
         return code, out.out, out.err
+
     return call
 
 
@@ -77,7 +95,14 @@ def lora(folders, load_lm, tokenizer, tmp_path):
     for name, p in lm.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(p, std=0.3)
-    save.save_model(lm, {n: p.detach() for n, p in lm.named_parameters()}, tokenizer, tmp_path / "lora", folders["llama"], AutoModelForCausalLM)
+    save.save_model(
+        lm,
+        {n: p.detach() for n, p in lm.named_parameters()},
+        tokenizer,
+        tmp_path / "lora",
+        folders["llama"],
+        AutoModelForCausalLM,
+    )
     return tmp_path / "lora", lm
 
 
@@ -92,7 +117,9 @@ def test_an_export_is_the_trained_model_with_all_that_it_needs(export, trained, 
     assert "greedy answers equal to the trained model in fp32: 5 of 5 (100.0%)" in out
     assert "equal to the trained model in fp32, with plain transformers: 5 of 5 (100.0%)" in out
     folder = tmp_path / "out"
-    assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(folder)), logits(AutoModelForCausalLM.from_pretrained(trained)))
+    assert torch.equal(
+        logits(AutoModelForCausalLM.from_pretrained(folder)), logits(AutoModelForCausalLM.from_pretrained(trained))
+    )
     assert "### 명령어:" in AutoTokenizer.from_pretrained(folder).chat_template
     how = GenerationConfig.from_pretrained(folder)
     assert (how.eos_token_id, how.do_sample, how.temperature, how.top_p, how.top_k) == (2, True, 1.0, 1.0, 0)
@@ -101,7 +128,9 @@ def test_an_export_is_the_trained_model_with_all_that_it_needs(export, trained, 
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert "| loss |  | 1.5 |" in text and "`sft`: trained on sample/sft" in text and "| 5 of 5 (100.0%) |" in text
     assert all(file.stat().st_mode & 0o444 == 0o444 for file in folder.iterdir())  # others can read it
-    assert (folder / "LICENSE").read_text(encoding="utf-8").startswith("These weights are published under: apache-2.0\n")
+    assert (
+        (folder / "LICENSE").read_text(encoding="utf-8").startswith("These weights are published under: apache-2.0\n")
+    )
     assert not (tmp_path / "out.partial").exists() and list(folder.glob("*.safetensors"))
     for file in folder.iterdir():
         assert str(tmp_path).encode() not in file.read_bytes(), file  # a path says who made it
@@ -110,7 +139,7 @@ def test_an_export_is_the_trained_model_with_all_that_it_needs(export, trained, 
 @pytest.mark.parametrize("path", ["lora/adapter", "lora"])
 def test_lora_is_merged(export, lora, tmp_path, path):
     folder, lm = lora
-    if path == "lora":                                                # a step's folder of which only the adapter was kept
+    if path == "lora":  # a step's folder of which only the adapter was kept
         for file in ("config.json", "model.safetensors"):
             (folder / file).unlink()
     code, out, _ = export(tmp_path / path, tmp_path / "out")
@@ -122,17 +151,25 @@ def test_lora_is_merged(export, lora, tmp_path, path):
 def test_the_folder_of_a_lora_training_is_exported_as_it_was_measured(export, lora, tmp_path):
     folder, _ = lora
     assert export(folder, tmp_path / "out")[0] == 0
-    assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "out")), logits(AutoModelForCausalLM.from_pretrained(folder)))
+    assert torch.equal(
+        logits(AutoModelForCausalLM.from_pretrained(tmp_path / "out")),
+        logits(AutoModelForCausalLM.from_pretrained(folder)),
+    )
 
 
 @pytest.mark.parametrize("dtype, torch_dtype", [("bf16", torch.bfloat16), ("fp16", torch.float16)])
 def test_half_precision_is_compared_in_the_same_and_in_fp32(export, lora, tmp_path, dtype, torch_dtype):
     code, out, _ = export(lora[0] / "adapter", tmp_path / "out", "--dtype", dtype)
     assert code == 0 and f"equal to the trained model in {dtype}: 5 of 5" in out
-    assert f"equal to the trained model in {dtype}, with plain transformers: 5 of 5" in out and "equal to the trained model in fp32: " in out
+    assert (
+        f"equal to the trained model in {dtype}, with plain transformers: 5 of 5" in out
+        and "equal to the trained model in fp32: " in out
+    )
     assert {w.dtype for w in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch_dtype}
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == str(torch_dtype).removeprefix("torch.")
-    again, out, _ = export(tmp_path / "out", tmp_path / "again")      # auto: as the weights are saved
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == str(torch_dtype).removeprefix(
+        "torch."
+    )
+    again, out, _ = export(tmp_path / "out", tmp_path / "again")  # auto: as the weights are saved
     assert again == 0 and f"equal to the trained model in {dtype}: 5 of 5" in out
 
 
@@ -145,6 +182,7 @@ def broken(program, monkeypatch, change):
         weights = load_file(folder / "model.safetensors")
         change(weights)
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
     monkeypatch.setattr(program, "write", spoil)
 
 
@@ -152,14 +190,23 @@ def test_one_broken_weight_is_found(export, program, trained, tmp_path, monkeypa
     broken(program, monkeypatch, lambda weights: weights["gpt_neox.layers.0.attention.dense.weight"].mul_(-1))
     code, out, err = export(trained, tmp_path / "out")
     assert code == 1 and "does not answer as the trained one does" in err and "out.partial" in err
-    assert "equal to the trained model in fp32: 5 of 5" not in out and "first difference to the trained model in fp32: prompt " in out
+    assert (
+        "equal to the trained model in fp32: 5 of 5" not in out
+        and "first difference to the trained model in fp32: prompt " in out
+    )
     assert not (tmp_path / "out").exists() and (tmp_path / "out.partial" / "config.json").exists()
 
 
 def test_a_generation_setting_that_changes_answers_is_found(export, program, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(program, "GenerationConfig", lambda **settings: GenerationConfig(**settings, repetition_penalty=5.0))
+    monkeypatch.setattr(
+        program, "GenerationConfig", lambda **settings: GenerationConfig(**settings, repetition_penalty=5.0)
+    )
     code, out, _ = export(trained, tmp_path / "out")
-    assert code == 1 and "equal to the trained model in fp32: 5 of 5" in out and "with plain transformers: 5 of 5" not in out
+    assert (
+        code == 1
+        and "equal to the trained model in fp32: 5 of 5" in out
+        and "with plain transformers: 5 of 5" not in out
+    )
 
 
 def test_weights_too_large_for_fp16_are_told(export, trained, tmp_path):
@@ -213,7 +260,9 @@ def test_human_assistant_is_tokenised_by_servers_as_in_training(export, trained,
 
 def test_a_template_that_servers_tokenise_otherwise_is_told(export, trained, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(trained)
-    tokenizer.chat_template = "{% for m in messages %}{{ m.content + (eos_token if m.role == 'assistant' else '하세요\\n') }}{% endfor %}"
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.content + (eos_token if m.role == 'assistant' else '하세요\\n') }}{% endfor %}"
+    )
     tokenizer.save_pretrained(trained)
     code, out, _ = export(trained, tmp_path / "out")
     assert code == 0 and "tokenises as in training: 4 of 5" in out  # 안녕 and 하세요 are one token as one text
@@ -223,20 +272,32 @@ def test_a_template_that_servers_tokenise_otherwise_is_told(export, trained, tmp
 def test_the_lines_of_the_card_that_use_the_model_run(export, trained, tmp_path):
     assert export(trained, tmp_path / "out")[0] == 0
     code = (tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "out", env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "out",
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and done.stdout.endswith("\n"), done.stderr
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device (os error 28)")])
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device (os error 28)")],
+)
 def test_a_full_disk_is_one_line_and_nothing_is_left_on_it(export, program, trained, tmp_path, monkeypatch, error):
     write = program.write
 
     def full(*rest):
         write(*rest)
         raise error
+
     monkeypatch.setattr(program, "write", full)
     code, _, err = export(trained, tmp_path / "out")
-    assert code == 2 and f"--output_dir {tmp_path}: no room left on that disk" in err and not list(tmp_path.glob("out*"))
+    assert (
+        code == 2 and f"--output_dir {tmp_path}: no room left on that disk" in err and not list(tmp_path.glob("out*"))
+    )
 
 
 def test_without_a_token_nothing_is_begun(export, trained, tmp_path, monkeypatch):
@@ -251,20 +312,45 @@ def test_what_cannot_be_exported_is_one_line(export, folders, tmp_path):
     shutil.copytree(folders["llama"], tmp_path / "cut")
     (tmp_path / "cut" / "model.safetensors").write_bytes(b"x" * 100)
     good = folders["llama"]
-    for model, words, says in (("./none", (), "no such folder"), (tmp_path, (), "no config.json"), (reward, (), "a reward model"),
-                               (tmp_path / "cut", (), "could not be loaded"), (good, ("--max_new_tokens", "500"), "positions"),
-                               (good, ("--push_to_hub", "x"), "give OWNER/NAME"), (good, ("--check_data_path", "none.jsonl"), "none.jsonl"),
-                               (good, ("--public",), "give --push_to_hub"), (good, ("--output_dir", good + "/config.json/x"), "cannot be written")):
+    for model, words, says in (
+        ("./none", (), "no such folder"),
+        (tmp_path, (), "no config.json"),
+        (reward, (), "a reward model"),
+        (tmp_path / "cut", (), "could not be loaded"),
+        (good, ("--max_new_tokens", "500"), "positions"),
+        (good, ("--push_to_hub", "x"), "give OWNER/NAME"),
+        (good, ("--check_data_path", "none.jsonl"), "none.jsonl"),
+        (good, ("--public",), "give --push_to_hub"),
+        (good, ("--output_dir", good + "/config.json/x"), "cannot be written"),
+    ):
         code, _, err = export(model, tmp_path / "out", *words)
         assert code == 2 and says in err and "Traceback" not in err, (model, words, err)
     assert not (tmp_path / "out").exists()
 
 
 def test_the_script_exports_and_uploads_after_a_yes(trained, prompts, tmp_path):
-    words = ["bash", str(SCRIPT), str(trained), str(tmp_path / "내 모델"), "--license", "apache-2.0", "--check_data_path", prompts,
-             "--max_new_tokens", "8", "--push_to_hub", "me/bot"]
+    words = [
+        "bash",
+        str(SCRIPT),
+        str(trained),
+        str(tmp_path / "내 모델"),
+        "--license",
+        "apache-2.0",
+        "--check_data_path",
+        prompts,
+        "--max_new_tokens",
+        "8",
+        "--push_to_hub",
+        "me/bot",
+    ]
     with Hub() as hub:
-        env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_test", "OMP_NUM_THREADS": "1", "CHECK_PROMPTS": "3"}
+        env = {
+            **os.environ,
+            "HF_ENDPOINT": hub.url,
+            "HF_TOKEN": "hf_test",
+            "OMP_NUM_THREADS": "1",
+            "CHECK_PROMPTS": "3",
+        }
         done = subprocess.run(words, env=env, input="y\n", capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert "with plain transformers: 3 of 3" in done.stdout and f"uploaded: {hub.url}/me/bot" in done.stdout
@@ -280,7 +366,16 @@ def test_an_export_is_uploaded_later_and_only_after_a_yes(export, program, train
         for typed in ("", "n\n", "\n"):
             monkeypatch.setattr("sys.stdin", io.StringIO(typed))
             code, out, _ = export(trained, tmp_path / "out", "--push_to_hub", "me/bot")
-            assert code == 0 and "is exported already" in out and "private, licence apache-2.0" in out and "nothing was uploaded" in out
+            assert (
+                code == 0
+                and "is exported already" in out
+                and "private, licence apache-2.0" in out
+                and "nothing was uploaded" in out
+            )
         assert hub.created == []
         code, out, _ = export(trained, tmp_path / "out", "--push_to_hub", "me/bot", "--yes", "--public")
-        assert code == 0 and hub.repositories["me/bot"] == {"private": False} and "model.safetensors" in hub.files["me/bot"]
+        assert (
+            code == 0
+            and hub.repositories["me/bot"] == {"private": False}
+            and "model.safetensors" in hub.files["me/bot"]
+        )

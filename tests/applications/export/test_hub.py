@@ -13,7 +13,11 @@ from korlhf.core.errors import InputError
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "sub").mkdir()
-    for name, text in {"README.md": "---\nlicense: apache-2.0\n---\n# 모델\n", "model.safetensors": "가" * 1000, "sub/more.json": "{}"}.items():
+    for name, text in {
+        "README.md": "---\nlicense: apache-2.0\n---\n# 모델\n",
+        "model.safetensors": "가" * 1000,
+        "sub/more.json": "{}",
+    }.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path
 
@@ -27,6 +31,7 @@ def push(monkeypatch, folder):
         monkeypatch.setattr(hub, "HfApi", functools.partial(huggingface_hub.HfApi, endpoint=server.url))
         asked = []
         return hub.push(folder, name, public, "apache-2.0", lambda question: asked.append(question) or yes), asked
+
     return call
 
 
@@ -35,11 +40,17 @@ def test_a_new_repository_is_private_and_gets_every_file(push, folder, capsys):
         address, asked = push(server)
         assert address == f"{server.url}/me/bot" and len(asked) == 1
         assert server.repositories["me/bot"] == {"private": True} and server.tokens == {"Bearer hf_test"}
-        assert server.files["me/bot"] == {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        assert server.files["me/bot"] == {
+            p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+        }
     shown = capsys.readouterr().out
     assert f"to be uploaded to {server.url}/me/bot, private, licence apache-2.0:" in shown
-    assert [line.split() for line in shown.splitlines()[1:]] == [["37", "README.md"], ["3,000", "model.safetensors"], ["2", "sub/more.json"],
-                                                                 ["3,039", "bytes", "in", "3", "files"]]
+    assert [line.split() for line in shown.splitlines()[1:]] == [
+        ["37", "README.md"],
+        ["3,000", "model.safetensors"],
+        ["2", "sub/more.json"],
+        ["3,039", "bytes", "in", "3", "files"],
+    ]
 
 
 def test_public_only_if_told(push, capsys):
@@ -52,7 +63,11 @@ def test_public_only_if_told(push, capsys):
 def test_nothing_is_sent_after_a_no(push):
     with Hub() as server:
         assert push(server, yes=False) == (None, ["Upload? [y/N] "])
-        assert server.created == [] and server.files == {} and all(path.startswith("/api/models/me/bot") for path in server.asked)
+        assert (
+            server.created == []
+            and server.files == {}
+            and all(path.startswith("/api/models/me/bot") for path in server.asked)
+        )
 
 
 def test_a_repository_that_is_public_already_is_refused(push):
@@ -65,14 +80,22 @@ def test_a_repository_that_is_public_already_is_refused(push):
 
 
 def test_what_fails_is_one_line(push, folder, monkeypatch):
-    with Hub(refuse=403) as server, pytest.raises(InputError, match="--push_to_hub me/bot: .*not for you.*push it again") as error:
+    with (
+        Hub(refuse=403) as server,
+        pytest.raises(InputError, match="--push_to_hub me/bot: .*not for you.*push it again") as error,
+    ):
         push(server)
     assert "\n" not in str(error.value)
     with Hub() as server:
         pass
     with pytest.raises(InputError, match="--push_to_hub me/bot: "):  # nobody there
         push(server)
-    for name, words in (("bot", "give OWNER/NAME"), ("a/b/c", "--push_to_hub a/b/c"), ("me/b..t", "--push_to_hub me/b..t"), ("me/", "--push_to_hub")):
+    for name, words in (
+        ("bot", "give OWNER/NAME"),
+        ("a/b/c", "--push_to_hub a/b/c"),
+        ("me/b..t", "--push_to_hub me/b..t"),
+        ("me/", "--push_to_hub"),
+    ):
         with pytest.raises(InputError, match=words):
             hub.check_name(name)
     monkeypatch.delenv("HF_TOKEN")

@@ -5,8 +5,8 @@ import json
 import pytest
 import yaml
 
-from korlhf.training import provenance
 from korlhf.core.errors import InputError
+from korlhf.training import provenance
 
 
 def training(folder, figures=None, **settings):
@@ -20,16 +20,35 @@ def training(folder, figures=None, **settings):
 @pytest.fixture
 def ppo(tmp_path):
     """A chain: ppo <- sft <- a hub name."""
-    sft = training(tmp_path / "sft", model_name_or_path="EleutherAI/polyglot-ko-1.3b", data_path=["nlpai-lab/kullm-v2", str(tmp_path / "my.jsonl")],
-                   sft_only_data_path=["Bingsu/ko_alpaca_data"])
-    figures = {"heldout_after": {"score": 10.793070, "n": 300, "by_category": {"evol": {"n": 60}}}, "dtype": "fp32", "steps": 56, "ok": True}
-    return training(tmp_path / "ppo", figures, actor_model_name_or_path=str(sft), critic_model_name_or_path="x", data_path=["sample/prompts"], unsupervised_dataset_name="")
+    sft = training(
+        tmp_path / "sft",
+        model_name_or_path="EleutherAI/polyglot-ko-1.3b",
+        data_path=["nlpai-lab/kullm-v2", str(tmp_path / "my.jsonl")],
+        sft_only_data_path=["Bingsu/ko_alpaca_data"],
+    )
+    figures = {
+        "heldout_after": {"score": 10.793070, "n": 300, "by_category": {"evol": {"n": 60}}},
+        "dtype": "fp32",
+        "steps": 56,
+        "ok": True,
+    }
+    return training(
+        tmp_path / "ppo",
+        figures,
+        actor_model_name_or_path=str(sft),
+        critic_model_name_or_path="x",
+        data_path=["sample/prompts"],
+        unsupervised_dataset_name="",
+    )
 
 
 def test_the_chain_leads_to_the_base(ppo):
     found = provenance.chain(str(ppo))
     assert [(o.name, o.data) for o in found] == [
-        ("ppo", ("sample/prompts",)), ("sft", ("nlpai-lab/kullm-v2", "my.jsonl", "Bingsu/ko_alpaca_data")), ("EleutherAI/polyglot-ko-1.3b", ())]
+        ("ppo", ("sample/prompts",)),
+        ("sft", ("nlpai-lab/kullm-v2", "my.jsonl", "Bingsu/ko_alpaca_data")),
+        ("EleutherAI/polyglot-ko-1.3b", ()),
+    ]
     assert found[0].figures == {"heldout after score": 10.79, "heldout after n": 300, "steps": 56}
 
 
@@ -37,7 +56,9 @@ def test_adapter_and_best_belong_to_the_training_above(ppo):
     for name in ("adapter", "best"):
         (ppo / name).mkdir()
         found = provenance.chain(str(ppo / name))
-        assert [o.name for o in found] == ["ppo", "sft", "EleutherAI/polyglot-ko-1.3b"] and found[0].figures["steps"] == 56
+        assert [o.name for o in found] == ["ppo", "sft", "EleutherAI/polyglot-ko-1.3b"] and found[0].figures[
+            "steps"
+        ] == 56
         assert found[0].path == str(ppo / name)
 
 
@@ -65,7 +86,9 @@ def no_hub(monkeypatch):
 
 def test_a_licence_is_that_of_the_nearest_card_or_the_one_given(ppo, tmp_path, no_hub):
     found = provenance.chain(str(ppo))
-    with pytest.raises(InputError, match="--license: not given, and no card of ppo, sft, EleutherAI/polyglot-ko-1.3b states one"):
+    with pytest.raises(
+        InputError, match="--license: not given, and no card of ppo, sft, EleutherAI/polyglot-ko-1.3b states one"
+    ):
         provenance.licence(found)
     assert provenance.licence(found, "mit") == ("mit", "--license")
     for wrong in ("Apache 2.0", "CC-BY-4.0", "-"):
@@ -73,7 +96,13 @@ def test_a_licence_is_that_of_the_nearest_card_or_the_one_given(ppo, tmp_path, n
             provenance.licence(found, wrong)
     (tmp_path / "sft" / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n# SFT\n", encoding="utf-8")
     assert provenance.licence(found) == ("cc-by-nc-4.0", "the card of sft")
-    for broken in ("# license: mit\n", "---\nlicense: [\n---\n", "---\n- license\n---\n", "---\nlicense: mit\n", "x\n---\nlicense: mit\n---\n"):
+    for broken in (
+        "# license: mit\n",
+        "---\nlicense: [\n---\n",
+        "---\n- license\n---\n",
+        "---\nlicense: mit\n",
+        "x\n---\nlicense: mit\n---\n",
+    ):
         (tmp_path / "sft" / "README.md").write_text(broken, encoding="utf-8")
         with pytest.raises(InputError, match="--license"):
             provenance.licence(found)
@@ -82,22 +111,43 @@ def test_a_licence_is_that_of_the_nearest_card_or_the_one_given(ppo, tmp_path, n
 def test_a_card_is_read_by_the_hub_and_holds_no_path(ppo, tmp_path):
     found = provenance.chain(str(ppo))
     template = "### 명령어:\n{prompt}\n\n### 응답:\n"
-    text = provenance.card("chatbot", found, found[-1].name, "apache-2.0", template, {"weights": "bf16"}, {"equal": "20 of 20"})
+    text = provenance.card(
+        "chatbot", found, found[-1].name, "apache-2.0", template, {"weights": "bf16"}, {"equal": "20 of 20"}
+    )
     head = yaml.safe_load(text.split("---\n")[1])
-    assert head["license"] == "apache-2.0" and head["base_model"] == "EleutherAI/polyglot-ko-1.3b" and head["language"] == ["ko"]
+    assert (
+        head["license"] == "apache-2.0"
+        and head["base_model"] == "EleutherAI/polyglot-ko-1.3b"
+        and head["language"] == ["ko"]
+    )
     assert str(tmp_path) not in text and "| equal | 20 of 20 |" in text and "### 명령어:\n{prompt}" in text
-    assert "| held-out data | before | after |\n|---|---|---|\n| score |  | 10.79 |\n| n |  | 300 |\n" in text and "| steps | 56 |" in text
-    assert ("- `sft`: trained on nlpai-lab/kullm-v2, my.jsonl, Bingsu/ko_alpaca_data\n"
-            "- `ppo`: PPO on the prompts of sample/prompts, against the reward model `x`\n") in text
+    assert (
+        "| held-out data | before | after |\n|---|---|---|\n| score |  | 10.79 |\n| n |  | 300 |\n" in text
+        and "| steps | 56 |" in text
+    )
+    assert (
+        "- `sft`: trained on nlpai-lab/kullm-v2, my.jsonl, Bingsu/ko_alpaca_data\n"
+        "- `ppo`: PPO on the prompts of sample/prompts, against the reward model `x`\n"
+    ) in text
     assert "base_model" not in provenance.card("x", found, "mine", "mit", "", {}, {}).split("---\n")[1]
     assert "Bingsu/ko_alpaca_data" in provenance.licence_note("mit", "a/b", found)
 
 
 def test_the_reward_model_of_ppo_is_named_and_its_data_have_terms_too(ppo, tmp_path):
-    training(tmp_path / "reward", model_name_or_path=str(ppo), data_path=["sample/reward"])  # it begins as the very model that it judges
-    settings = json.loads((ppo / "settings.json").read_text(encoding="utf-8")) | {"critic_model_name_or_path": str(tmp_path / "reward")}
+    training(
+        tmp_path / "reward", model_name_or_path=str(ppo), data_path=["sample/reward"]
+    )  # it begins as the very model that it judges
+    settings = json.loads((ppo / "settings.json").read_text(encoding="utf-8")) | {
+        "critic_model_name_or_path": str(tmp_path / "reward")
+    }
     (ppo / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     found = provenance.chain(str(ppo))
-    assert found[0].reward == "reward" and found[0].reward_data[:2] == ("sample/reward", "sample/prompts") and found[1].reward == ""
-    assert "against the reward model `reward`, trained on sample/reward, sample/prompts, " in provenance.card("x", found, "b", "mit", "", {}, {})
+    assert (
+        found[0].reward == "reward"
+        and found[0].reward_data[:2] == ("sample/reward", "sample/prompts")
+        and found[1].reward == ""
+    )
+    assert "against the reward model `reward`, trained on sample/reward, sample/prompts, " in provenance.card(
+        "x", found, "b", "mit", "", {}, {}
+    )
     assert "sample/reward" in provenance.licence_note("mit", "b", found)

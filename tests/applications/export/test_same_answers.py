@@ -25,7 +25,12 @@ def test_both_ways_to_answer_agree_and_a_changed_weight_does_not(load_lm, codec)
 def test_the_first_difference_is_told(codec):
     a, b, c = codec.tokenizer("가나다", add_special_tokens=False).input_ids[:3]
     text = codec.tokenizer.decode
-    assert compare([[a], [a, b]], [[a], [a, c]], codec).first == {"prompt": 2, "at": 2, "expected": text([b]), "found": text([c])}
+    assert compare([[a], [a, b]], [[a], [a, c]], codec).first == {
+        "prompt": 2,
+        "at": 2,
+        "expected": text([b]),
+        "found": text([c]),
+    }
     assert compare([[a, b]], [[a]], codec).first == {"prompt": 1, "at": 2, "expected": text([b]), "found": "(the end)"}
     assert compare([[a]], [[a, b]], codec).first == {"prompt": 1, "at": 2, "expected": "(the end)", "found": text([b])}
     with pytest.raises(ValueError):

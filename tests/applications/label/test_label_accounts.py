@@ -5,10 +5,10 @@ import os
 import pytest
 from label_harness import ADD, program
 
-from korlhf.core.errors import InputError
 from korlhf.applications import accounts
 from korlhf.applications.accounts import Accounts, clean_name
 from korlhf.applications.label.store import Store
+from korlhf.core.errors import InputError
 
 
 @pytest.fixture
@@ -17,8 +17,22 @@ def store(tmp_path):
         yield opened
 
 
-@pytest.mark.parametrize("text, name", [(" 김  지민 ", "김 지민"), ("\u1100\u1161\u110b\u1167\u11bc", "가영"), ("Ｂｏ", "Bo"), ("", ""), (" ", ""),
-                                        ("가:나", ""), ("가" * 41, ""), ("가\u0007", ""), ("가\u202e나", ""), (None, ""), (3, "")])
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        (" 김  지민 ", "김 지민"),
+        ("\u1100\u1161\u110b\u1167\u11bc", "가영"),
+        ("Ｂｏ", "Bo"),
+        ("", ""),
+        (" ", ""),
+        ("가:나", ""),
+        ("가" * 41, ""),
+        ("가\u0007", ""),
+        ("가\u202e나", ""),
+        (None, ""),
+        (3, ""),
+    ],
+)
 def test_names(text, name):
     assert clean_name(text) == name
 
@@ -37,7 +51,10 @@ def test_passwords(store, tmp_path):
     accounts.write_password(path, "Bo", "열려라")
     people = Accounts(store, accounts.read_passwords(path))
     assert people.who(people.enter("김지민", "비밀번호1")) == (1, "김지민") and people.enter("BO", "열려라")
-    assert not any(people.enter(*words) for words in (("김지민", "열려라"), ("김지민", ""), ("없는이", "열려라"), ("김지민", None), ("", "열려라")))
+    assert not any(
+        people.enter(*words)
+        for words in (("김지민", "열려라"), ("김지민", ""), ("없는이", "열려라"), ("김지민", None), ("", "열려라"))
+    )
     assert "비밀번호1" not in path.read_text(encoding="utf-8") and os.stat(path).st_mode & 0o777 == 0o600
     assert [line.split(":")[0] for line in path.read_text(encoding="utf-8").splitlines()] == ["김지민", "Bo"]
 
@@ -71,6 +88,9 @@ def test_people_are_added_from_a_terminal_or_a_pipe(tmp_path):
     path.write_text("\n", encoding="utf-8")  # everybody was taken out by hand
     accounts.write_password(path, "나은", "열려라 참깨")
     assert accounts.read_passwords(path).keys() == {"나은"}
-    for words, said, message in ((["--name", "가:나"], "열려라 참깨 열려라\n", "--name"), (["--name", "나은"], "짧다\n", "give at least 8")):
+    for words, said, message in (
+        (["--name", "가:나"], "열려라 참깨 열려라\n", "--name"),
+        (["--name", "나은"], "짧다\n", "give at least 8"),
+    ):
         done = program(ADD, "--auth_file", path, *words, input=said)
         assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr

@@ -6,15 +6,17 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 
-from korlhf.data.ranking import Answer
 from korlhf.applications.label import agreement
 from korlhf.applications.label.items import Item
 from korlhf.applications.label.store import Given
 from korlhf.applications.label.verdicts import read
+from korlhf.data.ranking import Answer
 
 
 def item(i, k=2):
-    return Item(f"{i:016x}", {"id": f"{i:016x}", "prompt": f"{i}"}, tuple(Answer(f"{i}-{j}", (), None, j) for j in range(k)))
+    return Item(
+        f"{i:016x}", {"id": f"{i:016x}", "prompt": f"{i}"}, tuple(Answer(f"{i}-{j}", (), None, j) for j in range(k))
+    )
 
 
 def label(annotator, data, k=2):
@@ -41,7 +43,9 @@ def random_labels(n, people, seed):
 
 def flipped(items, said):
     """The verdict numbers with first and second exchanged where the items are turned round, as the figures see them."""
-    return [[{0: 1, 1: 0}.get(v, v) if agreement._swap(items[i].id, 0, 1) else v for v in row] for i, row in enumerate(said)]
+    return [
+        [{0: 1, 1: 0}.get(v, v) if agreement._swap(items[i].id, 0, 1) else v for v in row] for i, row in enumerate(said)
+    ]
 
 
 def test_cohen_is_that_of_scikit_learn():
@@ -64,16 +68,24 @@ def test_fleiss_is_that_of_statsmodels(raters):
 
 
 def test_percent_by_hand():
-    labels = {0: [label(1, VERDICTS[0]), label(2, VERDICTS[0]), label(3, VERDICTS[1])],  # 1 of 3 pairs of people
-              1: [label(1, VERDICTS[2]), label(2, VERDICTS[2])],  # 1 of 1
-              2: [label(1, VERDICTS[3])], 3: [label(1, {"kind": "skip"}), label(2, VERDICTS[0])]}
+    labels = {
+        0: [label(1, VERDICTS[0]), label(2, VERDICTS[0]), label(3, VERDICTS[1])],  # 1 of 3 pairs of people
+        1: [label(1, VERDICTS[2]), label(2, VERDICTS[2])],  # 1 of 1
+        2: [label(1, VERDICTS[3])],
+        3: [label(1, {"kind": "skip"}), label(2, VERDICTS[0])],
+    }
     found = agreement.summary({i: item(i) for i in range(4)}, labels, 2)
     assert (found["percent"], found["percent_n"]) == (0.5, 4)
 
 
 def test_of_several_answers_every_two_are_compared_and_what_is_not_said_is_left_out():
-    labels = {0: [label(1, order([2]), 3), label(2, order([2], [0], [1]), 3)],  # 2 of 2: the first person says nothing of 0 and 1
-              1: [label(1, order([0], [1, 2]), 3), label(2, order([0], [1], [2]), 3)]}  # 0>1, 0>2 the same; 1=2 against 1>2
+    labels = {
+        0: [
+            label(1, order([2]), 3),
+            label(2, order([2], [0], [1]), 3),
+        ],  # 2 of 2: the first person says nothing of 0 and 1
+        1: [label(1, order([0], [1, 2]), 3), label(2, order([0], [1], [2]), 3)],
+    }  # 0>1, 0>2 the same; 1=2 against 1>2
     found = agreement.summary({0: item(0, 3), 1: item(1, 3)}, labels, 2)
     assert (found["percent"], found["percent_n"]) == (0.8, 5) and found["cohen"][0]["n"] == 5
 

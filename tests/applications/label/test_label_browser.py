@@ -34,8 +34,11 @@ def stored(server):
     """[(annotator, verdict, texts in the order of the file)], in the order in which they were given; only what counts now."""
     with Store(server.database) as store:
         items = store.items()
-        found = [(label.number, label.annotator, label.verdict, [a.text for a in items[number].answers])
-                 for number, of_one in store.labels().items() for label in of_one]
+        found = [
+            (label.number, label.annotator, label.verdict, [a.text for a in items[number].answers])
+            for number, of_one in store.labels().items()
+            for label in of_one
+        ]
     return [rest for _, *rest in sorted(found, key=lambda f: f[0])]
 
 
@@ -43,12 +46,20 @@ def stored(server):
 def shared(tmp_path_factory):
     """A server for the tests that need nothing of their own: each logs in under another name. Item 1 has markup in it."""
     found = rows(12, 3)
-    found[0] = {"category": "a_category_with_a_very_long_name_" * 2,
-                "messages": [{"role": "system", "content": "다정하게 답하세요."}, {"role": "user", "content": "안녕"},
-                             {"role": "assistant", "content": "네, 안녕하세요."},
-                             {"role": "user", "content": "<img src=x onerror=alert(1)>\n둘째 줄"}],
-                "candidates": [{"text": "<script>window.bad = 1</script>\n\n**굵게** [링크](javascript:alert(1))"},
-                               {"text": "{{bad}} ${bad} &lt;b&gt;"}, {"text": "네."}]}
+    found[0] = {
+        "category": "a_category_with_a_very_long_name_" * 2,
+        "messages": [
+            {"role": "system", "content": "다정하게 답하세요."},
+            {"role": "user", "content": "안녕"},
+            {"role": "assistant", "content": "네, 안녕하세요."},
+            {"role": "user", "content": "<img src=x onerror=alert(1)>\n둘째 줄"},
+        ],
+        "candidates": [
+            {"text": "<script>window.bad = 1</script>\n\n**굵게** [링크](javascript:alert(1))"},
+            {"text": "{{bad}} ${bad} &lt;b&gt;"},
+            {"text": "네."},
+        ],
+    }
     folder = tmp_path_factory.mktemp("shared")
     server = Server(folder / "labels.sqlite", "--input", write(folder / "in.jsonl", found), "--annotators_per_item", 99)
     yield server
@@ -70,12 +81,18 @@ def label_in_turn(server, open_page, n):
     for number, name in enumerate(pages, 1):
         found = [(verdict, answers) for annotator, verdict, answers in given if annotator == number]
         assert [[answers[place] for place in verdict.groups[0]] for verdict, answers in found] == said[name]
-        assert pages[name].inner_text(".mine_n") == f"내 라벨 {n // 2}" and not pages[name].errors and not pages[name].outside
+        assert (
+            pages[name].inner_text(".mine_n") == f"내 라벨 {n // 2}"
+            and not pages[name].errors
+            and not pages[name].outside
+        )
     return pages, said
 
 
 def test_a_third_of_a_thousand_items_by_two_people_at_once(tmp_path, serve, open_page):
-    server = serve(tmp_path / "labels.sqlite", "--input", write(tmp_path / "in.jsonl", rows(1000)), "--annotators_per_item", 1)
+    server = serve(
+        tmp_path / "labels.sqlite", "--input", write(tmp_path / "in.jsonl", rows(1000)), "--annotators_per_item", 1
+    )
     pages, _ = label_in_turn(server, open_page, 334)
     with Store(server.database) as store:  # nobody was given what the other had
         assert store.rows("SELECT count(*), min(votes), max(votes) FROM items WHERE votes > 0") == [(334, 1, 1)]
@@ -83,7 +100,9 @@ def test_a_third_of_a_thousand_items_by_two_people_at_once(tmp_path, serve, open
 
 
 def test_two_people_at_once_on_the_same_items_and_their_agreement(tmp_path, serve, open_page):
-    server = serve(tmp_path / "labels.sqlite", "--input", write(tmp_path / "in.jsonl", rows(100)), "--annotators_per_item", 2)
+    server = serve(
+        tmp_path / "labels.sqlite", "--input", write(tmp_path / "in.jsonl", rows(100)), "--annotators_per_item", 2
+    )
     pages, said = label_in_turn(server, open_page, 40)
     with Store(server.database) as store:
         assert store.rows("SELECT count(*), min(votes), max(votes) FROM items WHERE votes > 0") == [(20, 2, 2)]
@@ -121,9 +140,21 @@ def check_agreement(server, page, one, two):
 def test_ranking_with_every_key(shared, open_page):
     page = open_page(shared.url)
     enter(page, "순위")
-    steps = [("2", "B > 나머지"), ("1", "B > A > C"), ("1", "B > 나머지"), ("u", "B > A > C"), ("u", "B > 나머지"),
-             ("=", "B > 나머지 다음에 고르는 답변이 같은 순위가 됩니다."), ("3", "B = C > A"), ("t", "B = C > A"), ("b", "모두 나쁨"),
-             ("b", "아직 고르지 않았습니다"), ("t", "A = B = C"), ("3", "A = B > C"), ("4", "A = B > C")]
+    steps = [
+        ("2", "B > 나머지"),
+        ("1", "B > A > C"),
+        ("1", "B > 나머지"),
+        ("u", "B > A > C"),
+        ("u", "B > 나머지"),
+        ("=", "B > 나머지 다음에 고르는 답변이 같은 순위가 됩니다."),
+        ("3", "B = C > A"),
+        ("t", "B = C > A"),
+        ("b", "모두 나쁨"),
+        ("b", "아직 고르지 않았습니다"),
+        ("t", "A = B = C"),
+        ("3", "A = B > C"),
+        ("4", "A = B > C"),
+    ]
     for key, expected in steps:
         page.keyboard.press(key)
         assert summary(page) == expected, key
@@ -131,9 +162,13 @@ def test_ranking_with_every_key(shared, open_page):
     for key in "321":
         page.keyboard.press(key)
     shown = texts(page)
-    assert summary(page) == "C > B > A" and [page.locator(".rank").nth(i).inner_text() for i in range(3)] == ["3위", "2위", "1위"]
+    assert summary(page) == "C > B > A" and [page.locator(".rank").nth(i).inner_text() for i in range(3)] == [
+        "3위",
+        "2위",
+        "1위",
+    ]
     confirm(page)
-    (_, verdict, answers), = [row for row in stored(shared) if row[0] == me(shared, "순위")]
+    ((_, verdict, answers),) = [row for row in stored(shared) if row[0] == me(shared, "순위")]
     assert [[answers[place] for place in group] for group in verdict.groups] == [[text] for text in shown[::-1]]
 
 
@@ -156,10 +191,19 @@ def test_shortcuts_do_not_fire_in_text_boxes_and_do_with_the_hangul_input_on(sha
     page.keyboard.press("Enter")  # leaves the box, sends nothing
     assert page.input_value(".comment") == "st1b2fu " and summary(page) == "아직 고르지 않았습니다"
     assert page.get_attribute("main.work", "data-item") == item and not page.is_visible(".panel")
-    for key, code, expected in (("ㅅ", "KeyT", "A = B = C"), ("ㅠ", "KeyB", "모두 나쁨"), ("Process", "Digit2", "B > 나머지")):
-        page.evaluate("([key, code]) => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, code, bubbles: true}))", [key, code])
+    for key, code, expected in (
+        ("ㅅ", "KeyT", "A = B = C"),
+        ("ㅠ", "KeyB", "모두 나쁨"),
+        ("Process", "Digit2", "B > 나머지"),
+    ):
+        page.evaluate(
+            "([key, code]) => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, code, bubbles: true}))",
+            [key, code],
+        )
         assert summary(page) == expected
-    page.evaluate("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', code: 'Enter', repeat: true, bubbles: true}))")
+    page.evaluate(
+        "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', code: 'Enter', repeat: true, bubbles: true}))"
+    )
     page.keyboard.press("Control+s")
     page.keyboard.press("Alt+1")
     assert page.get_attribute("main.work", "data-item") == item and summary(page) == "B > 나머지"
@@ -178,15 +222,22 @@ def test_an_edit_counts_as_chosen_and_the_original_is_kept(shared, open_page):
     page.keyboard.press("Control+a")
     page.keyboard.type("사람이 고친 글\n둘째 줄")
     page.keyboard.press("Escape")
-    assert summary(page) == "C > 나머지 · 고친 답변" and page.locator(".answer").nth(2).locator("> .text").inner_text() == "사람이 고친 글\n둘째 줄"
+    assert (
+        summary(page) == "C > 나머지 · 고친 답변"
+        and page.locator(".answer").nth(2).locator("> .text").inner_text() == "사람이 고친 글\n둘째 줄"
+    )
     page.keyboard.press("u")
     assert summary(page) == "C > 나머지" and texts(page) == shown
     page.keyboard.press("e")
     page.keyboard.type(" 더하기")
     page.keyboard.press("Control+Enter")  # confirms from within
     page.wait_for_selector(".notice.good")
-    (verdict, answers), = own(shared, "고침")
-    assert answers[verdict.edit_of] == shown[2] and verdict.edit == f"{shown[2]} 더하기" and verdict.groups == ((verdict.edit_of,),)
+    ((verdict, answers),) = own(shared, "고침")
+    assert (
+        answers[verdict.edit_of] == shown[2]
+        and verdict.edit == f"{shown[2]} 더하기"
+        and verdict.groups == ((verdict.edit_of,),)
+    )
 
 
 def test_skip_flag_and_going_back(shared, open_page):
@@ -198,7 +249,7 @@ def test_skip_flag_and_going_back(shared, open_page):
     assert page.evaluate("document.activeElement.value") == "unclear"  # the first reason, not the button that closes
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
-    page.wait_for_selector(".panel", state="hidden")                  # Enter on that button presses it
+    page.wait_for_selector(".panel", state="hidden")  # Enter on that button presses it
     page.keyboard.press("f")
     page.keyboard.press("Enter")
     assert page.inner_text(".wrong_flag") == "이유를 하나 고르세요."
@@ -215,7 +266,7 @@ def test_skip_flag_and_going_back(shared, open_page):
     (flag, _), (order, _) = own(shared, "되돌림")
     assert (flag.kind, flag.reason, flag.comment) == ("flag", "other", "표가 깨졌어요 1") and order.kind == "order"
     with Store(shared.database) as store:
-        number, = store.rows("SELECT number FROM items WHERE id = ?", first)[0]
+        (number,) = store.rows("SELECT number FROM items WHERE id = ?", first)[0]
         assert [v.kind for v in store.history(number, me(shared, "되돌림"))] == ["skip", "order"]
         store.rows("UPDATE items SET flags = 0")  # the others label on
     page.click("nav .mine")
@@ -228,8 +279,17 @@ def test_skip_flag_and_going_back(shared, open_page):
 def test_what_people_wrote_is_text_and_nothing_else(shared, open_page):
     page = open_page(shared.url)
     enter(page, "글자")
-    assert page.locator(".turn > .said").all_inner_texts() == ["다정하게 답하세요.", "안녕", "네, 안녕하세요.", "<img src=x onerror=alert(1)>\n둘째 줄"]
-    assert sorted(texts(page)) == ["<script>window.bad = 1</script>\n\n**굵게** [링크](javascript:alert(1))", "{{bad}} ${bad} &lt;b&gt;", "네."]
+    assert page.locator(".turn > .said").all_inner_texts() == [
+        "다정하게 답하세요.",
+        "안녕",
+        "네, 안녕하세요.",
+        "<img src=x onerror=alert(1)>\n둘째 줄",
+    ]
+    assert sorted(texts(page)) == [
+        "<script>window.bad = 1</script>\n\n**굵게** [링크](javascript:alert(1))",
+        "{{bad}} ${bad} &lt;b&gt;",
+        "네.",
+    ]
     page.keyboard.press("1")
     page.keyboard.press("e")
     page.keyboard.type("<img src=x onerror='window.bad=2'>")
@@ -271,7 +331,7 @@ def test_on_a_phone_it_fits_and_works_by_touch(shared, open_page):
     assert box["height"] >= 44 and box["y"] + box["height"] <= 844  # in view without scrolling
     page.locator(".confirm").tap()
     page.wait_for_selector(".notice.good")
-    (verdict, answers), = own(shared, "전화")
+    ((verdict, answers),) = own(shared, "전화")
     assert answers[verdict.groups[0][0]] == shown[1] and not page.errors
 
 
@@ -291,7 +351,9 @@ def test_a_second_window_of_the_same_person_overwrites_nothing(shared, open_page
 
 
 def test_a_server_that_dies_loses_nothing_and_the_page_goes_on(tmp_path, serve, open_page):
-    server = serve(tmp_path / "labels.sqlite", "--input", write(tmp_path / "in.jsonl", rows(5)), "--annotators_per_item", 1)
+    server = serve(
+        tmp_path / "labels.sqlite", "--input", write(tmp_path / "in.jsonl", rows(5)), "--annotators_per_item", 1
+    )
     page = open_page(server.url)
     enter(page, "지민")
     page.keyboard.press("1")

@@ -9,12 +9,13 @@ from collections import Counter
 import pytest
 from label_harness import rows, write
 
-from korlhf.core.errors import InputError
-from korlhf.applications.label import desk as desks, items
 from korlhf.applications.accounts import Accounts
+from korlhf.applications.label import desk as desks
+from korlhf.applications.label import items
 from korlhf.applications.label.desk import Desk
 from korlhf.applications.label.store import Store
 from korlhf.applications.label.verdicts import VerdictError
+from korlhf.core.errors import InputError
 
 FIRST = {"kind": "order", "groups": [[0]]}
 
@@ -22,8 +23,10 @@ FIRST = {"kind": "order", "groups": [[0]]}
 @pytest.fixture
 def clock(monkeypatch):
     """The time that leases go by; set .now."""
+
     class Clock:
         now = 1000.0
+
     monkeypatch.setattr(desks.time, "time", lambda: Clock.now)
     return Clock
 
@@ -40,6 +43,7 @@ def make(tmp_path):
         accounts = Accounts(store)
         people = [accounts.who(accounts.enter(name))[0] for name in ("가영", "나은", "다솜")]
         return Desk(store, needed, lease=60, seed=7), people
+
     yield new
     for store in opened:
         store.__exit__()
@@ -214,8 +218,15 @@ def test_two_processes_at_once_share_the_items_and_overwrite_nothing(tmp_path, n
     path = tmp_path / "labels.sqlite"
     with Store(path) as store:
         store.add_items(items.read([write(tmp_path / "in.jsonl", rows(150))])[0])
-    workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(path), name, str(needed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                text=True) for name in ("하나", "두리")]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(path), name, str(needed)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("하나", "두리")
+    ]
     for worker in workers:
         assert worker.stdout.readline() == "ready\n"
     for worker in workers:
@@ -225,8 +236,13 @@ def test_two_processes_at_once_share_the_items_and_overwrite_nothing(tmp_path, n
     assert [worker.returncode for worker in workers] == [0, 0] and sum(counts) == 150 * needed and min(counts) > 0
     with Store(path) as store:
         given = store.labels()
-        assert len(given) == 150 and all(len({label.annotator for label in of_one}) == len(of_one) == needed for of_one in given.values())
-        assert Counter(label.verdict.comment for of_one in given.values() for label in of_one) == {"하나": counts[0], "두리": counts[1]}
+        assert len(given) == 150 and all(
+            len({label.annotator for label in of_one}) == len(of_one) == needed for of_one in given.values()
+        )
+        assert Counter(label.verdict.comment for of_one in given.values() for label in of_one) == {
+            "하나": counts[0],
+            "두리": counts[1],
+        }
 
 
 def test_what_is_written_is_synced(tmp_path):
@@ -236,18 +252,20 @@ def test_what_is_written_is_synced(tmp_path):
 
 def test_a_write_that_fails_leaves_nothing(make):
     desk, (a, _, _) = make(n=1)
-    with pytest.raises(sqlite3.IntegrityError):
-        with desk.store.write() as db:
-            db.execute("UPDATE items SET votes = 9")
-            db.execute("INSERT INTO items (id, record, answers, added) SELECT id, record, answers, added FROM items")
+    with pytest.raises(sqlite3.IntegrityError), desk.store.write() as db:
+        db.execute("UPDATE items SET votes = 9")
+        db.execute("INSERT INTO items (id, record, answers, added) SELECT id, record, answers, added FROM items")
     assert desk.counts(a)["done"] == 0 and give(desk, a)
 
 
-@pytest.mark.parametrize("make_it, words", [
-    (lambda p: p.mkdir(), "cannot be used"),
-    (lambda p: p.write_text("no database at all " * 99), "file is not a database"),
-    (lambda p: sqlite3.connect(p).execute("CREATE TABLE t (x)"), "is not a file of labels"),
-])
+@pytest.mark.parametrize(
+    "make_it, words",
+    [
+        (lambda p: p.mkdir(), "cannot be used"),
+        (lambda p: p.write_text("no database at all " * 99), "file is not a database"),
+        (lambda p: sqlite3.connect(p).execute("CREATE TABLE t (x)"), "is not a file of labels"),
+    ],
+)
 def test_an_unusable_database_is_one_line(tmp_path, make_it, words):
     path = tmp_path / "labels.sqlite"
     make_it(path)

@@ -8,11 +8,23 @@ import urllib.error
 import urllib.request
 
 import pytest
-from label_harness import DEAD, PROGRAM, Client, Server, free_port, loaded, program, rows, serve, wait_for, write  # noqa: F401 (fixture)
+from label_harness import (  # noqa: F401 (fixture)
+    DEAD,
+    PROGRAM,
+    Client,
+    Server,
+    free_port,
+    loaded,
+    program,
+    rows,
+    serve,
+    wait_for,
+    write,
+)
 
-from korlhf.core.errors import InputError
 from korlhf.applications import accounts
 from korlhf.applications.label.store import Store
+from korlhf.core.errors import InputError
 
 FIRST = {"kind": "order", "groups": [[0]]}
 
@@ -25,7 +37,9 @@ def records(tmp_path_factory):
 @pytest.fixture(scope="module")
 def running(tmp_path_factory, records):
     """One server for the tests that leave it running."""
-    server = Server(tmp_path_factory.mktemp("running") / "labels.sqlite", "--input", records, "--annotators_per_item", 3)
+    server = Server(
+        tmp_path_factory.mktemp("running") / "labels.sqlite", "--input", records, "--annotators_per_item", 3
+    )
     yield server
     server.kill()
 
@@ -39,7 +53,10 @@ def test_killed_between_labels_no_acknowledged_one_is_lost(tmp_path, records, se
         for client, old in zip(clients, token or clients):
             client.token = old if token else client.token
         token = [client.token for client in clients]
-        workers = [threading.Thread(target=label_until_it_dies, args=(client, known, f"{round_}-{n}")) for n, client in enumerate(clients)]
+        workers = [
+            threading.Thread(target=label_until_it_dies, args=(client, known, f"{round_}-{n}"))
+            for n, client in enumerate(clients)
+        ]
         for worker in workers:
             worker.start()
         enough = (round_ + 1) * 40
@@ -62,7 +79,7 @@ def label_until_it_dies(client, known, name):
     """Label what comes until the server is gone; note every label when it is acknowledged."""
     try:
         item = client.ask("label_next")["item"]
-        for n in range(10 ** 6):
+        for n in range(10**6):
             ticket = f"ticket-{name}-{n}"
             answer = client.submit(item["item"], {**FIRST, "comment": ticket}, ticket)
             known[ticket] = (answer["label"], ticket)
@@ -75,7 +92,12 @@ def test_what_the_page_is_answered(running):
     server = running
     one, two = Client(server, "지민"), Client(server, "서연")
     item = one.entered["item"]
-    assert item["item"] == two.entered["item"]["item"] and one.entered["counts"] == {"items": 400, "done": 0, "flagged": 0, "mine": 0}
+    assert item["item"] == two.entered["item"]["item"] and one.entered["counts"] == {
+        "items": 400,
+        "done": 0,
+        "flagged": 0,
+        "mine": 0,
+    }
     answer = one.submit(item["item"], {"kind": "order", "groups": [[1], [0, 2]]}, "ticket-0001")
     assert answer["counts"]["mine"] == 1 and answer["item"]["item"] != item["item"]
     assert one.submit(item["item"], FIRST, "ticket-0002") == {"error": "conflict"}
@@ -83,8 +105,13 @@ def test_what_the_page_is_answered(running):
     assert [m["label"] for m in two.ask("label_mine")["labels"]] == [answer["label"] + 1]
     assert two.ask("label_again", label=answer["label"]) == {"item": None}
     progress = one.ask("label_progress")
-    assert progress["agreement"]["percent_n"] == 3 and progress["agreement"]["percent"] == 0.0 and progress["needed"] == 3
-    assert progress["people"] == [{"number": 1, "labels": 1, "me": True, "name": "지민"}, {"number": 2, "labels": 1, "me": False}]
+    assert (
+        progress["agreement"]["percent_n"] == 3 and progress["agreement"]["percent"] == 0.0 and progress["needed"] == 3
+    )
+    assert progress["people"] == [
+        {"number": 1, "labels": 1, "me": True, "name": "지민"},
+        {"number": 2, "labels": 1, "me": False},
+    ]
     assert one.submit(item["item"], {"kind": "order", "groups": [[9]]}, "ticket-0004") == {"error": "malformed"}
     assert one.ask("label_submit", item=3, verdict=FIRST, ticket="ticket-0005") == {"error": "malformed"}
     assert one.ask("label_mine", before="x") == {"error": "malformed"}
@@ -96,14 +123,26 @@ def test_what_the_page_is_answered(running):
 def test_with_passwords_a_name_is_not_enough(tmp_path, records, serve):
     accounts.write_password(tmp_path / "people.txt", "지민", "열려라 참깨")
     server = serve(tmp_path / "labels.sqlite", "--input", records, "--auth_file", tmp_path / "people.txt")
-    assert Client(server, "지민").entered == {"error": "wrong_password"} == Client(server, "모르는이", "열려라 참깨").entered
+    assert (
+        Client(server, "지민").entered
+        == {"error": "wrong_password"}
+        == Client(server, "모르는이", "열려라 참깨").entered
+    )
     assert Client(server, "지민", "열려라 참깨").entered["counts"]["items"] == 400
 
 
 def test_gradio_takes_no_files_and_tells_nothing(running):
-    for method, path in (("POST", "upload"), ("GET", "info"), ("GET", "app_id"), ("GET", "queue/status"), ("POST", "queue/join"),
-                         ("GET", "file=/etc/hostname")):
-        request = urllib.request.Request(f"{running.url}/gradio_api/{path}", b"" if method == "POST" else None, method=method)
+    for method, path in (
+        ("POST", "upload"),
+        ("GET", "info"),
+        ("GET", "app_id"),
+        ("GET", "queue/status"),
+        ("POST", "queue/join"),
+        ("GET", "file=/etc/hostname"),
+    ):
+        request = urllib.request.Request(
+            f"{running.url}/gradio_api/{path}", b"" if method == "POST" else None, method=method
+        )
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=20)
         with refused.value as reply:
@@ -112,18 +151,30 @@ def test_gradio_takes_no_files_and_tells_nothing(running):
 
 def test_it_listens_on_this_machine_alone(running):
     hexadecimal = f"{running.port:04X}"
-    listening = [line.split()[1] for table in ("/proc/net/tcp", "/proc/net/tcp6") for line in open(table, encoding="utf-8").readlines()[1:]
-                 if line.split()[3] == "0A"]
+    listening = [
+        line.split()[1]
+        for table in ("/proc/net/tcp", "/proc/net/tcp6")
+        for line in open(table, encoding="utf-8").readlines()[1:]
+        if line.split()[3] == "0A"
+    ]
     assert [address for address in listening if address.endswith(f":{hexadecimal}")] == [f"0100007F:{hexadecimal}"]
     assert f"labelling at http://127.0.0.1:{running.port}" in running.said
 
 
-@pytest.mark.parametrize("words, message", [
-    (["--share"], "give --auth_file as well"), (["--port", "99999"], "give a port from 1 to 65535"),
-    (["--annotators_per_item", "0"], "--annotators_per_item 0: must be above 0"), (["--auth_file", "none.txt"], "none.txt: cannot be read"),
-    (["--database", "a file/x.sqlite"], "a file/x.sqlite: cannot be used"), (["--input", "broken.jsonl"], "broken.jsonl:2: broken JSON"),
-    (["--input", "none.jsonl"], "none.jsonl: no such file"), ([], "has no items; give files"),
-    (["--host", "no.such.host.invalid"], "cannot be listened on")])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--share"], "give --auth_file as well"),
+        (["--port", "99999"], "give a port from 1 to 65535"),
+        (["--annotators_per_item", "0"], "--annotators_per_item 0: must be above 0"),
+        (["--auth_file", "none.txt"], "none.txt: cannot be read"),
+        (["--database", "a file/x.sqlite"], "a file/x.sqlite: cannot be used"),
+        (["--input", "broken.jsonl"], "broken.jsonl:2: broken JSON"),
+        (["--input", "none.jsonl"], "none.jsonl: no such file"),
+        ([], "has no items; give files"),
+        (["--host", "no.such.host.invalid"], "cannot be listened on"),
+    ],
+)
 def test_what_it_does_not_start_with(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a file").write_text("", encoding="utf-8")
@@ -141,14 +192,17 @@ def test_a_taken_port_is_one_line(tmp_path, records):
         port = taken.getsockname()[1]
         done = program(PROGRAM, "--database", tmp_path / "labels.sqlite", "--input", records, "--port", port)
     assert done.returncode == 2
-    assert done.stderr == (f"error: --host 127.0.0.1 --port {port}: cannot be listened on: Address already in use; "
-                           "stop what uses it, or give another --port\n")
+    assert done.stderr == (
+        f"error: --host 127.0.0.1 --port {port}: cannot be listened on: Address already in use; "
+        "stop what uses it, or give another --port\n"
+    )
 
 
 def test_a_port_that_was_taken_meanwhile_is_told_in_our_words():
     class Page:
         def launch(self, **_):
             raise OSError("Cannot find empty port; set GRADIO_SERVER_PORT")
+
     module = loaded(PROGRAM)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

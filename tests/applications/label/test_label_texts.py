@@ -33,5 +33,8 @@ def test_every_word_that_the_page_asks_for_is_there_and_no_other():
 
 def codes():
     """All codes of errors about a label."""
-    modules = "".join((ROOT / "korlhf" / "applications" / "label" / f"{name}.py").read_text(encoding="utf-8") for name in ("verdicts", "desk", "service"))
+    modules = "".join(
+        (ROOT / "korlhf" / "applications" / "label" / f"{name}.py").read_text(encoding="utf-8")
+        for name in ("verdicts", "desk", "service")
+    )
     return set(re.findall(r'VerdictError\("(\w+)"\)', modules)) | {"storage", "comment_too_long", "edit_too_long"}

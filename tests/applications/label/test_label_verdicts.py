@@ -6,17 +6,27 @@ from korlhf.applications.label import verdicts
 from korlhf.applications.label.verdicts import VerdictError, compare, read
 
 
-@pytest.mark.parametrize("data, n, expected", [
-    ({"kind": "order", "groups": [[1]]}, 2, {(0, 1): "second"}),
-    ({"kind": "order", "groups": [[0, 1]]}, 2, {(0, 1): "tie"}),
-    ({"kind": "order", "groups": [[2]]}, 3, {(0, 2): "second", (1, 2): "second"}),  # only the best: nothing is said of the two others
-    ({"kind": "order", "groups": [[2], [0, 1]]}, 4, {(0, 1): "tie", (0, 2): "second", (0, 3): "first", (1, 2): "second", (1, 3): "first",
-                                                     (2, 3): "first"}),
-    ({"kind": "all_bad"}, 3, {(0, 1): "both_bad", (0, 2): "both_bad", (1, 2): "both_bad"}),
-    ({"kind": "order", "edit": "고친 글", "edit_of": 1}, 2, {}),
-    ({"kind": "skip"}, 2, {}),
-    ({"kind": "flag", "reason": "unclear"}, 2, {}),
-])
+@pytest.mark.parametrize(
+    "data, n, expected",
+    [
+        ({"kind": "order", "groups": [[1]]}, 2, {(0, 1): "second"}),
+        ({"kind": "order", "groups": [[0, 1]]}, 2, {(0, 1): "tie"}),
+        (
+            {"kind": "order", "groups": [[2]]},
+            3,
+            {(0, 2): "second", (1, 2): "second"},
+        ),  # only the best: nothing is said of the two others
+        (
+            {"kind": "order", "groups": [[2], [0, 1]]},
+            4,
+            {(0, 1): "tie", (0, 2): "second", (0, 3): "first", (1, 2): "second", (1, 3): "first", (2, 3): "first"},
+        ),
+        ({"kind": "all_bad"}, 3, {(0, 1): "both_bad", (0, 2): "both_bad", (1, 2): "both_bad"}),
+        ({"kind": "order", "edit": "고친 글", "edit_of": 1}, 2, {}),
+        ({"kind": "skip"}, 2, {}),
+        ({"kind": "flag", "reason": "unclear"}, 2, {}),
+    ],
+)
 def test_what_a_verdict_says_of_two_answers(data, n, expected):
     assert compare(read(data, n), n) == expected
 
@@ -28,19 +38,32 @@ def test_a_verdict_in_the_order_of_the_page_is_put_into_that_of_the_file_and_bac
     assert stored.renamed([2, 0, 1]) == said == read(said.as_dict(), 3)
 
 
-@pytest.mark.parametrize("data, code", [
-    (None, "malformed"), ({}, "malformed"), ({"kind": "maybe"}, "malformed"), ({"kind": "order"}, "nothing_chosen"),
-    ({"kind": "order", "groups": [[2]]}, "malformed"), ({"kind": "order", "groups": [[0], [0]]}, "malformed"),
-    ({"kind": "order", "groups": [[True]]}, "malformed"), ({"kind": "order", "groups": [[]]}, "malformed"),
-    ({"kind": "order", "groups": [0]}, "malformed"), ({"kind": "order", "groups": [[0]], "reason": "other"}, "malformed"),
-    ({"kind": "all_bad", "groups": [[0]]}, "malformed"), ({"kind": "skip", "groups": [[0]]}, "malformed"),
-    ({"kind": "order", "groups": [[0]], "edit": "글"}, "malformed"), ({"kind": "order", "groups": [[0]], "edit_of": 1}, "malformed"),
-    ({"kind": "order", "edit": "글", "edit_of": 2}, "malformed"), ({"kind": "order", "edit": 3, "edit_of": 0}, "malformed"),
-    ({"kind": "order", "edit": "가" * 20_001, "edit_of": 0}, "edit_too_long"),
-    ({"kind": "skip", "comment": "가" * 2_001}, "comment_too_long"),
-    ({"kind": "order", "edit": "\ud83d", "edit_of": 0}, "malformed"),
-    ({"kind": "flag"}, "no_reason"), ({"kind": "flag", "reason": "other"}, "no_comment"),
-])
+@pytest.mark.parametrize(
+    "data, code",
+    [
+        (None, "malformed"),
+        ({}, "malformed"),
+        ({"kind": "maybe"}, "malformed"),
+        ({"kind": "order"}, "nothing_chosen"),
+        ({"kind": "order", "groups": [[2]]}, "malformed"),
+        ({"kind": "order", "groups": [[0], [0]]}, "malformed"),
+        ({"kind": "order", "groups": [[True]]}, "malformed"),
+        ({"kind": "order", "groups": [[]]}, "malformed"),
+        ({"kind": "order", "groups": [0]}, "malformed"),
+        ({"kind": "order", "groups": [[0]], "reason": "other"}, "malformed"),
+        ({"kind": "all_bad", "groups": [[0]]}, "malformed"),
+        ({"kind": "skip", "groups": [[0]]}, "malformed"),
+        ({"kind": "order", "groups": [[0]], "edit": "글"}, "malformed"),
+        ({"kind": "order", "groups": [[0]], "edit_of": 1}, "malformed"),
+        ({"kind": "order", "edit": "글", "edit_of": 2}, "malformed"),
+        ({"kind": "order", "edit": 3, "edit_of": 0}, "malformed"),
+        ({"kind": "order", "edit": "가" * 20_001, "edit_of": 0}, "edit_too_long"),
+        ({"kind": "skip", "comment": "가" * 2_001}, "comment_too_long"),
+        ({"kind": "order", "edit": "\ud83d", "edit_of": 0}, "malformed"),
+        ({"kind": "flag"}, "no_reason"),
+        ({"kind": "flag", "reason": "other"}, "no_comment"),
+    ],
+)
 def test_what_is_no_verdict(data, code):
     with pytest.raises(VerdictError, match=f"^{code}$"):
         read(data, 2)

@@ -12,7 +12,8 @@ import pytest
 from fake_project import Project, project  # noqa: F401 (fixture)
 
 from korlhf.core.errors import InputError
-from korlhf.pipeline import process, record, run as runs, state
+from korlhf.pipeline import process, record, state
+from korlhf.pipeline import run as runs
 from korlhf.pipeline.stages import Need
 
 PROGRAM = Path(__file__).parents[2] / "harness" / "fake_project.py"
@@ -27,9 +28,14 @@ def own_interrupts():
 
 
 def start(project, *words, **environ):
-    return subprocess.Popen([sys.executable, str(PROGRAM), str(project.root), *words],
-                            env={**project.environ, "PYTHONUTF8": "1", **environ}, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, str(PROGRAM), str(project.root), *words],
+        env={**project.environ, "PYTHONUTF8": "1", **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_for(project, line):
@@ -44,8 +50,10 @@ def test_a_failing_stage_ends_the_run_with_its_code_and_one_line(project, capfd)
     project.environ["FAIL"] = "7"
     assert project.run() == (7, ["data", "train", "count"])
     log = project.run_folder / "logs" / "count.log"
-    assert (f"error: stage [3/4] count ended with exit code 7; log: {log}; put it right and start the same command again to go on\n"
-            in capfd.readouterr().err)
+    assert (
+        f"error: stage [3/4] count ended with exit code 7; log: {log}; put it right and start the same command again to go on\n"
+        in capfd.readouterr().err
+    )
     assert "세지 못함" in log.read_text(encoding="utf-8")
     del project.environ["FAIL"]
     assert project.states()["count"] == "resume"
@@ -63,7 +71,9 @@ def test_a_stage_that_ends_well_without_its_outputs_is_not_finished(project, cap
     """As data_prep does where it needs people: exit code 0 and instructions."""
     project.environ["EMPTY"] = "1"
     assert project.run() == (4, ["data", "train", "count"])
-    assert "count ended without an error, but has not written RUN/count.txt: its last lines in" in capfd.readouterr().err
+    assert (
+        "count ended without an error, but has not written RUN/count.txt: its last lines in" in capfd.readouterr().err
+    )
     del project.environ["EMPTY"]
     assert project.run() == (0, ["count", "page"])
     project.environ["EMPTY"] = "1"  # what it wrote before is still there
@@ -75,7 +85,10 @@ def test_waiting_for_labels_is_told_first_and_stops_there(project, tmp_path, cap
     project.needs = (Need("labels", "", "people must choose; then start again with LABELS=FILE"),)
     assert project.run() == (4, ["data", "train"])
     out = capfd.readouterr().out
-    first, last = out.index("stops before count: people must choose"), out.index("[3/4] count: waiting: people must choose")
+    first, last = (
+        out.index("stops before count: people must choose"),
+        out.index("[3/4] count: waiting: people must choose"),
+    )
     assert first < out.index("[1/4] data") < last
     project.needs = (Need("labels", str(tmp_path / "labels.jsonl"), "set LABELS to files"),)
     assert project.run() == (2, [])
@@ -89,7 +102,9 @@ def test_what_is_missing_is_told_before_anything_starts(project, capfd):
     assert project.run() == (2, [])
     out, err = capfd.readouterr()
     told = f"MISSING  data: {project.corpus}: there is no such file or folder; write it"
-    assert told in " ".join(out.split()).replace("MISSING ", "MISSING  ") and err.startswith("error: not started")  # a long line is wrapped
+    assert told in " ".join(out.split()).replace("MISSING ", "MISSING  ") and err.startswith(
+        "error: not started"
+    )  # a long line is wrapped
 
 
 def test_a_plan_alone_ends_with_what_is_missing(project, capfd):
@@ -110,8 +125,11 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(project, monkeypatch,
         if len(saves) == when + 1:
             raise OSError(errno.ENOSPC, "No space left on device")
         save(self)
+
     monkeypatch.setattr(record.Record, "save", full)
-    with pytest.raises(InputError, match="실행 folder: no room left on its disk; make some, then start the same command again"):
+    with pytest.raises(
+        InputError, match="실행 folder: no room left on its disk; make some, then start the same command again"
+    ):
         project.run()
     monkeypatch.setattr(record.Record, "save", save)
     assert project.run()[0] == 0 and project.model.exists()
@@ -145,7 +163,9 @@ def test_a_signal_reaches_the_stage_once_and_the_run_goes_on_later(project, numb
 
 
 def test_a_second_signal_is_stronger(project):
-    (project.root / "count.sh").write_text(f"trap '' INT TERM; echo deaf >>'{project.root / 'ran'}'; sleep 60", encoding="utf-8")
+    (project.root / "count.sh").write_text(
+        f"trap '' INT TERM; echo deaf >>'{project.root / 'ran'}'; sleep 60", encoding="utf-8"
+    )
     running = start(project)
     wait_for(project, "deaf")
     for _ in range(3):
@@ -170,7 +190,10 @@ def test_after_kill_9_nothing_is_left_and_the_training_goes_on_where_it_was(proj
     wait_for(project, "step 2")
     running.kill()
     running.wait()
-    assert project.run() == (0, ["data", "train", "train", "count", "page"])  # waits until the stage of the killed run has been stopped
+    assert project.run() == (
+        0,
+        ["data", "train", "train", "count", "page"],
+    )  # waits until the stage of the killed run has been stopped
     assert not alive(project)
     log = (project.run_folder / "logs" / "train.log").read_text(encoding="utf-8")
     assert log.count("== ") == 2 and "finished already" not in log
@@ -230,13 +253,18 @@ def test_inputs_that_change_while_it_is_stopped_begin_it_anew(project):
 
 
 def test_what_a_killed_run_left_and_does_not_stop_keeps_others_out(project):
-    (project.root / "count.sh").write_text(f"trap '' TERM; echo $$ >'{project.root / 'pid'}'; echo deaf >>'{project.root / 'ran'}'; sleep 60",
-                                           encoding="utf-8")
+    (project.root / "count.sh").write_text(
+        f"trap '' TERM; echo $$ >'{project.root / 'pid'}'; echo deaf >>'{project.root / 'ran'}'; sleep 60",
+        encoding="utf-8",
+    )
     running = start(project)
     wait_for(project, "deaf")
     running.kill()
     running.wait()
-    with pytest.raises(InputError, match=f"what process {running.pid} left behind is still running"), record.hold(project.run_folder, 0.5):
+    with (
+        pytest.raises(InputError, match=f"what process {running.pid} left behind is still running"),
+        record.hold(project.run_folder, 0.5),
+    ):
         pass
     os.killpg(int((project.root / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
     with record.hold(project.run_folder, 10):
@@ -247,7 +275,9 @@ def test_two_at_once_in_one_folder_are_refused(project, capfd):
     running = start(project, SLEEP_DATA="60")
     wait_for(project, "waiting")
     assert record.owner(project.run_folder) == str(running.pid)
-    with pytest.raises(InputError, match=f"process {running.pid} is running it; wait for it, or stop it with: kill {running.pid}"):
+    with pytest.raises(
+        InputError, match=f"process {running.pid} is running it; wait for it, or stop it with: kill {running.pid}"
+    ):
         project.run()
     running.terminate()
     assert running.wait(30) == 143
@@ -283,7 +313,7 @@ def test_a_log_has_only_the_last_state_of_a_progress_bar(tty, tmp_path):
     with open(tmp_path / "log", "wb") as log:
         output = process.Output(log, screen)
         for at in range(len(data)):
-            output.take(data[at:at + 1])
+            output.take(data[at : at + 1])
         output.end()
     assert (tmp_path / "log").read_text(encoding="utf-8") == "가\n100%|###|\nend\nopen\n"
     assert screen.text == (data if tty else (tmp_path / "log").read_bytes())
@@ -293,4 +323,6 @@ def test_the_run_goes_on_when_nobody_reads_any_more(project):
     running = start(project, SLOW="1")
     running.stdout.close()
     assert running.wait(60) == 0
-    assert (project.run_folder / "page.html").exists() and os.path.getsize(project.run_folder / "logs" / "train.log") > 0
+    assert (project.run_folder / "page.html").exists() and os.path.getsize(
+        project.run_folder / "logs" / "train.log"
+    ) > 0

@@ -61,7 +61,7 @@ def test_a_change_of_the_same_size_right_after_the_run_is_seen(done):
 def test_a_file_that_changes_again_within_the_same_tick_is_read_again(tmp_path):
     """Size and time of change are the same then: they are trusted only if the file was older than that when it was read."""
     path, prints = tmp_path / "a", Prints(tmp_path / "run", tmp_path)
-    for age, seen in ((0, True), (10 ** 9, False)):
+    for age, seen in ((0, True), (10**9, False)):
         path.write_text("one", encoding="utf-8")
         at = time.time_ns() - age
         os.utime(path, ns=(at, at))
@@ -78,7 +78,10 @@ def test_a_changed_setting_runs_its_stage_and_what_depends_on_it(done, capsys):
     assert done.run() == (0, ["train", "page"])
     assert done.model.read_text(encoding="utf-8") == "가나다 ABC\n4 epochs\n"
     out = capsys.readouterr().out
-    assert "changed: EPOCHS (default) -> 4" in out and "RUN/train holds a run with other inputs or settings: thrown away" in out
+    assert (
+        "changed: EPOCHS (default) -> 4" in out
+        and "RUN/train holds a run with other inputs or settings: thrown away" in out
+    )
     done.given["count"] = {"UNIT": "-l"}
     assert done.run() == (0, ["count", "page"])
 
@@ -86,7 +89,9 @@ def test_a_changed_setting_runs_its_stage_and_what_depends_on_it(done, capsys):
 def test_variables_of_the_environment_do_not_reach_stages_that_have_their_own_settings(done):
     done.environ["EPOCHS"] = "9"
     assert done.run() == (0, [])
-    (done.root / "train.sh").write_text((done.root / "train.sh").read_text(encoding="utf-8") + "# new\n", encoding="utf-8")
+    (done.root / "train.sh").write_text(
+        (done.root / "train.sh").read_text(encoding="utf-8") + "# new\n", encoding="utf-8"
+    )
     assert done.run() == (0, ["train"])
     assert done.model.read_text(encoding="utf-8").endswith("3 epochs\n")
 
@@ -137,7 +142,10 @@ def test_from_runs_that_stage_and_all_after_it_again(done):
     assert done.run(first="train") == (0, ["train", "count", "page"])
     done.corpus.write_text("new\n", encoding="utf-8")
     assert done.states(first="count") == {"data": "kept", "train": "kept", "count": "forced", "page": "forced"}
-    assert done.run(first="count") == (0, ["count", "page"])  # what comes before stays as it is, though it is out of date
+    assert done.run(first="count") == (
+        0,
+        ["count", "page"],
+    )  # what comes before stays as it is, though it is out of date
     assert done.run() == (0, ALL)
 
 
@@ -162,7 +170,10 @@ def test_only_runs_one_stage(done):
 def test_a_stage_is_not_run_on_what_is_missing_or_half_done(done, capsys):
     (done.run_folder / "train" / "finished.json").unlink()
     assert done.run(only="page") == (2, [])
-    assert "page reads what stage train makes, which is not there, or not whole: leave out --from and" in capsys.readouterr().out
+    assert (
+        "page reads what stage train makes, which is not there, or not whole: leave out --from and"
+        in capsys.readouterr().out
+    )
     assert done.run() == (0, ["train"])
     done.environ["FAIL"] = "7"
     assert done.run(only="count") == (7, ["count"])  # what it wrote the first time is still there
@@ -179,7 +190,12 @@ def test_a_later_stage_that_changes_an_earlier_one_stops_the_run(project):
 
 
 def test_dependencies_follow_from_what_is_read_and_written(project, tmp_path):
-    assert stages.dependencies(project.stages) == {"data": set(), "train": {"data"}, "count": {"data"}, "page": {"train", "count"}}
+    assert stages.dependencies(project.stages) == {
+        "data": set(),
+        "train": {"data"},
+        "count": {"data"},
+        "page": {"train", "count"},
+    }
     first = Stage(name="a", title="", command="", reads=(tmp_path / "x" / "y",))
     second = Stage(name="b", title="", command="", writes=(tmp_path / "x",))
     assert stages.dependencies([second, first]) == {"b": set(), "a": {"b"}}  # a file in a folder that is written
@@ -191,7 +207,9 @@ def test_dependencies_follow_from_what_is_read_and_written(project, tmp_path):
 
 def test_settings_are_read_from_the_script(tmp_path):
     script = tmp_path / "run.sh"
-    script.write_text('A="${A:-1 2}"   # one\nexport B="${B-$A/x\n$ROOT/y}"\nC="$A"\nlocal="${D:-no}"\n', encoding="utf-8")
+    script.write_text(
+        'A="${A:-1 2}"   # one\nexport B="${B-$A/x\n$ROOT/y}"\nC="$A"\nlocal="${D:-no}"\n', encoding="utf-8"
+    )
     assert [name for name, _, _ in stages.settings_of(script)] == ["A", "B"]
     assert stages.effective(script, {}, ROOT="/r") == {"ROOT": "/r", "A": "1 2", "B": "1 2/x\n/r/y"}
     empty = {"A": "", "B": ""}  # :- and - differ here
@@ -202,8 +220,11 @@ def test_a_record_that_cannot_be_used_is_one_line(done):
     record = done.run_folder / "pipeline.json"
     found = json.loads(record.read_text(encoding="utf-8"))
     other = {**found, "recipe": {"recipe": "v1", "model": "kullm-5.8b"}}
-    for text, message in (("{", "not a readable record"), (json.dumps({**found, "version": 9}), "another version"),
-                          (json.dumps(other), "holds a run of recipe v1 model kullm-5.8b")):
+    for text, message in (
+        ("{", "not a readable record"),
+        (json.dumps({**found, "version": 9}), "another version"),
+        (json.dumps(other), "holds a run of recipe v1 model kullm-5.8b"),
+    ):
         record.write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=message):
             done.pipeline()

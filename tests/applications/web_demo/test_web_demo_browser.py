@@ -7,12 +7,14 @@ import rigged_reward
 from browser_harness import chromium, open_page  # noqa: F401 (fixtures)
 from web_demo_harness import echo, lines, serve, wait_for  # noqa: F401 (fixture)
 
-from korlhf.data.load import load_examples
 from korlhf.applications import accounts
 from korlhf.applications.chat.scorer import Scorer
+from korlhf.data.load import load_examples
 
-EVIL = ('<img src=x onerror="window.bad=1"><script>window.bad=1</script>\n![사진](http://192.0.2.1/a.png) [눌러요](javascript:window.bad=1)\n'
-        '**굵게** &lt;b&gt; ${1+1} {{1+1}}')
+EVIL = (
+    '<img src=x onerror="window.bad=1"><script>window.bad=1</script>\n![사진](http://192.0.2.1/a.png) [눌러요](javascript:window.bad=1)\n'
+    "**굵게** &lt;b&gt; ${1+1} {{1+1}}"
+)
 REPORT = """<!DOCTYPE html><meta charset="utf-8"><h1>보고서예요</h1><p id="seen"></p><a href="base/README.md">card</a><script>
 const tries = {page: () => parent.document.title, storage: () => localStorage.length, cookie: () => document.cookie,
   top: () => top.location.href};
@@ -28,9 +30,25 @@ def demo(serve, folders, echo, tmp_path_factory):  # noqa: F811
     folder = tmp_path_factory.mktemp("demo")
     (folder / "report.html").write_text(REPORT, encoding="utf-8")
     reward = rigged_reward.counts_tokens(folder / "reward")
-    server = serve("--model", f"메아리=openai:echo@{echo.url}", f"작은모델={folders['gpt_neox']}", "--votes", folder / "votes.jsonl",
-                   "--reward_model", reward, "--report", folder / "report.html", "--max_new_tokens", 12, "--max_characters", 300,
-                   "--max_messages", 4, "--temperature", 0)
+    server = serve(
+        "--model",
+        f"메아리=openai:echo@{echo.url}",
+        f"작은모델={folders['gpt_neox']}",
+        "--votes",
+        folder / "votes.jsonl",
+        "--reward_model",
+        reward,
+        "--report",
+        folder / "report.html",
+        "--max_new_tokens",
+        12,
+        "--max_characters",
+        300,
+        "--max_messages",
+        4,
+        "--temperature",
+        0,
+    )
     server.votes, server.reward = folder / "votes.jsonl", str(reward)
     return server
 
@@ -53,8 +71,11 @@ def answer(page, text, view="#chat"):
     """Send, and wait for the end."""
     n = page.locator(f"{view} .turn.user").count()
     say(page, text, view)
-    page.wait_for_function("""([view, n]) => document.querySelectorAll(`${view} .turn.user`).length === n + 1
-                                             && !document.querySelector(`${view} .live`)""", arg=[view, n])
+    page.wait_for_function(
+        """([view, n]) => document.querySelectorAll(`${view} .turn.user`).length === n + 1
+                                             && !document.querySelector(`${view} .live`)""",
+        arg=[view, n],
+    )
 
 
 def said(page, view="#chat"):
@@ -62,14 +83,18 @@ def said(page, view="#chat"):
 
 
 def shows(page, text, view="#chat"):
-    page.wait_for_function("([view, text]) => [...document.querySelectorAll(`${view} .said`)].at(-1)?.firstChild.data === text",
-                           arg=[view, text])
+    page.wait_for_function(
+        "([view, text]) => [...document.querySelectorAll(`${view} .said`)].at(-1)?.firstChild.data === text",
+        arg=[view, text],
+    )
 
 
 def fine(page):
     """Nothing was thrown, nothing was asked of another machine, no text became an element."""
     assert not page.errors and not page.outside
-    assert page.evaluate("window.bad") is None and page.locator(".talk :is(img, script, a, iframe, strong)").count() == 0
+    assert (
+        page.evaluate("window.bad") is None and page.locator(".talk :is(img, script, a, iframe, strong)").count() == 0
+    )
 
 
 def test_an_answer_streams_and_the_stop_button_stops_it(demo, echo, gate, open_page):  # noqa: F811
@@ -87,7 +112,10 @@ def test_an_answer_streams_and_the_stop_button_stops_it(demo, echo, gate, open_p
     assert any(gate.release() or echo.gone.acquire(timeout=1) for _ in range(5))  # the model's server was left
     echo.gate = None
     answer(page, "다음이요")
-    assert echo.requests[-1]["messages"][:2] == [{"role": "user", "content": "가나다라마"}, {"role": "assistant", "content": "가나다"}]
+    assert echo.requests[-1]["messages"][:2] == [
+        {"role": "user", "content": "가나다라마"},
+        {"role": "assistant", "content": "가나다"},
+    ]
     fine(page)
 
 
@@ -108,7 +136,10 @@ def test_a_talk_with_scores_again_another_model_reload_and_start_over(demo, echo
     assert page.inner_text("#chat .score") == f"보상 점수 +{expected:.2f}"
     page.select_option("#chat select.model", "작은모델")
     answer(page, "둘째 말이에요")
-    assert page.locator("#chat .name").all_inner_texts() == ["메\n메아리", "작\n작은모델"] and page.locator("#chat .again:visible").count() == 1
+    assert (
+        page.locator("#chat .name").all_inner_texts() == ["메\n메아리", "작\n작은모델"]
+        and page.locator("#chat .again:visible").count() == 1
+    )
     page.select_option("#chat select.model", "메아리")
     page.click("#chat .again:visible")
     shows(page, "둘째 말이에요")
@@ -161,17 +192,29 @@ def test_a_blind_vote_is_written_and_step_2_reads_it(demo, echo, gate, open_page
     n = len(lines(demo.votes)) if demo.votes.exists() else 0
     say(page, "가나다", "#compare")
     gate.release(2)
-    page.wait_for_function("() => [...document.querySelectorAll('#compare .said')].some((one) => one.firstChild.data === '가나')")  # streams
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('#compare .said')].some((one) => one.firstChild.data === '가나')"
+    )  # streams
     assert page.is_hidden(".votes")
     gate.release(10)
     page.wait_for_selector(".votes:visible")
     shown = said(page, "#compare")
-    assert "메아리" not in page.inner_html("#compare") and "작은모델" not in page.inner_html("#compare") and page.is_hidden("#compare textarea")
-    assert page.evaluate("document.activeElement.dataset.t") == "vote_ask"  # for keyboards and readers; Enter votes for nothing
+    assert (
+        "메아리" not in page.inner_html("#compare")
+        and "작은모델" not in page.inner_html("#compare")
+        and page.is_hidden("#compare textarea")
+    )
+    assert (
+        page.evaluate("document.activeElement.dataset.t") == "vote_ask"
+    )  # for keyboards and readers; Enter votes for nothing
     side = ["left", "right"][shown.index("가나다")]
     vote(page, side)
     row = lines(demo.votes)[n]
-    assert row["chosen"] == "가나다" and row["shown"][side] == "메아리" and row["messages"] == [{"role": "user", "content": "가나다"}]
+    assert (
+        row["chosen"] == "가나다"
+        and row["shown"][side] == "메아리"
+        and row["messages"] == [{"role": "user", "content": "가나다"}]
+    )
     example = load_examples(str(demo.votes), 2)[n]
     assert example.answers[0] == "가나다" and example.prompt == "가나다" and example.category == "web_demo"
     assert page.locator("#compare .head b").all_inner_texts() == [row["shown"]["left"], row["shown"]["right"]]
@@ -258,7 +301,10 @@ def test_settings_are_sent_and_stay_within_their_limits(demo, echo, open_page): 
 def test_english_on_a_phone(demo, open_page):  # noqa: F811
     page = open_page(demo.url, phone=True, locale="en-US")
     page.wait_for_selector("#chat .suggestions button")
-    assert page.locator("nav a").all_inner_texts() == ["Chat", "Compare", "Report"] and page.get_attribute("html", "lang") == "en"
+    assert (
+        page.locator("nav a").all_inner_texts() == ["Chat", "Compare", "Report"]
+        and page.get_attribute("html", "lang") == "en"
+    )
     page.fill("#chat textarea", "hello")
     page.keyboard.press("Enter")  # a new line: phones have a button to send
     assert page.locator("#chat .turn").count() == 0
@@ -282,7 +328,9 @@ def test_a_session_that_the_server_has_forgotten_begins_anew(demo, open_page):  
     say(page, "또요")
     page.wait_for_selector("#chat .notice:visible")
     page.wait_for_selector("#chat.empty")
-    assert "더 이상 기억하지 않습니다" in page.inner_text("#chat .notice") and page.input_value("#chat textarea") == "또요"
+    assert (
+        "더 이상 기억하지 않습니다" in page.inner_text("#chat .notice") and page.input_value("#chat textarea") == "또요"
+    )
     page.keyboard.press("Enter")
     shows(page, "또요")
 

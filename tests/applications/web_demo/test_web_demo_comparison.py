@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 from web_demo_bots import HOW, Bot, Scorer, collected, make, run, started, text_of  # noqa: F401 (fixture)
 
-from korlhf.data.load import load_examples
+from korlhf.applications.chat.dialogue import TooLong
 from korlhf.applications.web_demo import votes
 from korlhf.applications.web_demo.limits import Refused
 from korlhf.applications.web_demo.sessions import Session
-from korlhf.applications.chat.dialogue import TooLong
 from korlhf.core.errors import InputError
+from korlhf.data.load import load_examples
 
 
 def compare(service, session, at=0, text="안녕"):
@@ -33,13 +33,18 @@ def test_the_order_is_random_and_nothing_before_the_vote_tells_it(make, tmp_path
         shown = {side: text_of(events, side) for side in votes.SIDES}
         reply = vote(service, session, events[-1]["ready"], "left")
         names = {"첫 답 2": "가나", "둘째 답 2": "다라"}
-        assert reply["models"] == {side: names[text] for side, text in shown.items()} and reply["scores"] == {"left": 2.0, "right": 2.0}
+        assert reply["models"] == {side: names[text] for side, text in shown.items()} and reply["scores"] == {
+            "left": 2.0,
+            "right": 2.0,
+        }
         sides.append(reply["models"]["left"])
     assert 8 <= sides.count("가나") <= 32  # 40 tosses: outside with a probability of 0.00004
     rows = [json.loads(line) for line in (tmp_path / "votes.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["shown"]["left"] for row in rows] == sides and len({row["session"] for row in rows}) == 40
     assert all(row["seeds"]["left"] != row["seeds"]["right"] for row in rows)
-    assert [e.answers[0] for e in load_examples(str(tmp_path / "votes.jsonl"), 2)] == [{"가나": "첫 답 2", "다라": "둘째 답 2"}[s] for s in sides]
+    assert [e.answers[0] for e in load_examples(str(tmp_path / "votes.jsonl"), 2)] == [
+        {"가나": "첫 답 2", "다라": "둘째 답 2"}[s] for s in sides
+    ]
 
 
 def test_the_talk_goes_on_from_the_answer_that_won(make):  # noqa: F811
@@ -49,8 +54,11 @@ def test_the_talk_goes_on_from_the_answer_that_won(make):  # noqa: F811
     reply = vote(service, session, events[-1]["ready"], "right")
     assert (reply["kept"], reply["turns"]) == ("right", 1)
     events = compare(service, session, 1, "또")
-    assert [m["content"] for m in bots[0].asked[1][0]] == ["다정하게", "안녕", f"{reply['models']['right']} 2", "또"] == \
-        [m["content"] for m in bots[1].asked[1][0]]
+    assert (
+        [m["content"] for m in bots[0].asked[1][0]]
+        == ["다정하게", "안녕", f"{reply['models']['right']} 2", "또"]
+        == [m["content"] for m in bots[1].asked[1][0]]
+    )
     reply = vote(service, session, events[-1]["ready"], "both_bad")
     assert (reply["kept"], reply["turns"]) == (None, 1)
     reply = vote(service, session, compare(service, session, 1, "셋")[-1]["ready"], "tie")
@@ -60,8 +68,11 @@ def test_the_talk_goes_on_from_the_answer_that_won(make):  # noqa: F811
 def test_a_vote_counts_once_and_is_told_again_if_it_is_sent_again(make, tmp_path):  # noqa: F811
     session, service = Session(), make(Bot("one"), Bot("two"))
     ticket = compare(service, session)[-1]["ready"]
-    for data, code in (({"id": "other", "vote": "left"}, "expired"), ({"id": ticket, "vote": "both"}, "malformed"),
-                       ({"id": ticket}, "malformed")):
+    for data, code in (
+        ({"id": "other", "vote": "left"}, "expired"),
+        ({"id": ticket, "vote": "both"}, "malformed"),
+        ({"id": ticket}, "malformed"),
+    ):
         with pytest.raises(Refused, match=code):
             asyncio.run(service.vote(session, data))
     assert vote(service, session, ticket, "left") == vote(service, session, ticket, "left")
@@ -77,6 +88,7 @@ def test_of_two_votes_at_once_one_counts(make, tmp_path):  # noqa: F811
     async def both():
         both = (service.vote(session, {"id": ticket, "vote": choice}) for choice in votes.SIDES)
         return await asyncio.gather(*both, return_exceptions=True)
+
     replies = asyncio.run(both())
     assert replies[0]["vote"] == "left" and replies[1].code == "expired"
     assert len((tmp_path / "votes.jsonl").read_text(encoding="utf-8").splitlines()) == 1 == len(session.compare.turns)
@@ -89,6 +101,7 @@ def test_a_vote_that_cannot_be_saved_is_refused_and_can_be_given_again(make, mon
 
     def full(*_):
         raise OSError(28, "No space left on device")
+
     monkeypatch.setattr(service.vote_file, "add", full)
     with pytest.raises(Refused, match="storage"):
         vote(service, session, ticket, "left")
@@ -101,7 +114,9 @@ def test_equal_and_empty_answers_are_not_better(make):  # noqa: F811
     session, service = Session(), make(Bot("one"), Bot("two"))
     ticket, pair = compare(service, session)[-1]["ready"], session.pair[1]
     for left, right, code in (("같은 답", " 같은 답", "same"), ("", "답", "empty_answer")):
-        shown = [SimpleNamespace(**{**vars(side), "text": text}) for side, text in ((pair.left, left), (pair.right, right))]
+        shown = [
+            SimpleNamespace(**{**vars(side), "text": text}) for side, text in ((pair.left, left), (pair.right, right))
+        ]
         session.pair = ticket, votes.Pair(pair.messages, *shown, 0.5, 1.0, 8)
         with pytest.raises(Refused, match=code):
             vote(service, session, ticket, "left")
@@ -114,6 +129,7 @@ def test_stopped_answers_are_not_voted_on(make):  # noqa: F811
         events = await started(service, session, "compare")
         service.stop(session, {"page": "compare"})
         assert (await collected(events))[-1] == {"stopped": True} and session.pair is None
+
     asyncio.run(scene())
 
 
@@ -121,7 +137,13 @@ def test_of_two_answers_one_that_fails_stops_the_other(make):  # noqa: F811
     async def scene():
         session, bots = Session(), [Bot("one", hold=True), Bot("two", error=InputError("down"))]
         found = await collected(make(*bots).compare(session, {"text": "안녕", "at": 0, **HOW}))
-        assert found[-1] == {"error": "model"} and bots[0].answers[0].cancelled and session.pair is None and session.compare.answers is None
+        assert (
+            found[-1] == {"error": "model"}
+            and bots[0].answers[0].cancelled
+            and session.pair is None
+            and session.compare.answers is None
+        )
+
     asyncio.run(scene())
 
 
@@ -130,8 +152,11 @@ def test_of_two_models_one_that_refuses_stops_the_other(make):  # noqa: F811
         session, bots = Session(), [Bot("one", hold=True), Bot("two", refuse=TooLong("too long"))]
         service = make(*bots)
         while not bots[0].answers:  # it is asked first half of the time
-            assert await collected(service.compare(session, {"text": "안녕", "at": 0, **HOW})) == [{"error": "long_context", "most": 100}]
+            assert await collected(service.compare(session, {"text": "안녕", "at": 0, **HOW})) == [
+                {"error": "long_context", "most": 100}
+            ]
         assert all(answer.cancelled for answer in bots[0].answers) and session.compare.answers is None
+
     asyncio.run(scene())
 
 

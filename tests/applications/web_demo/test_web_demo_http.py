@@ -9,13 +9,13 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
+from korlhf.applications import accounts
+from korlhf.applications.chat.dialogue import Answer
 from korlhf.applications.web_demo.limits import Limits
 from korlhf.applications.web_demo.login import Login
 from korlhf.applications.web_demo.routes import Only, Site
 from korlhf.applications.web_demo.service import Service
 from korlhf.applications.web_demo.sessions import Sessions
-from korlhf.applications.chat.dialogue import Answer
-from korlhf.applications import accounts
 
 PAGE = Path(__file__).resolve().parents[3] / "applications" / "web_demo" / "page"
 SAID = {"text": "안녕", "at": 0, "model": "one", "temperature": 0, "max_new_tokens": 4}
@@ -34,10 +34,14 @@ class Bot:
 @pytest.fixture
 def client(tmp_path):
     """Function: (passwords, report) -> a browser without scripts."""
+
     def make(passwords=None, report=None):
         service = Service({"one": Bot()}, None, None, Limits(20, 3, 8, 1.0, 4))
-        app = Starlette(routes=Site(service, Sessions(10), Login(passwords), PAGE, {"models": ["one"]}, report).routes())
+        app = Starlette(
+            routes=Site(service, Sessions(10), Login(passwords), PAGE, {"models": ["one"]}, report).routes()
+        )
         return TestClient(app)
+
     return make
 
 
@@ -58,13 +62,20 @@ def test_an_answer_is_a_line_of_json_for_each_event(client):
     assert browser.post("/api/open", json={"session": token}).json()["chat"][0]["answer"] == "반가워요"
 
 
-@pytest.mark.parametrize("name, body, kind, status, code", [
-    ("chat", "{", "application/json", 400, "malformed"), ("chat", "[]", "application/json", 400, "malformed"),
-    ("chat", "[" * 3000, "application/json", 400, "malformed"), ("chat", b"\xff", "application/json", 400, "malformed"),
-    ("chat", "{}", "text/plain", 400, "malformed"),                      # what another site's page may send without asking first
-    ("chat", "{}", "application/json", 400, "expired"), ("vote", '{"session": "x"}', "application/json", 400, "expired"),
-    ("chat", " " * 5000 + "{}", "application/json", 400, "long"),
-    ("open", " " * 5000 + "{}", "application/json; charset=utf-8", 400, "long")])
+@pytest.mark.parametrize(
+    "name, body, kind, status, code",
+    [
+        ("chat", "{", "application/json", 400, "malformed"),
+        ("chat", "[]", "application/json", 400, "malformed"),
+        ("chat", "[" * 3000, "application/json", 400, "malformed"),
+        ("chat", b"\xff", "application/json", 400, "malformed"),
+        ("chat", "{}", "text/plain", 400, "malformed"),  # what another site's page may send without asking first
+        ("chat", "{}", "application/json", 400, "expired"),
+        ("vote", '{"session": "x"}', "application/json", 400, "expired"),
+        ("chat", " " * 5000 + "{}", "application/json", 400, "long"),
+        ("open", " " * 5000 + "{}", "application/json; charset=utf-8", 400, "long"),
+    ],
+)
 def test_malformed_requests_are_refused_with_a_code(client, name, body, kind, status, code):
     reply = client().post(f"/api/{name}", content=body, headers={"Content-Type": kind})
     assert (reply.status_code, reply.json()["error"]) == (status, code)
@@ -73,15 +84,21 @@ def test_malformed_requests_are_refused_with_a_code(client, name, body, kind, st
 def test_what_is_not_there(client):
     browser = client()
     token = browser.post("/api/open", json={}).json()["session"]
-    assert {browser.post(f"/api/{name}", json={"session": token}).status_code for name in ("find", "__init__", "state")} == {404}
+    assert {
+        browser.post(f"/api/{name}", json={"session": token}).status_code for name in ("find", "__init__", "state")
+    } == {404}
     assert browser.get("/page/..%2fweb_demo.py").status_code == 404 == browser.get("/report/").status_code
     assert browser.get("/api/chat").status_code == 405
 
 
 def test_the_page_may_load_its_own_files_alone(client):
     browser = client()
-    for path, kind in (("/", "text/html"), ("/page/main.js", "text/javascript"), ("/page/texts.json", "application/json"),
-                       ("/page/icon.svg", "image/svg+xml")):
+    for path, kind in (
+        ("/", "text/html"),
+        ("/page/main.js", "text/javascript"),
+        ("/page/texts.json", "application/json"),
+        ("/page/icon.svg", "image/svg+xml"),
+    ):
         reply = browser.get(path)
         assert reply.headers["content-type"].startswith(kind) and reply.headers["x-content-type-options"] == "nosniff"
         assert "default-src 'none'; script-src 'self'; style-src 'self'" in reply.headers["content-security-policy"]
@@ -95,12 +112,23 @@ def test_without_a_log_in_nothing_is_answered(client, passwords, tmp_path):
     replies = [browser.post(f"/api/{name}", json=SAID) for name in ("open", "chat", "compare", "vote", "stop", "reset")]
     assert {(reply.status_code, reply.json()["error"]) for reply in replies} == {(401, "who")}
     assert browser.get("/report/").status_code == 404 and browser.get("/").status_code == 200
-    for name, password in (("지민", "wrong"), ("누구", "비밀번호 12345"), ("", ""), (None, 3), ("\ud800", "x"), ("지민", "가" * 300)):
+    for name, password in (
+        ("지민", "wrong"),
+        ("누구", "비밀번호 12345"),
+        ("", ""),
+        (None, 3),
+        ("\ud800", "x"),
+        ("지민", "가" * 300),
+    ):
         body = json.dumps({"name": name, "password": password})
         reply = browser.post("/api/enter", content=body, headers={"Content-Type": "application/json"})
         assert reply.status_code in (400, 401) and not reply.cookies
     reply = browser.post("/api/enter", json={"name": " 지민 ", "password": "비밀번호 12345"})
-    assert reply.status_code == 200 and "HttpOnly" in reply.headers["set-cookie"] and "SameSite=strict" in reply.headers["set-cookie"]
+    assert (
+        reply.status_code == 200
+        and "HttpOnly" in reply.headers["set-cookie"]
+        and "SameSite=strict" in reply.headers["set-cookie"]
+    )
     opened = browser.post("/api/open", json={}).json()
     assert opened["login"] is True and opened["session"] and "지민" not in json.dumps(opened, ensure_ascii=False)
     assert browser.get("/report/").status_code == 200
@@ -132,6 +160,7 @@ def test_only_the_demo_of_all_that_gradio_serves_is_open():
     async def anything(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"here"})
+
     browser = TestClient(Starlette(middleware=[Middleware(Only, paths=("/", "/page/", "/one"))], routes=[]))
     browser.app.router.default = anything
     paths = ("/", "/page/x.js", "/one", "/one/more", "/gradio_api/upload", "/config", "/page")

@@ -10,18 +10,36 @@ from http.client import HTTPConnection
 from types import SimpleNamespace
 
 import pytest
-from web_demo_harness import GREEDY, PROGRAM, Client, echo, free_port, lines, program, serve, wait_for  # noqa: F401 (fixture)
+from web_demo_harness import (  # noqa: F401 (fixture)
+    GREEDY,
+    PROGRAM,
+    Client,
+    echo,
+    free_port,
+    lines,
+    program,
+    serve,
+    wait_for,
+)
 
-from korlhf.data.load import load_examples
-from korlhf.core.errors import InputError
-from korlhf.llm.checkpoint import Checkpoint, Sampling
 from korlhf.applications.chat.local_bot import LocalBot
+from korlhf.core.errors import InputError
+from korlhf.data.load import load_examples
+from korlhf.llm.checkpoint import Checkpoint, Sampling
 
 
 @pytest.fixture(scope="module")
 def demo(serve, folders, echo, tmp_path_factory):  # noqa: F811
     votes = tmp_path_factory.mktemp("votes") / "votes.jsonl"
-    server = serve("--model", f"모델={folders['gpt_neox']}", f"메아리=openai:echo@{echo.url}", "--votes", votes, "--max_new_tokens", 12)
+    server = serve(
+        "--model",
+        f"모델={folders['gpt_neox']}",
+        f"메아리=openai:echo@{echo.url}",
+        "--votes",
+        votes,
+        "--max_new_tokens",
+        12,
+    )
     server.votes = votes
     return server
 
@@ -48,7 +66,7 @@ def visit(demo, name, found):
 
 
 def test_twenty_visitors_at_once_lose_no_message_and_mix_no_history(demo, folders):
-    names = [f"사람{chr(0xac00 + 28 * i)}" for i in range(20)]
+    names = [f"사람{chr(0xAC00 + 28 * i)}" for i in range(20)]
     with LocalBot(Checkpoint(folders["gpt_neox"], "--model")) as bot:
         expected = {name: alone(bot, name) for name in names}
     assert len({tuple(answers) for answers in expected.values()}) >= 10  # a mixed-up history would be seen
@@ -59,9 +77,12 @@ def test_twenty_visitors_at_once_lose_no_message_and_mix_no_history(demo, folder
     for visitor in visitors:
         visitor.join(120)
     assert {name: answers for name, (answers, *_) in found.items()} == expected
-    assert {name: (said, answers) for name, (_, said, answers, _) in found.items()} == \
-        {name: ([text.strip() for text in texts_of(name)], expected[name]) for name in names}
-    assert {left_out for *_, left_out in found.values()} <= {0, 1, 2} and demo.log.read_text(encoding="utf-8").count("Traceback") == 0
+    assert {name: (said, answers) for name, (_, said, answers, _) in found.items()} == {
+        name: ([text.strip() for text in texts_of(name)], expected[name]) for name in names
+    }
+    assert {left_out for *_, left_out in found.values()} <= {0, 1, 2} and demo.log.read_text(encoding="utf-8").count(
+        "Traceback"
+    ) == 0
 
 
 def read_until(response, text):
@@ -83,9 +104,13 @@ def test_a_closed_connection_stops_the_answer_at_once(demo, echo, name):
     response.close()
     connection.close()  # a tab that is closed
     wait_for(lambda: client.ask("reset", page=name)[0] == 200)  # nothing is under way any more
-    assert any(echo.gate.release() or echo.gone.acquire(timeout=1) for _ in range(5))  # the model's server was left, long before the end
+    assert any(
+        echo.gate.release() or echo.gone.acquire(timeout=1) for _ in range(5)
+    )  # the model's server was left, long before the end
     echo.gate = None
-    assert client.ask("open")[1][name] == [] and client.events(name, text="다음", at=0, model="메아리", **GREEDY)[-1].keys() & {"end", "ready"}
+    assert client.ask("open")[1][name] == [] and client.events(name, text="다음", at=0, model="메아리", **GREEDY)[
+        -1
+    ].keys() & {"end", "ready"}
 
 
 def test_stop_ends_an_answer_that_has_not_begun(demo, echo):
@@ -110,19 +135,31 @@ def test_a_vote_is_on_the_disk_when_it_is_acknowledged_and_survives_a_kill(demo)
     row = lines(demo.votes)[n]
     assert (row["chosen"], row["rejected"]) == (shown["right"], shown["left"]) and row["shown"] == reply["models"]
     example = load_examples(str(demo.votes), 2)[n]
-    assert example.answers == (shown["right"].strip(), shown["left"].strip()) and example.prompt == "<script>alert(1)</script> 안녕"
+    assert (
+        example.answers == (shown["right"].strip(), shown["left"].strip())
+        and example.prompt == "<script>alert(1)</script> 안녕"
+    )
     client.ask("vote", id=client.events("compare", text="또", at=1, **GREEDY)[-1]["ready"], vote="tie")
     assert len(lines(demo.votes)) == n + 1 and lines(demo.votes.with_name("votes.undecided.jsonl"))[-1]["vote"] == "tie"
 
 
 def test_nothing_of_gradios_own_is_open_and_it_listens_here_alone(demo):
-    for path in ("/config", "/gradio_api/upload", "/gradio_api/info", "/gradio_api/file=/etc/hostname", "/docs", "/openapi.json",
-                 "/monitoring"):
+    for path in (
+        "/config",
+        "/gradio_api/upload",
+        "/gradio_api/info",
+        "/gradio_api/file=/etc/hostname",
+        "/docs",
+        "/openapi.json",
+        "/monitoring",
+    ):
         connection = HTTPConnection("127.0.0.1", demo.port, timeout=20)
         connection.request("GET", path)
         assert connection.getresponse().status == 404, path
         connection.close()
-    found = re.findall(r"^ *\d+: (\w+):(\w+) \w+:\w+ 0A", open(f"/proc/{demo.process.pid}/net/tcp", encoding="ascii").read(), re.M)
+    found = re.findall(
+        r"^ *\d+: (\w+):(\w+) \w+:\w+ 0A", open(f"/proc/{demo.process.pid}/net/tcp", encoding="ascii").read(), re.M
+    )
     assert [address for address, port in found if int(port, 16) == demo.port] == ["0100007F"]
 
 
@@ -135,12 +172,19 @@ def loaded():
     return module
 
 
-@pytest.mark.parametrize("words, said", [
-    (["--model", "a", "b", "c"], "--model: 3 are given; give one, or two"), (["--model", "a", "b"], "--votes: give the file"),
-    (["--model", "a", "--temperature", "1.6"], "not above --max_temperature 1.5"),
-    (["--model", "a", "--temperature", "-1"], "must be 0 or above"), (["--model", "a", "--port", "0"], "--port 0: give a port"),
-    (["--model", "a", "--max_new_tokens", "0"], "--max_new_tokens 0: must be above 0"), ([], "required: --model"),
-    (["--model", "a", "b", "--votes", "v.jsonl", "--max_answers", "1"], "--max_answers 1: a comparison has two")])
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--model", "a", "b", "c"], "--model: 3 are given; give one, or two"),
+        (["--model", "a", "b"], "--votes: give the file"),
+        (["--model", "a", "--temperature", "1.6"], "not above --max_temperature 1.5"),
+        (["--model", "a", "--temperature", "-1"], "must be 0 or above"),
+        (["--model", "a", "--port", "0"], "--port 0: give a port"),
+        (["--model", "a", "--max_new_tokens", "0"], "--max_new_tokens 0: must be above 0"),
+        ([], "required: --model"),
+        (["--model", "a", "b", "--votes", "v.jsonl", "--max_answers", "1"], "--max_answers 1: a comparison has two"),
+    ],
+)
 def test_flags_that_cannot_work_are_refused(words, said, capsys):
     with pytest.raises(SystemExit) as stopped:
         loaded().main(words)
@@ -151,13 +195,21 @@ def test_what_cannot_be_opened_is_told_before_anything_is_loaded(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "people.txt").write_text("지민:123\n", encoding="utf-8")
     one = ["--model", str(tmp_path / "empty")]
-    for words, said in ([[*one, str(tmp_path / "x" / "empty"), "--votes", str(tmp_path / "v.jsonl")], "two are called 'empty'; name each"],
-                        [[*one, "--report", str(tmp_path / "none.html")], "--report .*none.html: cannot be read"],
-                        [[*one, "--auth_file", str(tmp_path / "people.txt")], "people.txt:1: is no line NAME:SALT:HASH"],
-                        [[*one, "b", "--votes", str(tmp_path / "v.txt")], "--votes .*v.txt: give the name of a file that ends in .jsonl"],
-                        [[*one, "--system", "none.txt"], "--system none.txt: cannot be read"],
-                        [["--model", "m=openai:", "--port", str(free_port())], "--model openai:: no model name"],
-                        [["--model", "m=openai:m@http://127.0.0.1:1/v1", "--port", str(free_port())], "127.0.0.1:1/v1: no connection"]):
+    for words, said in (
+        [
+            [*one, str(tmp_path / "x" / "empty"), "--votes", str(tmp_path / "v.jsonl")],
+            "two are called 'empty'; name each",
+        ],
+        [[*one, "--report", str(tmp_path / "none.html")], "--report .*none.html: cannot be read"],
+        [[*one, "--auth_file", str(tmp_path / "people.txt")], "people.txt:1: is no line NAME:SALT:HASH"],
+        [
+            [*one, "b", "--votes", str(tmp_path / "v.txt")],
+            "--votes .*v.txt: give the name of a file that ends in .jsonl",
+        ],
+        [[*one, "--system", "none.txt"], "--system none.txt: cannot be read"],
+        [["--model", "m=openai:", "--port", str(free_port())], "--model openai:: no model name"],
+        [["--model", "m=openai:m@http://127.0.0.1:1/v1", "--port", str(free_port())], "127.0.0.1:1/v1: no connection"],
+    ):
         with pytest.raises(InputError, match=said):
             loaded().main(words)
 
@@ -170,9 +222,16 @@ def test_each_mistake_is_one_line_and_exit_code_2(tmp_path, folders):
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        found = [program("--model", folders["gpt_neox"], "--port", port), program("--model", broken, "--port", free_port()),
-                 program("--model", "no/such/folder", "--port", free_port())]
-    told = f"--port {port}: cannot be listened on: Address already in use", f"--model {broken}", "--model no/such/folder"
+        found = [
+            program("--model", folders["gpt_neox"], "--port", port),
+            program("--model", broken, "--port", free_port()),
+            program("--model", "no/such/folder", "--port", free_port()),
+        ]
+    told = (
+        f"--port {port}: cannot be listened on: Address already in use",
+        f"--model {broken}",
+        "--model no/such/folder",
+    )
     for run, said in zip(found, told):
         assert run.returncode == 2 and "Traceback" not in run.stderr, run.stderr
         last = run.stderr.strip().splitlines()[-1]
@@ -181,6 +240,7 @@ def test_each_mistake_is_one_line_and_exit_code_2(tmp_path, folders):
 
 class NoPort:
     """Stands in for gradio.Server: gets no port, and keeps how it was launched."""
+
     launched = {}
 
     def __init__(self, **_):

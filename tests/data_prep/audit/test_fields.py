@@ -6,29 +6,68 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from korlhf.data.characters import visible
 from korlhf.data_prep.audit.checks import Spot
 from korlhf.data_prep.audit.fields import fields, replaced
 from korlhf.data_prep.audit.sample import Reservoir, passage, shortened
-from korlhf.data.characters import visible
 
-TALK = [{"role": "system", "content": "다정하게"}, {"role": "user", "content": "가", "input": "표"}, {"role": "assistant", "content": "나"},
-        {"from": "human", "value": "다"}]
+TALK = [
+    {"role": "system", "content": "다정하게"},
+    {"role": "user", "content": "가", "input": "표"},
+    {"role": "assistant", "content": "나"},
+    {"from": "human", "value": "다"},
+]
 
 
-@pytest.mark.parametrize("row, expected", [
-    ({"prompt": "가", "chosen": "나", "rejected": "다", "id": "x"}, [("prompt", "prompt"), ("chosen", "chosen"), ("rejected", "rejected")]),
-    ({"instruction": "가", "input": "나", "output": "다"}, [("instruction", "prompt"), ("input", "input"), ("output", "output")]),
-    ({"input": "가", "output": "나"}, [("input", "prompt"), ("output", "output")]),
-    ({"text": "가"}, [("text", "text")]),
-    ({"prompt": "가", "chosen": "나"}, [("prompt", "prompt"), ("chosen", "output")]),
-    ({"question": "가", "system": "나", "answers": ["다", "라", "마"]},
-     [("question", "prompt"), ("system", "system"), ("answers[0]", "chosen"), ("answers[1]", "rejected"), ("answers[2]", "rejected")]),
-    ({"prompt": "가", "answers": '["나", "다"]'}, [("prompt", "prompt"), ("answers[0]", "chosen"), ("answers[1]", "rejected")]),
-    ({"messages": TALK, "output": "라"}, [("messages[0].content", "system"), ("messages[1].content", "prompt"), ("messages[1].input", "input"),
-                                         ("messages[2].content", "turn"), ("messages[3].value", "prompt"), ("output", "output")]),
-    ({"conversations": [{"from": "human", "value": "가"}, {"from": "gpt", "value": "나"}]},
-     [("conversations[0].value", "prompt"), ("conversations[1].value", "output")]),
-    ({"prompt": 7, "output": None}, []), ({"a": "가"}, []), ({}, []), ({"messages": "가"}, [])])
+@pytest.mark.parametrize(
+    "row, expected",
+    [
+        (
+            {"prompt": "가", "chosen": "나", "rejected": "다", "id": "x"},
+            [("prompt", "prompt"), ("chosen", "chosen"), ("rejected", "rejected")],
+        ),
+        (
+            {"instruction": "가", "input": "나", "output": "다"},
+            [("instruction", "prompt"), ("input", "input"), ("output", "output")],
+        ),
+        ({"input": "가", "output": "나"}, [("input", "prompt"), ("output", "output")]),
+        ({"text": "가"}, [("text", "text")]),
+        ({"prompt": "가", "chosen": "나"}, [("prompt", "prompt"), ("chosen", "output")]),
+        (
+            {"question": "가", "system": "나", "answers": ["다", "라", "마"]},
+            [
+                ("question", "prompt"),
+                ("system", "system"),
+                ("answers[0]", "chosen"),
+                ("answers[1]", "rejected"),
+                ("answers[2]", "rejected"),
+            ],
+        ),
+        (
+            {"prompt": "가", "answers": '["나", "다"]'},
+            [("prompt", "prompt"), ("answers[0]", "chosen"), ("answers[1]", "rejected")],
+        ),
+        (
+            {"messages": TALK, "output": "라"},
+            [
+                ("messages[0].content", "system"),
+                ("messages[1].content", "prompt"),
+                ("messages[1].input", "input"),
+                ("messages[2].content", "turn"),
+                ("messages[3].value", "prompt"),
+                ("output", "output"),
+            ],
+        ),
+        (
+            {"conversations": [{"from": "human", "value": "가"}, {"from": "gpt", "value": "나"}]},
+            [("conversations[0].value", "prompt"), ("conversations[1].value", "output")],
+        ),
+        ({"prompt": 7, "output": None}, []),
+        ({"a": "가"}, []),
+        ({}, []),
+        ({"messages": "가"}, []),
+    ],
+)
 def test_columns_are_those_that_training_reads(row, expected):
     assert [(f.column, f.part) for f in fields(row)] == expected
 
@@ -44,14 +83,19 @@ def test_replacing_leaves_the_row_itself_alone():
 @given(st.lists(st.text(max_size=5), min_size=1, max_size=4))
 def test_every_text_can_be_replaced_where_it_was_found(texts):
     row = {"prompt": "가", "answers": texts, "system": "나"}
-    assert [f.text + "!" for f in fields(row)] == [f.text for f in fields(replaced(row, {f.path: f.text + "!" for f in fields(row)}))]
+    assert [f.text + "!" for f in fields(row)] == [
+        f.text for f in fields(replaced(row, {f.path: f.text + "!" for f in fields(row)}))
+    ]
     assert json.loads(json.dumps(replaced(row, {}))) == row
 
 
 def test_a_passage_shows_what_cannot_be_seen():
     found = passage("a.jsonl:3", "output", "안\u200b녕 \x00 하세요 ", Spot(1, 2, "U+200B"))
     assert (found.before, found.spot, found.after) == ("안", "⟨U+200B⟩", "녕 ⟨U+0000⟩ 하세요 ")
-    assert passage("a", "b", "네 ", Spot(1, 2, "one space")).spot == "␣" and passage("a", "b", "", Spot(0, 0, "nothing")).spot == "∅"
+    assert (
+        passage("a", "b", "네 ", Spot(1, 2, "one space")).spot == "␣"
+        and passage("a", "b", "", Spot(0, 0, "nothing")).spot == "∅"
+    )
     long = passage("a", "b", "가" * 100 + "나" * 300 + "다" * 100, Spot(100, 400, ""))
     assert (long.before, long.spot, long.after) == ("…" + "가" * 60, "나" * 160 + "…", "나" * 60 + "…")
 

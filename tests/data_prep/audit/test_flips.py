@@ -8,7 +8,23 @@ import pytest
 from korlhf.data_prep.audit import flips
 from korlhf.data_prep.audit.scan import SampledPair, hash64
 
-NOUNS = "산책 커피 노래 영화 여행 친구 가족 운동 요리 책 바다 강아지 날씨 주말 음식".split()
+NOUNS = [
+    "산책",
+    "커피",
+    "노래",
+    "영화",
+    "여행",
+    "친구",
+    "가족",
+    "운동",
+    "요리",
+    "책",
+    "바다",
+    "강아지",
+    "날씨",
+    "주말",
+    "음식",
+]
 KIND = ["참 좋네요, 같이 해 봐요.", "정말 멋져요, 응원할게요!", "그랬군요, 힘드셨겠어요.", "천천히 해도 괜찮아요."]
 RUDE = ["그걸 왜 나한테 물어.", "귀찮게 하지 마.", "알아서 하든가.", "관심 없다."]
 
@@ -17,7 +33,9 @@ def rigged(n, share, seed=1):
     """(pairs with `share` of the labels turned round, their row numbers)."""
     rng, pairs, turned = random.Random(seed), [], set()
     for i in range(n):
-        kind, rude = (f"{rng.choice(NOUNS)} {rng.choice(NOUNS)} 이야기네요. {rng.choice(ends)}" for ends in (KIND, RUDE))
+        kind, rude = (
+            f"{rng.choice(NOUNS)} {rng.choice(NOUNS)} 이야기네요. {rng.choice(ends)}" for ends in (KIND, RUDE)
+        )
         if rng.random() < share:
             turned.add(i)
             kind, rude = rude, kind
@@ -51,8 +69,10 @@ def test_labels_by_chance_are_left_alone():
 
 def test_pairs_of_one_prompt_are_judged_by_models_that_never_saw_it():
     """Answers of letters that no other prompt has: whoever saw the prompt knows its labels, whoever did not knows nothing."""
-    pairs = [p._replace(prompt_hash=i % 30, chosen=chr(0xAC00 + i % 30) * 5, rejected=chr(0xB000 + i % 30) * 5)
-             for i, p in enumerate(rigged(240, 0)[0])]
+    pairs = [
+        p._replace(prompt_hash=i % 30, chosen=chr(0xAC00 + i % 30) * 5, rejected=chr(0xB000 + i % 30) * 5)
+        for i, p in enumerate(rigged(240, 0)[0])
+    ]
     assert flips.find(pairs, 1).figures["accuracy"] == 0.5
 
 

@@ -23,7 +23,9 @@ def rows_of(rows):
     return overlap.Rows(Few(rows), [p for _, p, _, _ in rows], [p // 2 for _, p, _, _ in rows])
 
 
-ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(0, 3), st.booleans()), min_size=1, max_size=20)
+ROWS = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(0, 3), st.booleans()), min_size=1, max_size=20
+)
 
 
 @settings(max_examples=100, deadline=None)
@@ -46,7 +48,11 @@ def test_a_copy_is_of_an_earlier_row_of_its_set(rows):
     seen, expected = {}, {"duplicate_row": [], "duplicate_prompt": [], "near_duplicate_prompt": []}
     for i, (s, p, c, ok) in enumerate(rows):
         if ok:
-            keys = (("duplicate_row", (s, "c", c)), ("duplicate_prompt", (s, "p", p)), ("near_duplicate_prompt", (s, "n", p // 2)))
+            keys = (
+                ("duplicate_row", (s, "c", c)),
+                ("duplicate_prompt", (s, "p", p)),
+                ("near_duplicate_prompt", (s, "n", p // 2)),
+            )
             kind = next((k for k, key in keys if key in seen), None)
             if kind:
                 expected[kind].append((i, seen[dict(keys)[kind]]))
@@ -57,21 +63,31 @@ def test_a_copy_is_of_an_earlier_row_of_its_set(rows):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=15), st.lists(st.booleans(), min_size=15, max_size=15))
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=15),
+    st.lists(st.booleans(), min_size=15, max_size=15),
+)
 def test_matches_are_in_another_row(pairs, same_row):
-    row = np.cumsum([0] + [not same for same in same_row[:len(pairs) - 1]])  # several pairs may be of one row
+    row = np.cumsum([0] + [not same for same in same_row[: len(pairs) - 1]])  # several pairs may be of one row
     left, right = (np.array([p[i] for p in pairs], np.uint64) for i in (0, 1))
     here, there = overlap._matches(left, right, row)
-    expected = {int(row[i]) for i in range(len(pairs)) for j in range(len(pairs)) if left[i] == right[j] and row[i] != row[j]}
+    expected = {
+        int(row[i]) for i in range(len(pairs)) for j in range(len(pairs)) if left[i] == right[j] and row[i] != row[j]
+    }
     assert set(here.tolist()) == expected and len(here) == len(expected)
     for a, b in zip(here, there):
         assert a != b and set(left[row == a]) & set(right[row == b])
 
 
 def test_overlap_with_the_test_set():
-    rows = rows_of([(0, 0, 0, True), (1, 4, 1, True), (2, 1, 2, True), (2, 5, 3, False), (0, 2, 4, True)])  # near groups: 0, 2, 0, 2, 1
+    rows = rows_of(
+        [(0, 0, 0, True), (1, 4, 1, True), (2, 1, 2, True), (2, 5, 3, False), (0, 2, 4, True)]
+    )  # near groups: 0, 2, 0, 2, 1
     here, there = overlap.mark_test_overlap(rows, Few([]))
-    assert (here.tolist(), there.tolist()) == ([0], [2])  # the row that shares a prompt with an unreadable test row is left alone
+    assert (here.tolist(), there.tolist()) == (
+        [0],
+        [2],
+    )  # the row that shares a prompt with an unreadable test row is left alone
     assert [bool(b & np.uint64(BIT["test_overlap"])) for b in rows.bits] == [True, False, False, False, False]
 
 
