@@ -1,0 +1,32 @@
+"""Texts in English and Korean: two YAML files with the same keys in a package, texts.en.yaml and texts.ko.yaml."""
+
+import functools
+from importlib import resources
+
+import yaml
+
+LANGUAGES = ("en", "ko")
+
+
+@functools.cache
+def load(package: str) -> dict[str, dict]:
+    """Language -> the mapping of keys to texts of `package`."""
+    files = resources.files(package)
+    return {
+        language: yaml.safe_load(files.joinpath(f"texts.{language}.yaml").read_text(encoding="utf-8"))
+        for language in LANGUAGES
+    }
+
+
+def text(package: str, key: str, /, **values) -> dict[str, str]:
+    """The text under `key`, words joined by dots, in both languages: {"en": ..., "ko": ...}, its {holes} filled by str.format.
+
+    A value that is itself such a dict fills its hole with the text of the same language. Raises KeyError for a key that is not there.
+    """
+    out = {}
+    for language, found in load(package).items():
+        for word in key.split("."):
+            found = found[word]
+        chosen = {name: value[language] if isinstance(value, dict) else value for name, value in values.items()}
+        out[language] = found.format(**chosen)
+    return out
