@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Set-up, then the tests, in as many processes as there are cores. Arguments go to pytest:   bash test.sh tests/test_flags.py -k removed
+# Set-up, then the tests, in as many processes as there are cores. Arguments go to pytest:   bash test.sh tests/core -k removed
+#   bash test.sh -m 'not slow'                   without real trainings and servers
 #   KORLHF_TEST_PROCESSES=0 bash test.sh        in one process, e.g. to use a debugger
 #   KORLHF_REQUIRE_BROWSER=1 bash test.sh       fail where the tests in a browser would be skipped because there is no chromium
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cd "$ROOT"
-bash "$ROOT/setup.sh"
+KORLHF_DEV=1 bash "$ROOT/setup.sh"
 export PYTHONUTF8=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 exec "${KORLHF_VENV:-$ROOT/.venv}/bin/python" -m pytest -q -n "${KORLHF_TEST_PROCESSES:-auto}" --maxprocesses 4 --dist loadfile \
     --no-loadscope-reorder "$@"

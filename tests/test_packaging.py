@@ -1,0 +1,22 @@
+"""`pip install korlhf` takes what requirements.txt pins."""
+
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pins(name):
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return {r.name: next(iter(r.specifier)).version for r in map(Requirement, (x for x in lines if x and x[0] != "#"))}
+
+
+def test_every_pin_of_requirements_is_allowed_by_pyproject_and_none_is_missing():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    allowed = {r.name: r.specifier for r in map(Requirement, project["dependencies"])}
+    pinned = pins("requirements.txt")
+    assert allowed.keys() == pinned.keys()
+    assert {name for name, version in pinned.items() if version not in allowed[name]} == set()
+    assert not pinned.keys() & pins("requirements-dev.txt").keys()
