@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The whole chain, offline, on the invented miniature corpora of samples/raw: raw corpora -> training sets for the three steps.
-# Answers are the tiny SFT model's, judged by the tiny reward model: those of quickstart.sh if it has run, else ones that are trained
-# here within two minutes. What no tiny model can do (translate, write new instructions) a server on this machine replies from
-# samples/raw/replies.jsonl, which was written by hand. Real corpora and models: run_v1.sh.
+# The whole chain, offline, on the invented miniature corpora of samples/raw: raw corpora -> training sets for the steps.
+# The tiny SFT model answers and the tiny reward model judges: those of quickstart.sh if it has run, else they are trained
+# here within two minutes. What no tiny model can do (translate, write new instructions) comes from a server on this
+# machine that replies from samples/raw/replies.jsonl, which was written by hand. Real corpora and models: run_recipe.sh.
 #
 #   bash data_prep/run_sample.sh
 #
-# Every setting can also be given in the environment (SEED=1 bash ...). Results: output/data/raw_sample, by name raw_sample/sft, ...
+# Every setting can also be given in the environment (SEED=1 bash ...). Results: output/data/raw_sample, by name
+# raw_sample/sft, ...
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/recipe.sh"
 
@@ -34,7 +35,7 @@ TRANSLATOR="${TRANSLATOR:-openai:recorded-translate}"
 GENERATOR="${GENERATOR:-openai:recorded-self-instruct}"
 EVOLVER="${EVOLVER:-openai:recorded-evol}"
 CORRECTOR="${CORRECTOR-}"                                         # empty: harmful prompts get no SFT answers
-PORT="${PORT:-8479}"                                              # of the server of recorded replies; the same port finds its cache again
+PORT="${PORT:-8479}"  # of the server of recorded replies; the same port finds its cache again
 CONCURRENCY="${CONCURRENCY:-8}"                                   # requests in flight
 MAX_REQUESTS="${MAX_REQUESTS:-0}"
 MAX_COST="${MAX_COST:-0}"
@@ -42,7 +43,7 @@ PRICE_INPUT="${PRICE_INPUT:-0}"
 PRICE_OUTPUT="${PRICE_OUTPUT:-0}"
 CACHE="${CACHE:-$OUT/llm_cache.sqlite}"
 MODELS="${MODELS:-$KORLHF_ROOT/output/quickstart}"                # folder of sft/ and reward/
-TRAIN_STEPS="${TRAIN_STEPS:-0}"                                   # of each training, if they are not there; 0 = one pass over its data
+TRAIN_STEPS="${TRAIN_STEPS:-0}"  # of each training, if they are not there; 0 = one pass over its data
 NUM_ANSWERS="${NUM_ANSWERS:-4}"                                   # answers a prompt
 TEMPERATURE="${TEMPERATURE:-0.7}"
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-48}"
@@ -58,7 +59,8 @@ sample_models() {
     local step1="$KORLHF_ROOT/training/step1_supervised_finetuning/training_scripts/tiny"
     local step2="$KORLHF_ROOT/training/step2_reward_model_finetuning/training_scripts/tiny"
     local flags=(--seed "$SEED" --max_steps "$TRAIN_STEPS" --num_train_epochs 1)
-    [[ -f "$MODELS/base_init/tokenizer_config.json" ]] || python "$KORLHF_ROOT/samples/tiny_base.py" --output_dir "$MODELS/base_init" --seed "$SEED"
+    [[ -f "$MODELS/base_init/tokenizer_config.json" ]] \
+        || python "$KORLHF_ROOT/samples/tiny_base.py" --output_dir "$MODELS/base_init" --seed "$SEED"
     bash "$step1/run_base.sh" "$MODELS/base" --model_name_or_path "$MODELS/base_init" "${flags[@]}"
     bash "$step1/run_tiny.sh" "$MODELS/sft" --model_name_or_path "$MODELS/base" "${flags[@]}"
     bash "$step2/run_tiny.sh" "$MODELS/reward" --model_name_or_path "$MODELS/base" "${flags[@]}"
@@ -68,12 +70,14 @@ sample_models() {
 start_server() {
     local ready="$OUT/server.log"
     rm -f "$ready"  # an earlier run's address would be read before the server has written its own
-    python "$KORLHF_ROOT/samples/raw/server.py" --replies "$RAW/replies.jsonl" --port "$PORT" >"$ready" 2>"$OUT/server.errors.log" &
+    python "$KORLHF_ROOT/samples/raw/server.py" --replies "$RAW/replies.jsonl" --port "$PORT" \
+        >"$ready" 2>"$OUT/server.errors.log" &
     SERVER_PID=$!
     trap 'kill "$SERVER_PID" 2>/dev/null || true' EXIT
     local waited=0
     until grep -q '^http' "$ready" 2>/dev/null; do
-        kill -0 "$SERVER_PID" 2>/dev/null || fail "the server of recorded replies does not start: $(tail -1 "$OUT/server.errors.log"); set PORT to another"
+        kill -0 "$SERVER_PID" 2>/dev/null \
+            || fail "the server of recorded replies does not start; set another PORT: $(tail -1 "$OUT/server.errors.log")"
         ((waited++ < 100)) || fail "the server of recorded replies does not answer; see $OUT/server.errors.log"
         sleep 0.1
     done
@@ -89,10 +93,10 @@ collect_everything
 clean "${COLLECTED[@]}"
 split_prompts
 for side in train test; do
-    stage respond --input "$OUT/parts/reward_$side.jsonl" --output "$OUT/answered/reward_$side.jsonl" --responder "sft=$MODELS/sft" \
-        --num_answers "$NUM_ANSWERS" --temperature "$TEMPERATURE" --max_new_tokens "$MAX_NEW_TOKENS" --seed "$SEED" "${SERVER[@]}"
+    answer "$side" "$NUM_ANSWERS" "sft=$MODELS/sft"
     stage score --input "$OUT/answered/reward_$side.jsonl" --output "$OUT/scored/reward_$side.jsonl" \
         --judge "reward_model:$MODELS/reward" "${SERVER[@]}"
-    stage rank --input "$OUT/scored/reward_$side.jsonl" --output "$OUT/reward_$side.jsonl" --pairs best_worst --min_margin "$MIN_MARGIN"
+    stage rank --input "$OUT/scored/reward_$side.jsonl" --output "$OUT/reward_$side.jsonl" --pairs best_worst \
+        --min_margin "$MIN_MARGIN"
 done
 audit_sets

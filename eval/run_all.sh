@@ -4,25 +4,26 @@
 #
 #   bash run_all.sh [RUN] [OUTPUT]
 #
-# Every setting can also be given in the environment (JUDGE=openai:gpt-4o bash ...). Stop it at any time and start it again to go on: answers,
-# scores and verdicts are in OUTPUT/cache.sqlite. To leave a part out, name the others in PARTS. Exit code 3: too much failed in a part.
+# Every setting can also be given in the environment (JUDGE=openai:gpt-4o bash ...). Stop it at any time and start it again:
+# answers, scores and verdicts are in OUTPUT/cache.sqlite. To leave a part out, name the others in PARTS. Exit code 3: too
+# much failed in a part.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../training/launch.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../launch.sh"
 positional RUN OUTPUT -- "$@"
 shift "$TAKEN"
 [[ $# == 0 ]] || fail "$1: flags belong to one program; run its own script, e.g. bash eval/run_geval.sh $*"
 
-RUN="${RUN:-$KORLHF_ROOT/output/quickstart}"                      # folder of the run: sft/, reward/, ppo/ ... are below it
+RUN="${RUN:-$KORLHF_ROOT/output/quickstart}"  # folder of the run: sft/, reward/, ppo/ ... are below it
 OUTPUT="${OUTPUT:-$RUN/eval}"                                     # results; the report is OUTPUT/../report.html
 MODELS="${MODELS:-sft=$RUN/sft
-ppo=$RUN/ppo}"                                                    # who answers, one a line: [NAME=]FOLDER, openai:MODEL@URL or FILE; the first is the baseline
-REFERENCE="${REFERENCE:-sft}"                                     # KL and perplexity are measured against this one of them
+ppo=$RUN/ppo}"  # who answers, one a line: [NAME=]FOLDER, openai:MODEL@URL or FILE; the first is the baseline
+REFERENCE="${REFERENCE:-sft}"  # KL and perplexity are measured against this one of them
 REWARD="${REWARD:-$RUN/reward}"                                   # reward model for its own accuracy
 REWARD_DATA="${REWARD_DATA:-sample/heldout_reward}"               # pairs that it was not trained on
 REWARD_TRAIN_DATA="${REWARD_TRAIN_DATA:-sample/reward}"           # what it was trained on
-JUDGE="${JUDGE:-reward_model:$REWARD}"                            # of answers: openai:MODEL@URL, checkpoint:FOLDER or reward_model:FOLDER
+JUDGE="${JUDGE:-reward_model:$REWARD}"  # of answers: openai:MODEL@URL, checkpoint:FOLDER or reward_model:FOLDER
 HARM_JUDGE="${HARM_JUDGE:-rules
-$JUDGE}"                                                          # of harmlessness, one a line; rules is the written check
+$JUDGE}"  # of harmlessness, one a line; rules is the written check
 DATA_PATH="${DATA_PATH:-sample/heldout_prompts}"                  # prompts to answer
 MAX_PROMPTS="${MAX_PROMPTS:-0}"                                   # of these at most; 0 = all
 SAFETY_DATA="${SAFETY_DATA:-sample/safety}"                       # harmful prompts and look-alikes
@@ -30,60 +31,61 @@ MAX_SAFETY="${MAX_SAFETY:-0}"
 HELDOUT_DATA="${HELDOUT_DATA:-sample/heldout_sft}"                # talk for perplexity
 TEMPERATURE="${TEMPERATURE:-0.7}"                                 # of the answers
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-128}"                           # longest answer
-KOBEST="${KOBEST:-}"                                              # folder of KoBEST files (samples/kobest to try); empty: the hub's data
+KOBEST="${KOBEST:-}"  # folder of KoBEST files (samples/kobest to try); empty: the hub's data
 KOBEST_TASKS="${KOBEST_TASKS:-copa hellaswag}"
 KOBEST_LIMIT="${KOBEST_LIMIT:-0}"                                 # items of each task; 0 = all
 PARTS="${PARTS:-reward_accuracy geval win_rate harmlessness diversity kobest}"
 SEED="${SEED:-1234}"
-
-words RESPONDERS "$MODELS"
-words PROMPTS "$DATA_PATH"
-words HARM_JUDGES "$HARM_JUDGE"
-ANSWERS=(--responder "${RESPONDERS[@]}" --temperature "$TEMPERATURE" --max_new_tokens "$MAX_NEW_TOKENS" --seed "$SEED" --output_dir "$OUTPUT")
 
 for name in $PARTS; do
     [[ " reward_accuracy geval win_rate harmlessness diversity kobest " == *" $name "* ]] \
         || fail "PARTS: there is no $name; give some of: reward_accuracy geval win_rate harmlessness diversity kobest"
 done
 
-# part NAME FLAG...: run it if it is among PARTS. Too many failed answers or verdicts (3) do not keep the others, and the report, back;
-# nor does kobest, which comes last and may miss the hub.
+# part NAME FLAG...: run it if it is among PARTS. Too many failed answers or verdicts (3) do not keep the others, and
+# the report, back; nor does kobest, which comes last and may miss the hub.
 LOST=0
 part() {
     local name="$1" code=0
     shift
     [[ " $PARTS " == *" $name "* ]] || return 0
     printf '\n== %s\n' "$name"
-    evaluate "$name" "$@" || code=$?
+    (start "eval/$name.py" -- "$@" --output_dir "$OUTPUT") || code=$?
     [[ "$code" == 0 || "$code" == 3 || "$name$code" == kobest2 ]] || exit "$code"
     [[ "$code" == 0 ]] || LOST="$code"
 }
 
-if [[ " $PARTS " == *" reward_accuracy "* ]]; then
-    words PAIRS "$REWARD_DATA"
-    words TRAIN_PAIRS "$REWARD_TRAIN_DATA"
-    part reward_accuracy --model_name_or_path "reward=$REWARD" --data_path "${PAIRS[@]}" \
-        ${TRAIN_PAIRS[@]+--train_data_path "${TRAIN_PAIRS[@]}"} --seed "$SEED" --output_dir "$OUTPUT"
-fi
-part geval "${ANSWERS[@]}" --data_path "${PROMPTS[@]}" --max_prompts "$MAX_PROMPTS" --judge "$JUDGE"
-part win_rate "${ANSWERS[@]}" --data_path "${PROMPTS[@]}" --max_prompts "$MAX_PROMPTS" --judge "$JUDGE"
+words RESPONDERS "$MODELS"
+words PROMPTS "$DATA_PATH"
+words PAIRS "$REWARD_DATA"
+words TRAIN_PAIRS "$REWARD_TRAIN_DATA"
+words HARM_JUDGES "$HARM_JUDGE"
 words SAFETY "$SAFETY_DATA"
-part harmlessness "${ANSWERS[@]}" --data_path "${SAFETY[@]}" --max_prompts "$MAX_SAFETY" --judge "${HARM_JUDGES[@]}"
 words HELDOUT "$HELDOUT_DATA"
-part diversity "${ANSWERS[@]}" --data_path "${PROMPTS[@]}" --max_prompts "$MAX_PROMPTS" --reference "$REFERENCE" --heldout_data_path "${HELDOUT[@]}"
+words TASKS "$KOBEST_TASKS"
+ANSWERS=(--responder "${RESPONDERS[@]}" --temperature "$TEMPERATURE" --max_new_tokens "$MAX_NEW_TOKENS" --seed "$SEED")
+ON_PROMPTS=(--data_path "${PROMPTS[@]}" --max_prompts "$MAX_PROMPTS")
+
+part reward_accuracy --model_name_or_path "reward=$REWARD" --data_path "${PAIRS[@]}" \
+    ${TRAIN_PAIRS[@]+--train_data_path "${TRAIN_PAIRS[@]}"} --seed "$SEED"
+part geval "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --judge "$JUDGE"
+part win_rate "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --judge "$JUDGE"
+part harmlessness "${ANSWERS[@]}" --data_path "${SAFETY[@]}" --max_prompts "$MAX_SAFETY" --judge "${HARM_JUDGES[@]}"
+part diversity "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --reference "$REFERENCE" --heldout_data_path "${HELDOUT[@]}"
 if [[ " $PARTS " == *" kobest "* ]]; then
-    words TASKS "$KOBEST_TASKS"
     CHECKPOINTS=()
     for responder in "${RESPONDERS[@]}"; do
         case "${responder#*=}" in
-            openai:* | *.jsonl | *.json | *.csv | *.tsv | *.parquet) echo "kobest needs a checkpoint; it goes without $responder" ;;
+            openai:* | *.jsonl | *.json | *.csv | *.tsv | *.parquet)
+                echo "kobest needs a checkpoint; it goes without $responder"
+                ;;
             *) CHECKPOINTS+=("$responder") ;;
         esac
     done
-    part kobest --model_name_or_path "${CHECKPOINTS[@]}" --tasks "${TASKS[@]}" ${KOBEST:+--data_dir "$KOBEST"} --limit "$KOBEST_LIMIT" --seed "$SEED" \
-        --output_dir "$OUTPUT"
+    part kobest --model_name_or_path "${CHECKPOINTS[@]}" --tasks "${TASKS[@]}" ${KOBEST:+--data_dir "$KOBEST"} \
+        --limit "$KOBEST_LIMIT" --seed "$SEED"
 fi
 printf '\n== report\n'
-evaluate report --run_dir "$RUN" --eval_dir "$OUTPUT"
+(start eval/report.py -- --run_dir "$RUN" --eval_dir "$OUTPUT")
 [[ "$LOST" != 2 ]] || fail "kobest was not evaluated; its own message stands above the report's"
 exit "$LOST"

@@ -1,33 +1,29 @@
 #!/usr/bin/env bash
-# What PPO breaks first: how varied answers are, whether they end, KL to the model before PPO, and how likely held-out talk still is.
+# What PPO breaks first: how varied answers are, whether they end, KL to the model before PPO, held-out perplexity.
 # Machine: any; a GPU is used if there is one.
 #
 #   bash run_diversity.sh [MODELS] [OUTPUT] [--flag value ...]
 #
-# Every setting can also be given in the environment (MAX_PROMPTS=100 bash ...); flags after the positional words win.
+# Every setting can also be given in the environment (MAX_PROMPTS=100 bash ...); flags at the end win.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../training/launch.sh"
-positional MODELS OUTPUT -- "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/../launch.sh"
+positional RESPONDER OUTPUT_DIR -- "$@"
 shift "$TAKEN"
 
 RUN="${RUN:-$KORLHF_ROOT/output/quickstart}"                      # the run whose models are meant by default
-MODELS="${MODELS:-base=$RUN/base
+RESPONDER="${RESPONDER:-base=$RUN/base
 sft=$RUN/sft
-ppo=$RUN/ppo}"                                                    # in the order of training, one a line: [NAME=]FOLDER, a server, a FILE
-OUTPUT="${OUTPUT:-$RUN/eval}"                                     # folder of the results
+ppo=$RUN/ppo}"  # in the order of training, one a line: [NAME=]FOLDER, a server, a FILE
+OUTPUT_DIR="${OUTPUT_DIR:-$RUN/eval}"                             # folder of the results
 DATA_PATH="${DATA_PATH:-sample/prompts}"                          # prompts: names or files
 MAX_PROMPTS="${MAX_PROMPTS:-0}"                                   # 0 = all
-REFERENCE="${REFERENCE:-}"                                        # compared with: a name or a folder; empty: sft, else the first
-HELDOUT_DATA_PATH="${HELDOUT_DATA_PATH:-sample/heldout_sft}"      # answers or documents for the perplexity: names or files
+REFERENCE="${REFERENCE:-}"  # compared with: a name or a folder; empty: sft, else the first
+HELDOUT_DATA_PATH="${HELDOUT_DATA_PATH:-sample/heldout_sft}"  # answers or documents for the perplexity: names or files
 MAX_KL="${MAX_KL:-20}"                                            # warn above this KL per answer (nats)
-NUM_ANSWERS="${NUM_ANSWERS:-1}"                                   # answers a prompt; more show how varied answers to one prompt are
-TEMPERATURE="${TEMPERATURE:-0.7}"                                 # of the answers; 0 = greedy (KL is always over answers at temperature 1)
+NUM_ANSWERS="${NUM_ANSWERS:-1}"  # answers a prompt; more show how varied answers to one prompt are
+TEMPERATURE="${TEMPERATURE:-0.7}"  # of the answers; 0 = greedy (KL is always over answers at temperature 1)
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-128}"                           # longest answer
 SEED="${SEED:-1234}"
 
-words RESPONDERS "$MODELS"
-words DATA "$DATA_PATH"
-words HELDOUT "$HELDOUT_DATA_PATH"
-evaluate diversity --responder "${RESPONDERS[@]}" --data_path "${DATA[@]}" --max_prompts "$MAX_PROMPTS" --reference "$REFERENCE" \
-    --heldout_data_path "${HELDOUT[@]}" --max_kl "$MAX_KL" --num_answers "$NUM_ANSWERS" --temperature "$TEMPERATURE" \
-    --max_new_tokens "$MAX_NEW_TOKENS" --seed "$SEED" --output_dir "$OUTPUT" "$@"
+start eval/diversity.py RESPONDER... DATA_PATH... MAX_PROMPTS REFERENCE HELDOUT_DATA_PATH... MAX_KL NUM_ANSWERS \
+    TEMPERATURE MAX_NEW_TOKENS SEED OUTPUT_DIR -- "$@"

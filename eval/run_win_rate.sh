@@ -1,29 +1,27 @@
 #!/usr/bin/env bash
-# Win rates: every two models' answers to the same prompts side by side, before a judge that sees both orders, or by a reward model.
+# Win rates: pairs of models' answers to the same prompts, compared by a judge that sees both orders or by a reward model.
 # Machine: any; a GPU is used if there is one.
 #
 #   bash run_win_rate.sh [MODELS] [JUDGE] [OUTPUT] [--flag value ...]
 #
-# Every setting can also be given in the environment (JUDGE=openai:gpt-4o bash ...); flags after the positional words win.
+# Every setting can also be given in the environment (JUDGE=openai:gpt-4o bash ...); flags at the end win.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../training/launch.sh"
-positional MODELS JUDGE OUTPUT -- "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/../launch.sh"
+positional RESPONDER JUDGE OUTPUT_DIR -- "$@"
 shift "$TAKEN"
 
 RUN="${RUN:-$KORLHF_ROOT/output/quickstart}"                      # the run whose models are meant by default
-MODELS="${MODELS:-base=$RUN/base
+RESPONDER="${RESPONDER:-base=$RUN/base
 sft=$RUN/sft
-ppo=$RUN/ppo}"                                                    # who answers, one a line: [NAME=]FOLDER, openai:MODEL@URL or FILE
-JUDGE="${JUDGE:-reward_model:$RUN/reward}"                        # who compares: openai:MODEL@URL, checkpoint:FOLDER or reward_model:FOLDER
-OUTPUT="${OUTPUT:-$RUN/eval}"                                     # folder of the results
-DATA_PATH="${DATA_PATH:-sample/prompts}"                          # prompts: names or files; of a set with an evaluation split, that split
+ppo=$RUN/ppo}"  # who answers, one a line: [NAME=]FOLDER, openai:MODEL@URL or FILE
+JUDGE="${JUDGE:-reward_model:$RUN/reward}"  # who compares: openai:MODEL@URL, checkpoint:FOLDER or reward_model:FOLDER
+OUTPUT_DIR="${OUTPUT_DIR:-$RUN/eval}"                             # folder of the results
+DATA_PATH="${DATA_PATH:-sample/prompts}"  # prompts: names or files; of a set with an evaluation split, that split
 MAX_PROMPTS="${MAX_PROMPTS:-0}"                                   # 0 = all
 NUM_ANSWERS="${NUM_ANSWERS:-1}"                                   # answers a prompt
 TEMPERATURE="${TEMPERATURE:-0.7}"                                 # of the answers; 0 = greedy
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-128}"                           # longest answer
 SEED="${SEED:-1234}"
 
-words RESPONDERS "$MODELS"
-words DATA "$DATA_PATH"
-evaluate win_rate --responder "${RESPONDERS[@]}" --data_path "${DATA[@]}" --max_prompts "$MAX_PROMPTS" --judge "$JUDGE" \
-    --num_answers "$NUM_ANSWERS" --temperature "$TEMPERATURE" --max_new_tokens "$MAX_NEW_TOKENS" --seed "$SEED" --output_dir "$OUTPUT" "$@"
+start eval/win_rate.py RESPONDER... DATA_PATH... MAX_PROMPTS JUDGE NUM_ANSWERS TEMPERATURE MAX_NEW_TOKENS SEED \
+    OUTPUT_DIR -- "$@"

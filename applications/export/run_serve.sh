@@ -1,23 +1,26 @@
 #!/usr/bin/env bash
-# Serve a model folder through the OpenAI protocol with `transformers serve`, for this machine only. Stop it with Ctrl-C.
+# Serve a model folder over the OpenAI protocol with `transformers serve`, on this machine only. Stop it with Ctrl-C.
 #
 #   bash run_serve.sh [MODEL] [PORT] [--flag value ...]      flags: those of `transformers serve`
 #
-# The server calls the model as MODEL is written here. Special tokens that a client sends stay text (sanitize_control_tokens).
-# Every setting can also be given in the environment.
+# The server's name for the model is MODEL as written here. Special tokens that a client sends stay text
+# (sanitize_control_tokens). Every setting can also be given in the environment.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../../training/launch.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../../launch.sh"
 positional MODEL PORT -- "$@"
 shift "$TAKEN"
 
-MODEL="${MODEL:-$KORLHF_ROOT/output/export}"               # a folder that run_export.sh or a training wrote
-HOST="${HOST:-127.0.0.1}"                                  # 0.0.0.0: everyone in the network can ask; the server knows no keys
+MODEL="${MODEL:-$KORLHF_ROOT/output/export}"                      # a folder that run_export.sh or a training wrote
+HOST="${HOST:-127.0.0.1}"  # 0.0.0.0: everyone in the network can ask; the server knows no keys
 PORT="${PORT:-8000}"
 
 need_python
-[[ -f "$MODEL/config.json" ]] || fail "MODEL=$MODEL: no config.json there; give the folder of a whole model (export a LoRA folder first)"
-! grep -q ForSequenceClassification "$MODEL/config.json" || fail "MODEL=$MODEL: a reward model, which writes no answers; give a folder of step 1 or 3"
-[[ "$MODEL" != *[@:]* ]] || fail "MODEL=$MODEL: transformers serve reads @ and : as a revision or a file; give a path without them"
+[[ -f "$MODEL/config.json" ]] \
+    || fail "MODEL=$MODEL: no config.json there; give the folder of a whole model (export a LoRA folder first)"
+! grep -q ForSequenceClassification "$MODEL/config.json" \
+    || fail "MODEL=$MODEL: a reward model, which writes no answers; give a folder of step 1 or 3"
+[[ "$MODEL" != *[@:]* ]] \
+    || fail "MODEL=$MODEL: transformers serve reads @ and : as a revision or a file; give a path without them"
 [[ "$PORT" =~ ^[0-9]+$ && "$PORT" -ge 1 && "$PORT" -le 65535 ]] || fail "PORT=$PORT: give a port from 1 to 65535"
 python - "$HOST" "$PORT" <<'PY' || fail "PORT=$PORT: taken, or not allowed on $HOST; give another"
 import socket, sys

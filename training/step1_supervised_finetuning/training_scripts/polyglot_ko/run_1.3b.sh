@@ -4,46 +4,31 @@
 #
 #   bash run_1.3b.sh [OUTPUT] [ZERO_STAGE] [--flag value ...]
 #
-# Every setting can also be given in the environment (SEED=1 bash ...); flags after the positional words go to main.py and win.
+# Every variable sets the flag of main.py of that name; SEED=1 bash ... overrides one, and flags at the end win.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../../../launch.sh"
-positional OUTPUT ZERO_STAGE -- "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/../../../../launch.sh"
+positional OUTPUT_DIR ZERO_STAGE -- "$@"
 shift "$TAKEN"
 
-MODEL="${MODEL:-EleutherAI/polyglot-ko-1.3b}"                     # hub name or folder
-OUTPUT="${OUTPUT:-$KORLHF_ROOT/output/sft_polyglot_1.3b}"         # the finished model, the checkpoints and training.log
+MODEL_NAME_OR_PATH="${MODEL_NAME_OR_PATH:-EleutherAI/polyglot-ko-1.3b}"  # hub name or folder
+OUTPUT_DIR="${OUTPUT_DIR:-$KORLHF_ROOT/output/sft_polyglot_1.3b}"  # finished model, checkpoints and training.log
 DATA_PATH="${DATA_PATH:-nlpai-lab/kullm-v2 beomi/KoAlpaca-v1.1a}"  # datasets, separated by spaces
 DATA_SPLIT="${DATA_SPLIT:-2,4,4}"                                 # shares of steps 1, 2 and 3; the same in all three
 PROMPT_TEMPLATE="${PROMPT_TEMPLATE:-kullm}"                       # how a conversation is written; saved with the model
-BATCH="${BATCH:-16}"                                              # examples per process and forward pass
-ACCUMULATION="${ACCUMULATION:-2}"                                 # forward passes per optimizer step
-EPOCHS="${EPOCHS:-3}"                                             # passes over the data
+PER_DEVICE_TRAIN_BATCH_SIZE="${PER_DEVICE_TRAIN_BATCH_SIZE:-16}"  # examples per process and forward pass
+PER_DEVICE_EVAL_BATCH_SIZE="${PER_DEVICE_EVAL_BATCH_SIZE:-$PER_DEVICE_TRAIN_BATCH_SIZE}"
+GRADIENT_ACCUMULATION_STEPS="${GRADIENT_ACCUMULATION_STEPS:-2}"   # forward passes per optimizer step
+NUM_TRAIN_EPOCHS="${NUM_TRAIN_EPOCHS:-3}"                         # passes over the data
 LEARNING_RATE="${LEARNING_RATE:-1e-5}"                            # peak learning rate
-WARMUP_STEPS="${WARMUP_STEPS:-50}"                                # optimizer steps of linear warm-up
-MAX_SEQ_LEN="${MAX_SEQ_LEN:-512}"                                 # tokens of prompt and answer; longer ones are left out
-ZERO_STAGE="${ZERO_STAGE:-2}"                                     # ZeRO stage: 2 spreads gradients and optimizer; 3 weights too
-DTYPE="${DTYPE:-auto}"                                            # auto = bf16 where the hardware has it
+NUM_WARMUP_STEPS="${NUM_WARMUP_STEPS:-50}"                        # optimizer steps of linear warm-up
+MAX_SEQ_LEN="${MAX_SEQ_LEN:-512}"                                 # tokens, prompt and answer; longer ones are left out
+ZERO_STAGE="${ZERO_STAGE:-2}"                                     # 2: spread gradients and optimizer; 3: weights too
+DTYPE="${DTYPE:-auto}"                                            # auto: bf16 where the hardware has it
 SEED="${SEED:-1234}"                                              # seed of the split, the shuffle and the new weights
 EVAL_INTERVAL="${EVAL_INTERVAL:-200}"                             # steps between evaluations
 SAVE_STEPS="${SAVE_STEPS:-200}"                                   # steps between resumable checkpoints
+GRADIENT_CHECKPOINTING="${GRADIENT_CHECKPOINTING:-true}"          # less memory, about 30 % slower
 
-words DATA "$DATA_PATH"
-launch "$KORLHF_ROOT/training/step1_supervised_finetuning" "$OUTPUT" \
-    --model_name_or_path "$MODEL" \
-    --data_path "${DATA[@]}" \
-    --data_split "$DATA_SPLIT" \
-    --prompt_template "$PROMPT_TEMPLATE" \
-    --per_device_train_batch_size "$BATCH" \
-    --per_device_eval_batch_size "$BATCH" \
-    --gradient_accumulation_steps "$ACCUMULATION" \
-    --num_train_epochs "$EPOCHS" \
-    --learning_rate "$LEARNING_RATE" \
-    --num_warmup_steps "$WARMUP_STEPS" \
-    --max_seq_len "$MAX_SEQ_LEN" \
-    --zero_stage "$ZERO_STAGE" \
-    --dtype "$DTYPE" \
-    --seed "$SEED" \
-    --eval_interval "$EVAL_INTERVAL" \
-    --save_steps "$SAVE_STEPS" \
-    --gradient_checkpointing \
-    "$@"
+launch step1 MODEL_NAME_OR_PATH OUTPUT_DIR DATA_PATH... DATA_SPLIT PROMPT_TEMPLATE PER_DEVICE_TRAIN_BATCH_SIZE \
+    PER_DEVICE_EVAL_BATCH_SIZE GRADIENT_ACCUMULATION_STEPS NUM_TRAIN_EPOCHS LEARNING_RATE NUM_WARMUP_STEPS \
+    MAX_SEQ_LEN ZERO_STAGE DTYPE SEED EVAL_INTERVAL SAVE_STEPS GRADIENT_CHECKPOINTING? -- "$@"

@@ -4,45 +4,30 @@
 #
 #   bash run_tiny.sh [OUTPUT] [ZERO_STAGE] [--flag value ...]
 #
-# Every setting can also be given in the environment (SEED=1 bash ...); flags after the positional words go to main.py and win.
+# Every variable sets the flag of main.py of that name; SEED=1 bash ... overrides one, and flags at the end win.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../../../launch.sh"
-positional OUTPUT ZERO_STAGE -- "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/../../../../launch.sh"
+positional OUTPUT_DIR ZERO_STAGE -- "$@"
 shift "$TAKEN"
 
-MODEL="${MODEL:-$KORLHF_ROOT/output/quickstart/base}"             # the pretrained tiny model
-OUTPUT="${OUTPUT:-$KORLHF_ROOT/output/quickstart/reward}"         # the finished model, the checkpoints and training.log
+MODEL_NAME_OR_PATH="${MODEL_NAME_OR_PATH:-$KORLHF_ROOT/output/quickstart/base}"  # the pretrained tiny model
+OUTPUT_DIR="${OUTPUT_DIR:-$KORLHF_ROOT/output/quickstart/reward}"  # finished model, checkpoints and training.log
 DATA_PATH="${DATA_PATH:-sample/reward}"                           # the embedded sample
 DATA_SPLIT="${DATA_SPLIT:-0,10,0}"                                # all of it belongs to this step
 EVAL_DATA_PATH="${EVAL_DATA_PATH:-sample/heldout_reward}"         # held-out part of the sample
-BATCH="${BATCH:-32}"                                              # prompts per process and optimizer step
+PER_DEVICE_TRAIN_BATCH_SIZE="${PER_DEVICE_TRAIN_BATCH_SIZE:-32}"  # prompts per process and optimizer step
+PER_DEVICE_EVAL_BATCH_SIZE="${PER_DEVICE_EVAL_BATCH_SIZE:-$PER_DEVICE_TRAIN_BATCH_SIZE}"
 LEARNING_RATE="${LEARNING_RATE:-2e-3}"                            # peak learning rate
-WARMUP="${WARMUP:-5}"                                              # optimizer steps of linear warm-up
-EPOCHS="${EPOCHS:-2}"                                             # passes over the data
+NUM_WARMUP_STEPS="${NUM_WARMUP_STEPS:-5}"                         # optimizer steps of linear warm-up
+NUM_TRAIN_EPOCHS="${NUM_TRAIN_EPOCHS:-2}"                         # passes over the data
 MAX_SEQ_LEN="${MAX_SEQ_LEN:-192}"                                 # tokens of prompt and answer
 EVAL_INTERVAL="${EVAL_INTERVAL:-20}"                              # steps between evaluations
 SAVE_STEPS="${SAVE_STEPS:-10}"                                    # steps between resumable checkpoints
 ZERO_STAGE="${ZERO_STAGE:-0}"                                     # ZeRO stage
-export NUM_PROCESSES="${NUM_PROCESSES:-1}"                        # processes
+NUM_PROCESSES="${NUM_PROCESSES:-1}"                               # processes
 DTYPE="${DTYPE:-fp32}"                                            # also on a GPU: the model is tiny
 SEED="${SEED:-1234}"                                              # seed of the shuffle and the new weights
 
-words DATA "$DATA_PATH"
-words EVAL_DATA "$EVAL_DATA_PATH"
-launch "$KORLHF_ROOT/training/step2_reward_model_finetuning" "$OUTPUT" \
-    --model_name_or_path "$MODEL" \
-    --data_path "${DATA[@]}" \
-    --data_split "$DATA_SPLIT" \
-    --eval_data_path "${EVAL_DATA[@]}" \
-    --per_device_train_batch_size "$BATCH" \
-    --per_device_eval_batch_size "$BATCH" \
-    --learning_rate "$LEARNING_RATE" \
-    --num_warmup_steps "$WARMUP" \
-    --num_train_epochs "$EPOCHS" \
-    --max_seq_len "$MAX_SEQ_LEN" \
-    --zero_stage "$ZERO_STAGE" \
-    --dtype "$DTYPE" \
-    --seed "$SEED" \
-    --eval_interval "$EVAL_INTERVAL" \
-    --save_steps "$SAVE_STEPS" \
-    "$@"
+launch step2 MODEL_NAME_OR_PATH OUTPUT_DIR DATA_PATH... DATA_SPLIT EVAL_DATA_PATH... PER_DEVICE_TRAIN_BATCH_SIZE \
+    PER_DEVICE_EVAL_BATCH_SIZE LEARNING_RATE NUM_WARMUP_STEPS NUM_TRAIN_EPOCHS MAX_SEQ_LEN ZERO_STAGE DTYPE SEED \
+    EVAL_INTERVAL SAVE_STEPS -- "$@"
