@@ -46,11 +46,11 @@ renamed_variables() {
         [[ -v "$old" && "$script" == "$KORLHF_ROOT/$folder"/* ]] || continue
         ! grep -Eq "^(export )?$old=" "$script" || continue
         for new in $names; do
-            if [[ ! -v "$new" ]] && grep -q "^$new=" "$script"; then
-                printf -v "$new" %s "${!old}"
-                echo "note: $old is now called $new" >&2
-                break
-            fi
+            grep -q "^$new=" "$script" || continue
+            [[ ! -v "$new" ]] || break
+            printf -v "$new" %s "${!old}"
+            echo "note: $old is now called $new" >&2
+            break
         done
     done <<'END'
 training      MODEL             MODEL_NAME_OR_PATH
@@ -76,9 +76,9 @@ eval          TEMPLATE          PROMPT_TEMPLATE
 eval          SHOTS             NUM_FEWSHOT
 eval          CHAT_TEMPLATE     APPLY_CHAT_TEMPLATE
 applications  MODEL             MODEL_NAME_OR_PATH
-applications  MODELS            MODEL
 applications  OUTPUT            OUTPUT_DIR
 applications  REWARD            REWARD_MODEL
+applications/web_demo  MODELS   MODEL
 END
 }
 [[ ! -f "$0" ]] || renamed_variables

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2153
 # Sourced by every data_prep/run_*.sh: the stages of a recipe, over the variables at the top of the script.
 #
 # Every stage writes whole files only, and what is slow or paid for is in CACHE: a recipe that was stopped is started

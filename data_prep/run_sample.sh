@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The whole chain, offline, on the invented miniature corpora of samples/raw: raw corpora -> training sets for the steps.
-# The tiny SFT model answers and the tiny reward model judges: those of quickstart.sh if it has run, else they are trained
+# The whole chain, offline, on invented miniature corpora of samples/raw: raw corpora -> training sets for the steps.
+# The tiny SFT model answers and the tiny reward model judges: those of quickstart.sh if it has run, else trained
 # here within two minutes. What no tiny model can do (translate, write new instructions) comes from a server on this
-# machine that replies from samples/raw/replies.jsonl, which was written by hand. Real corpora and models: run_recipe.sh.
+# machine that reads samples/raw/replies.jsonl, written by hand. Real corpora and models: run_recipe.sh.
 #
 #   bash data_prep/run_sample.sh
 #
@@ -77,7 +77,7 @@ start_server() {
     local waited=0
     until grep -q '^http' "$ready" 2>/dev/null; do
         kill -0 "$SERVER_PID" 2>/dev/null \
-            || fail "the server of recorded replies does not start; set another PORT: $(tail -1 "$OUT/server.errors.log")"
+            || fail "the server of replies does not start; try another PORT: $(tail -1 "$OUT/server.errors.log")"
         ((waited++ < 100)) || fail "the server of recorded replies does not answer; see $OUT/server.errors.log"
         sleep 0.1
     done

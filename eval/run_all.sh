@@ -4,9 +4,9 @@
 #
 #   bash run_all.sh [RUN] [OUTPUT]
 #
-# Every setting can also be given in the environment (JUDGE=openai:gpt-4o bash ...). Stop it at any time and start it again:
-# answers, scores and verdicts are in OUTPUT/cache.sqlite. To leave a part out, name the others in PARTS. Exit code 3: too
-# much failed in a part.
+# Every setting can also be given in the environment (JUDGE=openai:gpt-4o bash ...). Stop it at any time and start it
+# again: answers, scores and verdicts are in OUTPUT/cache.sqlite. To leave a part out, name the others in PARTS. Exit
+# code 3: too much failed in a part.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../launch.sh"
 positional RUN OUTPUT -- "$@"
@@ -59,7 +59,7 @@ words RESPONDERS "$MODELS"
 words PROMPTS "$DATA_PATH"
 words PAIRS "$REWARD_DATA"
 words TRAIN_PAIRS "$REWARD_TRAIN_DATA"
-words HARM_JUDGES "$HARM_JUDGE"
+words JUDGES "$HARM_JUDGE"
 words SAFETY "$SAFETY_DATA"
 words HELDOUT "$HELDOUT_DATA"
 words TASKS "$KOBEST_TASKS"
@@ -70,7 +70,7 @@ part reward_accuracy --model_name_or_path "reward=$REWARD" --data_path "${PAIRS[
     ${TRAIN_PAIRS[@]+--train_data_path "${TRAIN_PAIRS[@]}"} --seed "$SEED"
 part geval "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --judge "$JUDGE"
 part win_rate "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --judge "$JUDGE"
-part harmlessness "${ANSWERS[@]}" --data_path "${SAFETY[@]}" --max_prompts "$MAX_SAFETY" --judge "${HARM_JUDGES[@]}"
+part harmlessness "${ANSWERS[@]}" --data_path "${SAFETY[@]}" --max_prompts "$MAX_SAFETY" --judge "${JUDGES[@]}"
 part diversity "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --reference "$REFERENCE" --heldout_data_path "${HELDOUT[@]}"
 if [[ " $PARTS " == *" kobest "* ]]; then
     CHECKPOINTS=()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Win rates: pairs of models' answers to the same prompts, compared by a judge that sees both orders or by a reward model.
+# Win rates: pairs of models' answers to the same prompts, compared by a judge in both orders, or by a reward model.
 # Machine: any; a GPU is used if there is one.
 #
 #   bash run_win_rate.sh [MODELS] [JUDGE] [OUTPUT] [--flag value ...]

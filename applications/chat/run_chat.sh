@@ -5,8 +5,8 @@
 #   bash run_chat.sh openai:MODEL@http://127.0.0.1:8000/v1
 #   echo 안녕 | bash run_chat.sh output/quickstart/ppo
 #
-# MODEL: a model folder, a LoRA folder, a hub name or a server. Every setting can also be given in the environment; flags
-# at the end win.
+# MODEL: a model folder, a LoRA folder, a hub name or a server. Every setting can also be given in the environment;
+# flags at the end win.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../launch.sh"
 positional MODEL_NAME_OR_PATH REWARD_MODEL -- "$@"

@@ -5,7 +5,7 @@
 #   bash applications/label/run_label.sh [INPUT] [DATABASE] [--flag value ...]
 #
 # Every setting can also be given in the environment (PORT=8080 bash ...); flags at the end win. Start it again with the
-# same DATABASE to go on; what is new in INPUT is added. Use one DATABASE per set of items: it keeps those of earlier INPUT.
+# same DATABASE to go on; what is new in INPUT is added. Use one DATABASE per set of items: it keeps earlier ones.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../launch.sh"
 positional INPUT DATABASE -- "$@"

@@ -4,13 +4,21 @@ import os
 import shutil
 import subprocess
 
-import pytest
 from step_programs import FOLDERS, ROOT, parse
 
-SCRIPTS = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("training/step*/training_scripts/*/run_*.sh"))
-STEP = {name: next(s for s, folder in FOLDERS.items() if folder in name) for name in SCRIPTS}
+STEP_OF = {
+    str(path.relative_to(ROOT)): step
+    for step, folder in FOLDERS.items()
+    for path in sorted(ROOT.glob(f"training/{folder}/training_scripts/*/run_*.sh"))
+}
+SCRIPTS = [script for script in STEP_OF if not script.endswith("run_recipe.sh")]  # run_v1.sh and so on run it
 TINY = {step: f"training/{folder}/training_scripts/tiny/run_tiny.sh" for step, folder in FOLDERS.items()}
-MULTI_NODE = [s for s in SCRIPTS if "/multi_node/" in s]
+MULTI_NODE = [script for script in SCRIPTS if "/multi_node/" in script]
+EVERY_SCRIPT = [
+    str(path.relative_to(ROOT))
+    for folder in ("training", "eval", "data_prep", "applications")
+    for path in sorted((ROOT / folder).rglob("*.sh"))
+]
 
 PYTHON = """#!/bin/sh
 printf '%s\\0' "$@" >"$STAND_IN/argv"
@@ -31,22 +39,20 @@ while [ "$i" -lt "${GPUS:-0}" ]; do echo "GPU $i: stand-in"; i=$((i + 1)); done
 """
 
 
-def copy_of_training(folder):
-    """The scripts and launch.sh in a project folder of their own."""
-    for script in [*SCRIPTS, "training/launch.sh"]:
+def write_program(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+
+
+def copy_of_scripts(folder):
+    """The scripts in a project folder of their own, with the main.py that launch.sh looks for."""
+    for script in ["launch.sh", *EVERY_SCRIPT]:
         (folder / script).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / script, folder / script)
+    for step in FOLDERS.values():
+        (folder / "training" / step / "main.py").touch()
     return folder
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    return copy_of_training(tmp_path_factory.mktemp("plain"))
-
-
-@pytest.fixture(scope="module")
-def korean(tmp_path_factory):
-    return copy_of_training(tmp_path_factory.mktemp("korean") / "한글 폴더")
 
 
 class Harness:
@@ -55,11 +61,10 @@ class Harness:
     def __init__(self, folder):
         self.folder, self.cwd = folder, folder / "어떤 곳"
         self.cwd.mkdir(parents=True)
-        (folder / "venv" / "bin").mkdir(parents=True)
-        for name, text in (("python", PYTHON), ("nvidia-smi", NVIDIA_SMI)):
-            path = folder / "venv" / "bin" / name
-            path.write_text(text, encoding="utf-8")
-            path.chmod(0o755)
+        write_program(folder / "venv/bin/python", PYTHON)
+        write_program(folder / "venv/bin/nvidia-smi", NVIDIA_SMI)
+        (folder / "hosts").write_text("a slots=8\nb slots=8\n", encoding="utf-8")
+        self.hostfile = str(folder / "hosts")
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
@@ -68,6 +73,8 @@ class Harness:
         }
 
     def run(self, script, *words, code=0, cwd=None, **env):
+        if "multi_node" in str(script):  # takes no spaces in the working directory
+            cwd, env = cwd or self.folder, {"HOSTFILE": self.hostfile, **env}
         done = subprocess.run(
             ["bash", str(script), *words],
             cwd=cwd or self.cwd,
@@ -84,16 +91,20 @@ class Harness:
         return (self.folder / "argv").read_text(encoding="utf-8").split("\0")[:-1]
 
     @property
-    def before_main(self):
-        """The words before main.py: python's own, or the launcher's."""
-        return self.argv[: self._main()]
+    def before_program(self):
+        """The words before the program: python's own, or the launcher's."""
+        return self.argv[: self._program()]
+
+    @property
+    def program(self):
+        return self.argv[self._program()]
 
     @property
     def flags(self):
-        return self.argv[self._main() + 1 :]
+        return self.argv[self._program() + 1 :]
 
-    def _main(self):
-        return next(i for i, word in enumerate(self.argv) if word.endswith("/main.py"))
+    def _program(self):
+        return next(i for i, word in enumerate(self.argv) if word.endswith(".py"))
 
     def parsed(self, step):
         return parse(step, self.flags)
@@ -101,16 +112,10 @@ class Harness:
     @property
     def environment(self):
         names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTHONUTF8", "PWD")
-        return dict(zip(names, (self.folder / "environment").read_text(encoding="utf-8").strip().split("|")))
-
-
-@pytest.fixture
-def harness(tmp_path):
-    return Harness(tmp_path)
-
-
-@pytest.fixture
-def hostfile(tmp_path):
-    path = tmp_path / "hosts"
-    path.write_text("a slots=8\nb slots=8\n", encoding="utf-8")
-    return str(path)
+        return dict(
+            zip(
+                names,
+                (self.folder / "environment").read_text(encoding="utf-8").strip().split("|"),
+                strict=True,
+            )
+        )

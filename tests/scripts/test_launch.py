@@ -1,13 +1,14 @@
-"""training/launch.sh: which command starts main.py, and what becomes of its output, exit code and signals."""
+"""launch.sh: which command starts main.py, and what becomes of its output, exit code and signals."""
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
 
 import pytest
-from script_harness import MULTI_NODE, STEP, TINY, Harness, harness, hostfile, plain  # noqa: F401 (fixtures)
+from script_harness import MULTI_NODE, STEP_OF, TINY, Harness, write_program
 from step_programs import FOLDERS
 
 
@@ -15,13 +16,13 @@ def test_a_word_too_many_is_refused(harness, plain):
     done = harness.run(plain / TINY[1], "out", "2", "extra", code=2)
     assert (
         done.stderr
-        == "error: extra: one word too many; usage: bash run_tiny.sh [OUTPUT] [ZERO_STAGE] [--flag value ...]\n"
+        == "error: extra: one word too many; usage: bash run_tiny.sh [OUTPUT_DIR] [ZERO_STAGE] [--flag value ...]\n"
     )
     assert not (harness.folder / "argv").exists()
 
 
 def test_several_machines_need_a_hostfile(harness, plain):
-    done = harness.run(plain / MULTI_NODE[0], cwd=harness.folder, code=2)
+    done = harness.run(plain / MULTI_NODE[0], code=2, HOSTFILE="")
     assert done.stderr == "error: HOSTFILE=hostfile: no such file; one line for each machine: NAME slots=GPUS\n"
 
 
@@ -31,7 +32,7 @@ def test_everything_printed_is_logged_and_appended(harness, plain):
     harness.run(plain / TINY[1], "out")
     log = (harness.cwd / "out" / "training.log").read_text(encoding="utf-8")
     assert log.count("나온 말 on stdout\non stderr\n") == 2
-    assert len(re.findall(r"^== \d{4}-\d\d-\d\d .*main\.py --output_dir out ", log, re.M)) == 2
+    assert len(re.findall(r"^== \d{4}-\d\d-\d\d .*main\.py .*--output_dir out ", log, re.M)) == 2
 
 
 @pytest.mark.parametrize("code", [1, 2, 130])
@@ -42,18 +43,25 @@ def test_a_failure_is_passed_on(code, harness, plain):
 
 def test_lines_after_the_command_run(harness, plain):
     longer = plain / "training" / FOLDERS[1] / "training_scripts/tiny/run_longer.sh"
-    longer.write_text((plain / TINY[1]).read_text(encoding="utf-8") + "echo and on\n", encoding="utf-8")
+    longer.write_text(
+        (plain / TINY[1]).read_text(encoding="utf-8") + "echo and on\n",
+        encoding="utf-8",
+    )
     assert harness.run(longer, "out").stdout.endswith("and on\n")
     assert "and on" not in harness.run(longer, "out", EXIT="1", code=1).stdout
 
 
 @pytest.mark.parametrize(
     "number, whom, code",
-    [(signal.SIGINT, "group", 130), (signal.SIGTERM, "script", 143), (signal.SIGTERM, "group", 143)],
+    [
+        (signal.SIGINT, "group", 130),
+        (signal.SIGTERM, "script", 143),
+        (signal.SIGTERM, "group", 143),
+    ],
 )
 def test_a_signal_reaches_the_program_whose_last_words_are_logged(number, whom, code, tmp_path, plain):
-    """Ctrl-C goes to the whole group; a TERM from a job scheduler may go to the script alone. Twelve at once, since on a busy machine
-    bash's own `wait` lost about one exit code in fifteen."""
+    """Ctrl-C goes to the whole group; a TERM from a job scheduler may go to the script alone. Twelve at once: on a
+    busy machine bash's `wait` loses about one exit code in fifteen."""
     runs = [Harness(tmp_path / str(i)) for i in range(12)]
     started = [
         (
@@ -69,11 +77,8 @@ def test_a_signal_reaches_the_program_whose_last_words_are_logged(number, whom, 
         )
         for run in runs
     ]
-    limit = time.monotonic() + 60
     for run, process in started:
-        while not (run.folder / "started").exists():
-            assert time.monotonic() < limit and process.poll() is None
-            time.sleep(0.01)
+        wait_for(run.folder / "started", process)
         os.killpg(process.pid, number) if whom == "group" else process.send_signal(number)
     words = f"last words after {number.name[3:]}\n"
     for run, process in started:
@@ -107,7 +112,7 @@ def test_one_process_is_python_itself(harness, run_1_3b):
         {"GPUS": "4", "CUDA_VISIBLE_DEVICES": "-1"},
     ):
         harness.run(run_1_3b, "out", **env)
-        assert harness.before_main == ["-u"], env
+        assert harness.before_program == ["-u"], env
 
 
 def test_several_processes_are_the_launchers(harness, run_1_3b):
@@ -118,9 +123,13 @@ def test_several_processes_are_the_launchers(harness, run_1_3b):
         ({"GPUS": "4", "NUM_PROCESSES": "2"}, "2"),
     ):
         harness.run(run_1_3b, "out", **env)
-        assert without_port(harness.before_main) == [*LAUNCHER, "--num_accelerators", number], env
+        assert without_port(harness.before_program) == [
+            *LAUNCHER,
+            "--num_accelerators",
+            number,
+        ], env
     harness.run(run_1_3b, "out", GPUS="4", MASTER_PORT="12345")
-    assert harness.before_main[2:4] == ["--master_port", "12345"]
+    assert harness.before_program[2:4] == ["--master_port", "12345"]
 
 
 def test_chosen_gpus_are_kept(harness, run_1_3b):
@@ -130,29 +139,39 @@ def test_chosen_gpus_are_kept(harness, run_1_3b):
         ({"CUDA_VISIBLE_DEVICES": "3,5,7", "NUM_GPUS": "2"}, "3,5"),
     ):
         harness.run(run_1_3b, "out", GPUS="8", **env)
-        assert without_port(harness.before_main) == LAUNCHER
+        assert without_port(harness.before_program) == LAUNCHER
         assert harness.environment["CUDA_VISIBLE_DEVICES"] == visible
 
 
 def test_launcher_words_of_the_users_own(harness, run_1_3b):
     harness.run(run_1_3b, "out", GPUS="4", DEEPSPEED_ARGS="--include localhost:2,3")
-    assert without_port(harness.before_main) == [*LAUNCHER, "--include", "localhost:2,3"]
+    assert without_port(harness.before_program) == [
+        *LAUNCHER,
+        "--include",
+        "localhost:2,3",
+    ]
 
 
-def test_several_machines(harness, plain, hostfile):
+def test_several_machines(harness, plain):
     for script in MULTI_NODE:
-        harness.run(plain / script, cwd=harness.folder, HOSTFILE=hostfile)
-        assert harness.before_main == [*LAUNCHER, "--hostfile", hostfile]
-        values = harness.parsed(STEP[script])
+        harness.run(plain / script)
+        assert harness.before_program == [*LAUNCHER, "--hostfile", harness.hostfile]
+        values = harness.parsed(STEP_OF[script])
         assert all(values[k] == 3 for k in values if k.endswith("zero_stage"))
 
 
 @pytest.mark.parametrize(
     "env, line",
     [
-        ({"NUM_PROCESSES": "0"}, "NUM_PROCESSES=0: give a number of processes of 1 or more"),
+        (
+            {"NUM_PROCESSES": "0"},
+            "NUM_PROCESSES=0: give a number of processes of 1 or more",
+        ),
         ({"NUM_GPUS": "two"}, "NUM_GPUS=two: give a number of processes of 1 or more"),
-        ({"GPUS": "2", "NUM_GPUS": "4"}, "NUM_GPUS=4, but 2 GPUs are visible; set NUM_GPUS to at most 2"),
+        (
+            {"GPUS": "2", "NUM_GPUS": "4"},
+            "NUM_GPUS=4, but 2 GPUs are visible; set NUM_GPUS to at most 2",
+        ),
         (
             {"KORLHF_VENV": "/no/such"},
             "KORLHF_VENV=/no/such has no bin/python; run: KORLHF_VENV='/no/such' bash '{root}/setup.sh'",
@@ -170,10 +189,53 @@ def test_threads_are_shared_out(harness, run_1_3b):
         harness.run(run_1_3b, "out", NUM_PROCESSES=str(count))
         assert harness.environment["OMP_NUM_THREADS"] == str(max(cores // count, 1))
     harness.run(run_1_3b, "out", OMP_NUM_THREADS="5")
-    assert (harness.environment["OMP_NUM_THREADS"], harness.environment["PYTHONUTF8"]) == ("5", "1")
+    assert (
+        harness.environment["OMP_NUM_THREADS"],
+        harness.environment["PYTHONUTF8"],
+    ) == ("5", "1")
 
 
 def test_an_output_that_cannot_be_made(harness, run_1_3b):
     (harness.cwd / "file").touch()
     done = harness.run(run_1_3b, "file/out", code=2)
     assert done.stderr.splitlines()[-1] == "error: --output_dir file/out cannot be made; give another"
+
+
+def test_a_missing_python_is_told_with_the_remedy(harness, run_1_3b, plain):
+    """On a PATH that holds what launch.sh itself uses, and no python."""
+    for name in ("bash", "dirname", "basename", "grep", "nproc", "cat"):
+        (harness.folder / "bin").mkdir(exist_ok=True)
+        (harness.folder / "bin" / name).symlink_to(shutil.which(name))
+    for script in (run_1_3b, plain / "applications/chat/run_chat.sh"):
+        done = harness.run(script, code=2, KORLHF_VENV="", PATH=str(harness.folder / "bin"))
+        assert done.stderr == f"error: there is no python on PATH; run: bash '{plain}/setup.sh'\n"
+
+
+def test_a_term_to_the_script_reaches_the_launchers_inner_process(harness, plain):
+    """deepspeed's outer process dies of a TERM without telling the inner one, whose children train."""
+    write_program(harness.folder / "venv/bin/python", OUTER)
+    process = subprocess.Popen(
+        ["bash", str(plain / TINY[1]), "out"],
+        cwd=harness.cwd,
+        env={**harness.env, "NUM_PROCESSES": "2"},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(harness.folder / "started", process)
+    process.terminate()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 143 and "inner: last words" in out
+
+
+OUTER = """#!/bin/sh
+sh -c 'trap "echo inner: last words; exit 0" TERM; touch "$STAND_IN/started"; while :; do sleep 0.05; done' &
+wait
+"""
+
+
+def wait_for(path, process, seconds=60):
+    limit = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < limit and process.poll() is None
+        time.sleep(0.01)

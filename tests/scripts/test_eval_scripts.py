@@ -1,0 +1,136 @@
+"""eval/run_geval.sh, run_win_rate.sh, run_all.sh: words, variables and flags, with a stand-in for Python."""
+
+import os
+import subprocess
+
+import eval_harness
+import pytest
+from eval_harness import ROOT
+from script_harness import write_program
+
+PROGRAMS = ("geval", "win_rate")
+
+
+@pytest.fixture
+def parsed(harness, korean):
+    """Function: (program, words, variables) -> its parsed flags as one dict."""
+
+    def run(program, *words, **variables):
+        harness.run(korean / f"eval/run_{program}.sh", *words, **variables)
+        assert (harness.before_program, harness.program) == (
+            ["-u"],
+            f"{korean}/eval/{program}.py",
+        )
+        parts = eval_harness.load(program).parse(harness.flags)
+        return {name: value for part in parts for name, value in vars(part).items()}
+
+    return run
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_by_default_the_quickstarts_models(parsed, program, korean):
+    values, run = parsed(program), f"{korean}/output/quickstart"
+    assert values["responder"] == [f"{name}={run}/{name}" for name in ("base", "sft", "ppo")]
+    assert (values["judge"], values["output_dir"]) == (
+        f"reward_model:{run}/reward",
+        f"{run}/eval",
+    )
+    assert (values["data_path"], values["seed"], values["temperature"]) == (
+        ["sample/prompts"],
+        1234,
+        0.7,
+    )
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_words_variables_and_flags_win_in_this_order(parsed, program):
+    words = (
+        "a=/x y\nb=openai:m",
+        "openai:gpt",
+        "결과 폴더",
+        "--seed",
+        "9",
+        "--top_p",
+        "0.9",
+    )
+    variables = {
+        "SEED": "7",
+        "JUDGE": "openai:other",
+        "DATA_PATH": "one two",
+        "NUM_ANSWERS": "2",
+        "MAX_PROMPTS": "5",
+    }
+    values = parsed(program, *words, **variables)
+    assert values["responder"] == ["a=/x y", "b=openai:m"]
+    assert (values["judge"], values["output_dir"]) == ("openai:gpt", "결과 폴더")
+    assert (values["seed"], values["top_p"], values["data_path"]) == (
+        9,
+        0.9,
+        ["one", "two"],
+    )
+    assert (values["num_answers"], values["max_prompts"]) == (2, 5)
+
+
+SOME_FAIL = """#!/bin/sh
+name="$(basename "$2" .py)"
+echo "$name" >>"$STAND_IN/called"
+[ "$name" != "$FAILING" ] || exit "$CODE"
+"""
+
+
+@pytest.fixture
+def run_all(tmp_path):
+    """Function: variables -> (exit code, stderr, programs that were called)."""
+    write_program(tmp_path / "venv/bin/python", SOME_FAIL)
+
+    def run(**variables):
+        env = {
+            "PATH": os.environ["PATH"],
+            "STAND_IN": str(tmp_path),
+            "KORLHF_VENV": str(tmp_path / "venv"),
+            "RUN": str(tmp_path),
+        }
+        done = subprocess.run(
+            ["bash", str(ROOT / "eval" / "run_all.sh")],
+            env={**env, **variables},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        called = tmp_path / "called"
+        return (
+            done.returncode,
+            done.stderr,
+            called.read_text(encoding="utf-8").split() if called.exists() else [],
+        )
+
+    return run
+
+
+def test_a_part_in_which_too_much_failed_does_not_keep_the_report_back(run_all):
+    called = ["geval", "win_rate", "kobest", "report"]
+    assert run_all(PARTS="geval win_rate kobest", FAILING="win_rate", CODE="3") == (
+        3,
+        "",
+        called,
+    )
+
+
+def test_a_missing_hub_does_not_keep_the_report_back(run_all):
+    code, told, called = run_all(PARTS="geval kobest", FAILING="kobest", CODE="2")
+    assert (code, called) == (2, ["geval", "kobest", "report"]) and told.startswith("error: kobest was not evaluated")
+
+
+def test_wrong_input_ends_all(run_all):
+    assert run_all(PARTS="geval win_rate", FAILING="geval", CODE="2") == (
+        2,
+        "",
+        ["geval"],
+    )
+
+
+def test_a_part_that_does_not_exist_is_told_before_anything_runs(run_all):
+    code, told, called = run_all(PARTS="geval winrate")
+    assert (code, called) == (2, []) and told.startswith(
+        "error: PARTS: there is no winrate; give some of: reward_accuracy geval"
+    )
