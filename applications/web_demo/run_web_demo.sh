@@ -14,10 +14,9 @@ positional MODEL REWARD_MODEL -- "$@"
 shift "$TAKEN"
 
 RUN="$KORLHF_ROOT/output/quickstart"
-if [[ -z "${MODEL:-}" ]]; then
-    MODEL="$RUN/ppo"$'\n'"$RUN/sft"                             # several: one a line, or without spaces in their paths
-    REWARD_MODEL="${REWARD_MODEL-$RUN/reward}"
-fi
+[[ -n "${MODEL:-}" ]] || REWARD_MODEL="${REWARD_MODEL-$RUN/reward}"  # that of the default models
+MODEL="${MODEL:-$RUN/ppo
+$RUN/sft}"                                                        # several: one per line, or without spaces in their paths
 REWARD_MODEL="${REWARD_MODEL:-}"                                  # reward model whose score is shown; empty: none
 VOTES="${VOTES:-$KORLHF_ROOT/output/web_demo/votes.jsonl}"  # votes are added to it; step 2 reads it by --data_path
 REPORT="${REPORT:-}"  # empty: report.html next to the first model's folder, if it is there

@@ -65,7 +65,7 @@ def test_every_setting_stands_once_at_the_top_and_becomes_a_flag():
         settings = re.findall(r'^([A-Z_]+)="\$\{\1:?-', top, re.M)
         assert len(names) == len(set(names)) and len(settings) == len(set(settings)), script
         machine = {"RUN", "HOSTFILE", "NUM_PROCESSES", "LANGUAGE_OF_PAGE"}
-        assert set(settings) - machine == set(names) - {"MODEL"}, script  # MODEL: web_demo's, with a default of its own
+        assert set(settings) - machine == set(names), script
         assert command.endswith(' "$@"\n'), script
 
 
