@@ -8,7 +8,7 @@ import pytest
 from script_harness import EVERY_SCRIPT, MULTI_NODE, SCRIPTS, STEP_OF, TINY, Harness
 from step_programs import FOLDERS, ROOT
 
-from korlhf.data.sources import SOURCES
+from korlhf.data.registry import SOURCES
 
 
 def words_of(step, output):
