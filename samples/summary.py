@@ -36,7 +36,7 @@ def table(summary):
             "reward: held-out accuracy",
             "reward",
             "accuracy",
-            f"95 % {low:.3f}-{high:.3f}; before = best trivial rule ({rule})",
+            f"95 % {low:.3f}-{high:.3f}; before: best trivial rule, {rule}",
         ),
         ("PPO: held-out score", "ppo", "score", f"{gain:+.2f} SD of the SFT answers"),
         ("PPO: friendly share", "ppo", "friendly", "rule-based check, see README"),

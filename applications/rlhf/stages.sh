@@ -123,15 +123,15 @@ stage() {  # NAME MARK COMMAND...: one stage; MARK is the file that it writes la
     began="$SECONDS"
     run "$log" "$@" || code=$?
     clock "$name" "$state" $((SECONDS - began))
-    local again="start the same command again to go on${FROM:+, without --from and --only}; log: $log"
+    local again="start the same command again to go on${FROM:+, without --from and --only}"
     [[ -z "$STOPPED" ]] || { echo "$title: stopped; $again"; exit "$STOPPED"; }
     if [[ "$code" != 0 ]]; then
-        [[ "$mark" != */finished.json ]] || again+="; to train it and all that follows anew: --from $name"
-        echo "error: stage $title ended with exit code $code; put it right and $again" >&2
+        [[ "$mark" != */finished.json ]] || again+=", or with --from $name to train it and all after it anew"
+        echo "error: stage $title ended with exit code $code; log: $log; put it right and $again" >&2
         exit "$code"
     fi
     if [[ ! -f "$mark" || ("$mark" != */finished.json && "$RUN/logs/started" -nt "$mark") ]]; then
-        echo "stage $title waits for people: its last lines say for what; then $again" >&2
+        echo "stage $title waits for people: its last lines say for what (log: $log); then $again" >&2
         exit 4
     fi
     echo "$title: done in $((SECONDS - began)) s"
