@@ -1,4 +1,4 @@
-"""What the three steps reached on the sample: summary.json (the finished.json of each stage), a table and curves.png."""
+"""What the three steps reached on the sample: summary.json (the finished.json of each stage), table and curves.png."""
 
 import argparse
 import json
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import matplotlib
 
-from korlhf import log, program
-from korlhf.data.files import write_json
+from korlhf.core import program
+from korlhf.core.files import write_json
+from korlhf.training import log
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
@@ -23,32 +24,26 @@ def read(path):
 
 def table(summary):
     """The summary for people: one line per figure, on held-out data before and after its stage; seconds and memory."""
-    reward, (before, after) = summary["reward"], (summary["ppo"][f"heldout_{when}"] for when in ("before", "after"))
-    (rule, share), (low, high) = (
-        max(reward["trivial_rules"].items(), key=lambda r: r[1]),
-        reward["heldout_after"]["ci95"],
-    )
+    rule, share = max(summary["reward"]["trivial_rules"].items(), key=lambda item: item[1])
+    low, high = summary["reward"]["heldout_after"]["ci95"]
+    before, after = summary["ppo"]["heldout_before"], summary["ppo"]["heldout_after"]
     gain = (after["score"] - before["score"]) / before["score_std"]
+    interval = f", 95 % {low:.3f}-{high:.3f}; before = best trivial rule ({rule})"
     lines = [f"{'':<30}{'before':>10}{'after':>10}"]
     for title, stage, key, note in [
         ("SFT: held-out loss", "sft", "loss", ""),
-        (
-            "reward: held-out accuracy",
-            "reward",
-            "accuracy",
-            f"95 % {low:.3f}-{high:.3f}; before: best trivial rule, {rule}",
-        ),
-        ("PPO: held-out score", "ppo", "score", f"{gain:+.2f} SD of the SFT answers"),
-        ("PPO: friendly share", "ppo", "friendly", "rule-based check, see README"),
+        ("reward: held-out accuracy", "reward", "accuracy", interval),
+        ("PPO: held-out score", "ppo", "score", f", {gain:+.2f} SD of the SFT answers"),
+        ("PPO: friendly share", "ppo", "friendly", ", rule-based check, see README"),
         ("PPO: EOS rate", "ppo", "eos_rate", ""),
-        ("PPO: answer length (tokens)", "ppo", "length", f"KL {after['kl']:.2f} nats per answer"),
+        ("PPO: answer length (tokens)", "ppo", "length", f", KL {after['kl']:.2f} nats per answer"),
     ]:
         first, last = summary[stage]["heldout_before"], summary[stage]["heldout_after"]
         start = share if stage == "reward" else first[key]
-        lines.append(f"{title:<30}{start:>10.3f}{last[key]:>10.3f}  n {last['n']}{', ' if note else ''}{note}")
+        lines.append(f"{title:<30}{start:>10.3f}{last[key]:>10.3f}  n {last['n']}{note}")
     took = [f"{stage} {seconds:.0f} s" for stage, seconds in summary["seconds"].items()]
     most = max(summary[stage]["peak_memory_mb"] for stage in STAGES)
-    return "\n".join([*lines, "  ".join(took) + f"  at most {most:.0f} MiB"])
+    return "\n".join([*lines, "  ".join([*took, f"at most {most:.0f} MiB"])])
 
 
 def draw(out):
