@@ -89,8 +89,9 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
     (tmp_path / "geval.part").mkdir()
     with pytest.raises(
         InputError, match=r"--output_dir .*: cannot be written: Is a directory; make room there, or give another"
-    ), Result("geval", tmp_path, {}):
-        raise AssertionError("it began")
+    ):
+        with Result("geval", tmp_path, {}):
+            raise AssertionError("it began")
     with pytest.raises(InputError, match=r"--output_dir .*: cannot be written: "), Result("win_rate", tmp_path, {}):
         (tmp_path / "win_rate.jsonl").mkdir()
 

@@ -181,10 +181,11 @@ def test_the_limit_on_costs(client):
 
 
 def test_costs_that_cannot_be_known(client):
-    with Server(usage=False) as server, pytest.raises(
-        InputError, match="--max_cost 5: the server does not count tokens.*--max_requests.*1 of 3 are answered"
-    ):
-        client(server, concurrency=1, max_cost=5.0, price_input=1.0, price_output=1.0).ask(requests(TEXTS[:3]))
+    with Server(usage=False) as server:
+        with pytest.raises(
+            InputError, match="--max_cost 5: the server does not count tokens.*--max_requests.*1 of 3 are answered"
+        ):
+            client(server, concurrency=1, max_cost=5.0, price_input=1.0, price_output=1.0).ask(requests(TEXTS[:3]))
 
 
 def test_what_a_server_supports_is_asked_once(client):
