@@ -19,7 +19,7 @@ RUN="${RUN:-}"                       # folder of all results, also --output_dir;
 SEED="${SEED:-1234}"                 # of every stage, also --seed
 BASE="${BASE:-}"                     # folder of the base model; empty: the hub's, by MODEL
 REWARD_BASE="${REWARD_BASE:-}"       # and of the reward model's
-LABELS="${LABELS:-}"                 # v2 and v3: files of human labels, one a line
+LABELS="${LABELS:-}"                 # v2 and v3: files of human labels, one per line
 MODELS="${MODELS:-}"                 # sample: folder of sft/ and reward/ for data_prep; empty: they are trained
 source "$KORLHF_ROOT/applications/rlhf/stages.sh"
 

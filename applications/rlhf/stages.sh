@@ -66,7 +66,7 @@ need_corpora() {  # what the settings at the top of the recipe of data_prep name
             || echo "OPENAI_API_KEY: not set, and BASE_URL names no other server"
     )
     while IFS= read -r line; do
-        [[ -z "$line" || -f "$line" ]] || need pairs "LABELS: $line: not there; give files of human labels, one a line"
+        [[ -z "$line" || -f "$line" ]] || need pairs "LABELS: $line: not there; give files of labels, one per line"
     done <<<"$LABELS"
 }
 
@@ -122,7 +122,7 @@ stage() {  # NAME MARK COMMAND...: one stage; MARK is the file that it writes la
     touch "$RUN/logs/started"
     began="$SECONDS"
     run "$log" "$@" || code=$?
-    clock "$name" "$state" $((SECONDS - began))
+    [[ "$mark" != */finished.json ]] || clock "$name" "$state" $((SECONDS - began))
     local again="start the same command again to go on${FROM:+, without --from and --only}"
     [[ -z "$STOPPED" ]] || { echo "$title: stopped; $again"; exit "$STOPPED"; }
     if [[ "$code" != 0 ]]; then
@@ -131,7 +131,7 @@ stage() {  # NAME MARK COMMAND...: one stage; MARK is the file that it writes la
         exit "$code"
     fi
     if [[ ! -f "$mark" || ("$mark" != */finished.json && "$RUN/logs/started" -nt "$mark") ]]; then
-        echo "stage $title waits for people: its last lines say for what (log: $log); then $again" >&2
+        echo "stage $title has not written $mark: its last lines say what it waits for; then $again" >&2
         exit 4
     fi
     echo "$title: done in $((SECONDS - began)) s"
@@ -141,7 +141,7 @@ training() {  # NAME FOLDER SCRIPT WORD...
     stage "$1" "$2/finished.json" bash "${@:3}" --seed "$SEED" ${FROM:+--overwrite_output_dir}
 }
 
-clock() {  # NAME STATE SECONDS: into RUN/stages.json, for the report; all starts of a stage until it is finished count
+clock() {  # NAME STATE SECONDS: of a training, all starts until it is finished, into RUN/stages.json for the report
     local file="$RUN/logs/$1.seconds" json="" name
     [[ "$2" != finished ]] || return 0
     [[ "$2" != anew ]] || rm -f "$file"

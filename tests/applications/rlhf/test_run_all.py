@@ -130,14 +130,15 @@ class Project:
             time.sleep(0.02)
 
     def alive(self):
-        """Whether a process that one of the stand-ins began is still there."""
+        """Process ids of what the runner and the stand-ins began and is still there."""
+        found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 if f"RAN={self.ran}".encode() in (process / "environ").read_bytes():
-                    return True
+                    found.append(int(process.name))
             except OSError:
                 continue  # it has just ended, or is another user's
-        return False
+        return found
 
 
 @pytest.fixture
@@ -149,7 +150,8 @@ def test_every_stage_runs_once_and_what_is_finished_is_left_alone(project):
     code, ran, out = project.run("--seed", "7")
     assert (code, ran) == (0, QUICKSTART) and "seed 7" in out, out
     assert out.splitlines()[-1] == f"the report, with everything on one page: {project.out}/report.html"
-    assert list(json.loads((project.out / "stages.json").read_text(encoding="utf-8"))) == QUICKSTART
+    clocked = json.loads((project.out / "stages.json").read_text(encoding="utf-8"))
+    assert list(clocked) == ["base", "sft", "reward", "ppo"] and all(took["seconds"] >= 0 for took in clocked.values())
     assert sorted(p.stem for p in (project.out / "logs").glob("*.log")) == sorted(QUICKSTART)
     code, ran, out = project.run("--seed=7")
     assert (code, ran) == (0, QUICKSTART[1:]) and out.count("finished already") == 4 and "init: kept" in out
@@ -176,7 +178,9 @@ def test_a_failing_stage_ends_it_with_its_code_and_the_next_start_goes_on(projec
     assert (
         f"error: stage [3/8] sft ended with exit code 7; log: {project.out}/logs/sft.log; put it right and start" in out
     )
+    (project.out / "logs/sft.seconds").write_text("100\n", encoding="utf-8")
     assert project.run()[:2] == (0, QUICKSTART[1:])
+    assert json.loads((project.out / "stages.json").read_text(encoding="utf-8"))["sft"]["seconds"] in (100, 101)
 
 
 def test_changed_settings_are_refused_and_from_trains_all_later_stages_anew(project):
@@ -253,6 +257,20 @@ def test_two_at_once_in_one_folder_are_refused(project):
     assert code == 2 and "another run, or what it left, is at work there" in out
     running.terminate()
     assert running.wait(30) == 143
+
+
+def test_what_a_killed_runner_left_keeps_others_out_until_it_has_ended(project):
+    running = project.start(SLOW="base")
+    project.wait_for("step 2")
+    running.kill()
+    running.wait()
+    code, _, out = project.run()
+    assert code == 2 and "at work there" in out
+    for process in project.alive():
+        os.kill(process, signal.SIGKILL)
+    while project.alive():
+        time.sleep(0.02)
+    assert project.run()[:2] == (0, QUICKSTART[1:])
 
 
 def test_it_stops_for_human_labels_and_goes_on_with_them(project, tmp_path):
