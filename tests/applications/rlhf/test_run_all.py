@@ -65,7 +65,13 @@ class Project:
 
     def __init__(self, folder):
         self.root, self.out, self.ran = folder / "프로젝트 a", folder / "결과 out", folder / "ran"
-        for name in ("applications/rlhf/run_all.sh", "applications/rlhf/stages.sh", "training/launch.sh", "launch.sh"):
+        for name in (
+            "applications/rlhf/run_all.sh",
+            "applications/rlhf/stages.sh",
+            "training/launch.sh",
+            "launch.sh",
+            "quickstart.sh",
+        ):
             if (ROOT / name).exists():
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self.root / name)
@@ -79,6 +85,7 @@ class Project:
         self.write("data_prep/run_v2.sh", "\n".join(["KORLHF_ROOT=", *settings, DATA]))
         self.write("eval/run_all.sh", EVALUATION)
         self.write("venv/bin/python", PYTHON)
+        self.write("setup.sh", "note setup")
         self.corpora = folder / "말뭉치 c"
         for name in ("NIKL_DIALOGUE_2020_v1.3", "147.텍스트 윤리검증 데이터", "rlhf-reward-datasets/train.jsonl"):
             (self.corpora / name).mkdir(parents=True)
@@ -100,10 +107,10 @@ class Project:
         path.write_text(head + trap + text, encoding="utf-8")
         path.chmod(0o755)
 
-    def start(self, *words, **environ):
+    def start(self, *words, script="applications/rlhf/run_all.sh", **environ):
         """A running process; its output is one pipe."""
         return subprocess.Popen(
-            ["bash", str(self.root / "applications/rlhf/run_all.sh"), *words],
+            ["bash", str(self.root / script), *words],
             env={**self.environ, **environ},
             cwd=self.root.parent,
             text=True,
@@ -155,6 +162,12 @@ def test_every_stage_runs_once_and_what_is_finished_is_left_alone(project):
     assert sorted(p.stem for p in (project.out / "logs").glob("*.log")) == sorted(QUICKSTART)
     code, ran, out = project.run("--seed=7")
     assert (code, ran) == (0, QUICKSTART[1:]) and out.count("finished already") == 4 and "init: kept" in out
+
+
+def test_quickstart_sets_up_and_takes_the_same_flags(project):
+    code, ran, out = project.run("--output_dir", "결과 b", "--seed", "7", script="quickstart.sh", RECIPE="", RUN="")
+    assert (code, ran) == (0, ["setup", *QUICKSTART]) and "seed 7" in out
+    assert out.splitlines()[-1] == f"the report, with everything on one page: {project.root.parent}/결과 b/report.html"
 
 
 def test_a_dry_run_prints_commands_that_can_be_pasted_and_starts_nothing(project):
