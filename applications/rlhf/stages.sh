@@ -28,7 +28,7 @@ esac
 RUN="${RUN:-$KORLHF_ROOT/output/$NAME}"
 [[ "$RUN" == /* ]] || RUN="$PWD/$RUN"
 export SEED
-export -n RECIPE MODEL RUN BASE REWARD_BASE LABELS MODELS ${!EVAL_@}  # scripts may mean something else by these
+export -n RECIPE MODEL RUN BASE REWARD_BASE LABELS MODELS  # scripts may mean something else by these
 need_python
 
 place() {  # the number of a stage, from 0
@@ -52,16 +52,17 @@ need_model() {  # STAGE VARIABLE: which is empty, a model's folder or a hub name
         || need "$1" "$2=$model: no config.json there; give the folder of a model, or its name on the hub"
 }
 
-need_corpora() {  # what the settings at the top of the recipe of data_prep name, and the key of its servers
+need_corpora() {  # what the settings at the top of data_prep's recipe name, and the key of its servers
     local line
     while IFS= read -r line; do need data "$line"; done < <(
-        eval "$(grep -E '^[A-Z_]+="\$\{' "$KORLHF_ROOT/data_prep/run_$RECIPE.sh")"
+        eval "$(grep -hsE '^[A-Z_]+="\$\{' "$KORLHF_ROOT"/data_prep/run_{recipe,"$RECIPE"}.sh)"
         for name in NIKL AIHUB ENGLISH EVOL SEEDS; do
             while IFS= read -r path; do
                 [[ -z "$path" || -e "$path" ]] || echo "$name: $path: not there; set $name (empty: go without it)"
             done <<<"${!name}"
         done
-        asked="${ENGLISH:+$TRANSLATOR} ${AIHUB:+$CORRECTOR} ${SEEDS:+$GENERATOR} ${JUDGE:-} ${CHATGPT:-}"
+        asked="${ENGLISH:+$TRANSLATOR} ${AIHUB:+$CORRECTOR} ${SEEDS:+$GENERATOR}"
+        if [[ "$RECIPE" == v1 ]]; then asked+=" $JUDGE"; else asked+=" $CHATGPT"; fi
         [[ -n "$BASE_URL${OPENAI_API_KEY:-}" || ! " $asked" =~ \ openai:[^@\ ]+(\ |$) ]] \
             || echo "OPENAI_API_KEY: not set, and BASE_URL names no other server"
     )

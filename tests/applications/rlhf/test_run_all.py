@@ -79,10 +79,10 @@ class Project:
         for step in STEPS:
             for script in scripts:
                 self.write(f"training/{step}/training_scripts/{script}", TRAINING)
-        settings = re.findall(
-            r'^[A-Z_]+="\$\{.*', (ROOT / "data_prep/run_v2.sh").read_text(encoding="utf-8"), re.MULTILINE
-        )
-        self.write("data_prep/run_v2.sh", "\n".join(["KORLHF_ROOT=", *settings, DATA]))
+        recipes = (ROOT / "data_prep" / name for name in ("run_recipe.sh", "run_v2.sh"))
+        text = "".join(path.read_text(encoding="utf-8") for path in recipes if path.exists())
+        settings = re.findall(r'^[A-Z_]+="\$\{.*', text, re.MULTILINE)
+        self.write("data_prep/run_v2.sh", "\n".join(["KORLHF_ROOT= RECIPE=v2", *settings, DATA]))
         self.write("eval/run_all.sh", EVALUATION)
         self.write("venv/bin/python", PYTHON)
         self.write("setup.sh", "note setup")
