@@ -42,6 +42,21 @@ def run(stage, *args, processes=1, check=True):
     return done
 
 
+def run_all(folder, *words, **settings):
+    """What applications/rlhf/run_all.sh, which must succeed, printed; RUN is `folder`."""
+    done = subprocess.run(
+        ["bash", str(ROOT / "applications/rlhf/run_all.sh"), *words],
+        cwd=folder.parent,
+        text=True,
+        encoding="utf-8",
+        env={**environment(), **settings, "RUN": str(folder)},
+        capture_output=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
 def metrics(folder):
     return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 

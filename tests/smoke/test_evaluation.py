@@ -1,25 +1,18 @@
-"""eval/run_sample.sh on the models of the tiny scripts: every program, then the report; started again, nothing is computed twice."""
+"""The evaluation of the quickstart: every program, then the report; started again, nothing is computed twice."""
 
 import json
-import subprocess
 
-from tiny_scripts import ROOT, environment
+from tiny_scripts import run_all
 
 PROGRAMS = ("reward_accuracy", "geval", "win_rate", "harmlessness", "diversity", "kobest")
-FEW = {"MAX_PROMPTS": "10", "MAX_SAFETY": "16", "KOBEST_LIMIT": "4", "MAX_NEW_TOKENS": "16"}
+FEW = {"EVAL_MAX_PROMPTS": "10", "EVAL_MAX_SAFETY": "16", "EVAL_KOBEST_LIMIT": "4", "EVAL_MAX_NEW_TOKENS": "16"}
 
 
 def run(folder, **settings):
-    out = folder / "평가 결과"
-    done = subprocess.run(
-        ["bash", str(ROOT / "eval/run_sample.sh"), str(folder), str(out)],
-        env={**environment(), **FEW, **settings},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return out, {name: json.loads((out / f"{name}.json").read_text(encoding="utf-8")) for name in PROGRAMS}, done.stdout
+    shown = run_all(folder, "--only", "eval", RECIPE="quickstart", **{**FEW, **settings})
+    assert shown.endswith(f"the report, with everything on one page: {folder}/report.html\n")
+    out = folder / "eval"
+    return out, {name: json.loads((out / f"{name}.json").read_text(encoding="utf-8")) for name in PROGRAMS}, shown
 
 
 def test_the_sample_is_evaluated_and_reported(three_steps):
@@ -33,7 +26,7 @@ def test_the_sample_is_evaluated_and_reported(three_steps):
     page = (three_steps / "report.html").read_text(encoding="utf-8")
     assert all(w["ko"].split("(")[0] in page for w in found["geval"]["warnings"])
     cache = (out / "cache.sqlite").stat().st_mtime_ns
-    _, again, _ = run(three_steps, PARTS="geval diversity")
+    _, again, _ = run(three_steps, EVAL_PARTS="geval diversity")
     for name in ("geval", "diversity"):
         assert (again[name]["figures"], again[name]["tables"]) == (found[name]["figures"], found[name]["tables"])
         assert again[name]["finished"] > found[name]["finished"]
