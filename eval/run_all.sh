@@ -59,7 +59,7 @@ words RESPONDERS "$MODELS"
 words PROMPTS "$DATA_PATH"
 words PAIRS "$REWARD_DATA"
 words TRAIN_PAIRS "$REWARD_TRAIN_DATA"
-words JUDGES "$HARM_JUDGE"
+words HARM_CHECKS "$HARM_JUDGE"
 words SAFETY "$SAFETY_DATA"
 words HELDOUT "$HELDOUT_DATA"
 words TASKS "$KOBEST_TASKS"
@@ -70,7 +70,7 @@ part reward_accuracy --model_name_or_path "reward=$REWARD" --data_path "${PAIRS[
     ${TRAIN_PAIRS[@]+--train_data_path "${TRAIN_PAIRS[@]}"} --seed "$SEED"
 part geval "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --judge "$JUDGE"
 part win_rate "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --judge "$JUDGE"
-part harmlessness "${ANSWERS[@]}" --data_path "${SAFETY[@]}" --max_prompts "$MAX_SAFETY" --judge "${JUDGES[@]}"
+part harmlessness "${ANSWERS[@]}" --data_path "${SAFETY[@]}" --max_prompts "$MAX_SAFETY" --judge "${HARM_CHECKS[@]}"
 part diversity "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --reference "$REFERENCE" --heldout_data_path "${HELDOUT[@]}"
 if [[ " $PARTS " == *" kobest "* ]]; then
     CHECKPOINTS=()
