@@ -11,7 +11,7 @@
 # STAGE_FLAGS: flags for the program of a stage, split at spaces. EVAL_NAME: the variable NAME of eval/run_all.sh.
 # Other variables (NIKL, BASE_URL ... of data_prep/run_$RECIPE.sh, SAVE_STEPS ... of trainings) reach all scripts.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../../training/launch.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../../launch.sh"
 
 RECIPE="${RECIPE:-sample}"           # sample, quickstart, or v1, v2, v3: the recipes of data_prep on real corpora
 MODEL="${MODEL:-polyglot-ko-1.3b}"   # of v1 to v3: polyglot-ko-1.3b, -5.8b, -12.8b, kullm-5.8b, kullm-12.8b
