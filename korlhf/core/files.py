@@ -1,32 +1,106 @@
-"""Files: JSON that is written whole, fingerprints, hints at names."""
+"""Files: written whole under a lock, JSON, fingerprints, hints at names."""
 
+import contextlib
 import difflib
+import hashlib
 import json
+import os
 from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from filelock import FileLock, Timeout
+
+from korlhf.core.errors import InputError
+
+PathLike = str | os.PathLike[str]
 
 
-def close_names(path):
+class AtomicFile:
+    """A UTF-8 file that has its name only when it is whole: until then it is NAME.part, of one writer alone.
+
+        with AtomicFile(path, "--output") as file:  # an error in the block removes NAME.part and leaves PATH as it was
+            print(line, file=file)
+
+    what: the flag that names the file, for errors; wait: seconds to wait for another writer; mode: permissions of a new
+    file. Raises InputError if the file cannot be written or another process is writing it; the lock of a process that
+    was killed is free.
+    """
+
+    def __init__(self, path: PathLike, what: str = "", wait: float = 0.0, mode: int = 0o666):
+        self.path = Path(path).expanduser()
+        self.part = self.path.with_name(self.path.name + ".part")
+        self._named, self._wait, self._mode = f"{what} {self.path}".strip(), wait, mode
+        self._lock = FileLock(self.part, thread_local=False, fallback_to_soft=False)
+
+    def open(self) -> TextIO:
+        """Lock and empty NAME.part; its folder is made."""
+        try:
+            if self.path.is_dir():
+                raise IsADirectoryError(0, "is a folder")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.part.touch(self._mode)  # a file that the lock creates would not heed the umask
+            self._lock.acquire(timeout=self._wait)
+            self._file = open(self.part, "w", encoding="utf-8")  # noqa: SIM115 (closed by commit or discard)
+        except Timeout as error:
+            raise InputError(
+                f"{self._named}: another process is writing it; wait for it, or give another name"
+            ) from error
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return self._file
+
+    def commit(self) -> None:
+        """Give the file its name; it is on the disk when this returns."""
+        try:
+            with self._file:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            self.part.replace(self.path)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        finally:
+            self._lock.release()
+
+    def discard(self) -> None:
+        """Remove NAME.part."""
+        with contextlib.suppress(OSError):  # e.g. of what a full disk has not taken
+            self._file.close()
+        self.part.unlink(missing_ok=True)
+        self._lock.release()
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(
+            f"{self._named}: cannot be written: {error.strerror or error}; make room there, or give another name"
+        )
+
+    def __enter__(self) -> TextIO:
+        return self.open()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        if kind is None:
+            self.commit()
+        else:
+            self.discard()
+
+
+def write_json(path: PathLike, value: Any) -> None:
+    """Write `value` whole or not at all: UTF-8 JSON with Hangul as Hangul."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    with AtomicFile(path, wait=10.0) as file:
+        print(text, file=file)
+
+
+def fingerprint(path: PathLike) -> str:
+    """sha256 of a file's bytes, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def close_names(path: Path) -> str:
     """A hint at what may have been meant by a path that does not exist."""
     folder = path.parent
     if not folder.is_dir():
         return f"; there is no folder {folder} either (the current folder is {Path.cwd()})"
     close = difflib.get_close_matches(path.name, [p.name for p in folder.iterdir()], n=3)
     return f"; did you mean {' or '.join(str(folder / c) for c in close)}?" if close else f"; look with: ls {folder}"
-
-
-def write_json(path, value):
-    """Write `value` whole or not at all: UTF-8 JSON with Hangul as Hangul."""
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
-
-
-# === from stage
-import hashlib
-
-
-def fingerprint(path):
-    """sha256 of a file's bytes, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,9 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from typing import Any, NoReturn, TextIO
 
 from tqdm import tqdm
 
@@ -11,11 +14,11 @@ from korlhf.core.errors import InputError
 TOO_MANY_FAILED = 3
 
 
-def run(main, stopped="stopped", at_end=lambda: None):
+def run(main: Callable[[], int | None], stopped: str = "stopped", at_end: Callable[[], Any] = lambda: None) -> NoReturn:
     """Call main() and exit with the code it returns.
 
-    An InputError becomes one line on stderr and exit code 2, Ctrl-C the line `stopped` (which says how to resume, where that is
-    possible) and 130, a pipe that was closed 141. at_end: called in any case.
+    An InputError becomes one line on stderr and exit code 2, Ctrl-C the line `stopped` (which says how to resume, where
+    that is possible) and 130, a pipe that was closed 141. at_end: called in any case.
     """
     try:
         sys.exit(main() or 0)
@@ -27,26 +30,26 @@ def run(main, stopped="stopped", at_end=lambda: None):
         sys.exit(130)
     except (
         BrokenPipeError
-    ):  # whoever read the output has gone; what had to be written is written, or the next start resumes
+    ):  # nobody reads the output any more; what had to be written is written, or the next start resumes
         nobody_reads(sys.stdout)
         sys.exit(141)
     finally:
         at_end()
 
 
-def nobody_reads(out):
-    """Send what is printed to the stream `out` from here on to nowhere; without it Python complains when it flushes at its end."""
+def nobody_reads(out: TextIO) -> None:
+    """Send what is printed to the stream `out` from here on to nowhere; else Python complains at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, out.fileno())
     os.close(nowhere)
 
 
-def bar(iterable=None, total=None, desc="", unit="records"):
+def bar(iterable: Iterable | None = None, total: float | None = None, desc: str = "", unit: str = "records") -> tqdm:
     """A progress bar with rate and time left."""
     return tqdm(iterable, total=total, desc=desc, unit=f" {unit}", dynamic_ncols=True, mininterval=0.5, file=sys.stderr)
 
 
-def exit_code(failed, attempted, max_failed):
+def exit_code(failed: int, attempted: int, max_failed: float) -> int:
     """0, or TOO_MANY_FAILED with a line on stderr if more than the share `max_failed` of `attempted` failed."""
     if failed <= max_failed * attempted:
         return 0
@@ -59,10 +62,8 @@ def exit_code(failed, attempted, max_failed):
     return TOO_MANY_FAILED
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Versions of what the figures depend on."""
-    from importlib.metadata import version
-
     return {
         "korlhf": __version__,
         "python": sys.version.split()[0],

@@ -1,46 +1,54 @@
 """Tables of results in two languages: what a program prints and what the report shows are the same cells.
 
-A cell is text, a number (one too small for its digits is shown as, e.g., <0.0001), None (shown as a dash), a text in both languages
-(`both`), or an estimate with its 95 % interval ({"mean", "low", "high"}). A table is a dict that JSON can hold; `digits` of a column
-hold for its numbers and intervals.
+A cell is text, a number (one too small for its digits is shown as, e.g., <0.0001), None (shown as a dash), a text in
+both languages (`both`), or an estimate with its 95 % interval ({"mean", "low", "high"}). A table is a dict that JSON
+can hold; `digits` of a column hold for its numbers and intervals.
 """
 
-import unicodedata
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+UNLIMITED = 10_000  # columns of a terminal: nothing is cut or wrapped, neither there nor in a log
 
 
-def both(en, ko):
+def both(en: str, ko: str) -> dict[str, str]:
     """A text in English and Korean."""
     return {"en": en, "ko": ko}
 
 
-def column(en, ko, digits=3):
+def column(en: str, ko: str, digits: int = 3) -> dict[str, Any]:
     """The heading of a column; digits: behind the point, of its fractions."""
     return {"en": en, "ko": ko, "digits": digits}
 
 
-def estimate(mean, low, high):
+def estimate(mean: float, low: float, high: float) -> dict[str, float]:
     """A cell with a 95 % interval."""
     return {"mean": mean, "low": low, "high": high}
 
 
-def table(title, columns, rows, notes=()):
+def table(title: dict[str, str], columns: Iterable[dict], rows: Iterable[Iterable], notes: Iterable[dict] = ()) -> dict:
     """title: `both`; columns: list of `column`; rows: lists of cells; notes: list of `both`, printed below.
 
     Raises ValueError if a row has another number of cells than there are columns.
     """
-    rows = [list(row) for row in rows]
+    columns, rows = list(columns), [list(row) for row in rows]
     for row in rows:
         if len(row) != len(columns):
             raise ValueError(f"table {title['en']!r}: a row of {len(row)} cells under {len(columns)} columns: {row}")
-    return {"title": title, "columns": list(columns), "rows": rows, "notes": list(notes)}
+    return {"title": title, "columns": columns, "rows": rows, "notes": list(notes)}
 
 
-def words(value, language):
+def words(value: Any, language: str) -> Any:
     """A text, or the `language` ("en" or "ko") of one in both."""
     return value[language] if isinstance(value, dict) else value
 
 
-def cell(value, digits, language):
+def cell(value: Any, digits: int, language: str) -> str:
     """A cell as text."""
     if value is None:
         return "–"
@@ -53,25 +61,20 @@ def cell(value, digits, language):
     return str(words(value, language))
 
 
-def width(text):
-    """Columns of a terminal that a text takes: a Hangul syllable takes two."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+def plain(table: dict, language: str = "en") -> str:
+    """A table as lines of text for a terminal or a log: text left, numbers right, without colours."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for k, head in enumerate(table["columns"]):
+        holds_text = any(_is_text(row[k]) for row in table["rows"])
+        grid.add_column(Text(words(head, language)), justify="left" if holds_text else "right")
+    for row in table["rows"]:
+        grid.add_row(*(Text(cell(value, c["digits"], language)) for value, c in zip(row, table["columns"])))
+    console = Console(file=io.StringIO(), width=UNLIMITED, color_system=None)
+    with console.capture() as capture:
+        console.print(grid)
+    lines = [f"  {line.rstrip()}" for line in capture.get().splitlines()]
+    return "\n".join([words(table["title"], language), *lines, *(f"  {words(n, language)}" for n in table["notes"])])
 
 
-def plain(found, language="en"):
-    """A table as lines of text for a terminal: text left, numbers right."""
-    head = [words(c, language) for c in found["columns"]]
-    body = [[cell(value, c["digits"], language) for value, c in zip(row, found["columns"])] for row in found["rows"]]
-    right = [
-        all(not isinstance(row[k], str) and not (isinstance(row[k], dict) and "en" in row[k]) for row in found["rows"])
-        for k in range(len(head))
-    ]
-    widths = [max(map(width, column)) for column in zip(head, *body)]
-    lines = [words(found["title"], language)]
-    for row in [head, *body]:
-        cells = [
-            " " * (w - width(text)) + text if r else text + " " * (w - width(text))
-            for text, w, r in zip(row, widths, right)
-        ]
-        lines.append("  " + "  ".join(cells).rstrip())
-    return "\n".join([*lines, *(f"  {words(note, language)}" for note in found["notes"])])
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, dict) and "en" in value)

@@ -2,6 +2,7 @@
 
 import functools
 from importlib import resources
+from typing import Any
 
 import yaml
 
@@ -19,12 +20,14 @@ def load(package: str) -> dict[str, dict]:
 
 
 def text(package: str, key: str, /, **values) -> dict[str, str]:
-    """The text under `key`, words joined by dots, in both languages: {"en": ..., "ko": ...}, its {holes} filled by str.format.
+    """The text under `key`, words joined by dots, in both languages: {"en": ..., "ko": ...}, {holes} filled in.
 
-    A value that is itself such a dict fills its hole with the text of the same language. Raises KeyError for a key that is not there.
+    A value that is itself such a dict fills its hole with the text of the same language. Raises KeyError for a key that
+    is not there.
     """
     out = {}
-    for language, found in load(package).items():
+    for language, texts in load(package).items():
+        found: Any = texts
         for word in key.split("."):
             found = found[word]
         chosen = {name: value[language] if isinstance(value, dict) else value for name, value in values.items()}

@@ -192,7 +192,9 @@ class PpoFlags:
     kl_limit: float = flag(
         0.0, "the best checkpoint is chosen among those under this KL per answer (nats); 0 = no limit"
     )
-    print_answers: int = flag(0, "print two sampled answers every N PPO steps; 0 = never")
+    print_answers: int = flag(  # bare --print_answers, as DeepSpeed-Chat spells it, means every step
+        0, "print two sampled answers every N PPO steps; 0 = never", nargs="?", const=1
+    )
 
 
 def check(data, *models, run, parser):

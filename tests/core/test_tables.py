@@ -2,7 +2,7 @@
 
 import pytest
 
-from korlhf.core.tables import both, cell, column, estimate, plain, table, width
+from korlhf.core.tables import both, cell, column, estimate, plain, table
 
 
 def test_cells_as_text():
@@ -19,21 +19,27 @@ def test_a_small_p_is_not_shown_as_0():
 
 
 def test_a_hangul_syllable_is_two_columns_wide():
-    assert width("가a나") == 5
     found = table(
         both("T", "표"),
         [column("model", "모델"), column("n", "개수")],
-        [["가나다", 5], ["ppo", 12345]],
+        [["가나다", 5], ["[b]ppo[/b]", 12345]],
         [both("note", "참고")],
     )
     assert plain(found, "en").splitlines() == [
         "T",
-        "  model        n",
-        "  가나다       5",
-        "  ppo     12,345",
+        "  model            n",
+        "  가나다           5",
+        "  [b]ppo[/b]  12,345",
         "  note",
     ]
-    assert plain(found, "ko").splitlines()[1] == "  모델      개수"
+    assert plain(found, "ko").splitlines()[1] == "  모델          개수"
+
+
+def test_nothing_is_cut_or_coloured_wherever_it_is_printed(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    found = table(both("T", "표"), [column("a", "가"), column("b", "나")], [["긴 글 " * 60, 0.5]])
+    assert plain(found).splitlines()[2] == f"  {'긴 글 ' * 60}  0.500"
 
 
 def test_a_row_of_another_length_is_refused():
