@@ -57,9 +57,8 @@ def answers(result, found, flags, sampler, llm_flags, cache):
     seed = result.settings["seed"]
     sampling = local.Sampling(flags.temperature, flags.top_p, flags.max_new_tokens, seed)
     system = responders.read_system(flags.system, "--system") if flags.system else ""
-    out, how = responders.answers(
-        who, found, sampling, flags.num_answers, sampler, llm_flags, cache, system, result.usage
-    )
+    setup = responders.Setup(sampling, flags.num_answers, sampler, llm_flags, cache, result.usage)
+    out, how = responders.answers(who, found, setup, system)
     result.inputs += [r.model for r in who if r.kind != "server"]
     result.figures["responders"] = how
     result.protocol["prompts"] = tables.both(

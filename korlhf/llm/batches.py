@@ -1,40 +1,69 @@
 """What a local model computes for many texts, kept in the cache chunk by chunk.
 
-Rounding depends on which texts share a batch, so a chunk is computed and kept as a whole: a run that was killed goes on at its first missing
-chunk and ends with the same figures.
+Rounding depends on which texts share a batch, so a chunk goes into the cache whole, and is computed whole if a part of
+it is missing there (what is there stays): a run that was killed resumes at its first missing chunk and ends with the
+same figures.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
 from korlhf.core import program
-from korlhf.llm.cache import cache_key
+from korlhf.core.errors import InputError
+from korlhf.llm.cache import Cache, cache_key
 
-WINDOW = 32  # chunks whose jobs are sorted by length together: less padding, and jobs added at the end leave the chunks before alone
+WINDOW = (
+    32  # chunks whose jobs are sorted by length together: less padding, and added jobs leave the chunks before alone
+)
+
+Job = list[int] | tuple[Any, ...]
 
 
-def compute(jobs, cache, same, forward, batch_size, desc, unit="answers"):
-    """Values of the jobs, in their order, with a progress bar.
+def compute(
+    jobs: Sequence[Job],
+    cache: Cache,
+    same: dict[str, Any],
+    forward: Callable[[list], Sequence],
+    batch_size: int,
+    desc: str,
+    unit: str = "answers",
+) -> list[Any]:
+    """Values of the jobs, in their order, with a progress bar. Equal jobs are computed once.
 
-    jobs: lists of token ids, or tuples whose first part is one; same: what else the values depend on (a dict for JSON); forward: called
-    with the jobs of a missing chunk, returns a JSON value each.
+    jobs: lists of token ids, or tuples whose first part is one; same: what else the values depend on (a dict for JSON);
+    forward: called with the jobs of a chunk, returns a JSON value each. Raises InputError if the GPU's memory does not
+    suffice.
     """
-    out = [None] * len(jobs)
-    with program.bar(total=len(jobs), desc=desc, unit=unit) as bar:
-        for places in chunks([len(_ids(job)) for job in jobs], batch_size):
-            chunk = [jobs[i] for i in places]
-            key = cache_key({**same, "chunk": chunk})
-            if cache.get(key) is None:
-                cache.put(key, {"values": forward(chunk)})
-            for i, value in zip(places, cache.get(key)["values"]):
-                out[i] = value
+    keys = [cache_key({**same, "job": job}) for job in jobs]
+    unique = dict(zip(keys, jobs))
+    names = list(unique)
+    with program.bar(total=len(unique), desc=desc, unit=unit) as bar:
+        for places in chunks([len(_ids(job)) for job in unique.values()], batch_size):
+            chunk = [names[i] for i in places]
+            if any(cache.get(key) is None for key in chunk):
+                values = _forward(forward, [unique[key] for key in chunk], desc, unit)
+                cache.put_many([(key, {"value": value}) for key, value in zip(chunk, values)])
             bar.update(len(chunk))
-    return out
+    return [(cache.get(key) or {})["value"] for key in keys]
 
 
-def _ids(job):
+def _forward(forward: Callable[[list], Sequence], chunk: list[Job], desc: str, unit: str) -> Sequence:
+    import torch  # slow to import
+
+    try:
+        return forward(chunk)
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"{desc}: {len(chunk)} {unit} at once do not fit into the GPU's memory; give a smaller batch size"
+        ) from error
+
+
+def _ids(job: Job) -> list[int]:
     return job[0] if isinstance(job, tuple) else job
 
 
-def chunks(lengths, batch_size):
-    """Lists of `batch_size` places: sorted within windows of the order given, the longest first (too little memory shows at once)."""
+def chunks(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Lists of `batch_size` places: sorted within windows of the order given, the longest first."""
     for start in range(0, len(lengths), WINDOW * batch_size):
         window = sorted(range(start, min(start + WINDOW * batch_size, len(lengths))), key=lambda i: -lengths[i])
         yield from (window[at : at + batch_size] for at in range(0, len(window), batch_size))

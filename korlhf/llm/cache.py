@@ -1,20 +1,24 @@
-"""What is slow or paid for, kept in an SQLite file: answers of servers and of local models, each under a hash of what was asked."""
+"""What is slow or paid for, kept in an SQLite file under a hash of what was asked.
+
+By hand on sqlite3: diskcache unpickles what it finds, and people cannot read it.
+"""
 
 import hashlib
 import json
 import sqlite3
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Self
 
 from korlhf.core.errors import InputError
 
 
-def cache_key(value):
+def cache_key(value: Any) -> str:
     """sha256 of `value` as canonical JSON, hexadecimal."""
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-    ).hexdigest()
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Cache:
@@ -23,53 +27,49 @@ class Cache:
     Raises InputError if the file cannot be used.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
         with self._errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                self.path, timeout=60, isolation_level=None
-            )  # each statement is its own transaction
+            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)  # each statement is a transaction
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute(
-                "PRAGMA synchronous=NORMAL"
-            )  # survives a killed process; a power cut may cost the last answers, not the file
+            self._db.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last answers, not the file
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS answers "
                 "(key TEXT PRIMARY KEY, request TEXT, reply TEXT NOT NULL, created TEXT NOT NULL)"
             )
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._db.close()
 
     @contextmanager
-    def _errors(self):
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
             raise InputError(f"--cache {self.path}: {error}; make room there, or give another file") from error
 
-    def get(self, key):
+    def get(self, key: str) -> dict | None:
         """The dict kept under `key`, or None."""
         with self._errors():
             row = self._db.execute("SELECT reply FROM answers WHERE key = ?", (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
-    def put(self, key, value, request=None):
+    def put(self, key: str, value: dict, request: Any = None) -> None:
         """Keep a dict; request: what was asked, for people who look into the file."""
         self.put_many([(key, value, request)])
 
-    def put_many(self, rows):
+    def put_many(self, rows: Iterable[tuple]) -> None:
         """Keep several at once, all or none: (key, value) or (key, value, request)."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        rows = [(key, _json(*request or [None]), _json(value), now) for key, value, *request in rows]
+        values = [(key, _json(*request or [None]), _json(value), now) for key, value, *request in rows]
         with self._errors(), self._db:  # commits, or rolls back
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", values)
 
 
-def _json(value):
+def _json(value: Any) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False)

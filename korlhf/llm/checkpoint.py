@@ -1,47 +1,34 @@
-"""Answers of a local checkpoint, sampled once and kept in the cache of korlhf/llm/client.py.
+"""Local models: what is known of a folder before its weights are loaded, and answers, sampled once and cached.
 
-Everything that is asked is cut into fixed chunks, and a chunk goes into the cache whole. A run that was killed goes on at its first
-missing chunk and ends with the same bytes: rounding depends on which prompts share a batch, so a chunk that is not all cached is computed
-again as a whole (what is cached of it stays). torch is imported where a model is opened: `fingerprint` and the rest do without it.
-Left out: several GPUs (start a server such as vLLM and ask that), beam search and top-k.
+torch is imported where a model is opened: `fingerprint` and the rest do without it. Left out: several GPUs (start a
+server such as vLLM and ask that), beam search and top-k.
 """
 
+import functools
 import gc
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import TemplateError
 
-from korlhf.core import program
+from korlhf.core import files
 from korlhf.core.errors import InputError
-from korlhf.core.files import fingerprint as file_fingerprint
 from korlhf.data import record as records
-from korlhf.llm import batches as chunked
-from korlhf.llm.cache import cache_key
-from korlhf.llm.client import Failure, Reply
+from korlhf.llm import batches
+from korlhf.llm.cache import Cache, cache_key
+from korlhf.llm.protocol import Failure, Reply
 
-FILES = (
-    "config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template*",
-    "vocab*",
-    "merges.txt",
-    "*.model",
-    "adapter_*",
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "pytorch_model*",
-    "*.py",
-)
+TOKENIZER = "tokenizer* special_tokens_map.json added_tokens.json chat_template* vocab* merges.txt *.model"
+WEIGHTS = "config.json *.py adapter_* *.safetensors *.safetensors.index.json pytorch_model*"
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How answers are sampled. temperature 0 = greedy; max_new_tokens counts the end of the answer; seed: a whole number."""
+    """How answers are sampled. temperature 0 = greedy; max_new_tokens counts the end of the answer."""
 
     temperature: float
     top_p: float
@@ -49,40 +36,30 @@ class Sampling:
     seed: int
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One answer to be sampled."""
-
-    key: str
-    ids: list[int]
-    seed: int
+def answer_seed(seed: int, messages: list[dict], sample: int) -> int:
+    """Seed of one answer, 31 bits: the run's seed, the conversation and the answer's number decide it alone."""
+    text = f"{seed} {records.record_id(messages)} {sample}"
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) & 0x7FFFFFFF
 
 
-def answer_seed(seed, messages, sample):
-    """Seed of one answer, 31 bits: the run's seed, the conversation and the answer's number alone decide it, not place or model."""
-    return (
-        int(hashlib.sha256(f"{seed} {records.record_id(messages)} {sample}".encode()).hexdigest()[:8], 16) & 0x7FFFFFFF
-    )
+def fingerprint(path: files.PathLike) -> str:
+    """sha256 over what makes a model folder answer as it does: configuration, tokenizer, template, adapter and weights.
 
-
-def fingerprint(path):
-    """sha256 over what makes a model folder answer as it does: configuration, tokenizer, template, adapter and weights, byte for byte.
-
-    Of a hub name the commit that is current (or, without a network, the cached one) stands for the bytes. An adapter includes its base.
-    Raises InputError if a hub name cannot be found.
+    Of a hub name the commit that is current (or, without a network, the cached one) stands for the bytes. An adapter
+    includes its base. Raises InputError if a hub name cannot be found.
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        return cache_key({"hub": str(path), "commit": _commit(path)})
-    found = {p.name: file_fingerprint(p) for pattern in FILES for p in sorted(folder.glob(pattern)) if p.is_file()}
+        return cache_key({"hub": str(path), "commit": _commit(str(path))})
+    patterns = f"{TOKENIZER} {WEIGHTS}".split()
+    found = {p.name: files.fingerprint(p) for pattern in patterns for p in sorted(folder.glob(pattern)) if p.is_file()}
     if "adapter_config.json" in found:
-        found["base"] = fingerprint(
-            json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
-        )
+        adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        found["base"] = fingerprint(adapter["base_model_name_or_path"])
     return cache_key(found)
 
 
-def _commit(name):
+def _commit(name: str) -> str:
     from huggingface_hub import hf_hub_download
 
     try:
@@ -91,26 +68,31 @@ def _commit(name):
         raise InputError(f"{name}: no such folder, and not found on the hub: {str(error).splitlines()[0]}") from error
 
 
-class Checkpoint:
-    """A model folder, LoRA folder or hub name that answers: its codec at once, its weights only when `load` is called.
+class ModelFolder:
+    """A model folder, LoRA folder or hub name, without its weights.
 
-    codec: data.tokenize.Codec; fingerprint: see above; dtype: "fp32", "bf16" or "fp16"; positions: most tokens of prompt and answer,
-    or None. what: the flag that names it, for errors. Raises InputError if it is no language model, or has no tokenizer or template.
+    codec: data.tokenize.Codec; fingerprint: see above; dtype: "fp32", "bf16" or "fp16"; positions: most tokens that it
+    takes, or None. what: the flag that names it, for errors. Raises InputError if it is no model of this kind, or has
+    no tokenizer or template.
     """
 
-    def __init__(self, path, what, prompt_template="auto", dtype="auto", trust_remote_code=False):
+    scores = False  # whether it is a reward model
+    wrong_kind = "a reward model, which writes no answers; give a folder of step 1 or 3"
+
+    def __init__(
+        self, path: str, what: str, prompt_template: str = "auto", dtype: str = "auto", trust_remote_code: bool = False
+    ):
         import torch  # slow to import, like the modules above it
 
         from korlhf.data.tokenize import Codec
-        from korlhf.models import causal_lm as models
-        from korlhf.models import reward_model
+        from korlhf.models import causal_lm, reward_model
         from korlhf.models.tokenizer import load_tokenizer
         from korlhf.training import engine
 
-        models.check_folder(path, what)
+        causal_lm.check_folder(path, what)
         config = _config(path, what, trust_remote_code)
-        if Path(path, "config.json").exists() and reward_model.has_head(path):
-            raise InputError(f"{what} {path}: a reward model, which writes no answers; give a folder of step 1 or 3")
+        if Path(path, "config.json").exists() and reward_model.has_head(path) != self.scores:
+            raise InputError(f"{what} {path}: {self.wrong_kind}")
         self.path, self.what, self.trust_remote_code = path, what, trust_remote_code
         self.codec = Codec(load_tokenizer(path, prompt_template, trust_remote_code, what))
         self.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
@@ -118,12 +100,24 @@ class Checkpoint:
         self.positions = getattr(config.get_text_config(), "max_position_embeddings", None)
         self.fingerprint = fingerprint(path)
 
-    def load(self):
+    def encode(self, encode: Callable[..., Any], *args: Any) -> list[int] | Failure:
+        """Token ids by a method of the codec, or a Failure (Gemma 2's template raises for a system message)."""
+        try:
+            return encode(*args).ids
+        except (TemplateError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            return Failure("bad request", f"{self.path}: its chat template does not take this conversation: {reason}")
+
+
+class Checkpoint(ModelFolder):
+    """A language model that answers."""
+
+    def load(self) -> Any:
         """The language model, on the GPU if there is one."""
-        from korlhf.models import causal_lm as models
+        from korlhf.models import causal_lm
         from korlhf.training import engine
 
-        return models.load_causal_lm(
+        return causal_lm.load_causal_lm(
             self.path,
             self.codec.tokenizer,
             self.what,
@@ -131,126 +125,91 @@ class Checkpoint:
             trust_remote_code=self.trust_remote_code,
         ).to(self.device)
 
-
-def _config(path, what, trust_remote_code):
-    from korlhf.models import causal_lm as models
-
-    try:
-        return models.load_config(models.lora_base(path, what) or path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{what} {path}: no model can be loaded ({str(error).splitlines()[0]}); give the folder of a finished model"
-        ) from error
-
-
-def answers(checkpoint, conversations, cache, sampling, num_answers=1, batch_size=64, desc="answers"):
-    """Sample `num_answers` answers to each conversation (lists of messages); what is in the cache is not sampled again.
-
-    Returns for each conversation a list of llm.Reply or llm.Failure (too long for the model, or not to be written in its template).
-    The model is loaded only if an answer is missing, and has left the memory when this returns. Raises InputError if the GPU's memory
-    does not suffice.
-    """
-    prompts = [_encode(checkpoint, messages, sampling.max_new_tokens) for messages in conversations]
-    rounds = [
-        {} for _ in range(num_answers)
-    ]  # of one answer number each: a higher num_answers leaves the earlier chunks alone
-    keys = []
-    for messages, ids in zip(conversations, prompts):
-        if isinstance(ids, Failure):
-            keys.append(None)
-            continue
-        jobs = [_job(checkpoint, ids, sampling, answer_seed(sampling.seed, messages, k)) for k in range(num_answers)]
-        for jobs_of_round, job in zip(rounds, jobs):
-            jobs_of_round.setdefault(job.key, job)
-        keys.append([job.key for job in jobs])
-    chunks = []
-    for jobs in (list(of.values()) for of in rounds):
-        chunks += [[jobs[i] for i in places] for places in chunked.chunks([len(job.ids) for job in jobs], batch_size)]
-    found = _sampled(checkpoint, chunks, cache, sampling, desc)
-    return [[ids] * num_answers if of is None else [found[key] for key in of] for ids, of in zip(prompts, keys)]
-
-
-def _encode(checkpoint, messages, max_new_tokens):
-    """Prompt ids, or a Failure."""
-    try:
-        ids = checkpoint.codec.prompt(messages).ids
-    except (TemplateError, ValueError) as error:  # e.g. Gemma 2's template raises for a system message
-        return Failure(
-            "bad request",
-            f"{checkpoint.path}: its chat template does not take this conversation: {str(error).splitlines()[0]}",
-        )
-    if checkpoint.positions and len(ids) + max_new_tokens > checkpoint.positions:
+    def prompt(self, messages: list[dict], max_new_tokens: int) -> list[int] | Failure:
+        """Token ids of a conversation that is to be answered, or a Failure."""
+        ids = self.encode(self.codec.prompt, messages)
+        if isinstance(ids, Failure) or not self.positions or len(ids) + max_new_tokens <= self.positions:
+            return ids
         return Failure(
             "too long",
             f"the prompt has {len(ids)} tokens; with --max_new_tokens {max_new_tokens} that is more than "
-            f"the model's {checkpoint.positions} positions",
+            f"the model's {self.positions} positions",
         )
-    return ids
 
 
-def _job(checkpoint, ids, sampling, seed):
-    key = cache_key(
-        {"local": checkpoint.fingerprint, "dtype": checkpoint.dtype, "prompt": ids, **asdict(sampling), "seed": seed}
-    )
-    return _Job(key, ids, seed)
-
-
-def _sampled(checkpoint, chunks, cache, sampling, desc):
-    """{key: Reply} of every job, with a progress bar."""
-    lm, found = None, {}
-    with program.bar(total=sum(map(len, chunks)), desc=desc, unit="answers") as bar:
-        for chunk in chunks:
-            known = {job.key for job in chunk if cache.get(job.key) is not None}
-            if len(known) < len(chunk):
-                lm = checkpoint.load() if lm is None else lm
-                cache.put_many(_sample(lm, checkpoint.codec, chunk, sampling))  # what is there already stays
-            for job in chunk:
-                value = cache.get(job.key)
-                found[job.key] = Reply(
-                    value["text"], value["finish_reason"], None, len(job.ids), value["tokens"], job.key in known
-                )
-            bar.update(len(chunk))
-    if lm is not None:
-        del lm
-        _free_memory()
-    return found
-
-
-def _sample(lm, codec, chunk, sampling):
-    """[(key, {"text", "finish_reason", "tokens"})] of a chunk's jobs, in one batch."""
-    import torch
-
-    from korlhf.rl import rollout
+def _config(path: str, what: str, trust_remote_code: bool) -> Any:
+    from korlhf.models import causal_lm
 
     try:
-        ids = rollout.sample(
-            lm,
-            [job.ids for job in chunk],
-            codec.stop_id,
-            sampling.max_new_tokens,
-            [job.seed for job in chunk],
-            len(chunk),
-            sampling.temperature,
-            sampling.top_p,
-        )
-    except torch.OutOfMemoryError as error:
+        return causal_lm.load_config(causal_lm.lora_base(path, what) or path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
         raise InputError(
-            f"--batch_size {len(chunk)}: too many answers at once for the GPU; lower it, or --max_new_tokens"
+            f"{what} {path}: no model can be loaded ({reason}); give the folder of a finished model"
         ) from error
-    return [
-        (
-            job.key,
-            {
-                "text": codec.decode(answer),
-                "finish_reason": "stop" if answer[-1] == codec.stop_id else "length",
-                "tokens": len(answer),
-            },
-        )
-        for job, answer in zip(chunk, ids)
-    ]
 
 
-def _free_memory():
+def answers(
+    checkpoint: Checkpoint,
+    conversations: Sequence[list[dict]],
+    cache: Cache,
+    sampling: Sampling,
+    num_answers: int = 1,
+    batch_size: int = 64,
+    desc: str = "answers",
+) -> list[list[Reply | Failure]]:
+    """Sample `num_answers` answers to each conversation (lists of messages); what is in the cache is not sampled again.
+
+    Returns for each conversation a list of Reply or Failure (too long for the model, or not to be written in its
+    template). The model is loaded only if an answer is missing, and has left the memory when this returns. Raises
+    InputError if the GPU's memory does not suffice.
+    """
+    prompts = [checkpoint.prompt(messages, sampling.max_new_tokens) for messages in conversations]
+    same = {"answers_of": checkpoint.fingerprint, "dtype": checkpoint.dtype, **asdict(sampling)}
+    load = functools.cache(checkpoint.load)
+    forward = functools.partial(_sample, load, checkpoint.codec, sampling)
+    out: list[list[Reply | Failure]] = [[] for _ in conversations]
+    for k in range(num_answers):  # in chunks of their own: a higher num_answers leaves the earlier ones alone
+        jobs = [
+            (ids, answer_seed(sampling.seed, messages, k))
+            for messages, ids in zip(conversations, prompts)
+            if not isinstance(ids, Failure)
+        ]
+        name = f"{desc} {k + 1}/{num_answers}" if num_answers > 1 else desc
+        values = iter(batches.compute(jobs, cache, same, forward, batch_size, name))
+        for of_one, ids in zip(out, prompts):
+            of_one.append(ids if isinstance(ids, Failure) else _reply(ids, *next(values)))
+    if load.cache_info().currsize:
+        load.cache_clear()
+        _free_memory()
+    return out
+
+
+def _sample(
+    load: Callable[[], Any], codec: Any, sampling: Sampling, chunk: list[tuple[list[int], int]]
+) -> list[tuple[str, str, int]]:
+    """(text, finish_reason, tokens) of a chunk's jobs, in one batch."""
+    from korlhf.rl import rollout
+
+    prompts, seeds = zip(*chunk)
+    sampled = rollout.sample(
+        load(),
+        prompts,
+        codec.stop_id,
+        sampling.max_new_tokens,
+        seeds,
+        len(chunk),
+        sampling.temperature,
+        sampling.top_p,
+    )
+    return [(codec.decode(ids), "stop" if ids[-1] == codec.stop_id else "length", len(ids)) for ids in sampled]
+
+
+def _reply(prompt: list[int], text: str, finish_reason: str, tokens: int) -> Reply:
+    return Reply(text, finish_reason, None, len(prompt), tokens)
+
+
+def _free_memory() -> None:
     """Give the memory of a model that is no longer referred to back to the next one."""
     import torch
 

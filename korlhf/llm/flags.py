@@ -24,7 +24,7 @@ class CheckpointFlags:
 class SamplerFlags(CheckpointFlags):
     """local checkpoints"""
 
-    batch_size: int = flag(64, "answers sampled at once")
+    batch_size: int = flag(64, "answers sampled at once", above=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,33 +32,31 @@ class StreamFlags:
     """OpenAI-compatible server"""
 
     base_url: str = flag(
-        "", "address of the server if openai:MODEL has none, e.g. http://127.0.0.1:8000/v1; not given = OpenAI's"
+        "", "address of the server if openai:MODEL has none, e.g. http://127.0.0.1:8000/v1; else OpenAI's"
     )
     api_key_env: str = flag("OPENAI_API_KEY", "environment variable that holds the key")
-    request_timeout: float = flag(120.0, "seconds without a word until an answer is given up")
+    request_timeout: float = flag(120.0, "seconds without a word until an answer is given up", above=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LlmFlags:
     """OpenAI-compatible server"""
 
-    base_url: str = flag(
-        "", "address of the server, e.g. http://127.0.0.1:8000/v1 (vLLM, Ollama, ...); not given = OpenAI's"
-    )
+    base_url: str = flag("", "address of the server, e.g. http://127.0.0.1:8000/v1 (vLLM, Ollama, ...); else OpenAI's")
     api_key_env: str = flag(
-        "OPENAI_API_KEY", "environment variable that holds the key; a key is never a flag, and never in a log or report"
+        "OPENAI_API_KEY", "environment variable that holds the key, which is in no flag, log or report"
     )
-    concurrency: int = flag(8, "requests in flight at once")
+    concurrency: int = flag(8, "requests in flight at once", above=0)
     max_requests: int = flag(
-        0, "stop after this many requests in this run; answers are kept, a higher limit goes on; 0 = no limit"
+        0, "stop after this many requests in this run; answers are kept, a higher limit resumes; 0 = no limit", low=0
     )
     max_cost: float = flag(
-        0.0, "start no request once this run has cost this many US dollars (those in flight are finished); 0 = no limit"
+        0.0, "US dollars after which no request is started (those in flight are finished); 0 = no limit", low=0
     )
-    price_input: float = flag(0.0, "US dollars per million tokens of prompts")
-    price_output: float = flag(0.0, "US dollars per million tokens of answers")
-    request_timeout: float = flag(120.0, "seconds until an unanswered request is given up and tried again")
-    max_retries: int = flag(6, "tries after the first when the server is busy, fails or drops the connection")
+    price_input: float = flag(0.0, "US dollars per million tokens of prompts", low=0)
+    price_output: float = flag(0.0, "US dollars per million tokens of answers", low=0)
+    request_timeout: float = flag(120.0, "seconds until an unanswered request is given up and tried again", above=0)
+    max_retries: int = flag(6, "tries after the first when the server is busy, fails or drops the connection", low=0)
     cache: str = flag(
         "", "SQLite file of all answers: nothing is asked twice; not given = one in the folder of the output"
     )

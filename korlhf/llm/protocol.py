@@ -1,26 +1,35 @@
-"""What a server of the OpenAI protocol says: an answer, a refusal, an error, how long to wait."""
+"""What a server of the OpenAI protocol says: an answer, a refusal, an error, how long to wait; its address and key."""
 
 import json
+import os
 import re
 import time
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
+import openai
+
+from korlhf.core.errors import InputError
+
+OPENAI = "https://api.openai.com/v1"
+NO_KEY = "not-needed"  # servers of one's own want some key, and take any
 LONGEST_RETRY_AFTER = 120.0  # seconds; a server that asks for more is asked again anyway
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, which no UTF-8 file can hold
+SECRET = re.compile(r"(?<![A-Za-z0-9])sk-[^\s\"',)}\]]+")
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. logprobs: None, or a list of {"token", "logprob", "top": [{"token", "logprob"}, ...]}, one a token of the text."""
+    """An answer. answer_tokens: None if they are not known; logprobs: None, or a dict per token of the text:
+    {"token", "logprob", "top": [{"token", "logprob"}, ...]}."""
 
     text: str
     finish_reason: str | None
-    logprobs: list | None
+    logprobs: list[dict] | None
     prompt_tokens: int
-    answer_tokens: int
-    cached: bool
+    answer_tokens: int | None
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,40 @@ class Failure:
     reason: str
 
 
-def message_of(error):
+def address(base_url: str) -> tuple[str, bool]:
+    """The address without a slash at its end, and whether it is OpenAI's own. Raises InputError."""
+    try:
+        parts = urlsplit(base_url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise InputError(f"--base_url {base_url}: is no address; give one like http://127.0.0.1:8000/v1")
+    return base_url.rstrip("/"), f".{parts.hostname}".endswith(".api.openai.com")
+
+
+def api_key(variable: str, required: bool) -> str:
+    """The key from the environment, or "" if there is none and none is required. Raises InputError."""
+    key = os.environ.get(variable, "").strip()
+    if required and not key:
+        raise InputError(
+            f"--api_key_env {variable}: this environment variable is not set; export it with your OpenAI key, "
+            "or give --base_url for another server"
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(
+            f"--api_key_env {variable}: this environment variable holds characters that no key has; export the bare key"
+        )
+    return key
+
+
+def one_line(text: object, key: str) -> str:
+    """One line of a foreign text, of at most 300 characters, without keys."""
+    text = str(text).replace(key, "***") if key else str(text)
+    return " ".join(SECRET.sub("***", whole(text)).split())[:300]
+
+
+def message_of(error: openai.APIStatusError) -> str:
     """What the server says about an error: {"error": {"message"}}, {"message"}, {"detail"} or any other body."""
     found = error.body
     if isinstance(found, dict):
@@ -39,8 +81,8 @@ def message_of(error):
     return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
 
-def retry_after(value):
-    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date), up to LONGEST_RETRY_AFTER; None if it is none."""
+def retry_after(value: str | None) -> float | None:
+    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3), up to LONGEST_RETRY_AFTER; None if it is none."""
     if value is None:
         return None
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value.strip()):
@@ -54,8 +96,8 @@ def retry_after(value):
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
-def read(text):
-    """The body of a 2xx answer: (dict for the cache, or Failure; (prompt tokens, answer tokens), or None if the server does not count)."""
+def read(text: str) -> tuple[dict | Failure, tuple[int, int] | None]:
+    """The body of a 2xx answer: dict for the cache, or Failure; tokens of prompt and answer, None if not counted."""
     try:
         body = json.loads(text)
     except ValueError:
@@ -77,17 +119,17 @@ def read(text):
     return {"text": whole(content), "finish_reason": finish, "logprobs": logprobs, **counted}, tokens
 
 
-def _logprobs(found):
-    """Of a choice: None, or a list of {"token", "logprob", "top"}, one a token."""
+def _logprobs(found: dict | None) -> list[dict] | None:
+    """Of a choice: None, or a list of {"token", "logprob", "top"}, one per token."""
     if not found or found.get("content") is None:
         return None
     return [{**_token(t), "top": [_token(other) for other in t.get("top_logprobs") or ()]} for t in found["content"]]
 
 
-def _token(found):
+def _token(found: dict) -> dict:
     return {"token": whole(found["token"]), "logprob": found["logprob"]}
 
 
-def whole(text):
+def whole(text: str) -> str:
     """The text with U+FFFD for every half of a surrogate pair."""
     return HALF_CHARACTER.sub("\ufffd", text)

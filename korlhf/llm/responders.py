@@ -1,28 +1,37 @@
 """Who answers prompts: servers of the OpenAI protocol, local checkpoints, and files of answers that exist already.
 
-Servers are asked through korlhf/llm/client.py, local checkpoints sample through korlhf/llm/checkpoint.py; both keep every answer in the cache. A file's
-answers are found by the conversation (records.record_id), not by their place.
+Servers are asked through korlhf/llm/client.py, local checkpoints sample through korlhf/llm/checkpoint.py; both keep
+every answer in the cache. A file's answers are found by the conversation (records.record_id), not by their place.
 """
 
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from korlhf.core.errors import InputError
 from korlhf.data import record as records
 from korlhf.data.readers import SUFFIXES, check_characters
-from korlhf.llm import checkpoint as local
-from korlhf.llm import client as llm
+from korlhf.llm import checkpoint
+from korlhf.llm.cache import Cache
+from korlhf.llm.checkpoint import Checkpoint, Sampling
+from korlhf.llm.client import Client, Request, new_usage
+from korlhf.llm.flags import LlmFlags, SamplerFlags
+from korlhf.llm.protocol import OPENAI, Failure, Reply
 
 NAMED = re.compile(r"(?P<name>[^=/\\:@]+)=(?P<model>.+)")
 SERVER = re.compile(r"openai:(?P<model>[^@].*?)(?:@(?P<url>https?://.+))?")
 
+Messages = list[dict]
+Answers = list[list[Reply | Failure]]  # for each conversation those of its samples
+
 
 @dataclass(frozen=True)
 class Responder:
-    """name: as recorded; model: a server's model, a folder or hub name, or a file of answers; kind: server, checkpoint or file;
+    """name: as recorded; kind: server, checkpoint or file; model: a server's model, a folder or hub name, or a file;
     url: of a server, else ""."""
 
     name: str
@@ -31,8 +40,20 @@ class Responder:
     url: str = ""
 
 
-def read_responders(texts, base_url):
-    """--responder -> Responders; base_url: of servers without one of their own. Raises InputError for two of the same name."""
+@dataclass(frozen=True)
+class Setup:
+    """How a run's prompts are answered. usage: the run's account (client.new_usage), None = one for these answers."""
+
+    sampling: Sampling
+    num_answers: int
+    sampler: SamplerFlags
+    llm: LlmFlags
+    cache: Cache
+    usage: dict[str, Any] | None = None
+
+
+def read_responders(texts: Iterable[str], base_url: str) -> list[Responder]:
+    """--responder -> Responders; base_url: of servers without one. Raises InputError for two of the same name."""
     found = [_responder(text, base_url) for text in texts]
     for name, n in Counter(r.name for r in found).items():
         if n > 1:
@@ -40,12 +61,12 @@ def read_responders(texts, base_url):
     return found
 
 
-def _responder(text, base_url):
+def _responder(text: str, base_url: str) -> Responder:
     named = NAMED.fullmatch(text)
     name, model = (named["name"], named["model"]) if named else ("", text)
     server = SERVER.fullmatch(model)
     if server:
-        return Responder(name or server["model"], server["model"], "server", server["url"] or base_url or llm.OPENAI)
+        return Responder(name or server["model"], server["model"], "server", server["url"] or base_url or OPENAI)
     if model.startswith("openai:"):
         raise InputError(f"--responder {text}: no model name; write openai:MODEL or openai:MODEL@http://HOST:PORT/v1")
     model = os.path.expanduser(model)  # the shell does not expand NAME=~/...
@@ -55,7 +76,7 @@ def _responder(text, base_url):
     return Responder(name or path.resolve().name, model, "checkpoint")
 
 
-def read_system(text, flag):
+def read_system(text: str, flag: str) -> str:
     """A system message from its text or file. Raises InputError if what looks like a file's name is none."""
     looks_like_file = flag == "--system_by_category" or (len(text.splitlines()) == 1 and text.endswith((".txt", ".md")))
     path = Path(text).expanduser()
@@ -71,82 +92,86 @@ def read_system(text, flag):
     return text.strip()
 
 
-def server_messages(talk):
-    """Messages for a server, which knows no separate `input`: it follows the text."""
-    return [{"role": m["role"], "content": "\n\n".join(filter(None, (m["content"], m.get("input"))))} for m in talk]
+def with_system(messages: Messages, system: str) -> Messages:
+    """The conversation with a system message, unless it has one of its own or `system` is ""."""
+    return (
+        [{"role": "system", "content": system}, *messages] if system and messages[0]["role"] != "system" else messages
+    )
 
 
-def ask_servers(clients, responders, talks, sampling, num_answers):
-    """{responder's name: for each conversation a list of llm.Reply or llm.Failure}; the responders of one address are asked together."""
-    found = {}
+def open_clients(
+    llm_flags: LlmFlags, urls: Iterable[str], cache: Cache, usage: dict[str, Any] | None = None
+) -> dict[str, Client]:
+    """{address: Client}; they share one account of usage, so that --max_requests and --max_cost hold for all."""
+    usage = new_usage() if usage is None else usage
+    return {url: Client(replace(llm_flags, base_url=url), cache, usage) for url in urls}
+
+
+def open_checkpoints(responders: Iterable[Responder], sampler: SamplerFlags) -> dict[str, Checkpoint]:
+    """{name: Checkpoint} of those that are checkpoints. Raises InputError if one cannot be read."""
+    opened = [r for r in responders if r.kind == "checkpoint"]
+    how = (sampler.prompt_template, sampler.dtype, sampler.trust_remote_code)
+    return {r.name: Checkpoint(r.model, "--responder", *how) for r in opened}
+
+
+def ask_servers(
+    clients: dict[str, Client],
+    responders: Sequence[Responder],
+    conversations: Sequence[Messages],
+    sampling: Sampling,
+    num_answers: int,
+) -> dict[str, Answers]:
+    """{responder's name: Answers}; the responders of one address are asked together."""
+    found: dict[str, Answers] = {}
     for url, client in clients.items():
         here = [r for r in responders if r.url == url]
         requests = [
-            llm.Request(body(r.model, talk, sampling, k), k) for r in here for talk in talks for k in range(num_answers)
+            Request(_body(r.model, messages, sampling, k), k)
+            for r in here
+            for messages in conversations
+            for k in range(num_answers)
         ]
         replies = iter(client.ask(requests, desc=", ".join(r.name for r in here)))
         for r in here:
-            found[r.name] = [[next(replies)[0] for _ in range(num_answers)] for _ in talks]
+            found[r.name] = [[next(replies)[0] for _ in range(num_answers)] for _ in conversations]
     return found
 
 
-def body(model, talk, sampling, sample):
-    """Arguments of a chat completion."""
+def _body(model: str, messages: Messages, sampling: Sampling, sample: int) -> dict:
+    """Arguments of a chat completion. A server knows no separate `input`: it follows the text."""
+    texts = ["\n\n".join(filter(None, (m["content"], m.get("input")))) for m in messages]
     return {
         "model": model,
-        "messages": server_messages(talk),
+        "messages": [{"role": m["role"], "content": text} for m, text in zip(messages, texts)],
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "max_tokens": sampling.max_new_tokens,
-        "seed": local.answer_seed(sampling.seed, talk, sample),
+        "seed": checkpoint.answer_seed(sampling.seed, messages, sample),
     }
 
 
-def open_clients(llm_flags, urls, cache, usage=None):
-    """{address: llm.Client}; they share one account of usage, so that --max_requests and --max_cost hold for the run as a whole.
+def read_answers(responder: Responder, prompts: Sequence[dict]) -> Answers:
+    """The answers of a file to records, found by the conversation: for each a list of Reply, in the file's order.
 
-    usage: llm.new_usage of the run, None = one for these.
+    A line has the prompt and `output` (or answer, response, completion), or `candidates`: of those of several models,
+    the ones whose `model` is the responder's name. Raises InputError with file and line for a broken one, and if a
+    prompt has no answer.
     """
-    usage = llm.new_usage() if usage is None else usage
-    return {url: llm.Client(replace(llm_flags, base_url=url), cache, usage) for url in urls}
-
-
-def with_system(talk, system):
-    """The conversation with a system message, unless it has one of its own or `system` is ""."""
-    return [{"role": "system", "content": system}, *talk] if system and talk[0]["role"] != "system" else talk
-
-
-def open_checkpoints(responders, sampler):
-    """{name: local.Checkpoint} of those that are checkpoints; sampler: flags.SamplerFlags. Raises InputError if one cannot be read."""
-    return {
-        r.name: local.Checkpoint(
-            r.model, "--responder", sampler.prompt_template, sampler.dtype, sampler.trust_remote_code
-        )
-        for r in responders
-        if r.kind == "checkpoint"
-    }
-
-
-def read_answers(responder, found):
-    """The answers of a file to the records `found`, by the conversation: for each a list of llm.Reply, in the file's order.
-
-    A line has the prompt and `output` (or answer, response, completion), or `candidates`: of those of several models, the ones whose
-    `model` is the responder's name. Raises InputError with file and line for a broken one, and if a prompt has no answer.
-    """
-    of_prompt = {}
+    texts: dict[str, list[str]] = {}
     for place, record in records.read([responder.model]):
         check_characters(place, record)
-        of_prompt.setdefault(record["id"], []).extend(_texts(place, record, responder.name))
-    missing = [r for r in found if not of_prompt.get(r["id"])]
+        texts.setdefault(record["id"], []).extend(_texts(place, record, responder.name))
+    missing = [r for r in prompts if not texts.get(r["id"])]
     if missing:
         raise InputError(
-            f"{responder.model}: no answer to {len(missing)} of {len(found)} prompts, e.g. {records.prompt(missing[0])[:40]!r}; "
-            "add them, or evaluate only the file's own prompts: --data_path " + responder.model
+            f"{responder.model}: no answer to {len(missing)} of {len(prompts)} prompts, e.g. "
+            f"{records.prompt(missing[0])[:40]!r}; add them, or evaluate only the file's own prompts: "
+            f"--data_path {responder.model}"
         )
-    return [[llm.Reply(text, None, None, 0, None, True) for text in of_prompt[r["id"]]] for r in found]
+    return [[Reply(text, None, None, 0, None) for text in texts[r["id"]]] for r in prompts]
 
 
-def _texts(place, record, name):
+def _texts(place: str, record: dict, name: str) -> list[str]:
     candidates = record.get("candidates")
     if candidates is None:
         candidates = [{"text": record["output"]}] if "output" in record else []
@@ -164,39 +189,41 @@ def _texts(place, record, name):
     return [c["text"].strip() for c in candidates if len(models) == 1 or c.get("model") == name]
 
 
-def answers(responders, found, sampling, num_answers, sampler, llm_flags, cache, system="", usage=None):
-    """Answers of all responders to the records: {name: for each record a list of llm.Reply or llm.Failure}, and {name: how they came}.
+def answers(
+    responders: Sequence[Responder], prompts: Sequence[dict], setup: Setup, system: str = ""
+) -> tuple[dict[str, Answers], dict[str, dict]]:
+    """Answers of all responders to records: {name: Answers}, and {name: how they came}.
 
-    sampling: local.Sampling; sampler: flags.SamplerFlags. How: {"kind", "model", and of a checkpoint "fingerprint", "dtype", "template"}.
-    usage: as of `open_clients`. Answers are stripped; an empty one is an answer. Of a file all answers are taken, whatever `num_answers` is.
+    How: {"kind", "model", and of a checkpoint "fingerprint", "dtype", "template"}. Answers are stripped; an empty one
+    is an answer. Of a file all answers are taken, whatever `setup.num_answers` is.
     """
-    checkpoints = open_checkpoints(responders, sampler)
-    from_files = {r.name: read_answers(r, found) for r in responders if r.kind == "file"}  # before anything is paid for
-    talks = [with_system(records.messages(r), system) for r in found]
+    checkpoints = open_checkpoints(responders, setup.sampler)
+    read = {r.name: read_answers(r, prompts) for r in responders if r.kind == "file"}  # before anything is paid for
+    conversations = [with_system(records.messages(r), system) for r in prompts]
     servers = [r for r in responders if r.kind == "server"]
-    out = ask_servers(
-        open_clients(llm_flags, list(dict.fromkeys(r.url for r in servers)), cache, usage),
-        servers,
-        talks,
-        sampling,
-        num_answers,
-    )
-    for name, checkpoint in checkpoints.items():
-        out[name] = local.answers(checkpoint, talks, cache, sampling, num_answers, sampler.batch_size, name)
-    out.update(from_files)
+    clients = open_clients(setup.llm, dict.fromkeys(r.url for r in servers), setup.cache, setup.usage)
+    out = ask_servers(clients, servers, conversations, setup.sampling, setup.num_answers)
+    for name, opened in checkpoints.items():
+        how_many = (setup.num_answers, setup.sampler.batch_size)
+        out[name] = checkpoint.answers(opened, conversations, setup.cache, setup.sampling, *how_many, name)
+    out.update(read)
     stripped = {r.name: [[_stripped(reply) for reply in replies] for replies in out[r.name]] for r in responders}
     return stripped, {r.name: _how(r, checkpoints.get(r.name)) for r in responders}
 
 
-def _stripped(reply):
-    return reply if isinstance(reply, llm.Failure) else replace(reply, text=reply.text.strip())
+def _stripped(reply: Reply | Failure) -> Reply | Failure:
+    return reply if isinstance(reply, Failure) else replace(reply, text=reply.text.strip())
 
 
-def _how(responder, checkpoint):
-    how = {"kind": responder.kind, "model": responder.model, **({"url": responder.url} if responder.url else {})}
-    if checkpoint is not None:
-        template = checkpoint.codec.tokenizer.apply_chat_template(
+def _how(responder: Responder, opened: Checkpoint | None) -> dict:
+    how: dict[str, Any] = {
+        "kind": responder.kind,
+        "model": responder.model,
+        **({"url": responder.url} if responder.url else {}),
+    }
+    if opened is not None:
+        template = opened.codec.tokenizer.apply_chat_template(
             [{"role": "user", "content": "{prompt}"}], tokenize=False, add_generation_prompt=True
         )
-        how.update(fingerprint=checkpoint.fingerprint, dtype=checkpoint.dtype, template=template)
+        how.update(fingerprint=opened.fingerprint, dtype=opened.dtype, template=template)
     return how

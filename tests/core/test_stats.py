@@ -51,7 +51,7 @@ def test_paired_difference_and_its_p_value():
 
 @pytest.mark.parametrize("scale", [1.0, 1e4, 1e8])
 def test_rounding_of_large_sums_makes_nothing_significant(scale):
-    """Of k differences of one sign the smallest p-value is 2 / 2 ** k, whatever their unit is (bits of long documents)."""
+    """Of k differences of one sign the smallest p-value is 2 / 2 ** k, whatever their unit (bits of documents)."""
     rng = np.random.default_rng(0)
     for k in (4, 5, 7) * 8:
         _, p = stats.paired_difference(scale * (rng.random(k) + 0.1), [0.0] * k)

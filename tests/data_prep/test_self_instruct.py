@@ -63,7 +63,7 @@ def invented(body):
 
 
 def reply(text, finish_reason="stop"):
-    return llm.Reply(text, finish_reason, None, 0, 0, False)
+    return llm.Reply(text, finish_reason, None, 0, 0)
 
 
 def run(folder, server, *more, n=20, out="out.jsonl", seeds=SEEDS):

@@ -393,7 +393,7 @@ def test_the_text_cannot_close_its_own_frame():
 
 
 def test_a_cut_off_translation_is_none():
-    reply = llm.Reply("안녕하세요. 저는", "length", None, 0, 0, False)
+    reply = llm.Reply("안녕하세요. 저는", "length", None, 0, 0)
     assert translate.read_reply(ARGS, "Hello. I am here.", reply)[1] == llm.Failure("unusable", "cut off")
 
 

@@ -25,7 +25,7 @@ def scores(*values):
 
 
 def replies(*texts):
-    return [text if isinstance(text, Failure) else Reply(text, None, None, 0, 0, False) for text in texts]
+    return [text if isinstance(text, Failure) else Reply(text, None, None, 0, 0) for text in texts]
 
 
 class Judge:

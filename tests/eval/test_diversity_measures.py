@@ -16,7 +16,7 @@ PHRASES = [[f"{k}구절{j}" for j in range(5)] for k in range(6)]
 
 
 def reply(text, reason="stop", tokens=5):
-    return Reply(text, reason, None, 0, tokens, False)
+    return Reply(text, reason, None, 0, tokens)
 
 
 def drawn(rng, prompts, phrased, n=2):

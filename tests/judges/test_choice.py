@@ -33,7 +33,7 @@ def token(text, **alternatives):
 
 
 def reply(text, *tokens):
-    return Reply(text, "stop", list(tokens) or None, 0, 0, False)
+    return Reply(text, "stop", list(tokens) or None, 0, 0)
 
 
 def read(text, *tokens, count=3):

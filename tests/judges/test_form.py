@@ -153,7 +153,7 @@ def token(text, **top):
 
 
 def reply(tokens, text=None):
-    return Reply("".join(t["token"] for t in tokens) if text is None else text, "stop", tokens, 0, 0, False)
+    return Reply("".join(t["token"] for t in tokens) if text is None else text, "stop", tokens, 0, 0)
 
 
 def test_expected_score_by_hand():
@@ -216,7 +216,7 @@ def test_no_expected_score():
     text = "친근함: 4\n무해함: 2"
     whole = [token("친근함: "), token("4", _4=0.5), token("\n무해함: "), token("2", _2=0.5)]
     assert forms.expected(two(), reply(whole)) is not None
-    assert forms.expected(two(), Reply(text, "stop", None, 0, 0, False)) is None
+    assert forms.expected(two(), Reply(text, "stop", None, 0, 0)) is None
     assert forms.expected(two(), reply([*whole[:3], token("2")])) is None  # no alternatives
     assert forms.expected(two(), reply([*whole[:2], token("\n무해함: 2", _2=0.5)])) is None  # not a token of its own
     assert forms.expected(two(), reply([token("생각 3"), *whole], text)) is None  # tokens of another text

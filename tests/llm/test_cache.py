@@ -9,7 +9,8 @@ from llm_harness import client, quick_and_without_keys, requests  # noqa: F401 (
 from openai_server import Server
 
 from korlhf.core.errors import InputError
-from korlhf.llm import client as llm
+from korlhf.llm.cache import Cache, cache_key
+from korlhf.llm.client import open_cache
 from korlhf.llm.flags import LlmFlags
 
 
@@ -33,15 +34,15 @@ def test_people_can_read_the_cache(client, tmp_path):
 
 
 def test_a_cache_by_itself(tmp_path):
-    with llm.Cache(tmp_path / "새 폴더" / "cache.sqlite") as cache, llm.Cache(cache.path) as other:
+    with Cache(tmp_path / "새 폴더" / "cache.sqlite") as cache, Cache(cache.path) as other:
         cache.put_many([("가", {"text": "하나"}), ("나", {"text": "둘"}, {"prompt": "?"})])
         other.put("가", {"text": "다른 답"})
         assert [c.get(k) for c in (cache, other) for k in "가나다"] == [{"text": "하나"}, {"text": "둘"}, None] * 2
         with pytest.raises(TypeError):
             cache.put_many([("라", {"text": "넷"}), ("마", {"text": object()})])
-        assert other.get("라") is None and llm.cache_key({"b": [1], "a": "가"}) == llm.cache_key(
+        assert other.get("라") is None and cache_key({"b": [1], "a": "가"}) == cache_key(
             {"a": "가", "b": (1,)}
-        ) != llm.cache_key({})
+        ) != cache_key({})
 
 
 @pytest.mark.parametrize(
@@ -50,12 +51,12 @@ def test_a_cache_by_itself(tmp_path):
 def test_what_is_no_cache(tmp_path, make):
     make(tmp_path / "cache.sqlite")
     with pytest.raises(InputError, match="--cache .*cache.sqlite: .*another file") as caught:
-        llm.Cache(tmp_path / "cache.sqlite")
+        Cache(tmp_path / "cache.sqlite")
     assert "\n" not in str(caught.value)
 
 
 def test_where_the_cache_is(tmp_path):
-    with llm.open_cache(LlmFlags(), tmp_path / "out" / "answers.jsonl") as cache:
+    with open_cache(LlmFlags(), tmp_path / "out" / "answers.jsonl") as cache:
         assert cache.path == tmp_path / "out" / "llm_cache.sqlite" and cache.path.exists()
-    with llm.open_cache(LlmFlags(cache=str(tmp_path / "mine.db")), tmp_path / "answers.jsonl") as cache:
+    with open_cache(LlmFlags(cache=str(tmp_path / "mine.db")), tmp_path / "answers.jsonl") as cache:
         assert cache.path == tmp_path / "mine.db"

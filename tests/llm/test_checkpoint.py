@@ -1,4 +1,4 @@
-"""Answers of a local checkpoint: what transformers would say, the same after a stop in the middle, none computed twice."""
+"""Answers of a local checkpoint: what transformers would say, the same after a stop, none computed twice."""
 
 import json
 import shutil
@@ -13,11 +13,9 @@ from transformers import AutoModelForCausalLM
 
 from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec
-from korlhf.llm import batches as chunked
-from korlhf.llm import checkpoint as local
 from korlhf.llm.cache import Cache
-from korlhf.llm.checkpoint import Checkpoint, Sampling
-from korlhf.llm.client import Failure, Reply
+from korlhf.llm.checkpoint import Checkpoint, Sampling, answer_seed, answers, fingerprint
+from korlhf.llm.protocol import Failure, Reply
 from korlhf.models import lora, save
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl import rollout
@@ -67,21 +65,21 @@ def folder(folders, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def checkpoint(folder):
+def opened(folder):
     """Its weights are read from disk once only."""
-    opened = Checkpoint(folder, "--responder")
-    lm = opened.load()
-    opened.load = lambda: lm
-    return opened
+    read = Checkpoint(folder, "--responder")
+    lm = read.load()
+    read.load = lambda: lm
+    return read
 
 
 def texts(found):
     return [[(reply.text, reply.finish_reason) for reply in of_one] for of_one in found]
 
 
-def test_greedy_answers_are_those_of_transformers_generate(checkpoint, cache):
-    found = local.answers(checkpoint, TALKS, cache, GREEDY, batch_size=3)
-    lm, codec = checkpoint.load().eval(), checkpoint.codec
+def test_greedy_answers_are_those_of_transformers_generate(opened, cache):
+    found = answers(opened, TALKS, cache, GREEDY, batch_size=3)
+    lm, codec = opened.load().eval(), opened.codec
     ends = set()
     for talk, (reply,) in zip(TALKS, found):
         ids = codec.prompt(talk).ids
@@ -96,22 +94,22 @@ def test_greedy_answers_are_those_of_transformers_generate(checkpoint, cache):
         assert reply.text == codec.decode(out) and reply.finish_reason == (
             "stop" if out[-1] == codec.stop_id else "length"
         )
-        assert (reply.prompt_tokens, reply.answer_tokens, reply.cached) == (len(ids), len(out), False)
+        assert (reply.prompt_tokens, reply.answer_tokens) == (len(ids), len(out))
         ends.add(reply.finish_reason)
     assert ends == {"stop", "length"}  # both kinds were seen
 
 
-def test_what_is_cached_needs_no_model(checkpoint, cache, monkeypatch):
-    first = local.answers(checkpoint, TALKS, cache, WARM, 2, 3)
-    monkeypatch.setattr(checkpoint, "load", lambda: pytest.fail("the model was loaded"))
-    again = local.answers(checkpoint, TALKS, cache, WARM, 2, 3)
-    assert texts(again) == texts(first) and all(reply.cached for of_one in again for reply in of_one)
+def test_what_is_cached_needs_no_model(opened, cache, monkeypatch):
+    first = answers(opened, TALKS, cache, WARM, 2, 3)
+    monkeypatch.setattr(opened, "load", lambda: pytest.fail("the model was loaded"))
+    again = answers(opened, TALKS, cache, WARM, 2, 3)
+    assert again == first
 
 
 def test_the_model_has_left_the_memory_afterwards(folder, cache, monkeypatch):
     monkeypatch.undo()  # the real collection
-    checkpoint, models_seen = Checkpoint(folder, "--responder"), []
-    load = checkpoint.load
+    opened, models_seen = Checkpoint(folder, "--responder"), []
+    load = opened.load
 
     def note():
         lm = load()
@@ -119,85 +117,54 @@ def test_the_model_has_left_the_memory_afterwards(folder, cache, monkeypatch):
         models_seen.append(weakref.ref(lm))
         return lm
 
-    checkpoint.load = note
-    local.answers(checkpoint, TALKS[:1], cache, GREEDY)
+    opened.load = note
+    answers(opened, TALKS[:1], cache, GREEDY)
     assert [ref() for ref in models_seen] == [None]
 
 
 @pytest.mark.parametrize("batches", [0, 1, 4, 5])
-def test_a_run_that_was_stopped_ends_like_one_that_was_not(checkpoint, tmp_path, monkeypatch, batches):
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(opened, tmp_path, monkeypatch, batches):
     with Cache(tmp_path / "whole.sqlite") as cache, monkeypatch.context() as patch:
         sampled = Sampled(patch)
-        whole = texts(local.answers(checkpoint, TALKS, cache, WARM, 2, 3))
+        whole = texts(answers(opened, TALKS, cache, WARM, 2, 3))
         assert sampled.sizes == [3, 3, 1, 3, 3, 1]
     with Cache(tmp_path / "stopped.sqlite") as cache:
         with monkeypatch.context() as patch, pytest.raises(Stop):
             Sampled(patch, batches)
-            local.answers(checkpoint, TALKS, cache, WARM, 2, 3)
+            answers(opened, TALKS, cache, WARM, 2, 3)
         rest = Sampled(monkeypatch)
-        assert texts(local.answers(checkpoint, TALKS, cache, WARM, 2, 3)) == whole
+        assert texts(answers(opened, TALKS, cache, WARM, 2, 3)) == whole
         assert rest.sizes == [3, 3, 1, 3, 3, 1][batches:]  # nothing finished is computed again
 
 
-def test_a_chunk_with_a_gap_is_computed_whole_and_what_was_there_stays(checkpoint, cache, monkeypatch):
-    whole = texts(local.answers(checkpoint, TALKS, cache, WARM, 1, 4))
-    rows = cache._db.execute("SELECT key, reply FROM answers ORDER BY rowid").fetchall()
-    kept = {**json.loads(rows[1][1]), "text": "고친 답"}
-    cache._db.execute("DELETE FROM answers WHERE key = ?", (rows[0][0],))
-    cache._db.execute("UPDATE answers SET reply = ? WHERE key = ?", (json.dumps(kept), rows[1][0]))
+def test_more_answers_leave_the_earlier_ones_alone(opened, cache, monkeypatch):
+    two = texts(answers(opened, TALKS, cache, WARM, 2, 4))
     sampled = Sampled(monkeypatch)
-    found = texts(local.answers(checkpoint, TALKS, cache, WARM, 1, 4))
-    assert sampled.sizes == [4]
-    changed = [i for i, (a, b) in enumerate(zip(found, whole)) if a != b]
-    assert len(changed) == 1 and found[changed[0]][0][0] == "고친 답"
-
-
-def test_more_answers_leave_the_earlier_ones_alone(checkpoint, cache, monkeypatch):
-    two = texts(local.answers(checkpoint, TALKS, cache, WARM, 2, 4))
-    sampled = Sampled(monkeypatch)
-    three = texts(local.answers(checkpoint, TALKS, cache, WARM, 3, 4))
+    three = texts(answers(opened, TALKS, cache, WARM, 3, 4))
     assert [t[:2] for t in three] == two and sampled.sizes == [4, 3]
     assert any(len(set(t)) == 3 for t in three)  # a random stream of its own for each
 
 
-def test_the_same_conversation_is_sampled_once(checkpoint, cache, monkeypatch):
-    sampled = Sampled(monkeypatch)
-    found = texts(local.answers(checkpoint, [TALKS[0], TALKS[1], TALKS[0]], cache, WARM, 1, 8))
-    assert sampled.sizes == [2] and found[0] == found[2]
-
-
-def test_prompts_are_sorted_by_length_within_a_window_only(checkpoint, cache, monkeypatch):
-    lengths = []
-    monkeypatch.setattr(chunked, "WINDOW", 2)
-    monkeypatch.setattr(
-        rollout, "sample", lambda lm, prompts, *_: lengths.append([len(p) for p in prompts]) or [[7] for _ in prompts]
-    )
-    local.answers(checkpoint, TALKS, cache, WARM, 1, 2)
-    expected = [len(checkpoint.codec.prompt(t).ids) for t in TALKS]
-    first, second = sorted(expected[:4], reverse=True), sorted(expected[4:], reverse=True)
-    assert lengths == [first[:2], first[2:], second[:2], second[2:]]
-
-
-def test_another_seed_temperature_or_model_is_another_question(checkpoint, cache, monkeypatch):
-    local.answers(checkpoint, TALKS[:2], cache, WARM, 1, 8)
+def test_another_seed_temperature_or_model_is_another_question(opened, cache, monkeypatch):
+    answers(opened, TALKS[:2], cache, WARM, 1, 8)
     sampled = Sampled(monkeypatch)
     for setting in ({"seed": 2}, {"temperature": 0.9}, {"top_p": 1.0}, {"max_new_tokens": 5}):
-        local.answers(checkpoint, TALKS[:2], cache, Sampling(**{**WARM.__dict__, **setting}), 1, 8)
+        answers(opened, TALKS[:2], cache, Sampling(**{**WARM.__dict__, **setting}), 1, 8)
         assert sampled.sizes.pop() == 2, setting
-    monkeypatch.setattr(checkpoint, "fingerprint", "other")
-    local.answers(checkpoint, TALKS[:2], cache, WARM, 1, 8)
+    monkeypatch.setattr(opened, "fingerprint", "other")
+    answers(opened, TALKS[:2], cache, WARM, 1, 8)
     assert sampled.sizes == [2]
 
 
-def test_prompts_that_are_too_long_fail_and_the_others_do_not(checkpoint, cache):
-    ids = len(checkpoint.codec.prompt(TALKS[0]).ids)
+def test_prompts_that_are_too_long_fail_and_the_others_do_not(opened, cache):
+    ids = len(opened.codec.prompt(TALKS[0]).ids)
     room = 128 - ids  # the model has 128 positions
-    (fits,) = local.answers(checkpoint, [TALKS[0]], cache, Sampling(1.0, 1.0, room, 1))
+    (fits,) = answers(opened, [TALKS[0]], cache, Sampling(1.0, 1.0, room, 1))
     assert isinstance(fits[0], Reply)
-    short, long = local.answers(checkpoint, [TALKS[0], [{"role": "user", "content": "가" * 200}]], cache, WARM, 2)
+    short, long = answers(opened, [TALKS[0], [{"role": "user", "content": "가" * 200}]], cache, WARM, 2)
     assert all(isinstance(r, Reply) for r in short)
     assert [r.kind for r in long] == ["too long"] * 2 and "128 positions" in long[0].reason
-    (over,) = local.answers(checkpoint, [TALKS[0]], cache, Sampling(1.0, 1.0, room + 1, 1))
+    (over,) = answers(opened, [TALKS[0]], cache, Sampling(1.0, 1.0, room + 1, 1))
     assert over[0].kind == "too long" and f"{ids} tokens" in over[0].reason
 
 
@@ -209,34 +176,34 @@ def test_a_template_without_system_messages_fails_with_the_reason(folder, cache,
     tokenizer.chat_template = refuses + tokenizer.chat_template
     tokenizer.save_pretrained(path)
     system = [{"role": "system", "content": "친절하게 답하세요."}, *TALKS[0]]
-    found, plain = local.answers(Checkpoint(str(path), "--responder"), [system, TALKS[0]], cache, WARM)
+    found, plain = answers(Checkpoint(str(path), "--responder"), [system, TALKS[0]], cache, WARM)
     assert (
         isinstance(found[0], Failure) and "System role not supported" in found[0].reason and isinstance(plain[0], Reply)
     )
 
 
 def test_answer_seeds_depend_on_conversation_number_and_seed_alone():
-    seeds = {local.answer_seed(s, talk, k) for s in (1, 2) for talk in TALKS for k in (0, 1)}
+    seeds = {answer_seed(s, talk, k) for s in (1, 2) for talk in TALKS for k in (0, 1)}
     assert len(seeds) == 2 * len(TALKS) * 2 and all(0 <= s < 2**31 for s in seeds)
     system = [{"role": "system", "content": "반말로"}, *TALKS[0]]
-    assert local.answer_seed(1, TALKS[0], 0) == local.answer_seed(1, system, 0)
+    assert answer_seed(1, TALKS[0], 0) == answer_seed(1, system, 0)
 
 
 def test_a_fingerprint_follows_the_bytes_that_matter(folder, tmp_path):
     path = tmp_path / "copy"
     shutil.copytree(folder, path)
-    first = local.fingerprint(path)
-    assert first == local.fingerprint(folder)  # not the place
+    first = fingerprint(path)
+    assert first == fingerprint(folder)  # not the place
     (path / "README.md").write_text("x", encoding="utf-8")
     (path / "generation_config.json").write_text("{}", encoding="utf-8")
-    assert local.fingerprint(path) == first
+    assert fingerprint(path) == first
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"):
         old = (path / name).read_bytes()
         (path / name).write_bytes(old[:-1] + bytes([old[-1] ^ 1]))
-        assert local.fingerprint(path) != first, name
+        assert fingerprint(path) != first, name
         (path / name).write_bytes(old)
     (path / "chat_template.jinja").write_text("x", encoding="utf-8")
-    assert local.fingerprint(path) != first
+    assert fingerprint(path) != first
 
 
 def test_the_fingerprint_of_an_adapter_follows_its_base(tmp_path):
@@ -245,9 +212,9 @@ def test_the_fingerprint_of_an_adapter_follows_its_base(tmp_path):
     (tmp_path / "base" / "config.json").write_text("{}", encoding="utf-8")
     base = json.dumps({"base_model_name_or_path": str(tmp_path / "base")})
     (tmp_path / "adapter" / "adapter_config.json").write_text(base, encoding="utf-8")
-    first = local.fingerprint(tmp_path / "adapter")
+    first = fingerprint(tmp_path / "adapter")
     (tmp_path / "base" / "config.json").write_text("{} ", encoding="utf-8")
-    assert local.fingerprint(tmp_path / "adapter") != first
+    assert fingerprint(tmp_path / "adapter") != first
 
 
 def test_what_is_no_language_model_is_refused(tmp_path, folders):
@@ -276,9 +243,7 @@ def test_a_lora_folder_answers_like_its_finished_model(load_lm, folders, tmp_pat
     )
     assert adapter.positions == 128
     assert len({finished.fingerprint, adapter.fingerprint, base.fingerprint}) == 3
-    by_finished, by_adapter, by_base = (
-        texts(local.answers(c, TALKS, cache, GREEDY)) for c in (finished, adapter, base)
-    )
+    by_finished, by_adapter, by_base = (texts(answers(c, TALKS, cache, GREEDY)) for c in (finished, adapter, base))
     assert by_adapter == by_finished != by_base
 
 

@@ -37,9 +37,7 @@ def test_a_reply_says_what_came_back_and_what_it_cost(client):
     with Server(lambda body: "네, 좋아요") as server:
         one = client(server, price_input=2.0, price_output=10.0)
         [(reply, parsed)] = one.ask(requests(["안녕"], temperature=0.5, top_k=7))
-        assert (
-            reply == llm.Reply("네, 좋아요", "stop", None, 2, 6, False) and parsed is None
-        )  # the server counts characters
+        assert reply == llm.Reply("네, 좋아요", "stop", None, 2, 6) and parsed is None  # the server counts characters
         assert server.requests == [
             {"model": "test-model", "messages": [{"role": "user", "content": "안녕"}], "temperature": 0.5, "top_k": 7}
         ]
@@ -140,7 +138,7 @@ def test_thirty_percent_fail_and_nothing_is_lost(client):
             len(server.requests) > 380 and one.usage["requests"] == len(server.requests) == 300 + one.usage["retries"]
         )
         again = client(server)
-        assert again.ask(requests(TEXTS)) == [(llm.Reply(t, "stop", None, len(t), len(t), True), None) for t in TEXTS]
+        assert again.ask(requests(TEXTS)) == [(llm.Reply(t, "stop", None, len(t), len(t)), None) for t in TEXTS]
         assert again.usage["cached"] == 300 and again.usage["requests"] == 0 and len(server.answered) == 300
 
 

@@ -13,8 +13,11 @@ from itertools import count
 from pathlib import Path
 
 import openai_server
+import pytest
 from llm_harness import TEXTS, client, quick_and_without_keys, requests, texts_of  # noqa: F401 (fixtures)
 from openai_server import Server
+
+pytestmark = pytest.mark.slow
 
 PROGRAM = """
 import json, sys
@@ -22,9 +25,10 @@ from korlhf.core import program
 from korlhf.llm import cache, client, flags
 def main():
     url, path, n, concurrency = sys.argv[1:]
-    asked = [client.Request({"model": "test-model", "messages": [{"role": "user", "content": f"{i}번째"}]}) for i in range(int(n))]
+    bodies = [{"model": "test-model", "messages": [{"role": "user", "content": f"{i}번째"}]} for i in range(int(n))]
     with cache.Cache(path) as opened:
-        found = client.Client(flags.LlmFlags(base_url=url, concurrency=int(concurrency)), opened).ask(asked)
+        given = flags.LlmFlags(base_url=url, concurrency=int(concurrency))
+        found = client.Client(given, opened).ask(map(client.Request, bodies))
     print(json.dumps([reply.text for reply, _ in found]))
 program.run(main, "start the same command again")
 """
@@ -48,7 +52,7 @@ def wait_for_answers(server, n):
 
 
 def test_killed_and_started_again(client, tmp_path):
-    """kill -9 in the middle, Ctrl-C a little later, then left alone: every answer is bought once, but those in flight."""
+    """kill -9 in the middle, Ctrl-C later, then left alone: every answer is bought once, but those in flight."""
     numbers, expected, gates = count(), [f"{i}번째" for i in range(120)], [threading.Event() for _ in range(3)]
 
     def answer(body):

@@ -1,10 +1,10 @@
-"""How long a server asks to wait; the rest of what it says is in test_llm.py, as it comes over the wire."""
+"""How long a server asks to wait; the rest of what it says is in test_client.py, as it comes over the wire."""
 
 import time
 
 import pytest
 
-from korlhf.llm import protocol as completions
+from korlhf.llm import protocol
 
 
 @pytest.fixture
@@ -33,5 +33,5 @@ def in_seoul(monkeypatch):
     ],
 )
 def test_retry_after_is_seconds_or_a_date(monkeypatch, in_seoul, header, seconds):
-    monkeypatch.setattr(completions.time, "time", lambda: 1000.0)  # 00:16:40
-    assert completions.retry_after(header) == seconds
+    monkeypatch.setattr(protocol.time, "time", lambda: 1000.0)  # 00:16:40
+    assert protocol.retry_after(header) == seconds

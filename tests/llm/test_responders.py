@@ -8,11 +8,10 @@ from openai_server import Server
 from korlhf.core.errors import InputError
 from korlhf.data import record as records
 from korlhf.llm import responders
-from korlhf.llm.cache import Cache
 from korlhf.llm.checkpoint import Sampling
-from korlhf.llm.client import Failure
 from korlhf.llm.flags import LlmFlags, SamplerFlags
-from korlhf.llm.responders import Responder
+from korlhf.llm.protocol import Failure
+from korlhf.llm.responders import Responder, Setup
 
 FOUND = [records.make(text, "everyday", "test") for text in ("안녕?", "오늘 뭐 해?", "배고파.")]
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=5, seed=3)
@@ -31,6 +30,10 @@ def file(tmp_path):
         return str(path)
 
     return write
+
+
+def setup(cache, num_answers=1, **server):
+    return Setup(SAMPLING, num_answers, SamplerFlags(dtype="fp32"), LlmFlags(**server), cache)
 
 
 def read(path, name="a", found=FOUND[:1]):
@@ -129,7 +132,7 @@ def test_prompts_without_an_answer_are_named(file):
         read("없는.jsonl")
 
 
-def test_answers_of_servers_and_files_together(file, tmp_path):
+def test_answers_of_servers_and_files_together(file, cache):
     """In the order of --responder, stripped; the system message goes to the server, not over a prompt's own."""
     own = records.make(
         [{"role": "system", "content": "짧게"}, {"role": "user", "content": "안녕?"}], "everyday", "test"
@@ -137,16 +140,7 @@ def test_answers_of_servers_and_files_together(file, tmp_path):
     who = [Responder("file", file({"prompt": "안녕?", "output": "네."}), "file")]
     with Server(lambda body: f"  {body['messages'][0]['content']}\n") as server:
         who.insert(0, Responder("gpt", "test-model", "server", server.url))
-        out, how = responders.answers(
-            who,
-            [FOUND[0], own],
-            SAMPLING,
-            2,
-            SamplerFlags(),
-            LlmFlags(base_url=server.url),
-            Cache(tmp_path / "cache.sqlite"),
-            system="반말로",
-        )
+        out, how = responders.answers(who, [FOUND[0], own], setup(cache, 2, base_url=server.url), system="반말로")
         asked = server.requests[0]
     assert list(out) == ["gpt", "file"]
     assert [[r.text for r in replies] for replies in out["gpt"]] == [["반말로", "반말로"], ["짧게", "짧게"]]
@@ -160,23 +154,21 @@ def test_answers_of_servers_and_files_together(file, tmp_path):
     ) == 2
 
 
-def test_a_broken_file_is_found_before_anything_is_paid_for(file, tmp_path):
+def test_a_broken_file_is_found_before_anything_is_paid_for(file, cache):
     with Server("echo") as server:
         who = [
             Responder("gpt", "test-model", "server", server.url),
             Responder("file", file({"prompt": "다른 말", "output": "네."}), "file"),
         ]
         with pytest.raises(InputError, match="no answer to 1 of 1 prompts"):
-            responders.answers(who, FOUND[:1], SAMPLING, 1, SamplerFlags(), LlmFlags(), Cache(tmp_path / "c.sqlite"))
+            responders.answers(who, FOUND[:1], setup(cache))
         assert not server.requests
 
 
-def test_answers_of_a_checkpoint_and_how_they_came(folders, tmp_path):
+def test_answers_of_a_checkpoint_and_how_they_came(folders, cache):
     who = responders.read_responders([f"neox={folders['gpt_neox']}"], "")
     long = records.make("아주 긴 질문 " * 200, "everyday", "test")
-    out, how = responders.answers(
-        who, [FOUND[0], long], SAMPLING, 2, SamplerFlags(dtype="fp32"), LlmFlags(), Cache(tmp_path / "c.sqlite")
-    )
+    out, how = responders.answers(who, [FOUND[0], long], setup(cache, 2))
     (first, second), failed = out["neox"]
     assert first.text == first.text.strip() and first.answer_tokens <= 5 and len(failed) == 2
     assert all(isinstance(f, Failure) and f.kind == "too long" for f in failed)
