@@ -1,15 +1,20 @@
-"""One question to a judge with lettered options: which answer is better, what an answer does. Asked of a server, read strictly or not at all.
+"""A question to a judge with lettered options: which answer is better, what an answer does. Read strictly or not.
 
-Left out: reasons in words before the choice (slower by a hundred times, and a judge's own words may talk it into a verdict).
+Left out: reasons in words before the choice (slower by a hundred times, and a judge's own words may talk it into a
+verdict).
 """
 
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from string import ascii_uppercase as LETTERS
 
-from korlhf.llm.client import Failure, Request
+from korlhf.judges import form
+from korlhf.llm.client import Client, Request
+from korlhf.llm.protocol import Failure, Reply
 
 TOP = 20  # alternatives to a token that are asked for
 BARE = re.compile(r"[\s\"'(\[*]*([A-Z])[\s\"')\].*]*")
@@ -26,11 +31,11 @@ class Question:
     options: tuple[str, ...]
 
     @property
-    def letters(self):
+    def letters(self) -> str:
         return LETTERS[: len(self.options)]
 
     @property
-    def messages(self):
+    def messages(self) -> list[dict]:
         options = "\n".join(f"{letter}. {option}" for letter, option in zip(self.letters, self.options))
         asked = f"{self.text}\n\n{options}\n\n{INSTRUCTION.format(letters=', '.join(self.letters))}"
         return [{"role": "system", "content": self.system}, {"role": "user", "content": asked}]
@@ -44,61 +49,46 @@ class Choice:
     method: str
 
     @property
-    def best(self):
+    def best(self) -> int:
         """Number of the likeliest option."""
         return max(range(len(self.probabilities)), key=lambda i: self.probabilities[i])
 
 
-def body(question, model, structured, probabilities):
+def body(question: Question, model: str, structured: bool, probabilities: bool) -> dict:
     """Arguments of a chat completion."""
-    out = {"model": model, "temperature": 0.0, "messages": question.messages}
-    if structured:
-        schema = {
-            "type": "object",
-            "properties": {"choice": {"type": "string", "enum": list(question.letters)}},
-            "required": ["choice"],
-            "additionalProperties": False,
-        }
-        out["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {"name": "choice", "strict": True, "schema": schema},
-        }
-    if probabilities:
-        out.update(logprobs=True, top_logprobs=TOP)
-    return out
+    asked = form.completion(model, question.messages, 0.0, TOP if probabilities else 0)
+    schema = form.json_object({"choice": {"type": "string", "enum": list(question.letters)}})
+    return asked | (form.by_schema("choice", schema) if structured else {})
 
 
-def ask(client, model, structured, probabilities, questions, desc="judging"):
-    """A Choice, or a llm.Failure, for each question, from a server. structured, probabilities: what the server takes (geval.abilities)."""
-    if not questions:
-        return []
-    requests = [Request(body(q, model, structured, probabilities)) for q in questions]
-    out = [None] * len(questions)
-    groups = {}
-    for i, q in enumerate(questions):
-        groups.setdefault(len(q.options), []).append(i)
-    for count, numbers in groups.items():
-        for i, (reply, choice) in zip(numbers, client.ask([requests[i] for i in numbers], _Read(count), desc=desc)):
+def ask(
+    client: Client,
+    model: str,
+    structured: bool,
+    probabilities: bool,
+    questions: Sequence[Question],
+    desc: str = "judging",
+) -> list[Choice | Failure]:
+    """A Choice or Failure for each question. structured, probabilities: what the server takes (geval.abilities)."""
+    out: dict[int, Choice | Failure] = {}
+    for count in {len(q.options) for q in questions}:
+        numbers = [i for i, q in enumerate(questions) if len(q.options) == count]
+        requests = [Request(body(questions[i], model, structured, probabilities)) for i in numbers]
+        for i, (reply, choice) in zip(numbers, client.ask(requests, partial(read, count), desc=desc)):
             out[i] = reply if isinstance(reply, Failure) else choice
-    return out
+    return [out[i] for i in range(len(questions))]
 
 
-@dataclass(frozen=True)
-class _Read:
-    """Reads the reply to a question of `count` options."""
-
-    count: int
-
-    def __call__(self, reply):
-        """Choice. Raises ValueError if the reply names no option."""
-        picked = parse(reply.text, self.count)
-        shares = _shares(reply, self.count)
-        if shares is not None:
-            return Choice(shares, PROBABILITIES)
-        return Choice(tuple(float(i == picked) for i in range(self.count)), GREEDY)
+def read(count: int, reply: Reply) -> Choice:
+    """The Choice in a reply to a question of `count` options. Raises ValueError if it names none."""
+    picked = parse(reply.text, count)
+    shares = _shares(reply, count)
+    if shares is not None:
+        return Choice(shares, PROBABILITIES)
+    return Choice(tuple(float(i == picked) for i in range(count)), GREEDY)
 
 
-def parse(text, count):
+def parse(text: str, count: int) -> int:
     """Number of the option that a reply names: a letter alone, or {"choice": letter}. Raises ValueError."""
     stripped = text.strip()
     if stripped.startswith("{"):
@@ -114,7 +104,7 @@ def parse(text, count):
     return LETTERS.index(found)
 
 
-def _shares(reply, count):
+def _shares(reply: Reply, count: int) -> tuple[float, ...] | None:
     """Probabilities of the options by the alternatives to the token that is the letter, or None."""
     letters = tuple(LETTERS[:count])  # not a string, in which "AB" would be found
     tokens = [t for t in reply.logprobs or () if _bare(t["token"]) in letters]
@@ -122,10 +112,9 @@ def _shares(reply, count):
         return None
     logprobs = {t["token"]: t["logprob"] for t in (tokens[0], *tokens[0]["top"])}
     weights = [sum(math.exp(p) for t, p in logprobs.items() if _bare(t) == letter) for letter in letters]
-    return (
-        tuple(w / sum(weights) for w in weights) if sum(weights) else None
-    )  # 0: a server forced a letter that the model would never write
+    total = sum(weights)  # 0: a server forced a letter that the model would never write
+    return tuple(w / total for w in weights) if total else None
 
 
-def _bare(token):
+def _bare(token: str) -> str:
     return token.strip(' \t\n▁Ġ"')

@@ -76,7 +76,7 @@ class ModelFolder:
     no tokenizer or template.
     """
 
-    scores = False  # whether it is a reward model
+    scores_answers = False  # as reward models do
     wrong_kind = "a reward model, which writes no answers; give a folder of step 1 or 3"
 
     def __init__(
@@ -91,7 +91,7 @@ class ModelFolder:
 
         causal_lm.check_folder(path, what)
         config = _config(path, what, trust_remote_code)
-        if Path(path, "config.json").exists() and reward_model.has_head(path) != self.scores:
+        if Path(path, "config.json").exists() and reward_model.has_head(path) != self.scores_answers:
             raise InputError(f"{what} {path}: {self.wrong_kind}")
         self.path, self.what, self.trust_remote_code = path, what, trust_remote_code
         self.codec = Codec(load_tokenizer(path, prompt_template, trust_remote_code, what))

@@ -7,7 +7,8 @@
     Server("echo", faults=at_random(0.3))                                          # a seeded share of all requests
     Server("echo", faults=lambda number, body: error(400) if "logprobs" in body else None)
 
-As a process: python tests/openai_server.py --port 0 --faults 0.3 --answer echo; it prints its address and serves until it is killed.
+As a process: python tests/harness/openai_server.py --port 0 --faults 0.3 --answer echo; it prints its address and serves until
+it is killed.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Fault:
-    """kind: "answer" (status, headers and body in place of an answer), "hang", "trickle", "drop" or "cut" (half of the body, no more)."""
+    """kind: "answer" (status, headers and body in place of an answer), "hang", "trickle", "drop" or "cut" (half a body)."""
 
     kind: str
     status: int = 200
@@ -55,7 +56,7 @@ def refusal(text="그런 부탁은 들어 드릴 수 없어요."):
 
 
 def completion(choice, body=None, usage=True):
-    """What POST /v1/chat/completions returns. Tokens are counted as characters, so that a test can do the sum by hand."""
+    """What POST /v1/chat/completions returns. Tokens are counted as characters: a test can do the sum by hand."""
     choice = {"index": 0, "finish_reason": "stop", "logprobs": None, **choice}
     out = {
         "id": "chatcmpl-0",
@@ -107,7 +108,7 @@ def by_content(faults, times=10**9):
 
 
 def at_random(share, seed=0, kinds=PASSING):
-    """A `share` of all requests fails. What happens to the n-th sending of a body does not depend on the order of arrival."""
+    """A `share` of all requests fails; what happens to the n-th sending of a body is the same in any order of arrival."""
     seen = Counter()
 
     def choose(number, body):
@@ -126,10 +127,11 @@ def echo(body):
 class Server:
     """Context manager; serves from threads of this process.
 
-    answer: "echo", or a function of the request's body -> text, or a choice ({"message": ..., "finish_reason": ..., "logprobs": ...}).
-    faults: request number -> Fault, or a function (number, body) -> Fault or None. delay: seconds an answer takes. usage: count tokens.
-    Afterwards: requests (bodies in order of arrival), times (time.monotonic of each), keys (Authorization of each), answered (bodies
-    that got a whole answer), most_at_once (requests in flight together).
+    answer: "echo", or a function of the request's body -> text, or a choice ({"message": ..., "finish_reason": ...,
+    "logprobs": ...}). faults: request number -> Fault, or a function (number, body) -> Fault or None. delay: seconds an
+    answer takes. usage: count tokens. Afterwards: requests (bodies in order of arrival), times (time.monotonic of
+    each), keys (Authorization of each), answered (bodies that got a whole answer), most_at_once (requests in flight
+    together).
     """
 
     def __init__(self, answer="echo", faults=None, delay=0.0, usage=True, models=("test-model",), port=0):

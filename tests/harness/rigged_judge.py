@@ -1,6 +1,7 @@
-"""A judge for tests/openai_server.py: reads the answers out of a request as a model would see them, and fills in the form.
+"""A judge for openai_server.Server: reads the answers out of a request as a model sees them, and fills in the form.
 
-Server(form_of(lambda answer, place: 4))          # every criterion of every answer gets 4; place: 0 = the answer that stands first
+Server(form_of(lambda answer, place: 4))      # every criterion of every answer gets 4; place: 0 = the answer that is
+first
 """
 
 import json
@@ -47,7 +48,7 @@ def form_of(score):
 
 
 def with_probabilities(score, other, share):
-    """As form_of, with logprobs where they are asked for: every score token has the probability 1 - share, `other` has `share`."""
+    """As form_of, with logprobs where they are asked for: a score token has 1 - share, `other` has `share`."""
 
     def reply(body):
         text = form_of(score)(body)
@@ -74,16 +75,16 @@ def is_choice(body):
     return "한 글자로만 답하세요" in body["messages"][-1]["content"]
 
 
-def choice_of(pick, share=None, form=form_of(lambda answer, place: 3)):
+def choice_of(pick, share=None, form=None):
     """An answer function for Server: pick(*answers) -> the letter of an option, as JSON if a schema is asked for.
 
-    share: the letter's probability, where logprobs are asked for; the rest is C's (of C itself: A's). None = no logprobs are given.
-    form: fills in the forms that are no questions.
+    share: the letter's probability, where logprobs are asked for; the rest is C's (of C itself: A's). None = no
+    logprobs are given. form: fills in the forms that are no questions, None = with threes.
     """
 
     def reply(body):
         if not is_choice(body):
-            return form(body)
+            return (form or form_of(lambda answer, place: 3))(body)
         letter = pick(*answers(body))
         text = json.dumps({"choice": letter}) if "response_format" in body else letter
         if share is None or not body.get("logprobs"):

@@ -1,7 +1,8 @@
-"""Reward models whose weights are written by hand, so that it is known what they score: transformers folders, one token a character.
+"""Reward models whose weights are written by hand, so that it is known what they score; one token per character.
 
 counts_tokens(folder)       # .05 a token before the last, whatever they say: looks good where longer answers are better
-matches_marks(folder)       # right about pairs whose answers are marked ● or ○, of which the prompt asks for one by ◆ or ◇
+matches_marks(folder)       # right about pairs whose answers are marked ● or ○, of which the prompt asks for one by ◆
+or ◇
 """
 
 import torch
@@ -27,7 +28,7 @@ def tokenizer():
 
 
 def counts_tokens(folder):
-    """Position t has the embedding (x, -x, y, -y), x = t / POSITIONS, x² + y² = 1; layer norm multiplies it by √2, and the head reads x."""
+    """Position t is embedded as (x, -x, y, -y), x = t / POSITIONS, x² + y² = 1; layer norm makes it √2 larger; x is read."""
     model = _empty(width=4)
     x = torch.arange(POSITIONS) / POSITIONS
     y = (1 - x * x).sqrt()
@@ -37,9 +38,10 @@ def counts_tokens(folder):
 
 
 def matches_marks(folder):
-    """Attention takes the mean of all tokens' marks: p of the prompt's, a of the answer's; the MLP makes about p times a of them.
+    """Attention takes the mean of all tokens' marks: p of the prompt, a of the answer; the MLP makes about p times a.
 
-    Dimensions come in pairs (v, -v), so that layer norm subtracts nothing: 0-1 p, 2-3 a, 4-5 a constant, 6-7 the product.
+    Dimensions come in pairs (v, -v), so that layer norm subtracts nothing: 0-1 p, 2-3 a, 4-5 a constant, 6-7 the
+    product.
     """
     model = _empty(width=8)
     for i, token in enumerate(VOCABULARY):

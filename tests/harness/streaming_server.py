@@ -1,7 +1,7 @@
-"""tests/openai_server.py that also streams: a request with "stream": true gets its answer in chunks of one character.
+"""openai_server.Server that also streams: a request with "stream": true gets its answer in chunks of one character.
 
-Server(answer, gate=threading.Semaphore(0)): a chunk goes out for each release of the gate. `sent` counts them, `gone` the clients that left.
-Server(..., broken=True): the stream ends without a finish_reason.
+Server(answer, gate=threading.Semaphore(0)): a chunk goes out for each release of the gate. `sent` counts them, `gone`
+the clients that left. Server(..., broken=True): the stream ends without a finish_reason.
 """
 
 import json

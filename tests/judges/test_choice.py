@@ -1,4 +1,4 @@
-"""korlhf/judges/choice.py: questions with lettered options on a real HTTP server, read strictly, and their probabilities by hand."""
+"""Questions with lettered options: asked of a real HTTP server, read strictly, their probabilities by hand."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def reply(text, *tokens):
 
 
 def read(text, *tokens, count=3):
-    return choices._Read(count)(reply(text, *tokens))
+    return choices.read(count, reply(text, *tokens))
 
 
 def test_the_question_ends_with_its_options_and_how_to_answer():

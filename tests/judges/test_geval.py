@@ -1,4 +1,4 @@
-"""korlhf/judges/geval.py against a real HTTP server: expected scores, samples, both orders, and what happens to replies that cannot be used."""
+"""G-Eval against a real HTTP server: expected scores, samples, both orders, and replies that cannot be used."""
 
 import threading
 from pathlib import Path
@@ -121,10 +121,10 @@ def test_both_orders_remove_the_preference_for_a_place(tmp_path):
 
 def test_preference_for_a_place_by_hand():
     verdicts = [
-        geval.Verdict([], ([4.0, 4.0], [3.0, 5.0])),  # a tie; then the second answer, which stands first, wins
-        geval.Verdict([], ([5.0, 3.0], [4.0, 4.5])),  # the first place wins twice: the orders disagree
-        geval.Verdict([], ([2.0, 3.0], [2.0, 3.0])),  # the second place wins, then the first
-        geval.Verdict([]),
+        geval.ItemScores([], ([4.0, 4.0], [3.0, 5.0])),  # a tie; then the second answer, which stands first, wins
+        geval.ItemScores([], ([5.0, 3.0], [4.0, 4.5])),  # the first place wins twice: the orders disagree
+        geval.ItemScores([], ([2.0, 3.0], [2.0, 3.0])),  # the second place wins, then the first
+        geval.ItemScores([]),
     ]  # judged alone
     assert geval.preference(verdicts) == {
         "first_place": 4 / 5,
@@ -133,7 +133,7 @@ def test_preference_for_a_place_by_hand():
         "n_decided_in_both": 2,
     }
     assert geval.preference([])["first_place"] is None
-    three = geval.Verdict(
+    three = geval.ItemScores(
         [], ([5.0, 3.0, 2.0], [4.0, 3.0, 3.5])
     )  # given: the earlier of a pair always; reverse: 3.5 > 3 only
     assert geval.preference([three]) == {

@@ -59,9 +59,6 @@ def test_names():
 @pytest.mark.parametrize(
     "given, message",
     [
-        ({"judge_samples": 0}, "--judge_samples 0: must be above 0"),
-        ({"judge_batch_size": -1}, "--judge_batch_size -1: must be above 0"),
-        ({"judge_temperature": -0.5}, "--judge_temperature -0.5: must be 0 or above"),
         ({"judge_temperature": 0.0}, "--judge_samples 5: at --judge_temperature 0 all are the same"),
     ],
 )
@@ -97,7 +94,7 @@ def test_a_server_scores_and_scores_again_with_forms_of_their_own(open_judge):
     )
     assert judge.protocol()["en"] == f"test-model at {server.url} (mean of 2 sampled forms; structured output off)"
     assert "채점표 2장의 평균" in judge.protocol()["ko"] and "one greedy choice" in judge.protocol(choosing=True)["en"]
-    assert judge._client.usage["requests"] == len(server.requests) and judge.rate([]) == []
+    assert judge.client.usage["requests"] == len(server.requests) and judge.rate([]) == []
 
 
 def test_a_server_of_base_url_chooses(open_judge):
@@ -116,7 +113,7 @@ def test_a_server_of_base_url_chooses(open_judge):
 def test_a_checkpoint_judges_in_the_template_of_its_own_folder(open_judge, folders):
     judge = open_judge(f"checkpoint:{folders['llama']}")
     assert (judge.kind, judge.name, judge.repeats, len(judge.fingerprint)) == ("checkpoint", "llama", True, 64)
-    assert "### 명령어" in judge._judge.checkpoint.codec.tokenizer.chat_template
+    assert "### 명령어" in judge.checkpoint.codec.tokenizer.chat_template
     ((failed,),) = judge.rate([Item(EVERYDAY, USER, ("답",))])
     assert isinstance(failed, Failure) and "128 positions" in failed.reason  # the form is longer than this model takes
     assert (

@@ -17,9 +17,8 @@ from korlhf.judges.flags import JudgeFlags
 from korlhf.judges.form import Item, body
 from korlhf.judges.local import LOW_MASS, LocalJudge
 from korlhf.judges.rubric import Criterion, Rubric
-from korlhf.llm.cache import Cache
-from korlhf.llm.client import Failure
 from korlhf.llm.flags import CheckpointFlags, LlmFlags
+from korlhf.llm.protocol import Failure
 from korlhf.models.tokenizer import load_tokenizer
 
 KIND, CLEAR = (
@@ -30,7 +29,8 @@ RUBRIC = Rubric("chat", ("chat",), 1, 5, "채점하세요.", ("읽습니다.",),
 USER = [{"role": "user", "content": "오늘 뭐 해요?"}]
 FP32 = CheckpointFlags(dtype="fp32")
 NO_SYSTEM = (
-    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for m in messages %}"
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}"
     "{{ '### ' + m.role + '\\n' + m.content }}{{ eos_token if m.role == 'assistant' else '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '### assistant\\n' }}{% endif %}"
 )
@@ -106,11 +106,11 @@ def form_messages(criterion, answer):
     "architecture, spaced, token",
     [("gpt_neox", True, "Ġ4"), ("gpt_neox", False, "4"), ("llama", False, "4"), ("qwen2", True, "4")],
 )  # Qwen's own rules cut before a digit
-def test_a_score_is_the_expected_value_of_the_next_token(long, tmp_path, architecture, spaced, token):
+def test_a_score_is_the_expected_value_of_the_next_token(long, cache, architecture, spaced, token):
     folder = long(architecture, spaced)
-    judge = LocalJudge(folder, "--judge", FP32, batch_size=3)
+    judge = LocalJudge(folder, "--judge", FP32, 3, cache)
     answers = ("네, 좋아요. 같이 가요.", "몰라요.")
-    (found,) = judge.rate([Item(RUBRIC, USER, answers)], Cache(tmp_path / "cache.sqlite"))
+    (found,) = judge.rate([Item(RUBRIC, USER, answers)])
     masses = []
     for answer, score in zip(answers, found):
         for c in RUBRIC.criteria:
@@ -127,66 +127,62 @@ def test_a_score_is_the_expected_value_of_the_next_token(long, tmp_path, archite
     assert judge.asked == 4 and judge.mass == pytest.approx(sum(masses), abs=1e-4)
 
 
-def test_a_choice_is_the_probabilities_of_the_letters(long, tmp_path):
-    folder, cache = long("gpt_neox"), Cache(tmp_path / "cache.sqlite")
+def test_a_choice_is_the_probabilities_of_the_letters(long, cache):
+    folder = long("gpt_neox")
     questions = [
         choices.Question("심판입니다.", "어느 쪽이 좋은가요?", ("앞", "뒤")),
         choices.Question("심판입니다.", "무엇인가요?", ("하나", "둘", "셋")),
     ]
-    judge = LocalJudge(folder, "--judge", FP32, batch_size=4)
-    found = judge.choose(questions, cache)
+    judge = LocalJudge(folder, "--judge", FP32, 4, cache)
+    found = judge.choose(questions)
     for question, choice in zip(questions, found):
         assert choice.probabilities == pytest.approx(
             shares(folder, question.messages, "", question.letters)[0], abs=1e-4
         )
         assert choice.method == choices.PROBABILITIES
-    again = LocalJudge(folder, "--judge", FP32, batch_size=4)
-    again.checkpoint.load = None  # all from the cache: the model is not needed
-    assert again.choose(questions, cache) == found and again.mass == judge.mass
+    again = LocalJudge(folder, "--judge", FP32, 4, cache)
+    again._forward = None  # all from the cache: the model is not needed
+    assert again.choose(questions) == found and again.mass == judge.mass
 
 
-def test_a_template_without_a_system_role_has_its_text_before_the_users(long, tmp_path):
+def test_a_template_without_a_system_role_has_its_text_before_the_users(long, cache):
     folder = long("gpt_neox", template=NO_SYSTEM)
     question = choices.Question("심판입니다.", "어느 쪽이 좋은가요?", ("앞", "뒤"))
-    (found,) = LocalJudge(folder, "--judge", FP32, 4).choose([question], Cache(tmp_path / "cache.sqlite"))
+    (found,) = LocalJudge(folder, "--judge", FP32, 4, cache).choose([question])
     system, user = question.messages
     merged = [{"role": "user", "content": f"{system['content']}\n\n{user['content']}"}]
     assert found.probabilities == pytest.approx(shares(folder, merged, "", "AB")[0], abs=1e-4)
 
 
-def test_what_does_not_fit_the_model_is_a_failure(folders, tmp_path):
-    judge = LocalJudge(folders["gpt_neox"], "--judge", FP32, 4)
-    (found,) = judge.rate([Item(RUBRIC, USER, ("네.", "아니요."))], Cache(tmp_path / "cache.sqlite"))
+def test_what_does_not_fit_the_model_is_a_failure(folders, cache):
+    judge = LocalJudge(folders["gpt_neox"], "--judge", FP32, 4, cache)
+    (found,) = judge.rate([Item(RUBRIC, USER, ("네.", "아니요."))])
     assert all(isinstance(f, Failure) and f.kind == "too long" and "128 positions" in f.reason for f in found)
 
 
-def test_a_vocabulary_that_cannot_tell_the_options_apart(folders, tmp_path):
+def test_a_vocabulary_that_cannot_tell_the_options_apart(folders, tmp_path, cache):
     folder = tmp_path / "one token for all"
     shutil.copytree(folders["gpt_neox"], folder)
     rigged_reward.tokenizer().save_pretrained(folder)
-    judge = LocalJudge(str(folder), "--judge", FP32, 4)
+    judge = LocalJudge(str(folder), "--judge", FP32, 4, cache)
     with pytest.raises(InputError, match="does not tell the options A, B apart by one token; give another judge"):
-        judge.choose([choices.Question("심판", "무엇?", ("앞", "뒤"))], Cache(tmp_path / "cache.sqlite"))
+        judge.choose([choices.Question("심판", "무엇?", ("앞", "뒤"))])
 
 
-def test_a_judge_that_puts_little_on_the_options_is_shown(long, tmp_path):
+def test_a_judge_that_puts_little_on_the_options_is_shown(long, cache):
     """A random model knows nothing of the form: its mass on five digits is that of five tokens among hundreds."""
-    judge = judges.open_judge(
-        JudgeFlags(judge=f"checkpoint:{long('gpt_neox')}"), FP32, LlmFlags(), Cache(tmp_path / "cache.sqlite")
-    )
+    judge = judges.open_judge(JudgeFlags(judge=f"checkpoint:{long('gpt_neox')}"), FP32, LlmFlags(), cache)
     assert judge.warnings() == []
     judge.rate([Item(RUBRIC, USER, ("네, 좋아요.",))])
     (line,) = judge.warnings()
     assert (
-        judge._judge.mass / judge._judge.asked < LOW_MASS
-        and "it does not follow the form" in line["en"]
-        and "확률의" in line["ko"]
+        judge.mass / judge.asked < LOW_MASS and "it does not follow the form" in line["en"] and "확률의" in line["ko"]
     )
 
 
 @pytest.mark.parametrize("logps", [[math.nan, math.nan], [-math.inf, -2000.0]])
-def test_probabilities_that_are_none_are_a_failure(long, tmp_path, monkeypatch, logps):
-    monkeypatch.setattr("korlhf.judges.local._Forward.__call__", lambda self, chunk: [logps for _ in chunk])
-    judge = LocalJudge(long("gpt_neox"), "--judge", FP32, 4)
-    (found,) = judge.choose([choices.Question("심판", "무엇?", ("앞", "뒤"))], Cache(tmp_path / "cache.sqlite"))
+def test_probabilities_that_are_none_are_a_failure(long, cache, monkeypatch, logps):
+    monkeypatch.setattr("korlhf.judges.local._forward", lambda load, device, chunk: [logps for _ in chunk])
+    judge = LocalJudge(long("gpt_neox"), "--judge", FP32, 4, cache)
+    (found,) = judge.choose([choices.Question("심판", "무엇?", ("앞", "뒤"))])
     assert isinstance(found, Failure) and found.kind == "not finite" and judge.asked == 0

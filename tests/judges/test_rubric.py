@@ -79,25 +79,32 @@ def test_a_rubric_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"system": None}, "the file: the key 'system' is missing or empty"),
-        ({"system": ["가"]}, "system is list"),
-        ({"prompt": "가"}, "the key 'prompt' is not known; expected category, language"),
-        ({"language": "en"}, "language is 'en'"),
-        ({"scale": [1, 10]}, "scale is list"),
-        ({"scale": [0, 5]}, "two whole numbers from 1 to 9"),
-        ({"scale": [1.0, 5]}, "scale is list"),
-        ({"steps": "읽습니다."}, "steps is str '읽습니다.'; expected a list of texts"),
-        ({"steps": ["읽습니다.", 3]}, "steps, number 2 is int '3'; expected text"),
-        ({"categories": []}, "categories is list"),
-        ({"criteria": {"kind": 1}}, "criteria is dict"),
-        ({"criteria": changed(question=None)}, "criteria, number 2: the key 'question' is missing"),
-        ({"criteria": changed(key="Clear 1")}, "the key 'Clear 1' is not of small letters"),
-        ({"criteria": changed(name="또렷함: 글")}, "criteria, number 2: the name '또렷함: 글' holds a digit, a colon"),
-        ({"criteria": changed(name="다 정함")}, "'다정함' is the key or name of two criteria"),
-        ({"criteria": changed(key="kind")}, "'kind' is the key or name of two criteria"),
-        ({"criteria": changed(levels={1: "아니요", 3: "조금"})}, "criteria, number 2: levels is dict"),
-        ({"criteria": changed(levels={1: "아니요", 5: "네", 6: "꼭"})}, "describe 1, 5 and"),
-        ({"criteria": changed(levels={1: "아니요", 5: ""})}, "levels: 5 is str"),
+        ({"system": None}, "system: Input should be a valid string, not 'None'"),
+        ({"system": ["가"]}, "system: Input should be a valid string, not \"['가']\""),
+        ({"prompt": "가"}, "prompt: Extra inputs are not permitted"),
+        ({"language": "en"}, "language: Input should be 'ko', not 'en'"),
+        ({"scale": [1, 10]}, "scale.2: Input should be less than or equal to 9, not '10'"),
+        ({"scale": [0, 5]}, "scale.1: Input should be greater than or equal to 1"),
+        ({"scale": [1.0, 5]}, "scale.1: Input should be a valid integer, not '1.0'"),
+        ({"scale": [5, 1]}, "scale: the first number is the lowest score"),
+        ({"steps": "읽습니다."}, "steps: Input should be a valid list, not '읽습니다.'"),
+        ({"steps": ["읽습니다.", 3]}, "steps.2: Input should be a valid string, not '3'"),
+        ({"categories": []}, "categories: List should have at least 1 item"),
+        ({"criteria": {"kind": 1}}, "criteria: Input should be a valid list"),
+        ({"criteria": changed(question=None)}, "criteria.2.question: Field required"),
+        (
+            {"criteria": changed(key="Clear 1")},
+            "criteria.2.key: String should match pattern '^[a-z][a-z_]*$', not 'Clear 1'",
+        ),
+        ({"criteria": changed(name="또렷함: 글")}, "criteria.2.name: String should match pattern"),
+        ({"criteria": changed(name="다 정함")}, "criteria: '다정함' is the key or name of two of them"),
+        ({"criteria": changed(key="kind")}, "criteria: 'kind' is the key or name of two of them"),
+        ({"criteria": changed(levels={1: "아니요", 3: "조금"})}, "criteria: levels of clear: describe 1, 5 and"),
+        ({"criteria": changed(levels={1: "아니요", 5: "네", 6: "꼭"})}, "criteria: levels of clear: describe 1, 5 and"),
+        (
+            {"criteria": changed(levels={1: "아니요", 5: ""})},
+            "criteria.2.levels.5: String should have at least 1 character",
+        ),
     ],
 )
 def test_what_is_said_about_a_broken_rubric(tmp_path, changes, message):
@@ -105,7 +112,9 @@ def test_what_is_said_about_a_broken_rubric(tmp_path, changes, message):
     with pytest.raises(InputError) as error:
         rubrics.load_rubric(path)
     assert (
-        str(error.value).startswith(f"rubric {path}") and message in str(error.value) and "\n" not in str(error.value)
+        str(error.value).startswith(f"rubric {path}: {message}")
+        and str(error.value).endswith("; write it as korlhf/judges/rubric.py describes")
+        and "\n" not in str(error.value)
     )
 
 
@@ -114,8 +123,8 @@ def test_what_is_said_about_a_broken_rubric(tmp_path, changes, message):
     [
         ("category: chat\nscale: [1, 5\n", r"r.yaml:\d: broken YAML"),
         ("category: chat\nlanguage: ko\ncategory: talk\n", r"r.yaml:3: broken YAML: the key 'category' is there twice"),
-        ("- a\n- b\n", r"the file is list .* expected the keys category"),
-        ("", r"the file is missing"),
+        ("- a\n- b\n", r"the file: Input should be a valid dictionary"),
+        ("", r"the file: Input should be a valid dictionary"),
         ("category: !!python/object/apply:os.getcwd []\n", r"r.yaml:1: broken YAML"),
     ],
 )

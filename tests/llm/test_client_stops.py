@@ -147,9 +147,10 @@ def test_no_connection_for_one_is_not_none_for_all(client, monkeypatch):
 def test_a_server_that_has_broken_down(client, monkeypatch):
     monkeypatch.setattr(llm, "FAILED_IN_A_ROW", 10)
     ill = {t for i, t in enumerate(TEXTS) if i >= 100 or i % 10 < 9}  # nine of ten, then all
-    with Server(faults=lambda number, body: error(500) if openai_server.echo(body) in ill else None) as server:
-        with pytest.raises(InputError, match="--base_url .*the last 10 requests failed.*500: broken.*again"):
-            client(server, max_retries=0, concurrency=1).ask(requests(TEXTS))
+    said = "--base_url .*the last 10 requests failed.*500: broken.*again"
+    faults = by_content({text: error(500) for text in ill})
+    with Server(faults=faults) as server, pytest.raises(InputError, match=said):
+        client(server, max_retries=0, concurrency=1).ask(requests(TEXTS))
     assert len(server.requests) == 110
 
 
