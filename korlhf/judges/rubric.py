@@ -170,7 +170,7 @@ def load_rubrics(folder: PathLike) -> dict[str, Rubric]:
 
 
 def for_categories(texts: Iterable[str], categories: list[str]) -> dict[str, Rubric]:
-    """{category: Rubric} for all categories: the project's own, or that of --rubric CATEGORY=NAME or CATEGORY=FILE.yaml.
+    """{category: Rubric} for all categories: the project's own, or that of --rubric CATEGORY=NAME|FILE.yaml.
 
     Raises InputError that names --rubric.
     """

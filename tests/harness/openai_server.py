@@ -7,8 +7,8 @@
     Server("echo", faults=at_random(0.3))                                          # a seeded share of all requests
     Server("echo", faults=lambda number, body: error(400) if "logprobs" in body else None)
 
-As a process: python tests/harness/openai_server.py --port 0 --faults 0.3 --answer echo; it prints its address and serves until
-it is killed.
+As a process: python tests/harness/openai_server.py --port 0 --faults 0.3 --answer echo
+It prints its address and serves until it is killed.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Fault:
-    """kind: "answer" (status, headers and body in place of an answer), "hang", "trickle", "drop" or "cut" (half a body)."""
+    """kind: "answer" (status, headers and body instead), "hang", "trickle", "drop" or "cut" (half a body)."""
 
     kind: str
     status: int = 200
@@ -108,7 +108,7 @@ def by_content(faults, times=10**9):
 
 
 def at_random(share, seed=0, kinds=PASSING):
-    """A `share` of all requests fails; what happens to the n-th sending of a body is the same in any order of arrival."""
+    """A `share` of all requests fails; which fault the n-th sending of a body meets depends on no order."""
     seen = Counter()
 
     def choose(number, body):

@@ -28,7 +28,7 @@ def tokenizer():
 
 
 def counts_tokens(folder):
-    """Position t is embedded as (x, -x, y, -y), x = t / POSITIONS, x² + y² = 1; layer norm makes it √2 larger; x is read."""
+    """Position t is embedded as (x, -x, y, -y), x = t / POSITIONS, x² + y² = 1; layer norm makes it √2 larger."""
     model = _empty(width=4)
     x = torch.arange(POSITIONS) / POSITIONS
     y = (1 - x * x).sqrt()
