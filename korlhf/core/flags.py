@@ -67,7 +67,7 @@ class Parser(argparse.ArgumentParser):
         self.removed, self.ranges = removed or {}, {}
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        found, unknown = self.parse_known_args(None if args is None else list(args), namespace)
+        parsed, unknown = self.parse_known_args(None if args is None else list(args), namespace)
         for name in unknown:
             name = name.split("=")[0]
             if name in self.removed:
@@ -75,10 +75,10 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unknown flags: {' '.join(unknown)} (see --help)")
         for name, bounds in self.ranges.items():
-            value = getattr(found, name)
+            value = getattr(parsed, name)
             if value is not None and (wrong := _out_of_range(value, **bounds)):
                 self.error(f"--{name} {value}: {wrong}")
-        return found
+        return parsed
 
 
 def _out_of_range(value: float, above: float | None = None, low: float | None = None, high: float | None = None) -> str:

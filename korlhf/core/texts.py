@@ -27,9 +27,9 @@ def text(package: str, key: str, /, **values) -> dict[str, str]:
     """
     out = {}
     for language, texts in load(package).items():
-        found: Any = texts
+        entry: Any = texts
         for word in key.split("."):
-            found = found[word]
+            entry = entry[word]
         chosen = {name: value[language] if isinstance(value, dict) else value for name, value in values.items()}
-        out[language] = found.format(**chosen)
+        out[language] = entry.format(**chosen)
     return out

@@ -93,15 +93,15 @@ def parse(text: str, count: int) -> int:
     stripped = text.strip()
     if stripped.startswith("{"):
         try:
-            found = json.loads(stripped).get("choice")
+            letter = json.loads(stripped).get("choice")
         except ValueError as error:
             raise ValueError(f"broken JSON: {error}") from error
     else:
         match = BARE.fullmatch(stripped)
-        found = match[1] if match else None
-    if not isinstance(found, str) or found not in LETTERS[:count] or len(found) != 1:
+        letter = match[1] if match else None
+    if not isinstance(letter, str) or letter not in LETTERS[:count] or len(letter) != 1:
         raise ValueError(f"{stripped[:40]!r} is none of {', '.join(LETTERS[:count])}")
-    return LETTERS.index(found)
+    return LETTERS.index(letter)
 
 
 def _shares(reply: Reply, count: int) -> tuple[float, ...] | None:

@@ -164,9 +164,9 @@ def _fields(rubric: Rubric, text: str, count: int) -> list[dict[str, tuple[int, 
     """Per answer {criterion's key: (score, place in the text)}. Raises ValueError."""
     fenced = FENCED.fullmatch(text)
     begin, inner = (fenced.start(1), fenced[1]) if fenced else (0, text)
-    found = (_json_fields if inner.lstrip().startswith("{") else _line_fields)(rubric, inner, count)
+    fields = (_json_fields if inner.lstrip().startswith("{") else _line_fields)(rubric, inner, count)
     out: list[dict[str, tuple[int, int]]] = [{} for _ in range(count)]
-    for answer, key, value, place in found:
+    for answer, key, value, place in fields:
         if key in out[answer]:
             raise ValueError(f"{key} is there twice")
         if not rubric.low <= value <= rubric.high:
@@ -190,12 +190,12 @@ class _Pairs(list):
 
 def _json_fields(rubric: Rubric, text: str, count: int) -> list[Field]:
     try:
-        found = json.loads(text, object_pairs_hook=_Pairs)
+        pairs = json.loads(text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"broken JSON: {error}") from error
-    groups = [(0, found)]
+    groups = [(0, pairs)]
     if count > 1:
-        groups = [(_answer(label.removeprefix("답변").strip(), count), pairs) for label, pairs in found]
+        groups = [(_answer(label.removeprefix("답변").strip(), count), scores) for label, scores in pairs]
     names, out = _names(rubric), []
     for answer, pairs in groups:
         if not isinstance(pairs, _Pairs):

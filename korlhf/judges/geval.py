@@ -118,8 +118,8 @@ def _average(filled: Sequence[dict[str, float]], method: str, samples: int) -> S
 
 def _fill(client: Client, judge: Judge, items: list[Item]) -> list[Filled]:
     """For each Item, judged in the order it has: a list of Score, or a Failure."""
-    found = _by_probabilities(client, judge, items) if judge.probabilities else {}
-    return _by_samples(client, judge, items, found)
+    scored = _by_probabilities(client, judge, items) if judge.probabilities else {}
+    return _by_samples(client, judge, items, scored)
 
 
 def _by_probabilities(client: Client, judge: Judge, items: list[Item]) -> dict[int, Filled]:
@@ -130,21 +130,21 @@ def _by_probabilities(client: Client, judge: Judge, items: list[Item]) -> dict[i
     ]
     if not any(read[1] for reply, read in _ask(client, requests[:TRIAL], "trial") if isinstance(reply, Reply)):
         return {}
-    found: dict[int, Filled] = {}
+    scored: dict[int, Filled] = {}
     for i, (reply, read) in enumerate(_ask(client, requests, "judging")):
         if isinstance(reply, Failure):
-            found[i] = reply
+            scored[i] = reply
         elif read[1] is not None:
-            found[i] = [_average([scores], PROBABILITIES, 1) for scores in read[1]]
-    return found
+            scored[i] = [_average([scores], PROBABILITIES, 1) for scores in read[1]]
+    return scored
 
 
-def _by_samples(client: Client, judge: Judge, items: list[Item], found: dict[int, Filled]) -> list[Filled]:
-    """What is `found` already, else means of sampled forms; a Failure where no sample was usable."""
-    rest = [i for i in range(len(items)) if i not in found]
+def _by_samples(client: Client, judge: Judge, items: list[Item], scored: dict[int, Filled]) -> list[Filled]:
+    """What is `scored` already, else means of sampled forms; a Failure where no sample was usable."""
+    rest = [i for i in range(len(items)) if i not in scored]
     bodies = ((items[i], form.body(items[i], judge.model, judge.structured, judge.temperature)) for i in rest)
     requests = [(item, Request(body, judge.first_sample + k)) for item, body in bodies for k in range(judge.samples)]
-    replies, out = iter(_ask(client, requests, "judging, sampled")), dict(found)
+    replies, out = iter(_ask(client, requests, "judging, sampled")), dict(scored)
     for i in rest:
         of_one = [next(replies) for _ in range(judge.samples)]
         usable = [read[0] for reply, read in of_one if isinstance(reply, Reply)]

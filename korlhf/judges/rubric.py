@@ -120,7 +120,7 @@ def load_rubric(path: PathLike) -> Rubric:
     path = Path(path).expanduser()
     try:
         read = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # a subclass of SafeLoader
-        found = RubricFile.model_validate(read)
+        content = RubricFile.model_validate(read)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"rubric {path}: cannot be read ({reason}); give a UTF-8 YAML file") from error
@@ -131,15 +131,15 @@ def load_rubric(path: PathLike) -> Rubric:
         raise InputError(f"rubric {path}{line}: broken YAML: {reason}; correct it") from error
     except ValidationError as error:
         raise InputError(f"rubric {path}: {_told(error.errors()[0])}; {REMEDY}") from error
-    low, high = found.scale
+    low, high = content.scale
     return Rubric(
-        category=found.category,
-        categories=tuple(found.categories or [found.category]),
+        category=content.category,
+        categories=tuple(content.categories or [content.category]),
         low=low,
         high=high,
-        system=found.system,
-        steps=tuple(found.steps),
-        criteria=tuple(found.criteria),
+        system=content.system,
+        steps=tuple(content.steps),
+        criteria=tuple(content.criteria),
         file=path.name,
         sha256=fingerprint(path),
     )
@@ -155,18 +155,17 @@ def _told(error: Any) -> str:
 
 def load_rubrics(folder: PathLike) -> dict[str, Rubric]:
     """{category: Rubric} of all YAML files of a folder. Raises InputError if there is none, or two for one."""
-    found: dict[str, Rubric] = {}
+    by_category: dict[str, Rubric] = {}
     for path in sorted(Path(folder).glob("*.yaml")):
         rubric = load_rubric(path)
         for category in rubric.categories:
-            if category in found:
-                raise InputError(
-                    f"rubric {path}: categories: {category!r} is in {found[category].file} too; leave it in one of them"
-                )
-            found[category] = rubric
-    if not found:
+            if category in by_category:
+                other = by_category[category].file
+                raise InputError(f"rubric {path}: categories: {category!r} is in {other} too; leave it in one of them")
+            by_category[category] = rubric
+    if not by_category:
         raise InputError(f"rubrics {folder}: no .yaml file in this folder; {REMEDY}")
-    return found
+    return by_category
 
 
 def for_categories(texts: Iterable[str], categories: list[str]) -> dict[str, Rubric]:

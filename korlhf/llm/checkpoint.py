@@ -52,11 +52,11 @@ def fingerprint(path: files.PathLike) -> str:
     if not folder.is_dir():
         return cache_key({"hub": str(path), "commit": _commit(str(path))})
     patterns = f"{TOKENIZER} {WEIGHTS}".split()
-    found = {p.name: files.fingerprint(p) for pattern in patterns for p in sorted(folder.glob(pattern)) if p.is_file()}
-    if "adapter_config.json" in found:
+    hashes = {p.name: files.fingerprint(p) for pattern in patterns for p in sorted(folder.glob(pattern)) if p.is_file()}
+    if "adapter_config.json" in hashes:
         adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        found["base"] = fingerprint(adapter["base_model_name_or_path"])
-    return cache_key(found)
+        hashes["base"] = fingerprint(adapter["base_model_name_or_path"])
+    return cache_key(hashes)
 
 
 def _commit(name: str) -> str:
@@ -193,14 +193,7 @@ def _sample(
 
     prompts, seeds = zip(*chunk)
     sampled = rollout.sample(
-        load(),
-        prompts,
-        codec.stop_id,
-        sampling.max_new_tokens,
-        seeds,
-        len(chunk),
-        sampling.temperature,
-        sampling.top_p,
+        load(), prompts, codec.stop_id, sampling.max_new_tokens, seeds, len(chunk), sampling.temperature, sampling.top_p
     )
     return [(codec.decode(ids), "stop" if ids[-1] == codec.stop_id else "length", len(ids)) for ids in sampled]
 

@@ -265,11 +265,11 @@ class Client:
         except UnicodeEncodeError:
             return Failure("bad request", "the text holds half of a surrogate pair, which cannot be sent; clean it")
         self._heard += 1
-        found, tokens = protocol.read(text)
+        answer, tokens = protocol.read(text)
         self._count(tokens)
-        if isinstance(found, Failure):
-            return _Again(Failure(found.kind, self._line(found.reason)))
-        return found
+        if isinstance(answer, Failure):
+            return _Again(Failure(answer.kind, self._line(answer.reason)))
+        return answer
 
     def _count(self, tokens: tuple[int, int] | None) -> None:
         usage = self.usage

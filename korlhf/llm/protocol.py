@@ -75,10 +75,10 @@ def one_line(text: object, key: str) -> str:
 
 def message_of(error: openai.APIStatusError) -> str:
     """What the server says about an error: {"error": {"message"}}, {"message"}, {"detail"} or any other body."""
-    found = error.body
-    if isinstance(found, dict):
-        found = found.get("message") or found.get("detail") or found
-    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+    said = error.body
+    if isinstance(said, dict):
+        said = said.get("message") or said.get("detail") or said
+    return said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
 
 
 def retry_after(value: str | None) -> float | None:
@@ -119,15 +119,15 @@ def read(text: str) -> tuple[dict | Failure, tuple[int, int] | None]:
     return {"text": whole(content), "finish_reason": finish, "logprobs": logprobs, **counted}, tokens
 
 
-def _logprobs(found: dict | None) -> list[dict] | None:
+def _logprobs(logprobs: dict | None) -> list[dict] | None:
     """Of a choice: None, or a list of {"token", "logprob", "top"}, one per token."""
-    if not found or found.get("content") is None:
+    if not logprobs or logprobs.get("content") is None:
         return None
-    return [{**_token(t), "top": [_token(other) for other in t.get("top_logprobs") or ()]} for t in found["content"]]
+    return [{**_token(t), "top": [_token(other) for other in t.get("top_logprobs") or ()]} for t in logprobs["content"]]
 
 
-def _token(found: dict) -> dict:
-    return {"token": whole(found["token"]), "logprob": found["logprob"]}
+def _token(token: dict) -> dict:
+    return {"token": whole(token["token"]), "logprob": token["logprob"]}
 
 
 def whole(text: str) -> str:

@@ -54,11 +54,11 @@ class Setup:
 
 def read_responders(texts: Iterable[str], base_url: str) -> list[Responder]:
     """--responder -> Responders; base_url: of servers without one. Raises InputError for two of the same name."""
-    found = [_responder(text, base_url) for text in texts]
-    for name, n in Counter(r.name for r in found).items():
+    named = [_responder(text, base_url) for text in texts]
+    for name, n in Counter(r.name for r in named).items():
         if n > 1:
             raise InputError(f"--responder: {n} are called {name!r}; name each, e.g. --responder first=... second=...")
-    return found
+    return named
 
 
 def _responder(text: str, base_url: str) -> Responder:
@@ -122,7 +122,7 @@ def ask_servers(
     num_answers: int,
 ) -> dict[str, Answers]:
     """{responder's name: Answers}; the responders of one address are asked together."""
-    found: dict[str, Answers] = {}
+    by_name: dict[str, Answers] = {}
     for url, client in clients.items():
         here = [r for r in responders if r.url == url]
         requests = [
@@ -133,8 +133,8 @@ def ask_servers(
         ]
         replies = iter(client.ask(requests, desc=", ".join(r.name for r in here)))
         for r in here:
-            found[r.name] = [[next(replies)[0] for _ in range(num_answers)] for _ in conversations]
-    return found
+            by_name[r.name] = [[next(replies)[0] for _ in range(num_answers)] for _ in conversations]
+    return by_name
 
 
 def _body(model: str, messages: Messages, sampling: Sampling, sample: int) -> dict:

@@ -57,10 +57,7 @@ def test_names():
 
 
 @pytest.mark.parametrize(
-    "given, message",
-    [
-        ({"judge_temperature": 0.0}, "--judge_samples 5: at --judge_temperature 0 all are the same"),
-    ],
+    "given, message", [({"judge_temperature": 0.0}, "--judge_samples 5: at --judge_temperature 0 all are the same")]
 )
 def test_flags_that_cannot_work(capsys, given, message):
     with pytest.raises(SystemExit):

@@ -10,9 +10,7 @@ import threading
 import time
 from collections import Counter
 from itertools import count
-from pathlib import Path
 
-import openai_server
 import pytest
 from llm_harness import TEXTS, client, quick_and_without_keys, requests, texts_of  # noqa: F401 (fixtures)
 from openai_server import Server
@@ -93,17 +91,3 @@ def test_two_processes_and_one_cache(tmp_path):
         both = [start(server, tmp_path / "cache.sqlite", 60, 1) for _ in range(2)]
         (one, _), (two, err) = [p.communicate(timeout=60) for p in both]
     assert one == two and len(json.loads(one)) == 60, err
-
-
-def test_the_server_as_a_process(client):
-    script = Path(openai_server.__file__)
-    with subprocess.Popen(
-        [sys.executable, str(script), "--port", "0", "--faults", "0.3", "--answer", "언제나 이 말"],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            one = client(process.stdout.readline().strip(), max_retries=12)
-            assert texts_of(one.ask(requests(TEXTS[:20]))) == ["언제나 이 말"] * 20 and one.usage["retries"] > 0
-        finally:
-            process.kill()
