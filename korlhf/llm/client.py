@@ -22,6 +22,7 @@ import openai
 from korlhf.core import program
 from korlhf.core.errors import InputError
 from korlhf.llm import protocol
+from korlhf.llm.budget import Budget, new_usage
 from korlhf.llm.cache import Cache, cache_key
 from korlhf.llm.flags import LlmFlags
 from korlhf.llm.protocol import NO_KEY, OPENAI, Failure, Reply
@@ -65,12 +66,6 @@ def open_cache(llm: LlmFlags, output: Path) -> Cache:
     return Cache(llm.cache or output.parent / "llm_cache.sqlite")
 
 
-def new_usage() -> dict[str, Any]:
-    """An account of what was asked and paid: --max_requests and --max_cost hold for all Clients that share one."""
-    counts = ("requests", "cached", "retries", "refused", "prompt_tokens", "answer_tokens", "without_token_counts")
-    return {**dict.fromkeys(counts, 0), "cost": 0.0}
-
-
 class Client:
     """Asks one server, within one budget.
 
@@ -79,18 +74,14 @@ class Client:
     """
 
     def __init__(self, llm: LlmFlags, cache: Cache, usage: dict[str, Any] | None = None):
-        if llm.max_cost and not (llm.price_input and llm.price_output):
-            raise InputError(
-                f"--max_cost {llm.max_cost:g}: needs --price_input and --price_output, in US dollars per million tokens"
-            )
-        self._llm, self._cache = llm, cache
+        self.usage = new_usage() if usage is None else usage
+        self._llm, self._cache, self._budget = llm, cache, Budget(llm, self.usage)
         self._base_url, is_openai = protocol.address(llm.base_url or OPENAI)
         self._key = protocol.api_key(llm.api_key_env, is_openai)
         self._jitter = random.Random(0)
         self._not_before = 0.0  # time.monotonic() before which nothing is sent
         self._heard = 0  # HTTP answers of any kind
         self._failed_in_a_row = 0
-        self.usage = new_usage() if usage is None else usage
 
     def ask(
         self, requests: Iterable[Request], check: Check | None = None, attempts: int = 3, desc: str = "requests"
@@ -155,7 +146,7 @@ class Client:
             raise errors.exceptions[0] from None
         if len(results) < len(todo):
             raise _Spent(
-                f"{self._spent()} ({len(results)} of {len(todo)} are answered, and kept in {self._cache.path})"
+                f"{self._budget.spent()} ({len(results)} of {len(todo)} are answered, and kept in {self._cache.path})"
             )
         return results
 
@@ -212,7 +203,7 @@ class Client:
             tries += 1
             if tries > self._llm.max_retries:
                 break
-            if not self._spent():
+            if not self._budget.spent():
                 await asyncio.sleep(max(delay, outcome.wait or 0))
         where = f"--base_url {self._base_url}"
         if outcome.unreachable and heard == self._heard:  # it is gone for all, not busy for one
@@ -229,23 +220,11 @@ class Client:
 
     async def _turn(self) -> None:
         """Wait until a request may be sent, and count it. Raises _Spent if the budget is used up."""
-        while not self._spent() and (left := self._not_before - time.monotonic()) > 0:
+        while not self._budget.spent() and (left := self._not_before - time.monotonic()) > 0:
             await asyncio.sleep(left)
-        if self._spent():
-            raise _Spent(self._spent())
+        if self._budget.spent():
+            raise _Spent(self._budget.spent())
         self.usage["requests"] += 1
-
-    def _spent(self) -> str:
-        """Which limit has been reached and what to do, in words, or ""."""
-        llm, more = self._llm, "start the same command again with a higher one to resume"
-        if 0 < llm.max_requests <= self.usage["requests"]:
-            return f"--max_requests {llm.max_requests}: all of them are sent; {more}"
-        if 0 < llm.max_cost <= self.usage["cost"]:
-            return f"--max_cost {llm.max_cost:g}: this run has cost {self.usage['cost']:.4g} US dollars; {more}"
-        if llm.max_cost and self.usage["without_token_counts"]:
-            unknown = "the server does not count tokens, so costs are unknown; use --max_requests"
-            return f"--max_cost {llm.max_cost:g}: {unknown}"
-        return ""
 
     async def _post(self, server: openai.AsyncOpenAI, body: dict) -> dict | Failure | _Again:
         """One HTTP request: the dict for the cache, a Failure for good, or _Again. Raises InputError."""
@@ -266,19 +245,10 @@ class Client:
             return Failure("bad request", "the text holds half of a surrogate pair, which cannot be sent; clean it")
         self._heard += 1
         answer, tokens = protocol.read(text)
-        self._count(tokens)
+        self._budget.count(tokens)
         if isinstance(answer, Failure):
             return _Again(Failure(answer.kind, self._line(answer.reason)))
         return answer
-
-    def _count(self, tokens: tuple[int, int] | None) -> None:
-        usage = self.usage
-        usage["without_token_counts"] += tokens is None
-        prompt, answer = tokens or (0, 0)
-        usage["prompt_tokens"] += prompt
-        usage["answer_tokens"] += answer
-        cost = usage["prompt_tokens"] * self._llm.price_input + usage["answer_tokens"] * self._llm.price_output
-        usage["cost"] = cost / 1e6
 
     def _refused(self, error: openai.APIStatusError, model: str | None) -> dict | Failure | _Again:
         """What an HTTP status other than 2xx means."""

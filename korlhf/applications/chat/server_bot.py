@@ -143,8 +143,7 @@ class ServerBot:
         said = (
             completions.message_of(error) if isinstance(error, openai.APIStatusError) else str(error.__cause__ or error)
         )
-        said = said.replace(self._key, "***") if self._key else said
-        said = " ".join(llm.SECRET.sub("***", completions.whole(said)).split())[:300]
+        said = completions.one_line(said, self._key)
         status = getattr(error, "status_code", None)
         if status in (401, 403):
             return InputError(
