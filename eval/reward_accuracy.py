@@ -308,7 +308,7 @@ def protocol(args, judges, kept, seed, result):
         next(iter(templates.values())) if alike else "; ".join(f"{n}: {t}" for n, t in templates.items())
     )
     result.protocol["precision"] = ", ".join(
-        f"{name}: {judge.dtype}, {judge.ranks.device.type}" for name, judge in judges.items()
+        f"{name}: {judge.dtype}, {judge.device.type}" for name, judge in judges.items()
     )
     result.protocol["seed"] = seed
     result.figures["reward_models"] = {
