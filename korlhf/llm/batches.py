@@ -5,6 +5,7 @@ it is missing there (what is there stays): a run that was killed resumes at its 
 same figures.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -35,15 +36,15 @@ def compute(
     suffice.
     """
     keys = [cache_key({**same, "job": job}) for job in jobs]
-    unique = dict(zip(keys, jobs))
+    unique, asked = dict(zip(keys, jobs)), Counter(keys)
     names = list(unique)
-    with program.bar(total=len(unique), desc=desc, unit=unit) as bar:
+    with program.bar(total=len(jobs), desc=desc, unit=unit) as bar:
         for places in chunks([len(_ids(job)) for job in unique.values()], batch_size):
             chunk = [names[i] for i in places]
             if any(cache.get(key) is None for key in chunk):
                 values = _forward(forward, [unique[key] for key in chunk], desc, unit)
                 cache.put_many([(key, {"value": value}) for key, value in zip(chunk, values)])
-            bar.update(len(chunk))
+            bar.update(sum(asked[key] for key in chunk))
     return [(cache.get(key) or {})["value"] for key in keys]
 
 
