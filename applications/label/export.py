@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from korlhf.applications.label import agreement, export
 from korlhf.applications.label.store import Store
 from korlhf.core import flags, program
-from korlhf.data_prep import stage
+from korlhf.data import stage
 
 FORMS = ("pairs", "ranked", "labels", "full")
 

@@ -1,4 +1,4 @@
-"""korlhf/data_prep/stage.py: whole files or none, what is counted, and who may write."""
+"""korlhf/data/stage.py: whole files or none, what is counted, and who may write."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ import pytest
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.data_prep import stage
+from korlhf.data import stage
 
 RECORD = {"id": "ab", "prompt": "안녕?"}
 
@@ -81,7 +81,7 @@ def test_outputs_that_cannot_be(tmp_path, monkeypatch, output, inputs, message):
 
 def test_two_processes_cannot_write_one_output(tmp_path):
     out = tmp_path / "out.jsonl"
-    code = f"from korlhf.core import program\nfrom korlhf.data_prep import stage\ndef main():\n    with stage.Stage('a', {str(out)!r}, {{}}):\n        pass\nprogram.run(main)"
+    code = f"from korlhf.core import program\nfrom korlhf.data import stage\ndef main():\n    with stage.Stage('a', {str(out)!r}, {{}}):\n        pass\nprogram.run(main)"
     with stage.Stage("a", out, {}) as work:
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8")
         work.write({"n": 1})
