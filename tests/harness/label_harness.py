@@ -1,6 +1,5 @@
 """The labelling server as its users start it, and a client that calls it as the page does."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -37,14 +36,6 @@ def program(path, *words, **more):
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
         **more,
     )
-
-
-def loaded(path):
-    """A program as a module, to call its main()."""
-    spec = importlib.util.spec_from_file_location(f"label_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Server:

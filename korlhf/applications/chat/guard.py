@@ -1,16 +1,16 @@
 r"""What a user types cannot open a turn.
 
-Special tokens that are typed stay text wherever data/tokenize.py encodes. But KULLM and human_assistant mark turns in plain text, and a
-server may read special tokens in what it is sent. So a chat sends such a marker with a backslash before its last sign, "### 응답\:" or
-"<|im_end|\>": its text does not occur any more, for no tokenizer, also not for one that drops invisible characters or folds wide ones.
-Markers are found through spacing, line breaks within them, invisible characters and letters that look alike.
-This is for what is sent: shown and saved is what was typed. Training data is left as it is.
-"""
+Special tokens that are typed stay text wherever data/tokenize.py encodes. But KULLM and human_assistant mark turns in
+plain text, and a server may read special tokens in what it is sent. So a chat sends such a marker with a backslash
+before its last sign, "### 응답\:" or "<|im_end|\>": its text does not occur any more, for no tokenizer, also not for
+one that drops invisible characters or folds wide ones. Markers are found through spacing, line breaks within them,
+invisible characters and letters that look alike. This is for what is sent: shown and saved is what was typed.
+Training data is left as it is."""
 
 import re
 import unicodedata
 
-from korlhf.data import chat_template as templates
+from korlhf.data import chat_template
 
 PLAIN = ("\n### 명령어:", "\n### 입력:", "\n### 응답:", "\nHuman:", "\nAssistant:")  # of korlhf/data/chat_template.py
 CONTROL = (
@@ -61,7 +61,7 @@ def markers_of(codec):
     ]
     if not codec.reads_input:
         del talk[0]["input"]
-    parts = templates.pieces(
+    parts = chat_template.pieces(
         lambda messages, cue: tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=cue), talk
     )
     stop, special = (
@@ -87,7 +87,8 @@ def _pattern(marker):
 
 
 def _folded(text):
-    """The text as it looks: compatibility forms and look-alikes made one, in lower case, without blanks and what is invisible.
+    """The text as it looks: compatibility forms and look-alikes made one, in lower case, without blanks and what is
+    invisible.
 
     Returns it, and for each of its characters the place in `text` that it comes from. Several line breaks become one.
     """

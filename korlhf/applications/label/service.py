@@ -1,8 +1,8 @@
-"""What the page may ask the server: functions of one dict that return one dict, {"error": code} for what the page has words for.
+"""What the page may ask the server: functions of one dict that return one dict, {"error": code} for what the page has
+words for.
 
-codes: who (log in), wrong_name, wrong_password, storage, and those of VerdictError. Any other exception is the server's fault; the page
-then sends the same again.
-"""
+codes: who (log in), wrong_name, wrong_password, storage, and those of ballot and desk. Any other exception is the
+server's fault; the page then sends the same again."""
 
 import sqlite3
 import sys
@@ -12,9 +12,10 @@ import time
 from korlhf.applications import accounts
 from korlhf.applications.label import agreement
 from korlhf.applications.label.desk import PAGE
-from korlhf.applications.label.verdicts import VerdictError
+from korlhf.applications.web import Refused, whole_number
 
-FRESH = 2.0  # seconds for which agreement is not computed again, or 10 times what it took: with 100,000 labels that is seconds
+# seconds for which agreement is not computed again, or 10 times what it took: with 100,000 labels that is seconds
+FRESH = 2.0
 LABELS_OF = (
     "SELECT number, name, (SELECT count(*) FROM labels WHERE annotator = a.number AND current = 1) FROM annotators a "
     "ORDER BY number"
@@ -110,8 +111,8 @@ def _reporting(function):
             return {"error": "malformed"}
         try:
             return function(data)
-        except VerdictError as error:
-            return {"error": str(error)}
+        except Refused as refused:
+            return refused.reply()
         except sqlite3.Error as error:
             print(f"error: the database could not be used: {error}; make room on its disk", file=sys.stderr, flush=True)
             return {"error": "storage"}
@@ -121,12 +122,12 @@ def _reporting(function):
 
 def _number(data, name):
     value = data.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise VerdictError("malformed")
+    if value is not None and not whole_number(value):
+        raise Refused("malformed")
     return value
 
 
 def _text(data, name):
     if not isinstance(data.get(name), str):
-        raise VerdictError("malformed")
+        raise Refused("malformed")
     return data[name]

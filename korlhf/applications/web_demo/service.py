@@ -1,7 +1,8 @@
-"""What the page may ask for: an answer, a pair of answers, a vote. Plain data in, plain data or events (dicts) out; no HTTP here.
+"""What the page may ask for: an answer, a pair of answers, a vote. Plain data in, plain data or events (dicts) out;
+no HTTP here.
 
-Everything but the sampling, the scoring and the writing of votes runs in the server's event loop, so nothing here needs a lock.
-"""
+Everything but the sampling, the scoring and the writing of votes runs in the server's event loop, so nothing here
+needs a lock."""
 
 import asyncio
 import contextlib
@@ -9,20 +10,21 @@ import dataclasses
 import secrets
 import sys
 
-from korlhf.applications.chat.dialogue import TooLong
+from korlhf.applications.chat.conversation import TooLong
+from korlhf.applications.web import Refused
 from korlhf.applications.web_demo import streams, votes
-from korlhf.applications.web_demo.limits import Refused, is_empty
+from korlhf.applications.web_demo.limits import is_empty
 from korlhf.applications.web_demo.sessions import Turn
 from korlhf.core.errors import InputError
 
 
 class Service:
-    """bots: {name: LocalBot or ServerBot}; scorer: scorer.Scorer or None; vote_file: votes.VoteFile or None: no votes are taken;
-    limits: limits.Limits; top_p: of all answers; system: a system message or ""; category: of the votes."""
+    """bots: {name: LocalBot or ServerBot}; scorer: scorer.Scorer or None; vote_file: votes.VoteFile or None: no votes
+    are taken; limits: limits.Limits; system: a system message or ""; category: of the votes."""
 
-    def __init__(self, bots, scorer, vote_file, limits, top_p=1.0, system="", category="web_demo"):
+    def __init__(self, bots, scorer, vote_file, limits, system="", category="web_demo"):
         self.bots, self.scorer, self.vote_file, self.limits = bots, scorer, vote_file, limits
-        self.top_p, self.system, self.category = top_p, system, category
+        self.system, self.category = system, category
         self._under_way = 0
 
     def state(self, session):
@@ -46,7 +48,8 @@ class Service:
         }
 
     async def chat(self, session, data):
-        """Events of an answer: {"piece"}, ..., {"end", ...}, and {"score"} where there is a scorer; or {"error", ...}."""
+        """Events of an answer: {"piece"}, ..., {"end", ...}, and {"score"} where there is a scorer; or {"error",
+        ...}."""
         talk = session.chat
         try:
             name = self._model(data)
@@ -71,8 +74,9 @@ class Service:
             yield refused.reply()
 
     async def compare(self, session, data):
-        """Events of two answers by two models: {"side", "piece"}, {"side", "end", ...}, at last {"ready": id to vote with}, or {"stopped"}
-        if they were cut off; or {"error", ...}. Which model is left is drawn anew each time, and told by `vote` alone."""
+        """Events of two answers by two models: {"side", "piece"}, {"side", "end", ...}, at last {"ready": id to vote
+        with}, or {"stopped"} if they were cut off; or {"error", ...}. Which model is left is drawn anew each time,
+        and told by `vote` alone."""
         talk = session.compare
         try:
             if self.vote_file is None:
@@ -106,7 +110,7 @@ class Service:
                     )
                     for side, answer in answers.items()
                 }
-                pair = votes.Pair(
+                pair = votes.BlindPair(
                     messages,
                     **shown,
                     temperature=sampling.temperature,
@@ -120,7 +124,8 @@ class Service:
             yield refused.reply()
 
     async def vote(self, session, data):
-        """Take a vote: when this returns it is on the disk -> the names, the scores, and how the talk goes on. Raises Refused."""
+        """Take a vote: when this returns it is on the disk -> the names, the scores, and how the talk goes on. Raises
+        Refused."""
         vote, ticket = data.get("vote"), data.get("id")
         if vote not in votes.VOTES:
             raise Refused("malformed")
@@ -192,7 +197,8 @@ class Service:
 
     @contextlib.contextmanager
     def _place(self, talk, n):
-        """Room for n answers, and the talk for oneself. Raises Refused. Whatever ends it, no answer goes on for nobody."""
+        """Room for n answers, and the talk for oneself. Raises Refused. Whatever ends it, no answer goes on for
+        nobody."""
         if talk.answers is not None:
             raise Refused("busy")
         if self._under_way + n > self.limits.max_answers:
@@ -207,8 +213,8 @@ class Service:
             talk.answers, self._under_way = None, self._under_way - n
 
     def _asked(self, talk, data):
-        """(message, after how many exchanges, the messages to be answered, local.Sampling) of a request. Raises Refused."""
-        text, at, sampling = self.limits.text(data), self.limits.place(data), self.limits.sampling(data, self.top_p)
+        """(message, after how many exchanges, the messages to be answered, Sampling) of a request. Raises Refused."""
+        text, at, sampling = self.limits.text(data), self.limits.place(data), self.limits.sampling(data)
         return text, at, talk.messages(text, at, self.system), sampling
 
     def _model(self, data):

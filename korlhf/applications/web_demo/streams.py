@@ -1,4 +1,5 @@
-"""Answers on their way (korlhf/applications/chat/dialogue.py, which has threads) for asyncio (which the server has)."""
+"""Answers on their way (korlhf/applications/chat/conversation.py, which has threads) for asyncio (which the server
+has)."""
 
 import asyncio
 import contextlib
@@ -7,10 +8,10 @@ import threading
 
 
 async def pieces(answers):
-    """(name, text) as the answers arrive, and (name, None) when one has ended. answers: {name: dialogue.Answer}.
+    """(name, text) as the answers arrive, and (name, None) when one has ended. answers: {name: AnswerStream}.
 
-    Raises what went wrong with one. Whoever leaves the loop, or is cancelled in it, stops all that are still on their way.
-    """
+    Raises what went wrong with one. Whoever leaves the loop, or is cancelled in it, stops all that are still on their
+    way."""
     loop, inbox = asyncio.get_running_loop(), asyncio.Queue()
     for name, answer in answers.items():
         put = functools.partial(_put, loop, inbox, name)

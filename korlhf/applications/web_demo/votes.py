@@ -1,11 +1,10 @@
 """Votes between two answers, each on the disk before the voter is told that it counts.
 
-A vote for one of two answers is a line of NAME.jsonl that step 2 reads by --data_path. A tie and two bad answers have no better one, and
-step 2 ends at a row of a user's own file that it cannot train on; so they are lines of a file beside it, NAME.undecided.jsonl, for figures
-of one's own. The same happens to a vote for a pair that step 2 would not take, such as one with an empty answer.
-"""
+A vote for one of two answers is a line of NAME.jsonl that step 2 reads by --data_path. A tie and two bad answers have
+no better one, and step 2 ends at a row of a user's own file that it cannot train on; so they are lines of a file next
+to it, NAME.undecided.jsonl, for figures of one's own. The same happens to a vote for a pair that step 2 would not
+take, such as one with an empty answer."""
 
-import fcntl
 import json
 import os
 import sys
@@ -13,8 +12,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from korlhf.core.errors import InputError
-from korlhf.data import example as rows
+from korlhf.data.example import RowError, RowSkipped, free_example
 
 SIDES = ("left", "right")
 VOTES = (*SIDES, "tie", "both_bad")
@@ -22,8 +23,9 @@ VOTES = (*SIDES, "tie", "both_bad")
 
 @dataclass(frozen=True)
 class Shown:
-    """One of the two answers. model: its name; text: as it was shown; reason: why it ended ("stop" or "length"); left_out: oldest
-    exchanges that its model did not read, because they did not fit; seed: of its sampling; score: of the reward model, or None."""
+    """One of the two answers. model: its name; text: as it was shown; reason: why it ended ("stop" or "length");
+    left_out: oldest exchanges that its model did not read, because they did not fit; seed: of its sampling; score: of
+    the reward model, or None."""
 
     model: str
     text: str
@@ -34,8 +36,9 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """What was voted on. messages: the conversation, ending with the user's message; left, right: in the order in which they were shown."""
+class BlindPair:
+    """What was voted on. messages: the conversation, ending with the user's message; left, right: in the order in
+    which they were shown."""
 
     messages: list[dict]
     left: Shown
@@ -81,19 +84,19 @@ def record(pair, vote, voter, category, now):
 
 def _trains(row):
     try:
-        return 2 in rows.free_example(row).steps
-    except (rows.RowError, rows.RowSkipped):
+        return 2 in free_example(row).steps
+    except (RowError, RowSkipped):
         return False
 
 
 class VoteFile:
     """NAME.jsonl and NAME.undecided.jsonl. Several threads and processes may add to the same files."""
 
-    def __init__(self, path, what="--votes"):
+    def __init__(self, path):
         """Raises InputError if the files cannot be written."""
-        self.path, self.what = Path(path).expanduser(), what
+        self.path = Path(path).expanduser()
         if self.path.suffix != ".jsonl":
-            raise InputError(f"{what} {self.path}: give the name of a file that ends in .jsonl")
+            raise InputError(f"--votes {self.path}: give the name of a file that ends in .jsonl")
         self.undecided = self.path.with_name(self.path.name.removesuffix(".jsonl") + ".undecided.jsonl")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +107,7 @@ class VoteFile:
                     raise PermissionError(0, "the folder is not yours to write in")
         except OSError as error:
             raise InputError(
-                f"{what} {self.path}: cannot be written: {error.strerror or error}; give another"
+                f"--votes {self.path}: cannot be written: {error.strerror or error}; give another"
             ) from error
 
     def add(self, pair, vote, voter, category):
@@ -119,23 +122,23 @@ def append(path, row):
     What a process that was killed, or a full disk, left of a line is taken away: nobody was told that it was written.
     """
     line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8")
-    new = not path.exists()
-    with open(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644), "r+b", buffering=0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
-        end = _mend(file, path)
-        try:
-            if file.write(line) != len(line):
-                raise OSError(f"{path}: only a part of the line was written")
-            os.fsync(file.fileno())
-        except OSError:
-            file.truncate(end)
-            raise
-    if new:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the file's name
-        finally:
-            os.close(folder)
+    with FileLock(f"{path}.lock"):
+        new = not path.exists()
+        with open(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644), "r+b", buffering=0) as file:
+            end = _mend(file, path)
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(f"{path}: only a part of the line was written")
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+        if new:
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # the file's name
+            finally:
+                os.close(folder)
 
 
 def _mend(file, path):

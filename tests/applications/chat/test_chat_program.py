@@ -1,7 +1,6 @@
 """The chat through a pipe, by its script, and what it says when it cannot begin."""
 
 import contextlib
-import importlib.util
 import io
 import logging
 import os
@@ -13,32 +12,25 @@ import pytest
 from openai_server import error
 from streaming_server import Server
 
-from korlhf.applications.chat.dialogue import Answer
+from applications.chat import chat
+from korlhf.applications.chat.conversation import AnswerStream
 from korlhf.applications.chat.screen import Pipe
-from korlhf.core import program as programs
+from korlhf.applications.chat.terminal import Chat
+from korlhf.core import program
 
 ROOT = Path(__file__).resolve().parents[3]
-PROGRAM, SCRIPT = ROOT / "applications" / "chat" / "chat.py", ROOT / "applications" / "chat" / "run_chat.sh"
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("chat_program", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+SCRIPT = ROOT / "applications" / "chat" / "run_chat.sh"
 
 
 @pytest.fixture
-def run(program, monkeypatch, capsys):
+def run(monkeypatch, capsys):
     """Function: words..., what is typed -> (exit code, stdout, stderr); the program in this process."""
 
     def call(*words, typed=""):
-        monkeypatch.setattr("sys.argv", ["chat.py", *words])
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
         monkeypatch.setattr(logging, "disable", lambda level: None)
         with pytest.raises(SystemExit) as end:
-            programs.run(program.main)
+            program.run(lambda: chat.main(words), chat.STOPPED)
         out = capsys.readouterr()
         return end.value.code, out.out, out.err
 
@@ -122,7 +114,7 @@ def test_what_cannot_begin_is_one_line_and_exit_code_2(run, folders, tmp_path):
         (["openai:m@http://127.0.0.1:9/v1"], "no connection"),
         (["openai:m", "--base_url", "x"], "--base_url x: is no address"),
         (["openai:"], "no model name"),
-        ([folders["llama"], "--max_new_tokens", "128"], "--max_new_tokens 128: there is room for 128 tokens"),
+        ([folders["llama"], "--max_new_tokens", "128"], "has room for 128 tokens"),
         ([folders["llama"], "--reward_model", str(reward)], "not a reward model"),
         ([folders["llama"], "--system", "none.txt"], "--system none.txt"),
     ):
@@ -159,7 +151,7 @@ class Bot:
         self.asked.append(messages)
         if self.stop:
             raise KeyboardInterrupt
-        answer = Answer()
+        answer = AnswerStream()
         answer.put("네")
         answer.finish("stop")
         return answer
@@ -172,30 +164,30 @@ class Interrupted:
         raise KeyboardInterrupt
 
 
-def test_ctrl_c_while_an_answer_is_scored_keeps_the_answer_and_the_chat(program, capsys):
+def test_ctrl_c_while_an_answer_is_scored_keeps_the_answer_and_the_chat(capsys):
     screen = Pipe()
     screen.interactive = True
-    chat = program.Chat(Bot(), Interrupted(), None, "", screen)
+    talk = Chat(Bot(), Interrupted(), None, "", screen)
     with contextlib.suppress(KeyboardInterrupt):  # else a failure would end the whole test run
-        chat.take("안녕")
-    assert chat.talk.exchanges == [("안녕", "네")] and "(not scored)" in capsys.readouterr().err
+        talk.take("안녕")
+    assert talk.conversation.exchanges == [("안녕", "네")] and "(not scored)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("bot, scorer", [(Bot(stop=True), None), (Bot(), Interrupted())])
-def test_ctrl_c_through_a_pipe_ends_the_program(program, bot, scorer):
+def test_ctrl_c_through_a_pipe_ends_the_program(bot, scorer):
     with pytest.raises(KeyboardInterrupt):
-        program.Chat(bot, scorer, None, "", Pipe()).take("안녕")
+        Chat(bot, scorer, None, "", Pipe()).take("안녕")
 
 
-def test_a_command_ends_at_any_blank(program, monkeypatch, capsys):
+def test_a_command_ends_at_any_blank(monkeypatch, capsys):
     bot = Bot()
-    chat = program.Chat(bot, None, None, "", Pipe())
+    talk = Chat(bot, None, None, "", Pipe())
     for text in ("/system\t짧게.\n다정하게.", "/ reset", "안녕"):
-        chat.take(text)
-    assert chat.talk.system == "짧게.\n다정하게." and [m[-1]["content"] for m in bot.asked] == ["/ reset", "안녕"]
-    chat.take("/save")
+        talk.take(text)
+    assert talk.conversation.system == "짧게.\n다정하게." and [m[-1]["content"] for m in bot.asked] == ["/ reset", "안녕"]
+    talk.take("/save")
     monkeypatch.setattr("sys.stdin", io.StringIO("/quit now\n나머지\n"))
-    chat.run()
+    talk.run()
     assert len(bot.asked) == 2 and "error: /save: give the name" in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from korlhf.applications.chat import guard, live, local_bot
-from korlhf.applications.chat.dialogue import TooLong
+from korlhf.applications.chat.conversation import TooLong
 from korlhf.applications.chat.local_bot import LocalBot
 from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec

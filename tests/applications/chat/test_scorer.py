@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from korlhf.applications.chat.dialogue import TooLong
+from korlhf.applications.chat.conversation import TooLong
 from korlhf.applications.chat.scorer import Scorer
 from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec

@@ -12,7 +12,8 @@ import pytest
 from free_port import free_port
 from transformers import GenerationConfig
 
-from korlhf.applications.chat.chat import Conversation, open_bot
+from korlhf.applications.chat.bots import open_bot
+from korlhf.applications.chat.conversation import Conversation
 from korlhf.data.tokenize import Codec
 from korlhf.llm import checkpoint as local
 from korlhf.llm import client as llm

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from korlhf.applications.chat.dialogue import Answer, checked, cut
+from korlhf.applications.chat.conversation import AnswerStream, checked, cut
 from korlhf.core.errors import InputError
 
 
@@ -64,7 +64,7 @@ def test_what_is_no_conversation_is_refused(messages, words):
 
 
 def test_an_answer_comes_in_pieces_and_knows_how_it_ended():
-    answer = Answer(left_out=2)
+    answer = AnswerStream(left_out=2)
     for piece in ("안", "", "녕"):
         answer.put(piece)
     answer.finish("stop")
@@ -73,7 +73,7 @@ def test_an_answer_comes_in_pieces_and_knows_how_it_ended():
 
 
 def test_an_error_reaches_the_reader():
-    answer = Answer()
+    answer = AnswerStream()
     answer.put("안")
     answer.fail(InputError("weg"))
     with pytest.raises(InputError, match="weg"):
@@ -82,7 +82,7 @@ def test_an_error_reaches_the_reader():
 
 
 def test_an_iteration_that_is_given_up_cancels():
-    answer = Answer()
+    answer = AnswerStream()
     answer.put("안")
     for _ in answer:
         break
@@ -90,7 +90,7 @@ def test_an_iteration_that_is_given_up_cancels():
 
 
 def test_a_reader_who_waits_is_woken_by_a_cancellation():
-    answer, got = Answer(), []
+    answer, got = AnswerStream(), []
     reader = threading.Thread(target=lambda: got.append(answer.wait()))
     reader.start()
     answer.put("안")

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from web_demo_bots import HOW, Bot, Scorer, collected, make, run, started, text_of  # noqa: F401 (fixture)
 
-from korlhf.applications.chat.dialogue import TooLong
+from korlhf.applications.chat.conversation import TooLong
+from korlhf.applications.web import Refused
 from korlhf.applications.web_demo import votes
-from korlhf.applications.web_demo.limits import Refused
 from korlhf.applications.web_demo.sessions import Session
 from korlhf.core.errors import InputError
 from korlhf.data.load import load_examples
@@ -117,7 +117,7 @@ def test_equal_and_empty_answers_are_not_better(make):  # noqa: F811
         shown = [
             SimpleNamespace(**{**vars(side), "text": text}) for side, text in ((pair.left, left), (pair.right, right))
         ]
-        session.pair = ticket, votes.Pair(pair.messages, *shown, 0.5, 1.0, 8)
+        session.pair = ticket, votes.BlindPair(pair.messages, *shown, 0.5, 1.0, 8)
         with pytest.raises(Refused, match=code):
             vote(service, session, ticket, "left")
     assert vote(service, session, ticket, "tie")["kept"] is None  # there is nothing in the left one

@@ -8,9 +8,9 @@ import threading
 import pytest
 from web_demo_bots import HOW, Bot, Scorer, collected, make, run, say, started, text_of  # noqa: F401 (fixture)
 
-from korlhf.applications.chat.dialogue import Answer, TooLong
+from korlhf.applications.chat.conversation import AnswerStream, TooLong
+from korlhf.applications.web import Refused
 from korlhf.applications.web_demo import streams
-from korlhf.applications.web_demo.limits import Refused
 from korlhf.applications.web_demo.sessions import Session, Sessions
 from korlhf.core.errors import InputError
 
@@ -172,7 +172,7 @@ def test_the_visitor_who_was_away_longest_is_forgotten():
 
 def test_pieces_that_wait_together_are_sent_together_and_in_order():
     async def scene():
-        answers = {"a": Answer(), "b": Answer()}
+        answers = {"a": AnswerStream(), "b": AnswerStream()}
         for i in range(200):
             for name, answer in answers.items():
                 answer.put(f"{name}{i},")

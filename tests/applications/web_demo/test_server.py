@@ -1,6 +1,6 @@
 """The demo as a process: twenty visitors at once, visitors who leave, what it opens and refuses to open, Ctrl-C."""
 
-import importlib.util
+import os
 import re
 import signal
 import socket
@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 from web_demo_harness import (  # noqa: F401 (fixture)
     GREEDY,
-    PROGRAM,
     Client,
     echo,
     free_port,
@@ -22,6 +21,8 @@ from web_demo_harness import (  # noqa: F401 (fixture)
     wait_for,
 )
 
+from applications.web_demo import web_demo
+from korlhf.applications import web
 from korlhf.applications.chat.local_bot import LocalBot
 from korlhf.core.errors import InputError
 from korlhf.data.load import load_examples
@@ -163,15 +164,6 @@ def test_nothing_of_gradios_own_is_open_and_it_listens_here_alone(demo):
     assert [address for address, port in found if int(port, 16) == demo.port] == ["0100007F"]
 
 
-def loaded():
-    """The program as a module, to call its main()."""
-    spec = importlib.util.spec_from_file_location("web_demo_program", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(
     "words, said",
     [
@@ -187,7 +179,7 @@ def loaded():
 )
 def test_flags_that_cannot_work_are_refused(words, said, capsys):
     with pytest.raises(SystemExit) as stopped:
-        loaded().main(words)
+        web_demo.main(words)
     assert stopped.value.code == 2 and said in capsys.readouterr().err
 
 
@@ -211,7 +203,7 @@ def test_what_cannot_be_opened_is_told_before_anything_is_loaded(tmp_path):
         [["--model", "m=openai:m@http://127.0.0.1:1/v1", "--port", str(free_port())], "127.0.0.1:1/v1: no connection"],
     ):
         with pytest.raises(InputError, match=said):
-            loaded().main(words)
+            web_demo.main(words)
 
 
 def test_each_mistake_is_one_line_and_exit_code_2(tmp_path, folders):
@@ -254,25 +246,22 @@ class NoPort:
         raise OSError("Cannot find empty port; set GRADIO_SERVER_PORT")
 
 
-def test_a_port_that_was_taken_while_models_were_loaded_is_told_in_our_words(monkeypatch):
-    monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Server=NoPort))
-    module = loaded()
+def test_a_port_that_was_taken_while_models_were_loaded_is_told_in_our_words():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(InputError, match="Address already in use; stop what uses it"):
-            module.serve([], module.ServerFlags(port=other.getsockname()[1]))
+            web.serve(NoPort(), web.ServerFlags(port=other.getsockname()[1]), "x", "stopped")
 
 
 @pytest.mark.parametrize("words, share", [([], False), (["--share"], True)])
 def test_gradio_is_told_to_share_only_if_asked_and_never_to_tell_others(words, share, monkeypatch, echo):
     monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Server=NoPort))
     monkeypatch.delenv("GRADIO_ANALYTICS_ENABLED", raising=False)
-    module = loaded()
     with pytest.raises(InputError, match="Cannot find empty port"):
-        module.main(["--model", f"m=openai:m@{echo.url}", "--port", str(free_port()), *words])
+        web_demo.main(["--model", f"m=openai:m@{echo.url}", "--port", str(free_port()), *words])
     assert NoPort.launched["share"] is share and NoPort.launched["server_name"] == "127.0.0.1"
-    assert module.os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
 
 
 def test_ctrl_c_ends_it_also_with_an_answer_under_way(demo, echo):
@@ -281,7 +270,7 @@ def test_ctrl_c_ends_it_also_with_an_answer_under_way(demo, echo):
     read_until(response, "가")
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(30) == 0 and "Traceback" not in demo.log.read_text(encoding="utf-8")
-    assert demo.log.read_text(encoding="utf-8").splitlines()[-1] == "stopped"
+    assert demo.log.read_text(encoding="utf-8").splitlines()[-1] == web_demo.STOPPED
     connection.close()
     echo.gate.release(20)
     echo.gate = None

@@ -5,7 +5,7 @@ import re
 
 from label_harness import PROGRAM, ROOT
 
-from korlhf.applications.label import verdicts
+from korlhf.applications.label import ballot
 
 PAGE = PROGRAM.parent / "page"
 TEXTS = json.loads((PAGE / "texts.json").read_text(encoding="utf-8"))
@@ -25,7 +25,7 @@ def test_both_languages_have_the_same_words_with_the_same_holes():
 
 def test_every_word_that_the_page_asks_for_is_there_and_no_other():
     asked = {key for key in TEXTS["ko"] if f'"{key}"' in SCRIPTS}
-    asked |= {f"reason_{code}" for code in verdicts.REASONS} | {f"kind_{kind}" for kind in verdicts.KINDS}
+    asked |= {f"reason_{code}" for code in ballot.REASONS} | {f"kind_{kind}" for kind in ballot.KINDS}
     asked |= {f"error_{code}" for code in codes()} | {"user", "assistant", "system"}
     assert asked == TEXTS["ko"].keys()
     assert set(re.findall(r'say\("(\w+)"', SCRIPTS)) <= TEXTS["ko"].keys()
@@ -35,6 +35,6 @@ def codes():
     """All codes of errors about a label."""
     modules = "".join(
         (ROOT / "korlhf" / "applications" / "label" / f"{name}.py").read_text(encoding="utf-8")
-        for name in ("verdicts", "desk", "service")
+        for name in ("ballot", "desk", "service")
     )
-    return set(re.findall(r'VerdictError\("(\w+)"\)', modules)) | {"storage", "comment_too_long", "edit_too_long"}
+    return set(re.findall(r'Refused\("(\w+)"\)', modules)) | {"storage", "comment_too_long", "edit_too_long"}

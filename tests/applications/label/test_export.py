@@ -3,14 +3,16 @@
 import json
 
 import pytest
-from label_harness import EXPORT, ROOT, lines, loaded, program, rows, write
+from label_harness import EXPORT, ROOT, lines, program, rows, write
 
+from applications.label import export as export_program
+from data_prep import rank
 from korlhf.applications.accounts import Accounts
 from korlhf.applications.label import export, items
+from korlhf.applications.label.ballot import read
 from korlhf.applications.label.desk import Desk
 from korlhf.applications.label.items import Item
 from korlhf.applications.label.store import Given, Store
-from korlhf.applications.label.verdicts import read
 from korlhf.data import load
 from korlhf.data.ranking import Answer
 
@@ -157,7 +159,7 @@ def labelled(tmp_path):
 
 
 def run(database, output, *flags):
-    loaded(EXPORT).main(["--database", str(database), "--output", str(output), *map(str, flags)])
+    export_program.main(["--database", str(database), "--output", str(output), *map(str, flags)])
     return lines(output)
 
 
@@ -181,7 +183,7 @@ def test_rank_makes_the_same_pairs_of_the_labels(labelled, tmp_path):
     ours = run(labelled[0], tmp_path / "pairs.jsonl")
     given = run(labelled[0], tmp_path / "given.jsonl", "--form", "labels")
     assert {r.get("verdict") for r in given} == {"tie", "both_bad", None}
-    loaded(ROOT / "data_prep" / "rank.py").main(
+    rank.main(
         [
             "--input",
             labelled[1],
@@ -231,7 +233,7 @@ def test_items_with_too_few_labels_can_be_left_out(labelled, tmp_path):
 )
 def test_bad_flags_are_refused(tmp_path, capsys, words, message):
     with pytest.raises(SystemExit, match="2"):
-        loaded(EXPORT).main(["--database", "x.sqlite", "--output", str(tmp_path / "o.jsonl"), *words])
+        export_program.main(["--database", "x.sqlite", "--output", str(tmp_path / "o.jsonl"), *words])
     assert message in capsys.readouterr().err
 
 

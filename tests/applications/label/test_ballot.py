@@ -2,26 +2,27 @@
 
 import pytest
 
-from korlhf.applications.label import verdicts
-from korlhf.applications.label.verdicts import VerdictError, compare, read
+from korlhf.applications.label.ballot import check_edit, compare, read
+from korlhf.applications.web import Refused
+from korlhf.data.ranking import Undecided
 
 
 @pytest.mark.parametrize(
     "data, n, expected",
     [
-        ({"kind": "order", "groups": [[1]]}, 2, {(0, 1): "second"}),
-        ({"kind": "order", "groups": [[0, 1]]}, 2, {(0, 1): "tie"}),
+        ({"kind": "order", "groups": [[1]]}, 2, {(0, 1): 1}),
+        ({"kind": "order", "groups": [[0, 1]]}, 2, {(0, 1): Undecided.TIE}),
         (
             {"kind": "order", "groups": [[2]]},
             3,
-            {(0, 2): "second", (1, 2): "second"},
+            {(0, 2): 2, (1, 2): 2},
         ),  # only the best: nothing is said of the two others
         (
             {"kind": "order", "groups": [[2], [0, 1]]},
             4,
-            {(0, 1): "tie", (0, 2): "second", (0, 3): "first", (1, 2): "second", (1, 3): "first", (2, 3): "first"},
+            {(0, 1): Undecided.TIE, (0, 2): 2, (0, 3): 0, (1, 2): 2, (1, 3): 1, (2, 3): 2},
         ),
-        ({"kind": "all_bad"}, 3, {(0, 1): "both_bad", (0, 2): "both_bad", (1, 2): "both_bad"}),
+        ({"kind": "all_bad"}, 3, {(0, 1): Undecided.BOTH_BAD, (0, 2): Undecided.BOTH_BAD, (1, 2): Undecided.BOTH_BAD}),
         ({"kind": "order", "edit": "고친 글", "edit_of": 1}, 2, {}),
         ({"kind": "skip"}, 2, {}),
         ({"kind": "flag", "reason": "unclear"}, 2, {}),
@@ -65,12 +66,12 @@ def test_a_verdict_in_the_order_of_the_page_is_put_into_that_of_the_file_and_bac
     ],
 )
 def test_what_is_no_verdict(data, code):
-    with pytest.raises(VerdictError, match=f"^{code}$"):
+    with pytest.raises(Refused, match=f"^{code}$"):
         read(data, 2)
 
 
 def test_an_edit_must_differ_from_all_answers():
     said = read({"kind": "order", "edit": "네,  좋아요.", "edit_of": 0}, 2)
-    with pytest.raises(VerdictError, match="edit_is_an_answer"):
-        verdicts.check_edit(said, ["아니요.", "네, 좋아요."])
-    verdicts.check_edit(said, ["아니요.", "좋아요."])
+    with pytest.raises(Refused, match="edit_is_an_answer"):
+        check_edit(said, ["아니요.", "네, 좋아요."])
+    check_edit(said, ["아니요.", "좋아요."])

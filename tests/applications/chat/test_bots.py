@@ -8,12 +8,12 @@ import pytest
 from streaming_server import Server
 from transformers import AutoModelForCausalLM
 
-from korlhf.applications.chat import chat
-from korlhf.applications.chat.chat import Conversation, open_bot
+from korlhf.applications.chat.bots import open_bot
+from korlhf.applications.chat.conversation import Conversation
 from korlhf.core.errors import InputError
 from korlhf.data import load
 from korlhf.llm.checkpoint import Sampling
-from korlhf.llm.flags import CheckpointFlags, LlmFlags
+from korlhf.llm.flags import CheckpointFlags, StreamFlags
 from korlhf.models import lora, save
 from korlhf.training.flags import ModelFlags
 
@@ -44,16 +44,16 @@ def test_a_folder_and_a_lora_folder_answer(folders, load_lm, tokenizer, tmp_path
 def test_a_servers_address_is_in_the_name_or_in_the_flags():
     with Server() as server:
         for name, flags in (
-            (f"openai:test-model@{server.url}", LlmFlags()),
-            ("openai:test-model", LlmFlags(base_url=server.url)),
+            (f"openai:test-model@{server.url}", StreamFlags()),
+            ("openai:test-model", StreamFlags(base_url=server.url)),
         ):
-            with open_bot(name, server=flags, context_tokens=99) as bot:
+            with open_bot(name, (CheckpointFlags(), flags), 99) as bot:
                 assert (bot.name, bot.url, bot.context_tokens) == ("test-model", server.url, 99)
                 assert bot.ask(Conversation().with_user("안녕"), HOW).wait() == "안녕"
 
 
 def test_who_chats_with_a_server_does_not_wait_for_torch():
-    program = "import sys, korlhf.applications.chat.chat; assert not {'torch', 'transformers', 'deepspeed'} & set(sys.modules)"
+    program = "import sys, korlhf.applications.chat.bots; assert not {'torch', 'transformers', 'deepspeed'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
@@ -70,7 +70,7 @@ def test_a_reward_model_is_no_bot(folders, tmp_path):
         '{"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}', encoding="utf-8"
     )
     with pytest.raises(InputError, match="a reward model, which writes no answers"):
-        open_bot(str(tmp_path), CheckpointFlags())
+        open_bot(str(tmp_path))
 
 
 def test_a_saved_conversation_is_read_by_step_1(tmp_path):
@@ -79,7 +79,7 @@ def test_a_saved_conversation_is_read_by_step_1(tmp_path):
     talk.add("비었어요?", "  ")  # no answer, nothing to learn
     talk.add("### 응답: 은 뭐예요?", "표시예요.")
     file = tmp_path / "saved.jsonl"
-    file.write_text(json.dumps(talk.record(source="chat", model="x"), ensure_ascii=False) + "\n", encoding="utf-8")
+    file.write_text(json.dumps({"messages": talk.messages, "source": "chat"}, ensure_ascii=False) + "\n", encoding="utf-8")
     examples, _ = load.load_step(1, [str(file)], "1,0,0", eval_share=0.0)
     (example,) = examples
     assert [(m["role"], m["content"]) for m in example.messages] == [
@@ -89,6 +89,6 @@ def test_a_saved_conversation_is_read_by_step_1(tmp_path):
         ("user", "### 응답: 은 뭐예요?"),
     ]
     assert example.answers == ("표시예요.",)
-    assert talk.with_user("또") == [*talk.record()["messages"], {"role": "user", "content": "또"}]
+    assert talk.with_user("또") == [*talk.messages, {"role": "user", "content": "또"}]
     talk.system = ""
-    assert chat.Conversation().record() == {"messages": []} and talk.with_user("또")[0]["role"] == "user"
+    assert Conversation().messages == [] and talk.with_user("또")[0]["role"] == "user"

@@ -7,9 +7,9 @@ from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 
 from korlhf.applications.label import agreement
+from korlhf.applications.label.ballot import read
 from korlhf.applications.label.items import Item
 from korlhf.applications.label.store import Given
-from korlhf.applications.label.verdicts import read
 from korlhf.data.ranking import Answer
 
 
@@ -44,7 +44,7 @@ def random_labels(n, people, seed):
 def flipped(items, said):
     """The verdict numbers with first and second exchanged where the items are turned round, as the figures see them."""
     return [
-        [{0: 1, 1: 0}.get(v, v) if agreement._swap(items[i].id, 0, 1) else v for v in row] for i, row in enumerate(said)
+        [{0: 1, 1: 0}.get(v, v) if agreement._first(items[i].id, 0, 1) else v for v in row] for i, row in enumerate(said)
     ]
 
 

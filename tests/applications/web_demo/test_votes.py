@@ -22,7 +22,7 @@ TALK = [
 
 
 def pair(left="왼쪽 답", right="오른쪽 답", messages=TALK):
-    return votes.Pair(
+    return votes.BlindPair(
         messages,
         votes.Shown("ppo", left, "stop", 0, 7, 1.5),
         votes.Shown("sft", right, "length", 1, 8, -0.5),

@@ -1,6 +1,5 @@
 """export.py: what it writes is what was trained, to the token; what is broken does not get the folder's name."""
 
-import importlib.util
 import io
 import json
 import os
@@ -17,21 +16,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, GenerationConfig
 
-from korlhf.core import program as programs
+from applications.export import export as export_program
+from korlhf.applications.export import model
+from korlhf.core import program
 from korlhf.models import save
 from korlhf.models.lora import add_lora
 from korlhf.training.flags import ModelFlags
 
 ROOT = Path(__file__).resolve().parents[3]
-PROGRAM, SCRIPT = ROOT / "applications" / "export" / "export.py", ROOT / "applications" / "export" / "run_export.sh"
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("export_program", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+SCRIPT = ROOT / "applications" / "export" / "run_export.sh"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +41,7 @@ def prompts(tmp_path_factory):
 
 
 @pytest.fixture
-def export(program, prompts, monkeypatch, capsys):
+def export(prompts, capsys):
     """Function: model, output, flags... -> (exit code, stdout, stderr); in this process."""
 
     def call(model, output, *words, licence="apache-2.0"):
@@ -62,16 +55,11 @@ def export(program, prompts, monkeypatch, capsys):
             "8",
             *words,
         ]
-        monkeypatch.setattr(
-            "sys.argv", ["export.py", "--model_name_or_path", str(model), "--output_dir", str(output), *words]
-        )
-        code = 0
-        try:
-            programs.run(program.main)
-        except SystemExit as end:
-            code = end.code
+        words = ["--model_name_or_path", str(model), "--output_dir", str(output), *words]
+        with pytest.raises(SystemExit) as end:
+            program.run(lambda: export_program.main(words))
         out = capsys.readouterr()
-        return code, out.out, out.err
+        return end.value.code, out.out, out.err
 
     return call
 
@@ -173,21 +161,21 @@ def test_half_precision_is_compared_in_the_same_and_in_fp32(export, lora, tmp_pa
     assert again == 0 and f"equal to the trained model in {dtype}: 5 of 5" in out
 
 
-def broken(program, monkeypatch, change):
+def broken(monkeypatch, change):
     """Something happens to the weights between the trained and the exported model."""
-    write = program.write
+    write = model.write
 
-    def spoil(source, folder, *rest):
-        write(source, folder, *rest)
+    def spoil(checkpoint, folder, dtype):
+        write(checkpoint, folder, dtype)
         weights = load_file(folder / "model.safetensors")
         change(weights)
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
-    monkeypatch.setattr(program, "write", spoil)
+    monkeypatch.setattr(model, "write", spoil)
 
 
-def test_one_broken_weight_is_found(export, program, trained, tmp_path, monkeypatch):
-    broken(program, monkeypatch, lambda weights: weights["gpt_neox.layers.0.attention.dense.weight"].mul_(-1))
+def test_one_broken_weight_is_found(export, trained, tmp_path, monkeypatch):
+    broken(monkeypatch, lambda weights: weights["gpt_neox.layers.0.attention.dense.weight"].mul_(-1))
     code, out, err = export(trained, tmp_path / "out")
     assert code == 1 and "does not answer as the trained one does" in err and "out.partial" in err
     assert (
@@ -197,9 +185,9 @@ def test_one_broken_weight_is_found(export, program, trained, tmp_path, monkeypa
     assert not (tmp_path / "out").exists() and (tmp_path / "out.partial" / "config.json").exists()
 
 
-def test_a_generation_setting_that_changes_answers_is_found(export, program, trained, tmp_path, monkeypatch):
+def test_a_generation_setting_that_changes_answers_is_found(export, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        program, "GenerationConfig", lambda **settings: GenerationConfig(**settings, repetition_penalty=5.0)
+        model, "GenerationConfig", lambda **settings: GenerationConfig(**settings, repetition_penalty=5.0)
     )
     code, out, _ = export(trained, tmp_path / "out")
     assert (
@@ -286,14 +274,14 @@ def test_the_lines_of_the_card_that_use_the_model_run(export, trained, tmp_path)
     "error",
     [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device (os error 28)")],
 )
-def test_a_full_disk_is_one_line_and_nothing_is_left_on_it(export, program, trained, tmp_path, monkeypatch, error):
-    write = program.write
+def test_a_full_disk_is_one_line_and_nothing_is_left_on_it(export, trained, tmp_path, monkeypatch, error):
+    write = model.write
 
     def full(*rest):
         write(*rest)
         raise error
 
-    monkeypatch.setattr(program, "write", full)
+    monkeypatch.setattr(model, "write", full)
     code, _, err = export(trained, tmp_path / "out")
     assert (
         code == 2 and f"--output_dir {tmp_path}: no room left on that disk" in err and not list(tmp_path.glob("out*"))
@@ -358,7 +346,7 @@ def test_the_script_exports_and_uploads_after_a_yes(trained, prompts, tmp_path):
         assert hub.files["me/bot"] == {p.name: p.read_bytes() for p in (tmp_path / "내 모델").iterdir()}
 
 
-def test_an_export_is_uploaded_later_and_only_after_a_yes(export, program, trained, tmp_path, monkeypatch):
+def test_an_export_is_uploaded_later_and_only_after_a_yes(export, trained, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_test")
     assert export(trained, tmp_path / "out")[0] == 0
     with Hub() as hub:

@@ -14,7 +14,7 @@ from korlhf.applications.label import desk as desks
 from korlhf.applications.label import items
 from korlhf.applications.label.desk import Desk
 from korlhf.applications.label.store import Store
-from korlhf.applications.label.verdicts import VerdictError
+from korlhf.applications.web import Refused
 from korlhf.core.errors import InputError
 
 FIRST = {"kind": "order", "groups": [[0]]}
@@ -123,7 +123,7 @@ def test_the_order_of_answers_differs_by_person_is_recorded_and_stays(make):
         for label in given:
             texts = [of_items[number].answers[place].text for place in label.shown]
             assert texts == orders[number - 1][label.annotator == b]
-            assert of_items[number].answers[label.verdict.groups[0][0]].text == texts[2 if label.annotator == a else 0]
+            assert of_items[number].answers[label.ballot.groups[0][0]].text == texts[2 if label.annotator == a else 0]
 
 
 def test_the_page_is_told_nothing_of_models_scores_and_others(make):
@@ -161,7 +161,7 @@ def test_a_second_window_does_not_overwrite(make):
     desk, (a, _, _) = make(n=1)
     item = desk.next(a)["item"]
     kept = give(desk, a, item=item, ticket="window-1")
-    with pytest.raises(VerdictError, match="conflict"):
+    with pytest.raises(Refused, match="conflict"):
         give(desk, a, {"kind": "all_bad"}, item, None, "window-2")
     assert desk.store.labels()[1][0].number == kept
 
@@ -173,7 +173,7 @@ def test_a_label_that_is_sent_again_is_taken_once(make):
     assert give(desk, a, item=item, ticket="the-ticket") == number
     assert len(desk.store.rows("SELECT * FROM labels")) == 1
     desk.next(b)
-    with pytest.raises(VerdictError, match="malformed"):  # another's ticket
+    with pytest.raises(Refused, match="malformed"):  # another's ticket
         give(desk, b, item=item, ticket="the-ticket")
 
 
@@ -181,7 +181,7 @@ def test_an_item_that_was_not_given_takes_no_label(make):
     desk, (a, b, _) = make(n=2, needed=1)
     item = desk.next(a)["item"]
     for who, what in ((b, item), (a, "0" * 16)):
-        with pytest.raises(VerdictError, match="not_given"):
+        with pytest.raises(Refused, match="not_given"):
             give(desk, who, item=what)
 
 
@@ -239,7 +239,7 @@ def test_two_processes_at_once_share_the_items_and_overwrite_nothing(tmp_path, n
         assert len(given) == 150 and all(
             len({label.annotator for label in of_one}) == len(of_one) == needed for of_one in given.values()
         )
-        assert Counter(label.verdict.comment for of_one in given.values() for label in of_one) == {
+        assert Counter(label.ballot.comment for of_one in given.values() for label in of_one) == {
             "하나": counts[0],
             "두리": counts[1],
         }

@@ -10,10 +10,11 @@ from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
 from korlhf.applications import accounts
-from korlhf.applications.chat.dialogue import Answer
+from korlhf.applications.chat.conversation import AnswerStream
+from korlhf.applications.database import Database
+from korlhf.applications.web import Only
 from korlhf.applications.web_demo.limits import Limits
-from korlhf.applications.web_demo.login import Login
-from korlhf.applications.web_demo.routes import Only, Site
+from korlhf.applications.web_demo.routes import Site
 from korlhf.applications.web_demo.service import Service
 from korlhf.applications.web_demo.sessions import Sessions
 
@@ -25,7 +26,7 @@ class Bot:
     context_tokens = None
 
     def ask(self, messages, sampling):
-        answer = Answer()
+        answer = AnswerStream()
         answer.put("반가워요")
         answer.finish("stop")
         return answer
@@ -36,9 +37,10 @@ def client(tmp_path):
     """Function: (passwords, report) -> a browser without scripts."""
 
     def make(passwords=None, report=None):
-        service = Service({"one": Bot()}, None, None, Limits(20, 3, 8, 1.0, 4))
+        service = Service({"one": Bot()}, None, None, Limits(max_characters=20, max_messages=3, max_new_tokens=8))
+        people = passwords and accounts.Accounts(Database(":memory:", accounts.SCHEMA), passwords)
         app = Starlette(
-            routes=Site(service, Sessions(10), Login(passwords), PAGE, {"models": ["one"]}, report).routes()
+            routes=Site(service, Sessions(10), people, PAGE, {"models": ["one"]}, report).routes()
         )
         return TestClient(app)
 

@@ -14,7 +14,6 @@ from label_harness import (  # noqa: F401 (fixture)
     Client,
     Server,
     free_port,
-    loaded,
     program,
     rows,
     serve,
