@@ -17,16 +17,15 @@ from korlhf.llm.checkpoint import Checkpoint
 from korlhf.llm.flags import CheckpointFlags, LlmFlags, StreamFlags
 from korlhf.llm.responders import SERVER
 
-
 NO_FLAGS = CheckpointFlags(), StreamFlags()
 
 
 def open_bot(model, flags=NO_FLAGS, context_tokens=0, max_new_tokens=0, what="--model"):
     """A LocalBot or a ServerBot. model: a model folder, LoRA folder or hub name, or openai:MODEL, or openai:MODEL@URL.
 
-    flags: (CheckpointFlags, StreamFlags); context_tokens: most tokens of a conversation and its answer, 0 = as many as the model has; max_new_tokens: the
-    longest answer that will be asked for; what: the flag that names the model, for errors. Raises InputError if it
-    cannot be opened, or has no room for such answers."""
+    flags: (CheckpointFlags, StreamFlags); context_tokens: most tokens of a conversation and its answer, 0 = as many as
+    the model has; max_new_tokens: the longest answer that will be asked for; what: the flag that names the model, for
+    errors. Raises InputError if it cannot be opened, or has no room for such answers."""
     if model.startswith("openai:"):
         bot = _server_bot(model, flags[1], context_tokens, what)
     else:

@@ -52,7 +52,7 @@ class AnswerStream:
 
     def __init__(self, left_out=0):
         self.text, self.finish_reason, self.left_out = "", None, left_out
-        self._items = queue.SimpleQueue()
+        self._items, self._blank = queue.SimpleQueue(), None  # blanks that are held back; None: nothing has come yet
         self._cancelled = threading.Event()
 
     def __iter__(self):
@@ -91,9 +91,13 @@ class AnswerStream:
         return self._cancelled.is_set()
 
     def put(self, piece):
-        """From the side that answers: text."""
-        if piece:
-            self._items.put(piece)
+        """From the side that answers: text. Blanks at the beginning and the end do not belong to the answer."""
+        text = piece.lstrip() if self._blank is None else self._blank + piece
+        shown = text.rstrip()
+        if shown:
+            self._items.put(shown)
+        if shown or self._blank is not None:
+            self._blank = text[len(shown) :]
 
     def fail(self, error):
         """From the side that answers: an exception for the one who reads."""

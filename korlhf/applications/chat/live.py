@@ -46,13 +46,12 @@ class Batch:
         self.rows = []
         self._model, self._stop_id = without_adapter(lm), stop_id
         self._device = self._model.get_input_embeddings().weight.device
-        self._cache = self._mask = self._next = (
-            None  # mask (B, W): of W positions that are read; next (B, 1): tokens that are not yet
-        )
+        # mask (B, W): of W positions that are read; next (B, 1): tokens that are not yet
+        self._cache = self._mask = self._next = None
         if not all(isinstance(layer, DynamicLayer) for layer in self._new_cache().layers):
             raise InputError(
-                f"architecture {self._model.config.model_type!r} has recurrent layers, which cannot be sampled in rows that come "
-                "and go; serve the model and give the server's address"
+                f"architecture {self._model.config.model_type!r} has recurrent layers, which cannot be sampled in rows "
+                "that come and go; serve the model and give the server's address"
             )
 
     def _new_cache(self):
@@ -128,20 +127,16 @@ def _last(states, width):
 class TextStream:
     """The text of an answer while its tokens arrive: no character comes in parts, and nothing is taken back.
 
-    All pieces together are `codec.decode` of all tokens. (Bytes that are no UTF-8 are an exception where bytes are
-    tokens of their own: decoded in one go they spoil the whole characters beside them too.)"""
+    By hand, because DecodeStream of tokenizers (0.23) fails on byte tokens that are no UTF-8, which a model may sample.
+    All pieces together are the decoded tokens. (Such bytes are an exception where bytes are tokens of their own: decoded
+    in one go they spoil the whole characters next to them too.)"""
 
     def __init__(self, codec):
-        self._codec = codec
-        self._ids, self._start, self._read = (
-            [],
-            0,
-            0,
-        )  # text up to _read is out; decoding begins at _start, a token that is out already
-        self._begun, self._blank = False, ""  # blanks are held back: those at the end do not belong to the answer
+        # Text up to _read is out; decoding begins at _start, a token that is out already.
+        self._codec, self._ids, self._start, self._read = codec, [], 0, 0
 
     def add(self, token):
-        """The text that a token completes, often "" """
+        """The text that a token completes, often ""."""
         if token in self._codec.special_ids:
             return ""
         self._ids.append(token)
@@ -157,8 +152,4 @@ class TextStream:
         if text.endswith("\ufffd") and not whole:  # the first bytes of a character
             return ""
         self._start, self._read = self._read, len(self._ids)
-        new = text[len(known) :]
-        new = self._blank + (new if self._begun else new.lstrip())
-        out = new.rstrip()
-        self._begun, self._blank = self._begun or bool(out), new[len(out) :]
-        return out
+        return text[len(known) :]

@@ -75,8 +75,8 @@ class LocalBot:
             ids = self._ids(kept)
             if not self._fits(sampling.max_new_tokens, kept):
                 raise TooLong(
-                    f"the message is too long: with its template it has {len(ids)} tokens, and {self.context_tokens} are all "
-                    f"that fit, {sampling.max_new_tokens} of them for the answer (--max_new_tokens); shorten it"
+                    f"the message is too long: with its template it has {len(ids)} tokens, and {self.context_tokens} "
+                    f"are all that fit, {sampling.max_new_tokens} of them for the answer (--max_new_tokens); shorten it"
                 )
             answer = AnswerStream(left_out)
             self._asked.put(_Request(live.row(ids, sampling, seed), answer, live.TextStream(self.codec)))

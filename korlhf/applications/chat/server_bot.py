@@ -76,8 +76,8 @@ class ServerBot:
         kept, left_out = conversation.cut(messages, lambda m: self._fits(m, sampling.max_new_tokens))
         if not self._fits(kept, sampling.max_new_tokens):
             raise TooLong(
-                f"the message is too long: with the {sampling.max_new_tokens} tokens of the answer (--max_new_tokens) only "
-                f"{self.context_tokens} fit; shorten it"
+                f"the message is too long: with the {sampling.max_new_tokens} tokens of the answer (--max_new_tokens) "
+                f"only {self.context_tokens} fit; shorten it"
             )
         answer = AnswerStream(left_out)
         body = {
@@ -119,18 +119,14 @@ class ServerBot:
 
     def _stream(self, answer, messages, body):
         plain = [{"role": m["role"], "content": m["content"]} for m in self._guard.messages(messages)]
-        reason, begun, blank = None, False, ""
+        reason = None
         with self._server.chat.completions.create(**body, messages=plain, stream=True) as stream:
             for chunk in stream:
                 if answer.cancelled:
                     return
                 for choice in chunk.choices:
                     reason = choice.finish_reason or reason
-                    text = blank + protocol.whole(choice.delta.content or choice.delta.refusal or "")
-                    text = text if begun else text.lstrip()
-                    piece = text.rstrip()
-                    begun, blank = begun or bool(piece), text[len(piece) :]
-                    answer.put(piece)
+                    answer.put(protocol.whole(choice.delta.content or choice.delta.refusal or ""))
         if reason is None:
             answer.fail(InputError(f"{self.url}: the answer broke off; ask again"))
         else:

@@ -99,8 +99,8 @@ class Check:
                 )
         if self.same_ids < self.n:
             print(
-                "WARNING: this template and tokenizer join tokens across the edges of messages when a prompt is tokenised as one text, "
-                "as servers do; their answers can differ from the trained model's"
+                "WARNING: this template and tokenizer join tokens across the edges of messages when a prompt is "
+                "tokenised as one text, as servers do; their answers can differ from the trained model's"
             )
 
 
@@ -151,7 +151,8 @@ def check(folder, checkpoint, dtype, questions, trained):
     same_ids = [exported.prompt(messages).ids for messages in questions.conversations] == questions.ids
     if not same_ids or exported.stop_id != codec.stop_id:
         raise InputError(
-            f"{folder}: the exported tokenizer or template does not write the prompts as the trained model's; report this"
+            f"{folder}: the exported tokenizer or template does not write the prompts as the trained model's; "
+            "report this"
         )
     lm = model.load(str(folder), checkpoint, dtype).to(checkpoint.device).eval()
     ours = _greedy(lm, codec, questions, "exported")

@@ -9,7 +9,7 @@ import json
 from korlhf.applications.label import ballot
 from korlhf.applications.web import Only
 
-SCRIPTS = ("choice.js", "dom.js", "item.js", "panels.js", "keys.js", "work.js")
+SCRIPTS = ("../../page/elements.js", "choice.js", "dom.js", "item.js", "panels.js", "keys.js", "work.js")
 # What the page needs of Gradio's addresses. Others would take files from anybody who reaches the server, before any
 # log-in.
 OPEN = (
@@ -35,13 +35,14 @@ def build(folder, functions, language, passwords):
     def read(name):
         return (folder / name).read_text(encoding="utf-8")
 
+    script = "\n".join(['"use strict";', "const texts = props.texts;", *map(read, SCRIPTS)])
     for name, function in functions.items():
         function.__name__ = name
     with gradio.Blocks(title="KoRLHF 라벨링", analytics_enabled=False, fill_width=True) as page:
         gradio.HTML(
             html_template="<p>…</p>",
             css_template=read("style.css"),
-            js_on_load="\n".join(['"use strict";', "const texts = props.texts;", *map(read, SCRIPTS)]),
+            js_on_load=script.replace("\nexport ", "\n"),  # one script, not modules
             apply_default_css=False,
             elem_id="label",
             server_functions=list(functions.values()),

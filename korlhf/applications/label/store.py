@@ -125,13 +125,6 @@ class Store(Database):
             )
         return found
 
-    def history(self, item, annotator):
-        """Ballots of one person on one item, the first first."""
-        found = self.rows(
-            "SELECT verdict FROM labels WHERE item = ? AND annotator = ? ORDER BY number", item, annotator
-        )
-        return [stored_ballot(said) for (said,) in found]
-
 
 def _item(item_id, record, answers):
     return Item(

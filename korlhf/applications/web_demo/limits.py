@@ -39,9 +39,8 @@ class Limits:
         if self.max_answers < models:
             parser.error(f"--max_answers {self.max_answers}: a comparison has two answers; give at least {models}")
         if not 0 <= self.temperature <= self.max_temperature:
-            parser.error(
-                f"--temperature {self.temperature}: must be 0 or above, and not above --max_temperature {self.max_temperature}"
-            )
+            most = f"--max_temperature {self.max_temperature}"
+            parser.error(f"--temperature {self.temperature}: must be 0 or above, and not above {most}")
         if self.context_tokens < 0:
             parser.error("--context_tokens must be 0 or above")
 

@@ -42,7 +42,9 @@ def find_report(given, models):
 
 
 def open_bots(models, limits, flags, stack):
-    """{name: bot}, closed with the ExitStack. models: {name: model}; limits: limits.Limits; flags: of open_bot. Raises InputError."""
+    """{name: bot}, closed with the ExitStack. models: {name: model}; limits: limits.Limits; flags: of open_bot.
+
+    Raises InputError."""
     bots = {}
     for name, model in models.items():
         print(f"opening {name} ({model})", flush=True)

@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from korlhf.core.errors import InputError
 from korlhf.data.example import RowError, RowSkipped, free_example
+from korlhf.llm.checkpoint import Sampling
 
 SIDES = ("left", "right")
 VOTES = (*SIDES, "tie", "both_bad")
@@ -37,20 +38,17 @@ class Shown:
 
 @dataclass(frozen=True)
 class BlindPair:
-    """What was voted on. messages: the conversation, ending with the user's message; left, right: in the order in
-    which they were shown."""
+    """What is voted on. messages: the conversation, ending with the user's message; left, right: Shown, in the order
+    on the page; sampling: llm.checkpoint.Sampling, but for the seed that of both."""
 
     messages: list[dict]
     left: Shown
     right: Shown
-    temperature: float
-    top_p: float
-    max_new_tokens: int
+    sampling: Sampling
 
-    @property
-    def sides(self):
-        """{side: Shown}"""
-        return {"left": self.left, "right": self.right}
+    def each(self, name):
+        """{side: what its answer has under that name}"""
+        return {side: getattr(getattr(self, side), name) for side in SIDES}
 
     @property
     def same(self):
@@ -58,33 +56,32 @@ class BlindPair:
         return self.left.text.strip() == self.right.text.strip()
 
 
-def record(pair, vote, voter, category, now):
-    """(row, whether step 2 can read it) of a vote. voter: an anonymous id; now: seconds since 1970."""
-    sides = pair.sides
-    row = {"messages": pair.messages}
+def record(pair, vote, voter, category):
+    """The row of a vote. voter: an anonymous id."""
+    texts, how = pair.each("text"), pair.sampling
     if vote in SIDES:
-        row.update(chosen=sides[vote].text, rejected=sides["right" if vote == "left" else "left"].text)
-    else:
-        row.update(left=pair.left.text, right=pair.right.text)
-    row.update(
-        category=category,
-        vote=vote,
-        shown={side: sides[side].model for side in SIDES},
-        sampling={"temperature": pair.temperature, "top_p": pair.top_p, "max_new_tokens": pair.max_new_tokens},
-        seeds={side: sides[side].seed for side in SIDES},
-        finish_reasons={side: sides[side].reason for side in SIDES},
-        left_out={side: sides[side].left_out for side in SIDES},
-        scores={side: sides[side].score for side in SIDES},
-        time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-        session=voter,
-        source="web_demo",
-    )
-    return row, vote in SIDES and _trains(row)
+        texts = {"chosen": texts[vote], "rejected": texts["right" if vote == "left" else "left"]}
+    return {
+        "messages": pair.messages,
+        **texts,
+        "category": category,
+        "vote": vote,
+        "shown": pair.each("model"),
+        "sampling": {name: getattr(how, name) for name in ("temperature", "top_p", "max_new_tokens")},
+        "seeds": pair.each("seed"),
+        "finish_reasons": pair.each("reason"),
+        "left_out": pair.each("left_out"),
+        "scores": pair.each("score"),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "session": voter,
+        "source": "web_demo",
+    }
 
 
 def _trains(row):
+    """Whether step 2 can read a row."""
     try:
-        return 2 in free_example(row).steps
+        return "chosen" in row and 2 in free_example(row).steps
     except (RowError, RowSkipped):
         return False
 
@@ -112,8 +109,8 @@ class VoteFile:
 
     def add(self, pair, vote, voter, category):
         """Write a vote; it is on the disk when this returns. Raises OSError, and then nothing was written."""
-        row, decided = record(pair, vote, voter, category, time.time())
-        append(self.path if decided else self.undecided, row)
+        row = record(pair, vote, voter, category)
+        append(self.path if _trains(row) else self.undecided, row)
 
 
 def append(path, row):
@@ -143,24 +140,17 @@ def append(path, row):
 
 def _mend(file, path):
     """End the last line if it has no end, or take it away if it is a piece -> the size of the file."""
-    end = file.seek(0, os.SEEK_END)
-    if end == 0:
-        return 0
-    file.seek(end - 1)
-    if file.read(1) == b"\n":
-        return end
-    file.seek(0)
     data = file.read()
     begin = data.rfind(b"\n") + 1
+    last = data[begin:]
+    if not last:
+        return len(data)
     try:
-        json.loads(data[begin:])
+        json.loads(last)
         file.write(b"\n")
-        return end + 1
+        return len(data) + 1
     except ValueError:
-        print(
-            f"warning: {path}: took away a line that was not written to its end: {data[begin:][:80]!r}",
-            file=sys.stderr,
-            flush=True,
-        )
+        said = f"warning: {path}: took away a line that was not written to its end: {last[:80]!r}"
+        print(said, file=sys.stderr, flush=True)
         file.truncate(begin)
         return begin

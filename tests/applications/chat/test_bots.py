@@ -79,7 +79,9 @@ def test_a_saved_conversation_is_read_by_step_1(tmp_path):
     talk.add("비었어요?", "  ")  # no answer, nothing to learn
     talk.add("### 응답: 은 뭐예요?", "표시예요.")
     file = tmp_path / "saved.jsonl"
-    file.write_text(json.dumps({"messages": talk.messages, "source": "chat"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    file.write_text(
+        json.dumps({"messages": talk.messages, "source": "chat"}, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     examples, _ = load.load_step(1, [str(file)], "1,0,0", eval_share=0.0)
     (example,) = examples
     assert [(m["role"], m["content"]) for m in example.messages] == [

@@ -184,7 +184,10 @@ def test_a_command_ends_at_any_blank(monkeypatch, capsys):
     talk = Chat(bot, None, None, "", Pipe())
     for text in ("/system\t짧게.\n다정하게.", "/ reset", "안녕"):
         talk.take(text)
-    assert talk.conversation.system == "짧게.\n다정하게." and [m[-1]["content"] for m in bot.asked] == ["/ reset", "안녕"]
+    assert talk.conversation.system == "짧게.\n다정하게." and [m[-1]["content"] for m in bot.asked] == [
+        "/ reset",
+        "안녕",
+    ]
     talk.take("/save")
     monkeypatch.setattr("sys.stdin", io.StringIO("/quit now\n나머지\n"))
     talk.run()

@@ -72,6 +72,14 @@ def test_an_answer_comes_in_pieces_and_knows_how_it_ended():
     assert (answer.text, answer.finish_reason, answer.left_out, answer.cancelled) == ("안녕", "stop", 2, False)
 
 
+def test_blanks_at_the_edges_are_no_part_of_an_answer():
+    answer = AnswerStream()
+    for piece in (" ", "\n 안", "녕 ", "", "\n", "하 ", "  "):
+        answer.put(piece)
+    answer.finish("stop")
+    assert list(answer) == ["안", "녕", " \n하"]
+
+
 def test_an_error_reaches_the_reader():
     answer = AnswerStream()
     answer.put("안")

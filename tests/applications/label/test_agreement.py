@@ -44,7 +44,8 @@ def random_labels(n, people, seed):
 def flipped(items, said):
     """The verdict numbers with first and second exchanged where the items are turned round, as the figures see them."""
     return [
-        [{0: 1, 1: 0}.get(v, v) if agreement._first(items[i].id, 0, 1) else v for v in row] for i, row in enumerate(said)
+        [{0: 1, 1: 0}.get(v, v) if agreement._first(items[i].id, 0, 1) else v for v in row]
+        for i, row in enumerate(said)
     ]
 
 

@@ -143,7 +143,7 @@ def test_a_revision_keeps_what_was_said_before(make):
     assert back["item"] == item and back["revises"] == first
     assert back["verdict"] == {"kind": "all_bad", "edit": "고친 글", "edit_of": 0, "comment": "음"}
     second = give(desk, a, FIRST, item, first)
-    assert [v.kind for v in desk.store.history(1, a)] == ["all_bad", "order"]
+    assert desk.store.rows("SELECT kind FROM labels ORDER BY number") == [("all_bad",), ("order",)]
     (label,) = desk.store.labels()[1]
     assert (label.number, label.revisions) == (second, 1) and desk.back(a, second) is None
     assert desk.back(b, None) is None and desk.again(b, second) is None  # nobody sees another's

@@ -117,7 +117,7 @@ def test_equal_and_empty_answers_are_not_better(make):  # noqa: F811
         shown = [
             SimpleNamespace(**{**vars(side), "text": text}) for side, text in ((pair.left, left), (pair.right, right))
         ]
-        session.pair = ticket, votes.BlindPair(pair.messages, *shown, 0.5, 1.0, 8)
+        session.pair = ticket, votes.BlindPair(pair.messages, *shown, pair.sampling)
         with pytest.raises(Refused, match=code):
             vote(service, session, ticket, "left")
     assert vote(service, session, ticket, "tie")["kept"] is None  # there is nothing in the left one

@@ -39,9 +39,7 @@ def client(tmp_path):
     def make(passwords=None, report=None):
         service = Service({"one": Bot()}, None, None, Limits(max_characters=20, max_messages=3, max_new_tokens=8))
         people = passwords and accounts.Accounts(Database(":memory:", accounts.SCHEMA), passwords)
-        app = Starlette(
-            routes=Site(service, Sessions(10), people, PAGE, {"models": ["one"]}, report).routes()
-        )
+        app = Starlette(routes=Site(service, Sessions(10), people, PAGE, {"models": ["one"]}, report).routes())
         return TestClient(app)
 
     return make
