@@ -56,9 +56,8 @@ def test_adapter_and_best_belong_to_the_training_above(ppo):
     for name in ("adapter", "best"):
         (ppo / name).mkdir()
         found = provenance.chain(str(ppo / name))
-        assert [o.name for o in found] == ["ppo", "sft", "EleutherAI/polyglot-ko-1.3b"] and found[0].figures[
-            "steps"
-        ] == 56
+        assert [o.name for o in found] == ["ppo", "sft", "EleutherAI/polyglot-ko-1.3b"]
+        assert found[0].figures["steps"] == 56
         assert found[0].path == str(ppo / name)
 
 
@@ -115,16 +114,12 @@ def test_a_card_is_read_by_the_hub_and_holds_no_path(ppo, tmp_path):
         "chatbot", found, found[-1].name, "apache-2.0", template, {"weights": "bf16"}, {"equal": "20 of 20"}
     )
     head = yaml.safe_load(text.split("---\n")[1])
-    assert (
-        head["license"] == "apache-2.0"
-        and head["base_model"] == "EleutherAI/polyglot-ko-1.3b"
-        and head["language"] == ["ko"]
-    )
+    assert head["license"] == "apache-2.0"
+    assert head["base_model"] == "EleutherAI/polyglot-ko-1.3b"
+    assert head["language"] == ["ko"]
     assert str(tmp_path) not in text and "| equal | 20 of 20 |" in text and "### 명령어:\n{prompt}" in text
-    assert (
-        "| held-out data | before | after |\n|---|---|---|\n| score |  | 10.79 |\n| n |  | 300 |\n" in text
-        and "| steps | 56 |" in text
-    )
+    assert "| held-out data | before | after |\n|---|---|---|\n| score |  | 10.79 |\n| n |  | 300 |\n" in text
+    assert "| steps | 56 |" in text
     assert (
         "- `sft`: trained on nlpai-lab/kullm-v2, my.jsonl, Bingsu/ko_alpaca_data\n"
         "- `ppo`: PPO on the prompts of sample/prompts, against the reward model `x`\n"
@@ -142,11 +137,9 @@ def test_the_reward_model_of_ppo_is_named_and_its_data_have_terms_too(ppo, tmp_p
     }
     (ppo / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     found = provenance.chain(str(ppo))
-    assert (
-        found[0].reward == "reward"
-        and found[0].reward_data[:2] == ("sample/reward", "sample/prompts")
-        and found[1].reward == ""
-    )
+    assert found[0].reward == "reward"
+    assert found[0].reward_data[:2] == ("sample/reward", "sample/prompts")
+    assert found[1].reward == ""
     assert "against the reward model `reward`, trained on sample/reward, sample/prompts, " in provenance.card(
         "x", found, "b", "mit", "", {}, {}
     )

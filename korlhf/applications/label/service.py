@@ -4,6 +4,7 @@ words for.
 codes: who (log in), wrong_name, wrong_password, storage, and those of ballot and desk. Any other exception is the
 server's fault; the page then sends the same again."""
 
+import functools
 import sqlite3
 import sys
 import threading
@@ -20,7 +21,6 @@ LABELS_OF = (
     "SELECT number, name, (SELECT count(*) FROM labels WHERE annotator = a.number AND current = 1) FROM annotators a "
     "ORDER BY number"
 )
-ASKS = ("next", "submit", "back", "again", "mine", "progress")
 
 
 class Service:
@@ -32,28 +32,27 @@ class Service:
 
     def functions(self):
         """{name: function of a dict} of all that the page may call."""
-        return {
-            "label_enter": _reporting(self._enter),
-            "label_leave": _reporting(self._leave),
-            **{f"label_{name}": _reporting(self._asked(getattr(self, f"_{name}"))) for name in ASKS},
-        }
+        asks = (self._next, self._submit, self._back, self._again, self._mine, self._progress)
+        handlers = [self._enter, self._leave, *map(self._logged_in, asks)]
+        return {f"label{handler.__name__}": _reporting(handler) for handler in handlers}
 
-    def _asked(self, handler):
-        """`handler` (me, data) for those who are logged in."""
-
-        def ask(data):
+    def _logged_in(self, ask):
+        @functools.wraps(ask)
+        def answer(data):
             me = self.people.who(data.get("token"))
-            return {"error": "who"} if me is None else handler(me[0], data)
+            if me is None:
+                raise Refused("who")
+            return ask(me[0], data)
 
-        return ask
+        return answer
 
     def _enter(self, data):
         name = accounts.clean_name(data.get("name"))
         if not name:
-            return {"error": "wrong_name"}
+            raise Refused("wrong_name")
         token = self.people.enter(name, data.get("password", ""))
         if token is None:
-            return {"error": "wrong_password"}
+            raise Refused("wrong_password")
         number, name = self.people.who(token)
         return {"token": token, "name": name, **self._next(number, {})}
 
@@ -103,14 +102,12 @@ class Service:
             return self._figures
 
 
-def _reporting(function):
-    """`function` with the errors that the page has words for as {"error": code}."""
+def _reporting(handler):
+    """`handler` with the errors that the page has words for as {"error": code}."""
 
     def answer(data):
-        if not isinstance(data, dict):
-            return {"error": "malformed"}
         try:
-            return function(data)
+            return handler(data) if isinstance(data, dict) else {"error": "malformed"}
         except Refused as refused:
             return refused.reply()
         except sqlite3.Error as error:

@@ -58,21 +58,17 @@ def test_every_line_of_a_pipe_is_a_message_and_only_answers_are_on_stdout():
         assert done.stdout.decode() == "안녕\n두 번째\n" and done.returncode == 0, done.stderr.decode()
         assert done.stderr.decode() == "system message set\nthere is no /nonsense; /help shows what there is\n"
         assert [m["content"] for m in server.requests[1]["messages"]] == ["짧게.", "안녕", "안녕", "두 번째"]
-        assert (
-            server.requests[0]["temperature"] == 0.3
-            and server.requests[0]["top_p"] == 1.0
-            and server.requests[0]["max_tokens"] == 256
-        )
+        assert server.requests[0]["temperature"] == 0.3
+        assert server.requests[0]["top_p"] == 1.0
+        assert server.requests[0]["max_tokens"] == 256
 
 
 def test_a_message_without_an_answer_is_an_exit_code_of_its_own():
     with Server(faults={0: error(400, "no")}) as server:
         done = pipe("안녕\n하세요", f"openai:test-model@{server.url}")
-    assert (
-        done.returncode == 1
-        and done.stdout.decode() == "하세요\n"
-        and done.stderr.decode().startswith(f"error: {server.url}: it does not take")
-    )
+    assert done.returncode == 1
+    assert done.stdout.decode() == "하세요\n"
+    assert done.stderr.decode().startswith(f"error: {server.url}: it does not take")
 
 
 def test_a_reader_that_has_had_enough_is_no_mishap():
@@ -184,7 +180,8 @@ def test_a_command_ends_at_any_blank(monkeypatch, capsys):
     talk = Chat(bot, None, None, "", Pipe())
     for text in ("/system\t짧게.\n다정하게.", "/ reset", "안녕"):
         talk.take(text)
-    assert talk.conversation.system == "짧게.\n다정하게." and [m[-1]["content"] for m in bot.asked] == [
+    assert talk.conversation.system == "짧게.\n다정하게."
+    assert [m[-1]["content"] for m in bot.asked] == [
         "/ reset",
         "안녕",
     ]

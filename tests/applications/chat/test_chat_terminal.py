@@ -94,9 +94,8 @@ def test_ctrl_c_stops_an_answer_and_twice_at_the_prompt_ends(tmp_path):
         gate.release(100_000)
         assert server.gone.acquire(timeout=30) and server.sent < 40_000  # the server has heard it
         assert "가나다라" * 20 in screen.enter("/regen")
-        assert [said(body) for body in server.requests] == [["안녕"], ["안녕"]] and server.requests[0][
-            "seed"
-        ] != server.requests[1]["seed"]
+        assert [said(body) for body in server.requests] == [["안녕"], ["안녕"]]
+        assert server.requests[0]["seed"] != server.requests[1]["seed"]
         screen.type("그만", CTRL_C)
         assert "Ctrl-C again ends the chat" in screen.shows(PROMPT)
         screen.enter("네")

@@ -63,11 +63,9 @@ def test_public_only_if_told(push, capsys):
 def test_nothing_is_sent_after_a_no(push):
     with Hub() as server:
         assert push(server, yes=False) == (None, ["Upload? [y/N] "])
-        assert (
-            server.created == []
-            and server.files == {}
-            and all(path.startswith("/api/models/me/bot") for path in server.asked)
-        )
+        assert server.created == []
+        assert server.files == {}
+        assert all(path.startswith("/api/models/me/bot") for path in server.asked)
 
 
 def test_a_repository_that_is_public_already_is_refused(push):

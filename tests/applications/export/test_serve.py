@@ -159,11 +159,9 @@ def test_what_cannot_be_served_is_one_line(served, words, says):
         text=True,
         timeout=60,
     )
-    assert (
-        done.returncode == 2
-        and done.stderr.startswith(f"error: {says.format(port=port)}")
-        and done.stderr.count("\n") == 1
-    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {says.format(port=port)}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_reward_model_is_not_served(tmp_path):
@@ -171,8 +169,8 @@ def test_a_reward_model_is_not_served(tmp_path):
     done = subprocess.run(
         ["bash", str(SERVE), str(tmp_path), str(free_port())], capture_output=True, text=True, timeout=60
     )
+    assert done.returncode == 2
     assert (
-        done.returncode == 2
-        and done.stderr
+        done.stderr
         == f"error: MODEL={tmp_path}: a reward model, which writes no answers; give a folder of step 1 or 3\n"
     )

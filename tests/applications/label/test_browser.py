@@ -81,11 +81,9 @@ def label_in_turn(server, open_page, n):
     for number, name in enumerate(pages, 1):
         found = [(verdict, answers) for annotator, verdict, answers in given if annotator == number]
         assert [[answers[place] for place in verdict.groups[0]] for verdict, answers in found] == said[name]
-        assert (
-            pages[name].inner_text(".mine_n") == f"내 라벨 {n // 2}"
-            and not pages[name].errors
-            and not pages[name].outside
-        )
+        assert pages[name].inner_text(".mine_n") == f"내 라벨 {n // 2}"
+        assert not pages[name].errors
+        assert not pages[name].outside
     return pages, said
 
 
@@ -162,7 +160,8 @@ def test_ranking_with_every_key(shared, open_page):
     for key in "321":
         page.keyboard.press(key)
     shown = texts(page)
-    assert summary(page) == "C > B > A" and [page.locator(".rank").nth(i).inner_text() for i in range(3)] == [
+    assert summary(page) == "C > B > A"
+    assert [page.locator(".rank").nth(i).inner_text() for i in range(3)] == [
         "3위",
         "2위",
         "1위",
@@ -222,10 +221,8 @@ def test_an_edit_counts_as_chosen_and_the_original_is_kept(shared, open_page):
     page.keyboard.press("Control+a")
     page.keyboard.type("사람이 고친 글\n둘째 줄")
     page.keyboard.press("Escape")
-    assert (
-        summary(page) == "C > 나머지 · 고친 답변"
-        and page.locator(".answer").nth(2).locator("> .text").inner_text() == "사람이 고친 글\n둘째 줄"
-    )
+    assert summary(page) == "C > 나머지 · 고친 답변"
+    assert page.locator(".answer").nth(2).locator("> .text").inner_text() == "사람이 고친 글\n둘째 줄"
     page.keyboard.press("u")
     assert summary(page) == "C > 나머지" and texts(page) == shown
     page.keyboard.press("e")
@@ -233,11 +230,9 @@ def test_an_edit_counts_as_chosen_and_the_original_is_kept(shared, open_page):
     page.keyboard.press("Control+Enter")  # confirms from within
     page.wait_for_selector(".notice.good")
     ((verdict, answers),) = own(shared, "고침")
-    assert (
-        answers[verdict.edit_of] == shown[2]
-        and verdict.edit == f"{shown[2]} 더하기"
-        and verdict.groups == ((verdict.edit_of,),)
-    )
+    assert answers[verdict.edit_of] == shown[2]
+    assert verdict.edit == f"{shown[2]} 더하기"
+    assert verdict.groups == ((verdict.edit_of,),)
 
 
 def test_skip_flag_and_going_back(shared, open_page):

@@ -236,9 +236,8 @@ def test_two_processes_at_once_share_the_items_and_overwrite_nothing(tmp_path, n
     assert [worker.returncode for worker in workers] == [0, 0] and sum(counts) == 150 * needed and min(counts) > 0
     with Store(path) as store:
         given = store.labels()
-        assert len(given) == 150 and all(
-            len({label.annotator for label in of_one}) == len(of_one) == needed for of_one in given.values()
-        )
+        assert len(given) == 150
+        assert all(len({label.annotator for label in of_one}) == len(of_one) == needed for of_one in given.values())
         assert Counter(label.ballot.comment for of_one in given.values() for label in of_one) == {
             "하나": counts[0],
             "두리": counts[1],

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from label_harness import EXPORT, ROOT, lines, program, rows, write
+from label_harness import EXPORT, lines, program, rows, write
 
 from applications.label import export as export_program
 from data_prep import rank
@@ -69,7 +69,8 @@ def test_an_edit_is_better_than_all_and_the_original_is_kept():
     }
     assert dropped == {"people: as many votes for as against": 1}
     record = export.ranked_record(ITEM, given, export.decide(ITEM, given)[0])
-    assert record["answers"] in (["나은 글", "나", "가"], ["나은 글", "나", "다"]) and record["models"][:2] == [
+    assert record["answers"] in (["나은 글", "나", "가"], ["나은 글", "나", "다"])
+    assert record["models"][:2] == [
         None,
         "m1",
     ]
@@ -239,8 +240,6 @@ def test_bad_flags_are_refused(tmp_path, capsys, words, message):
 
 def test_an_absent_database_is_one_line(tmp_path):
     done = program(EXPORT, "--database", "none.sqlite", "--output", tmp_path / "o.jsonl", cwd=tmp_path)
-    assert (
-        done.returncode == 2
-        and done.stderr.startswith("error: --database none.sqlite: no such file")
-        and done.stderr.count("\n") == 1
-    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --database none.sqlite: no such file")
+    assert done.stderr.count("\n") == 1

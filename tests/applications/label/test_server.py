@@ -91,7 +91,8 @@ def test_what_the_page_is_answered(running):
     server = running
     one, two = Client(server, "지민"), Client(server, "서연")
     item = one.entered["item"]
-    assert item["item"] == two.entered["item"]["item"] and one.entered["counts"] == {
+    assert item["item"] == two.entered["item"]["item"]
+    assert one.entered["counts"] == {
         "items": 400,
         "done": 0,
         "flagged": 0,
@@ -104,9 +105,9 @@ def test_what_the_page_is_answered(running):
     assert [m["label"] for m in two.ask("label_mine")["labels"]] == [answer["label"] + 1]
     assert two.ask("label_again", label=answer["label"]) == {"item": None}
     progress = one.ask("label_progress")
-    assert (
-        progress["agreement"]["percent_n"] == 3 and progress["agreement"]["percent"] == 0.0 and progress["needed"] == 3
-    )
+    assert progress["agreement"]["percent_n"] == 3
+    assert progress["agreement"]["percent"] == 0.0
+    assert progress["needed"] == 3
     assert progress["people"] == [
         {"number": 1, "labels": 1, "me": True, "name": "지민"},
         {"number": 2, "labels": 1, "me": False},

@@ -92,9 +92,8 @@ def shows(page, text, view="#chat"):
 def fine(page):
     """Nothing was thrown, nothing was asked of another machine, no text became an element."""
     assert not page.errors and not page.outside
-    assert (
-        page.evaluate("window.bad") is None and page.locator(".talk :is(img, script, a, iframe, strong)").count() == 0
-    )
+    assert page.evaluate("window.bad") is None
+    assert page.locator(".talk :is(img, script, a, iframe, strong)").count() == 0
 
 
 def test_an_answer_streams_and_the_stop_button_stops_it(demo, echo, gate, open_page):  # noqa: F811
@@ -136,10 +135,8 @@ def test_a_talk_with_scores_again_another_model_reload_and_start_over(demo, echo
     assert page.inner_text("#chat .score") == f"보상 점수 +{expected:.2f}"
     page.select_option("#chat select.model", "작은모델")
     answer(page, "둘째 말이에요")
-    assert (
-        page.locator("#chat .name").all_inner_texts() == ["메\n메아리", "작\n작은모델"]
-        and page.locator("#chat .again:visible").count() == 1
-    )
+    assert page.locator("#chat .name").all_inner_texts() == ["메\n메아리", "작\n작은모델"]
+    assert page.locator("#chat .again:visible").count() == 1
     page.select_option("#chat select.model", "메아리")
     page.click("#chat .again:visible")
     shows(page, "둘째 말이에요")
@@ -199,22 +196,18 @@ def test_a_blind_vote_is_written_and_step_2_reads_it(demo, echo, gate, open_page
     gate.release(10)
     page.wait_for_selector(".votes:visible")
     shown = said(page, "#compare")
-    assert (
-        "메아리" not in page.inner_html("#compare")
-        and "작은모델" not in page.inner_html("#compare")
-        and page.is_hidden("#compare textarea")
-    )
+    assert "메아리" not in page.inner_html("#compare")
+    assert "작은모델" not in page.inner_html("#compare")
+    assert page.is_hidden("#compare textarea")
     assert (
         page.evaluate("document.activeElement.dataset.t") == "vote_ask"
     )  # for keyboards and readers; Enter votes for nothing
     side = ["left", "right"][shown.index("가나다")]
     vote(page, side)
     row = lines(demo.votes)[n]
-    assert (
-        row["chosen"] == "가나다"
-        and row["shown"][side] == "메아리"
-        and row["messages"] == [{"role": "user", "content": "가나다"}]
-    )
+    assert row["chosen"] == "가나다"
+    assert row["shown"][side] == "메아리"
+    assert row["messages"] == [{"role": "user", "content": "가나다"}]
     example = load_examples(str(demo.votes), 2)[n]
     assert example.answers[0] == "가나다" and example.prompt == "가나다" and example.category == "web_demo"
     assert page.locator("#compare .head b").all_inner_texts() == [row["shown"]["left"], row["shown"]["right"]]
@@ -301,10 +294,8 @@ def test_settings_are_sent_and_stay_within_their_limits(demo, echo, open_page): 
 def test_english_on_a_phone(demo, open_page):  # noqa: F811
     page = open_page(demo.url, phone=True, locale="en-US")
     page.wait_for_selector("#chat .suggestions button")
-    assert (
-        page.locator("nav a").all_inner_texts() == ["Chat", "Compare", "Report"]
-        and page.get_attribute("html", "lang") == "en"
-    )
+    assert page.locator("nav a").all_inner_texts() == ["Chat", "Compare", "Report"]
+    assert page.get_attribute("html", "lang") == "en"
     page.fill("#chat textarea", "hello")
     page.keyboard.press("Enter")  # a new line: phones have a button to send
     assert page.locator("#chat .turn").count() == 0
@@ -328,9 +319,8 @@ def test_a_session_that_the_server_has_forgotten_begins_anew(demo, open_page):  
     say(page, "또요")
     page.wait_for_selector("#chat .notice:visible")
     page.wait_for_selector("#chat.empty")
-    assert (
-        "더 이상 기억하지 않습니다" in page.inner_text("#chat .notice") and page.input_value("#chat textarea") == "또요"
-    )
+    assert "더 이상 기억하지 않습니다" in page.inner_text("#chat .notice")
+    assert page.input_value("#chat textarea") == "또요"
     page.keyboard.press("Enter")
     shows(page, "또요")
 

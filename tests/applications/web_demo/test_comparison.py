@@ -33,7 +33,8 @@ def test_the_order_is_random_and_nothing_before_the_vote_tells_it(make, tmp_path
         shown = {side: text_of(events, side) for side in votes.SIDES}
         reply = vote(service, session, events[-1]["ready"], "left")
         names = {"첫 답 2": "가나", "둘째 답 2": "다라"}
-        assert reply["models"] == {side: names[text] for side, text in shown.items()} and reply["scores"] == {
+        assert reply["models"] == {side: names[text] for side, text in shown.items()}
+        assert reply["scores"] == {
             "left": 2.0,
             "right": 2.0,
         }
@@ -137,12 +138,10 @@ def test_of_two_answers_one_that_fails_stops_the_other(make):  # noqa: F811
     async def scene():
         session, bots = Session(), [Bot("one", hold=True), Bot("two", error=InputError("down"))]
         found = await collected(make(*bots).compare(session, {"text": "안녕", "at": 0, **HOW}))
-        assert (
-            found[-1] == {"error": "model"}
-            and bots[0].answers[0].cancelled
-            and session.pair is None
-            and session.compare.answers is None
-        )
+        assert found[-1] == {"error": "model"}
+        assert bots[0].answers[0].cancelled
+        assert session.pair is None
+        assert session.compare.answers is None
 
     asyncio.run(scene())
 

@@ -124,11 +124,9 @@ def test_without_a_log_in_nothing_is_answered(client, passwords, tmp_path):
         reply = browser.post("/api/enter", content=body, headers={"Content-Type": "application/json"})
         assert reply.status_code in (400, 401) and not reply.cookies
     reply = browser.post("/api/enter", json={"name": " 지민 ", "password": "비밀번호 12345"})
-    assert (
-        reply.status_code == 200
-        and "HttpOnly" in reply.headers["set-cookie"]
-        and "SameSite=strict" in reply.headers["set-cookie"]
-    )
+    assert reply.status_code == 200
+    assert "HttpOnly" in reply.headers["set-cookie"]
+    assert "SameSite=strict" in reply.headers["set-cookie"]
     opened = browser.post("/api/open", json={}).json()
     assert opened["login"] is True and opened["session"] and "지민" not in json.dumps(opened, ensure_ascii=False)
     assert browser.get("/report/").status_code == 200

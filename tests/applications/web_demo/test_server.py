@@ -81,9 +81,8 @@ def test_twenty_visitors_at_once_lose_no_message_and_mix_no_history(demo, folder
     assert {name: (said, answers) for name, (_, said, answers, _) in found.items()} == {
         name: ([text.strip() for text in texts_of(name)], expected[name]) for name in names
     }
-    assert {left_out for *_, left_out in found.values()} <= {0, 1, 2} and demo.log.read_text(encoding="utf-8").count(
-        "Traceback"
-    ) == 0
+    assert {left_out for *_, left_out in found.values()} <= {0, 1, 2}
+    assert demo.log.read_text(encoding="utf-8").count("Traceback") == 0
 
 
 def read_until(response, text):
@@ -109,9 +108,8 @@ def test_a_closed_connection_stops_the_answer_at_once(demo, echo, name):
         echo.gate.release() or echo.gone.acquire(timeout=1) for _ in range(5)
     )  # the model's server was left, long before the end
     echo.gate = None
-    assert client.ask("open")[1][name] == [] and client.events(name, text="다음", at=0, model="메아리", **GREEDY)[
-        -1
-    ].keys() & {"end", "ready"}
+    assert client.ask("open")[1][name] == []
+    assert client.events(name, text="다음", at=0, model="메아리", **GREEDY)[-1].keys() & {"end", "ready"}
 
 
 def test_stop_ends_an_answer_that_has_not_begun(demo, echo):
@@ -136,10 +134,8 @@ def test_a_vote_is_on_the_disk_when_it_is_acknowledged_and_survives_a_kill(demo)
     row = lines(demo.votes)[n]
     assert (row["chosen"], row["rejected"]) == (shown["right"], shown["left"]) and row["shown"] == reply["models"]
     example = load_examples(str(demo.votes), 2)[n]
-    assert (
-        example.answers == (shown["right"].strip(), shown["left"].strip())
-        and example.prompt == "<script>alert(1)</script> 안녕"
-    )
+    assert example.answers == (shown["right"].strip(), shown["left"].strip())
+    assert example.prompt == "<script>alert(1)</script> 안녕"
     client.ask("vote", id=client.events("compare", text="또", at=1, **GREEDY)[-1]["ready"], vote="tie")
     assert len(lines(demo.votes)) == n + 1 and lines(demo.votes.with_name("votes.undecided.jsonl"))[-1]["vote"] == "tie"
 

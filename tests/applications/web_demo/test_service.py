@@ -19,7 +19,8 @@ def test_a_talk_goes_on_and_an_answer_is_replaced(make):  # noqa: F811
     bot, session = Bot("one"), Session()
     service = make(bot, scorer=Scorer())
     first = say(service, session, " 안녕 ", 0)
-    assert text_of(first) == "one 2" and first[-2:] == [
+    assert text_of(first) == "one 2"
+    assert first[-2:] == [
         {"end": "stop", "left_out": 1, "turns": 1, "counted": True},
         {"score": 2.0},
     ]
@@ -98,11 +99,9 @@ def test_stop_ends_the_events_at_once_and_keeps_what_there_is(make):  # noqa: F8
             service.reset(session, {"page": "chat"})
         service.stop(session, {"page": "chat"})
         assert await collected(events) == [{"end": "cancelled", "left_out": 1, "turns": 1, "counted": True}]
-        assert (
-            bot.answers[0].cancelled
-            and [t.answer for t in session.chat.turns] == ["one"]
-            and session.chat.answers is None
-        )
+        assert bot.answers[0].cancelled
+        assert [t.answer for t in session.chat.turns] == ["one"]
+        assert session.chat.answers is None
 
     asyncio.run(scene())
 
@@ -124,11 +123,9 @@ def test_a_reader_who_is_gone_stops_the_answer_and_leaves_no_trace(make, name, n
                 await task
         answers = [a for b in bots for a in b.answers]
         assert len(answers) == n and all(a.cancelled for a in answers)
-        assert (
-            service.state(session)["chat"] == []
-            and session.pair is None
-            and session.chat.answers is session.compare.answers is None
-        )
+        assert service.state(session)["chat"] == []
+        assert session.pair is None
+        assert session.chat.answers is session.compare.answers is None
         while any(t.name == "reader" for t in threading.enumerate()):  # the threads that read them have ended
             await asyncio.sleep(0.01)
         for bot in bots:

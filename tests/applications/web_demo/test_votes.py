@@ -48,9 +48,9 @@ def test_step_2_reads_the_votes_and_ties_lie_beside_them(file):
     assert [e.answers for e in examples] == [("왼쪽 답", "오른쪽 답"), ("오른쪽 답", "왼쪽 답")]
     assert [list(e.messages) for e in examples] == [TALK, TALK] and {e.category for e in examples} == {"everyday"}
     tie, bad = lines(file.undecided)
-    assert (
-        (tie["vote"], bad["vote"]) == ("tie", "both_bad") and tie["left"] == "왼쪽 답" and tie["right"] == "오른쪽 답"
-    )
+    assert (tie["vote"], bad["vote"]) == ("tie", "both_bad")
+    assert tie["left"] == "왼쪽 답"
+    assert tie["right"] == "오른쪽 답"
     with pytest.raises(InputError, match="step 2 needs"):  # nobody trains on them by mistake
         load_examples(str(file.undecided), 2)
 
@@ -112,9 +112,8 @@ def test_processes_and_threads_at_once_lose_and_mix_nothing(tmp_path):
     many(path, 0)
     assert [p.wait(60) for p in others] == [0, 0]
     found = lines(path)
-    assert {row["chosen"] for row in found} == {
-        f"{p}-{t}-{i}" for p in range(3) for t in range(4) for i in range(10)
-    } and len(found) == 120
+    assert {row["chosen"] for row in found} == {f"{p}-{t}-{i}" for p in range(3) for t in range(4) for i in range(10)}
+    assert len(found) == 120
 
 
 def test_a_writer_waits_for_another(file):
