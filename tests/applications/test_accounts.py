@@ -53,7 +53,14 @@ def test_passwords(store, tmp_path):
     assert people.who(people.enter("김지민", "비밀번호1")) == (1, "김지민") and people.enter("BO", "열려라")
     assert not any(
         people.enter(*words)
-        for words in (("김지민", "열려라"), ("김지민", ""), ("없는이", "열려라"), ("김지민", None), ("", "열려라"))
+        for words in (
+            ("김지민", "열려라"),
+            ("김지민", ""),
+            ("없는이", "열려라"),
+            ("김지민", None),
+            ("김지민", "\ud800"),
+            ("", "열려라"),
+        )
     )
     assert "비밀번호1" not in path.read_text(encoding="utf-8") and os.stat(path).st_mode & 0o777 == 0o600
     assert [line.split(":")[0] for line in path.read_text(encoding="utf-8").splitlines()] == ["김지민", "Bo"]

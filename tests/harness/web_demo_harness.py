@@ -20,7 +20,8 @@ GREEDY = {"temperature": 0, "max_new_tokens": 12}
 
 @pytest.fixture(scope="module")
 def echo():
-    """A server of the OpenAI protocol that repeats the last message; with a gate a character goes out for each release."""
+    """A server of the OpenAI protocol that repeats the last message; with a gate a character goes out for each
+    release."""
     with streaming_server.Server(models=("echo",)) as server:
         yield server
 

@@ -4,13 +4,11 @@ import json
 import subprocess
 import sys
 
-import pytest
 from streaming_server import Server
 from transformers import AutoModelForCausalLM
 
 from korlhf.applications.chat.bots import open_bot
 from korlhf.applications.chat.conversation import Conversation
-from korlhf.core.errors import InputError
 from korlhf.data import load
 from korlhf.llm.checkpoint import Sampling
 from korlhf.llm.flags import CheckpointFlags, StreamFlags
@@ -55,22 +53,6 @@ def test_a_servers_address_is_in_the_name_or_in_the_flags():
 def test_who_chats_with_a_server_does_not_wait_for_torch():
     program = "import sys, korlhf.applications.chat.bots; assert not {'torch', 'transformers', 'deepspeed'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
-
-
-@pytest.mark.parametrize(
-    "name, words", [("./none", "no such folder"), ("openai:", "no model name"), ("~/no/such", "no such folder")]
-)
-def test_what_cannot_be_opened_is_one_line(name, words):
-    with pytest.raises(InputError, match=f"--model .*{words}"):
-        open_bot(name, what="--model")
-
-
-def test_a_reward_model_is_no_bot(folders, tmp_path):
-    (tmp_path / "config.json").write_text(
-        '{"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}', encoding="utf-8"
-    )
-    with pytest.raises(InputError, match="a reward model, which writes no answers"):
-        open_bot(str(tmp_path))
 
 
 def test_a_saved_conversation_is_read_by_step_1(tmp_path):

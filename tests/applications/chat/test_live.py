@@ -1,4 +1,5 @@
-"""Rows that come and go: each row's answer is the one it would get alone, for every kind of attention; text in whole characters only."""
+"""Rows that come and go: each row's answer is the one it would get alone, for every kind of attention; text in whole
+characters only."""
 
 import random
 
@@ -42,7 +43,8 @@ def ended(row):
 
 
 def run(lm, arrivals):
-    """Sample rows that arrive at the given steps ({step: [rows]}) until all have ended; returns the widths of the cache."""
+    """Sample rows that arrive at the given steps ({step: [rows]}) until all have ended; returns the widths of the
+    cache."""
     batch, widths = live.Batch(lm, STOP), []
     for step in range(200):
         if batch.rows:
@@ -91,7 +93,8 @@ def test_the_cache_is_no_wider_than_the_longest_row_that_is_live(load_lm):
             -9 * lm.get_output_embeddings().weight.abs().sum()
         )  # never an end before the limit
     widths = run(lm, {0: [long, short], 10: [later]})
-    # read so far: 60 of the long row's prompt, then one more a step; after its third token it has left, and the short one has 4 + 2 read
+    # read so far: 60 of the long row's prompt, then one more a step; after its third token it has left, and the
+    # short one has 4 + 2 read
     assert widths[:4] == [60, 61, 6, 7] and widths[10] == 14 and max(widths[3:]) == 4 + 38
 
 

@@ -1,4 +1,5 @@
-"""A model of one's own with many users: every answer is the one a single user gets, none is lost, any can be stopped."""
+"""A model of one's own with many users: every answer is the one a single user gets, none is lost, any can be
+stopped."""
 
 import functools
 import re
@@ -103,7 +104,8 @@ def converse(bot, name, found):
 
 @pytest.fixture
 def one_at_a_time(checkpoint, monkeypatch):
-    """The tokenizer fails if a second thread comes while it works: it is switched to read special tokens, and back, for every piece."""
+    """The tokenizer fails if a second thread comes while it works: it is switched to read special tokens, and back,
+    for every piece."""
     busy, tokenizer = threading.Lock(), checkpoint.codec.tokenizer
 
     def alone(work, *args, **kwargs):

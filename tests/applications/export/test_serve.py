@@ -1,4 +1,5 @@
-"""`run_serve.sh` for real: transformers serve on a tiny exported model, and everything here that asks servers talks to it."""
+"""`run_serve.sh` for real: transformers serve on a tiny exported model, and everything here that asks servers talks
+to it."""
 
 import os
 import signal

@@ -31,7 +31,8 @@ VERDICTS = [order([0]), order([1]), order([0, 1]), {"kind": "all_bad"}]
 
 
 def random_labels(n, people, seed):
-    """People who say the same as a hidden truth two times in three -> ({number: item}, labels, list of verdict numbers a person)."""
+    """People who say the same as a hidden truth two times in three -> ({number: item}, labels, list of verdict
+    numbers a person)."""
     rng = random.Random(seed)
     said = []
     for _ in range(n):
@@ -92,10 +93,11 @@ def test_of_several_answers_every_two_are_compared_and_what_is_not_said_is_left_
 
 
 def test_the_order_in_the_file_does_not_raise_chance_agreement():
-    """In a file of pairs the chosen answer stands first in every row. Two people find it 9 times in 10 each, and agree in 82 of 100.
+    """In a file of pairs the chosen answer stands first in every row. Two people find it 9 times in 10 each, and
+    agree in 82 of 100.
 
-    By place, chance gives .9 * .9 + .1 * .1 = .82 and kappa is 0, however well they choose; with places drawn it gives .5, kappa .64.
-    """
+    By place, chance gives .9 * .9 + .1 * .1 = .82 and kappa is 0, however well they choose; with places drawn it
+    gives .5, kappa .64."""
     said = [[0, 0]] * 81 + [[0, 1]] * 9 + [[1, 0]] * 9 + [[1, 1]]
     items = {i: item(i) for i in range(100)}
     labels = {i: [label(p + 1, VERDICTS[v]) for p, v in enumerate(row)] for i, row in enumerate(said)}

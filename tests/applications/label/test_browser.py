@@ -1,6 +1,5 @@
-"""The page in a real browser: two people at once by keyboard alone, every key, editing, going back, phone, a server that dies."""
-
-import time
+"""The page in a real browser: two people at once by keyboard alone, every key, editing, going back, phone, a server
+that dies."""
 
 import pytest
 from browser_harness import chromium, open_page  # noqa: F401 (fixtures)
@@ -8,6 +7,8 @@ from label_harness import Server, rows, serve, write  # noqa: F401 (fixture)
 
 from korlhf.applications.label import agreement
 from korlhf.applications.label.store import Store
+
+pytestmark = pytest.mark.browser
 
 
 def enter(page, name):
@@ -31,11 +32,12 @@ def summary(page):
 
 
 def stored(server):
-    """[(annotator, verdict, texts in the order of the file)], in the order in which they were given; only what counts now."""
+    """[(annotator, ballot, texts in the order of the file)], in the order in which they were given; only what counts
+    now."""
     with Store(server.database) as store:
         items = store.items()
         found = [
-            (label.number, label.annotator, label.verdict, [a.text for a in items[number].answers])
+            (label.number, label.annotator, label.ballot, [a.text for a in items[number].answers])
             for number, of_one in store.labels().items()
             for label in of_one
         ]
@@ -44,7 +46,8 @@ def stored(server):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """A server for the tests that need nothing of their own: each logs in under another name. Item 1 has markup in it."""
+    """A server for the tests that need nothing of their own: each logs in under another name. Item 1 has markup in
+    it."""
     found = rows(12, 3)
     found[0] = {
         "category": "a_category_with_a_very_long_name_" * 2,
@@ -66,42 +69,20 @@ def shared(tmp_path_factory):
     server.kill()
 
 
-def label_in_turn(server, open_page, n):
-    """Two people in two browser contexts give n labels in turn, by keyboard alone -> (their pages by name, the texts that each chose)."""
+def test_two_people_at_once_on_the_same_items_and_their_agreement(tmp_path, serve, open_page):
+    """Two people in two browser contexts label in turn, by keyboard alone."""
+    records = write(tmp_path / "in.jsonl", rows(100))
+    server = serve(tmp_path / "labels.sqlite", "--input", records, "--annotators_per_item", 2)
     pages = {"지민": open_page(server.url), "서연": open_page(server.url)}
     for name, page in pages.items():
         enter(page, name)
-    said, began = {name: [] for name in pages}, time.perf_counter()
-    for i in range(n):
+    said = {name: [] for name in pages}
+    for i in range(40):
         name = list(pages)[i % 2]
         said[name].append(choose_by_text(pages[name], i // 2, name))
-    seconds = time.perf_counter() - began
-    print(f"\n{n} labels in {seconds:.1f} s: {seconds / n:.3f} s a label")
-    given = stored(server)
-    for number, name in enumerate(pages, 1):
-        found = [(verdict, answers) for annotator, verdict, answers in given if annotator == number]
-        assert [[answers[place] for place in verdict.groups[0]] for verdict, answers in found] == said[name]
-        assert pages[name].inner_text(".mine_n") == f"내 라벨 {n // 2}"
-        assert not pages[name].errors
-        assert not pages[name].outside
-    return pages, said
-
-
-def test_a_third_of_a_thousand_items_by_two_people_at_once(tmp_path, serve, open_page):
-    server = serve(
-        tmp_path / "labels.sqlite", "--input", write(tmp_path / "in.jsonl", rows(1000)), "--annotators_per_item", 1
-    )
-    pages, _ = label_in_turn(server, open_page, 334)
-    with Store(server.database) as store:  # nobody was given what the other had
-        assert store.rows("SELECT count(*), min(votes), max(votes) FROM items WHERE votes > 0") == [(334, 1, 1)]
-    assert pages["서연"].inner_text(".done_of") == "완료 334 / 1000"
-
-
-def test_two_people_at_once_on_the_same_items_and_their_agreement(tmp_path, serve, open_page):
-    server = serve(
-        tmp_path / "labels.sqlite", "--input", write(tmp_path / "in.jsonl", rows(100)), "--annotators_per_item", 2
-    )
-    pages, said = label_in_turn(server, open_page, 40)
+    for name, page in pages.items():
+        assert [[answers[place] for place in ballot.groups[0]] for ballot, answers in own(server, name)] == said[name]
+        assert page.inner_text(".mine_n") == "내 라벨 20" and not page.errors and not page.outside
     with Store(server.database) as store:
         assert store.rows("SELECT count(*), min(votes), max(votes) FROM items WHERE votes > 0") == [(20, 2, 2)]
     check_agreement(server, pages["서연"], *said.values())
@@ -124,7 +105,8 @@ def choose_by_text(page, i, name):
 
 
 def check_agreement(server, page, one, two):
-    """The panel against what was chosen (equal texts), and against the kappa of the database (which other tests check)."""
+    """The panel against what was chosen (equal texts), and against the kappa of the database (which other tests
+    check)."""
     page.click("nav .progress")
     page.wait_for_selector(".figures table")
     shown = page.inner_text(".figures")
@@ -167,8 +149,8 @@ def test_ranking_with_every_key(shared, open_page):
         "1위",
     ]
     confirm(page)
-    ((_, verdict, answers),) = [row for row in stored(shared) if row[0] == me(shared, "순위")]
-    assert [[answers[place] for place in group] for group in verdict.groups] == [[text] for text in shown[::-1]]
+    ((_, ballot, answers),) = [row for row in stored(shared) if row[0] == me(shared, "순위")]
+    assert [[answers[place] for place in group] for group in ballot.groups] == [[text] for text in shown[::-1]]
 
 
 def me(server, name):
@@ -178,7 +160,7 @@ def me(server, name):
 
 def own(server, name):
     number = me(server, name)
-    return [(verdict, answers) for annotator, verdict, answers in stored(server) if annotator == number]
+    return [(ballot, answers) for annotator, ballot, answers in stored(server) if annotator == number]
 
 
 def test_shortcuts_do_not_fire_in_text_boxes_and_do_with_the_hangul_input_on(shared, open_page):
@@ -229,10 +211,10 @@ def test_an_edit_counts_as_chosen_and_the_original_is_kept(shared, open_page):
     page.keyboard.type(" 더하기")
     page.keyboard.press("Control+Enter")  # confirms from within
     page.wait_for_selector(".notice.good")
-    ((verdict, answers),) = own(shared, "고침")
-    assert answers[verdict.edit_of] == shown[2]
-    assert verdict.edit == f"{shown[2]} 더하기"
-    assert verdict.groups == ((verdict.edit_of,),)
+    ((ballot, answers),) = own(shared, "고침")
+    assert answers[ballot.edit_of] == shown[2]
+    assert ballot.edit == f"{shown[2]} 더하기"
+    assert ballot.groups == ((ballot.edit_of,),)
 
 
 def test_skip_flag_and_going_back(shared, open_page):
@@ -261,8 +243,8 @@ def test_skip_flag_and_going_back(shared, open_page):
     (flag, _), (order, _) = own(shared, "되돌림")
     assert (flag.kind, flag.reason, flag.comment) == ("flag", "other", "표가 깨졌어요 1") and order.kind == "order"
     with Store(shared.database) as store:
-        (number,) = store.rows("SELECT number FROM items WHERE id = ?", first)[0]
-        assert [v.kind for v in store.history(number, me(shared, "되돌림"))] == ["skip", "order"]
+        kinds = "SELECT kind FROM labels JOIN items i ON i.number = item WHERE i.id = ? AND annotator = ?"
+        assert store.rows(kinds, first, me(shared, "되돌림")) == [("skip",), ("order",)]
         store.rows("UPDATE items SET flags = 0")  # the others label on
     page.click("nav .mine")
     page.locator(".labels button").nth(1).click()
@@ -316,7 +298,8 @@ def test_on_a_phone_it_fits_and_works_by_touch(shared, open_page):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert page.locator("kbd:visible").count() == 0  # no keys to speak of
     chip, first = page.locator(".chip").bounding_box(), page.locator(".turn > .said").first.bounding_box()
-    role = page.evaluate("""() => { const range = document.createRange(); range.selectNodeContents(document.querySelector('.who'));
+    role = page.evaluate("""() => { const range = document.createRange();
+    range.selectNodeContents(document.querySelector('.who'));
                                      return range.getBoundingClientRect().right }""")
     assert chip["y"] + chip["height"] <= first["y"] and chip["x"] >= role  # the category covers no text
     shown = texts(page)
@@ -326,8 +309,8 @@ def test_on_a_phone_it_fits_and_works_by_touch(shared, open_page):
     assert box["height"] >= 44 and box["y"] + box["height"] <= 844  # in view without scrolling
     page.locator(".confirm").tap()
     page.wait_for_selector(".notice.good")
-    ((verdict, answers),) = own(shared, "전화")
-    assert answers[verdict.groups[0][0]] == shown[1] and not page.errors
+    ((ballot, answers),) = own(shared, "전화")
+    assert answers[ballot.groups[0][0]] == shown[1] and not page.errors
 
 
 def test_a_second_window_of_the_same_person_overwrites_nothing(shared, open_page):

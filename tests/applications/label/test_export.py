@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from label_harness import EXPORT, lines, program, rows, write
+from label_harness import lines, rows, write
 
 from applications.label import export as export_program
 from data_prep import rank
@@ -223,23 +223,3 @@ def test_items_with_too_few_labels_can_be_left_out(labelled, tmp_path):
     }
     found = run(labelled[0], tmp_path / "pairs.jsonl", "--min_annotators", 2)
     assert found and {r["item"] for r in found} <= twice
-
-
-@pytest.mark.parametrize(
-    "words, message",
-    [
-        (["--min_agreement", "1.5"], "give a share from 0 to 1"),
-        (["--form", "labels", "--min_agreement", ".5"], "go with pairs and ranked"),
-    ],
-)
-def test_bad_flags_are_refused(tmp_path, capsys, words, message):
-    with pytest.raises(SystemExit, match="2"):
-        export_program.main(["--database", "x.sqlite", "--output", str(tmp_path / "o.jsonl"), *words])
-    assert message in capsys.readouterr().err
-
-
-def test_an_absent_database_is_one_line(tmp_path):
-    done = program(EXPORT, "--database", "none.sqlite", "--output", tmp_path / "o.jsonl", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: --database none.sqlite: no such file")
-    assert done.stderr.count("\n") == 1

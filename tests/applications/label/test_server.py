@@ -21,6 +21,7 @@ from label_harness import (  # noqa: F401 (fixture)
     write,
 )
 
+from applications.label import label
 from korlhf.applications import accounts
 from korlhf.applications.label.store import Store
 from korlhf.core.errors import InputError
@@ -181,7 +182,7 @@ def test_what_it_does_not_start_with(tmp_path, monkeypatch, capsys, words, messa
     (tmp_path / "broken.jsonl").write_text('{"prompt": "가", "answers": ["나", "다"]}\n{"prompt": \n', encoding="utf-8")
     database = [] if "--database" in words else ["--database", "labels.sqlite"]
     with pytest.raises((InputError, SystemExit)) as error:
-        loaded(PROGRAM).main([*database, "--port", str(free_port()), *words])
+        label.main([*database, "--port", str(free_port()), *words])
     assert message in (str(error.value) if isinstance(error.value, InputError) else capsys.readouterr().err)
 
 
@@ -198,19 +199,6 @@ def test_a_taken_port_is_one_line(tmp_path, records):
     )
 
 
-def test_a_port_that_was_taken_meanwhile_is_told_in_our_words():
-    class Page:
-        def launch(self, **_):
-            raise OSError("Cannot find empty port; set GRADIO_SERVER_PORT")
-
-    module = loaded(PROGRAM)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        with pytest.raises(InputError, match="Address already in use; stop what uses it"):
-            module.serve(Page(), module.ServerFlags(port=taken.getsockname()[1]))
-
-
 def test_a_label_that_cannot_be_stored_is_not_acknowledged(running):
     client = Client(running, "나은")
     item, mine = client.entered["item"]["item"], client.entered["counts"]["mine"]
@@ -219,10 +207,3 @@ def test_a_label_that_cannot_be_stored_is_not_acknowledged(running):
         assert client.submit(item, FIRST, "ticket-full") == {"error": "storage"}
         store.rows("DROP TRIGGER full")
     assert client.submit(item, FIRST, "ticket-full")["counts"]["mine"] == mine + 1
-
-
-def test_importing_again_is_told(tmp_path, records, capsys):
-    with Store(tmp_path / "labels.sqlite") as store:
-        for said in ("items: 400 new, 0 were there already", "items: 0 new, 400 were there already"):
-            loaded(PROGRAM).add_items(store, [records])
-            assert said in capsys.readouterr().out

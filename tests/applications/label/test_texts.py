@@ -1,4 +1,5 @@
-"""The words of the page: the same keys in both languages, each one used, and one for every error that the server can answer."""
+"""The words of the page: the same keys in both languages, each one used, and one for every error that the server can
+answer."""
 
 import json
 import re
@@ -10,6 +11,9 @@ from korlhf.applications.label import ballot
 PAGE = PROGRAM.parent / "page"
 TEXTS = json.loads((PAGE / "texts.json").read_text(encoding="utf-8"))
 SCRIPTS = "".join(p.read_text(encoding="utf-8") for p in sorted(PAGE.glob("*.js")))
+
+
+LOGIN = {"who", "wrong_name", "wrong_password"}  # these have words of their own
 
 
 def holes(text):
@@ -37,4 +41,5 @@ def codes():
         (ROOT / "korlhf" / "applications" / "label" / f"{name}.py").read_text(encoding="utf-8")
         for name in ("ballot", "desk", "service")
     )
-    return set(re.findall(r'Refused\("(\w+)"\)', modules)) | {"storage", "comment_too_long", "edit_too_long"}
+    found = set(re.findall(r'Refused\("(\w+)"\)', modules))
+    return found - LOGIN | {"storage", "comment_too_long", "edit_too_long"}

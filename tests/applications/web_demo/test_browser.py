@@ -1,4 +1,5 @@
-"""The page in a real browser: streaming, stop, the blind vote, the report, texts that would like to be scripts, phone, log-in."""
+"""The page in a real browser: streaming, stop, the blind vote, the report, texts that would like to be scripts,
+phone, log-in."""
 
 import threading
 
@@ -11,12 +12,14 @@ from korlhf.applications import accounts
 from korlhf.applications.chat.scorer import Scorer
 from korlhf.data.load import load_examples
 
+pytestmark = pytest.mark.browser
 EVIL = (
     '<img src=x onerror="window.bad=1"><script>window.bad=1</script>\n![사진](http://192.0.2.1/a.png) [눌러요](javascript:window.bad=1)\n'
     "**굵게** &lt;b&gt; ${1+1} {{1+1}}"
 )
-REPORT = """<!DOCTYPE html><meta charset="utf-8"><h1>보고서예요</h1><p id="seen"></p><a href="base/README.md">card</a><script>
-const tries = {page: () => parent.document.title, storage: () => localStorage.length, cookie: () => document.cookie,
+REPORT = """<!DOCTYPE html><meta charset="utf-8"><h1>보고서예요</h1><p id="seen"></p><a
+href="base/README.md">card</a><script> const tries = {page: () => parent.document.title, storage: () =>
+localStorage.length, cookie: () => document.cookie,
   top: () => top.location.href};
 function outcome([name, reach]) { try { reach(); return `${name} reached`; } catch { return `${name} kept out`; } }
 document.querySelector("#seen").textContent = Object.entries(tries).map(outcome).join(", ");
@@ -116,15 +119,6 @@ def test_an_answer_streams_and_the_stop_button_stops_it(demo, echo, gate, open_p
         {"role": "assistant", "content": "가나다"},
     ]
     fine(page)
-
-
-def test_closing_the_tab_stops_the_answer(demo, echo, gate, open_page):  # noqa: F811
-    page = open_page(demo.url)
-    say(page, "가나다라마바사")
-    gate.release(2)
-    shows(page, "가나")
-    page.close()
-    assert any(gate.release() or echo.gone.acquire(timeout=1) for _ in range(5))
 
 
 def test_a_talk_with_scores_again_another_model_reload_and_start_over(demo, echo, open_page):  # noqa: F811
@@ -274,21 +268,6 @@ def test_limits_are_told_in_the_page(demo, open_page):  # noqa: F811
     page.click(".language")
     assert "(128 tokens)" in page.inner_text("#chat .notice")
     fine(page)
-
-
-def test_settings_are_sent_and_stay_within_their_limits(demo, echo, open_page):  # noqa: F811
-    page = open_page(demo.url)
-    page.click("#chat .open_settings")
-    bounds = page.locator("#chat .popover input").evaluate_all("all => all.map((one) => [one.min, one.max, one.value])")
-    assert bounds == [["0", "1.5", "0"], ["12", "12", "12"]]
-    page.locator("#chat input[name=temperature]").fill("1.2")
-    page.keyboard.press("Escape")
-    assert page.is_hidden("#chat .popover")
-    answer(page, "안녕")
-    assert (echo.requests[-1]["temperature"], echo.requests[-1]["max_tokens"]) == (1.2, 12)
-    page.goto(f"{demo.url}/#compare")
-    page.click("#compare .open_settings")
-    assert page.inner_text("#compare .popover output") == "1.2"
 
 
 def test_english_on_a_phone(demo, open_page):  # noqa: F811

@@ -82,19 +82,6 @@ def test_a_vote_counts_once_and_is_told_again_if_it_is_sent_again(make, tmp_path
     assert len((tmp_path / "votes.jsonl").read_text(encoding="utf-8").splitlines()) == 1
 
 
-def test_of_two_votes_at_once_one_counts(make, tmp_path):  # noqa: F811
-    session, service = Session(), make(Bot("one"), Bot("two"))
-    ticket = compare(service, session)[-1]["ready"]
-
-    async def both():
-        both = (service.vote(session, {"id": ticket, "vote": choice}) for choice in votes.SIDES)
-        return await asyncio.gather(*both, return_exceptions=True)
-
-    replies = asyncio.run(both())
-    assert replies[0]["vote"] == "left" and replies[1].code == "expired"
-    assert len((tmp_path / "votes.jsonl").read_text(encoding="utf-8").splitlines()) == 1 == len(session.compare.turns)
-
-
 def test_a_vote_that_cannot_be_saved_is_refused_and_can_be_given_again(make, monkeypatch):  # noqa: F811
     session, service = Session(), make(Bot("one"), Bot("two"))
     ticket = compare(service, session)[-1]["ready"]
@@ -157,9 +144,3 @@ def test_of_two_models_one_that_refuses_stops_the_other(make):  # noqa: F811
         assert all(answer.cancelled for answer in bots[0].answers) and session.compare.answers is None
 
     asyncio.run(scene())
-
-
-def test_without_a_second_model_there_is_no_comparison(make):  # noqa: F811
-    service = make(Bot("one"))
-    service.vote_file = None
-    assert compare(service, Session()) == [{"error": "malformed"}]

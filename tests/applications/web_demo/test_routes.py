@@ -135,10 +135,6 @@ def test_without_a_log_in_nothing_is_answered(client, passwords, tmp_path):
     assert browser.post("/api/open", json={}, headers={"Cookie": f"korlhf_web_demo={token}"}).status_code == 401
 
 
-def test_where_no_password_is_asked_for_none_is_taken(client):
-    assert client().post("/api/enter", json={"name": "지민", "password": ""}).json() == {"error": "wrong_password"}
-
-
 def test_the_report_has_an_origin_of_its_own_and_is_read_anew(client, tmp_path):
     report = tmp_path / "report.html"
     report.write_text("<p>첫째", encoding="utf-8")
