@@ -3,8 +3,9 @@
 import os
 
 import pytest
-from label_harness import ADD, program
+from app_server import run
 
+from applications.label import add_annotator
 from korlhf.applications import accounts
 from korlhf.applications.accounts import Accounts, clean_name
 from korlhf.applications.label.store import Store
@@ -89,7 +90,7 @@ def test_a_bad_password_file(tmp_path, text, words):
 
 def test_people_are_added_from_a_terminal_or_a_pipe(tmp_path):
     path = tmp_path / "new" / "people.txt"  # before any server has made the folder
-    done = program(ADD, "--auth_file", path, "--name", "지민", input="열려라 참깨 열려라\n")
+    done = run(add_annotator, "--auth_file", path, "--name", "지민", input="열려라 참깨 열려라\n")
     assert done.returncode == 0 and "지민" in done.stdout and "열려라" not in done.stdout + done.stderr
     assert accounts.read_passwords(path).keys() == {"지민"}
     path.write_text("\n", encoding="utf-8")  # everybody was taken out by hand
@@ -99,5 +100,5 @@ def test_people_are_added_from_a_terminal_or_a_pipe(tmp_path):
         (["--name", "가:나"], "열려라 참깨 열려라\n", "--name"),
         (["--name", "나은"], "짧다\n", "give at least 8"),
     ):
-        done = program(ADD, "--auth_file", path, *words, input=said)
+        done = run(add_annotator, "--auth_file", path, *words, input=said)
         assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from label_harness import lines, rows, write
+from app_server import lines
+from label_harness import rows, write
 
 from applications.label import export as export_program
 from data_prep import rank

@@ -1,25 +1,16 @@
 """The server as a process: what it refuses to start with, what it answers, who may ask, and kill -9 between labels."""
 
 import json
-import socket
+import signal
 import sqlite3
 import threading
 import urllib.error
 import urllib.request
 
 import pytest
-from label_harness import (  # noqa: F401 (fixture)
-    DEAD,
-    PROGRAM,
-    Client,
-    Server,
-    free_port,
-    program,
-    rows,
-    serve,
-    wait_for,
-    write,
-)
+from app_server import wait_for
+from free_port import free_port
+from label_harness import DEAD, Client, Server, rows, serve, write  # noqa: F401 (fixture)
 
 from applications.label import label
 from korlhf.applications import accounts
@@ -60,7 +51,7 @@ def test_killed_between_labels_no_acknowledged_one_is_lost(tmp_path, records, se
         for worker in workers:
             worker.start()
         enough = (round_ + 1) * 40
-        wait_for(lambda: len(known) >= enough)
+        wait_for(lambda enough=enough: len(known) >= enough)
         server.kill()
         for worker in workers:
             worker.join()
@@ -78,7 +69,7 @@ def test_killed_between_labels_no_acknowledged_one_is_lost(tmp_path, records, se
 def label_until_it_dies(client, known, name):
     """Label what comes until the server is gone; note every label when it is acknowledged."""
     try:
-        item = client.ask("label_next")["item"]
+        item = client.ask("next")["item"]
         for n in range(10**6):
             ticket = f"ticket-{name}-{n}"
             answer = client.submit(item["item"], {**FIRST, "comment": ticket}, ticket)
@@ -103,9 +94,9 @@ def test_what_the_page_is_answered(running):
     assert answer["counts"]["mine"] == 1 and answer["item"]["item"] != item["item"]
     assert one.submit(item["item"], FIRST, "ticket-0002") == {"error": "conflict"}
     assert two.submit(item["item"], {"kind": "all_bad"}, "ticket-0003")["label"] == answer["label"] + 1
-    assert [m["label"] for m in two.ask("label_mine")["labels"]] == [answer["label"] + 1]
-    assert two.ask("label_again", label=answer["label"]) == {"item": None}
-    progress = one.ask("label_progress")
+    assert [m["label"] for m in two.ask("mine")["labels"]] == [answer["label"] + 1]
+    assert two.ask("again", label=answer["label"]) == {"item": None}
+    progress = one.ask("progress")
     assert progress["agreement"]["percent_n"] == 3
     assert progress["agreement"]["percent"] == 0.0
     assert progress["needed"] == 3
@@ -114,52 +105,32 @@ def test_what_the_page_is_answered(running):
         {"number": 2, "labels": 1, "me": False},
     ]
     assert one.submit(item["item"], {"kind": "order", "groups": [[9]]}, "ticket-0004") == {"error": "malformed"}
-    assert one.ask("label_submit", item=3, verdict=FIRST, ticket="ticket-0005") == {"error": "malformed"}
-    assert one.ask("label_mine", before="x") == {"error": "malformed"}
-    assert one.ask("label_leave") == {} and one.ask("label_next") == {"error": "who"}
-    assert Client(server).ask("label_next") == {"error": "who"} == Client(server).ask("label_progress", token="guess")
-    assert Client(server).ask("label_enter", name="a:b") == {"error": "wrong_name"}
+    assert one.ask("submit", item=3, verdict=FIRST, ticket="ticket-0005") == {"error": "malformed"}
+    assert one.ask("mine", before="x") == {"error": "malformed"}
+    assert one.ask("leave") == {} and one.ask("next") == {"error": "who"}
+    assert Client(server).ask("next") == {"error": "who"} == Client(server).ask("progress", token="guess")
+    assert Client(server).ask("enter", name="a:b") == {"error": "wrong_name"}
 
 
-def test_with_passwords_a_name_is_not_enough(tmp_path, records, serve):
+def test_with_passwords_a_name_is_not_enough(tmp_path, records, serve):  # noqa: F811
     accounts.write_password(tmp_path / "people.txt", "지민", "열려라 참깨")
     server = serve(tmp_path / "labels.sqlite", "--input", records, "--auth_file", tmp_path / "people.txt")
-    assert (
-        Client(server, "지민").entered
-        == {"error": "wrong_password"}
-        == Client(server, "모르는이", "열려라 참깨").entered
-    )
+    for words in (("지민",), ("모르는이", "열려라 참깨")):
+        assert Client(server, *words).entered == {"error": "wrong_password"}
     assert Client(server, "지민", "열려라 참깨").entered["counts"]["items"] == 400
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(30) == 0 and server.said.splitlines()[-1] == label.STOPPED
 
 
-def test_gradio_takes_no_files_and_tells_nothing(running):
-    for method, path in (
-        ("POST", "upload"),
-        ("GET", "info"),
-        ("GET", "app_id"),
-        ("GET", "queue/status"),
-        ("POST", "queue/join"),
-        ("GET", "file=/etc/hostname"),
-    ):
-        request = urllib.request.Request(
-            f"{running.url}/gradio_api/{path}", b"" if method == "POST" else None, method=method
-        )
+def test_gradio_takes_no_files_and_it_listens_on_this_machine_alone(running):
+    for method, path in (("POST", "upload"), ("GET", "info"), ("POST", "queue/join"), ("GET", "file=/etc/hostname")):
+        data = b"" if method == "POST" else None
+        request = urllib.request.Request(f"{running.url}/gradio_api/{path}", data, method=method)
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=20)
         with refused.value as reply:
             assert reply.code == 404 and reply.read() == b"not here", path
-
-
-def test_it_listens_on_this_machine_alone(running):
-    hexadecimal = f"{running.port:04X}"
-    listening = [
-        line.split()[1]
-        for table in ("/proc/net/tcp", "/proc/net/tcp6")
-        for line in open(table, encoding="utf-8").readlines()[1:]
-        if line.split()[3] == "0A"
-    ]
-    assert [address for address in listening if address.endswith(f":{hexadecimal}")] == [f"0100007F:{hexadecimal}"]
-    assert f"labelling at http://127.0.0.1:{running.port}" in running.said
+    assert running.listens_on() == ["0100007F"] and f"labelling at {running.url}" in running.said
 
 
 @pytest.mark.parametrize(
@@ -184,19 +155,6 @@ def test_what_it_does_not_start_with(tmp_path, monkeypatch, capsys, words, messa
     with pytest.raises((InputError, SystemExit)) as error:
         label.main([*database, "--port", str(free_port()), *words])
     assert message in (str(error.value) if isinstance(error.value, InputError) else capsys.readouterr().err)
-
-
-def test_a_taken_port_is_one_line(tmp_path, records):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        done = program(PROGRAM, "--database", tmp_path / "labels.sqlite", "--input", records, "--port", port)
-    assert done.returncode == 2
-    assert done.stderr == (
-        f"error: --host 127.0.0.1 --port {port}: cannot be listened on: Address already in use; "
-        "stop what uses it, or give another --port\n"
-    )
 
 
 def test_a_label_that_cannot_be_stored_is_not_acknowledged(running):

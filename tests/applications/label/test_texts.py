@@ -3,12 +3,12 @@ answer."""
 
 import json
 import re
-
-from label_harness import PROGRAM, ROOT
+from pathlib import Path
 
 from korlhf.applications.label import ballot
 
-PAGE = PROGRAM.parent / "page"
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = ROOT / "applications" / "label" / "page"
 TEXTS = json.loads((PAGE / "texts.json").read_text(encoding="utf-8"))
 SCRIPTS = "".join(p.read_text(encoding="utf-8") for p in sorted(PAGE.glob("*.js")))
 

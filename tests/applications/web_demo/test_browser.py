@@ -5,8 +5,9 @@ import threading
 
 import pytest
 import rigged_reward
+from app_server import lines, wait_for
 from browser_harness import chromium, open_page  # noqa: F401 (fixtures)
-from web_demo_harness import echo, lines, serve, wait_for  # noqa: F401 (fixture)
+from web_demo_harness import echo, serve  # noqa: F401 (fixture)
 
 from korlhf.applications import accounts
 from korlhf.applications.chat.scorer import Scorer

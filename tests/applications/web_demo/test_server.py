@@ -1,7 +1,6 @@
 """The demo as a process: twenty visitors at once, visitors who leave, what it opens and refuses to open, Ctrl-C."""
 
 import os
-import re
 import signal
 import socket
 import sys
@@ -10,16 +9,9 @@ from http.client import HTTPConnection
 from types import SimpleNamespace
 
 import pytest
-from web_demo_harness import (  # noqa: F401 (fixture)
-    GREEDY,
-    Client,
-    echo,
-    free_port,
-    lines,
-    program,
-    serve,
-    wait_for,
-)
+from app_server import wait_for
+from free_port import free_port
+from web_demo_harness import GREEDY, Client, echo, serve  # noqa: F401 (fixtures)
 
 from applications.web_demo import web_demo
 from korlhf.applications import web
@@ -27,21 +19,14 @@ from korlhf.applications.chat.local_bot import LocalBot
 from korlhf.core.errors import InputError
 from korlhf.llm.checkpoint import Checkpoint, Sampling
 
+OTHERS = ("config", "gradio_api/upload", "gradio_api/info", "gradio_api/file=/etc/hostname", "docs", "openapi.json")
+
 
 @pytest.fixture(scope="module")
 def demo(serve, folders, echo, tmp_path_factory):  # noqa: F811
     votes = tmp_path_factory.mktemp("votes") / "votes.jsonl"
-    server = serve(
-        "--model",
-        f"모델={folders['gpt_neox']}",
-        f"메아리=openai:echo@{echo.url}",
-        "--votes",
-        votes,
-        "--max_new_tokens",
-        12,
-    )
-    server.votes = votes
-    return server
+    models = f"모델={folders['gpt_neox']}", f"메아리=openai:echo@{echo.url}"
+    return serve("--model", *models, "--votes", votes, "--max_new_tokens", 12)
 
 
 def texts_of(name):
@@ -80,8 +65,7 @@ def test_twenty_visitors_at_once_lose_no_message_and_mix_no_history(demo, folder
     assert {name: (said, answers) for name, (_, said, answers, _) in found.items()} == {
         name: ([text.strip() for text in texts_of(name)], expected[name]) for name in names
     }
-    assert {left_out for *_, left_out in found.values()} <= {0, 1, 2}
-    assert demo.log.read_text(encoding="utf-8").count("Traceback") == 0
+    assert {left_out for *_, left_out in found.values()} <= {0, 1, 2} and "Traceback" not in demo.said
 
 
 def read_until(response, text):
@@ -94,40 +78,27 @@ def read_until(response, text):
     return seen
 
 
-def test_a_closed_connection_stops_the_answer_at_once(demo, echo, name="chat"):
+def test_a_closed_connection_stops_the_answer_at_once(demo, echo):  # noqa: F811
     echo.gate = threading.Semaphore(3)
     client = Client(demo)
-    connection, response = client.send(name, text="가나다라마바사아자차", at=0, model="메아리", **GREEDY)
+    connection, response = client.send("chat", text="가나다라마바사아자차", at=0, model="메아리", **GREEDY)
     read_until(response, "다")
     response.close()
     connection.close()  # a tab that is closed
-    wait_for(lambda: client.ask("reset", page=name)[0] == 200)  # nothing is under way any more
-    assert any(
-        echo.gate.release() or echo.gone.acquire(timeout=1) for _ in range(5)
-    )  # the model's server was left, long before the end
+    wait_for(lambda: client.ask("reset", page="chat")[0] == 200)  # nothing is under way any more
+    # the model's server was left, long before the end
+    assert any(echo.gate.release() or echo.gone.acquire(timeout=1) for _ in range(5))
     echo.gate = None
-    assert client.ask("open")[1][name] == []
-    assert client.events(name, text="다음", at=0, model="메아리", **GREEDY)[-1].keys() & {"end", "ready"}
+    assert client.ask("open")[1]["chat"] == [] and client.say("다음", 0, "메아리") == "다음"
 
 
 def test_nothing_of_gradios_own_is_open_and_it_listens_here_alone(demo):
-    for path in (
-        "/config",
-        "/gradio_api/upload",
-        "/gradio_api/info",
-        "/gradio_api/file=/etc/hostname",
-        "/docs",
-        "/openapi.json",
-        "/monitoring",
-    ):
+    for path in OTHERS:
         connection = HTTPConnection("127.0.0.1", demo.port, timeout=20)
-        connection.request("GET", path)
+        connection.request("GET", f"/{path}")
         assert connection.getresponse().status == 404, path
         connection.close()
-    found = re.findall(
-        r"^ *\d+: (\w+):(\w+) \w+:\w+ 0A", open(f"/proc/{demo.process.pid}/net/tcp", encoding="ascii").read(), re.M
-    )
-    assert [address for address, port in found if int(port, 16) == demo.port] == ["0100007F"]
+    assert demo.listens_on() == ["0100007F"]
 
 
 @pytest.mark.parametrize(
@@ -152,24 +123,23 @@ def test_flags_that_cannot_work_are_refused(words, said, capsys):
 def test_what_cannot_be_opened_is_told_before_anything_is_loaded(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "people.txt").write_text("지민:123\n", encoding="utf-8")
-    one = ["--model", str(tmp_path / "empty")]
-    for words, said in (
-        [
-            [*one, str(tmp_path / "x" / "empty"), "--votes", str(tmp_path / "v.jsonl")],
-            "two are called 'empty'; name each",
-        ],
-        [[*one, "--report", str(tmp_path / "none.html")], "--report .*none.html: cannot be read"],
-        [[*one, "--auth_file", str(tmp_path / "people.txt")], "people.txt:1: is no line NAME:SALT:HASH"],
-        [
-            [*one, "b", "--votes", str(tmp_path / "v.txt")],
-            "--votes .*v.txt: give the name of a file that ends in .jsonl",
-        ],
-        [[*one, "--system", "none.txt"], "--system none.txt: cannot be read"],
-        [["--model", "m=openai:", "--port", str(free_port())], "--model openai:: no model name"],
-        [["--model", "m=openai:m@http://127.0.0.1:1/v1", "--port", str(free_port())], "127.0.0.1:1/v1: no connection"],
-    ):
-        with pytest.raises(InputError, match=said):
-            web_demo.main(words)
+    one, votes, port = f"--model {tmp_path}/empty", f"--votes {tmp_path}/v", f"--port {free_port()}"
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        for words, said in (
+            (f"{one} {tmp_path}/x/empty {votes}.jsonl", "two are called 'empty'; name each"),
+            (f"{one} --report {tmp_path}/none.html", "--report .*none.html: cannot be read"),
+            (f"{one} --auth_file {tmp_path}/people.txt", "people.txt:1: is no line NAME:SALT:HASH"),
+            (f"{one} b {votes}.txt", "--votes .*v.txt: give the name of a file that ends in .jsonl"),
+            (f"{one} --system none.txt", "--system none.txt: cannot be read"),
+            (f"{one} {port}", "--model .*empty: no config.json"),
+            (f"{one} --port {other.getsockname()[1]}", "cannot be listened on: Address already in use"),
+            (f"--model m=openai: {port}", "--model openai:: no model name"),
+            (f"--model m=openai:m@http://127.0.0.1:1/v1 {port}", "127.0.0.1:1/v1: no connection"),
+        ):
+            with pytest.raises(InputError, match=said):
+                web_demo.main(words.split())
 
 
 class NoPort:
@@ -211,8 +181,8 @@ def test_ctrl_c_ends_it_also_with_an_answer_under_way(demo, echo):
     connection, response = Client(demo).send("chat", text="가나다", at=0, model="메아리", **GREEDY)
     read_until(response, "가")
     demo.process.send_signal(signal.SIGINT)
-    assert demo.process.wait(30) == 0 and "Traceback" not in demo.log.read_text(encoding="utf-8")
-    assert demo.log.read_text(encoding="utf-8").splitlines()[-1] == web_demo.STOPPED
+    assert demo.process.wait(30) == 0 and "Traceback" not in demo.said
+    assert demo.said.splitlines()[-1] == web_demo.STOPPED
     connection.close()
     echo.gate.release(20)
     echo.gate = None
