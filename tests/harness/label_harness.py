@@ -25,11 +25,7 @@ def rows(n, k=2):
         return {"text": text, "model": f"secret-model-{j}", "score": float(j)}
 
     return [
-        {
-            "prompt": f"{i}번째 질문이에요.",
-            "category": "everyday",
-            "candidates": [candidate(i, j) for j in range(k)],
-        }
+        {"prompt": f"{i}번째 질문이에요.", "category": "everyday", "candidates": [candidate(i, j) for j in range(k)]}
         for i in range(n)
     ]
 

@@ -31,7 +31,8 @@ def reward(folders, tmp_path_factory):
 
 
 def test_a_score_is_that_of_transformers_in_the_models_own_template(reward):
-    text = "Human: 안녕\n\nAssistant:\n네, 안녕하세요.<|endoftext|>\n\nHuman: 저녁은요?\n\nAssistant:\n김치찌개요.<|endoftext|>"
+    text = "Human: 안녕\n\nAssistant:\n네, 안녕하세요.<|endoftext|>\n\n"
+    text += "Human: 저녁은요?\n\nAssistant:\n김치찌개요.<|endoftext|>"
     scorer = Scorer(reward)
     parts = (
         "Human:",

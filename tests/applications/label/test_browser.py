@@ -143,11 +143,7 @@ def test_ranking_with_every_key(shared, open_page):
         page.keyboard.press(key)
     shown = texts(page)
     assert summary(page) == "C > B > A"
-    assert [page.locator(".rank").nth(i).inner_text() for i in range(3)] == [
-        "3위",
-        "2위",
-        "1위",
-    ]
+    assert [page.locator(".rank").nth(i).inner_text() for i in range(3)] == ["3위", "2위", "1위"]
     confirm(page)
     ((_, ballot, answers),) = [row for row in stored(shared) if row[0] == me(shared, "순위")]
     assert [[answers[place] for place in group] for group in ballot.groups] == [[text] for text in shown[::-1]]
@@ -183,7 +179,8 @@ def test_shortcuts_do_not_fire_in_text_boxes_and_do_with_the_hangul_input_on(sha
         )
         assert summary(page) == expected
     page.evaluate(
-        "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', code: 'Enter', repeat: true, bubbles: true}))"
+        "document.body.dispatchEvent("
+        "new KeyboardEvent('keydown', {key: 'Enter', code: 'Enter', repeat: true, bubbles: true}))"
     )
     page.keyboard.press("Control+s")
     page.keyboard.press("Alt+1")

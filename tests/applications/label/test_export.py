@@ -71,10 +71,7 @@ def test_an_edit_is_better_than_all_and_the_original_is_kept():
     assert dropped == {"people: as many votes for as against": 1}
     record = export.ranked_record(ITEM, given, export.decide(ITEM, given)[0])
     assert record["answers"] in (["나은 글", "나", "가"], ["나은 글", "나", "다"])
-    assert record["models"][:2] == [
-        None,
-        "m1",
-    ]
+    assert record["models"][:2] == [None, "m1"]
     bad = labels({"kind": "all_bad", "edit": "새 글", "edit_of": 0})
     assert pairs(bad)[0] == {("새 글", "가"): 1.0, ("새 글", "나"): 1.0, ("새 글", "다"): 1.0}
 

@@ -84,12 +84,7 @@ def test_what_the_page_is_answered(running):
     one, two = Client(server, "지민"), Client(server, "서연")
     item = one.entered["item"]
     assert item["item"] == two.entered["item"]["item"]
-    assert one.entered["counts"] == {
-        "items": 400,
-        "done": 0,
-        "flagged": 0,
-        "mine": 0,
-    }
+    assert one.entered["counts"] == {"items": 400, "done": 0, "flagged": 0, "mine": 0}
     answer = one.submit(item["item"], {"kind": "order", "groups": [[1], [0, 2]]}, "ticket-0001")
     assert answer["counts"]["mine"] == 1 and answer["item"]["item"] != item["item"]
     assert one.submit(item["item"], FIRST, "ticket-0002") == {"error": "conflict"}
@@ -112,7 +107,7 @@ def test_what_the_page_is_answered(running):
     assert Client(server).ask("enter", name="a:b") == {"error": "wrong_name"}
 
 
-def test_with_passwords_a_name_is_not_enough(tmp_path, records, serve):  # noqa: F811
+def test_with_passwords_a_name_is_not_enough(tmp_path, records, serve):
     accounts.write_password(tmp_path / "people.txt", "지민", "열려라 참깨")
     server = serve(tmp_path / "labels.sqlite", "--input", records, "--auth_file", tmp_path / "people.txt")
     for words in (("지민",), ("모르는이", "열려라 참깨")):

@@ -15,14 +15,17 @@ from korlhf.data.load import load_examples
 
 pytestmark = pytest.mark.browser
 EVIL = (
-    '<img src=x onerror="window.bad=1"><script>window.bad=1</script>\n![사진](http://192.0.2.1/a.png) [눌러요](javascript:window.bad=1)\n'
+    '<img src=x onerror="window.bad=1"><script>window.bad=1</script>\n'
+    "![사진](http://192.0.2.1/a.png) [눌러요](javascript:window.bad=1)\n"
     "**굵게** &lt;b&gt; ${1+1} {{1+1}}"
 )
-REPORT = """<!DOCTYPE html><meta charset="utf-8"><h1>보고서예요</h1><p id="seen"></p><a
-href="base/README.md">card</a><script> const tries = {page: () => parent.document.title, storage: () =>
-localStorage.length, cookie: () => document.cookie,
+REPORT = """<!DOCTYPE html><meta charset="utf-8"><h1>보고서예요</h1><p id="seen"></p>
+<a href="base/README.md">card</a><script>
+const tries = {page: () => parent.document.title, storage: () => localStorage.length, cookie: () => document.cookie,
   top: () => top.location.href};
-function outcome([name, reach]) { try { reach(); return `${name} reached`; } catch { return `${name} kept out`; } }
+function outcome([name, reach]) {
+  try { reach(); return `${name} reached`; } catch { return `${name} kept out`; }
+}
 document.querySelector("#seen").textContent = Object.entries(tries).map(outcome).join(", ");
 fetch("/api/open", {method: "POST", headers: {"Content-Type": "application/json"}, body: "{}"})
   .then(() => { document.title = "fetched"; }, () => { document.title = "refused"; });
@@ -30,7 +33,7 @@ fetch("/api/open", {method: "POST", headers: {"Content-Type": "application/json"
 
 
 @pytest.fixture(scope="module")
-def demo(serve, folders, echo, tmp_path_factory):  # noqa: F811
+def demo(serve, folders, echo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     (folder / "report.html").write_text(REPORT, encoding="utf-8")
     reward = rigged_reward.counts_tokens(folder / "reward")
@@ -100,7 +103,7 @@ def fine(page):
     assert page.locator(".talk :is(img, script, a, iframe, strong)").count() == 0
 
 
-def test_an_answer_streams_and_the_stop_button_stops_it(demo, echo, gate, open_page):  # noqa: F811
+def test_an_answer_streams_and_the_stop_button_stops_it(demo, echo, gate, open_page):
     page = open_page(demo.url)
     page.wait_for_selector("#chat .suggestions button")
     say(page, "가나다라마")
@@ -122,7 +125,7 @@ def test_an_answer_streams_and_the_stop_button_stops_it(demo, echo, gate, open_p
     fine(page)
 
 
-def test_a_talk_with_scores_again_another_model_reload_and_start_over(demo, echo, open_page):  # noqa: F811
+def test_a_talk_with_scores_again_another_model_reload_and_start_over(demo, echo, open_page):
     page = open_page(demo.url)
     answer(page, "안녕하세요")
     page.wait_for_selector("#chat .score")
@@ -147,7 +150,7 @@ def test_a_talk_with_scores_again_another_model_reload_and_start_over(demo, echo
     fine(page)
 
 
-def test_hangul_that_is_being_put_together_is_not_sent_and_shift_enter_is_a_new_line(demo, open_page):  # noqa: F811
+def test_hangul_that_is_being_put_together_is_not_sent_and_shift_enter_is_a_new_line(demo, open_page):
     page = open_page(demo.url)
     page.fill("#chat textarea", "안녀")
     page.evaluate("""document.querySelector('#chat textarea').dispatchEvent(
@@ -156,7 +159,7 @@ def test_hangul_that_is_being_put_together_is_not_sent_and_shift_enter_is_a_new_
     assert page.input_value("#chat textarea") == "안녀\n" and page.locator("#chat .turn").count() == 0
 
 
-def test_texts_stay_texts(demo, open_page):  # noqa: F811
+def test_texts_stay_texts(demo, open_page):
     page = open_page(demo.url)
     answer(page, EVIL)
     assert page.inner_text("#chat .bubble") == EVIL == said(page)[0]
@@ -179,7 +182,7 @@ def vote(page, choice):
     page.wait_for_selector(".round:last-child .outcome :is(.good, .bad)")
 
 
-def test_a_blind_vote_is_written_and_step_2_reads_it(demo, echo, gate, open_page):  # noqa: F811
+def test_a_blind_vote_is_written_and_step_2_reads_it(demo, echo, gate, open_page):
     page = open_page(f"{demo.url}/#compare")
     n = len(lines(demo.votes)) if demo.votes.exists() else 0
     say(page, "가나다", "#compare")
@@ -210,7 +213,7 @@ def test_a_blind_vote_is_written_and_step_2_reads_it(demo, echo, gate, open_page
     fine(page)
 
 
-def test_the_comparison_goes_on_as_a_talk(demo, echo, open_page):  # noqa: F811
+def test_the_comparison_goes_on_as_a_talk(demo, echo, open_page):
     page = open_page(f"{demo.url}/#compare")
     answer(page, "첫째", "#compare")
     page.wait_for_selector(".votes:visible")
@@ -232,7 +235,7 @@ def test_the_comparison_goes_on_as_a_talk(demo, echo, open_page):  # noqa: F811
     fine(page)
 
 
-def test_the_report_is_shown_and_reaches_nothing(demo, open_page):  # noqa: F811
+def test_the_report_is_shown_and_reaches_nothing(demo, open_page):
     page = open_page(demo.url)
     page.click("nav a[href='#report']")
     frame = page.frame_locator("#report iframe")
@@ -250,7 +253,7 @@ def test_the_report_is_shown_and_reaches_nothing(demo, open_page):  # noqa: F811
     assert not page.outside
 
 
-def test_limits_are_told_in_the_page(demo, open_page):  # noqa: F811
+def test_limits_are_told_in_the_page(demo, open_page):
     page = open_page(demo.url)
     page.fill("#chat textarea", "가" * 301)
     assert page.inner_text("#chat .counter") == "301 / 300자" and page.is_disabled("#chat .send")
@@ -271,7 +274,7 @@ def test_limits_are_told_in_the_page(demo, open_page):  # noqa: F811
     fine(page)
 
 
-def test_english_on_a_phone(demo, open_page):  # noqa: F811
+def test_english_on_a_phone(demo, open_page):
     page = open_page(demo.url, phone=True, locale="en-US")
     page.wait_for_selector("#chat .suggestions button")
     assert page.locator("nav a").all_inner_texts() == ["Chat", "Compare", "Report"]
@@ -292,7 +295,7 @@ def test_english_on_a_phone(demo, open_page):  # noqa: F811
     fine(page)
 
 
-def test_a_session_that_the_server_has_forgotten_begins_anew(demo, open_page):  # noqa: F811
+def test_a_session_that_the_server_has_forgotten_begins_anew(demo, open_page):
     page = open_page(demo.url)
     answer(page, "안녕")
     page.evaluate("sessionStorage.setItem('korlhf_web_demo_session', 'of another run')")
@@ -305,7 +308,7 @@ def test_a_session_that_the_server_has_forgotten_begins_anew(demo, open_page):  
     shows(page, "또요")
 
 
-def test_the_end_of_a_talk_is_in_sight_after_a_reload_and_on_coming_back(demo, echo, gate, open_page):  # noqa: F811
+def test_the_end_of_a_talk_is_in_sight_after_a_reload_and_on_coming_back(demo, echo, gate, open_page):
     page = open_page(demo.url)
     tall = "가\n" * 40 + "끝"
     gate.release(len(tall))
@@ -325,7 +328,7 @@ def test_the_end_of_a_talk_is_in_sight_after_a_reload_and_on_coming_back(demo, e
     fine(page)
 
 
-def test_a_duplicated_tab_has_a_talk_of_its_own(demo, echo, open_page):  # noqa: F811
+def test_a_duplicated_tab_has_a_talk_of_its_own(demo, echo, open_page):
     page = open_page(demo.url)
     answer(page, "첫째")
     with page.context.expect_page() as opened:
@@ -342,7 +345,7 @@ def test_a_duplicated_tab_has_a_talk_of_its_own(demo, echo, open_page):  # noqa:
         assert said(one) == expected
 
 
-def test_log_in(serve, echo, tmp_path, open_page):  # noqa: F811
+def test_log_in(serve, echo, tmp_path, open_page):
     accounts.write_password(tmp_path / "people.txt", "지민", "비밀번호 12345")
     server = serve("--model", f"openai:echo@{echo.url}", "--auth_file", tmp_path / "people.txt", "--max_new_tokens", 12)
     page = open_page(server.url)

@@ -23,7 +23,7 @@ def vote(service, session, ticket, choice):
     return asyncio.run(service.vote(session, {"id": ticket, "vote": choice}))
 
 
-def test_the_order_is_random_and_nothing_before_the_vote_tells_it(make, tmp_path):  # noqa: F811
+def test_the_order_is_random_and_nothing_before_the_vote_tells_it(make, tmp_path):
     service, sides = make(Bot("가나", "첫 답"), Bot("다라", "둘째 답"), scorer=Scorer()), []
     for _ in range(40):
         session = Session()
@@ -34,10 +34,7 @@ def test_the_order_is_random_and_nothing_before_the_vote_tells_it(make, tmp_path
         reply = vote(service, session, events[-1]["ready"], "left")
         names = {"첫 답 2": "가나", "둘째 답 2": "다라"}
         assert reply["models"] == {side: names[text] for side, text in shown.items()}
-        assert reply["scores"] == {
-            "left": 2.0,
-            "right": 2.0,
-        }
+        assert reply["scores"] == {"left": 2.0, "right": 2.0}
         sides.append(reply["models"]["left"])
     assert 8 <= sides.count("가나") <= 32  # 40 tosses: outside with a probability of 0.00004
     rows = [json.loads(line) for line in (tmp_path / "votes.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -48,7 +45,7 @@ def test_the_order_is_random_and_nothing_before_the_vote_tells_it(make, tmp_path
     ]
 
 
-def test_the_talk_goes_on_from_the_answer_that_won(make):  # noqa: F811
+def test_the_talk_goes_on_from_the_answer_that_won(make):
     bots, session = [Bot("one"), Bot("two")], Session()
     service = make(*bots)
     events = compare(service, session)
@@ -66,7 +63,7 @@ def test_the_talk_goes_on_from_the_answer_that_won(make):  # noqa: F811
     assert (reply["kept"], reply["turns"]) == ("left", 2)
 
 
-def test_a_vote_counts_once_and_is_told_again_if_it_is_sent_again(make, tmp_path):  # noqa: F811
+def test_a_vote_counts_once_and_is_told_again_if_it_is_sent_again(make, tmp_path):
     session, service = Session(), make(Bot("one"), Bot("two"))
     ticket = compare(service, session)[-1]["ready"]
     for data, code in (
@@ -82,7 +79,7 @@ def test_a_vote_counts_once_and_is_told_again_if_it_is_sent_again(make, tmp_path
     assert len((tmp_path / "votes.jsonl").read_text(encoding="utf-8").splitlines()) == 1
 
 
-def test_a_vote_that_cannot_be_saved_is_refused_and_can_be_given_again(make, monkeypatch):  # noqa: F811
+def test_a_vote_that_cannot_be_saved_is_refused_and_can_be_given_again(make, monkeypatch):
     session, service = Session(), make(Bot("one"), Bot("two"))
     ticket = compare(service, session)[-1]["ready"]
     add = service.vote_file.add
@@ -98,7 +95,7 @@ def test_a_vote_that_cannot_be_saved_is_refused_and_can_be_given_again(make, mon
     assert vote(service, session, ticket, "left")["turns"] == 1
 
 
-def test_equal_and_empty_answers_are_not_better(make):  # noqa: F811
+def test_equal_and_empty_answers_are_not_better(make):
     session, service = Session(), make(Bot("one"), Bot("two"))
     ticket, pair = compare(service, session)[-1]["ready"], session.pair[1]
     for left, right, code in (("같은 답", " 같은 답", "same"), ("", "답", "empty_answer")):
@@ -111,7 +108,7 @@ def test_equal_and_empty_answers_are_not_better(make):  # noqa: F811
     assert vote(service, session, ticket, "tie")["kept"] is None  # there is nothing in the left one
 
 
-def test_stopped_answers_are_not_voted_on(make):  # noqa: F811
+def test_stopped_answers_are_not_voted_on(make):
     async def scene():
         session, service = Session(), make(Bot("one"), Bot("two", hold=True))
         events = await started(service, session, "compare")
@@ -121,7 +118,7 @@ def test_stopped_answers_are_not_voted_on(make):  # noqa: F811
     asyncio.run(scene())
 
 
-def test_of_two_answers_one_that_fails_stops_the_other(make):  # noqa: F811
+def test_of_two_answers_one_that_fails_stops_the_other(make):
     async def scene():
         session, bots = Session(), [Bot("one", hold=True), Bot("two", error=InputError("down"))]
         found = await collected(make(*bots).compare(session, {"text": "안녕", "at": 0, **HOW}))
@@ -133,7 +130,7 @@ def test_of_two_answers_one_that_fails_stops_the_other(make):  # noqa: F811
     asyncio.run(scene())
 
 
-def test_of_two_models_one_that_refuses_stops_the_other(make):  # noqa: F811
+def test_of_two_models_one_that_refuses_stops_the_other(make):
     async def scene():
         session, bots = Session(), [Bot("one", hold=True), Bot("two", refuse=TooLong("too long"))]
         service = make(*bots)

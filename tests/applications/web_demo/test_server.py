@@ -23,7 +23,7 @@ OTHERS = ("config", "gradio_api/upload", "gradio_api/info", "gradio_api/file=/et
 
 
 @pytest.fixture(scope="module")
-def demo(serve, folders, echo, tmp_path_factory):  # noqa: F811
+def demo(serve, folders, echo, tmp_path_factory):
     votes = tmp_path_factory.mktemp("votes") / "votes.jsonl"
     models = f"모델={folders['gpt_neox']}", f"메아리=openai:echo@{echo.url}"
     return serve("--model", *models, "--votes", votes, "--max_new_tokens", 12)
@@ -78,7 +78,7 @@ def read_until(response, text):
     return seen
 
 
-def test_a_closed_connection_stops_the_answer_at_once(demo, echo):  # noqa: F811
+def test_a_closed_connection_stops_the_answer_at_once(demo, echo):
     echo.gate = threading.Semaphore(3)
     client = Client(demo)
     connection, response = client.send("chat", text="가나다라마바사아자차", at=0, model="메아리", **GREEDY)

@@ -15,15 +15,12 @@ from korlhf.applications.web_demo.sessions import Session, Sessions
 from korlhf.core.errors import InputError
 
 
-def test_a_talk_goes_on_and_an_answer_is_replaced(make):  # noqa: F811
+def test_a_talk_goes_on_and_an_answer_is_replaced(make):
     bot, session = Bot("one"), Session()
     service = make(bot, scorer=Scorer())
     first = say(service, session, " 안녕 ", 0)
     assert text_of(first) == "one 2"
-    assert first[-2:] == [
-        {"end": "stop", "left_out": 1, "turns": 1, "counted": True},
-        {"score": 2.0},
-    ]
+    assert first[-2:] == [{"end": "stop", "left_out": 1, "turns": 1, "counted": True}, {"score": 2.0}]
     assert text_of(say(service, session, "또", 1)) == "one 4"
     assert [m["content"] for m in bot.asked[1][0]] == ["다정하게", "안녕", "one 2", "또"]
     assert (
@@ -35,7 +32,7 @@ def test_a_talk_goes_on_and_an_answer_is_replaced(make):  # noqa: F811
     ]
 
 
-def test_two_visitors_know_nothing_of_each_other(make):  # noqa: F811
+def test_two_visitors_know_nothing_of_each_other(make):
     bot, sessions = Bot("one"), Sessions(10)
     service = make(bot)
     mine, yours = sessions.open(None), sessions.open(None)
@@ -67,18 +64,18 @@ def test_two_visitors_know_nothing_of_each_other(make):  # noqa: F811
         ({"max_new_tokens": 2.0}, "malformed"),
     ],
 )
-def test_what_is_not_within_the_limits_is_refused_before_a_model_is_asked(make, data, code):  # noqa: F811
+def test_what_is_not_within_the_limits_is_refused_before_a_model_is_asked(make, data, code):
     bot, session = Bot("one"), Session()
     found = run(make(bot).chat(session, {"text": "가" * 20, "at": 0, "model": "one", **HOW, **data}))
     assert [e["error"] for e in found] == [code] and not bot.asked and session.chat.answers is None
 
 
-def test_a_message_that_does_not_fit_the_model_is_told_with_the_number(make):  # noqa: F811
+def test_a_message_that_does_not_fit_the_model_is_told_with_the_number(make):
     found = say(make(Bot("one", refuse=TooLong("too long"))), Session(), "안녕", 0)
     assert found == [{"error": "long_context", "most": 100}]
 
 
-def test_a_model_that_fails_is_told_without_details_and_replaces_nothing(make, capsys):  # noqa: F811
+def test_a_model_that_fails_is_told_without_details_and_replaces_nothing(make, capsys):
     session = Session()
     say(make(Bot("one")), session, "안녕", 0)
     found = say(make(Bot("one", error=InputError("http://10.0.0.1:8000 is down"))), session, "안녕", 0)
@@ -87,7 +84,7 @@ def test_a_model_that_fails_is_told_without_details_and_replaces_nothing(make, c
     assert say(make(Bot("one", refuse=InputError("no"))), session, "안녕", 0) == [{"error": "model"}]
 
 
-def test_stop_ends_the_events_at_once_and_keeps_what_there_is(make):  # noqa: F811
+def test_stop_ends_the_events_at_once_and_keeps_what_there_is(make):
     async def scene():
         bot, session = Bot("one", hold=True), Session()
         service = make(bot)
@@ -108,7 +105,7 @@ def test_stop_ends_the_events_at_once_and_keeps_what_there_is(make):  # noqa: F8
 
 @pytest.mark.parametrize("name, n", [("chat", 1), ("compare", 2)])
 @pytest.mark.parametrize("way", ["close", "cancel"])
-def test_a_reader_who_is_gone_stops_the_answer_and_leaves_no_trace(make, name, n, way):  # noqa: F811
+def test_a_reader_who_is_gone_stops_the_answer_and_leaves_no_trace(make, name, n, way):
     async def scene():
         bots, session = [Bot("one", hold=True), Bot("two", hold=True)], Session()
         service = make(*bots)
@@ -136,7 +133,7 @@ def test_a_reader_who_is_gone_stops_the_answer_and_leaves_no_trace(make, name, n
     asyncio.run(scene())
 
 
-def test_more_answers_than_there_is_room_for_are_refused_and_room_comes_free(make):  # noqa: F811
+def test_more_answers_than_there_is_room_for_are_refused_and_room_comes_free(make):
     async def scene():
         service = make(Bot("one", hold=True), Bot("two"), max_answers=2)
         first, second, third = Session(), Session(), Session()
