@@ -128,8 +128,8 @@ class TextStream:
     """The text of an answer while its tokens arrive: no character comes in parts, and nothing is taken back.
 
     By hand, because DecodeStream of tokenizers (0.23) fails on byte tokens that are no UTF-8, which a model may sample.
-    All pieces together are the decoded tokens. (Such bytes are an exception where bytes are tokens of their own: decoded
-    in one go they spoil the whole characters next to them too.)"""
+    All pieces together are the decoded tokens. (Such bytes are an exception where bytes are tokens of their own:
+    decoded in one go they spoil the whole characters next to them too.)"""
 
     def __init__(self, codec):
         # Text up to _read is out; decoding begins at _start, a token that is out already.

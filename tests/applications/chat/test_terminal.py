@@ -201,7 +201,7 @@ def test_an_answer_cannot_drive_the_terminal_and_a_server_that_goes_away_costs_o
     answer = "\x1b]0;pwned\x07\x1b[2J가\x9b31m\r나\tb\n다"
     (tmp_path / "typed").write_text("\n# then\n+어제 한 말\n", encoding="utf-8")  # in the session before
     faults = {1: DROP, 2: DROP, 3: DROP}
-    with Server(lambda body: answer, faults) as server, terminal(f"openai:m@{server.url}", tmp_path) as screen:
+    with Server(lambda body: answer, faults) as server, terminal(f"openai:test-model@{server.url}", tmp_path) as screen:
         screen.shows(PROMPT)
         assert "\n]0;pwned[2J가31m나\tb\n다\n" in screen.enter(UP)
         assert said(server.requests[0]) == ["어제 한 말"]

@@ -24,6 +24,7 @@ from korlhf.models import causal_lm as models
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl import rollout
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
 SERVE, CHAT = ROOT / "applications" / "export" / "run_serve.sh", ROOT / "applications" / "chat" / "run_chat.sh"
 GREEDY = local.Sampling(temperature=0.0, top_p=1.0, max_new_tokens=8, seed=1)

@@ -17,6 +17,7 @@ from korlhf.applications import accounts
 from korlhf.applications.label.store import Store
 from korlhf.core.errors import InputError
 
+PASSWORD = "열려라 참깨"
 FIRST = {"kind": "order", "groups": [[0]]}
 
 
@@ -27,14 +28,18 @@ def records(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory, records):
-    """One server for the tests that leave it running."""
-    server = Server(
-        tmp_path_factory.mktemp("running") / "labels.sqlite", "--input", records, "--annotators_per_item", 3
-    )
+    """One server, with passwords, for the tests that leave it running."""
+    folder = tmp_path_factory.mktemp("running")
+    people = folder / "people.txt"
+    for name in ("지민", "서연", "나은"):
+        accounts.write_password(people, name, PASSWORD)
+    words = "--input", records, "--annotators_per_item", 3, "--auth_file", people
+    server = Server(folder / "labels.sqlite", *words)
     yield server
     server.kill()
 
 
+@pytest.mark.slow
 def test_killed_between_labels_no_acknowledged_one_is_lost(tmp_path, records, serve):
     server = serve(tmp_path / "labels.sqlite", "--input", records, "--annotators_per_item", 1)
     known = {}  # ticket -> number and verdict of an acknowledged label
@@ -81,7 +86,7 @@ def label_until_it_dies(client, known, name):
 
 def test_what_the_page_is_answered(running):
     server = running
-    one, two = Client(server, "지민"), Client(server, "서연")
+    one, two = Client(server, "지민", PASSWORD), Client(server, "서연", PASSWORD)
     item = one.entered["item"]
     assert item["item"] == two.entered["item"]["item"]
     assert one.entered["counts"] == {"items": 400, "done": 0, "flagged": 0, "mine": 0}
@@ -107,14 +112,9 @@ def test_what_the_page_is_answered(running):
     assert Client(server).ask("enter", name="a:b") == {"error": "wrong_name"}
 
 
-def test_with_passwords_a_name_is_not_enough(tmp_path, records, serve):
-    accounts.write_password(tmp_path / "people.txt", "지민", "열려라 참깨")
-    server = serve(tmp_path / "labels.sqlite", "--input", records, "--auth_file", tmp_path / "people.txt")
-    for words in (("지민",), ("모르는이", "열려라 참깨")):
-        assert Client(server, *words).entered == {"error": "wrong_password"}
-    assert Client(server, "지민", "열려라 참깨").entered["counts"]["items"] == 400
-    server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(30) == 0 and server.said.splitlines()[-1] == label.STOPPED
+def test_with_passwords_a_name_is_not_enough(running):
+    for words in (("지민",), ("지민", "다른 비밀번호"), ("모르는이", PASSWORD)):
+        assert Client(running, *words).entered == {"error": "wrong_password"}
 
 
 def test_gradio_takes_no_files_and_it_listens_on_this_machine_alone(running):
@@ -153,10 +153,15 @@ def test_what_it_does_not_start_with(tmp_path, monkeypatch, capsys, words, messa
 
 
 def test_a_label_that_cannot_be_stored_is_not_acknowledged(running):
-    client = Client(running, "나은")
+    client = Client(running, "나은", PASSWORD)
     item, mine = client.entered["item"]["item"], client.entered["counts"]["mine"]
     with Store(running.database) as store:
         store.rows("CREATE TRIGGER full BEFORE INSERT ON labels BEGIN SELECT RAISE(ABORT, 'disk full'); END")
         assert client.submit(item, FIRST, "ticket-full") == {"error": "storage"}
         store.rows("DROP TRIGGER full")
     assert client.submit(item, FIRST, "ticket-full")["counts"]["mine"] == mine + 1
+
+
+def test_ctrl_c_ends_it(running):
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(30) == 0 and running.said.splitlines()[-1] == label.STOPPED
