@@ -142,14 +142,14 @@ class Accounts:
         """(number, name) of the person whose token it is, or None."""
         if not isinstance(token, str):
             return None
-        found = self.database.rows(
+        person = self.database.rows(
             "SELECT a.number, a.name, a.key, s.proof FROM sessions s JOIN annotators a ON a.number = s.annotator "
             "WHERE s.token = ?",
             _digest(token),
         )
-        if not found or not hmac.compare_digest(found[0][3], self._proof(found[0][2])):
+        if not person or not hmac.compare_digest(person[0][3], self._proof(person[0][2])):
             return None
-        return found[0][:2]
+        return person[0][:2]
 
     def leave(self, token):
         """End a log-in."""

@@ -31,8 +31,8 @@ class Guard:
     def __init__(self, markers=(), patterns=()):
         """markers: plain texts; one that begins with a line break is a marker at the beginning of a line only.
         patterns: regular expressions over folded text (lower case, without blanks)."""
-        found = [_pattern(m) for m in markers] + list(patterns)
-        self._broken = re.compile("|".join(f"(?:{p})" for p in found)) if found else None
+        expressions = [_pattern(m) for m in markers] + list(patterns)
+        self._broken = re.compile("|".join(f"(?:{p})" for p in expressions)) if expressions else None
 
     def __call__(self, text):
         if self._broken is None:
@@ -68,17 +68,17 @@ def markers_of(codec):
         tokenizer.convert_ids_to_tokens(codec.stop_id),
         tokenizer.convert_ids_to_tokens(sorted(codec.special_ids)),
     )
-    found = []
+    markers = []
     for i, part in enumerate(parts):
         text = part.text.rstrip().rpartition(stop)[2]
         _, line_break, last = ("\n" + text if i == 0 else text).rpartition("\n")
         if part.kind == "markup" and last.strip() and not any(token in last for token in special):
-            found.append(line_break + last.strip())
-    return tuple(dict.fromkeys(found))
+            markers.append(line_break + last.strip())
+    return tuple(dict.fromkeys(markers))
 
 
 def _pattern(marker):
-    """A regular expression over folded text: signs may be repeated, and a line may break beside each."""
+    """A regular expression over folded text: signs may be repeated, and a line may break next to each."""
     folded = _folded(marker.strip())[0]
     *head, last = [c for c, before in zip(folded, "\n" + folded) if c.isalnum() or c != before]
     parts = [re.escape(c) if c.isalnum() else rf"\n?(?:{re.escape(c)}\n?)+" for c in head]

@@ -107,16 +107,16 @@ class LocalBot:
 
     def _arrived(self):
         """New requests, as many as there is room for; waits for one if nothing is live."""
-        found = []
-        while len(self._live) + len(found) < MAX_ROWS:
+        arrived = []
+        while len(self._live) + len(arrived) < MAX_ROWS:
             try:
-                request = self._asked.get(block=not self._live and not found)
+                request = self._asked.get(block=not self._live and not arrived)
             except queue.Empty:
                 break
             if request is None:  # closed
                 break
-            found.append(request)
-        return found
+            arrived.append(request)
+        return arrived
 
     def _advance(self, arrived):
         """One token of every answer that is wanted."""
@@ -133,7 +133,7 @@ class LocalBot:
             if requests:
                 self._batch.add([request.row for request in requests])
                 self._live.update({request.row: request for request in requests})
-        except torch.OutOfMemoryError as error:  # the others go on
+        except torch.OutOfMemoryError as error:  # the others continue
             self._give_up(error, requests)
 
     def _hand_out(self, request):

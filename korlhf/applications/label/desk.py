@@ -41,18 +41,18 @@ class Desk:
         """
         with self.store.write() as db:
             values = {"me": me, "needed": self.needed, "now": time.time()}
-            found = (
+            row = (
                 db.execute(NEXT.format(also=OWN_LEASE), values).fetchone()
                 or db.execute(NEXT.format(also=""), values).fetchone()
             )
-            if found is None:
+            if row is None:
                 return None
             db.execute(
                 "INSERT INTO assignments VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET since = excluded.since, until = excluded.until",
-                (found[0], me, self._order(found[0], me), values["now"], values["now"] + self.lease),
+                (row[0], me, self._order(row[0], me), values["now"], values["now"] + self.lease),
             )
-        return self._view(found[0], me)
+        return self._view(row[0], me)
 
     def _order(self, number, me):
         """The order of the answers for one person and item, as JSON: places as the file has them."""
@@ -90,15 +90,15 @@ class Desk:
         or None. ticket: a text of the page's own for each label; a label whose ticket is known was taken before, and
         is not taken twice. Raises Refused: malformed and the like, not_given for an item that `me` was never shown,
         conflict if the own label that counts is another than `revises` (from a second window)."""
-        found = self.store.rows(
+        given = self.store.rows(
             "SELECT i.number, a.shown FROM items i JOIN assignments a ON a.item = i.number AND a.annotator = ? "
             "WHERE i.id = ?",
             me,
             item_id,
         )
-        if not found:
+        if not given:
             raise Refused("not_given")
-        number, shown = found[0][0], json.loads(found[0][1])
+        number, shown = given[0][0], json.loads(given[0][1])
         said = ballots.read(verdict, len(shown)).renamed(shown)
         ballots.check_edit(said, [a.text for a in self.store.item(number).answers])
         if not isinstance(ticket, str) or not 8 <= len(ticket) <= 80:
@@ -114,7 +114,7 @@ class Desk:
             ).fetchone()
             if (own[0] if own else None) != revises:
                 raise Refused("conflict")
-            return _write_label(db, number, me, said, shown=found[0][1], revises=revises, ticket=ticket)
+            return _write_label(db, number, me, said, shown=given[0][1], revises=revises, ticket=ticket)
 
     def back(self, me, before):
         """The own label given before the label of number `before` (None: the last one) as an item for the page, or
@@ -127,14 +127,14 @@ class Desk:
 
     def _own(self, me, which, value):
         query = f"SELECT item FROM labels WHERE annotator = ? AND current = 1 AND {which} ORDER BY number DESC LIMIT 1"
-        found = self.store.rows(query, me, value)
-        if not found:
+        items = self.store.rows(query, me, value)
+        if not items:
             return None
         with self.store.write() as db:
             db.execute(
-                "UPDATE assignments SET since = ? WHERE item = ? AND annotator = ?", (time.time(), found[0][0], me)
+                "UPDATE assignments SET since = ? WHERE item = ? AND annotator = ?", (time.time(), items[0][0], me)
             )
-        return self._view(found[0][0], me)
+        return self._view(items[0][0], me)
 
     def mine(self, me, before=None):
         """Own labels, the latest first: [{"label", "kind", "at", "prompt", "edited"}], PAGE of those before the label

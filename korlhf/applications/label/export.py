@@ -38,11 +38,11 @@ def voting(given):
 
 def answers(item, given):
     """The item's Answers, then the different edited ones: what is compared."""
-    found = {key(a.text): a for a in item.answers}
+    by_key = {key(a.text): a for a in item.answers}
     for label in given:
         if label.ballot.edit:
-            found.setdefault(key(label.ballot.edit), Answer(label.ballot.edit))
-    return list(found.values())
+            by_key.setdefault(key(label.ballot.edit), Answer(label.ballot.edit))
+    return list(by_key.values())
 
 
 def preferences(item, given):
@@ -104,13 +104,9 @@ def chain(decided):
         best_edit = max(edits, key=lambda a: max(len(d.votes) for d in decided if d.pair.chosen == a))
         texts = [a for a in texts if a.place is not None or a == best_edit]
     for size in range(len(texts), 1, -1):
-        best = max(
-            (found for subset in combinations(texts, size) if (found := _in_order(subset, won))),
-            key=lambda f: f[0],
-            default=None,
-        )
-        if best:
-            return best[1]
+        orders = [order for subset in combinations(texts, size) if (order := _in_order(subset, won))]
+        if orders:
+            return max(orders, key=lambda order: order[0])[1]
     return []
 
 
@@ -140,8 +136,8 @@ def _who(given, votes=None):
 
 
 def _remarks(label):
-    found = {"edited": bool(label.ballot.edit), "revisions": label.revisions, "comment": label.ballot.comment}
-    return {name: value for name, value in found.items() if value}
+    remarks = {"edited": bool(label.ballot.edit), "revisions": label.revisions, "comment": label.ballot.comment}
+    return {name: value for name, value in remarks.items() if value}
 
 
 def pair_record(item, given, decided):
@@ -165,15 +161,15 @@ def pair_record(item, given, decided):
 
 def ranked_record(item, given, decided):
     """The record of a prompt with `answers`, best first, or None if no two are decided."""
-    found = chain(decided)
-    if not found:
+    best_first = chain(decided)
+    if not best_first:
         return None
-    inside = [d for d in decided if d.pair.chosen in found and d.pair.rejected in found]
+    inside = [d for d in decided if d.pair.chosen in best_first and d.pair.rejected in best_first]
     return {
         **_step(item, given),
-        "answers": [a.text for a in found],
-        "models": ["|".join(a.models) or None for a in found],
-        "scores": [a.score for a in found],
+        "answers": [a.text for a in best_first],
+        "models": ["|".join(a.models) or None for a in best_first],
+        "scores": [a.score for a in best_first],
         "by": "human",
         "agreement": round(sum(d.agreement for d in inside) / len(inside), 4),
         "votes": _who(given),

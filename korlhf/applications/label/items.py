@@ -38,9 +38,9 @@ def add(store, paths):
     """Read the files, put what is new into the Store, and say what was left out. Raises InputError."""
     if not paths:
         return
-    found, left_out = read(paths)
-    added = store.add_items(found)
-    print(f"items: {added:,} new, {len(found) - added:,} were there already", flush=True)
+    new, left_out = read(paths)
+    added = store.add_items(new)
+    print(f"items: {added:,} new, {len(new) - added:,} were there already", flush=True)
     for reason, n in left_out.most_common():
         print(f"  {n:>9,}  left out: {reason}", flush=True)
 
@@ -54,11 +54,11 @@ def read(paths):
     groups = {}  # the record, its first place, its candidates
     for place, record in program.bar(records.read(paths), desc="reading", unit="rows"):
         try:
-            found = _candidates(record)
+            candidates = _candidates(record)
         except RowError as error:
             raise InputError(f"{place}: {error}") from error
         key = record["id"] if "candidates" in record else (record["id"], place)
-        groups.setdefault(key, (place, record, []))[2].extend(found)
+        groups.setdefault(key, (place, record, []))[2].extend(candidates)
     items, left_out = {}, Counter()
     for place, record, candidates in groups.values():
         item, reasons = _item(place, record, candidates)

@@ -76,8 +76,8 @@ class Store(Database):
 
     def _check(self):
         """Refuse files of other programs and versions; a new file gets its tables."""
-        found = *self.rows("PRAGMA application_id")[0], *self.rows("PRAGMA user_version")[0]
-        if found == (0, 0) and not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        marks = *self.rows("PRAGMA application_id")[0], *self.rows("PRAGMA user_version")[0]
+        if marks == (0, 0) and not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             self._db.execute("PRAGMA journal_mode=WAL")
             with self.write() as db:  # of two processes that find it empty, the second waits here and finds the tables
                 if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -85,7 +85,7 @@ class Store(Database):
                         db.execute(statement)
                     db.execute(f"PRAGMA application_id={APPLICATION_ID}")
                     db.execute(f"PRAGMA user_version={VERSION}")
-        elif found != (APPLICATION_ID, VERSION):
+        elif marks != (APPLICATION_ID, VERSION):
             raise InputError(f"--database {self.path}: is not a file of labels of this version; give another name")
         self._db.execute("PRAGMA synchronous=FULL")  # a label that was acknowledged survives a power cut
 
@@ -113,17 +113,17 @@ class Store(Database):
 
     def labels(self):
         """What counts now -> {number of the item: [Given, oldest first]}."""
-        found = {}
+        labels = {}
         query = (
             "WITH all_of AS (SELECT item, annotator, count(*) - 1 AS revisions FROM labels GROUP BY item, annotator) "
             "SELECT l.item, l.number, l.annotator, l.verdict, l.shown, l.seconds, l.given, a.revisions FROM labels l "
             "JOIN all_of a ON a.item = l.item AND a.annotator = l.annotator WHERE l.current = 1 ORDER BY l.number"
         )
         for item, number, annotator, said, shown, seconds, at, revisions in self.rows(query):
-            found.setdefault(item, []).append(
+            labels.setdefault(item, []).append(
                 Given(number, annotator, stored_ballot(said), tuple(json.loads(shown)), seconds, at, revisions)
             )
-        return found
+        return labels
 
 
 def _item(item_id, record, answers):

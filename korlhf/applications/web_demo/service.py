@@ -101,7 +101,7 @@ class Service:
             yield refused.reply()
 
     async def vote(self, session, data):
-        """Take a vote: when this returns it is on the disk -> the names, the scores, and how the talk goes on.
+        """Take a vote: when this returns it is on the disk -> the names, the scores, and how the talk continues.
 
         Raises Refused."""
         vote, ticket = data.get("vote"), data.get("id")
@@ -124,14 +124,14 @@ class Service:
             said = f"error: --votes {self.vote_file.path}: a vote could not be written: {error}; make room on its disk"
             print(said, file=sys.stderr, flush=True)
             raise Refused("storage") from error
-        kept = self._go_on(session.compare, pair, vote)
+        kept = self._continue(session.compare, pair, vote)
         told = {"turns": len(session.compare.turns), "models": pair.each("model"), "scores": pair.each("score")}
         session.voted = ticket, {"vote": vote, "kept": kept, **told}
         return session.voted[1]
 
     @staticmethod
-    def _go_on(talk, pair, vote):
-        """The side whose answer the talk goes on from, or None: then it goes on without the message."""
+    def _continue(talk, pair, vote):
+        """The side whose answer the talk continues from, or None: then it continues without the message."""
         side = "left" if vote == "tie" else vote  # left was drawn: of equal ones it is any
         if side not in votes.SIDES or is_empty(pair.each("text")[side]):
             return None
@@ -162,7 +162,7 @@ class Service:
 
     @contextlib.contextmanager
     def _place(self, talk, n):
-        """Room for n answers, and the talk for oneself. Raises Refused. Whatever ends it, no answer goes on for
+        """Room for n answers, and the talk for oneself. Raises Refused. Whatever ends it, no answer runs on for
         nobody."""
         if talk.answers is not None:
             raise Refused("busy")
