@@ -67,23 +67,6 @@ def test_rows_that_come_and_go_are_answered_as_alone(load_lm, name):
     assert len({tuple(r.tokens) for r in rows}) == 12 and len({len(r.tokens) for r in rows}) > 3
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma2"])
-def test_greedy_rows_are_those_of_transformers_generate(load_lm, name):
-    lm, rows = load_lm(name), [live.row(p, Sampling(0.0, 1.0, 12, 0), 0) for p in prompts(6, seed=1)]
-    run(lm, {0: rows[:3], 4: rows[3:]})
-    for row in rows:
-        ids = torch.tensor([row.prompt])
-        out = lm.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=12,
-            do_sample=False,
-            eos_token_id=STOP,
-            pad_token_id=STOP,
-        )
-        assert out[0, len(row.prompt) :].tolist() == row.tokens
-
-
 def test_the_cache_is_no_wider_than_the_longest_row_that_is_live(load_lm):
     long, short = (live.row([7] * n, Sampling(1.0, 1.0, limit, 3), 3) for n, limit in ((60, 3), (4, 40)))
     later = live.row([9] * 5, Sampling(1.0, 1.0, 20, 4), 4)

@@ -310,21 +310,6 @@ def test_on_a_phone_it_fits_and_works_by_touch(shared, open_page):
     assert answers[ballot.groups[0][0]] == shown[1] and not page.errors
 
 
-def test_a_second_window_of_the_same_person_overwrites_nothing(shared, open_page):
-    page = open_page(shared.url)
-    enter(page, "두창")
-    other = page.context.new_page()
-    other.goto(shared.url)
-    other.wait_for_selector(".answer")
-    assert other.get_attribute("main.work", "data-item") == page.get_attribute("main.work", "data-item")
-    page.keyboard.press("1")
-    confirm(page)
-    other.keyboard.press("b")
-    other.keyboard.press("Enter")
-    other.wait_for_selector(".notice.warn")
-    assert "다른 창에서" in other.inner_text(".notice") and [v.kind for v, _ in own(shared, "두창")] == ["order"]
-
-
 def test_a_server_that_dies_loses_nothing_and_the_page_goes_on(tmp_path, serve, open_page):
     server = serve(
         tmp_path / "labels.sqlite", "--input", write(tmp_path / "in.jsonl", rows(5)), "--annotators_per_item", 1

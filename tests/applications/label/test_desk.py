@@ -213,8 +213,7 @@ with Store(path) as store:
 """
 
 
-@pytest.mark.parametrize("needed", [1, 2])
-def test_two_processes_at_once_share_the_items_and_overwrite_nothing(tmp_path, needed):
+def test_two_processes_at_once_share_the_items_and_overwrite_nothing(tmp_path, needed=2):
     path = tmp_path / "labels.sqlite"
     with Store(path) as store:
         store.add_items(items.read([write(tmp_path / "in.jsonl", rows(150))])[0])
