@@ -20,12 +20,11 @@ from pathlib import Path
 
 from korlhf.core import flags, program
 from korlhf.core.errors import InputError
-from korlhf.data import corpora
+from korlhf.data import corpora, stage
 from korlhf.data import record as records
 from korlhf.data import registry as sources
 from korlhf.data.example import RowError, RowSkipped, bare
 from korlhf.data.readers import read_rows
-from korlhf.data_prep import stage
 
 TALK = ("nikl", "aihub")
 ENGLISH = ("yitingxie/rlhf-reward-datasets", "Dahoas/rm-static", "Dahoas/full-hh-rlhf")

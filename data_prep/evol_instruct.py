@@ -23,7 +23,7 @@ from korlhf.core.files import fingerprint
 from korlhf.data import example as rows
 from korlhf.data import record as records
 from korlhf.data import rouge as similar
-from korlhf.data_prep import stage
+from korlhf.data import stage
 from korlhf.korean.friendly import is_korean
 from korlhf.korean.trivial_rules import words
 from korlhf.llm import client as llm

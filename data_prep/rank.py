@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 from korlhf.core import flags, program
 from korlhf.core.errors import InputError
-from korlhf.data import ranking
+from korlhf.data import ranking, stage
 from korlhf.data import record as records
 from korlhf.data.example import RowError
 from korlhf.data.readers import read_rows
-from korlhf.data_prep import stage
 from korlhf.korean import trivial_rules as rules
 
 PREFERENCE = re.compile(r"(?P<category>[^:>]+):(?P<better>[^>]+)>(?P<worse>[^>]+)")

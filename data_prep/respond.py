@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from korlhf.core import flags, program
 from korlhf.core.errors import InputError
 from korlhf.data import record as records
-from korlhf.data_prep import stage
+from korlhf.data import stage
 from korlhf.llm import checkpoint as local
 from korlhf.llm import client as llm
 from korlhf.llm import responders as answering

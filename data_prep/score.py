@@ -13,7 +13,7 @@ from korlhf.core import flags, program
 from korlhf.core.errors import InputError
 from korlhf.data import example as rows
 from korlhf.data import record as records
-from korlhf.data_prep import stage
+from korlhf.data import stage
 from korlhf.judges import form as forms
 from korlhf.judges import geval
 from korlhf.judges import rubric as rubrics

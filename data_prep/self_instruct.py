@@ -17,7 +17,7 @@ from korlhf.core.errors import InputError
 from korlhf.data import example as rows
 from korlhf.data import record as records
 from korlhf.data import rouge as similar
-from korlhf.data_prep import stage
+from korlhf.data import stage
 from korlhf.korean.friendly import is_korean
 from korlhf.llm import client as llm
 from korlhf.llm.flags import LlmFlags

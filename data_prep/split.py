@@ -20,7 +20,7 @@ from korlhf.data import example as rows
 from korlhf.data import near_duplicates as near
 from korlhf.data import record as records
 from korlhf.data import split as splits
-from korlhf.data_prep import stage
+from korlhf.data import stage
 
 STEPS, SIDES = ("sft", "reward", "prompts"), ("train", "test")
 CELLS = [f"{step}_{side}" for step in STEPS for side in SIDES]

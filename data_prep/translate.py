@@ -14,7 +14,7 @@ from korlhf.core import flags, program
 from korlhf.core.errors import InputError
 from korlhf.data import example as rows
 from korlhf.data import record as records
-from korlhf.data_prep import stage
+from korlhf.data import stage
 from korlhf.llm import client as llm
 from korlhf.llm.flags import LlmFlags
 

@@ -1,4 +1,5 @@
-"""Add a person to the password file of label.py, or give them a new password. It is asked for, or read from a pipe; never a flag."""
+"""Add a person to the password file of label.py, or give them a new password. It is asked for, or read from a pipe;
+never a flag."""
 
 import getpass
 import sys
@@ -39,11 +40,12 @@ def main(argv=None):
     password = ask_password()
     if not SHORTEST <= len(password) <= accounts.LONGEST_PASSWORD:
         raise InputError(
-            f"the password has {len(password)} characters; give at least {SHORTEST}, at most {accounts.LONGEST_PASSWORD}"
+            f"the password has {len(password)} characters; give at least {SHORTEST}, "
+            f"at most {accounts.LONGEST_PASSWORD}"
         )
     accounts.write_password(args.auth_file, name, password)
     print(f"{name} can log in; start label.py (again) with --auth_file {args.auth_file}")
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, "stopped; nothing was written")

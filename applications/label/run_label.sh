@@ -5,13 +5,13 @@
 #   bash applications/label/run_label.sh [INPUT] [DATABASE] [--flag value ...]
 #
 # Every setting can also be given in the environment (PORT=8080 bash ...); flags at the end win. Start it again with the
-# same DATABASE to go on; what is new in INPUT is added. Use one DATABASE per set of items: it keeps earlier ones.
+# same DATABASE to continue; what is new in INPUT is added. Use one DATABASE per set of items: it keeps earlier ones.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../launch.sh"
 positional INPUT DATABASE -- "$@"
 shift "$TAKEN"
 
-INPUT="${INPUT-$KORLHF_ROOT/samples/reward.jsonl}"  # files of prompts with answers, one a line; empty: only go on
+INPUT="${INPUT-$KORLHF_ROOT/samples/reward.jsonl}"  # files of prompts with answers, one per line; empty: only continue
 DATABASE="${DATABASE:-$KORLHF_ROOT/output/label/labels.sqlite}"   # items and labels
 ANNOTATORS_PER_ITEM="${ANNOTATORS_PER_ITEM:-2}"                   # people who label each item
 LEASE_MINUTES="${LEASE_MINUTES:-30}"                              # how long an item waits for who has it before them

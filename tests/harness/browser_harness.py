@@ -1,9 +1,9 @@
 """A real headless Chromium for tests: import `open_page` (and what it needs: `chromium`) from here.
 
-One browser a test module, a fresh context (cookies, storage, size) a page. It lives no longer than the module: while Playwright runs, its
-event loop counts as running in this thread, and asyncio.run, which korlhf.llm uses, would fail in the modules that come after.
-Without a browser the tests are skipped with the reason; with KORLHF_REQUIRE_BROWSER=1 they fail instead.
-"""
+One browser a test module, a fresh context (cookies, storage, size) a page. It lives no longer than the module: while
+Playwright runs, its event loop counts as running in this thread, and asyncio.run, which korlhf.llm uses, would fail
+in the modules that come after. Without a browser the tests are skipped with the reason; with KORLHF_REQUIRE_BROWSER=1
+they fail instead."""
 
 import os
 import shutil
@@ -51,7 +51,8 @@ def chromium():
 
 @pytest.fixture
 def open_page(chromium):
-    """Function: (url, phone=False, **options of a context) -> a page in a context of its own; all are closed after the test.
+    """Function: (url, phone=False, **options of a context) -> a page in a context of its own; all are closed after
+    the test.
 
     Each page has two lists: `errors`, what its scripts threw, and `outside`, requests to other machines than this one.
     """

@@ -1,8 +1,8 @@
-"""A hub on loopback that takes models: what huggingface_hub sends to create a repository and to upload small files, over real HTTP.
+"""A hub on loopback that takes models: what huggingface_hub sends to create a repository and to upload small files,
+over real HTTP.
 
-with Hub(repositories={"me/old": {"private": False}}) as hub: ... hub.url ... hub.created ... hub.files["me/new"]["README.md"]
-Hub(refuse=403): every commit is refused with that status.
-"""
+with Hub(repositories={"me/old": {"private": False}}) as hub: ... hub.url ... hub.created ...
+hub.files["me/new"]["README.md"] Hub(refuse=403): every commit is refused with that status."""
 
 import base64
 import json

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from korlhf.applications.chat.dialogue import Answer
+from korlhf.applications.chat.conversation import AnswerStream
 from korlhf.applications.web_demo import votes
 from korlhf.applications.web_demo.limits import Limits
 from korlhf.applications.web_demo.service import Service
@@ -26,7 +26,7 @@ class Bot:
         if self.refuse:
             raise self.refuse
         self.asked.append((messages, sampling))
-        answer = Answer(left_out=1)
+        answer = AnswerStream(left_out=1)
         self.answers.append(answer)
         answer.put(f"{self.said} ")
         if self.error:

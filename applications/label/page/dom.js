@@ -1,23 +1,10 @@
-// Elements and words. What people or models wrote goes in as text nodes alone, never as HTML.
+// Words, and what is on the page.
 
 const LETTERS = "ABCDEF";
 let language = localStorage.getItem("korlhf_label_language") ?? props.language;
 
 function say(key, values = {}) {
-  return texts[language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
-}
-
-// el("button.tie", {onclick, title}, child, ...): an element with classes, properties and children; a child may be text, or null for none.
-function el(name, properties = {}, ...children) {
-  const [tag, ...classes] = name.split(".");
-  const made = document.createElement(tag);
-  made.className = classes.join(" ");
-  for (const [key, value] of Object.entries(properties)) {
-    if (key.includes("-") || key === "for" || key === "role") made.setAttribute(key, value);
-    else made[key] = value;
-  }
-  made.append(...children.flat().filter((child) => child !== null));
-  return made;
+  return filled(texts[language][key], values);
 }
 
 function find(selector) {

@@ -1,4 +1,8 @@
-// Elements and words. What people or models wrote goes in as text nodes alone, never as HTML.
+// Words, and parts of the page.
+
+import { el, filled } from "./elements.js";
+
+export { el };
 
 const LANGUAGE = "korlhf_web_demo_language";
 let texts = {};
@@ -28,7 +32,7 @@ function setLanguage(to) {
 
 export function say(key, values = {}) {
   const found = texts[language][key];
-  return typeof found !== "string" ? found : found.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  return typeof found === "string" ? filled(found, values) : found;
 }
 
 // Put the words of data-t, data-title and data-placeholder into an element and all in it.
@@ -47,19 +51,6 @@ export function speak(root) {
 
 function within(root, selector) {
   return [...(root.matches(selector) ? [root] : []), ...root.querySelectorAll(selector)];
-}
-
-// el("div.turn.user", {hidden: true}, child, ...): an element with classes, properties and children; a child may be text, or null for none.
-export function el(name, properties = {}, ...children) {
-  const [tag, ...classes] = name.split(".");
-  const made = document.createElement(tag);
-  made.className = classes.join(" ");
-  for (const [key, value] of Object.entries(properties)) {
-    if (key.includes("-") || key === "role") made.setAttribute(key, value);
-    else made[key] = value;
-  }
-  made.append(...children.flat().filter((child) => child !== null));
-  return made;
 }
 
 // An element with words that follow the language.

@@ -1,16 +1,16 @@
 r"""What a user types cannot open a turn.
 
-Special tokens that are typed stay text wherever data/tokenize.py encodes. But KULLM and human_assistant mark turns in plain text, and a
-server may read special tokens in what it is sent. So a chat sends such a marker with a backslash before its last sign, "### 응답\:" or
-"<|im_end|\>": its text does not occur any more, for no tokenizer, also not for one that drops invisible characters or folds wide ones.
-Markers are found through spacing, line breaks within them, invisible characters and letters that look alike.
-This is for what is sent: shown and saved is what was typed. Training data is left as it is.
-"""
+Special tokens that are typed stay text wherever data/tokenize.py encodes. But KULLM and human_assistant mark turns in
+plain text, and a server may read special tokens in what it is sent. So a chat sends such a marker with a backslash
+before its last sign, "### 응답\:" or "<|im_end|\>": its text does not occur any more, for no tokenizer, also not for
+one that drops invisible characters or folds wide ones. Markers are found through spacing, line breaks within them,
+invisible characters and letters that look alike. This is for what is sent: shown and saved is what was typed.
+Training data is left as it is."""
 
 import re
 import unicodedata
 
-from korlhf.data import chat_template as templates
+from korlhf.data import chat_template
 
 PLAIN = ("\n### 명령어:", "\n### 입력:", "\n### 응답:", "\nHuman:", "\nAssistant:")  # of korlhf/data/chat_template.py
 CONTROL = (
@@ -31,8 +31,8 @@ class Guard:
     def __init__(self, markers=(), patterns=()):
         """markers: plain texts; one that begins with a line break is a marker at the beginning of a line only.
         patterns: regular expressions over folded text (lower case, without blanks)."""
-        found = [_pattern(m) for m in markers] + list(patterns)
-        self._broken = re.compile("|".join(f"(?:{p})" for p in found)) if found else None
+        expressions = [_pattern(m) for m in markers] + list(patterns)
+        self._broken = re.compile("|".join(f"(?:{p})" for p in expressions)) if expressions else None
 
     def __call__(self, text):
         if self._broken is None:
@@ -61,24 +61,24 @@ def markers_of(codec):
     ]
     if not codec.reads_input:
         del talk[0]["input"]
-    parts = templates.pieces(
+    parts = chat_template.pieces(
         lambda messages, cue: tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=cue), talk
     )
     stop, special = (
         tokenizer.convert_ids_to_tokens(codec.stop_id),
         tokenizer.convert_ids_to_tokens(sorted(codec.special_ids)),
     )
-    found = []
+    markers = []
     for i, part in enumerate(parts):
         text = part.text.rstrip().rpartition(stop)[2]
         _, line_break, last = ("\n" + text if i == 0 else text).rpartition("\n")
         if part.kind == "markup" and last.strip() and not any(token in last for token in special):
-            found.append(line_break + last.strip())
-    return tuple(dict.fromkeys(found))
+            markers.append(line_break + last.strip())
+    return tuple(dict.fromkeys(markers))
 
 
 def _pattern(marker):
-    """A regular expression over folded text: signs may be repeated, and a line may break beside each."""
+    """A regular expression over folded text: signs may be repeated, and a line may break next to each."""
     folded = _folded(marker.strip())[0]
     *head, last = [c for c, before in zip(folded, "\n" + folded) if c.isalnum() or c != before]
     parts = [re.escape(c) if c.isalnum() else rf"\n?(?:{re.escape(c)}\n?)+" for c in head]
@@ -87,7 +87,8 @@ def _pattern(marker):
 
 
 def _folded(text):
-    """The text as it looks: compatibility forms and look-alikes made one, in lower case, without blanks and what is invisible.
+    """The text as it looks: compatibility forms and look-alikes made one, in lower case, without blanks and what is
+    invisible.
 
     Returns it, and for each of its characters the place in `text` that it comes from. Several line breaks become one.
     """

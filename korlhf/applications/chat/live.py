@@ -1,8 +1,10 @@
 """Rows that are sampled together while they come and go: many users of one model.
 
-A row joins with its prompt read in a pass of its own, then all rows take one token a step. Every row has its own random stream, the same
-as in korlhf/rl/rollout.py, so its answer does not depend on who else is there (but for rounding).
-Left out: paged memory and the sharing of common beginnings (vLLM has them), models with recurrent layers.
+By hand, because `transformers serve` (5.23) with continuous batching samples everybody at the temperature and top-p
+of the first request and ignores seeds, and without it answers one visitor after the other, with one random stream for
+all. A row joins with its prompt read in a pass of its own, then all rows take one token per step. Every row has its
+own random stream, the same as in korlhf/rl/rollout.py, so its answer does not depend on who else is there (but for
+rounding). Left out: paged memory and the sharing of common beginnings (vLLM has them), models with recurrent layers.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +22,8 @@ from korlhf.rl.rollout import choose, left_pad
 
 @dataclass(eq=False)
 class Row:
-    """An answer that is being sampled. prompt: ids, at least one; noise (N,): uniform in [0, 1), N the longest answer; tokens: so far."""
+    """An answer that is being sampled. prompt: ids, at least one; noise (N,): uniform in [0, 1), N the longest
+    answer; tokens: so far."""
 
     prompt: list[int]
     noise: torch.Tensor
@@ -43,13 +46,12 @@ class Batch:
         self.rows = []
         self._model, self._stop_id = without_adapter(lm), stop_id
         self._device = self._model.get_input_embeddings().weight.device
-        self._cache = self._mask = self._next = (
-            None  # mask (B, W): of W positions that are read; next (B, 1): tokens that are not yet
-        )
+        # mask (B, W): of W positions that are read; next (B, 1): tokens that are not yet
+        self._cache = self._mask = self._next = None
         if not all(isinstance(layer, DynamicLayer) for layer in self._new_cache().layers):
             raise InputError(
-                f"architecture {self._model.config.model_type!r} has recurrent layers, which cannot be sampled in rows that come "
-                "and go; serve the model and give the server's address"
+                f"architecture {self._model.config.model_type!r} has recurrent layers, which cannot be sampled in rows "
+                "that come and go; serve the model and give the server's address"
             )
 
     def _new_cache(self):
@@ -104,7 +106,8 @@ class Batch:
 
 
 def _joined(into, parts):
-    """The rows of several (cache, mask) in the empty cache `into`, as wide as the longest row: columns that only pad are dropped."""
+    """The rows of several (cache, mask) in the empty cache `into`, as wide as the longest row: columns that only pad
+    are dropped."""
     width = max(int(mask.sum(1).max()) for _, mask in parts)
     for i, layers in enumerate(zip(*(cache.layers for cache, _ in parts))):
         if layers[0].is_initialized:  # not so where layers share their keys
@@ -116,28 +119,24 @@ def _joined(into, parts):
 
 
 def _last(states, width):
-    """States (B, H, W, D) cut, or padded with zeros, on the left to `width` positions. (A sliding window has kept the last ones only.)"""
+    """States (B, H, W, D) cut, or padded with zeros, on the left to `width` positions. (A sliding window has kept the
+    last ones only.)"""
     return F.pad(states[:, :, -width:], (0, 0, max(width - states.size(2), 0), 0))
 
 
 class TextStream:
     """The text of an answer while its tokens arrive: no character comes in parts, and nothing is taken back.
 
-    All pieces together are `codec.decode` of all tokens. (Bytes that are no UTF-8 are an exception where bytes are tokens of their own:
-    decoded in one go they spoil the whole characters beside them too.)
-    """
+    By hand, because DecodeStream of tokenizers (0.23) fails on byte tokens that are no UTF-8, which a model may sample.
+    All pieces together are the decoded tokens. (Such bytes are an exception where bytes are tokens of their own:
+    decoded in one go they spoil the whole characters next to them too.)"""
 
     def __init__(self, codec):
-        self._codec = codec
-        self._ids, self._start, self._read = (
-            [],
-            0,
-            0,
-        )  # text up to _read is out; decoding begins at _start, a token that is out already
-        self._begun, self._blank = False, ""  # blanks are held back: those at the end do not belong to the answer
+        # Text up to _read is out; decoding begins at _start, a token that is out already.
+        self._codec, self._ids, self._start, self._read = codec, [], 0, 0
 
     def add(self, token):
-        """The text that a token completes, often "" """
+        """The text that a token completes, often ""."""
         if token in self._codec.special_ids:
             return ""
         self._ids.append(token)
@@ -153,8 +152,4 @@ class TextStream:
         if text.endswith("\ufffd") and not whole:  # the first bytes of a character
             return ""
         self._start, self._read = self._read, len(self._ids)
-        new = text[len(known) :]
-        new = self._blank + (new if self._begun else new.lstrip())
-        out = new.rstrip()
-        self._begun, self._blank = self._begun or bool(out), new[len(out) :]
-        return out
+        return text[len(known) :]

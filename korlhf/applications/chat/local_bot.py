@@ -1,7 +1,7 @@
-"""A model of one's own that answers any number of users at once: all live answers take one token at a time (korlhf/applications/chat/live.py).
+"""A local model that answers any number of users at once: all live answers take one token at a time (live.py).
 
-Left out: a cache of answers (people expect another one when they ask again), several GPUs (serve the model, and ask the server).
-"""
+Left out: a cache of answers (people expect another one when they ask again), several GPUs (serve the model, and ask
+the server)."""
 
 import functools
 import queue
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from jinja2 import TemplateError
 
-from korlhf.applications.chat import dialogue, guard, live
-from korlhf.applications.chat.dialogue import Answer, TooLong
+from korlhf.applications.chat import conversation, guard, live
+from korlhf.applications.chat.conversation import AnswerStream, TooLong
 from korlhf.core.errors import InputError
-from korlhf.llm import checkpoint as local
+from korlhf.llm.checkpoint import answer_seed
 
 MAX_ROWS = 32  # answers that are sampled together; more wait
 
@@ -24,21 +24,22 @@ class _Request:
     """An answer in the hands of the sampling thread."""
 
     row: live.Row
-    answer: Answer
+    answer: AnswerStream
     stream: live.TextStream
 
 
 class LocalBot:
     """A model folder or LoRA folder that answers. A context manager; `ask` may be called from any thread.
 
-    checkpoint: local.Checkpoint; context_tokens: most tokens of a conversation and its answer, 0 = as many as the model has positions.
-    """
+    checkpoint: llm.checkpoint.Checkpoint; context_tokens: most tokens of a conversation and its answer, 0 = as many
+    as the model has positions."""
 
     def __init__(self, checkpoint, context_tokens=0):
         self.name, self.codec, self.dtype = checkpoint.path, checkpoint.codec, checkpoint.dtype
         self.context_tokens = min((n for n in (context_tokens, checkpoint.positions) if n), default=None)
         self._guard = guard.Guard(guard.markers_of(self.codec))
-        # A tokenizer is switched between reading special tokens and not: two threads at once could let a typed one through.
+        # A tokenizer is switched between reading special tokens and not: two threads at once could let a typed one
+        # through.
         self._tokenizing = threading.Lock()
         self._asked, self._closed = queue.SimpleQueue(), threading.Event()
         self._lm, self._live = checkpoint.load().eval(), {}  # row -> _Request
@@ -60,23 +61,24 @@ class LocalBot:
         self._thread.join()
 
     def ask(self, messages, sampling, sample=0):
-        """The Answer to a conversation that ends with a user's message. sampling: local.Sampling; sample: which answer of many.
+        """The AnswerStream to a conversation that ends with a user's message.
 
-        Conversation, seed and `sample` decide the random stream. Raises TooLong if the last message does not fit, and InputError.
-        """
-        messages = dialogue.checked(messages)
-        seed = local.answer_seed(sampling.seed, messages, sample)
+        sampling: llm.checkpoint.Sampling; sample: which answer of many.
+        Conversation, seed and `sample` decide the random stream. Raises TooLong if the last message does not fit, and
+        InputError."""
+        messages = conversation.checked(messages)
+        seed = answer_seed(sampling.seed, messages, sample)
         with self._tokenizing:
             if self._closed.is_set():
                 raise InputError("the bot is closed")
-            kept, left_out = dialogue.cut(messages, functools.partial(self._fits, sampling.max_new_tokens))
+            kept, left_out = conversation.cut(messages, functools.partial(self._fits, sampling.max_new_tokens))
             ids = self._ids(kept)
             if not self._fits(sampling.max_new_tokens, kept):
                 raise TooLong(
-                    f"the message is too long: with its template it has {len(ids)} tokens, and {self.context_tokens} are all "
-                    f"that fit, {sampling.max_new_tokens} of them for the answer (--max_new_tokens); shorten it"
+                    f"the message is too long: with its template it has {len(ids)} tokens, and {self.context_tokens} "
+                    f"are all that fit, {sampling.max_new_tokens} of them for the answer (--max_new_tokens); shorten it"
                 )
-            answer = Answer(left_out)
+            answer = AnswerStream(left_out)
             self._asked.put(_Request(live.row(ids, sampling, seed), answer, live.TextStream(self.codec)))
         return answer
 
@@ -105,16 +107,16 @@ class LocalBot:
 
     def _arrived(self):
         """New requests, as many as there is room for; waits for one if nothing is live."""
-        found = []
-        while len(self._live) + len(found) < MAX_ROWS:
+        arrived = []
+        while len(self._live) + len(arrived) < MAX_ROWS:
             try:
-                request = self._asked.get(block=not self._live and not found)
+                request = self._asked.get(block=not self._live and not arrived)
             except queue.Empty:
                 break
             if request is None:  # closed
                 break
-            found.append(request)
-        return found
+            arrived.append(request)
+        return arrived
 
     def _advance(self, arrived):
         """One token of every answer that is wanted."""
@@ -131,7 +133,7 @@ class LocalBot:
             if requests:
                 self._batch.add([request.row for request in requests])
                 self._live.update({request.row: request for request in requests})
-        except torch.OutOfMemoryError as error:  # the others go on
+        except torch.OutOfMemoryError as error:  # the others continue
             self._give_up(error, requests)
 
     def _hand_out(self, request):

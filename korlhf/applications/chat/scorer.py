@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from jinja2 import TemplateError
 
-from korlhf.applications.chat import dialogue, guard
-from korlhf.applications.chat.dialogue import TooLong
+from korlhf.applications.chat import conversation, guard
+from korlhf.applications.chat.conversation import TooLong
 from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec
 from korlhf.models import reward_model
@@ -43,14 +43,15 @@ class Scorer:
 
     @torch.no_grad()
     def score(self, messages, answer):
-        """The score of an answer to a conversation that ends with a user's message; old exchanges that do not fit are not read.
+        """The score of an answer to a conversation that ends with a user's message; old exchanges that do not fit are
+        not read.
 
         Raises TooLong if message and answer do not fit, InputError if the template does not take the conversation.
         """
-        messages = self._guard.messages(dialogue.checked(messages))
+        messages = self._guard.messages(conversation.checked(messages))
         with self._one_at_a_time:
             try:
-                messages, _ = dialogue.cut(messages, lambda kept: self._fits(kept, answer))
+                messages, _ = conversation.cut(messages, lambda kept: self._fits(kept, answer))
                 tokens = self._codec.with_answer(messages, answer)
             except (TemplateError, ValueError) as error:
                 raise InputError(

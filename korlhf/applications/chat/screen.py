@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from korlhf.core.errors import InputError
-from korlhf.llm import protocol as completions
+from korlhf.llm.protocol import whole
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # an answer must not move the cursor or rename the window
 
@@ -22,7 +22,7 @@ class Pipe:
     def read(self):
         """The next message, or None at the end."""
         line = sys.stdin.readline()
-        return completions.whole(line) if line else None
+        return whole(line) if line else None
 
     def show(self, piece):
         """A piece of an answer."""
@@ -76,7 +76,7 @@ class Terminal(Pipe):
 
     def read(self):
         try:
-            return completions.whole(self._session.prompt("> "))
+            return whole(self._session.prompt("> "))
         except EOFError:
             return None
 

@@ -1,8 +1,8 @@
 """A server of the OpenAI protocol (vLLM, transformers serve, Ollama, OpenAI ...) as the one who answers, streaming.
 
-It has a thread for each answer, which an iteration can leave at any time. What the user types is guarded against the markers of all
-templates of ours and the usual special tokens, because a server may read them.
-Left out: retries beyond those of the openai package, budgets and the cache (korlhf/llm/client.py has them, for many requests at once).
+It has a thread for each answer, which an iteration can leave at any time. What the user types is guarded against the
+markers of all templates of ours and the usual special tokens, because a server may read them. Left out: retries
+beyond those of the openai package, budgets and the cache (korlhf/llm/client.py has them, for many requests at once).
 """
 
 import os
@@ -12,12 +12,11 @@ import threading
 import httpx2
 import openai
 
-from korlhf.applications.chat import dialogue, guard
-from korlhf.applications.chat.dialogue import Answer, TooLong
+from korlhf.applications.chat import conversation, guard
+from korlhf.applications.chat.conversation import AnswerStream, TooLong
 from korlhf.core.errors import InputError
-from korlhf.llm import checkpoint as local
-from korlhf.llm import client as llm
-from korlhf.llm import protocol as completions
+from korlhf.llm import client, protocol
+from korlhf.llm.checkpoint import answer_seed
 
 CONTEXT_ERROR = re.compile(
     r"context.?(length|window|size)|maximum.{0,20}(length|tokens)|too (long|many tokens)", re.IGNORECASE
@@ -25,23 +24,21 @@ CONTEXT_ERROR = re.compile(
 
 
 class ServerBot:
-    """model: as the server calls it; flags: flags.LlmFlags, of which base_url, api_key_env, request_timeout and max_retries are used;
-    context_tokens: most tokens of a conversation and its answer, a message counted as its number of characters; 0 = the server says.
+    """model: as the server calls it; flags: flags.LlmFlags, of which base_url, api_key_env, request_timeout and
+    max_retries are used; context_tokens: most tokens of a conversation and its answer, a message counted as its
+    number of characters; 0 = the server says.
 
     Raises InputError for an address that is none, a server that is not there, and a key that is missing or refused.
     """
 
     def __init__(self, model, flags, context_tokens=0):
-        llm.Client(flags, None)  # refuses what cannot work
-        self.name, self.url, self.context_tokens = (
-            model,
-            (flags.base_url or llm.OPENAI).rstrip("/"),
-            context_tokens or None,
-        )
+        client.Client(flags, None)  # refuses what cannot work
+        self.name, self.context_tokens = model, context_tokens or None
+        self.url = (flags.base_url or client.OPENAI).rstrip("/")
         self._key_env, self._key = flags.api_key_env, os.environ.get(flags.api_key_env, "").strip()
-        timeout = httpx2.Timeout(flags.request_timeout, connect=llm.CONNECT_TIMEOUT)
+        timeout = httpx2.Timeout(flags.request_timeout, connect=client.CONNECT_TIMEOUT)
         self._server = openai.OpenAI(
-            api_key=self._key or llm.NO_KEY, base_url=self.url, timeout=timeout, max_retries=flags.max_retries
+            api_key=self._key or client.NO_KEY, base_url=self.url, timeout=timeout, max_retries=flags.max_retries
         )
         self._guard = guard.Guard(guard.PLAIN, guard.CONTROL)
         self._closed = False
@@ -59,36 +56,36 @@ class ServerBot:
         self._server.close()
 
     def _check(self):
-        """Ask for the list of models: any answer but a refusal of the key means that a server is there (few list what they serve)."""
+        """Ask for the list of models: any answer but a refusal of the key means that a server is there (few list what
+        they serve)."""
         try:
             self._server.with_options(max_retries=0).models.with_raw_response.list()
         except openai.APIStatusError as error:
             if error.status_code in (401, 403):
-                raise self._problem(
-                    error
-                ) from None  # from None: the package's own error could show a key that the server repeats
+                raise self._problem(error) from None  # the package's own error could show a key that the server repeats
         except openai.OpenAIError as error:
             raise self._problem(error) from None
 
     def ask(self, messages, sampling, sample=0):
-        """The Answer to a conversation that ends with a user's message. sampling: local.Sampling; sample: which answer of many.
+        """The AnswerStream to a conversation that ends with a user's message.
 
-        Raises TooLong if the last message has more than context_tokens characters, and InputError if it is no conversation.
-        """
-        messages = dialogue.checked(messages)
-        kept, left_out = dialogue.cut(messages, lambda m: self._fits(m, sampling.max_new_tokens))
+        sampling: llm.checkpoint.Sampling; sample: which answer of many.
+        Raises TooLong if the last message has more than context_tokens characters, and InputError if it is no
+        conversation."""
+        messages = conversation.checked(messages)
+        kept, left_out = conversation.cut(messages, lambda m: self._fits(m, sampling.max_new_tokens))
         if not self._fits(kept, sampling.max_new_tokens):
             raise TooLong(
-                f"the message is too long: with the {sampling.max_new_tokens} tokens of the answer (--max_new_tokens) only "
-                f"{self.context_tokens} fit; shorten it"
+                f"the message is too long: with the {sampling.max_new_tokens} tokens of the answer (--max_new_tokens) "
+                f"only {self.context_tokens} fit; shorten it"
             )
-        answer = Answer(left_out)
+        answer = AnswerStream(left_out)
         body = {
             "model": self.name,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_new_tokens,
-            "seed": local.answer_seed(sampling.seed, messages, sample),
+            "seed": answer_seed(sampling.seed, messages, sample),
         }
         threading.Thread(target=self._answer, args=(answer, kept, body), daemon=True).start()
         return answer
@@ -100,14 +97,15 @@ class ServerBot:
         )
 
     def _answer(self, answer, messages, body):
-        """Read the server's answer into `answer`. As long as it says that the conversation is too long, the oldest exchange goes."""
+        """Read the server's answer into `answer`. As long as it says that the conversation is too long, the oldest
+        exchange goes."""
         while True:
             try:
                 self._stream(answer, messages, body)
             except openai.BadRequestError as error:
-                system, talk = dialogue.parts(messages)
-                if len(talk) > 1 and CONTEXT_ERROR.search(completions.message_of(error)):
-                    messages, answer.left_out = system + talk[2:], answer.left_out + 1
+                system, turns = conversation.parts(messages)
+                if len(turns) > 1 and CONTEXT_ERROR.search(protocol.message_of(error)):
+                    messages, answer.left_out = system + turns[2:], answer.left_out + 1
                     continue
                 answer.fail(self._problem(error))
             except Exception as error:  # whatever it is, the one who waits must hear of it
@@ -121,18 +119,14 @@ class ServerBot:
 
     def _stream(self, answer, messages, body):
         plain = [{"role": m["role"], "content": m["content"]} for m in self._guard.messages(messages)]
-        reason, begun, blank = None, False, ""
+        reason = None
         with self._server.chat.completions.create(**body, messages=plain, stream=True) as stream:
             for chunk in stream:
                 if answer.cancelled:
                     return
                 for choice in chunk.choices:
                     reason = choice.finish_reason or reason
-                    text = blank + completions.whole(choice.delta.content or choice.delta.refusal or "")
-                    text = text if begun else text.lstrip()
-                    piece = text.rstrip()
-                    begun, blank = begun or bool(piece), text[len(piece) :]
-                    answer.put(piece)
+                    answer.put(protocol.whole(choice.delta.content or choice.delta.refusal or ""))
         if reason is None:
             answer.fail(InputError(f"{self.url}: the answer broke off; ask again"))
         else:
@@ -140,10 +134,8 @@ class ServerBot:
 
     def _problem(self, error):
         """One line for a user, without the key."""
-        said = (
-            completions.message_of(error) if isinstance(error, openai.APIStatusError) else str(error.__cause__ or error)
-        )
-        said = completions.one_line(said, self._key)
+        said = protocol.message_of(error) if isinstance(error, openai.APIStatusError) else str(error.__cause__ or error)
+        said = protocol.one_line(said, self._key)
         status = getattr(error, "status_code", None)
         if status in (401, 403):
             return InputError(

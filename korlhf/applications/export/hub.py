@@ -55,9 +55,8 @@ def push(folder, name, public, licence, ask):
             )
         private = (not public) if private is None else private
         files = files_of(folder)
-        print(
-            f"to be uploaded to {api.endpoint}/{name}, {'private' if private else 'PUBLIC: everyone can read it'}, licence {licence}:"
-        )
+        who = "private" if private else "PUBLIC: everyone can read it"
+        print(f"to be uploaded to {api.endpoint}/{name}, {who}, licence {licence}:")
         for path, size in files:
             print(f"  {size:>15,}  {path}")
         print(f"  {sum(size for _, size in files):>15,}  bytes in {len(files)} files", flush=True)

@@ -1,13 +1,14 @@
 """Files of prompts with answers -> items to label: a prompt and 2 to 6 different answers.
 
-Read are the outputs of respond, score and rank, and files of one's own with `answers` or chosen and rejected. Left out, and counted:
-answers that were cut off, are empty, garbled or the same as another (rank would drop labels on them); prompts with fewer than two others.
-"""
+Read are the outputs of respond, score and rank, and files of one's own with `answers` or chosen and rejected. Left
+out, and counted: answers that were cut off, are empty, garbled or the same as another (rank would drop labels on
+them); prompts with fewer than two others."""
 
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
 
+from korlhf.core import program
 from korlhf.core.errors import InputError
 from korlhf.data import ranking
 from korlhf.data import record as records
@@ -33,20 +34,31 @@ def make(record, answers):
     return Item(digest, {c: record[c] for c in HEAD if c in record}, tuple(answers))
 
 
-def read(paths, watch=iter):
-    """Items of files -> (list of Item, Counter of what is left out, by reason). The same prompt with the same answers is one item.
+def add(store, paths):
+    """Read the files, put what is new into the Store, and say what was left out. Raises InputError."""
+    if not paths:
+        return
+    new, left_out = read(paths)
+    added = store.add_items(new)
+    print(f"items: {added:,} new, {len(new) - added:,} were there already", flush=True)
+    for reason, n in left_out.most_common():
+        print(f"  {n:>9,}  left out: {reason}", flush=True)
 
-    Records with `candidates` of one prompt are one item with all of them, also from several files; other rows are an item each.
-    watch: wraps the rows as they are read, e.g. with a progress bar. Raises InputError with file and line for what cannot be read.
-    """
+
+def read(paths):
+    """Items of files -> (list of Item, Counter of what is left out, by reason). The same prompt with the same answers
+    is one item.
+
+    Records with `candidates` of one prompt are one item with all of them, also from several files; other rows are an
+    item each. Raises InputError with file and line for what cannot be read."""
     groups = {}  # the record, its first place, its candidates
-    for place, record in watch(records.read(paths)):
+    for place, record in program.bar(records.read(paths), desc="reading", unit="rows"):
         try:
-            found = _candidates(record)
+            candidates = _candidates(record)
         except RowError as error:
             raise InputError(f"{place}: {error}") from error
         key = record["id"] if "candidates" in record else (record["id"], place)
-        groups.setdefault(key, (place, record, []))[2].extend(found)
+        groups.setdefault(key, (place, record, []))[2].extend(candidates)
     items, left_out = {}, Counter()
     for place, record, candidates in groups.values():
         item, reasons = _item(place, record, candidates)

@@ -1,9 +1,10 @@
-"""What the page may ask the server: functions of one dict that return one dict, {"error": code} for what the page has words for.
+"""What the page may ask the server: functions of one dict that return one dict, {"error": code} for what the page has
+words for.
 
-codes: who (log in), wrong_name, wrong_password, storage, and those of VerdictError. Any other exception is the server's fault; the page
-then sends the same again.
-"""
+codes: who (log in), wrong_name, wrong_password, storage, and those of ballot and desk. Any other exception is the
+server's fault; the page then sends the same again."""
 
+import functools
 import sqlite3
 import sys
 import threading
@@ -12,14 +13,14 @@ import time
 from korlhf.applications import accounts
 from korlhf.applications.label import agreement
 from korlhf.applications.label.desk import PAGE
-from korlhf.applications.label.verdicts import VerdictError
+from korlhf.applications.web import Refused, whole_number
 
-FRESH = 2.0  # seconds for which agreement is not computed again, or 10 times what it took: with 100,000 labels that is seconds
+# seconds for which agreement is not computed again, or 10 times what it took: with 100,000 labels that is seconds
+FRESH = 2.0
 LABELS_OF = (
     "SELECT number, name, (SELECT count(*) FROM labels WHERE annotator = a.number AND current = 1) FROM annotators a "
     "ORDER BY number"
 )
-ASKS = ("next", "submit", "back", "again", "mine", "progress")
 
 
 class Service:
@@ -31,28 +32,27 @@ class Service:
 
     def functions(self):
         """{name: function of a dict} of all that the page may call."""
-        return {
-            "label_enter": _reporting(self._enter),
-            "label_leave": _reporting(self._leave),
-            **{f"label_{name}": _reporting(self._asked(getattr(self, f"_{name}"))) for name in ASKS},
-        }
+        asks = (self._next, self._submit, self._back, self._again, self._mine, self._progress)
+        handlers = [self._enter, self._leave, *map(self._logged_in, asks)]
+        return {f"label{handler.__name__}": _reporting(handler) for handler in handlers}
 
-    def _asked(self, handler):
-        """`handler` (me, data) for those who are logged in."""
-
-        def ask(data):
+    def _logged_in(self, ask):
+        @functools.wraps(ask)
+        def answer(data):
             me = self.people.who(data.get("token"))
-            return {"error": "who"} if me is None else handler(me[0], data)
+            if me is None:
+                raise Refused("who")
+            return ask(me[0], data)
 
-        return ask
+        return answer
 
     def _enter(self, data):
         name = accounts.clean_name(data.get("name"))
         if not name:
-            return {"error": "wrong_name"}
+            raise Refused("wrong_name")
         token = self.people.enter(name, data.get("password", ""))
         if token is None:
-            return {"error": "wrong_password"}
+            raise Refused("wrong_password")
         number, name = self.people.who(token)
         return {"token": token, "name": name, **self._next(number, {})}
 
@@ -102,16 +102,14 @@ class Service:
             return self._figures
 
 
-def _reporting(function):
-    """`function` with the errors that the page has words for as {"error": code}."""
+def _reporting(handler):
+    """`handler` with the errors that the page has words for as {"error": code}."""
 
     def answer(data):
-        if not isinstance(data, dict):
-            return {"error": "malformed"}
         try:
-            return function(data)
-        except VerdictError as error:
-            return {"error": str(error)}
+            return handler(data) if isinstance(data, dict) else {"error": "malformed"}
+        except Refused as refused:
+            return refused.reply()
         except sqlite3.Error as error:
             print(f"error: the database could not be used: {error}; make room on its disk", file=sys.stderr, flush=True)
             return {"error": "storage"}
@@ -121,12 +119,12 @@ def _reporting(function):
 
 def _number(data, name):
     value = data.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise VerdictError("malformed")
+    if value is not None and not whole_number(value):
+        raise Refused("malformed")
     return value
 
 
 def _text(data, name):
     if not isinstance(data.get(name), str):
-        raise VerdictError("malformed")
+        raise Refused("malformed")
     return data[name]

@@ -1,42 +1,53 @@
 """What a visitor may ask for. What is not taken is refused with a code, for which the page has words in its languages.
 
-Codes: malformed, empty, long, full, long_context, crowded, busy, expired, same, empty_answer, model, storage, who, wrong_password.
-"""
+Codes: malformed, empty, long, full, long_context, crowded, busy, expired, same, empty_answer, model, storage, who,
+wrong_password."""
 
 import secrets
 from dataclasses import dataclass
 
-from korlhf.data import example as rows
+from korlhf.applications.web import Refused, whole_number
+from korlhf.core.flags import check_positive, flag
+from korlhf.data.example import RowError, bare
 from korlhf.llm.checkpoint import Sampling
 
 
-class Refused(Exception):
-    """Why a request is not taken. code: see above; values: numbers for the page's sentence."""
-
-    def __init__(self, code, **values):
-        super().__init__(code)
-        self.code, self.values = code, values
-
-    def reply(self):
-        """What the page is sent."""
-        return {"error": self.code, **self.values}
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
-    """max_characters: of a message; max_messages: of a visitor in one talk; max_new_tokens, max_temperature: of an answer;
-    max_answers: on their way at once, of all visitors together, those that wait for their turn included."""
+    """answers, and what visitors may ask for"""
 
-    max_characters: int
-    max_messages: int
-    max_new_tokens: int
-    max_temperature: float
-    max_answers: int
+    temperature: float = flag(0.7, "sampling temperature at first; 0 = greedy")
+    max_temperature: float = flag(1.5, "highest temperature that a visitor may choose")
+    top_p: float = flag(1.0, "nucleus sampling; 1 = off")
+    max_new_tokens: int = flag(256, "longest answer in tokens; visitors may choose a shorter one")
+    context_tokens: int = flag(
+        0, "most tokens of history and answer (of a server: characters); older exchanges are left out; 0 = all that fit"
+    )
+    max_characters: int = flag(2000, "longest message of a visitor")
+    max_messages: int = flag(50, "most messages of a visitor in one conversation")
+    max_answers: int = flag(
+        64, "answers on their way at once, those that wait included; who asks for more is told to try again"
+    )
+    max_sessions: int = flag(
+        1000, "visitors whose conversations are remembered; the one who was away longest is forgotten first"
+    )
+
+    def check(self, parser, models):
+        """End with a usage error for limits that cannot be kept. models: how many there are."""
+        positive = ("top_p", "max_new_tokens", "max_characters", "max_messages", "max_sessions")
+        check_positive({name: getattr(self, name) for name in positive}, parser)
+        if self.max_answers < models:
+            parser.error(f"--max_answers {self.max_answers}: a comparison has two answers; give at least {models}")
+        if not 0 <= self.temperature <= self.max_temperature:
+            most = f"--max_temperature {self.max_temperature}"
+            parser.error(f"--temperature {self.temperature}: must be 0 or above, and not above {most}")
+        if self.context_tokens < 0:
+            parser.error("--context_tokens must be 0 or above")
 
     def text(self, data):
         """The message of a request. Raises Refused."""
         text = data.get("text")
-        if not is_text(text):
+        if not isinstance(text, str) or not _is_unicode(text):
             raise Refused("malformed")
         text = text.strip()
         if is_empty(text):
@@ -46,43 +57,37 @@ class Limits:
         return text
 
     def place(self, data):
-        """How many exchanges of the talk the visitor sees before the message. Raises Refused."""
+        """How many exchanges of the conversation the visitor sees before the message. Raises Refused."""
         at = data.get("at")
-        if not _is_whole(at) or at < 0:
+        if not whole_number(at) or at < 0:
             raise Refused("malformed")
         if at >= self.max_messages:
             raise Refused("full", most=self.max_messages)
         return at
 
-    def sampling(self, data, top_p):
+    def sampling(self, data):
         """How the answer is sampled, with a new seed. Raises Refused."""
         temperature, length = data.get("temperature"), data.get("max_new_tokens")
-        if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not _is_whole(length):
+        if not (isinstance(temperature, float) or whole_number(temperature)) or not whole_number(length):
             raise Refused("malformed")
         if not 0 <= temperature <= self.max_temperature or not 1 <= length <= self.max_new_tokens:  # NaN is not within
             raise Refused("malformed")
-        return Sampling(float(temperature), top_p, length, secrets.randbelow(2**31))
-
-
-def _is_whole(value):
-    return isinstance(value, int) and not isinstance(value, bool)
+        return Sampling(float(temperature), self.top_p, length, secrets.randbelow(2**31))
 
 
 def is_empty(text):
     """Whether nothing is left of a text in training data, e.g. of one that is all blanks and invisible characters."""
     try:
-        rows.bare(text, "the text")
-    except rows.RowError:
+        bare(text, "the text")
+    except RowError:
         return True
     return False
 
 
-def is_text(value):
-    """Whether it is a string that can be written as UTF-8: JSON can hold half a surrogate pair."""
-    if not isinstance(value, str):
-        return False
+def _is_unicode(text):
+    """Whether a string can be written as UTF-8: JSON can hold half a surrogate pair."""
     try:
-        value.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError:
         return False
     return True

@@ -1,7 +1,7 @@
-"""What the page may ask for: an answer, a pair of answers, a vote. Plain data in, plain data or events (dicts) out; no HTTP here.
+"""What the page may ask for: an answer, a pair of answers, a vote. Plain data in, plain data or events (dicts) out.
 
-Everything but the sampling, the scoring and the writing of votes runs in the server's event loop, so nothing here needs a lock.
-"""
+Everything but the sampling, the scoring and the writing of votes runs in the server's event loop, so nothing here
+needs a lock. Left out: HTTP (routes.py)."""
 
 import asyncio
 import contextlib
@@ -9,51 +9,47 @@ import dataclasses
 import secrets
 import sys
 
-from korlhf.applications.chat.dialogue import TooLong
+from korlhf.applications.chat.conversation import TooLong
+from korlhf.applications.web import Refused
 from korlhf.applications.web_demo import streams, votes
-from korlhf.applications.web_demo.limits import Refused, is_empty
+from korlhf.applications.web_demo.limits import is_empty
 from korlhf.applications.web_demo.sessions import Turn
 from korlhf.core.errors import InputError
 
 
 class Service:
-    """bots: {name: LocalBot or ServerBot}; scorer: scorer.Scorer or None; vote_file: votes.VoteFile or None: no votes are taken;
-    limits: limits.Limits; top_p: of all answers; system: a system message or ""; category: of the votes."""
+    """bots: {name: LocalBot or ServerBot}; scorer: scorer.Scorer or None; vote_file: votes.VoteFile or None: no votes
+    are taken; limits: limits.Limits; system: a system message or ""; category: of the votes."""
 
-    def __init__(self, bots, scorer, vote_file, limits, top_p=1.0, system="", category="web_demo"):
+    def __init__(self, bots, scorer, vote_file, limits, system="", category="web_demo"):
         self.bots, self.scorer, self.vote_file, self.limits = bots, scorer, vote_file, limits
-        self.top_p, self.system, self.category = top_p, system, category
+        self.system, self.category = system, category
         self._under_way = 0
 
     def state(self, session):
         """What the page shows of a session when it is opened (again)."""
-        pair = None if session.pair is None else {"id": session.pair[0], **self._shown(session.pair[1])}
-        return {
+        state = {
             "session": session.token,
             "chat": [dataclasses.asdict(turn) for turn in session.chat.turns],
             "compare": [{"user": turn.user, "answer": turn.answer} for turn in session.compare.turns],
-            "pair": pair,
+            "pair": None,
         }
-
-    @staticmethod
-    def _shown(pair):
-        return {
-            "user": pair.messages[-1]["content"],
-            **{
-                side: {"text": one.text, "reason": one.reason, "left_out": one.left_out}
-                for side, one in pair.sides.items()
-            },
-        }
+        if session.pair is not None:
+            ticket, pair = session.pair
+            shown = {
+                side: {name: pair.each(name)[side] for name in ("text", "reason", "left_out")} for side in votes.SIDES
+            }
+            state["pair"] = {"id": ticket, "user": pair.messages[-1]["content"], **shown}
+        return state
 
     async def chat(self, session, data):
-        """Events of an answer: {"piece"}, ..., {"end", ...}, and {"score"} where there is a scorer; or {"error", ...}."""
+        """Events of an answer: {"piece"}, ..., {"end", ...}, and {"score"} where there is a scorer; or {"error"}."""
         talk = session.chat
         try:
             name = self._model(data)
             with self._place(talk, 1):
                 text, at, messages, sampling = self._asked(talk, data)
-                answer = self._ask(name, messages, sampling)
-                talk.answers.append(answer)
+                answer = self._ask(talk, name, messages, sampling)
                 async for _, piece in self._pieces({name: answer}):
                     if piece is not None:
                         yield {"piece": piece}
@@ -71,8 +67,9 @@ class Service:
             yield refused.reply()
 
     async def compare(self, session, data):
-        """Events of two answers by two models: {"side", "piece"}, {"side", "end", ...}, at last {"ready": id to vote with}, or {"stopped"}
-        if they were cut off; or {"error", ...}. Which model is left is drawn anew each time, and told by `vote` alone."""
+        """Events of two answers by two models: {"side", "piece"}, {"side", "end", ...}, at last {"ready": id to vote
+        with}, or {"stopped"} if they were cut off; or {"error"}. Which model is left is drawn anew each time, and
+        told by `vote` alone."""
         talk = session.compare
         try:
             if self.vote_file is None:
@@ -80,47 +77,33 @@ class Service:
             with self._place(talk, 2):
                 _, at, messages, sampling = self._asked(talk, data)
                 session.pair = None
-                names = dict(zip(votes.SIDES, _shuffled(self.bots)))
-                samplings = {side: dataclasses.replace(sampling, seed=secrets.randbelow(2**31)) for side in names}
-                for side, name in names.items():
-                    talk.answers.append(self._ask(name, messages, samplings[side]))
-                answers = dict(zip(votes.SIDES, talk.answers))
+                drawn = secrets.SystemRandom().sample(list(self.bots), 2)
+                samplings = [dataclasses.replace(sampling, seed=secrets.randbelow(2**31)) for _ in drawn]
+                answers = {
+                    side: self._ask(talk, name, messages, how) for side, name, how in zip(votes.SIDES, drawn, samplings)
+                }
                 async for side, piece in self._pieces(answers):
-                    answer = answers[side]
-                    yield (
-                        {"side": side, "piece": piece}
-                        if piece is not None
-                        else {"side": side, "end": answer.finish_reason, "left_out": answer.left_out}
-                    )
+                    end = {"end": answers[side].finish_reason, "left_out": answers[side].left_out}
+                    yield {"side": side, **(end if piece is None else {"piece": piece})}
                 if any(answer.cancelled for answer in answers.values()):
                     yield {"stopped": True}
                     return
-                shown = {
-                    side: votes.Shown(
-                        names[side],
-                        answer.text,
-                        answer.finish_reason,
-                        answer.left_out,
-                        samplings[side].seed,
-                        await self._score(messages, answer.text),
+                shown = [
+                    votes.Shown(
+                        name, a.text, a.finish_reason, a.left_out, how.seed, await self._score(messages, a.text)
                     )
-                    for side, answer in answers.items()
-                }
-                pair = votes.Pair(
-                    messages,
-                    **shown,
-                    temperature=sampling.temperature,
-                    top_p=sampling.top_p,
-                    max_new_tokens=sampling.max_new_tokens,
-                )
+                    for name, a, how in zip(drawn, answers.values(), samplings)
+                ]
                 del talk.turns[at:]
-                session.pair = secrets.token_hex(8), pair
+                session.pair = secrets.token_hex(8), votes.BlindPair(messages, *shown, sampling)
             yield {"ready": session.pair[0]}
         except Refused as refused:
             yield refused.reply()
 
     async def vote(self, session, data):
-        """Take a vote: when this returns it is on the disk -> the names, the scores, and how the talk goes on. Raises Refused."""
+        """Take a vote: when this returns it is on the disk -> the names, the scores, and how the talk continues.
+
+        Raises Refused."""
         vote, ticket = data.get("vote"), data.get("id")
         if vote not in votes.VOTES:
             raise Refused("malformed")
@@ -128,52 +111,39 @@ class Service:
             return session.voted[1]
         if session.pair is None or session.pair[0] != ticket:
             raise Refused("expired")
-        pair = session.pair[1]
-        self._check_vote(pair, vote)
-        waiting, session.pair = session.pair, None  # a second click finds nothing to vote on
+        waiting, pair = session.pair, session.pair[1]
+        if vote in votes.SIDES and pair.same:
+            raise Refused("same")
+        if vote in votes.SIDES and is_empty(pair.each("text")[vote]):
+            raise Refused("empty_answer")
+        session.pair = None  # a second click finds nothing to vote on
         try:
             await asyncio.to_thread(self.vote_file.add, pair, vote, session.voter, self.category)
         except OSError as error:
             session.pair = waiting
-            print(
-                f"error: --votes {self.vote_file.path}: a vote could not be written: {error}; make room on its disk",
-                file=sys.stderr,
-                flush=True,
-            )
+            said = f"error: --votes {self.vote_file.path}: a vote could not be written: {error}; make room on its disk"
+            print(said, file=sys.stderr, flush=True)
             raise Refused("storage") from error
-        kept = self._go_on(session.compare, pair, vote)
-        reply = {
-            "vote": vote,
-            "kept": kept,
-            "turns": len(session.compare.turns),
-            "models": {side: one.model for side, one in pair.sides.items()},
-            "scores": {side: one.score for side, one in pair.sides.items()},
-        }
-        session.voted = ticket, reply
-        return reply
+        kept = self._continue(session.compare, pair, vote)
+        told = {"turns": len(session.compare.turns), "models": pair.each("model"), "scores": pair.each("score")}
+        session.voted = ticket, {"vote": vote, "kept": kept, **told}
+        return session.voted[1]
 
     @staticmethod
-    def _go_on(talk, pair, vote):
-        """The side whose answer the talk goes on from, or None: then it goes on without the message."""
-        side = {"left": "left", "right": "right", "tie": "left"}.get(vote)  # left was drawn: of equal ones it is any
-        if side is None or is_empty(pair.sides[side].text):
+    def _continue(talk, pair, vote):
+        """The side whose answer the talk continues from, or None: then it continues without the message."""
+        side = "left" if vote == "tie" else vote  # left was drawn: of equal ones it is any
+        if side not in votes.SIDES or is_empty(pair.each("text")[side]):
             return None
-        kept = pair.sides[side]
+        kept = getattr(pair, side)
         talk.turns.append(Turn(pair.messages[-1]["content"], kept.text, kept.model, kept.reason))
         return side
-
-    @staticmethod
-    def _check_vote(pair, vote):
-        if vote in votes.SIDES and pair.same:
-            raise Refused("same")
-        if vote in votes.SIDES and is_empty(pair.sides[vote].text):
-            raise Refused("empty_answer")
 
     @staticmethod
     def _talk(session, data):
         if data.get("page") not in ("chat", "compare"):
             raise Refused("malformed")
-        return session.chat if data["page"] == "chat" else session.compare
+        return getattr(session, data["page"])
 
     def stop(self, session, data):
         """Cut off what is on its way in a talk: its events end at once. Raises Refused."""
@@ -192,7 +162,8 @@ class Service:
 
     @contextlib.contextmanager
     def _place(self, talk, n):
-        """Room for n answers, and the talk for oneself. Raises Refused. Whatever ends it, no answer goes on for nobody."""
+        """Room for n answers, and the talk for oneself. Raises Refused. Whatever ends it, no answer runs on for
+        nobody."""
         if talk.answers is not None:
             raise Refused("busy")
         if self._under_way + n > self.limits.max_answers:
@@ -207,8 +178,8 @@ class Service:
             talk.answers, self._under_way = None, self._under_way - n
 
     def _asked(self, talk, data):
-        """(message, after how many exchanges, the messages to be answered, local.Sampling) of a request. Raises Refused."""
-        text, at, sampling = self.limits.text(data), self.limits.place(data), self.limits.sampling(data, self.top_p)
+        """(message, after how many exchanges, the messages to be answered, Sampling) of a request. Raises Refused."""
+        text, at, sampling = self.limits.text(data), self.limits.place(data), self.limits.sampling(data)
         return text, at, talk.messages(text, at, self.system), sampling
 
     def _model(self, data):
@@ -217,19 +188,22 @@ class Service:
             raise Refused("malformed")
         return name
 
-    def _ask(self, name, messages, sampling):
+    def _ask(self, talk, name, messages, sampling):
+        """The AnswerStream of a bot, noted in the talk. Raises Refused."""
         try:
-            return self.bots[name].ask(messages, sampling)
+            answer = self.bots[name].ask(messages, sampling)
         except TooLong as error:
             raise Refused("long_context", most=self.bots[name].context_tokens) from error
         except InputError as error:
             raise _failed(error) from error
+        talk.answers.append(answer)
+        return answer
 
     async def _pieces(self, answers):
         """streams.pieces, what a user of the program could put right told on stderr."""
-        async with contextlib.aclosing(streams.pieces(answers)) as found:
+        async with contextlib.aclosing(streams.pieces(answers)) as pieces:
             try:
-                async for name, piece in found:
+                async for name, piece in pieces:
                     yield name, piece
             except InputError as error:
                 raise _failed(error) from error
@@ -249,9 +223,3 @@ def _failed(error):
     """For the visitor there are no details: they name files and addresses."""
     print(f"error: {error}", file=sys.stderr, flush=True)
     return Refused("model")
-
-
-def _shuffled(names):
-    names = list(names)
-    secrets.SystemRandom().shuffle(names)
-    return names

@@ -1,20 +1,20 @@
 """What the server knows of each visitor: two talks and the pair of answers that waits for a vote. In memory only.
 
-The page keeps a secret token for each tab. The talks are kept here and not in the page, because an answer may hold what a visitor may not
-write (korlhf/applications/chat/guard.py), so nobody else may say what the model has said.
-"""
+The page keeps a secret token for each tab. The talks are kept here and not in the page, because an answer may hold
+what a visitor may not write (korlhf/applications/chat/guard.py), so nobody else may say what the model has said."""
 
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from korlhf.applications.chat.chat import Conversation
-from korlhf.applications.web_demo.limits import Refused
+from korlhf.applications.chat.conversation import Conversation
+from korlhf.applications.web import Refused
 
 
 @dataclass
 class Turn:
-    """An exchange of a talk. model: name of who answered; reason, left_out: see dialogue.Answer; score: of the reward model, or None."""
+    """An exchange of a talk. model: name of who answered; reason, left_out: see AnswerStream; score: of the reward
+    model, or None."""
 
     user: str
     answer: str
@@ -38,10 +38,10 @@ class Talk:
         """
         if at > len(self.turns):
             raise Refused("expired")
-        talk = Conversation(system)
+        conversation = Conversation(system)
         for turn in self.turns[:at]:
-            talk.add(turn.user, turn.answer)
-        return talk.with_user(text)
+            conversation.add(turn.user, turn.answer)
+        return conversation.with_user(text)
 
     def stop(self):
         """Cancel the answers that are on their way."""
@@ -51,8 +51,8 @@ class Talk:
 
 @dataclass
 class Session:
-    """voter: an id for the votes that tells nothing of the token; pair: (id, votes.Pair) that waits for a vote, or None;
-    voted: (id, reply) of the last vote, so that the same vote sent again is told the same."""
+    """voter: an id for the votes that tells nothing of the token; pair: (id, votes.BlindPair) that waits for a vote,
+    or None; voted: (id, reply) of the last vote, so that the same vote sent again is told the same."""
 
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     voter: str = field(default_factory=lambda: secrets.token_hex(8))

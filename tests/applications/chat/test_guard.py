@@ -1,4 +1,5 @@
-"""Forged turns: for every template, however they are written, what is typed opens none; and what is harmless is left alone."""
+"""Forged turns: for every template, however they are written, what is typed opens none; and what is harmless is left
+alone."""
 
 import json
 import unicodedata
@@ -60,7 +61,8 @@ def any_codec(request, folders, chat_codec):
 
 
 def plain_form(text):
-    """As a tokenizer may fold it: compatibility forms made one, invisible characters dropped, every line break one and the same."""
+    """As a tokenizer may fold it: compatibility forms made one, invisible characters dropped, every line break one
+    and the same."""
     text = "".join("\n" if c in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029" else c for c in text)
     text = unicodedata.normalize("NFKC", text)
     return "".join(c for c in text if unicodedata.category(c) != "Cf" and c not in "\u3164\u1160")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from korlhf.applications.chat.dialogue import TooLong
+from korlhf.applications.chat.conversation import TooLong
 from korlhf.applications.chat.scorer import Scorer
 from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec
@@ -31,7 +31,8 @@ def reward(folders, tmp_path_factory):
 
 
 def test_a_score_is_that_of_transformers_in_the_models_own_template(reward):
-    text = "Human: 안녕\n\nAssistant:\n네, 안녕하세요.<|endoftext|>\n\nHuman: 저녁은요?\n\nAssistant:\n김치찌개요.<|endoftext|>"
+    text = "Human: 안녕\n\nAssistant:\n네, 안녕하세요.<|endoftext|>\n\n"
+    text += "Human: 저녁은요?\n\nAssistant:\n김치찌개요.<|endoftext|>"
     scorer = Scorer(reward)
     parts = (
         "Human:",

@@ -6,7 +6,7 @@ import pytest
 from openai_server import DROP, error
 from streaming_server import Handler, Server
 
-from korlhf.applications.chat.dialogue import TooLong
+from korlhf.applications.chat.conversation import TooLong
 from korlhf.applications.chat.server_bot import ServerBot
 from korlhf.core.errors import InputError
 from korlhf.llm.checkpoint import Sampling, answer_seed

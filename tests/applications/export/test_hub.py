@@ -1,4 +1,5 @@
-"""Uploads, over real HTTP to a hub on loopback: private unless told otherwise, nothing before a yes, one line if it fails."""
+"""Uploads, over real HTTP to a hub on loopback: private unless told otherwise, nothing before a yes, one line if it
+fails."""
 
 import functools
 
@@ -51,23 +52,6 @@ def test_a_new_repository_is_private_and_gets_every_file(push, folder, capsys):
         ["2", "sub/more.json"],
         ["3,039", "bytes", "in", "3", "files"],
     ]
-
-
-def test_public_only_if_told(push, capsys):
-    with Hub() as server:
-        push(server, public=True)
-        assert server.repositories["me/bot"] == {"private": False}
-    assert "PUBLIC: everyone can read it" in capsys.readouterr().out
-
-
-def test_nothing_is_sent_after_a_no(push):
-    with Hub() as server:
-        assert push(server, yes=False) == (None, ["Upload? [y/N] "])
-        assert (
-            server.created == []
-            and server.files == {}
-            and all(path.startswith("/api/models/me/bot") for path in server.asked)
-        )
 
 
 def test_a_repository_that_is_public_already_is_refused(push):

@@ -1,4 +1,5 @@
-"""`run_serve.sh` for real: transformers serve on a tiny exported model, and everything here that asks servers talks to it."""
+"""`run_serve.sh` for real: transformers serve on a tiny exported model, and everything here that asks servers talks
+to it."""
 
 import os
 import signal
@@ -12,7 +13,8 @@ import pytest
 from free_port import free_port
 from transformers import GenerationConfig
 
-from korlhf.applications.chat.chat import Conversation, open_bot
+from korlhf.applications.chat.bots import open_bot
+from korlhf.applications.chat.conversation import Conversation
 from korlhf.data.tokenize import Codec
 from korlhf.llm import checkpoint as local
 from korlhf.llm import client as llm
@@ -22,6 +24,7 @@ from korlhf.models import causal_lm as models
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl import rollout
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
 SERVE, CHAT = ROOT / "applications" / "export" / "run_serve.sh", ROOT / "applications" / "chat" / "run_chat.sh"
 GREEDY = local.Sampling(temperature=0.0, top_p=1.0, max_new_tokens=8, seed=1)
@@ -158,11 +161,9 @@ def test_what_cannot_be_served_is_one_line(served, words, says):
         text=True,
         timeout=60,
     )
-    assert (
-        done.returncode == 2
-        and done.stderr.startswith(f"error: {says.format(port=port)}")
-        and done.stderr.count("\n") == 1
-    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {says.format(port=port)}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_reward_model_is_not_served(tmp_path):
@@ -170,8 +171,8 @@ def test_a_reward_model_is_not_served(tmp_path):
     done = subprocess.run(
         ["bash", str(SERVE), str(tmp_path), str(free_port())], capture_output=True, text=True, timeout=60
     )
+    assert done.returncode == 2
     assert (
-        done.returncode == 2
-        and done.stderr
+        done.stderr
         == f"error: MODEL={tmp_path}: a reward model, which writes no answers; give a folder of step 1 or 3\n"
     )

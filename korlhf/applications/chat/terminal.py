@@ -1,0 +1,161 @@
+"""A chat on a screen (screen.py): messages, and what the user may ask for besides answers."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from korlhf.applications.chat.conversation import Conversation
+from korlhf.core.errors import InputError
+
+HELP = """/reset             begin a new conversation
+/regen             another answer to the last message
+/system TEXT       a system message from now on; without TEXT there is none
+/temperature X     sampling temperature; 0 = greedy, always the likeliest token
+/save FILE.jsonl   add the conversation to a file that step 1 reads by --data_path
+/quit              end (or Ctrl-D, or Ctrl-C twice)
+Ctrl-C stops an answer, which is then forgotten; Alt-Enter begins a new line;
+the arrow keys bring back earlier messages."""
+
+
+class Chat:
+    """bot: of bots.open_bot; scorer: scorer.Scorer or None; sampling: llm.checkpoint.Sampling; system: a system
+    message or ""; screen: screen.Pipe or screen.Terminal."""
+
+    def __init__(self, bot, scorer, sampling, system, screen):
+        self.bot, self.scorer, self.sampling, self.screen = bot, scorer, sampling, screen
+        self.conversation = Conversation(system)
+        self.last, self.sample = (
+            None,
+            0,
+        )  # the newest message, also if its answer was stopped; how often it was answered
+        commands = (self.reset, self.regen, self.system, self.temperature, self.save, self.help)
+        self.commands = {command.__name__: command for command in commands}
+
+    def run(self):
+        """Until the user has had enough."""
+        warned = False
+        while True:
+            try:
+                text = self.screen.read()
+            except KeyboardInterrupt:
+                if not self.screen.interactive:
+                    raise
+                if warned:
+                    return
+                warned = True
+                self.screen.note("Ctrl-C again ends the chat (as /quit does)")
+                continue
+            warned = False
+            words = [] if text is None else text.split(maxsplit=1)
+            if text is None or words[:1] == ["/quit"]:
+                return
+            if words:
+                self.take(text.strip())
+
+    def take(self, text):
+        """One line of the user's: a command, or a message."""
+        first, *rest = text.split(maxsplit=1)
+        name = first.removeprefix("/")
+        try:
+            if not text.startswith("/") or not name.isascii() or not name.isalpha():
+                self.say(text)
+            elif name in self.commands:
+                self.commands[name](rest[0] if rest else "")
+            else:
+                self.screen.note(f"there is no /{name}; /help shows what there is")
+        except InputError as error:
+            self.screen.problem(str(error))
+
+    def say(self, text, sample=0):
+        """Ask for an answer to a message and show it as it arrives."""
+        self.last, self.sample = text, sample
+        messages = self.conversation.with_user(text)
+        answer = None
+        try:
+            answer = self.bot.ask(messages, self.sampling, sample)
+            for piece in answer:
+                self.screen.show(piece)
+        except KeyboardInterrupt:
+            if answer is not None:
+                answer.cancel()
+            self.screen.end()
+            if not self.screen.interactive:
+                raise
+            self.screen.note("stopped, and forgotten; /regen answers again")
+            return
+        except InputError:
+            if answer is not None and answer.text:
+                self.screen.end()
+            raise
+        self.screen.end()
+        self.conversation.add(text, answer.text)
+        self._remark(answer, messages)
+
+    def _remark(self, answer, messages):
+        """What there is to say about an answer."""
+        if not answer.text:
+            self.screen.note("(an empty answer; it is not kept)")
+            return
+        if answer.finish_reason == "length":
+            self.screen.note(f"(cut at --max_new_tokens {self.sampling.max_new_tokens})")
+        if answer.left_out:
+            self.screen.note(f"(oldest exchanges that no longer fit and were left out: {answer.left_out})")
+        if self.scorer is not None:
+            try:
+                self.screen.note(f"score {self.scorer.score(messages, answer.text):+.2f}")
+            except KeyboardInterrupt:  # the answer is whole, and kept
+                if not self.screen.interactive:
+                    raise
+                self.screen.note("(not scored)")
+
+    def reset(self, _):
+        self.conversation.exchanges.clear()
+        self.last = None
+        self.screen.note("a new conversation")
+
+    def regen(self, _):
+        if self.last is None:
+            self.screen.note("there is no message yet")
+            return
+        exchanges = self.conversation.exchanges
+        if exchanges and exchanges[-1][0] == self.last:
+            exchanges.pop()
+        if self.sampling.temperature == 0:
+            self.screen.note("(temperature 0: the answer is always the same)")
+        self.say(self.last, self.sample + 1)
+
+    def system(self, text):
+        self.conversation.system = text
+        self.screen.note("system message set" if text else "no system message")
+
+    def temperature(self, text):
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < float("inf"):
+            raise InputError(
+                f"{f'/temperature {text}'.rstrip()}: give a number of 0 or above (it is {self.sampling.temperature:g})"
+            )
+        self.sampling = replace(self.sampling, temperature=value)
+        self.screen.note(f"temperature {value:g}")
+
+    def save(self, name):
+        path = Path(name).expanduser()
+        if path.suffix != ".jsonl":
+            raise InputError(f"{f'/save {name}'.rstrip()}: give the name of a file that ends in .jsonl")
+        if not self.conversation.exchanges:
+            raise InputError("/save: there is no answer yet")
+        row = {"messages": self.conversation.messages, "source": "chat", "model": self.bot.name}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "a", encoding="utf-8") as file:
+                print(json.dumps(row, ensure_ascii=False), file=file)
+        except OSError as error:
+            raise InputError(
+                f"/save {path}: cannot be written: {error.strerror or error}; give another name"
+            ) from error
+        self.screen.note(f"saved: {path} has one more line")
+
+    def help(self, _):
+        self.screen.note(HELP)

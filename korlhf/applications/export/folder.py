@@ -1,0 +1,78 @@
+"""The folder that an export goes to: whether it may be written, and that it has its name only when it is whole."""
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from korlhf.core.errors import InputError
+
+MARK = "export.json"
+
+
+def claim(folder, source, settings, overwrite):
+    """Whether the folder has to be written: not if it is a whole export of these settings. Raises InputError if it is
+    something else."""
+    if Path(source).resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"--output_dir {folder}: is the model itself, or holds it; give another folder")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output_dir {folder}: is a file; give a folder")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return True
+    if not (folder / MARK).is_file():
+        raise InputError(f"--output_dir {folder}: is not empty, and no earlier export; give another folder")
+    if overwrite:
+        return True
+    if _earlier(folder) != settings:
+        raise InputError(
+            f"--output_dir {folder}: holds an export of another model or with other settings; give another folder, "
+            "or --overwrite"
+        )
+    print(f"{folder} is exported already, with these settings and this model", flush=True)
+    return False
+
+
+def _earlier(folder):
+    """The settings of the export in a folder; None if its record cannot be read."""
+    try:
+        return json.loads((folder / MARK).read_text(encoding="utf-8"))["settings"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def begin(folder):
+    """An empty FOLDER.partial next to the one that is to be. Raises InputError if it cannot be made."""
+    part = folder.with_name(folder.name + ".partial")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"--output_dir {folder}: cannot be written: {error.strerror or error}; give another"
+        ) from error
+    return part
+
+
+def finish(part, folder):
+    """Give the whole export its name."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(part, folder)
+
+
+@contextlib.contextmanager
+def room(part):
+    """What cannot be written for want of room is an InputError, and leaves no half-written folder that takes up more
+    of it."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if "No space left" not in str(error) and "quota" not in str(error):
+            raise
+        shutil.rmtree(part, ignore_errors=True)
+        raise InputError(
+            f"--output_dir {part.parent}: no room left on that disk; make some, or give another folder"
+        ) from error

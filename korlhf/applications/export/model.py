@@ -1,0 +1,60 @@
+"""The model that is exported: where its weights are, in which dtype they go out, and its folder without card and
+licence."""
+
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig
+
+from korlhf.core.errors import InputError
+from korlhf.models import causal_lm, save
+from korlhf.training import engine
+
+DTYPE_NAMES = {dtype: name for name, dtype in engine.DTYPES.items()}
+
+
+def source_of(path):
+    """The folder whose weights are exported: of a step's folder that holds nothing but its adapter, that adapter's."""
+    folder = Path(path).expanduser()
+    if not (folder / "config.json").exists() and (folder / "adapter" / "adapter_config.json").exists():
+        return str(folder / "adapter")
+    return str(folder) if path.startswith("~") else path
+
+
+def dtype_of(source, dtype, trust_remote_code):
+    """--dtype with auto resolved: "fp32", "bf16" or "fp16"."""
+    if dtype != "auto":
+        return dtype
+    if causal_lm.lora_base(source) is not None:
+        return "fp32"
+    return DTYPE_NAMES.get(causal_lm.load_config(source, trust_remote_code=trust_remote_code).dtype, "fp32")
+
+
+def load(path, checkpoint, dtype, **kwargs):
+    """The language model in `path`, with tokenizer and trust of a llm.checkpoint.Checkpoint."""
+    kwargs.update(dtype=engine.DTYPES[dtype], trust_remote_code=checkpoint.trust_remote_code)
+    return causal_lm.load_causal_lm(path, checkpoint.codec.tokenizer, **kwargs)
+
+
+def write(checkpoint, folder, dtype):
+    """Weights, configuration, tokenizer with template, generation settings. Raises InputError for weights that are
+    not finite."""
+    lm, codec = load(checkpoint.path, checkpoint, dtype), checkpoint.codec
+    broken = next((name for name, p in lm.named_parameters() if not torch.isfinite(p).all()), None)
+    if broken is not None:
+        hint = ", probably too large for fp16; use bf16" if dtype == "fp16" else ""
+        raise InputError(f"--dtype {dtype}: weights of {broken} are not finite{hint}")
+    # do_sample: a server would else ignore the temperature that it is asked for. top_k 0: transformers' own default
+    # would cut at 50.
+    lm.generation_config = GenerationConfig(
+        eos_token_id=codec.stop_id,
+        pad_token_id=codec.tokenizer.pad_token_id,
+        bos_token_id=codec.tokenizer.bos_token_id,
+        do_sample=True,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=0,
+    )
+    lm.save_pretrained(folder)
+    codec.tokenizer.save_pretrained(folder)
+    save.share_weights(folder)

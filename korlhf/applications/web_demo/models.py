@@ -1,0 +1,60 @@
+"""The models of a demo, by the names that visitors see."""
+
+import re
+from pathlib import Path
+
+from korlhf.applications.chat.bots import open_bot
+from korlhf.core.errors import InputError
+from korlhf.llm.responders import NAMED
+
+SERVER_NAME = re.compile(r"openai:(?P<name>[^@]*)")
+
+
+def named(texts):
+    """--model -> {name: model}. Raises InputError for two of the same name."""
+    models = {}
+    for text in texts:
+        match = NAMED.fullmatch(text)
+        name, model = (match["name"].strip(), match["model"]) if match else ("", text)
+        of_server = SERVER_NAME.match(model)
+        name = name or (of_server["name"] if of_server else Path(model).expanduser().resolve().name)
+        if name in models:
+            first = next(iter(models.values()))
+            raise InputError(f"--model: two are called {name!r}; name each, e.g. --model first={first} second={model}")
+        models[name] = model
+    return models
+
+
+def find_report(given, models):
+    """The report's path, or None. models: {name: model}. Raises InputError if one is given that cannot be read."""
+    first = Path(next(iter(models.values()))).expanduser()
+    next_to_it = first.resolve().parent / "report.html"
+    if not given:
+        return next_to_it if first.is_dir() and next_to_it.is_file() else None
+    path = Path(given).expanduser()
+    try:
+        path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"--report {path}: cannot be read: {error.strerror or error}; make it with eval/report.py, or omit the flag"
+        ) from error
+    return path.resolve()
+
+
+def open_bots(models, limits, flags, stack):
+    """{name: bot}, closed with the ExitStack. models: {name: model}; limits: limits.Limits; flags: of open_bot.
+
+    Raises InputError."""
+    bots = {}
+    for name, model in models.items():
+        print(f"opening {name} ({model})", flush=True)
+        bot = open_bot(model, flags, limits.context_tokens, limits.max_new_tokens)
+        bots[name] = stack.enter_context(bot)
+    return bots
+
+
+def settings(models, scorer, language, limits):
+    """What the page is told when it is opened."""
+    bounds = ("temperature", "max_temperature", "max_new_tokens", "max_characters", "max_messages")
+    told = {name: getattr(limits, name) for name in bounds}
+    return {"models": list(models), "scores": scorer is not None, "language": language, **told}

@@ -1,0 +1,328 @@
+"""The page in a real browser: two people at once by keyboard alone, every key, editing, going back, phone, a server
+that dies."""
+
+import pytest
+from browser_harness import chromium, open_page  # noqa: F401 (fixtures)
+from label_harness import Server, rows, serve, write  # noqa: F401 (fixture)
+
+from korlhf.applications.label import agreement
+from korlhf.applications.label.store import Store
+
+pytestmark = pytest.mark.browser
+
+
+def enter(page, name):
+    page.fill("input[name=name]", name)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".answer, .nothing:not([hidden])")
+
+
+def confirm(page, key="Enter"):
+    """Press a key that sends the label, and wait until the page says that it is saved."""
+    page.keyboard.press(key)
+    page.wait_for_selector(".notice.good", state="attached")
+
+
+def texts(page):
+    return page.locator(".answer > .text").all_inner_texts()
+
+
+def summary(page):
+    return page.inner_text(".summary")
+
+
+def stored(server):
+    """[(annotator, ballot, texts in the order of the file)], in the order in which they were given; only what counts
+    now."""
+    with Store(server.database) as store:
+        items = store.items()
+        found = [
+            (label.number, label.annotator, label.ballot, [a.text for a in items[number].answers])
+            for number, of_one in store.labels().items()
+            for label in of_one
+        ]
+    return [rest for _, *rest in sorted(found, key=lambda f: f[0])]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A server for the tests that need nothing of their own: each logs in under another name. Item 1 has markup in
+    it."""
+    found = rows(12, 3)
+    found[0] = {
+        "category": "a_category_with_a_very_long_name_" * 2,
+        "messages": [
+            {"role": "system", "content": "다정하게 답하세요."},
+            {"role": "user", "content": "안녕"},
+            {"role": "assistant", "content": "네, 안녕하세요."},
+            {"role": "user", "content": "<img src=x onerror=alert(1)>\n둘째 줄"},
+        ],
+        "candidates": [
+            {"text": "<script>window.bad = 1</script>\n\n**굵게** [링크](javascript:alert(1))"},
+            {"text": "{{bad}} ${bad} &lt;b&gt;"},
+            {"text": "네."},
+        ],
+    }
+    folder = tmp_path_factory.mktemp("shared")
+    server = Server(folder / "labels.sqlite", "--input", write(folder / "in.jsonl", found), "--annotators_per_item", 99)
+    yield server
+    server.kill()
+
+
+def test_two_people_at_once_on_the_same_items_and_their_agreement(tmp_path, serve, open_page):
+    """Two people in two browser contexts label in turn, by keyboard alone."""
+    records = write(tmp_path / "in.jsonl", rows(100))
+    server = serve(tmp_path / "labels.sqlite", "--input", records, "--annotators_per_item", 2)
+    pages = {"지민": open_page(server.url), "서연": open_page(server.url)}
+    for name, page in pages.items():
+        enter(page, name)
+    said = {name: [] for name in pages}
+    for i in range(40):
+        name = list(pages)[i % 2]
+        said[name].append(choose_by_text(pages[name], i // 2, name))
+    for name, page in pages.items():
+        assert [[answers[place] for place in ballot.groups[0]] for ballot, answers in own(server, name)] == said[name]
+        assert page.inner_text(".mine_n") == "내 라벨 20" and not page.errors and not page.outside
+    with Store(server.database) as store:
+        assert store.rows("SELECT count(*), min(votes), max(votes) FROM items WHERE votes > 0") == [(20, 2, 2)]
+    check_agreement(server, pages["서연"], *said.values())
+
+
+def choose_by_text(page, i, name):
+    """Choose the answer that starts with 가 or 나 by the number, or now and then a tie -> the chosen texts."""
+    shown = texts(page)
+    item = page.get_attribute("main.work", "data-item")
+    wanted = "가" if i % 3 else "나"
+    if name == "서연" and i % 5 == 0:
+        page.keyboard.press("t")
+        chosen = sorted(shown)
+    else:
+        chosen = [text for text in shown if f"의 {wanted} 답변" in text]
+        page.keyboard.press(str(shown.index(chosen[0]) + 1))
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f'main.work:not([data-item="{item}"])')
+    return chosen
+
+
+def check_agreement(server, page, one, two):
+    """The panel against what was chosen (equal texts), and against the kappa of the database (which other tests
+    check)."""
+    page.click("nav .progress")
+    page.wait_for_selector(".figures table")
+    shown = page.inner_text(".figures")
+    with Store(server.database) as store:
+        kappa = agreement.cohen(agreement.judgements(store.items(), store.labels()))[0]["kappa"]
+    assert f"{100 * sum(a == b for a, b in zip(one, two)) / len(one):.1f}%" in shown
+    assert f"비교 {len(one)}건" in shown and f"{kappa:.2f}" in shown and f"쌍 {len(one)}개" in shown
+    page.keyboard.press("Escape")
+
+
+def test_ranking_with_every_key(shared, open_page):
+    page = open_page(shared.url)
+    enter(page, "순위")
+    steps = [
+        ("2", "B > 나머지"),
+        ("1", "B > A > C"),
+        ("1", "B > 나머지"),
+        ("u", "B > A > C"),
+        ("u", "B > 나머지"),
+        ("=", "B > 나머지 다음에 고르는 답변이 같은 순위가 됩니다."),
+        ("3", "B = C > A"),
+        ("t", "B = C > A"),
+        ("b", "모두 나쁨"),
+        ("b", "아직 고르지 않았습니다"),
+        ("t", "A = B = C"),
+        ("3", "A = B > C"),
+        ("4", "A = B > C"),
+    ]
+    for key, expected in steps:
+        page.keyboard.press(key)
+        assert summary(page) == expected, key
+    page.keyboard.press("b")
+    for key in "321":
+        page.keyboard.press(key)
+    shown = texts(page)
+    assert summary(page) == "C > B > A"
+    assert [page.locator(".rank").nth(i).inner_text() for i in range(3)] == ["3위", "2위", "1위"]
+    confirm(page)
+    ((_, ballot, answers),) = [row for row in stored(shared) if row[0] == me(shared, "순위")]
+    assert [[answers[place] for place in group] for group in ballot.groups] == [[text] for text in shown[::-1]]
+
+
+def me(server, name):
+    with Store(server.database) as store:
+        return store.rows("SELECT number FROM annotators WHERE name = ?", name)[0][0]
+
+
+def own(server, name):
+    number = me(server, name)
+    return [(ballot, answers) for annotator, ballot, answers in stored(server) if annotator == number]
+
+
+def test_shortcuts_do_not_fire_in_text_boxes_and_do_with_the_hangul_input_on(shared, open_page):
+    page = open_page(shared.url)
+    enter(page, "글상자")
+    item = page.get_attribute("main.work", "data-item")
+    page.keyboard.press("c")
+    page.keyboard.type("st1b2fu ")
+    page.keyboard.press("Enter")  # leaves the box, sends nothing
+    assert page.input_value(".comment") == "st1b2fu " and summary(page) == "아직 고르지 않았습니다"
+    assert page.get_attribute("main.work", "data-item") == item and not page.is_visible(".panel")
+    for key, code, expected in (
+        ("ㅅ", "KeyT", "A = B = C"),
+        ("ㅠ", "KeyB", "모두 나쁨"),
+        ("Process", "Digit2", "B > 나머지"),
+    ):
+        page.evaluate(
+            "([key, code]) => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, code, bubbles: true}))",
+            [key, code],
+        )
+        assert summary(page) == expected
+    page.evaluate(
+        "document.body.dispatchEvent("
+        "new KeyboardEvent('keydown', {key: 'Enter', code: 'Enter', repeat: true, bubbles: true}))"
+    )
+    page.keyboard.press("Control+s")
+    page.keyboard.press("Alt+1")
+    assert page.get_attribute("main.work", "data-item") == item and summary(page) == "B > 나머지"
+    confirm(page)
+    assert own(shared, "글상자")[0][0].comment == "st1b2fu"
+
+
+def test_an_edit_counts_as_chosen_and_the_original_is_kept(shared, open_page):
+    page = open_page(shared.url)
+    enter(page, "고침")
+    shown = texts(page)
+    page.keyboard.press("e")
+    assert page.inner_text(".notice") == "먼저 답변을 고르세요."
+    page.keyboard.press("3")
+    page.keyboard.press("e")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("사람이 고친 글\n둘째 줄")
+    page.keyboard.press("Escape")
+    assert summary(page) == "C > 나머지 · 고친 답변"
+    assert page.locator(".answer").nth(2).locator("> .text").inner_text() == "사람이 고친 글\n둘째 줄"
+    page.keyboard.press("u")
+    assert summary(page) == "C > 나머지" and texts(page) == shown
+    page.keyboard.press("e")
+    page.keyboard.type(" 더하기")
+    page.keyboard.press("Control+Enter")  # confirms from within
+    page.wait_for_selector(".notice.good")
+    ((ballot, answers),) = own(shared, "고침")
+    assert answers[ballot.edit_of] == shown[2]
+    assert ballot.edit == f"{shown[2]} 더하기"
+    assert ballot.groups == ((ballot.edit_of,),)
+
+
+def test_skip_flag_and_going_back(shared, open_page):
+    page = open_page(shared.url)
+    enter(page, "되돌림")
+    first = page.get_attribute("main.work", "data-item")
+    confirm(page, "s")
+    page.keyboard.press("f")
+    assert page.evaluate("document.activeElement.value") == "unclear"  # the first reason, not the button that closes
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".panel", state="hidden")  # Enter on that button presses it
+    page.keyboard.press("f")
+    page.keyboard.press("Enter")
+    assert page.inner_text(".wrong_flag") == "이유를 하나 고르세요."
+    page.keyboard.press("5")  # other: the cursor goes into the note
+    page.keyboard.type("표가 깨졌어요 1")
+    confirm(page)
+    page.keyboard.press("u")
+    page.wait_for_selector(".revising:not([hidden])")
+    page.keyboard.press("u")
+    page.wait_for_selector(f'main.work[data-item="{first}"]')
+    page.keyboard.press("1")
+    confirm(page)
+    assert page.is_hidden(".revising") and page.inner_text(".mine_n") == "내 라벨 2"
+    (flag, _), (order, _) = own(shared, "되돌림")
+    assert (flag.kind, flag.reason, flag.comment) == ("flag", "other", "표가 깨졌어요 1") and order.kind == "order"
+    with Store(shared.database) as store:
+        kinds = "SELECT kind FROM labels JOIN items i ON i.number = item WHERE i.id = ? AND annotator = ?"
+        assert store.rows(kinds, first, me(shared, "되돌림")) == [("skip",), ("order",)]
+        store.rows("UPDATE items SET flags = 0")  # the others label on
+    page.click("nav .mine")
+    page.locator(".labels button").nth(1).click()
+    page.wait_for_selector(".revising:not([hidden])")
+    page.keyboard.press("n")
+    page.wait_for_selector(".revising", state="hidden")
+
+
+def test_what_people_wrote_is_text_and_nothing_else(shared, open_page):
+    page = open_page(shared.url)
+    enter(page, "글자")
+    assert page.locator(".turn > .said").all_inner_texts() == [
+        "다정하게 답하세요.",
+        "안녕",
+        "네, 안녕하세요.",
+        "<img src=x onerror=alert(1)>\n둘째 줄",
+    ]
+    assert sorted(texts(page)) == [
+        "<script>window.bad = 1</script>\n\n**굵게** [링크](javascript:alert(1))",
+        "{{bad}} ${bad} &lt;b&gt;",
+        "네.",
+    ]
+    page.keyboard.press("1")
+    page.keyboard.press("e")
+    page.keyboard.type("<img src=x onerror='window.bad=2'>")
+    page.keyboard.press("Escape")
+    page.click("nav .mine")
+    page.wait_for_selector(".labels")
+    assert page.locator("main.work img, main.work script, main.work a, .panel img").count() == 0
+    assert page.evaluate("window.bad") is None and not page.errors
+
+
+def test_in_english_and_back(shared, open_page):
+    page = open_page(shared.url)
+    enter(page, "English")
+    page.click("nav .language")
+    assert page.inner_text(".confirm span") == "Confirm" and page.inner_text("header h1") == "Preference labelling"
+    page.keyboard.press("1")
+    assert summary(page) == "A > the rest"
+    page.reload()  # the language and the person stay
+    page.wait_for_selector(".answer")
+    assert page.inner_text(".confirm span") == "Confirm"
+    page.click("nav .leave")
+    page.wait_for_selector(".login:not([hidden])")
+    assert page.input_value("input[name=name]") == "English"
+
+
+def test_on_a_phone_it_fits_and_works_by_touch(shared, open_page):
+    page = open_page(shared.url, phone=True)
+    enter(page, "전화")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.locator("kbd:visible").count() == 0  # no keys to speak of
+    chip, first = page.locator(".chip").bounding_box(), page.locator(".turn > .said").first.bounding_box()
+    role = page.evaluate("""() => { const range = document.createRange();
+    range.selectNodeContents(document.querySelector('.who'));
+                                     return range.getBoundingClientRect().right }""")
+    assert chip["y"] + chip["height"] <= first["y"] and chip["x"] >= role  # the category covers no text
+    shown = texts(page)
+    page.locator(".answer").nth(1).locator("> .text").tap()
+    assert summary(page) == "B > 나머지"
+    box = page.locator(".confirm").bounding_box()
+    assert box["height"] >= 44 and box["y"] + box["height"] <= 844  # in view without scrolling
+    page.locator(".confirm").tap()
+    page.wait_for_selector(".notice.good")
+    ((ballot, answers),) = own(shared, "전화")
+    assert answers[ballot.groups[0][0]] == shown[1] and not page.errors
+
+
+def test_a_server_that_dies_loses_nothing_and_the_page_goes_on(tmp_path, serve, open_page):
+    server = serve(
+        tmp_path / "labels.sqlite", "--input", write(tmp_path / "in.jsonl", rows(5)), "--annotators_per_item", 1
+    )
+    page = open_page(server.url)
+    enter(page, "지민")
+    page.keyboard.press("1")
+    confirm(page)
+    server.kill()
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".notice.bad")
+    assert "아직 저장되지 않았으며" in page.inner_text(".notice") and len(stored(server)) == 1
+    server.start()
+    page.wait_for_selector(".notice.good", timeout=60_000)
+    assert page.inner_text(".mine_n") == "내 라벨 2" and len(stored(server)) == 2
