@@ -23,12 +23,12 @@ MOST = 240  # points of a line
 SHARED = 1.5  # columns of a table share a scale if it is at most so many times as wide as each of theirs
 COLOURS = {"training": "#000001", "heldout": "#000002", "soft": "#000003", "line": "#000004"}
 STYLE = {
-    **{"svg.fonttype": "none", "font.size": 12, "figure.facecolor": "none", "axes.facecolor": "none"},
+    **{"svg.fonttype": "none", "font.size": 13, "figure.facecolor": "none", "axes.facecolor": "none"},
     **{f"axes.spines.{side}": False for side in ("left", "right", "top")},
     **{"axes.edgecolor": COLOURS["soft"], "axes.axisbelow": True, "axes.autolimit_mode": "round_numbers"},
     **{"axes.xmargin": 0, "axes.ymargin": 0, "grid.color": COLOURS["line"], "grid.linewidth": 1},
     **{f"{axis}tick.{of}": COLOURS["soft"] for axis in "xy" for of in ("color", "labelcolor")},
-    **{"ytick.major.size": 0, "lines.markersize": 6},
+    **{"xtick.major.pad": 5, "ytick.major.pad": 7, "ytick.major.size": 0, "lines.markersize": 6},
 }
 SHORTER = [  # what a page with hundreds of drawings can do without: two thirds of their bytes
     (re.compile(pattern, re.DOTALL), new)
@@ -38,7 +38,7 @@ SHORTER = [  # what a page with hundreds of drawings can do without: two thirds 
         (r' clip-path="[^"]*"| transform="rotate\(-0 [^"]*"| font-family: [^;"]*;', ""),
         (r' id="\w[\w.]*_\d+"', ""),
         (r"xlink:href", "href"),
-        (r"(\d+\.\d)\d+", r"\1"),
+        (r"(\d+\.\d)\d+(?=[^<>]*>)", r"\1"),  # places, not labels
         (r"\s+", " "),
         (r"<defs>\s*</defs>|(?<=>) (?=<)", ""),
     )
@@ -79,19 +79,19 @@ def lines(series, salt):
 
     def draw(axes):
         axes.grid(axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         for colour, points, marked in series:
             style = {"color": COLOURS[colour], "linewidth": 1.6, "solid_joinstyle": "round", "clip_on": False}
             axes.plot(*zip(*points), marker="o" if marked or len(points) == 1 else "", **style)
         axes.set_xlim(0, last)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
     readings = [[_reading(x, last, f"{round(x):,}", _number(y)) for x, y in points] for _, points, _ in series]
     return Chart(_drawn(draw, salt), readings)
 
 
 def calibration(bins, salt):
-    """A calibration chart of bins: {"predicted", "won", "n"}, shares from 0 to 1, each with its "interval" if it has one.
+    """A calibration chart of bins: {"predicted", "won", "n"}, shares from 0 to 1, with its "interval" if a bin has one.
 
     Returns None without bins that can be drawn.
     """
@@ -125,7 +125,7 @@ def whiskers(columns, salt):
     """Dots with whiskers for the columns of a table. columns: an estimate ({"mean", "low", "high"}) or None per row.
 
     Returns a drawing per column, None where nothing is to be drawn: ROW high per row and once more for the labels of
-    the ticks, so that a table can show it slice by slice. The columns have one scale if that squeezes none of them much.
+    the ticks, so that a table can show it slice by slice. Columns have one scale if that squeezes none of them much.
     """
     dots = [[(k, e) for k, e in enumerate(column) if e and all(map(finite, _ends(e)))] for column in columns]
     spans = [(min(e["low"] for _, e in of), max(e["high"] for _, e in of)) for of in dots if of]
@@ -152,7 +152,7 @@ def _whiskers(dots, span, rows, salt):
         axes.set(xlim=(low, high), ylim=(rows - 0.5, -0.5))
         axes.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10], min_n_ticks=2))
         axes.spines["bottom"].set_visible(False)
-        axes.tick_params(left=False, labelleft=False, bottom=False)
+        axes.tick_params(left=False, labelleft=False, bottom=False, labelsize=12)
 
     height = ROW * (rows + 1)
     return _drawn(draw, salt, (DOTS, height), (MARGIN / DOTS, ROW / height, 1 - MARGIN / DOTS, 1))

@@ -11,7 +11,7 @@ from korlhf.core.errors import InputError
 from korlhf.core.files import fingerprint
 from korlhf.core.tables import both, words
 from korlhf.eval.report import gather, summary
-from korlhf.eval.report.words import PROGRAMS, STEPS, protocol_name, rule_name, say
+from korlhf.eval.report.words import PROGRAMS, STEPS, joined, protocol_name, rule_name, say
 from korlhf.llm import checkpoint
 
 WEIGHTS = (
@@ -67,16 +67,7 @@ def warnings(run):
     for result in run.results:
         for line in result.content["warnings"]:
             abouts[line["en"], line["ko"]].append(result)
-    for check in (
-        _not_evaluated,
-        _stages,
-        _trained_again,
-        _unlike_settings,
-        _unlike_models,
-        _changed,
-        _rows,
-        _versions,
-    ):
+    for check in CHECKS:
         for about, text in check(run):
             abouts[text["en"], text["ko"]] += [about] if about else []
     return [Warning(about, both(*text)) for text, about in abouts.items()]
@@ -86,8 +77,7 @@ def _not_evaluated(run):
     evaluated = {r.program for r in run.results}
     absent = [say(f"programs.{program}") for program in PROGRAMS if program not in evaluated]
     if absent:
-        names = both(*(", ".join(name[language] for name in absent) for language in ("en", "ko")))
-        yield None, say("warnings.not_evaluated", names=names)
+        yield None, say("warnings.not_evaluated", names=joined(absent))
     ppo = [s for s in run.stages if s.step == 3 and s.done]
     if ppo and not evaluated & JUDGED:
         yield ppo[-1], say("warnings.unjudged")
@@ -103,12 +93,11 @@ def _stages(run):
             yield s, say("warnings.not_finished", step=f"{last:,}")
         elif not s.finished.get("heldout_after"):
             yield s, say("warnings.no_heldout")
-        best, interval = summary.best_rule(s), s.heldout.get("ci95")
-        if s.step == 2 and best and interval and interval[0] <= best[1]:
-            names = ("accuracy", "low", "high", "share")
-            values = zip(names, (s.heldout["accuracy"], *interval, best[1]))
-            shown = {name: summary.number(value) for name, value in values}
-            yield s, say("warnings.trivial", rule=rule_name(best[0]), n=s.heldout["n"], **shown)
+        elif s.step == 2 and (best := summary.best_rule(s)) and (interval := s.heldout.get("ci95")):
+            if interval[0] <= best[1]:
+                figures = map(summary.number, (s.heldout["accuracy"], *interval, best[1]))
+                values = zip(("accuracy", "low", "high", "share"), figures)
+                yield s, say("warnings.trivial", rule=rule_name(best[0]), n=s.heldout["n"], **dict(values))
 
 
 def _made(folder):
@@ -153,7 +142,7 @@ def _unlike_settings(run):
 
 
 def _way(result, how, what):
-    """How a result asked one responder, in one respect; None where that is not known. A template is each model's own."""
+    """How a result asked one responder, in one respect; None where that is not known. Templates are each model's own."""
     if what == "template":
         return how.get("template")
     return None if what == "decoding" and how.get("kind") == "file" else result.content["protocol"].get(what)
@@ -235,3 +224,6 @@ def _versions(run):
     if packages:
         programs = "; ".join(map(", ".join, results.values()))
         yield None, say("warnings.versions_differ", packages=", ".join(packages), programs=programs)
+
+
+CHECKS = (_not_evaluated, _stages, _trained_again, _unlike_settings, _unlike_models, _changed, _rows, _versions)

@@ -94,7 +94,7 @@ def _environment():
 
 
 def two(words):
-    """What a reader sees in either language: a text, or both languages of a tables.both, of which the style shows one."""
+    """What the page shows: a text, or both languages of a tables.both, of which the style hides one."""
     if not isinstance(words, dict):
         return words
     return words["en"] if words["en"] == words["ko"] else SPANS.format(**words)
@@ -139,7 +139,7 @@ def _versions(run):
         for name, value in (part if isinstance(part, dict) else {}).items():
             if value not in found.setdefault(name, []):
                 found[name].append(value)
-    return {name: [version(name)] for name in ("matplotlib", "jinja2")} | found
+    return found | {name: [version(name)] for name in ("jinja2", "matplotlib")}
 
 
 def _stage_view(stage, folder, path):

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf.core.tables import both
 from korlhf.eval.report.charts import finite, minus
 from korlhf.eval.report.gather import Stage
-from korlhf.eval.report.words import STEPS, rule_name, say
+from korlhf.eval.report.words import STEPS, joined, rule_name, say
 
 
 @dataclass
@@ -121,10 +120,6 @@ def facts(stage, folder):
     return [(say(f"facts.{name}"), value) for name, value in values.items() if value not in (None, "")]
 
 
-def _joined(parts):
-    return both(*(", ".join(part[language] for part in parts) for language in ("en", "ko")))
-
-
 def _data(stage):
     names = ", ".join(map(str, stage.settings.get("data_path", []) + stage.settings.get("sft_only_data_path", [])))
     n = stage.finished.get("examples", stage.settings.get("examples"))
@@ -152,7 +147,7 @@ def _training(stage):
         parts += [_epochs(epochs)] if (epochs := get("num_train_epochs")) else []
         parts.append(say("facts.per_step", n=count(batch * repeats * (get("processes") or 1))))
         parts += [say("facts.tokens", n=count(length))] if (length := get("max_seq_len")) else []
-    return _joined(parts) if parts else None
+    return joined(parts) if parts else None
 
 
 def _epochs(n):
@@ -195,7 +190,7 @@ def _ppo_settings(stage):
     kl, target = get("kl_coef"), get("kl_target")
     first = say("facts.kl_controlled", kl=kl, target=f"{target:g}") if target else say("facts.kl_fixed", kl=kl)
     values = {"clip": get("cliprange"), "gamma": get("gamma"), "lam": get("lam"), "epochs": _epochs(get("ppo_epochs"))}
-    return _joined([first, say("facts.update", **values)])
+    return joined([first, say("facts.update", **values)])
 
 
 def sentences(run, warnings):

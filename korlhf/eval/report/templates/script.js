@@ -75,8 +75,10 @@ function tell(event) {
   const { left, width } = drawing.getBoundingClientRect();
   const away = (point) => Math.abs(point[0] - (event.clientX - left) / width);
   const { x, lines } = JSON.parse(drawing.dataset.chart);
-  const near = lines.map((line) => [line.name, ...line.points.reduce((best, point) => (away(point) < away(best) ? point : best))]);
-  const told = both((lang) => near.map(([name, , at, value]) => `${name[lang]} ${value[lang] ?? value} (${x[lang]} ${at})`).join(" · "));
+  const near = lines.map(({ name, points }) => ({ name, point: points.reduce((best, one) => (away(one) < away(best) ? one : best)) }));
+  const first = near.reduce((best, one) => (away(one.point) < away(best.point) ? one : best)).point;
+  const values = near.filter(({ point }) => Math.abs(point[0] - first[0]) < 0.01);
+  const told = both((lang) => [`${x[lang]} ${first[1]}`, ...values.map(({ name, point }) => `${name[lang]} ${point[2][lang] ?? point[2]}`)].join(" · "));
   drawing.closest("figure").querySelector("output").replaceChildren(inBoth(told));
 }
 
