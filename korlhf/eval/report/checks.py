@@ -142,7 +142,7 @@ def _unlike_settings(run):
 
 
 def _way(result, how, what):
-    """How a result asked one responder, in one respect; None where that is not known. Templates are each model's own."""
+    """How a result asked one responder, in one respect; None if not known. Templates are each model's own."""
     if what == "template":
         return how.get("template")
     return None if what == "decoding" and how.get("kind") == "file" else result.content["protocol"].get(what)

@@ -3,22 +3,8 @@
 from korlhf.eval.report import charts
 from korlhf.eval.report.words import name_of, say
 
-# The training's line of a metric and the line heldout_METRIC share a chart. MORE: drawn too, but folded.
+# The training's line of a metric and the line heldout_METRIC share a chart; those of other metrics are folded.
 MAIN = ("loss", "accuracy", "margin", "score", "kl", "eos_rate", "length", "friendly", "repetition")
-MORE = (
-    *(
-        "reward",
-        "entropy",
-        "policy_loss",
-        "value_loss",
-        "explained_variance",
-        "clip_fraction",
-        "ratio_max",
-        "ratio_min",
-    ),
-    *("approx_kl", "kl_coef", "kl_k3", "lr", "grad_norm", "tokens_per_second", "sampled_tokens_per_second"),
-    *("trained_tokens_per_second", "seconds_sampling", "seconds_scoring", "seconds_training"),
-)
 NOT_DRAWN = {"step", "epoch", "answers"}
 FEW = 40  # points of a line that are marked one by one
 
@@ -28,8 +14,7 @@ def of_stage(stage):
     "lines": [{"colour", "name", "mean_of": points that one stands for}]}."""
     names = dict.fromkeys(name for row in stage.metrics for name, value in row.items() if charts.finite(value))
     names = dict.fromkeys(name.removeprefix("heldout_") for name in names if name not in NOT_DRAWN)
-    main = [name for name in MAIN if name in names]
-    more = [name for name in MORE if name in names] + [name for name in names if name not in MAIN + MORE]
+    main, more = [name for name in MAIN if name in names], [name for name in names if name not in MAIN]
     return [_panel(stage, name) for name in main], [_panel(stage, name) for name in more]
 
 

@@ -85,7 +85,6 @@ class Run:
     """stages: in the order of training; results: in that of words.PROGRAMS; summary: the quickstart's, or {}."""
 
     folder: Path
-    eval_folder: Path
     stages: list
     results: list
     summary: dict
@@ -110,10 +109,10 @@ def read_run(run_dir, eval_dir=""):
         if _is_stage(folder):
             hint = f"it is one trained model: give its parent, {folder.resolve().parent}"
         raise InputError(f"--run_dir {run_dir}: no trained model in its folders and no result in {eval_folder}; {hint}")
-    stages.sort(key=lambda s: (s.step or 9, _depth(s, stages), s.name))
+    stages = sorted(stages, key=lambda s: (s.step or 9, _depth(s, stages), s.name))
     places = {program: k for k, program in enumerate(PROGRAMS)}
     results.sort(key=lambda r: (places.get(r.program, len(places)), r.name))
-    return Run(folder, eval_folder, stages, results, _read_object(folder / "summary.json"))
+    return Run(folder, stages, results, _read_object(folder / "summary.json"))
 
 
 def made_from(stage, stages):
