@@ -95,9 +95,8 @@ def calibration(bins, salt):
 
     Returns None without bins that can be drawn.
     """
-    bins = [
-        b for b in bins if isinstance(b, dict) and all(finite(b.get(k)) for k in ("predicted", "won")) and b.get("n")
-    ]
+    numbers = ("predicted", "won", "n")
+    bins = [b for b in bins if isinstance(b, dict) and all(finite(b.get(k)) for k in numbers) and b["n"] > 0]
     if not bins:
         return None
     spans = [(b, b["interval"]) for b in bins if _is_interval(b.get("interval"))]
@@ -128,15 +127,12 @@ def whiskers(columns, salt):
     the ticks, so that a table can show it slice by slice. Columns have one scale if that squeezes none of them much.
     """
     dots = [[(k, e) for k, e in enumerate(column) if e and all(map(finite, _ends(e)))] for column in columns]
-    spans = [(min(e["low"] for _, e in of), max(e["high"] for _, e in of)) for of in dots if of]
-    common = (min(low for low, _ in spans), max(high for _, high in spans)) if spans else (0, 0)
-    if all(common[1] - common[0] <= SHARED * (high - low) for low, high in spans):
-        spans = [common] * len(spans)
-    spans = iter(spans)
-    return [
-        _whiskers(of, next(spans), len(column), f"{salt}-{k}") if of else None
-        for k, (of, column) in enumerate(zip(dots, columns))
-    ]
+    spans = {k: (min(e["low"] for _, e in of), max(e["high"] for _, e in of)) for k, of in enumerate(dots) if of}
+    if spans:
+        common = min(low for low, _ in spans.values()), max(high for _, high in spans.values())
+        if all(common[1] - common[0] <= SHARED * (high - low) for low, high in spans.values()):
+            spans = dict.fromkeys(spans, common)
+    return [_whiskers(of, spans[k], len(columns[k]), f"{salt}-{k}") if of else None for k, of in enumerate(dots)]
 
 
 def _whiskers(dots, span, rows, salt):

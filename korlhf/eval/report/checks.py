@@ -34,7 +34,7 @@ SCRIPTS = {
 
 
 @dataclass
-class Warning:
+class Finding:
     """about: the gather.Results and gather.Stages that it is about, none for the run as a whole; text: tables.both."""
 
     about: list
@@ -62,7 +62,7 @@ def missing(run):
 
 
 def warnings(run):
-    """All Warnings, those of the results first, then the report's own; what several results say alike is one."""
+    """All Findings, those of the results first, then the report's own; what several results say alike is one."""
     abouts = defaultdict(list)
     for result in run.results:
         for line in result.content["warnings"]:
@@ -70,7 +70,7 @@ def warnings(run):
     for check in CHECKS:
         for about, text in check(run):
             abouts[text["en"], text["ko"]] += [about] if about else []
-    return [Warning(about, both(*text)) for text, about in abouts.items()]
+    return [Finding(about, both(*text)) for text, about in abouts.items()]
 
 
 def _not_evaluated(run):

@@ -31,10 +31,7 @@ SPANS = Markup('<span class="en" lang="en">{en}</span><span class="ko" lang="ko"
 
 
 def write(path, run, warnings, title):
-    """Write the page of a gather.Run whole or not at all. warnings: of korlhf/eval/report/checks.py.
-
-    Raises InputError.
-    """
+    """Write the page of a gather.Run whole or not at all. warnings: of checks.warnings. Raises InputError."""
     path = Path(path)
     page = render(run, warnings, title, path)
     part = path.with_name(path.name + ".part")
@@ -52,7 +49,8 @@ def render(run, warnings, title, path):
     """The page as text. path: where it will lie, for the links to the model cards."""
     environment = _environment()
     style, script = (environment.loader.get_source(environment, name)[0] for name in ("style.css", "script.js"))
-    side = answers.merge(run)
+    own = {"korean": group("notes")["ko"], "words": {key: say(f"script.{key}") for key in group("script")["en"]}}
+    side = answers.merge(run) | own
     return environment.get_template("page.html").render(
         title=gather.shown(title),
         run=run,
@@ -69,23 +67,15 @@ def render(run, warnings, title, path):
         cards=summary.cards(run),
         stages=[_stage_view(s, run.folder, path) for s in run.stages],
         results=[_result_view(k, r) for k, r in enumerate(run.results)],
-        side={
-            **side,
-            "korean": group("notes")["ko"],
-            "words": {key: say(f"script.{key}") for key in group("script")["en"]},
-        },
+        side=side,
         first=side["rows"][:WITHOUT_SCRIPT],
     )
 
 
 def _environment():
-    environment = Environment(
-        loader=PackageLoader("korlhf.eval.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = PackageLoader("korlhf.eval.report")
+    environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
     # tojson escapes < > & ' by itself
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     environment.filters.update(json_text=json_text, percent_quoted=quote, two=two, ended=ended)
