@@ -10,6 +10,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from korlhf.core import tables
 from korlhf.core.errors import InputError
@@ -129,7 +130,7 @@ def _depth(stage, stages):
     return len(seen)
 
 
-def shown(value):
+def shown(value: Any) -> Any:
     """A value of JSON, fit to be shown: every text in it, names too, by korlhf.data.characters.visible."""
     if isinstance(value, str):
         return visible(value)
@@ -251,4 +252,6 @@ def _check(content):
         Path(read["path"])
     if not isinstance(content["protocol"], dict) or not isinstance(content["versions"], dict):
         raise TypeError("protocol and versions are no objects")
-    int(content["rows"]["n"]), Path(content["rows"]["file"]), float(content["seconds"])
+    int(content["rows"]["n"])
+    Path(content["rows"]["file"])
+    float(content["seconds"])

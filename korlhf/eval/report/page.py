@@ -23,6 +23,7 @@ from korlhf.core.tables import both
 from korlhf.eval.report import answers, charts, checks, curves, gather, grids, summary
 from korlhf.eval.report.words import group, name_of, protocol_name, say
 
+TEMPLATES = PackageLoader("korlhf.eval.report")
 WITHOUT_SCRIPT = 20  # rows of answers in a page whose script does not run
 SHORT = {"prompts", "pairs", "items", "n", "pairing", "interval", "intervals", "seed", "template", "chat template"}
 SHORT |= {"shots", "decoding", "judge"}
@@ -48,7 +49,7 @@ def write(path, run, warnings, title):
 def render(run, warnings, title, path):
     """The page as text. path: where it will lie, for the links to the model cards."""
     environment = _environment()
-    style, script = (environment.loader.get_source(environment, name)[0] for name in ("style.css", "script.js"))
+    style, script = (TEMPLATES.get_source(environment, name)[0] for name in ("style.css", "script.js"))
     own = {"korean": group("notes")["ko"], "words": {key: say(f"script.{key}") for key in group("script")["en"]}}
     side = answers.merge(run) | own
     return environment.get_template("page.html").render(
@@ -73,9 +74,9 @@ def render(run, warnings, title, path):
 
 
 def _environment():
-    loader = PackageLoader("korlhf.eval.report")
-    environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined)
-    environment.trim_blocks = environment.lstrip_blocks = True
+    environment = Environment(
+        loader=TEMPLATES, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     # tojson escapes < > & ' by itself
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     environment.filters.update(json_text=json_text, percent_quoted=quote, two=two, ended=ended)
