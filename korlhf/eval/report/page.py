@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from korlhf import __version__
-from korlhf.core.errors import InputError
+from korlhf.core.files import AtomicFile
 from korlhf.core.tables import both
 from korlhf.eval.report import answers, charts, checks, curves, gather, grids, summary
 from korlhf.eval.report.words import group, name_of, protocol_name, say
@@ -33,17 +33,9 @@ SPANS = Markup('<span class="en" lang="en">{en}</span><span class="ko" lang="ko"
 
 def write(path, run, warnings, title):
     """Write the page of a gather.Run whole or not at all. warnings: of checks.warnings. Raises InputError."""
-    path = Path(path)
-    page = render(run, warnings, title, path)
-    part = path.with_name(path.name + ".part")
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(0, "is a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(page, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise InputError(f"--output {path}: cannot be written: {error.strerror or error}; give another") from error
+    page = render(run, warnings, title, Path(path))
+    with AtomicFile(path, "--output") as file:
+        file.write(page)
 
 
 def render(run, warnings, title, path):
