@@ -1,8 +1,8 @@
-"""One self-contained HTML page, in Korean and English, of everything in a run's folder: what was trained on what, the curves, the tables of
-every evaluation with how it was measured, and the answers side by side; all warnings come first.
+"""One self-contained HTML page, in Korean and English, of everything in a run's folder: what was trained on what, the
+curves, the tables of every evaluation with how it was measured, and the answers side by side; all warnings come first.
 
-What the run does not have is named, with the command that makes it. Only files are read: no model is loaded. Left out: comparing several
-runs in one page.
+What the run does not have is named, with the command that makes it. Only files are read: no model is loaded. Left out:
+comparing several runs in one page.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class ReportFlags:
     run_dir: str = flags.flag(
         flags.REQUIRED, "folder of a run: the trained models lie in its folders, e.g. output/quickstart"
     )
-    eval_dir: str = flags.flag("", "folder of the results of the evaluation programs; not given = eval in --run_dir")
-    output: str = flags.flag("", "HTML file to write; not given = report.html in --run_dir")
-    title: str = flags.flag("", "heading of the page; not given = the name of the run's folder")
+    eval_dir: str = flags.flag("", "folder with the results of the evaluation programs; default: eval in --run_dir")
+    output: str = flags.flag("", "HTML file to write; default: report.html in --run_dir")
+    title: str = flags.flag("", "heading of the page; default: the name of the run's folder")
 
 
 def parse(argv=None):
@@ -35,9 +35,9 @@ def main(argv=None):
     run = gather.read_run(args.run_dir, args.eval_dir)
     warnings = checks.warnings(run)
     output = Path(args.output or run.folder / "report.html").expanduser()
-    page.write(output, run, warnings, checks.missing(run), args.title or run.folder.resolve().name)
+    page.write(output, run, warnings, args.title or run.folder.resolve().name)
     for warning in warnings:
-        print(f"WARNING: {warning['text']['en']}")
+        print(f"WARNING: {warning.text['en']}")
     print(f"written: {output} ({len(run.stages)} models, {len(run.results)} results, {len(warnings)} warnings)")
 
 

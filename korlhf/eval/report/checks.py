@@ -1,18 +1,18 @@
-"""Warnings of the report's own: what was not evaluated, what does not fit together, and what has changed since it was measured.
-
-A warning is {"about": the gather.Results and gather.Stages that it is about, none for the run as a whole; "text": tables.both}.
-"""
+"""Warnings of the report's own: what was not evaluated, what does not fit together, and what has changed since it was
+measured."""
 
 import shlex
+from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from korlhf.core.errors import InputError
 from korlhf.core.files import fingerprint
 from korlhf.core.tables import both, words
-from korlhf.eval.report import gather
-from korlhf.eval.report.words import PROGRAMS, PROTOCOL, STEPS, rule_name
-from korlhf.llm import checkpoint as local
+from korlhf.eval.report import gather, summary
+from korlhf.eval.report.words import PROGRAMS, STEPS, joined, protocol_name, rule_name, say
+from korlhf.llm import checkpoint
 
 WEIGHTS = (
     "*.safetensors",
@@ -25,108 +25,79 @@ WEIGHTS = (
 SMALL = 2**30  # bytes: folders and files up to this are always compared by content
 SLACK = 2.0  # seconds by which clocks of files may differ
 COMPARED = ("seed", "decoding", "template", "system")  # lines of a protocol; prompts differ by design
-JUDGED = (
-    "geval",
-    "win_rate",
-    "harmlessness",
-)  # judge the answers by something else than the reward model of the training
-SCRIPTS = {1: "step1_supervised_finetuning", 2: "step2_reward_model_finetuning", 3: "step3_rlhf_finetuning"}
+JUDGED = {"geval", "win_rate", "harmlessness"}  # judge answers by something else than the training's reward model
+SCRIPTS = {
+    1: "step1_supervised_finetuning/training_scripts/polyglot_ko/run_1.3b.sh {run}/sft",
+    2: "step2_reward_model_finetuning/training_scripts/polyglot_ko/run_1.3b.sh {run}/reward",
+    3: "step3_rlhf_finetuning/training_scripts/polyglot_ko/run_1.3b.sh {run}/sft {run}/reward 2 2 {run}/ppo",
+}
+
+
+@dataclass
+class Finding:
+    """about: the gather.Results and gather.Stages that it is about, none for the run as a whole; text: tables.both."""
+
+    about: list
+    text: dict
 
 
 def missing(run):
     """[(tables.both, command)] of the stages and results that the run does not have."""
-    folder, out = shlex.quote(str(run.folder)), []
-    steps = {s.step for s in run.stages if s.done}
-    for step, name in STEPS.items():
-        if step not in steps:
-            script = f"training/{SCRIPTS[step]}/training_scripts/polyglot_ko/run_1.3b.sh"
-            paths = {1: f"{folder}/sft", 2: f"{folder}/reward", 3: f"{folder}/sft {folder}/reward 2 2 {folder}/ppo"}[
-                step
-            ]
-            quick = f"bash quickstart.sh --output_dir {folder}"
-            out.append((name, quick if (run.folder / "base_init").is_dir() else f"bash {script} {paths}"))
-    made = {r.program for r in run.results}
-    for program, name in PROGRAMS.items():
-        if program not in made:
-            out.append((name, f"RUN={folder} bash eval/run_{program}.sh"))
-    return out
+    folder = shlex.quote(str(run.folder))
+    runner = None
+    if (run.folder / "base_init").is_dir():  # of the tiny models; only the sample's recipe has data of its own
+        script = "applications/rlhf/run_all.sh" if (run.folder / "data").is_dir() else "quickstart.sh"
+        runner = f"bash {script} --output_dir {folder}"
+    trained = {s.step for s in run.stages if s.done}
+    evaluated = {r.program for r in run.results}
+    return [
+        (say(f"steps.{step}"), runner or "bash training/" + SCRIPTS[step].format(run=folder))
+        for step in STEPS
+        if step not in trained
+    ] + [
+        (say(f"programs.{program}"), f"RUN={folder} bash eval/run_{program}.sh")
+        for program in PROGRAMS
+        if program not in evaluated
+    ]
 
 
 def warnings(run):
-    """All warnings, those of the results first, then the report's own; what several results say alike is one."""
-    found = {}
+    """All Findings, those of the results first, then the report's own; what several results say alike is one."""
+    abouts = defaultdict(list)
     for result in run.results:
-        for line in result.found["warnings"]:
-            found.setdefault((words(line, "en"), words(line, "ko")), []).append(result)
-    for check in (
-        _not_evaluated,
-        _stages,
-        _trained_anew,
-        _unlike_settings,
-        _unlike_models,
-        _older,
-        _changed_inputs,
-        _rows,
-        _versions,
-    ):
-        for about, en, ko in check(run):
-            found.setdefault((en, ko), []).extend([about] if about else [])
-    return [{"about": about, "text": both(en, ko)} for (en, ko), about in found.items()]
+        for line in result.content["warnings"]:
+            abouts[line["en"], line["ko"]].append(result)
+    for check in CHECKS:
+        for about, text in check(run):
+            abouts[text["en"], text["ko"]] += [about] if about else []
+    return [Finding(about, both(*text)) for text, about in abouts.items()]
 
 
 def _not_evaluated(run):
-    made = {r.program for r in run.results}
-    without = [name for program, name in PROGRAMS.items() if program not in made]
-    if without:
-        yield (
-            None,
-            f"not evaluated: {', '.join(n['en'] for n in without)}. This page says nothing about that; the commands are listed "
-            "below",
-            f"평가하지 않은 것: {', '.join(n['ko'] for n in without)}. 이 보고서로는 알 수 없으며, 명령은 아래에 있습니다",
-        )
+    evaluated = {r.program for r in run.results}
+    absent = [say(f"programs.{program}") for program in PROGRAMS if program not in evaluated]
+    if absent:
+        yield None, say("warnings.not_evaluated", names=joined(absent))
     ppo = [s for s in run.stages if s.step == 3 and s.done]
-    if ppo and not made & set(JUDGED):
-        yield (
-            ppo[-1],
-            "whether its answers are better is known only from the score it was trained to raise: nothing else has judged them",
-            "답변이 나아졌는지를 학습 목표였던 점수로만 알 수 있습니다. 다른 방법으로 평가한 결과가 없습니다",
-        )
+    if ppo and not evaluated & JUDGED:
+        yield ppo[-1], say("warnings.unjudged")
 
 
 def _stages(run):
-    for step, name in STEPS.items():
+    for step in STEPS:
         if not any(s.step == step for s in run.stages):
-            yield None, f"no model of {name['en']} in this run", f"이 실행에는 {name['ko']} 모델이 없습니다"
+            yield None, say("warnings.no_model", step=say(f"steps.{step}"))
     for s in run.stages:
         if not s.done:
-            at = max((row["step"] for row in s.metrics), default=0)
-            yield (
-                s,
-                f"not finished: its last step is {at:,}. Start the same command again to go on",
-                f"끝나지 않았습니다(마지막 스텝 {at:,}). 같은 명령을 다시 실행하면 이어집니다",
-            )
+            last = max((row["step"] for row in s.metrics), default=0)
+            yield s, say("warnings.not_finished", step=f"{last:,}")
         elif not s.finished.get("heldout_after"):
-            yield (
-                s,
-                "trained without held-out examples, so nothing was measured",
-                "평가용 데이터 없이 학습하여 측정한 값이 없습니다",
-            )
-        yield from _trivial(s)
-
-
-def _trivial(s):
-    after, rules = s.finished.get("heldout_after") or {}, s.finished.get("trivial_rules") or {}
-    if s.step != 2 or not rules or not after.get("ci95"):
-        return
-    rule, share = max(rules.items(), key=lambda item: item[1])
-    low, high = after["ci95"]
-    if low <= share:
-        measured = f"{after['accuracy']:.3f} ({low:.3f}–{high:.3f}, n {after['n']})"
-        yield (
-            s,
-            f"its accuracy {measured} is not clearly above the rule “{rule}” ({share:.3f}): it may have learned no more than that",
-            f"정확도 {measured}가 단순 규칙 ‘{rule_name(rule)['ko']}’({share:.3f})보다 뚜렷이 높지 않습니다. 그 규칙만 배웠을 수 있습니다",
-        )
+            yield s, say("warnings.no_heldout")
+        elif s.step == 2 and (best := summary.best_rule(s)) and (interval := s.heldout.get("ci95")):
+            if interval[0] <= best[1]:
+                figures = map(summary.number, (s.heldout["accuracy"], *interval, best[1]))
+                values = zip(("accuracy", "low", "high", "share"), figures)
+                yield s, say("warnings.trivial", rule=rule_name(best[0]), n=s.heldout["n"], **dict(values))
 
 
 def _made(folder):
@@ -135,115 +106,96 @@ def _made(folder):
     return max(times, default=None)
 
 
-def _trained_anew(run):
+def _trained_again(run):
     for s in run.stages:
-        base = gather.before(s, run.stages)
+        base = gather.made_from(s, run.stages)
         if base and s.done and (_made(base.folder) or 0) > (s.folder / "finished.json").stat().st_mtime + SLACK:
-            yield (
-                s,
-                f"{base.name} was trained again after {s.name} was made from it",
-                f"{s.name}의 바탕인 {base.name}이(가) 그 뒤에 다시 학습되었습니다",
-            )
+            yield s, say("warnings.trained_again", base=base.name, name=s.name)
 
 
 def _responders(result):
-    found = result.found["figures"].get("responders") if isinstance(result.found["figures"], dict) else None
-    return found if isinstance(found, dict) else {}
+    """{name of a model: how it was asked} of a result."""
+    figures = result.content["figures"]
+    responders = figures.get("responders") if isinstance(figures, dict) else None
+    named = responders.items() if isinstance(responders, dict) else ()
+    return {name: how if isinstance(how, dict) else {} for name, how in named}
 
 
 def _unlike_settings(run):
     """Results that show answers of the same model, but were made in different ways."""
     for what in COMPARED:
-        of_models = {}  # model -> way in words -> results
+        by_model = defaultdict(lambda: defaultdict(dict))  # model -> way in English -> result's name -> way
         for result in run.results:
             for name, how in _responders(result).items():
                 way = _way(result, how, what)
                 if way is not None:
-                    of_models.setdefault(name, {}).setdefault(words(way, "en"), []).append((result.name, way))
-        ways = {}
-        for found in of_models.values():
-            for way, results in found.items() if len(found) > 1 else ():  # a model that was asked in several ways
-                ways.setdefault(way, {}).update(results)
-        if ways:
-            en, ko = (_told(ways, language) for language in ("en", "ko"))
-            yield (
-                None,
-                f"the {PROTOCOL[what]['en']} differs between results, so do not compare their figures: {en}",
-                f"결과마다 {PROTOCOL[what]['ko']} 설정이 다르므로 수치를 서로 비교하지 마세요. {ko}",
+                    by_model[name][words(way, "en")][result.name] = way
+        unlike = defaultdict(dict)
+        for ways in by_model.values():
+            for key, results in ways.items() if len(ways) > 1 else ():
+                unlike[key] |= results
+        if unlike:
+            told = both(
+                *("; ".join(_told(results, language) for results in unlike.values()) for language in ("en", "ko"))
             )
+            yield None, say("warnings.settings_differ", what=protocol_name(what), ways=told)
 
 
 def _way(result, how, what):
-    """How a result asked one responder, in one respect; None where that is not known. A template is each model's own."""
+    """How a result asked one responder, in one respect; None if not known. Templates are each model's own."""
     if what == "template":
-        return how.get("template") if isinstance(how, dict) else None
-    if what == "decoding" and isinstance(how, dict) and how.get("kind") == "file":
-        return None
-    return result.found["protocol"].get(what)
+        return how.get("template")
+    return None if what == "decoding" and how.get("kind") == "file" else result.content["protocol"].get(what)
 
 
-def _told(ways, language):
-    """Which results were made in which way. ways: way in words -> {result's name: way}."""
-    return "; ".join(
-        f"{', '.join(results)}: {_short(words(next(iter(results.values())), language))}" for results in ways.values()
-    )
-
-
-def _short(value):
-    text = " ".join(str(value).split())
-    return text if len(text) <= 70 else text[:67] + "…"
+def _told(results, language):
+    """Which results were made in one way, and the way, shortened."""
+    way = " ".join(str(words(next(iter(results.values())), language)).split())
+    return f"{', '.join(results)}: {way if len(way) <= 70 else way[:67] + '…'}"
 
 
 def _unlike_models(run):
     """One name for different models in different results."""
-    known = {}
+    known = defaultdict(lambda: defaultdict(list))
     for result in run.results:
         for name, how in _responders(result).items():
-            mark = how.get("fingerprint") or how.get("model") if isinstance(how, dict) else None
-            known.setdefault(name, {}).setdefault(mark, []).append(result.name)
+            known[name][how.get("fingerprint") or how.get("model")].append(result.name)
     for name, marks in known.items():
         if len(marks) > 1:
-            who = "; ".join(", ".join(programs) for programs in marks.values())
-            yield (
-                None,
-                f"{name} is not the same model in all results ({who} differ): it was trained again or is another folder",
-                f"{name}이(가) 결과마다 같은 모델이 아닙니다({who}). 다시 학습했거나 다른 폴더입니다",
-            )
+            yield None, say("warnings.models_differ", name=name, programs="; ".join(map(", ".join, marks.values())))
 
 
-def _older(run):
-    """Results of model folders that have changed since. Small ones are compared byte for byte where the result has their fingerprint."""
+def _changed(run):
+    """Results of model folders and files that have changed since. Small ones are compared byte for byte where the
+    result has their fingerprint."""
     now = {}
     for result in run.results:
-        prints = {
-            how["model"]: how.get("fingerprint")
-            for how in _responders(result).values()
-            if isinstance(how, dict) and how.get("model")
-        }
-        folders = dict.fromkeys([*prints, *(i["path"] for i in result.found["inputs"] if "sha256" not in i)])
-        for path in folders:
-            if _differs(Path(path).expanduser(), prints.get(path), result.found["finished"], now):
-                yield (
-                    result,
-                    f"{path} has changed since this was measured: run it again",
-                    f"측정한 뒤에 {path} 폴더가 바뀌었습니다. 다시 평가하세요",
-                )
+        inputs = result.content["inputs"]
+        responders = [how for how in _responders(result).values() if how.get("model")]
+        prints = {how["model"]: how.get("fingerprint") for how in responders}
+        for path in dict.fromkeys([*prints, *(i["path"] for i in inputs if "sha256" not in i)]):
+            if _differs(Path(path).expanduser(), prints.get(path), result.content["finished"], now):
+                yield result, say("warnings.folder_changed", path=path)
+        for path, before in ((i["path"], i["sha256"]) for i in inputs if "sha256" in i):
+            file = Path(path).expanduser()
+            if file.is_file() and file.stat().st_size <= SMALL and fingerprint(file) != before:
+                yield result, say("warnings.file_changed", path=file)
 
 
-def _differs(folder, fingerprint, finished, now):
+def _differs(folder, before, finished, now):
     """now: fingerprints of folders that were looked at already."""
     made = _made(folder)
     if made is None:
         return False
     later = made > _seconds(finished) + SLACK
     small = sum(p.stat().st_size for p in folder.glob("*.safetensors")) <= SMALL
-    if not fingerprint or not (later or small):
+    if not before or not (later or small):
         return later
     try:
-        now[folder] = now.get(folder) or local.fingerprint(folder)
+        now[folder] = now.get(folder) or checkpoint.fingerprint(folder)
     except InputError:  # an adapter whose base is not here
         return later
-    return now[folder] != fingerprint
+    return now[folder] != before
 
 
 def _seconds(finished):
@@ -253,50 +205,25 @@ def _seconds(finished):
         return float("inf")
 
 
-def _changed_inputs(run):
-    for result in run.results:
-        for read in result.found["inputs"]:
-            path = Path(read["path"]).expanduser()
-            if (
-                "sha256" in read
-                and path.is_file()
-                and path.stat().st_size <= SMALL
-                and fingerprint(path) != read["sha256"]
-            ):
-                yield (
-                    result,
-                    f"{path} has changed since this was measured: run it again",
-                    f"측정한 뒤에 {path} 파일이 바뀌었습니다. 다시 평가하세요",
-                )
-
-
 def _rows(run):
     for result in run.results:
-        wanted = result.found["rows"]
+        file, before = result.content["rows"]["file"], result.content["rows"]["n"]
         if result.rows is None:
-            yield (
-                result,
-                f"{wanted['file']} is not there: its answers are not shown",
-                f"{wanted['file']} 파일이 없어 답변을 보여 줄 수 없습니다",
-            )
-        elif len(result.rows) != wanted["n"]:
-            yield (
-                result,
-                f"{wanted['file']} has {len(result.rows):,} lines, and had {wanted['n']:,} when the figures were made",
-                f"{wanted['file']} 파일은 {len(result.rows):,}줄이지만 수치를 낼 때는 {wanted['n']:,}줄이었습니다",
-            )
+            yield result, say("warnings.rows_gone", file=file)
+        elif len(result.rows) != before:
+            n = f"{len(result.rows):,}"
+            yield result, say("warnings.rows_changed", file=file, n=n, before=f"{before:,}")
 
 
 def _versions(run):
-    ways = {}
+    results = defaultdict(list)
     for result in run.results:
-        ways.setdefault(tuple(sorted(result.found["versions"].items())), []).append(result.name)
-    if len(ways) > 1:
-        first, *others = ways
-        apart = sorted({name for other in others for name, version in set(first) ^ set(other)})
-        who = "; ".join(", ".join(programs) for programs in ways.values())
-        yield (
-            None,
-            f"the results were made with different versions of {', '.join(apart)} ({who})",
-            f"결과를 낸 패키지 버전이 서로 다릅니다({', '.join(apart)}: {who})",
-        )
+        results[frozenset(result.content["versions"].items())].append(result.name)
+    first, *others = results or [frozenset()]
+    packages = sorted({name for other in others for name, _ in first ^ other})
+    if packages:
+        programs = "; ".join(map(", ".join, results.values()))
+        yield None, say("warnings.versions_differ", packages=", ".join(packages), programs=programs)
+
+
+CHECKS = (_not_evaluated, _stages, _trained_again, _unlike_settings, _unlike_models, _changed, _rows, _versions)

@@ -1,4 +1,5 @@
-"""Tables of results (korlhf/core/tables.py) made ready for the page: cells as texts in both languages, with dots and whiskers for estimates."""
+"""Tables of results (korlhf/core/tables.py) made ready for the page: cells as texts in both languages, with dots and
+whiskers for estimates."""
 
 import re
 
@@ -7,70 +8,45 @@ from korlhf.eval.report import charts
 
 DASH = "–"
 NUMBER = re.compile(r"[<>≤≥]? ?[-−+]?[\d,]*\.?\d+ ?%?")  # a text that is a number, e.g. <0.0001
+ENDS = ("mean", "low", "high")
 
 
-def ready(table):
-    """A table -> {"title", "columns": [{"name", "right", "plot": see charts.whiskers}], "rows": [[cell]], "notes"}.
+def ready(table, salt):
+    """A table -> {"title", "columns": [{"name", "right", "plot": {"id", "svg"} or None}], "rows": [[cell]], "notes"}.
 
-    A cell is {"text": tables.both, "right": whether it is a number, "interval": "[low, high]" or "", "dot": places or None}.
+    A cell is {"text": tables.both, "interval": "[low, high]" or ""}. salt: a text that no other table has.
     """
-    estimates = [
-        [row[k] if is_estimate(row[k]) else None for row in table["rows"]] for k in range(len(table["columns"]))
+    columns, rows = table["columns"], table["rows"]
+    estimates = [[row[k] if _is_estimate(row[k]) else None for row in rows] for k in range(len(columns))]
+    heads = [
+        {
+            "name": tables.both(tables.words(column, "en"), tables.words(column, "ko")),
+            "right": bool(rows) and not any(_is_text(row[k]) for row in rows),
+            "plot": {"id": f"{salt}-{k}", "svg": plot} if plot else None,
+        }
+        for k, (column, plot) in enumerate(zip(columns, charts.whiskers(estimates, salt)))
     ]
-    plots = charts.whiskers(estimates)
-    columns = []
-    for k, column in enumerate(table["columns"]):
-        right = bool(table["rows"]) and all(not is_text(row[k]) for row in table["rows"])
-        columns.append(
-            {
-                "name": tables.both(tables.words(column, "en"), tables.words(column, "ko")),
-                "right": right,
-                "plot": plots[k],
-            }
-        )
-    rows = [
-        [
-            _cell(value, column["digits"], plots[k]["cells"][i] if plots[k] else None)
-            for k, (value, column) in enumerate(zip(row, table["columns"]))
-        ]
-        for i, row in enumerate(table["rows"])
-    ]
-    return {"title": table["title"], "columns": columns, "rows": rows, "notes": table["notes"]}
+    cells = [[_cell(value, column["digits"]) for value, column in zip(row, columns)] for row in rows]
+    return {"title": table["title"], "columns": heads, "rows": cells, "notes": table["notes"]}
 
 
-def is_estimate(value):
-    """Whether a cell is an estimate with an interval."""
+def _is_estimate(value):
     return isinstance(value, dict) and "mean" in value
 
 
-def is_text(value):
+def _is_text(value):
     """Whether a cell is words, which stand left."""
-    return (
-        (isinstance(value, str) and not NUMBER.fullmatch(value))
-        or isinstance(value, bool)
-        or (isinstance(value, dict) and not is_estimate(value))
-    )
+    if isinstance(value, str):
+        return not NUMBER.fullmatch(value)
+    return isinstance(value, bool) or (isinstance(value, dict) and not _is_estimate(value))
 
 
-def _cell(value, digits, dot):
-    if is_estimate(value):
-        low, mean, high = (
-            charts.minus(f"{value[k]:z.{digits}f}") if charts.finite(value[k]) else DASH
-            for k in ("low", "mean", "high")
-        )
-        return {"text": tables.both(mean, mean), "right": True, "interval": f"[{low}, {high}]", "dot": dot}
-    if is_text(value):
-        return {
-            "text": tables.both(*(tables.cell(value, digits, language) for language in ("en", "ko"))),
-            "right": False,
-            "interval": "",
-            "dot": None,
-        }
-    text = (
-        value
-        if isinstance(value, str)
-        else charts.minus(tables.cell(value, digits, "en"))
-        if charts.finite(value)
-        else DASH
-    )
-    return {"text": tables.both(text, text), "right": True, "interval": "", "dot": None}
+def _cell(value, digits):
+    if _is_estimate(value):
+        mean, low, high = (charts.minus(f"{value[k]:z.{digits}f}") if charts.finite(value[k]) else DASH for k in ENDS)
+        return {"text": tables.both(mean, mean), "interval": f"[{low}, {high}]"}
+    if isinstance(value, str) or _is_text(value):
+        texts = (tables.cell(value, digits, language) for language in ("en", "ko"))
+    else:
+        texts = [charts.minus(tables.cell(value, digits, "en")) if charts.finite(value) else DASH] * 2
+    return {"text": tables.both(*texts), "interval": ""}

@@ -10,14 +10,23 @@ function element(tag, className, text) {
   return made;
 }
 
-function inBoth(en, ko) {
+function both(make) {
+  return { en: make("en"), ko: make("ko") };
+}
+
+function inBoth(words) {
   const made = element("span");
-  for (const [lang, text] of [["en", en], ["ko", ko]]) {
-    const one = element("span", lang, text);
+  for (const lang of ["en", "ko"]) {
+    const one = element("span", lang, words[lang]);
     one.lang = lang;
     made.append(one);
   }
   return made;
+}
+
+// One of the page's own texts, its {holes} filled.
+function say(key, holes = {}) {
+  return inBoth(both((lang) => data.words[key][lang].replace(/{(\w+)}/g, (hole, name) => holes[name])));
 }
 
 // What a program says of an answer ("verdict · rules"), in both languages; names of models and files stay.
@@ -26,7 +35,7 @@ function korean(text) {
 }
 
 function said(text) {
-  return korean(text) === String(text) ? String(text) : inBoth(text, korean(text));
+  return korean(text) === String(text) ? String(text) : inBoth({ en: text, ko: korean(text) });
 }
 
 // --- language: remembered where the browser lets a page remember (not every one does for files)
@@ -61,11 +70,19 @@ setLanguage(["en", "ko"].find((l) => l === remembered()) || (liked.startsWith("k
 // --- charts: what is pointed at or tapped stands below, since a finger gets no tooltip
 
 function tell(event) {
-  const title = event.target.querySelector && event.target.closest("svg") && event.target.querySelector("title");
-  if (title) event.target.closest("figure").querySelector("output").textContent = title.textContent;
+  const drawing = event.target.closest?.("[data-chart]");
+  if (!drawing) return;
+  const { left, width } = drawing.getBoundingClientRect();
+  const away = (point) => Math.abs(point[0] - (event.clientX - left) / width);
+  const { x, lines } = JSON.parse(drawing.dataset.chart);
+  const near = lines.map(({ name, points }) => ({ name, point: points.reduce((best, one) => (away(one) < away(best) ? one : best)) }));
+  const first = near.reduce((best, one) => (away(one.point) < away(best.point) ? one : best)).point;
+  const values = near.filter(({ point }) => Math.abs(point[0] - first[0]) < 0.01);
+  const told = both((lang) => [`${x[lang]} ${first[1]}`, ...values.map(({ name, point }) => `${name[lang]} ${point[2][lang] ?? point[2]}`)].join(" · "));
+  drawing.closest("figure").querySelector("output").replaceChildren(inBoth(told));
 }
 
-document.addEventListener("pointerover", tell);
+document.addEventListener("pointermove", tell);
 document.addEventListener("click", tell);
 
 // --- answers
@@ -142,19 +159,19 @@ function answerOf(one) {
 
 function withoutText(one) {
   const made = element("div", "failed");
-  made.append(one.t === "" ? inBoth("(empty)", "(빈 답변)") : one.x || "–");
+  made.append(one.t === "" ? say("empty") : one.x || "–");
   return made;
 }
 
 function cutOff() {
   const made = element("span", "flag");
-  made.append(inBoth("cut off", "잘림"));
+  made.append(say("cut_off"));
   return made;
 }
 
 function tokens(n) {
   const made = element("span", "note");
-  made.append(inBoth(`${n} tokens`, `${n}토큰`));
+  made.append(say("tokens", { n }));
   return made;
 }
 
@@ -190,15 +207,15 @@ function show() {
   page = Math.min(page, pages - 1);
   const here = found.slice(page * size, (page + 1) * size);
   byId("rows").replaceChildren(...(here.length ? here.map(rowOf) : [nothing()]));
-  byId("page-at").replaceChildren(inBoth(`${here.length ? page * size + 1 : 0}–${page * size + here.length} of ${found.length}`,
-    `${found.length}개 중 ${here.length ? page * size + 1 : 0}–${page * size + here.length}`));
+  const range = { from: here.length ? page * size + 1 : 0, to: page * size + here.length, all: found.length };
+  byId("page-at").replaceChildren(say("range", range));
   byId("page-back").disabled = page === 0;
   byId("page-on").disabled = page >= pages - 1;
 }
 
 function nothing() {
   const made = element("p", "hint");
-  made.append(inBoth("No prompt fits these filters.", "조건에 맞는 프롬프트가 없습니다."));
+  made.append(say("nothing"));
   return made;
 }
 
