@@ -24,87 +24,29 @@ CLEANED = [
     ("&name3&한테 물어봐", "name3한테 물어봐"),
     ("-가 -{laughing}나- 다-", ""),  # what one removal completes is removed as well
 ]
+# fmt: off
 PAIRS = [
-    ("이", "가"),
-    ("은", "는"),
-    ("을", "를"),
-    ("과", "와"),
-    ("아", "야"),
-    ("이랑", "랑"),
-    ("이라고", "라고"),
-    ("이에요", "예요"),
-    ("이었어요", "였어요"),
-    ("으로", "로"),
-    ("이는", "는"),
-    ("이네", "네"),
-    ("이나", "나"),
-    ("이야", "야"),
-    ("이죠", "죠"),
-    ("이를", "를"),
-    ("이가", "가"),
-    ("이와", "와"),
-    ("이잖아요", "잖아요"),
+    ("이", "가"), ("은", "는"), ("을", "를"), ("과", "와"), ("아", "야"), ("이랑", "랑"), ("이라고", "라고"),
+    ("이에요", "예요"), ("이었어요", "였어요"), ("으로", "로"), ("이는", "는"), ("이네", "네"), ("이나", "나"),
+    ("이야", "야"), ("이죠", "죠"), ("이를", "를"), ("이가", "가"), ("이와", "와"), ("이잖아요", "잖아요"),
     ("이한테", "한테"),
 ]
+# fmt: on
+# fmt: off
 LEGITIMATE = [
-    "정답은 next",
-    "username1을 쓰세요.",
-    "`name1`",
-    "👨‍👩‍👧 가족",
-    "ㅋㅋㅋ ㅠㅠ",
-    "學校에 갔어요.",
-    "print(name1)",
-    "((a+b))*c",
-    "if ((a && b))",
-    "f((y))",
-    "R&D&E",
-    "A & B & C",
-    "1~2시",
-    "월~금",
-    "3시~",
-    "~하는 편",
-    "코로나-19",
-    "- 목록",
-    "-5도",
-    "https://x.kr/~u?a=1&name1&b=2",
-    "010-1234-5678",
-    "(웃음)",
-    "{}",
-    "{'a': 1}",
-    "20xx년",
-    "x축과 y축",
-    "가-나-다",
-    "e-mail",
-    "아~주",
-    "name1 = 3",
-    "이름은 my_name1이야",
-    "&nbsp;",
-    "어 음 그 저기",
-    "두  칸",
-    "xxx.com",
-    "[name]",
-    "def f(name): return name",
+    "정답은 next", "username1을 쓰세요.", "`name1`", "👨‍👩‍👧 가족", "ㅋㅋㅋ ㅠㅠ", "學校에 갔어요.",
+    "print(name1)", "((a+b))*c", "if ((a && b))", "f((y))", "R&D&E", "A & B & C", "1~2시", "월~금", "3시~",
+    "~하는 편", "코로나-19", "- 목록", "-5도", "https://x.kr/~u?a=1&name1&b=2", "010-1234-5678", "(웃음)", "{}",
+    "{'a': 1}", "20xx년", "x축과 y축", "가-나-다", "e-mail", "아~주", "name1 = 3", "이름은 my_name1이야", "&nbsp;",
+    "어 음 그 저기", "두  칸", "xxx.com", "[name]", "def f(name): return name",
 ]
+# fmt: on
+# fmt: off
 MARKS = [
-    "{laughing}",
-    "~",
-    "-국-",
-    "((그래서))",
-    "&name1&",
-    "&name2&이는",
-    "어~",
-    " ",
-    "-",
-    "((",
-    "))",
-    "가",
-    "{",
-    "}",
-    "&",
-    "x",
-    "name1",
-    "\n",
+    "{laughing}", "~", "-국-", "((그래서))", "&name1&", "&name2&이는", "어~", " ", "-", "((", "))", "가", "{", "}",
+    "&", "x", "name1", "\n",
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize("text, expected", CLEANED)
@@ -271,7 +213,7 @@ def test_particles_agree_with_the_name(dialogue, particles):
         if consonant
         else {v for c, v in PAIRS}
     )
-    for p, (text, bare) in zip(particles, texts):
+    for p, (text, _) in zip(particles, texts):
         cleaned = marks.clean(text, names)
         assert cleaned.startswith(f"우리 {name}") and cleaned.endswith(" 그래")
         particle = cleaned.removeprefix(f"우리 {name}").removesuffix(" 그래")
