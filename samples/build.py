@@ -1,8 +1,10 @@
-"""Rebuild the sample corpus: `python samples/build.py` writes samples/*.jsonl from handwritten/*.jsonl and grammar/*.json.
+"""Rebuild the sample corpus: `python samples/build.py` writes samples/*.jsonl from handwritten/*.jsonl and
+grammar/*.json.
 
-The output is the same byte for byte every time. Nothing is learnt here and no model is looked at: the held-out pairs are
-chosen so that no trivial rule (korlhf.rules) tells the better answer, and that table is printed at the end.
-Left out: held-out answers are not kept apart by step (the three held-out files may share prompts); training prompts are.
+The output is the same byte for byte every time. Nothing is learnt here and no model is looked at: the held-out pairs
+are chosen so that no trivial rule (korlhf/korean/trivial_rules.py) tells the better answer, and that table is printed
+at the end. Left out: held-out answers are not kept apart by step (the three held-out files may share prompts); training
+prompts are.
 """
 
 import argparse
@@ -26,14 +28,10 @@ HANDWRITTEN = {
     "evol": ("evol",),
 }
 STEPS = ("reward", "sft", "prompts")
-SHARES = {
-    "handwritten": (0.72, 0.16, 0.12),
-    "grammar": (0.34, 0.38, 0.28),
-}  # of the groups of a category, in the order of STEPS
-SFT_CHANCES = {
-    "handwritten": (1.0, 0.71, 0.59),
-    "grammar": (0.78, 0.53, 0.43),
-}  # that best, middle, worst become an example
+# of the groups of a category, in the order of STEPS
+SHARES = {"handwritten": (0.72, 0.16, 0.12), "grammar": (0.34, 0.38, 0.28)}
+# that best, middle, worst become an example
+SFT_CHANCES = {"handwritten": (1.0, 0.71, 0.59), "grammar": (0.78, 0.53, 0.43)}
 SINGLE_PAIR_SHARE = 0.125  # of the reward records: one chosen/rejected pair instead of a ranking of three
 HELDOUT_PAIRS, HELDOUT_HANDWRITTEN = 100, 60  # a category, and how many of them are handwritten
 HELDOUT_PROMPTS, HELDOUT_SFT = 60, 60  # a category; half handwritten, half from the grammar
@@ -88,24 +86,21 @@ def drop_repeated(records: list[Record], seen: set[str]) -> list[Record]:
     return kept
 
 
+def head(record: Record, *texts: str) -> dict:
+    """Return the fields that every row begins with; the id is that of `texts`."""
+    return {"id": stable_id(*texts), "category": record.category, "topic": record.topic}
+
+
 def sft_examples(records: list[Record], chances: tuple[float, ...]) -> list[dict]:
-    """Return one to three examples a record, manners drawn by `chances`: a base learns real talk, not only the best of it."""
+    """Return one to three examples per record, manners drawn by `chances`: a base learns real talk, too."""
     examples = []
     for record in records:
         rng = random.Random("sft " + record.prompt)
         drawn = [number for number, chance in enumerate(chances) if rng.random() < chance] or [rng.choice((0, 0, 1, 2))]
         for number in drawn:
             answer = record.answers[number]
-            examples.append(
-                {
-                    "id": stable_id(record.prompt, answer),
-                    "category": record.category,
-                    "topic": record.topic,
-                    "style": MANNERS[number],
-                    "prompt": record.prompt,
-                    "output": answer,
-                }
-            )
+            row = head(record, record.prompt, answer)
+            examples.append({**row, "style": MANNERS[number], "prompt": record.prompt, "output": answer})
     return examples
 
 
@@ -115,16 +110,8 @@ def multiturn_examples(folder: Path) -> list[dict]:
     for row in read_jsonl(folder / "multiturn.jsonl"):
         *messages, last = row["messages"]
         identity = stable_id(*(message["content"] for message in row["messages"]))
-        examples.append(
-            {
-                "id": identity,
-                "category": "everyday",
-                "topic": row["topic"],
-                "style": styles[row["style"]],
-                "messages": messages,
-                "output": last["content"],
-            }
-        )
+        kind = {"category": "everyday", "topic": row["topic"], "style": styles[row["style"]]}
+        examples.append({"id": identity, **kind, "messages": messages, "output": last["content"]})
     return examples
 
 
@@ -132,12 +119,7 @@ def reward_rows(records: list[Record]) -> list[dict]:
     rows = []
     for record in records:
         rng = random.Random("reward " + record.prompt)
-        row = {
-            "id": stable_id(record.prompt, *record.answers),
-            "category": record.category,
-            "topic": record.topic,
-            "prompt": record.prompt,
-        }
+        row = {**head(record, record.prompt, *record.answers), "prompt": record.prompt}
         if rng.random() < SINGLE_PAIR_SHARE:
             _, chosen, rejected = rng.choice(ranked_pairs(record))
             rows.append({**row, "chosen": chosen, "rejected": rejected})
@@ -156,10 +138,7 @@ def pairs_of(rows: list[dict]) -> list[tuple[str, str, str]]:
 
 
 def prompt_rows(records: list[Record]) -> list[dict]:
-    return [
-        {"id": stable_id(record.prompt), "category": record.category, "topic": record.topic, "prompt": record.prompt}
-        for record in records
-    ]
+    return [{**head(record, record.prompt), "prompt": record.prompt} for record in records]
 
 
 def text_rows(dealt: dict[str, list[Record]], dialogues: list[dict]) -> list[dict]:
@@ -174,35 +153,23 @@ def pick(handwritten: list[Record], composed: list[Record], count: int, salt: st
     picked = []
     for category in CATEGORIES:
         for source, share in ((handwritten, count // 2), (composed, count - count // 2)):
-            mine = sorted(
-                (record for record in source if record.category == category),
-                key=lambda record: order_key(salt + record.prompt),
-            )
-            picked += mine[:share]
+            mine = (record for record in source if record.category == category)
+            picked += sorted(mine, key=lambda record: order_key(salt + record.prompt))[:share]
     return picked
 
 
 def check_heldout(training: dict[str, list[dict]], heldout: list[Record]) -> None:
-    """Raise ValueError if a held-out topic or prompt, or a held-out filler of the grammar, occurs in the training rows."""
+    """Raise ValueError if a held-out topic, prompt or filler of the grammar occurs in the training rows."""
     rows = [row for name in training for row in training[name]]
     text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     topics, prompts = {row.get("topic") for row in rows}, {normalise(row.get("prompt", "")) for row in rows}
-    fillers = [
-        word
-        for frames in load_grammar(HERE / "grammar")[1].values()
-        for frame in frames
-        for filler in fillers_of(frame, "heldout")
-        for word in filler
-        if word
-    ]
-    leaks = sorted({record.topic for record in heldout} & topics) + sorted(
-        {normalise(record.prompt) for record in heldout} & prompts
-    )
+    frames = [frame for frames in load_grammar(HERE / "grammar")[1].values() for frame in frames]
+    fillers = [word for frame in frames for filler in fillers_of(frame, "heldout") for word in filler if word]
+    leaks = sorted({record.topic for record in heldout} & topics)
+    leaks += sorted({normalise(record.prompt) for record in heldout} & prompts)
     leaks += [word for word in fillers if word in text]
     if leaks:
-        raise ValueError(
-            f"held-out material occurs in the training files, change it in handwritten/ or grammar/: {leaks}"
-        )
+        raise ValueError(f"held-out material occurs in training files, change it in handwritten/ or grammar/: {leaks}")
 
 
 def shuffled(rows: list[dict]) -> list[dict]:
@@ -219,13 +186,10 @@ def build_training() -> dict[str, list[dict]]:
     by_hand, by_grammar = deal(handwritten, SHARES["handwritten"]), deal(composed, SHARES["grammar"])
     dealt = {step: by_hand[step] + by_grammar[step] for step in STEPS}
     dialogues = multiturn_examples(folder)
-    sft = (
-        sft_examples(by_hand["sft"], SFT_CHANCES["handwritten"])
-        + sft_examples(by_grammar["sft"], SFT_CHANCES["grammar"])
-        + dialogues
-    )
+    sft = sft_examples(by_hand["sft"], SFT_CHANCES["handwritten"])
+    sft += sft_examples(by_grammar["sft"], SFT_CHANCES["grammar"])
     return {
-        "sft": sft,
+        "sft": sft + dialogues,
         "reward": reward_rows(dealt["reward"]),
         "prompts": prompt_rows(dealt["prompts"]),
         "text": text_rows(dealt, dialogues),
@@ -233,7 +197,7 @@ def build_training() -> dict[str, list[dict]]:
 
 
 def build_heldout(reward: list[dict]) -> tuple[dict[str, list[dict]], list[Record]]:
-    """Return the held-out rows by file stem, and all held-out records; `reward` (training rows) orients the rules to balance against."""
+    """Return the held-out rows by file stem, and all held-out records; `reward` (training rows) orients the rules."""
     seen: set[str] = set()
     names = {category: (f"heldout_{category}",) for category in CATEGORIES}
     handwritten = drop_repeated(
@@ -242,15 +206,8 @@ def build_heldout(reward: list[dict]) -> tuple[dict[str, list[dict]], list[Recor
     composed = drop_repeated(compose_all(HERE / "grammar", "heldout"), seen)
     pairs = choose_pairs(handwritten, composed, pairs_of(reward), HELDOUT_PAIRS, HELDOUT_HANDWRITTEN)
     rows = [
-        {
-            "id": stable_id(prompt, chosen, rejected),
-            "category": record.category,
-            "topic": record.topic,
-            "prompt": prompt,
-            "chosen": chosen,
-            "rejected": rejected,
-        }
-        for record, (prompt, chosen, rejected) in pairs
+        {**head(record, *pair), **dict(zip(("prompt", "chosen", "rejected"), pair, strict=True))}
+        for record, pair in pairs
     ]
     sft = sft_examples(pick(handwritten, composed, HELDOUT_SFT, "sft "), (0.45, 0.3, 0.25))
     prompts = prompt_rows(pick(handwritten, composed, HELDOUT_PROMPTS, "prompts "))
@@ -281,20 +238,17 @@ def main() -> None:
     for stem, rows in files.items():
         print(f"{stem + '.jsonl':24}{len(rows):6} rows")
     train, test = pairs_of(files["reward"]), pairs_of(files["heldout_reward"])
-    print(
-        f"\nTrivial rules, chosen on {len(train)} training pairs, on {len(test)} held-out pairs (a tie counts one half):"
-    )
-    by_category = {
-        c: best_trivial_rules(train, pairs_of([r for r in files["heldout_reward"] if r["category"] == c]))
-        for c in CATEGORIES
-    }
-    print(f"{'rule':32}{'train':>8}{'all':>8}" + "".join(f"{category:>12}" for category in CATEGORIES))
-    on_train = best_trivial_rules(train, train)
-    for name, figure in best_trivial_rules(train, test).items():
-        print(
-            f"{name:32}{on_train[name]:8.3f}{figure:8.3f}"
-            + "".join(f"{by_category[c][name]:12.3f}" for c in CATEGORIES)
-        )
+    about = f"chosen on {len(train)} training pairs, on {len(test)} held-out pairs (a tie counts one half)"
+    print(f"\nTrivial rules, {about}:")
+    tables = [best_trivial_rules(train, train), best_trivial_rules(train, test)]
+    for category in CATEGORIES:
+        mine = [row for row in files["heldout_reward"] if row["category"] == category]
+        tables.append(best_trivial_rules(train, pairs_of(mine)))
+    widths = (8, 8, *(12 for _ in CATEGORIES))
+    heads = zip(("train", "all", *CATEGORIES), widths)
+    print(f"{'rule':32}" + "".join(f"{name:>{width}}" for name, width in heads))
+    for rule in tables[1]:
+        print(f"{rule:32}" + "".join(f"{table[rule]:{width}.3f}" for table, width in zip(tables, widths)))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """The slot grammar behind half of the sample corpus: frames, fillers and phrases in grammar/*.json -> ranked answers.
 
 A frame is a situation: prompts and, for each of the three manners (best, middle, worst), content sentences with slots.
-`{x}` is the filler, `{f}` the fact that belongs to it; `{x:을}` adds the particle in the form the final consonant asks for.
-An answer is an opening phrase, a content sentence and a closing phrase, or fewer of them. Which answer of a ranking is the
-longest, and how sentences end, is drawn without regard to the manner, so that neither gives the ranking away.
+`{x}` is the filler, `{f}` the fact that belongs to it; `{x:을}` adds the particle in the form the final consonant asks
+for. An answer is an opening phrase, a content sentence and a closing phrase, or fewer of them. Which answer of a
+ranking is the longest, and how sentences end, is drawn without regard to the manner, so that neither gives the ranking
+away.
 """
 
 import itertools
@@ -17,45 +18,21 @@ MANNERS = ("best", "middle", "worst")
 CATEGORIES = ("everyday", "harmful", "lookalike", "translated", "evol")
 LENGTH_ORDERS = tuple(itertools.permutations(range(3)))  # the length rank (0 shortest) of best, middle, worst
 LAST_MARKS = (".",) * 15 + ("!",) * 2 + ("~",) * 2 + ("...",)
-SHARE_WITHOUT_CONTENT = (
-    0.1  # of the answers of two sentences: opening and closing only; never to a question, which wants its answer
-)
+SHARE_WITHOUT_CONTENT = 0.1  # of answers of two sentences: opening and closing only; never to a question
 RETRIES = 200
 
 # particle as written in the grammar -> (after a final consonant, after a vowel)
+# fmt: off
 PARTICLES = {
-    "을": ("을", "를"),
-    "이": ("이", "가"),
-    "은": ("은", "는"),
-    "과": ("과", "와"),
-    "과의": ("과의", "와의"),
-    "으로": ("으로", "로"),
-    "이나": ("이나", "나"),
-    "이랑": ("이랑", "랑"),
-    "이라": ("이라", "라"),
-    "이라고": ("이라고", "라고"),
-    "이라는": ("이라는", "라는"),
-    "이라면": ("이라면", "라면"),
-    "이면": ("이면", "면"),
-    "이든": ("이든", "든"),
-    "이고": ("이고", "고"),
-    "이에요": ("이에요", "예요"),
-    "아": ("아", "야"),
+    "을": ("을", "를"), "이": ("이", "가"), "은": ("은", "는"), "과": ("과", "와"), "과의": ("과의", "와의"),
+    "으로": ("으로", "로"), "이나": ("이나", "나"), "이랑": ("이랑", "랑"), "이라": ("이라", "라"),
+    "이라고": ("이라고", "라고"), "이라는": ("이라는", "라는"), "이라면": ("이라면", "라면"), "이면": ("이면", "면"),
+    "이든": ("이든", "든"), "이고": ("이고", "고"), "이에요": ("이에요", "예요"), "아": ("아", "야"),
 }
+# fmt: on
 INVARIANT = ("에", "에게", "에게는", "에서", "한테", "의", "도", "까지", "보다", "치고는", "인데")
 SLOT = re.compile(r"\{([xf])(?::([가-힣]+))?\}")
-DIGIT_FINALS = {
-    "0": 21,
-    "1": 8,
-    "2": 0,
-    "3": 16,
-    "4": 0,
-    "5": 0,
-    "6": 1,
-    "7": 8,
-    "8": 8,
-    "9": 0,
-}  # final consonants of 영, 일, 이, ...
+DIGIT_FINALS = dict(zip("0123456789", (21, 8, 0, 16, 0, 0, 1, 8, 8, 0)))  # final consonants of 영, 일, 이, ...
 RIEUL = 8
 
 
@@ -71,7 +48,7 @@ class Record:
 
 
 def final_consonant(word: str) -> int:
-    """Return the index (0: none) of the final consonant of a word that ends in a Hangul syllable or a digit; else ValueError."""
+    """Return the index (0: none) of the final consonant of a Hangul syllable or digit; ValueError for other ends."""
     last = word[-1]
     if last in DIGIT_FINALS:
         return DIGIT_FINALS[last]
@@ -81,7 +58,7 @@ def final_consonant(word: str) -> int:
 
 
 def with_particle(word: str, particle: str) -> str:
-    """Append a particle, named by its form after a consonant (을, 이, 은, 과, 으로, 이에요, ...); ValueError if it is unknown."""
+    """Append a particle, named by its form after a consonant (을, 이, 은, 과, ...); ValueError if it is unknown."""
     if particle in INVARIANT:
         return word + particle
     if particle not in PARTICLES:
@@ -101,7 +78,7 @@ def fill(text: str, filler: list[str]) -> str:
 
 
 def load_grammar(folder: Path) -> tuple[dict, dict]:
-    """Return (phrases by mood, frames by category); a category's own phrases join the shared ones under their own mood name."""
+    """Return (phrases by mood, frames by category); a category's own phrases join the shared ones."""
     phrases = json.loads((folder / "phrases.json").read_text(encoding="utf-8"))
     frames = {}
     for category in CATEGORIES:
@@ -127,7 +104,7 @@ def inventory(phrases: dict, frame: dict, manner: str, rng: random.Random) -> tu
 
 
 def punctuate(sentences: list[str], rng: random.Random) -> str:
-    """Join sentences; the last gets a mark drawn from LAST_MARKS, the others a period; a question keeps its own mark."""
+    """Join sentences; the last gets a mark of LAST_MARKS, the others a period; a question keeps its own."""
     marked = [sentence if sentence.endswith("?") else sentence + "." for sentence in sentences[:-1]]
     last = sentences[-1] if sentences[-1].endswith("?") else sentences[-1] + rng.choice(LAST_MARKS)
     return " ".join([*marked, last])
@@ -151,7 +128,7 @@ def compose_answer(phrases: dict, frame: dict, filler: list[str], manner: str, s
 def compose_ranking(
     phrases: dict, frame: dict, filler: list[str], order: tuple[int, ...], rng: random.Random
 ) -> tuple[str, ...]:
-    """Return the answers best, middle, worst whose lengths rank as `order` says; ValueError if none is found in RETRIES draws."""
+    """Return answers whose lengths rank as `order` says; ValueError if none is found in RETRIES draws."""
     for _ in range(RETRIES):
         answers = tuple(
             compose_answer(phrases, frame, filler, manner, size, rng)

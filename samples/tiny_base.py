@@ -1,7 +1,8 @@
-"""The tiny base model of the embedded sample: a byte-level BPE tokenizer and a GPT-NeoX with random weights, in Polyglot-Ko's shape.
+"""The tiny base model of the embedded sample: a byte-level BPE tokenizer and a GPT-NeoX with random weights, in
+Polyglot-Ko's shape.
 
-Written to OUTPUT as an ordinary model folder; `training/step1_supervised_finetuning/training_scripts/tiny/run_base.sh` then trains it on
-the sample's plain text. As in Polyglot-Ko, <|endoftext|> is BOS, EOS and padding at once.
+Written to OUTPUT as an ordinary model folder; `training/step1_supervised_finetuning/training_scripts/tiny/run_base.sh`
+then trains it on the sample's plain text. As in Polyglot-Ko, <|endoftext|> is BOS, EOS and padding at once.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
-from korlhf.data import chat_template as templates
+from korlhf.data.chat_template import KULLM
 
 EOS = "<|endoftext|>"
 
@@ -49,9 +50,7 @@ def main():
     args = parser.parse_args()
     with open(args.text, encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for line in lines]
-    texts += [
-        templates.KULLM
-    ] * 20  # the words of the template in few tokens, as the tokenizer of a real Korean model has them
+    texts += [KULLM] * 20  # the words of the template in few tokens, as the tokenizer of a real Korean model has them
     tokenizer = train_tokenizer(texts, args.vocab_size)
     torch.manual_seed(args.seed)
     config = GPTNeoXConfig(
@@ -74,9 +73,8 @@ def main():
     model = GPTNeoXForCausalLM(config)
     model.save_pretrained(args.output_dir)
     tokenizer.save_pretrained(args.output_dir)
-    print(
-        f"{args.output_dir}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {len(tokenizer)} tokens"
-    )
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"{args.output_dir}: {size:.1f}M parameters, {len(tokenizer)} tokens")
 
 
 if __name__ == "__main__":

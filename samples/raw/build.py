@@ -1,12 +1,15 @@
-"""Rebuild the miniature corpora: `python samples/raw/build.py` writes the NIKL and AIHub containers from the texts in written/.
+"""Rebuild the miniature corpora: `python samples/raw/build.py` writes the NIKL and AIHub containers from the texts in
+written/.
 
-Only containers are made here (ids, metadata, times, folders, zips); every sentence stands in written/ as a person wrote it. The output
-is the same byte for byte everywhere: zip members have fixed dates and are stored, not compressed, as compressors differ by version.
+Only containers are made here (ids, metadata, times, folders, zips); every sentence stands in written/ as a person wrote
+it. The output is the same byte for byte everywhere: zip members have fixed dates and are stored, not compressed, as
+compressors differ by version.
 
-A dialogue (written/nikl_*/NN.txt): `topic:`, `relation:`, `1:` and `2:` (age | sex | occupation | birthplace | principal residence |
-current residence | education), an empty line, then one utterance a line: `1 original form`, `1+ ...` if it overlaps with the one before;
-a line `form: ...` gives the form of the utterance above it where the plain rules do not.
-A conversation (written/aihub_*.txt, parted by empty lines): `1 text [=> origin text] [| TYPE,TYPE | five votes]`.
+A dialogue (written/nikl_*/NN.txt): `topic:`, `relation:`, `1:` and `2:` (age | sex | occupation | birthplace |
+principal residence | current residence | education), an empty line, then one utterance a line: `1 original form`, `1+
+...` if it overlaps with the one before; a line `form: ...` gives the form of the utterance above it where the plain
+rules do not. A conversation (written/aihub_*.txt, parted by empty lines): `1 text [=> origin text] [| TYPE,TYPE | five
+votes]`.
 """
 
 import argparse
@@ -32,7 +35,7 @@ def read(path: Path) -> str:
 
 
 def form_of(original: str) -> str:
-    """Return the reading form of an original form: events and broken-off words gone, guesses and anonymisation marks bare."""
+    """Return the reading form of an original form: events and broken-off words gone, other marks bare."""
     text = re.sub(r"\{\w+\}", "", original)
     text = re.sub(r"(?:^|(?<=\s))-[^-\s]+-(?=\s|$)", "", text)
     text = re.sub(r"\(\((.*?)\)\)", r"\1", text)
@@ -41,7 +44,7 @@ def form_of(original: str) -> str:
 
 
 def utterances(document: str, speakers: list[dict], lines: list[str]) -> list[dict]:
-    """Return the utterances of a dialogue; times are seconds, a share for each character. Raises ValueError for another line."""
+    """Return the utterances of a dialogue; times in seconds. Raises ValueError for another line."""
     said, clock = [], 0.0
     for line in lines:
         if line.startswith("form: "):

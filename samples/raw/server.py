@@ -1,10 +1,10 @@
 """An OpenAI-compatible server on loopback that answers from recorded replies: `python samples/raw/server.py --port 0`.
 
 With it the stages of data_prep that no tiny model can do run without network and key. The task is in the model's name
-(recorded-translate, recorded-self-instruct, recorded-evol). A reply is found by the recorded text within the last user message, the
-longest one that is contained there; so it does not depend on how a stage words its request. An evolution also needs the mutation's
-name in some message; self_instruct replies are given in turn by the request's seed. What is not recorded is HTTP 404, never a guess.
-Left out: streaming, several choices, log-probabilities.
+(recorded-translate, recorded-self-instruct, recorded-evol). A reply is found by the recorded text within the last user
+message, the longest one that is contained there; so it does not depend on how a stage words its request. An evolution
+also needs the mutation's name in some message; self_instruct replies are given in turn by the request's seed. What is
+not recorded is HTTP 404, never a guess. Left out: streaming, several choices, log-probabilities.
 """
 
 import argparse

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import re
 import subprocess
@@ -11,75 +10,34 @@ from pathlib import Path
 
 import pytest
 
-from korlhf.data import example as rows
+from korlhf.data import example
+from samples.raw import build
+from samples.raw.server import TASKS
 
 RAW = Path(__file__).resolve().parents[2] / "samples" / "raw"
+# fmt: off
 MUTATIONS = {
-    "FRESH_START",
-    "ADD_CONSTRAINTS",
-    "DEEPEN",
-    "CONCRETIZE",
-    "INCREASE_REASONING",
-    "COMPLICATE",
-    "SWITCH_TOPIC",
+    "FRESH_START", "ADD_CONSTRAINTS", "DEEPEN", "CONCRETIZE", "INCREASE_REASONING", "COMPLICATE", "SWITCH_TOPIC",
 }
-TOPICS = set(
-    [
-        "여행지(국내/해외)",
-        "반려동물",
-        "먹거리",
-        "가족",
-        "계절/날씨",
-        "건강/다이어트",
-        "꿈(목표)",
-        "스포츠/레저",
-        "회사/학교",
-        "선물",
-        "영화",
-        "방송/연예",
-        "아르바이트",
-        "연애/결혼",
-        "성격",
-        "음악",
-        "휴가",
-        "취직",
-        "경제/재테크",
-        "관혼상제",
-        "쇼핑",
-        "우정",
-        "대중교통",
-    ]
-)
+TOPICS = {
+    "여행지(국내/해외)", "반려동물", "먹거리", "가족", "계절/날씨", "건강/다이어트", "꿈(목표)", "스포츠/레저",
+    "회사/학교", "선물", "영화", "방송/연예", "아르바이트", "연애/결혼", "성격", "음악", "휴가", "취직", "경제/재테크",
+    "관혼상제", "쇼핑", "우정", "대중교통",
+}
+# fmt: on
+PUPPY = "새로 데려온 갈색 강아지의 이름을 지어 주세요."
 TYPES = {"CENSURE", "HATE", "DISCRIMINATION", "SEXUAL", "ABUSE", "VIOLENCE", "CRIME", "IMMORAL_NONE"}
+# fmt: off
 MARKS = [
-    r"\{laughing\}",
-    r"\{clearing\}",
-    r"\{singing\}",
-    r"\{applauding\}",
-    r"\(\([가-힣]+\)\)",
-    r"\(\(xx\)\)",
-    r"\(\(\)\)",
-    r"[가-힣]~",
-    r"(?<!\S)-[가-힣]+-(?!\S)",
-    "&name1&",
-    "&company-name&",
-    "&address&",
-    "&tel-num&",
-    "&card-num&",
-    "&social-security-num&",
+    r"\{laughing\}", r"\{clearing\}", r"\{singing\}", r"\{applauding\}", r"\(\([가-힣]+\)\)", r"\(\(xx\)\)",
+    r"\(\(\)\)", r"[가-힣]~", r"(?<!\S)-[가-힣]+-(?!\S)", "&name1&", "&company-name&", "&address&", "&tel-num&",
+    "&card-num&", "&social-security-num&",
 ]
+# fmt: on
 
 
 def read_jsonl(name):
     return [json.loads(line) for line in (RAW / name).read_text(encoding="utf-8").splitlines()]
-
-
-@pytest.fixture(scope="module")
-def build():
-    spec = importlib.util.spec_from_file_location("raw_build", RAW / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +79,12 @@ def words(text):
 
 
 def texts_of(pair):
-    return [m["content"] for m in rows.turns(pair["prompt"])] + [
-        rows.bare_answer(pair[side]) for side in ("chosen", "rejected")
+    return [m["content"] for m in example.turns(pair["prompt"])] + [
+        example.bare_answer(pair[side]) for side in ("chosen", "rejected")
     ]
 
 
-def test_build_rewrites_the_containers_byte_for_byte(build, tmp_path):
+def test_build_rewrites_the_containers_byte_for_byte(tmp_path):
     build.build(tmp_path)
     built = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert len(built) == 14 + 1 + 1 + 1
@@ -148,11 +106,11 @@ def test_build_rewrites_the_containers_byte_for_byte(build, tmp_path):
         ("1-2번 &tel-num&로요", "1-2번 tel-num로요"),
     ],
 )
-def test_form_is_the_original_form_with_its_marks_bare(build, original, form):
+def test_form_is_the_original_form_with_its_marks_bare(original, form):
     assert build.form_of(original) == form
 
 
-def test_a_written_line_that_is_no_utterance_is_an_error(build):
+def test_a_written_line_that_is_no_utterance_is_an_error():
     with pytest.raises(ValueError, match="'3 안녕하세요' is no utterance"):
         build.utterances("SDRW2000000001.1", [], ["3 안녕하세요"])
     with pytest.raises(ValueError, match="is no sentence"):
@@ -173,16 +131,7 @@ def test_nikl_metadata(sessions):
         assert len({speaker["id"] for speaker in metadata["speaker"]}) == 2
         for speaker in metadata["speaker"]:
             assert re.fullmatch(rf"SD{name[4:6]}\d{{5}}", speaker["id"])
-            assert set(speaker) == {
-                "id",
-                "age",
-                "sex",
-                "occupation",
-                "birthplace",
-                "principal_residence",
-                "current_residence",
-                "education",
-            }
+            assert set(speaker) == {"id", *build.SPEAKER}
             assert re.fullmatch(r"\d0대( 이상)?", speaker["age"]) and speaker["sex"] in ("여성", "남성")
         topics.append(metadata["topic"].split(" > ")[0])
     assert len(set(topics)) == 20 and set(topics) <= TOPICS
@@ -220,26 +169,11 @@ def test_aihub(talks):
         for talk in part:
             assert 2 <= len(talk["sentences"]) <= 4
             assert [s["id"] for s in talk["sentences"]] == [
-                f"{talk['id']}-{n}" for n in range(1, len(talk["sentences"]) + 1)
+                f"{talk['id']}-{n + 1}" for n in range(len(talk["sentences"]))
             ]
     for s in said:
-        assert set(s) == {
-            "id",
-            "speaker",
-            "origin_text",
-            "text",
-            "types",
-            "is_immoral",
-            "intensity",
-            "intensity_sum",
-            "votes",
-        }
         assert s["is_immoral"] == (s["types"] != ["IMMORAL_NONE"]) == (s["intensity"] > 0)
-        assert (
-            s["intensity_sum"] == sum(s["votes"])
-            and s["intensity"] == pytest.approx(sum(s["votes"]) / 5)
-            and s["intensity"] <= 3
-        )
+        assert s["intensity_sum"] == sum(s["votes"]) and 3 >= s["intensity"] == pytest.approx(sum(s["votes"]) / 5)
     assert {t for s in said for t in s["types"]} == TYPES
     assert 0.4 < sum(s["is_immoral"] for s in said) / len(said) < 0.6
     assert sum(len(s["types"]) > 1 for s in said) >= 10
@@ -256,7 +190,7 @@ def test_english_pairs(pairs):
         assert set(pair) == {"prompt", "response", "chosen", "rejected"} and pair["response"] == pair["chosen"]
         assert pair["prompt"].startswith("\n\nHuman: ") and pair["prompt"].endswith("\n\nAssistant:")
         assert pair["chosen"].startswith(" ") and pair["rejected"].startswith(" ")
-    lengths = Counter(len(rows.turns(pair["prompt"])) for pair in pairs)
+    lengths = Counter(len(example.turns(pair["prompt"])) for pair in pairs)
     assert lengths == {1: 47, 3: 8}
     assert len({pair["prompt"] for pair in pairs}) == 55
     assert sum("```" in "".join(texts_of(pair)) for pair in pairs) == 2
@@ -350,7 +284,7 @@ def url():
 
 
 def ask(url, model, *said, **body):
-    """(HTTP status, the reply or the error's message) to a chat request; `said` are a system message and a user message."""
+    """(HTTP status, the reply or the error's message) to a chat request; `said`: a system and a user message."""
     messages = [{"role": role, "content": content} for role, content in zip(("system", "user"), said)]
     data = json.dumps({"model": model, "messages": messages, **body}).encode("utf-8")
     request = urllib.request.Request(f"{url}/chat/completions", data, {"Content-Type": "application/json"})
@@ -367,11 +301,7 @@ def ask(url, model, *said, **body):
 def test_server_lists_its_models(url):
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1", url)
     with urllib.request.urlopen(f"{url}/models", timeout=10) as answer:
-        assert [m["id"] for m in json.load(answer)["data"]] == [
-            "recorded-translate",
-            "recorded-self-instruct",
-            "recorded-evol",
-        ]
+        assert [m["id"] for m in json.load(answer)["data"]] == [*TASKS]
 
 
 def test_server_translates(url):
@@ -389,10 +319,12 @@ def test_server_takes_the_longest_text_that_the_request_holds(url, replies):
 
 
 def test_server_evolves_by_the_mutation_named_in_any_message(url, replies):
-    seed = "새로 데려온 갈색 강아지의 이름을 지어 주세요."
-    expected = {row["mutation"]: row["reply"] for row in replies if row["text"] == seed}
-    assert ask(url, "recorded-evol", "방법: ADD_CONSTRAINTS", f"===\n{seed}\n===") == (200, expected["ADD_CONSTRAINTS"])
-    assert ask(url, "recorded-evol", "새 말 하나만", f"방법: SWITCH_TOPIC\n{seed}") == (200, expected["SWITCH_TOPIC"])
+    expected = {row["mutation"]: row["reply"] for row in replies if row["text"] == PUPPY}
+    assert ask(url, "recorded-evol", "방법: ADD_CONSTRAINTS", f"===\n{PUPPY}\n===") == (
+        200,
+        expected["ADD_CONSTRAINTS"],
+    )
+    assert ask(url, "recorded-evol", "새 말 하나만", f"방법: SWITCH_TOPIC\n{PUPPY}") == (200, expected["SWITCH_TOPIC"])
 
 
 def test_server_gives_self_instruct_replies_in_turn(url, replies):
@@ -405,13 +337,8 @@ def test_server_gives_self_instruct_replies_in_turn(url, replies):
     "model, said, status, message",
     [
         ("recorded-translate", "This sentence is not there.", 404, "translate: no recorded text in the request"),
-        ("recorded-evol", "새로 데려온 갈색 강아지의 이름을 지어 주세요.", 404, "0 mutations recorded"),
-        (
-            "recorded-evol",
-            "FRESH_START DEEPEN 새로 데려온 갈색 강아지의 이름을 지어 주세요.",
-            404,
-            "2 mutations recorded",
-        ),
+        ("recorded-evol", PUPPY, 404, "0 mutations recorded"),
+        ("recorded-evol", f"FRESH_START DEEPEN {PUPPY}", 404, "2 mutations recorded"),
         ("gpt-9", "Grass.", 404, "no model 'gpt-9'"),
         ("recorded-self-instruct", "새 말 8개", 400, "seed"),
     ],

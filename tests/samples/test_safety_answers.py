@@ -1,4 +1,4 @@
-"""The labelled answers to the safety prompts, and the figures that are told about the rule check: they must be the ones measured here."""
+"""The labelled answers to the safety prompts; the figures told about the rule check must be those measured here."""
 
 import json
 import re

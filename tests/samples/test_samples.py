@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +8,7 @@ import pytest
 
 from korlhf.korean.friendly import friendly
 from korlhf.korean.trivial_rules import best_trivial_rules
+from samples import compose
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 CATEGORIES = {"everyday", "harmful", "lookalike", "translated", "evol"}
@@ -30,19 +30,6 @@ def pairs(rows):
         answers = row.get("answers") or [row["chosen"], row["rejected"]]
         found += [(row["prompt"], a, b) for number, a in enumerate(answers) for b in answers[number + 1 :]]
     return found
-
-
-def load_module(name):
-    spec = importlib.util.spec_from_file_location(name, SAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def compose():
-    return load_module("compose")
 
 
 def test_build_rewrites_the_committed_files_byte_for_byte(tmp_path):
@@ -109,7 +96,7 @@ def test_a_training_prompt_belongs_to_one_step():
         assert not first[a] & first[b], (a, b)
 
 
-def test_heldout_topics_prompts_and_fillers_are_not_in_training(compose):
+def test_heldout_topics_prompts_and_fillers_are_not_in_training():
     training = [row for stem in TRAINING for row in read(stem)]
     heldout = [row for stem in HELDOUT for row in read(stem)]
     assert not {row["topic"] for row in heldout} & {row["topic"] for row in training}
@@ -175,16 +162,16 @@ def test_friendly_agrees_with_the_handwritten_manners():
         ("팀장", "에게", "팀장에게"),
     ],
 )
-def test_particles(compose, word, particle, expected):
+def test_particles(word, particle, expected):
     assert compose.with_particle(word, particle) == expected
 
 
-def test_particle_faults_are_loud(compose):
+def test_particle_faults_are_loud():
     with pytest.raises(ValueError, match="table"):
         compose.with_particle("산", "랑")
     with pytest.raises(ValueError, match="particle"):
         compose.with_particle("kill", "을")
 
 
-def test_fill_puts_word_and_fact_in_place(compose):
+def test_fill_puts_word_and_fact_in_place():
     assert compose.fill("{x:은} {f:을} 뜻하니 {x}.", ["이자", "고마움"]) == "이자는 고마움을 뜻하니 이자."
