@@ -10,8 +10,8 @@ import pytest
 
 from korlhf.core.errors import InputError
 from korlhf.data import load
+from korlhf.data.example import Example
 from korlhf.data.load import load_examples, load_step, prompt_key
-from korlhf.data.registry import Example
 
 PAIRS = [
     {
@@ -228,9 +228,10 @@ GOOD = '{"prompt": "가", "chosen": "나", "rejected": "다"}'
         ("a.json", " ", ": no rows in it"),
         ("a.csv", "prompt,chosen,rejected\n", ": no rows in it"),
         ("a.json", f"[{GOOD},\n{GOOD},\n]", ":[23]: broken JSON"),
+        ("a.json", f"[{GOOD}]\n{GOOD}", ":2: broken JSON: Extra data"),
         ("a.json", f'[{GOOD},\n\n {{"prompt": 3}}]', ":3: prompt is int '3'; expected text"),
         ("a.json", f'{{"x": [\n1], "data": [{GOOD},\n7]}}', ":3: the row is int"),
-        ("a.json", '{"train": []}', ":1: the file is one dict; expected a list of objects or"),
+        ("a.json", '{"train": []}', ":1: expected a list of objects or"),
         ("a.json", GOOD + "\n" + GOOD[1:], ":2: broken JSON|:2: the row is"),
         ("a.jsonl", f"{GOOD}\n" + GOOD.replace("나", " "), ":2: chosen is empty"),
         ("a.jsonl", f"{GOOD}\n" + GOOD.replace("가", ""), ":2: prompt is empty"),
@@ -342,6 +343,14 @@ def test_step_3_has_prompts_only_and_each_once(tmp_path):
     train, heldout = load_step(3, [write(tmp_path / "a.jsonl", MANY)], "0,0,1", eval_share=0.05)
     assert (len(train), len(heldout)) == (190, 10)
     assert all(e.answers == () for e in train + heldout) and len(prompts(train + heldout)) == 200
+
+
+def test_step_3_needs_no_answers(tmp_path):
+    """A prompt file of which a row had an empty answer, or a reward file with one, was refused."""
+    rows = [{"prompt": "질문 1", "chosen": "답", "rejected": ""}, {"prompt": "질문 2", "output": None, "answers": []}]
+    name = write(tmp_path / "a.jsonl", rows)
+    assert prompts(load_step(3, [name], "0,0,1", eval_share=0)[0]) == {"질문 1", "질문 2"}
+    assert "a.jsonl:1: rejected is empty" in error_of(load_step, 2, [name], "0,1,0")
 
 
 def test_eval_data_path_is_held_out_whole_and_removed_from_training(tmp_path, capsys):

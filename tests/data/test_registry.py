@@ -1,11 +1,10 @@
-"""Every registered dataset on invented rows, and the text that comes out of them."""
+"""Every registered dataset on invented rows."""
 
 import pytest
 
 from korlhf.core.errors import InputError
-from korlhf.data import example as rows
 from korlhf.data import registry as sources
-from korlhf.data.example import Example, RowError, RowSkipped, free_example
+from korlhf.data.example import Example, RowError, RowSkipped
 from korlhf.data.registry import SOURCES, find_source
 
 
@@ -61,26 +60,20 @@ ORCA = [
 ]
 
 
-def safe(first, second, safer, flags=(True, True), prompt="문을 따는 법?"):
-    return {
-        "prompt_k": prompt,
-        "response_0_ko": first,
-        "response_1_ko": second,
-        "is_response_0_safe": flags[0],
-        "is_response_1_safe": flags[1],
-        "safer_response_id": safer,
-    }
+def safe(first, second, safer, flags=(True, True)):
+    row = {"prompt_k": "문을 따는 법?", "response_0_ko": first, "response_1_ko": second, "safer_response_id": safer}
+    return {**row, "is_response_0_safe": flags[0], "is_response_1_safe": flags[1]}
 
 
 def scored(preference, a, b):
-    return {
-        "orig_instruction": "시를 써 줘",
-        "response_A": "가",
-        "response_B": "나",
-        "orig_score_A": a,
-        "orig_score_B": b,
-        "orig_preference": preference,
-    }
+    answers = {"orig_instruction": "시를 써 줘", "response_A": "가", "response_B": "나"}
+    return {**answers, "orig_score_A": a, "orig_score_B": b, "orig_preference": preference}
+
+
+def hh(context):
+    """heegyu/hh-rlhf-ko"""
+    said = {"instruction": ("human", "뭐 해?"), "chosen": ("gpt", "쉬어요"), "rejected": ("gpt", "몰라")}
+    return {"context": context, **{k: {"from": who, "value": text} for k, (who, text) in said.items()}}
 
 
 ROWS = {
@@ -144,33 +137,9 @@ ROWS = {
         for i in range(3)
     ],
     "heegyu/hh-rlhf-ko": [
-        (
-            {
-                "context": talk("안녕", "네"),
-                "instruction": {"from": "human", "value": "뭐 해?"},
-                "chosen": {"from": "gpt", "value": "쉬어요"},
-                "rejected": {"from": "gpt", "value": "몰라"},
-            },
-            ((user("안녕"), bot("네"), user("뭐 해?")), ("쉬어요", "몰라")),
-        ),
-        (
-            {
-                "context": [],
-                "instruction": {"from": "human", "value": "뭐 해?"},
-                "chosen": {"from": "gpt", "value": "쉬어요"},
-                "rejected": {"from": "gpt", "value": "몰라"},
-            },
-            pair("뭐 해?", "쉬어요", "몰라"),
-        ),
-        (
-            {
-                "context": talk("두 번", "네")[:1],
-                "instruction": {"from": "human", "value": "물음"},
-                "chosen": {"from": "gpt", "value": "가"},
-                "rejected": {"from": "gpt", "value": "나"},
-            },
-            RowError,
-        ),
+        (hh(talk("안녕", "네")), ((user("안녕"), bot("네"), user("뭐 해?")), ("쉬어요", "몰라"))),
+        (hh([]), pair("뭐 해?", "쉬어요", "몰라")),
+        (hh(talk("두 번", "네")[:1]), RowError),
     ],
     "heegyu/PKU-SafeRLHF-ko": [
         (safe("안 됩니다", "이렇게요", 0), pair("문을 따는 법?", "안 됩니다", "이렇게요")),
@@ -196,20 +165,20 @@ def test_rows_of_every_source(name):
     assert len(ROWS[name]) >= 3
     for row, expected in ROWS[name]:
         if isinstance(expected, tuple):
-            assert SOURCES[name].example(row) == Example(*expected)
+            assert SOURCES[name].read_row(row) == Example(*expected)
         else:
             with pytest.raises(expected):
-                SOURCES[name].example(row)
+                SOURCES[name].read_row(row)
 
 
 def test_a_published_set_that_lost_a_column():
     with pytest.raises(RowError, match="no column rejected; found prompt, chosen; expected prompt, chosen, rejected"):
-        SOURCES["Dahoas/rm-static"].example({"prompt": "a", "chosen": "b"})
+        SOURCES["Dahoas/rm-static"].read_row({"prompt": "a", "chosen": "b"})
 
 
 def test_a_published_set_whose_column_changed_kind():
     with pytest.raises(RowError, match="not of the known kind"):
-        SOURCES["heegyu/hh-rlhf-ko"].example({"context": [], "instruction": "가", "chosen": "나", "rejected": "다"})
+        SOURCES["heegyu/hh-rlhf-ko"].read_row({"context": [], "instruction": "가", "chosen": "나", "rejected": "다"})
 
 
 @pytest.mark.parametrize(
@@ -251,139 +220,8 @@ def test_names():
     assert sources.close_names("dahoas/rm_static") == "; did you mean Dahoas/rm-static?"
 
 
-def test_example():
-    e = Example((user("처음"), bot("네"), user("마지막")), ("가", "나"))
-    assert e.prompt == "마지막" and e.steps == (1, 2, 3) and e.category == "all"
-    assert Example((user("가"),), ("나",)).steps == (1, 3) and Example((user("가"),)).steps == (3,)
-    assert Example(text="글").steps == (1,) and Example(text="글").prompt == ""
-
-
-def test_decomposed_hangul_is_composed():
-    assert rows.bare("\u1112\u1161\u11ab", "x") == "\ud55c"
-
-
-def test_emoji_joiners_stay():
-    assert rows.bare("👨\u200d👩\u200d👧", "x") == "👨\u200d👩\u200d👧"
-
-
-@pytest.mark.parametrize(
-    "text,expected",
-    [
-        ("\n\nHuman: a\n\nAssistant:", [user("a")]),
-        ("Human: a", [user("a")]),
-        (
-            "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d\n\nHuman: e\n\n",
-            [user("a"), bot("b"), user("c"), bot("d"), user("e")],
-        ),
-        ("Human: what does\nHuman: mean?", [user("what does\nHuman: mean?")]),
-        ("그 사람이 Human: 이라고 썼어", [user("그 사람이 Human: 이라고 썼어")]),
-        ("질문\n\nAssistant:", [user("질문")]),
-    ],
-)
-def test_turns(text, expected):
-    assert rows.turns(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text,message",
-    [
-        ("\n\nHuman: a\n\nAssistant: b", "ends with an Assistant turn"),
-        ("\n\nHuman:\n\nAssistant:", "message 1 is empty"),
-        ("\n\nHuman: a\n\nHuman: b\n\nAssistant:", "user and assistant in turn"),
-        ("\n\nAssistant:", "prompt is empty"),
-        (" \n ", "prompt is empty"),
-    ],
-)
-def test_bad_turns(text, message):
-    with pytest.raises(RowError, match=message):
-        rows.turns(text)
-
-
-@pytest.mark.parametrize(
-    "row,expected",
-    [
-        ({"prompt": "가", "output": "나"}, Example((user("가"),), ("나",))),
-        ({"instruction": "가", "input": "다", "response": "나"}, Example((user("가", input="다"),), ("나",))),
-        ({"question": "가", "answer": "나", "category": "harmful"}, Example((user("가"),), ("나",), "harmful")),
-        ({"prompt": "가", "completion": "나", "subset": "evol"}, Example((user("가"),), ("나",), "evol")),
-        ({"input": "가", "output": "나"}, Example((user("가"),), ("나",))),
-        ({"prompt": "가"}, Example((user("가"),))),
-        (
-            {"prompt": "가", "output": None, "system": "친절히"},
-            Example(({"role": "system", "content": "친절히"}, user("가"))),
-        ),
-        ({"prompt": "가", "answers": ["1", "2", "3"], "output": "다른"}, Example((user("가"),), ("1", "2", "3"))),
-        ({"prompt": "가", "answers": ["1", " 2", "2 "]}, Example((user("가"),), ("1", "2"))),
-        ({"prompt": "가", "chosen": "1", "rejected": "2", "response": "1"}, Example((user("가"),), ("1", "2"))),
-        ({"prompt": "가", "chosen": "1"}, Example((user("가"),), ("1",))),
-        (
-            {"messages": [user("가"), bot("나"), user("다"), bot("라")]},
-            Example((user("가"), bot("나"), user("다")), ("라",)),
-        ),
-        (
-            {"messages": [user("가"), bot("나"), user("다")], "output": "라"},
-            Example((user("가"), bot("나"), user("다")), ("라",)),
-        ),
-        ({"messages": [user("가", input="맥락")], "output": "라"}, Example((user("가", input="맥락"),), ("라",))),
-        (
-            {"messages": [{"role": "system", "content": "옛"}, user("가")], "system": "새"},
-            Example(({"role": "system", "content": "새"}, user("가"))),
-        ),
-        ({"conversations": talk("가", "나")}, Example((user("가"),), ("나",))),
-        (
-            {"conversations": '[{"from": "human", "value": "가"}]', "answers": '["1", "2"]'},
-            Example((user("가"),), ("1", "2")),
-        ),
-        ({"text": " 긴 글 ", "category": "c"}, Example(category="c", text="긴 글")),
-        ({"text": "렌더링", "prompt": "가", "output": "나"}, Example((user("가"),), ("나",))),
-        ({"input": "설명만", "text": "글"}, Example(text="글")),
-        ({"id": 3, "prompt": "가", "topic": "먹거리", "style": "best"}, Example((user("가"),))),
-    ],
-)
-def test_free_columns(row, expected):
-    assert free_example(row) == expected
-
-
-@pytest.mark.parametrize(
-    "row,message",
-    [
-        (
-            {"제목": "가", "x": 1},
-            r"no known columns; found 제목, x; expected a prompt \(messages \| conversations \| prompt",
-        ),
-        ({"output": "나"}, "no known columns; found output"),
-        ({"prompt": " \n", "output": "나"}, "prompt is empty"),
-        ({"prompt": "가", "output": ""}, "output is empty"),
-        ({"prompt": "가", "chosen": "나", "rejected": "\t"}, "rejected is empty"),
-        ({"prompt": "가", "chosen": "Assistant: ", "rejected": "나"}, "an answer is empty"),
-        ({"prompt": 3, "output": "나"}, "prompt is int '3'; expected text"),
-        ({"prompt": "가", "output": ["나"]}, "output is list"),
-        ({"prompt": "가", "answers": "나"}, "answers is the text '나'; expected a list"),
-        ({"prompt": "가", "answers": []}, "answers is '\\[\\]'; expected a list"),
-        ({"prompt": "가", "answers": ["나", ""]}, "answer 2 is empty"),
-        ({"prompt": "가", "rejected": "나"}, "rejected without chosen"),
-        ({"prompt": "가", "rejected": "나", "output": "다"}, "rejected without chosen"),
-        ({"prompt": "가", "input": 5, "output": "다"}, "input is int"),
-        ({"prompt": "가", "category": 5}, "category is int"),
-        ({"text": "  "}, "text is empty"),
-        ({"prompt": "\ud83d 가"}, "surrogate"),
-        ({"messages": []}, "messages is"),
-        ({"messages": [3]}, "message 1 is int"),
-        ({"messages": [{"role": "tool", "content": "가"}]}, "role 'tool'; expected system, user"),
-        ({"messages": [user("가"), user("나")]}, "the roles are user, user; expected user and assistant in turn"),
-        ({"messages": [bot("가"), user("나")]}, "user first"),
-        ({"messages": [user("가"), bot("")]}, "message 2 is empty"),
-        (
-            {"messages": [user("가"), bot("나")], "output": "다"},
-            "end with an assistant turn although the row has answers",
-        ),
-    ],
-)
-def test_bad_free_rows(row, message):
-    with pytest.raises(RowError, match=message):
-        free_example(row)
-
-
-def test_identical_answers_are_skipped():
-    with pytest.raises(RowSkipped, match="identical answers"):
-        free_example({"prompt": "가", "chosen": "나", "rejected": " 나\u200b "})
+@pytest.mark.parametrize("name", [n for n, s in SOURCES.items() if s.steps == (1, 2, 3) and not s.free])
+def test_a_pair_without_a_clear_preference_is_still_a_prompt(name):
+    for row, _ in ROWS[name]:
+        if name != "heegyu/hh-rlhf-ko":
+            assert SOURCES[name].read_row(row, prompt_only=True).answers == ()

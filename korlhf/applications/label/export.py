@@ -12,7 +12,7 @@ from korlhf.applications.label.ballot import VOTES, compare
 from korlhf.core import program
 from korlhf.data import ranking
 from korlhf.data import record as records
-from korlhf.data.ranking import Answer, Pair, Undecided, key
+from korlhf.data.ranking import Candidate, RankedPair, Undecided, key
 
 BELOW = "agreement below --min_agreement"
 
@@ -22,7 +22,7 @@ class Decided:
     """A pair that people decided. votes: {annotator: "chosen" if they said so too, else "rejected", "tie" or
     "both_bad"}."""
 
-    pair: Pair
+    pair: RankedPair
     votes: dict
 
     @property
@@ -41,7 +41,7 @@ def answers(item, given):
     by_key = {key(a.text): a for a in item.answers}
     for label in given:
         if label.ballot.edit:
-            by_key.setdefault(key(label.ballot.edit), Answer(label.ballot.edit))
+            by_key.setdefault(key(label.ballot.edit), Candidate(label.ballot.edit))
     return list(by_key.values())
 
 
@@ -76,7 +76,7 @@ def decide(item, given, min_agreement=0.0):
             continue
         chosen, rejected = (a, b) if key(a.text) == outcome else (b, a)
         votes = {who: _said(v, chosen.text) for who, v in cast[frozenset((key(a.text), key(b.text)))].items()}
-        pair = Decided(Pair(chosen, rejected, "human"), votes)
+        pair = Decided(RankedPair(chosen, rejected, "human"), votes)
         if pair.agreement < min_agreement:
             dropped[BELOW] += 1
         else:

@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from korlhf.core.errors import InputError
-from korlhf.data.example import RowError, RowSkipped, free_example
+from korlhf.data.example import RowError, RowSkipped, read_row
 from korlhf.llm.checkpoint import Sampling
 
 SIDES = ("left", "right")
@@ -81,7 +81,7 @@ def record(pair, vote, voter, category):
 def _trains(row):
     """Whether step 2 can read a row."""
     try:
-        return "chosen" in row and 2 in free_example(row).steps
+        return "chosen" in row and 2 in read_row(row).steps
     except (RowError, RowSkipped):
         return False
 
