@@ -62,5 +62,7 @@ class Pool:
         """
         left_out = set(map(units, but))
         choices = [other for other in self._texts if other not in left_out]
-        found = process.extractOne(units(text), choices, scorer=Indel.normalized_similarity)
-        return (found[1], self._texts[found[0]]) if found and found[1] else (0.0, "")
+        if not choices:
+            return 0.0, ""
+        other, score, _ = process.extractOne(units(text), choices, scorer=Indel.normalized_similarity)
+        return (score, self._texts[other]) if score else (0.0, "")
