@@ -118,3 +118,11 @@ def from_row(row, source):
             f"history is {type(history).__name__} and category is {type(category).__name__}; expected a list and text"
         )
     return {**make(said, category, source, **fields, **row), "history": history}
+
+
+def candidates(place, record):
+    """The candidates of a record, [] without any. Raises InputError, which names `place`, for anything but {"text": ...}."""
+    found = record.get("candidates", [])
+    if not isinstance(found, list) or not all(isinstance(c, dict) and isinstance(c.get("text"), str) for c in found):
+        raise InputError(f'{place}: candidates must be a list of {{"text": ...}}; correct it, or delete the column')
+    return found

@@ -6,7 +6,7 @@ Each function is text -> list of Spot. They prefer silence to noise: a sum of mo
 import datetime
 import re
 
-from korlhf.data_prep.audit.checks import FILLER, Spot, mask_code
+from korlhf.data_prep.audit.cleaning import FILLER, Spot, mask_code
 from korlhf.korean import transcription as marks
 from korlhf.korean.friendly import FINAL_MARKS, MAX_RUN, MIN_DISTINCT_BIGRAMS, is_complete
 from korlhf.korean.trivial_rules import EDGE_MARKS
