@@ -1,8 +1,8 @@
 """Look for what would poison training in data sets, show it, and on request put it right.
 
 Reads JSONL, JSON, CSV or parquet files as they are, twice: once to look, once to fetch examples and to write the fixed
-files. Writes OUTPUT/audit.html for people and OUTPUT/audit.json for programs; with --fix also OUTPUT/fixed/NAME.jsonl and
-NAME.removed.jsonl with the reasons. What it finds is no failure: the exit code is 0.
+files. Writes OUTPUT/audit.html for people and OUTPUT/audit.json for programs; with --fix also OUTPUT/fixed/NAME.jsonl
+and NAME.removed.jsonl with the reasons. What it finds is no failure: the exit code is 0.
 """
 
 from dataclasses import dataclass

@@ -2,9 +2,9 @@
 
 Rounds: a success is what the next round evolves; where the evolution failed, the parent tries another mutation in the
 next round. Which mutation a record meets depends on its id, the round and the seed, not on its place in the file. How a
-mutation is asked for is in mutations.yaml. Source: WizardLM, Evol-Instruct (arXiv 2304.12244, section 3).
-Left out: its judge of equal difficulty, a second request for every instruction, for which ROUGE-L with the parent stands
-in. Answers are respond.py's part.
+mutation is asked for is in mutations.yaml. Source: WizardLM, Evol-Instruct (arXiv 2304.12244, section 3). Left out: its
+judge of equal difficulty, a second request for every instruction, for which ROUGE-L with the parent stands in. Answers
+are respond.py's part.
 """
 
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Scored answers -> pairs for the reward model: one record per pair, with chosen, rejected, who decided it and the margin.
+"""Scored answers -> pairs for the reward model: a record per pair, with chosen, rejected, who decided and the margin.
 
 People come first (--labels), then rules between responders (--prefer), then scores (korlhf/data/ranking.py). The report
 says what may have slipped in besides quality: responders, the place in the list, length, and the best trivial rule.

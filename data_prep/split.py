@@ -1,10 +1,10 @@
 """Records -> disjoint training and test sets of the three steps: DIR/{sft,reward,prompts}_{train,test}.jsonl.
 
 Records of equal or near-duplicate prompts (korlhf/data/near_duplicates.py) are one group, and a group is in one file
-only: nothing that is trained on comes back as a test, nor in another step. Within each category the groups are dealt out
-by largest remainder in the order of a hash, so every file has its share of every category, the result depends on the data
-and the seed alone, and a few more records move few groups. DIR/split.jsonl says where each record went.
-Left out: splitting again inside the training (give --data_split 1,0,0 and the like there).
+only: nothing that is trained on comes back as a test, nor in another step. Within each category the groups are dealt
+out by largest remainder in the order of a hash, so every file has its share of every category, the result depends on
+the data and the seed alone, and a few more records move few groups. DIR/split.jsonl says where each record went. Left
+out: splitting again inside the training (give --data_split 1,0,0 and the like there).
 """
 
 from dataclasses import dataclass

@@ -194,7 +194,7 @@ def key(record, seed):
 
 
 def quotas(counts, per_topic, limit):
-    """{topic: records} -> {topic: how many to take}: at most `per_topic` each and `limit` in all, evenly; 0 = no bound."""
+    """{topic: records} -> {topic: how many to take}: at most `per_topic` each, `limit` in all, evenly; 0 = all."""
     counts = {topic: min(n, per_topic or n) for topic, n in counts.items()}
     if not limit:
         return counts

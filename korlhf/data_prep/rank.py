@@ -66,7 +66,7 @@ def check_scale(place, record):
     if len(scales) > 1:
         raise InputError(
             f"{place}: the answers to this prompt were scored on different scales "
-            f"({' and '.join(sorted(scales))[:200]}), which cannot be compared; score them again with one judge and rubric"
+            f"({' and '.join(sorted(scales))[:200]}), which cannot be compared; score them again with one judge"
         )
 
 
@@ -156,8 +156,8 @@ def read_label(row, record):
     strange = next((text for text in must if answers and ranking.key(text) not in answers), None)
     if strange is not None:
         raise RowError(
-            f"{strange[:40]!r} is none of the {len(record['candidates'])} answers to this prompt; only a chosen text may "
-            "be edited; correct the label or delete it"
+            f"{strange[:40]!r} is none of the {len(record['candidates'])} answers to this prompt; only a chosen text "
+            "may be edited; correct the label or delete it"
         )
     annotator = row.get("annotator")
     return ranking.Label(tuple(texts), verdict, "" if annotator is None else str(annotator))

@@ -27,10 +27,7 @@ def read_records(paths):
     """[(record with candidates, their texts as the judge reads them)]. Raises InputError with file and line."""
     found = []
     for place, record in records.read(paths):
-        if record.get("candidates"):
-            candidates = records.candidates(place, record)
-        else:
-            candidates = column_candidates(record)
+        candidates = records.candidates(place, record) or column_candidates(record)
         if not candidates:
             raise InputError(f"{place}: no candidates, chosen, rejected or output to score; run respond.py first")
         try:
@@ -42,7 +39,7 @@ def read_records(paths):
 
 
 def column_candidates(record):
-    """Candidates from chosen, rejected and output; equal texts once. Without a model of its own, the column is one's name."""
+    """Candidates from chosen, rejected and output; equal texts once. Without a model, the column stands for it."""
     found = []
     for column in COLUMNS:
         if column in record and record[column] not in [c["text"] for c in found]:
@@ -99,7 +96,7 @@ def judged(rubric, judge, result, orders):
 
 
 def by_reward_model(model, found, reward_flags, cache, out):
-    """Per record a list: {"score", "judge"}, or Failure, of each candidate. The score is the model's own, on no scale."""
+    """Per record a list: {"score", "judge"}, or Failure, of each candidate. The score is the model's own."""
     from korlhf.judges.reward import RewardJudge  # slow to import
 
     reward = RewardJudge(model, "--judge", reward_flags, reward_flags.max_seq_len, reward_flags.batch_size)

@@ -1,4 +1,4 @@
-"""Disjoint training and test sets: groups of near-duplicate prompts, dealt out by category. The program is data_prep/split.py."""
+"""Disjoint training and test sets: groups of near-duplicate prompts, dealt out by category (data_prep/split.py)."""
 
 import hashlib
 import json
@@ -22,8 +22,8 @@ EXAMPLES, EXAMPLE_PROMPTS = 5, 4  # merged groups shown in the report, and promp
 class Group:
     """Records whose prompts are near-duplicates.
 
-    ids: of the different prompts, sorted. category: the most frequent. rows: numbers of the records. answered: one of them
-    can train step 1.
+    ids: of the different prompts, sorted. category: the most frequent. rows: numbers of the records. answered: one of
+    them can train step 1.
     """
 
     ids: list[str]
@@ -43,7 +43,7 @@ def weights(shares, test_share):
 
 
 def largest_remainder(n, shares):
-    """n dealt out by `shares` (any scale): whole numbers that add up to n, each within 1 of its share; ties to the earlier."""
+    """n dealt out by `shares` (any scale): whole numbers that add up to n, each within 1 of its share."""
     exact = [n * share / sum(shares) for share in shares]
     out = [int(x) for x in exact]
     for i in sorted(range(len(shares)), key=lambda i: (out[i] - exact[i], i))[: n - sum(out)]:
@@ -121,8 +121,8 @@ class Dealing:
     def write(self, paths, files, out, texts):
         """Write every record to the file of its group, and to `out`, split.jsonl, where it went.
 
-        files: {name of a cell: open file}; texts: a dict of ids, whose values become the prompts. Returns the Counter of
-        records by (category of the group, cell).
+        files: {name of a cell: open file}; texts: a dict of ids, whose values become the prompts. Returns the Counter
+        of records by (category of the group, cell).
         """
         group_of = {row: i for i, group in enumerate(self.groups) for row in group.rows}
         written, prompts, total = Counter(), set(), len(group_of) + len(self.excluded)
@@ -212,7 +212,7 @@ def describe(table, rows_total, largest):
     ]
     if largest > max(10, rows_total / 20):
         lines.append(
-            f"WARNING: one group of near-duplicate prompts holds {largest} of {rows_total} records; if they share no more "
-            "than a frame, raise --threshold"
+            f"WARNING: one group of near-duplicate prompts holds {largest} of {rows_total} records; if they share "
+            "no more than a frame, raise --threshold"
         )
     return lines

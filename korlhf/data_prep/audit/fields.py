@@ -34,7 +34,7 @@ class Field(NamedTuple):
 
 
 def fields(row):
-    """All texts of a row that training would read, prompt first. What is no text is left out: free_example refuses it."""
+    """All texts of a row that training would read, prompt first; what is no text is left out."""
     row = {k: v for k, v in row.items() if v is not None}
     answered = any(c in row for c in ANSWERS)
     column = next((c for c in PROMPTS if c in row), None)

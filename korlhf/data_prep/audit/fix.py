@@ -1,7 +1,7 @@
 """The second reading: examples are fetched, rows are put right in OUTPUT/fixed or removed there with the reasons.
 
-Fixing what was fixed changes nothing: every text is cleaned until it stays as it is, and copies are looked for among the
-cleaned rows.
+Fixing what was fixed changes nothing: every text is cleaned until it stays as it is, and copies are looked for among
+the cleaned rows.
 """
 
 import json
@@ -21,7 +21,8 @@ from korlhf.data_prep.audit.scan import cleaned
 def second_reading(scan, bits, wanted, fixer, bar):
     """Read all files once more -> {row: {"place", part: beginning of the text}} of the `wanted` rows.
 
-    bits: (rows,) findings; fixer: a Fixer, or None, that gets every row. Raises InputError if a file has changed meanwhile.
+    bits: (rows,) findings; fixer: a Fixer, or None, that gets every row. Raises InputError if a file has changed
+    meanwhile.
     """
     found, number = {}, 0
     for source_number, source in enumerate(scan.sources):
@@ -94,7 +95,7 @@ class Fixer:
 
 
 def file_names(sources):
-    """One name, without ending, per source: the file's own; if two are the same, with the set's or a number before it."""
+    """One name, without ending, per source: the file's own; of equal ones, with the role or a number before it."""
     taken = []
     for source in sources:
         stem = Path(source.path).stem

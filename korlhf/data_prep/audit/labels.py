@@ -1,13 +1,13 @@
 """What a label hangs on: surface features that tell chosen from rejected answers, and labels that look wrong.
 
-A reward model takes the easiest way. Where "longer" or "has a trailing space" alone is right far more often than half the
-time, its accuracy says little, and PPO will drive up whatever the rule measures.
+A reward model takes the easiest way. Where "longer" or "has a trailing space" alone is right far more often than half
+the time, its accuracy says little, and PPO will drive up whatever the rule measures.
 
 A label looks wrong where a quick model, trained on other prompts, is sure of the opposite: logistic regression on the
-difference of two answers' character 2-4-grams (TF-IDF), which knows words and endings, not sense. How sure it is, is made
-honest by two numbers fitted to all its votes: a slope, and the share of labels that are wrong however clear the pair is (a
-lapse rate, as psychometrics has it). Left out: reading the prompt (a difference of answers does not need it), and larger
-models, which would learn the wrong labels by heart.
+difference of two answers' character 2-4-grams (TF-IDF), which knows words and endings, not sense. How sure it is, is
+made honest by two numbers fitted to all its votes: a slope, and the share of labels that are wrong however clear the
+pair is (a lapse rate, as psychometrics has it). Left out: reading the prompt (a difference of answers does not need
+it), and larger models, which would learn the wrong labels by heart.
 """
 
 import random
@@ -83,7 +83,7 @@ class Tally:
         return {name: _lengths(counts) for name, counts in [*sorted(self.lengths.items()), ("all", total)]}
 
     def form_table(self):
-        """Per feature: pairs in which one side has it, and how often it alone is right, the better way round; best first."""
+        """Per feature: pairs in which one side has it, and how often it alone is right, the better way; best first."""
         table = []
         for name, counts in self.only.items():
             chosen, rejected = counts["chosen"], counts["rejected"]
@@ -194,7 +194,7 @@ def _agreeing(votes):
 
 
 def _differences(pairs):
-    """Sparse (n, FEATURES): TF-IDF of the chosen answer minus that of the rejected one; by blocks, which saves memory."""
+    """Sparse (n, FEATURES): TF-IDF of the chosen minus that of the rejected answer; by blocks, which saves memory."""
     from scipy.sparse import vstack
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
@@ -236,9 +236,10 @@ def _votes(differences, prompts, seed):
 
 
 def fit(votes):
-    """(slope, lapse) that make the votes most likely: a label is right with (1 - lapse) s(slope vote) + lapse s(-slope vote).
+    """(slope, lapse) that make the votes most likely.
 
-    s is the logistic function. slope in [.02, 50], lapse in [0, .4].
+    A label is right with probability (1 - lapse) s(slope vote) + lapse s(-slope vote); s is the logistic function.
+    slope in [.02, 50], lapse in [0, .4].
     """
     from scipy.optimize import minimize
 

@@ -1,8 +1,8 @@
-"""What rows have in common: copies, repeated and near-duplicate prompts, contradicting labels, prompts of training and test.
+"""What rows have in common: copies, repeated and near-duplicate prompts, contradicting labels, overlap with the test.
 
-Works on the numbers that scan.py keeps of every row. Prompts are equal after korlhf.data.split.normalise, over the whole
-conversation; near-duplicates after korlhf/data/near_duplicates.py, whose groups are chains: the first and the last of a
-chain may differ more than the threshold.
+Works on the numbers that scan.py keeps of every row. Prompts are equal after korlhf.data.split.normalise, over the
+whole conversation; near-duplicates after korlhf/data/near_duplicates.py, whose groups are chains: the first and the
+last of a chain may differ more than the threshold.
 """
 
 import random
@@ -35,7 +35,7 @@ class Rows:
 
 
 def matrix(rows, groups, names):
-    """names x names counts: [a][b] rows of set a whose prompt set b has; [a][a] those whose prompt an earlier row of a has."""
+    """names x names counts: [a][b] rows of set a with a prompt of set b; [a][a] with a prompt of an earlier row."""
     mine = [groups[rows.of_set(i)] for i in range(len(names))]
     repeats = [len(found) - len(np.unique(found)) for found in mine]
     return {
@@ -45,7 +45,7 @@ def matrix(rows, groups, names):
 
 
 def shared(groups, here, there):
-    """The rows `here` whose group one of the rows `there` has, and for each the first such; two arrays of row numbers."""
+    """The rows `here` whose group a row of `there` has, and for each the first such row; two arrays."""
     first = pd.Series(there, groups[there])
     other = first[~first.index.duplicated()].reindex(groups[here]).to_numpy(float)
     hit = ~np.isnan(other)
@@ -64,7 +64,7 @@ def repeated(rows, keys):
 
 
 def mark_copies(rows):
-    """Set the bits of copied rows and repeated prompts -> {kind: (later rows, first rows)}; a row is of the strictest kind."""
+    """Set the bits of copied rows and repeated prompts -> {kind: (later, first rows)}, of the strictest kind."""
     out, taken = {}, np.zeros(len(rows.bits), bool)
     by_kind = {"duplicate_row": rows.hashes, "duplicate_prompt": rows.equal, "near_duplicate_prompt": rows.near}
     for kind, keys in by_kind.items():
@@ -95,7 +95,7 @@ def mark_contradictions(rows, scan):
 
 
 def _matches(left, right, row):
-    """Rows with a pair whose `left` number is the `right` number of a pair of another row, each once, and one such other.
+    """Rows with a pair whose `left` number is the `right` number of another row's pair, each once, and that other row.
 
     Pairs are in the order of rows: if the first match is in one's own row, the last may be in another.
     """
@@ -107,7 +107,7 @@ def _matches(left, right, row):
 
 
 def mark_test_overlap(rows, scan):
-    """Set the bits of training rows whose prompt, or a near-duplicate, is in the test set -> (rows, one test row each)."""
+    """Set the bits of training rows whose prompt is nearly in the test set -> (rows, one test row each)."""
     if TEST not in scan.sets:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     test = scan.sets.index(TEST)

@@ -101,9 +101,10 @@ def between_answers(scan, seed):
 
 
 def warnings(between):
-    """One line for every set and category of which a trivial rule tells chosen from rejected; between: of `between_answers`.
+    """One line for every set and category of which a trivial rule tells chosen from rejected.
 
-    A rule counts from a lower end of its interval above STRONG_RULE; the whole set first.
+    between: of `between_answers`. A rule counts from a lower end of its interval above STRONG_RULE; the whole set
+    first.
     """
     lines = []
     for name, figures in between.items():
@@ -111,9 +112,9 @@ def warnings(between):
             if "rule" in found and found["ci95"][0] > STRONG_RULE:
                 where = f"{name} pairs" if category == "all" else f"{name} pairs, {category}"
                 lines.append(
-                    f"{where}: the rule '{found['rule']}' alone tells chosen from rejected in {found['accuracy']:.3f} of "
-                    f"{found['n']} pairs (95 % {found['ci95'][0]:.3f}-{found['ci95'][1]:.3f}; guessing .500): "
-                    "a reward model may learn no more than that"
+                    f"{where}: the rule '{found['rule']}' alone tells chosen from rejected in "
+                    f"{found['accuracy']:.3f} of {found['n']} pairs "
+                    f"(95 % {found['ci95'][0]:.3f}-{found['ci95'][1]:.3f}; guessing .500): a reward model may learn no more than that"
                 )
     return lines
 
@@ -145,7 +146,7 @@ def share(value):
 
 
 def charts(audit):
-    """Per set the bars of its lengths: [{"name", "parts", "bins": [{"label", "bars": [{"part", "count", "height" 0-100}]}]}]."""
+    """Per set bars of its lengths: {"name", "parts", "bins": [{"label", "bars": [{"part", "count", "height" (%)}]}]}."""
     lows = audit["length_bins"]
     labels = [f"{low}–{high - 1}" if high - low > 1 else f"{low}" for low, high in zip(lows, lows[1:])]
     found = []
@@ -180,8 +181,8 @@ def table(audit):
         if "rule" in rule:
             low, high = map(share, rule["ci95"])
             lines.append(
-                f"  {name}: the rule {rule['rule']!r} alone is right in {share(rule['accuracy'])} of {rule['n']:,} pairs "
-                f"(95 % {low}-{high}); guessing gets .500"
+                f"  {name}: the rule {rule['rule']!r} alone is right in {share(rule['accuracy'])} of {rule['n']:,} "
+                f"pairs (95 % {low}-{high}); guessing gets .500"
             )
     for f in audit["fixed"] or ():
         kept = f"{f['kept_rows']:,} rows kept ({f['cleaned_rows']:,} cleaned)"

@@ -1,4 +1,4 @@
-"""The parts of an audit in order: first reading, what rows share, labels, second reading. The program is data_prep/audit.py."""
+"""The parts of an audit in order. The program is data_prep/audit.py."""
 
 import sys
 import time

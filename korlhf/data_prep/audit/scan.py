@@ -122,7 +122,8 @@ class Scan:
     def conversations(self, bar):
         """Read all files -> the normalised conversation of every row, in order; everything else is kept in here.
 
-        bar: gets update() per row. Raises InputError for a file that cannot be read or of which no row has known columns.
+        bar: gets update() per row. Raises InputError for a file that cannot be read or of which no row has known
+        columns.
         """
         for number, source in enumerate(self.sources):
             unusable = Counter()
@@ -140,7 +141,7 @@ class Scan:
                 )
 
     def _look_at(self, place, row, source, unusable):
-        """Look at one row and remember what was found -> its conversation; of an unreadable row one that none else has."""
+        """Look at one row and remember what was found -> its conversation; an unreadable row has one of its own."""
         bits, found, clean, texts = 0, [], {}, fields(row)
         self.texts[source.set, "row"] += 1
         for field in texts:

@@ -62,7 +62,7 @@ class Novelty:
         self.names = {accepted: self.accepted, compared: self.compared}
 
     def repeats(self, record, but=()):
-        """None if the record is new, which is noted, else what to show of the nearest text. but: texts to leave aside."""
+        """None if the record is new, which is noted; else what to show of the nearest text. but: texts to ignore."""
         score, nearest = self.pool.nearest(record["prompt"], but=but)
         self.compared.append(score)
         if record["id"] in self.ids or score >= self.limit:

@@ -42,7 +42,7 @@ def with_text(value, place, text):
 
 
 def read_records(paths):
-    """All records, answers without "Assistant:" before them. Raises InputError with file and line for one that is no text."""
+    """All records, answers without "Assistant:" before them. Raises InputError with file and line for others."""
     found = []
     for where, record in records.read(paths):
         try:
