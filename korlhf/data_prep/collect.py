@@ -40,9 +40,8 @@ def check(args, talk, defaults):
         )
     for name, of in BELONGS.items():
         if getattr(talk, name) != getattr(defaults, name) and args.corpus not in of:
-            raise InputError(
-                f"--{name}: {args.corpus} has no such thing; delete it: it is for --corpus {' and '.join(of)}"
-            )
+            whose = " and ".join(of)
+            raise InputError(f"--{name}: {args.corpus} has no such thing; it is for --corpus {whose}. Delete it")
     numbers = {"limit": args.limit} | {name: getattr(talk, name) for name in ("per_topic", "history", "min_intensity")}
     for name, value in numbers.items():
         if value < 0:

@@ -61,3 +61,8 @@ def start(name, *flags, **more):
     command = [sys.executable, str(ROOT / "data_prep" / f"{name}.py"), *argv(*flags)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
     return subprocess.Popen(command, env=ENVIRONMENT, **pipes, **more)
+
+
+def call(function, flags):
+    """function(command line), e.g. of a program's main or parse; flags: as of `argv`."""
+    return function(argv(*flags))

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from korlhf.data.characters import visible
-from korlhf.data_prep.audit.checks import Spot
-from korlhf.data_prep.audit.fields import fields, replaced
-from korlhf.data_prep.audit.sample import Reservoir, passage, shortened
+from korlhf.data_prep.audit.cleaning import Spot
+from korlhf.data_prep.audit.fields import fields, passage, replaced, shortened
+from korlhf.data_prep.audit.scan import Reservoir
 
 TALK = [
     {"role": "system", "content": "다정하게"},
@@ -113,8 +113,7 @@ def test_emojis_stay_whole():
 def drawn(seed):
     box = Reservoir(5, seed)
     for i in range(100):
-        if (at := box.place()) is not None:
-            box.keep(at, i)
+        box.offer(int, i)
     return box.items
 
 
