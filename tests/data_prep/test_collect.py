@@ -60,7 +60,7 @@ def session(number, topic, *said):
 
 @pytest.fixture
 def nikl(tmp_path):
-    """A folder of six sessions, half of them in a zip: topics 먹거리 4, 영화 2; every session has three turns and so two exchanges."""
+    """A folder of six sessions, half of them in a zip: topics 먹거리 4, 영화 2; three turns, so two exchanges, each."""
     folder = tmp_path / "NIKL_DIALOGUE_2020_v1.3"
     folder.mkdir()
     sessions = {

@@ -105,7 +105,8 @@ def test_pairs_by_score(run, capsys):
     )
     assert report["pairs"] == {"everyday": {"score": 1}, "harmful": {"score": 1}, "translated": {"score": 1}}
     by_score = report["decided_by"]["score"]
-    # sft against chatgpt: one won, one lost; the everyday pair is sft's alone. Listed first: all three. Lengths 9 > 7, 9 < 11, 9 > 7
+    # sft against chatgpt: one won, one lost; the everyday pair is sft's alone. Listed first: all three.
+    # Lengths 9 > 7, 9 < 11, 9 > 7
     assert by_score["wins_of_responder"] == {"chatgpt": {"share": 0.5, "n": 2}, "sft": {"share": 0.5, "n": 2}}
     assert by_score["chosen_is_listed_first"] == {"share": 1.0, "n": 3} and by_score["chosen_is_longer"] == {
         "share": 0.6667,

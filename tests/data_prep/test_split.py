@@ -1,4 +1,4 @@
-"""split.py as a user runs it: disjoint, covering, the same every time, and every category in every file by its share."""
+"""split.py as a user runs it: disjoint, covering, the same every time, categories by their shares."""
 
 import json
 import random
@@ -83,7 +83,7 @@ def run(tmp_path):
     return go
 
 
-# --- dealing out -----------------------------------------------------------------------------------------------------------------------
+# --- dealing out
 
 
 def test_largest_remainder_by_hand():
@@ -144,7 +144,7 @@ def test_one_more_group_moves_few():
     assert sum(a != b for a, b in zip(before, after)) <= 5  # one at each of the five borders
 
 
-# --- the program -----------------------------------------------------------------------------------------------------------------------
+# --- the program
 
 
 def test_files_shares_and_history(run):
@@ -291,7 +291,7 @@ def test_an_empty_file_is_warned_of(run, capsys):
 
 
 def test_one_large_group_is_warned_of(run, capsys):
-    frame = "다음 글을 읽고 글쓴이의 마음이 어떤지 짐작해서 짧고 다정하게 한 문장으로 답해 주세요. 설명은 쓰지 마세요. 글 번호는 "
+    frame = "다음 글을 읽고 글쓴이의 마음이 어떤지 짐작해서 짧고 다정하게 한 문장으로 답해 주세요. 글 번호는 "
     run([records.make(f"{frame}{i}번", "everyday", "test", output="네.") for i in range(40)])
     assert "WARNING: one group of near-duplicate prompts holds 40 of 40 records" in capsys.readouterr().out
 
@@ -346,7 +346,7 @@ def test_no_near_same_prompt_on_two_sides(tmp_path_factory, kinds, shares, seed)
     assert len(prompts) == len(set(prompts))
 
 
-# --- what it refuses -------------------------------------------------------------------------------------------------------------------
+# --- what it refuses
 
 
 @pytest.mark.parametrize(

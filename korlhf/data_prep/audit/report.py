@@ -114,7 +114,8 @@ def warnings(between):
                 lines.append(
                     f"{where}: the rule '{found['rule']}' alone tells chosen from rejected in "
                     f"{found['accuracy']:.3f} of {found['n']} pairs "
-                    f"(95 % {found['ci95'][0]:.3f}-{found['ci95'][1]:.3f}; guessing .500): a reward model may learn no more than that"
+                    f"(95 % {found['ci95'][0]:.3f}-{found['ci95'][1]:.3f}; guessing .500): "
+                    "a reward model may learn no more than that"
                 )
     return lines
 
@@ -146,7 +147,7 @@ def share(value):
 
 
 def charts(audit):
-    """Per set bars of its lengths: {"name", "parts", "bins": [{"label", "bars": [{"part", "count", "height" (%)}]}]}."""
+    """Per set {"name", "parts", "bins": [{"label", "bars": [{"part", "count", "height" in percent}]}]} of its lengths."""
     lows = audit["length_bins"]
     labels = [f"{low}–{high - 1}" if high - low > 1 else f"{low}" for low, high in zip(lows, lows[1:])]
     found = []

@@ -172,7 +172,7 @@ def test_labels_by_chance_are_left_alone():
 
 
 def test_pairs_of_one_prompt_are_judged_by_models_that_never_saw_it():
-    """Answers of letters that no other prompt has: whoever saw the prompt knows its labels, whoever did not knows nothing."""
+    """Answers of letters that no other prompt has: who saw the prompt knows its labels, who did not knows nothing."""
     pairs = [
         p._replace(prompt_hash=i % 30, chosen=chr(0xAC00 + i % 30) * 5, rejected=chr(0xB000 + i % 30) * 5)
         for i, p in enumerate(rigged(240, 0)[0])

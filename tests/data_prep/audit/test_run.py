@@ -1,4 +1,4 @@
-"""audit.py on planted files: counts by hand, overlaps, fixed files that training reads, the same bytes the second time."""
+"""audit.py on planted files: counts by hand, overlaps, fixed files that training reads, the same bytes again."""
 
 import csv
 import json
@@ -155,7 +155,8 @@ def test_an_example_shows_place_and_spot(whole):
 
 def test_the_matrix_of_overlaps(whole):
     equal, near = whole[1]["overlap"]["equal"], whole[1]["overlap"]["near"]
-    # readable: sft 3 x weather, 1 marks, 1 conversation; reward 2 x weather, 1 cooking (the other is an identical pair), 1 friend
+    # readable: sft 3 x weather, 1 marks, 1 conversation; reward 2 x weather, 1 cooking (the other pair is identical),
+    # 1 friend
     assert equal["sft"] == {"sft": 2, "reward": 3, "prompts": 0, "test": 0}
     assert equal["reward"] == {"sft": 2, "reward": 1, "prompts": 1, "test": 1}
     assert equal["prompts"] == {"sft": 0, "reward": 1, "prompts": 0, "test": 0}

@@ -1,4 +1,4 @@
-"""evol_instruct.py: what is asked, what is eliminated and why, how rounds go on, and the same bytes whatever happens on the way."""
+"""evol_instruct.py: what is asked, what is eliminated and why, how rounds go on, the same bytes whatever happens."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""translate.py: a record comes out whole and in Korean, or not at all with the reason; every check by a planted reply."""
+"""translate.py: a record comes out whole and in Korean, or not at all with the reason; checks by planted replies."""
 
 import pytest
 from openai_server import Server, at_random, error, refusal
@@ -40,7 +40,7 @@ def asked(body):
 
 
 def translator(**special):
-    """A server's answer function: KOREAN, but for the texts in `special` a list of replies, one an attempt (the last again)."""
+    """A server's answer function: KOREAN, but for the texts in `special` replies, one per attempt (the last again)."""
 
     def answer(body):
         replies = special.get(asked(body), [KOREAN.get(asked(body), f"{asked(body)}?")])
@@ -93,7 +93,8 @@ def test_a_record_comes_out_whole_with_its_source(run):
 
 
 def test_turns_inputs_answers_and_candidates_are_all_translated(run):
-    talk = "\n\nHuman: What should I cook tonight?\n\nAssistant: How about fried rice?\n\nHuman: I only have 2 eggs.\n\nAssistant:"
+    talk = "\n\nHuman: What should I cook tonight?\n\nAssistant: How about fried rice?"
+    talk += "\n\nHuman: I only have 2 eggs.\n\nAssistant:"
     found = [
         {
             "prompt": talk,
