@@ -147,7 +147,7 @@ def share(value):
 
 
 def charts(audit):
-    """Per set {"name", "parts", "bins": [{"label", "bars": [{"part", "count", "height" in percent}]}]} of its lengths."""
+    """Per set {"name", "parts", "bins": [{"label", "bars": [{"part", "count", "height" in %}]}]} of its lengths."""
     lows = audit["length_bins"]
     labels = [f"{low}–{high - 1}" if high - low > 1 else f"{low}" for low, high in zip(lows, lows[1:])]
     found = []
