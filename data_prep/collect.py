@@ -20,9 +20,9 @@ from pathlib import Path
 
 from korlhf.core import flags, program
 from korlhf.core.errors import InputError
-from korlhf.data import corpora
 from korlhf.data import record as records
 from korlhf.data import registry as sources
+from korlhf.data.corpora import aihub, nikl
 from korlhf.data.example import RowError, RowSkipped, bare
 from korlhf.data.readers import read_rows
 from korlhf.data_prep import stage
@@ -77,7 +77,7 @@ class TalkFlags:
         "nikl: &name1& becomes an invented name that fits its particles, or stays as name1",
         choices=["invent", "mark"],
     )
-    types: list[str] = flags.flag([], f"aihub: only utterances of these types: {', '.join(corpora.TYPES)}")
+    types: list[str] = flags.flag([], f"aihub: only utterances of these types: {', '.join(aihub.TYPES)}")
     min_intensity: float = flags.flag(0.0, "aihub: only utterances of this intensity (0 to 3) or more")
 
 
@@ -103,8 +103,8 @@ def parse(argv=None):
             raise InputError(f"--{name} {getattr(space, name)}: must be 0 or above")
     if talk.history % 2:
         raise InputError(f"--history {talk.history}: give an even number: a user's turn and its reply, so many times")
-    if unknown := [t for t in talk.types if t not in corpora.TYPES]:
-        raise InputError(f"--types {' '.join(unknown)}: not known; give some of {', '.join(corpora.TYPES)}")
+    if unknown := [t for t in talk.types if t not in aihub.TYPES]:
+        raise InputError(f"--types {' '.join(unknown)}: not known; give some of {', '.join(aihub.TYPES)}")
     if args.corpus == "aihub" and args.category not in ("", "harmful", "harmless"):
         raise InputError(f"--category {args.category}: of aihub give harmful, harmless or nothing")
     return args, talk
@@ -113,10 +113,12 @@ def parse(argv=None):
 def from_nikl(args, talk, out):
     """Yield records of everyday conversations; counts what cannot be used."""
     for path in args.input:
-        for dialogue in corpora.nikl(path):
+        for dialogue in nikl.dialogues(path):
             out.count("dialogues")
-            found = corpora.turns(dialogue, talk.names == "invent")
-            for e in corpora.exchanges(found, talk.exchanges == "all", talk.history):
+            for name in dialogue.unread:
+                out.count(f"dialogues whose {name} is of an unknown kind, left out")
+            found = nikl.turns(dialogue, talk.names == "invent")
+            for e in nikl.exchanges(found, talk.exchanges == "all", talk.history):
                 out.count("exchanges")
                 source = f"nikl/{e.prompt.id}"
                 if e.flaw:
@@ -141,7 +143,7 @@ def from_nikl(args, talk, out):
 def from_aihub(args, talk, out):
     """Yield records of labelled utterances; counts those that the flags leave out."""
     for path in args.input:
-        for conversation in corpora.aihub(path):
+        for conversation in aihub.conversations(path):
             out.count("conversations")
             for i, said in enumerate(conversation):
                 out.count("utterances")
@@ -153,7 +155,7 @@ def from_aihub(args, talk, out):
                 elif (said.intensity or 0) < talk.min_intensity:
                     out.drop("under --min_intensity")
                 else:
-                    messages = corpora.sentence_messages(conversation, i, talk.history)
+                    messages = aihub.messages(conversation, i, talk.history)
                     yield from made(
                         out,
                         f"aihub/{said.id}",
@@ -207,7 +209,7 @@ def own_record(row, path, category):
 
 def known_record(row, place, source, args):
     """A row of a registered data set -> record. Raises RowError or RowSkipped."""
-    example = source.example(row)
+    example = source.read_row(row)
     if any(JUNK in text for text in (example.prompt, *example.answers)):
         raise RowSkipped(f"{JUNK} left in it")
     category = (
@@ -291,7 +293,8 @@ def sampled(found, args, out):
 
 
 def license_of(corpus):
-    return corpora.LICENSES.get(corpus) or ("your own" if corpus == "own" else sources.SOURCES[corpus].license)
+    licenses = {"nikl": nikl.LICENSE, "aihub": aihub.LICENSE}
+    return licenses.get(corpus) or ("your own" if corpus == "own" else sources.SOURCES[corpus].license)
 
 
 def main(argv=None):

@@ -1,8 +1,8 @@
 """Sequences to rows: several sequences share a row, each with position ids that start at 0 again.
 
-transformers builds a block-diagonal attention mask from restarting position ids (with use_cache=False and no attention mask),
-so a packed sequence sees only itself. A row is as wide as the longest sequence of the batch: on CPU the mask costs width^2, and
-one very wide row was measured 2.8 times slower than eight narrow ones.
+transformers builds a block-diagonal attention mask from restarting position ids (with use_cache=False and no attention
+mask), so a packed sequence sees only itself. A row is as wide as the longest sequence of the batch: on CPU the mask
+costs width^2, and one very wide row was measured 2.8 times slower than eight narrow ones.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,9 @@ from korlhf.core.errors import InputError
 class Packed:
     """Rows of concatenated sequences.
 
-    ids, position_ids (N, L) int64: N rows of L tokens; the tail of a row is filled with zeros under restarting positions.
-    starts (S,) int64: where sequence s begins in ids.flatten(). lengths (S,) int64: its tokens. Order as given to `pack`.
+    ids, position_ids (N, L) int64: N rows of L tokens; the tail of a row is filled with zeros under restarting
+    positions. starts (S,) int64: where sequence s begins in ids.flatten(). lengths (S,) int64: its tokens. Order as
+    given to `pack`.
     """
 
     ids: torch.Tensor
@@ -37,7 +38,8 @@ class Packed:
 
 
 def rows_first_fit(lengths, width):
-    """Assign sequences to rows of `width` tokens, longest first into the first row with room: a list of lists of indices.
+    """Assign sequences to rows of `width` tokens, longest first into the first row with room: a list of lists of
+    indices.
 
     Deterministic; first-fit decreasing needs at most 11/9 of the fewest possible rows (Johnson 1973).
     """
@@ -79,8 +81,9 @@ def pack(sequences):
 def targets(packed, masks):
     """Which tokens are predicted, and from where.
 
-    masks: one list of 0/1 per sequence, in `pack`'s order. Returns (before, tokens), both (M,): token j of a sequence with mask 1
-    and j > 0 is predicted at flat index `before` = the token in front of it. A sequence's first token has nothing in front of it.
+    masks: one list of 0/1 per sequence, in `pack`'s order. Returns (before, tokens), both (M,): token j of a sequence
+    with mask 1 and j > 0 is predicted at flat index `before` = the token in front of it. A sequence's first token has
+    nothing in front of it.
     """
     before = [
         start + j - 1 for start, mask in zip(packed.starts.tolist(), masks) for j, m in enumerate(mask) if m and j
@@ -92,9 +95,9 @@ def targets(packed, masks):
 def batches(n, batch_size, rank, world, accumulation, seed, epoch):
     """The order of one epoch: yields (mine, everyone's) indices of one optimizer step at a time.
 
-    mine: `accumulation` lists of `batch_size` indices for this rank; everyone's: all batch_size x world x accumulation of them.
-    A new permutation each epoch, the same on every machine. What does not fill a whole step is left out of this epoch, other
-    examples each time, so that every rank always has equally many.
+    mine: `accumulation` lists of `batch_size` indices for this rank; everyone's: all batch_size x world x accumulation
+    of them. A new permutation each epoch, the same on every machine. What does not fill a whole step is left out of
+    this epoch, other examples each time, so that every rank always has equally many.
     """
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch)).tolist()
     step = batch_size * world * accumulation
@@ -110,9 +113,8 @@ def steps_per_epoch(n, batch_size, world, accumulation, what="examples", flag="-
     """Optimizer steps of one epoch; raises InputError if there are fewer examples than one step takes."""
     steps = n // (batch_size * world * accumulation)
     if not steps:
-        raise InputError(
-            f"{flag} {batch_size} x {world} processes x {accumulation} accumulation steps is more than the {n} {what} there are; lower it"
-        )
+        size = f"{batch_size} x {world} processes x {accumulation} accumulation steps"
+        raise InputError(f"{flag} {size} is more than the {n} {what} there are; lower it")
     return steps
 
 

@@ -1,8 +1,8 @@
 """How much two texts have in common: ROUGE-L, and the nearest text of a growing pool.
 
-ROUGE-L is taken over characters without spaces: Korean spacing varies from writer to writer, and a syllable carries about as much as a
-short English word. Left out: other units, and the weighting of recall over precision; generated texts are compared with each other,
-so neither is the reference. Source: Lin 2004, section 3 (LCS of two sentences).
+ROUGE-L is taken over characters without spaces: Korean spacing varies from writer to writer, and a syllable carries
+about as much as a short English word. Left out: other units, and the weighting of recall over precision; generated
+texts are compared with each other, so neither is the reference. Source: Lin 2004, section 3 (LCS of two sentences).
 """
 
 import unicodedata
@@ -22,7 +22,8 @@ def units(text):
 
 
 def rouge_l(a, b):
-    """ROUGE-L F1 of two texts: 2 * (longest common subsequence) / (length a + length b) over characters without spaces, 0..1.
+    """ROUGE-L F1 of two texts: 2 * (longest common subsequence) / (length a + length b) over characters without spaces,
+    0..1.
 
     Two texts without characters are equal: 1.
     """
@@ -43,9 +44,10 @@ def spread(scores):
 class Pool:
     """Texts, each once, and the nearest of them to another text by ROUGE-L.
 
-    Exact: a text can have no longer subsequence in common than it has characters in common. That bound is cheap for all texts at once
-    (lists of texts by character), so only those whose bound beats the best found so far are compared. Characters are renumbered in order
-    of appearance: rapidfuzz is several times faster on code points below 256, and the frequent syllables appear first.
+    Exact: a text can have no longer subsequence in common than it has characters in common. That bound is cheap for all
+    texts at once (lists of texts by character), so only those whose bound beats the best found so far are compared.
+    Characters are renumbered in order of appearance: rapidfuzz is several times faster on code points below 256, and
+    the frequent syllables appear first.
     """
 
     def __init__(self, texts=()):
@@ -74,7 +76,8 @@ class Pool:
             self._holding.setdefault(key, array("i")).append(place)
 
     def nearest(self, text, but=()):
-        """(ROUGE-L, text) of the nearest text; of equally near ones the first added that shares most characters. `but`: texts that do
+        """(ROUGE-L, text) of the nearest text; of equally near ones the first added that shares most characters. `but`:
+        texts that do
         not count. (0.0, "") if no text has a character in common.
         """
         wanted = self._renumbered(text)
@@ -108,7 +111,7 @@ class Pool:
 
 
 def _counted(text):
-    """(character, how often it came before) of every character, so that the third 가 of one text meets only the third of another."""
+    """(character, how often it came before) of every character: a third 가 meets only a third one."""
     seen = {}
     for char in text:
         seen[char] = seen.get(char, 0) + 1

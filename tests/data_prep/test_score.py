@@ -19,8 +19,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from korlhf.core import program
 from korlhf.core.errors import InputError
 from korlhf.core.files import fingerprint
-from korlhf.data import example as rows
 from korlhf.data import record as records
+from korlhf.data.columns import read_row
 from korlhf.data.tokenize import Codec
 from korlhf.llm import checkpoint as local
 from korlhf.llm import client as llm
@@ -142,7 +142,7 @@ def test_scores_means_and_what_the_judge_was(run, capsys):
     assert (
         "structured output on (the server takes it); token probabilities asked for" in said and "friendly 2.00" in said
     )
-    rows.free_example(out[0])  # training's --data_path reads it
+    read_row(out[0])  # training's --data_path reads it
 
 
 def test_together_both_orders(run, capsys):

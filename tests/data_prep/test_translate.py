@@ -11,8 +11,8 @@ import pytest
 from openai_server import Server, at_random, error, refusal
 
 from korlhf.core.errors import InputError
-from korlhf.data import example as rows
 from korlhf.data import record as records
+from korlhf.data.columns import read_row
 from korlhf.llm import client as llm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,7 +122,7 @@ def test_a_record_comes_out_whole_with_its_source(run):
     }
     assert out["id"] == records.record_id([{"role": "user", "content": out["prompt"]}]) != record["id"]
     assert out["history"] == [{"stage": "translate", "model": "test-model"}]
-    assert rows.free_example(out).answers == (out["chosen"], out["rejected"])
+    assert read_row(out).answers == (out["chosen"], out["rejected"])
     assert report["counts"] == {"texts": 3, "texts translated": 3} and len(server.requests) == 3
     body = server.requests[0]
     assert [m["role"] for m in body["messages"]] == ["system", "user"] and "해요체" in body["messages"][0]["content"]

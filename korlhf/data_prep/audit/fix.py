@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from korlhf.core.errors import InputError
-from korlhf.data.example import RowError, RowSkipped, free_example
+from korlhf.data.columns import fields, read_row, replaced
+from korlhf.data.example import RowError, RowSkipped
 from korlhf.data.readers import read_rows
 from korlhf.data.record import record_id
-from korlhf.data_prep.audit.fields import fields, replaced
 from korlhf.data_prep.audit.kinds import ALWAYS_REMOVED, BIT, names
 from korlhf.data_prep.audit.sample import shortened
 from korlhf.data_prep.audit.scan import cleaned
@@ -151,8 +151,8 @@ def put_right(row):
 def _renew_id(row, fixed):
     """If the id is the hash of the conversation, as in records, make it that of the cleaned one."""
     try:
-        if "id" in row and row["id"] == record_id(free_example(row).messages):
-            fixed["id"] = record_id(free_example(fixed).messages)
+        if "id" in row and row["id"] == record_id(read_row(row).messages):
+            fixed["id"] = record_id(read_row(fixed).messages)
     except (RowError, RowSkipped):
         return  # an id of another kind stays
 

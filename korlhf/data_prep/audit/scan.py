@@ -14,14 +14,14 @@ import numpy as np
 from rapidfuzz import fuzz
 
 from korlhf.core.errors import InputError
-from korlhf.data.example import RowError, RowSkipped, free_example
+from korlhf.data.columns import ANSWER_PARTS, fields, read_row, replaced
+from korlhf.data.example import RowError, RowSkipped
 from korlhf.data.readers import read_rows
 from korlhf.data.registry import NEEDS
 from korlhf.data.split import conversation_key, normalise
 from korlhf.data_prep.audit import checks, content
 from korlhf.data_prep.audit.bias import Tally, features
 from korlhf.data_prep.audit.checks import Spot
-from korlhf.data_prep.audit.fields import ANSWER_PARTS, fields, replaced
 from korlhf.data_prep.audit.kinds import BIT, GOOD_ONLY
 from korlhf.data_prep.audit.sample import Reservoir, count, passage, shortened
 
@@ -253,7 +253,7 @@ def inspect(field, limits):
 def _read(row, step):
     """(Example or None, kind of finding or "", reason) of a row for a step; None: for any step."""
     try:
-        example = free_example(row)
+        example = read_row(row)
     except RowSkipped as skipped:
         return None, "identical_pair", str(skipped)
     except RowError as error:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from korlhf.data.characters import visible
+from korlhf.data.columns import fields, replaced
 from korlhf.data_prep.audit.checks import Spot
-from korlhf.data_prep.audit.fields import fields, replaced
 from korlhf.data_prep.audit.sample import Reservoir, passage, shortened
 
 TALK = [
