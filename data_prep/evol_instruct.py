@@ -25,7 +25,7 @@ from korlhf.data import record as records
 from korlhf.data import rouge as similar
 from korlhf.data_prep import stage
 from korlhf.korean.friendly import is_korean
-from korlhf.korean.trivial_rules import words
+from korlhf.korean.speech_level import words
 from korlhf.llm import client as llm
 from korlhf.llm.flags import LlmFlags
 

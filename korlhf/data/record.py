@@ -1,12 +1,11 @@
-"""The record: one prompt on its way from a corpus to a training set. One JSON object a line, in every file that
-data_prep writes.
+"""The record: one prompt on its way from a corpus to a training set; one JSON object per line in data_prep's files.
 
 id         16 hex digits: hash of the normalised conversation, so the same prompt has the same id in every file
 category   everyday, harmful, translated, ...
 source     where it comes from, e.g. nikl/SDRW2000000777.1.1.1
 history    what was done to it: [{"stage": "collect", ...}, ...]
-prompt     the user's text; or, of a conversation of several turns, messages: [{"role", "content"}, ...] that end with
-the user's and, as far as the stages have brought it: input, output, chosen, rejected, candidates.
+prompt     the user's text; or, of several turns, messages: [{"role", "content"}, ...] that end with the user's
+and, as far as the stages have brought it: input, output, chosen, rejected, candidates.
 
 The steps of the training read these files by --data_path as they are: korlhf/data/columns.py knows the columns.
 """

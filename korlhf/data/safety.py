@@ -128,7 +128,7 @@ def _record(name, row, place):
 
 
 def _tab_rows(path):
-    """Yield ("FILE:LINE", row) of a table with tabs. Cells are bare or quoted whole; a tab too many belongs to the text."""
+    """Yield ("FILE:LINE", row) of a table with tabs. Cells are bare or quoted whole; a tab too many is text."""
     if not path.is_file():
         raise InputError(f"{path}: no such file{close_names(path)}")
     header = []
@@ -153,7 +153,7 @@ def _unquoted(cell):
 
 
 def _value(row, column, meanings):
-    """What a label means. True, "True", 1, 1.0 and "1" are one label; a number between 0 and 1, or nothing, is undecided."""
+    """What a label means. True, "True", 1, 1.0 and "1" are one label; a number between 0 and 1 is undecided."""
     value = row[column]
     if value is None or value == "" or (isinstance(value, float) and 0 < value < 1):
         raise RowSkipped(_UNDECIDED)

@@ -70,7 +70,7 @@ class Codec:
         )
 
     def prompt(self, messages: Iterable[Message]) -> Tokens:
-        """Tokens of a conversation that ends with the user's message, and the answer's cue; earlier answers have mask 1."""
+        """Tokens of messages that end with the user's, and the cue of the answer; earlier answers have mask 1."""
         ids, mask, after_answer = [], [], False
         messages = list(messages) if self.reads_input else [_input_in_content(m) for m in messages]
         for piece in chat_template.pieces(self._render, messages):

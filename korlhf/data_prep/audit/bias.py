@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from korlhf.core.stats import wilson
 from korlhf.data_prep.audit.checks import find_tokens
 from korlhf.korean import trivial_rules as rules
+from korlhf.korean.speech_level import polite_ending
 
 LEAST_PAIRS = 40  # of a category, for trivial rules: 20 to choose on, 20 to measure on
 CATEGORIES = 100  # further ones are counted together
@@ -51,7 +52,7 @@ def features(text, kinds):
         ("question mark", "?" in bare),
         ("exclamation mark", "!" in bare),
         ("no final mark", bool(bare) and not bare.endswith(_FINAL)),
-        ("polite ending", rules.polite_ending(bare[-ENDING:])),
+        ("polite ending", polite_ending(bare[-ENDING:])),
         ("begins with a quotation mark", bare.startswith(('"', "“", "'"))),
     )
     return found | {name for name, holds in tests if holds}
