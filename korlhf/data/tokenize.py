@@ -7,6 +7,7 @@ left out.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from korlhf.core.errors import InputError
@@ -15,6 +16,9 @@ from korlhf.data.example import Example, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase  # slow to import
+
+
+_REMEDY = "give --prompt_template kullm or human_assistant"
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,11 @@ class Codec:
     def __init__(self, tokenizer: "PreTrainedTokenizerBase"):
         """Raises InputError if the tokenizer has no chat template or no EOS."""
         self.tokenizer = tokenizer
+        self._encode = lru_cache(maxsize=256)(
+            self._ids
+        )  # markup recurs in all conversations, a prompt with each answer
         if not tokenizer.chat_template:
-            what, remedy = "the tokenizer has no chat template", "give --prompt_template kullm or human_assistant"
-            raise InputError(f"{tokenizer.name_or_path}: {what}; {remedy}")
+            raise InputError(f"{tokenizer.name_or_path}: the tokenizer has no chat template; {_REMEDY}")
         # Special tokens without a role (Llama-3's base tokenizer has <|eot_id|> so) are not in all_special_ids.
         self.special_ids = frozenset(tokenizer.all_special_ids) | {
             i for i, t in tokenizer.added_tokens_decoder.items() if t.special
@@ -44,7 +50,7 @@ class Codec:
         self.reads_input = "예시" in self._render([{"role": "user", "content": "가", "input": "예시"}], True)
         self.stop_id = self._stop_id()
 
-    def _encode(self, text, markup):
+    def _ids(self, text, markup):
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=not markup).input_ids
 
     def _render(self, messages, add_generation_prompt):
@@ -58,16 +64,12 @@ class Codec:
             {"role": "user", "content": "다"},
         ]
         parts = chat_template.pieces(self._render, talk)
-        after = next(
-            (p.text for i, p in enumerate(parts) if i and parts[i - 1].kind == "answer" and p.kind == "markup"), ""
-        )
+        after = next((p.text for a, p in zip(parts, parts[1:]) if (a.kind, p.kind) == ("answer", "markup")), "")
         ids = self._encode(after.lstrip(), markup=True)
         if ids and ids[0] in self.special_ids:
             return ids[0]
-        raise InputError(
-            f"{self.tokenizer.name_or_path}: its chat template does not end an answer with a special token; "
-            "give --prompt_template kullm or human_assistant"
-        )
+        what = "its chat template does not end an answer with a special token"
+        raise InputError(f"{self.tokenizer.name_or_path}: {what}; {_REMEDY}")
 
     def prompt(self, messages: Iterable[Message]) -> Tokens:
         """Tokens of messages that end with the user's, and the cue of the answer; earlier answers have mask 1."""
