@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from korlhf.core import program
 from korlhf.core.errors import InputError
 from korlhf.core.flags import REQUIRED, flag
-from korlhf.data import corpora
+from korlhf.data.corpora import aihub
 from korlhf.data_prep import collect, stage
 
 
@@ -45,7 +45,7 @@ class TalkFlags:
     names: str = flag(
         "invent", "nikl: &name1& becomes an invented name that fits its particles, or name1", choices=["invent", "mark"]
     )
-    types: list[str] = flag([], f"aihub: only utterances of these types: {', '.join(corpora.TYPES)}")
+    types: list[str] = flag([], f"aihub: only utterances of these types: {', '.join(aihub.TYPES)}")
     min_intensity: float = flag(0.0, "aihub: only utterances of this intensity (0 to 3) or more")
 
 

@@ -9,7 +9,7 @@ import random
 
 from compose import CATEGORIES, Record
 
-from korlhf.korean.trivial_rules import Pair, Rule, trivial_rules
+from korlhf.korean.trivial_rules import Rule, Triple, trivial_rules
 
 KINDS = ((0, 1), (0, 2), (1, 2))  # best>middle, best>worst, middle>worst
 SWAPS = 6000  # tried in each category
@@ -19,12 +19,12 @@ KIND_WEIGHT = 2.0  # what an uneven share of the kinds costs, against a leaning 
 Choice = tuple[int, int]  # (record, kind)
 
 
-def ranked_pairs(record: Record) -> list[Pair]:
+def ranked_pairs(record: Record) -> list[Triple]:
     """Return the three (prompt, chosen, rejected) pairs of a ranking, in the order of KINDS."""
     return [(record.prompt, record.answers[better], record.answers[worse]) for better, worse in KINDS]
 
 
-def signs(rules: dict[str, Rule], pair: Pair) -> list[int]:
+def signs(rules: dict[str, Rule], pair: Triple) -> list[int]:
     """Return each rule's verdict on a pair: 1 right, -1 wrong, 0 a tie."""
     verdicts = (rule(*pair) for rule in rules.values())
     return [0 if verdict is None else (1 if verdict else -1) for verdict in verdicts]
@@ -77,8 +77,8 @@ def search(options: list[list[list[list[int]]]], counts: list[int], rng: random.
 
 
 def choose_pairs(
-    handwritten: list[Record], composed: list[Record], train_pairs: list[Pair], count: int, count_handwritten: int
-) -> list[tuple[Record, Pair]]:
+    handwritten: list[Record], composed: list[Record], train_pairs: list[Triple], count: int, count_handwritten: int
+) -> list[tuple[Record, Triple]]:
     """Return `count` (record, pair) a category, `count_handwritten` of them from handwritten records.
 
     The rules are those of `train_pairs`, direction and words included. ValueError if a category has too few records.

@@ -1,9 +1,10 @@
 """Names in --data_path -> examples: training and held-out ones of a step.
 
-A name is, in this order: a registered dataset (korlhf/data/registry.py); a file; a folder; a hub name "owner/name[:config][@revision]".
-A folder that ends in a registered name, e.g. /data/Dahoas/rm-static, is a local copy of it and read with its columns. Rows of a user's
-own files must be right: the first that is not is an error with file and line. Faulty rows of published sets are left out and counted.
-Nothing is cached here: a file that changed is read anew.
+A name is, in this order: a registered dataset (korlhf/data/registry.py); a file; a folder; a hub name
+"owner/name[:config][@revision]". A folder that ends in a registered name, e.g. /data/Dahoas/rm-static, is a local copy
+of it and read with its columns. Rows of a user's own files must be right: the first that is not is an error with file
+and line. Faulty rows of published sets are left out and counted. Nothing is cached here: a file that changed is read
+anew.
 """
 
 import itertools
@@ -12,13 +13,16 @@ import random
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from korlhf.core.errors import InputError
 from korlhf.core.files import close_names
-from korlhf.data import registry as sources
-from korlhf.data.example import RowError, RowSkipped, free_example
+from korlhf.data import registry
+from korlhf.data.columns import read_row
+from korlhf.data.example import Example, RowError, RowSkipped
 from korlhf.data.readers import SUFFIXES, read_rows
 from korlhf.data.split import conversation_key, normalise, parse_shares, split_by_prompt
 
@@ -28,22 +32,23 @@ _PROJECT = Path(__file__).resolve().parents[2]
 
 
 def load_step(
-    step,
-    data_path,
-    data_split,
+    step: int,
+    data_path: Iterable[str],
+    data_split: str,
     *,
-    eval_data_path=(),
-    eval_share=0.05,
-    max_eval_examples=0,
-    seed=1234,
-    sft_only_data_path=(),
-):
+    eval_data_path: Iterable[str] = (),
+    eval_share: float = 0.05,
+    max_eval_examples: int = 0,
+    seed: int = 1234,
+    sft_only_data_path: Iterable[str] = (),
+) -> tuple[list[Example], list[Example]]:
     """The examples of training step 1, 2 or 3 -> (training, held-out), disjoint by prompt; two lists of Example.
 
-    Training: this step's share of every dataset of `data_path`; in step 1 also all of `sft_only_data_path`. Held-out: `eval_data_path`
-    if given, else each dataset's own evaluation split, else `eval_share` of its part; at most `max_eval_examples` (0 = all). Training
-    prompts that are held out as well are removed. In step 3 examples have no answers and every prompt occurs once.
-    Raises InputError for names, files and rows that cannot be used, and if nothing is left to train on.
+    Training: this step's share of every dataset of `data_path`; in step 1 also all of `sft_only_data_path`. Held-out:
+    `eval_data_path` if given, else each dataset's own evaluation split, else `eval_share` of its part; at most
+    `max_eval_examples` (0 = all). Training prompts that are held out as well are removed. Step 3 reads no answers, and
+    every prompt occurs once. Raises InputError for names, files and rows that cannot be used, and if nothing is left to
+    train on.
     """
     parse_shares(data_split)
     parts = [(name, data_split) for name in data_path] + [(name, "1,0,0") for name in sft_only_data_path if step == 1]
@@ -63,10 +68,9 @@ def load_step(
         raise InputError(_why_empty(step, data_split, data_path, loaded))
     kept = _without(train, heldout)
     if not kept:
-        raise InputError(
-            f"--data_path {' '.join(data_path)}: all {len(train)} prompts of step {step} are held out as well; give other "
-            f"{'--eval_data_path' if eval_data_path else 'data, or --eval_data_path'}"
-        )
+        remedy = "give other --eval_data_path" if eval_data_path else "give other data, or --eval_data_path"
+        names = " ".join(data_path)
+        raise InputError(f"--data_path {names}: all {len(train)} prompts of step {step} are held out as well; {remedy}")
     if step == 3:
         kept, heldout = _prompts_once(kept), _prompts_once(heldout)
     if 0 < max_eval_examples < len(heldout):
@@ -75,7 +79,7 @@ def load_step(
     return kept, heldout
 
 
-def load_examples(name, step, split="train"):
+def load_examples(name: str, step: int, split: str = "train") -> list[Example]:
     """All examples of one dataset, unsplit. split: "train", or "eval" for its evaluation split.
 
     Raises InputError if it cannot be read, cannot train `step` or has no such split.
@@ -86,8 +90,8 @@ def load_examples(name, step, split="train"):
     return examples
 
 
-def prompt_key(example):
-    """What makes two examples the same prompt: the whole conversation but its system message, normalised; of a document its text."""
+def prompt_key(example: Example) -> str:
+    """What makes two examples the same prompt: the conversation without a system message, or the text, normalised."""
     return conversation_key(example.messages) if example.messages else normalise(example.text)
 
 
@@ -95,32 +99,32 @@ def _why_empty(step, data_split, data_path, loaded):
     share, names = data_split.split(",")[step - 1].strip(), " ".join(data_path)
     if not float(share):
         return f"--data_split {data_split}: the share of step {step} is 0, so it has nothing to train on; raise it"
-    return (
-        f"--data_split {data_split}: step {step} got none of the {loaded} rows of {names}: its share, {share}, is too small "
-        "for so few; raise it or give more data"
-    )
+    what = f"step {step} got none of the {loaded} rows of {names}: its share, {share}, is too small for so few"
+    return f"--data_split {data_split}: {what}; raise it or give more data"
 
 
 def _hold_out(examples, share, seed):
     """Examples -> (rest, held-out): `share` of the prompts, at least one if there are two."""
-    keys = list(dict.fromkeys(prompt_key(e) for e in examples))
+    of = [prompt_key(e) for e in examples]
+    keys = list(dict.fromkeys(of))
     n = min(max(1, round(share * len(keys))), len(keys) - 1) if share > 0 and keys else 0
     held = set(random.Random(seed).sample(keys, n))
-    return [e for e in examples if prompt_key(e) not in held], [e for e in examples if prompt_key(e) in held]
+    return [e for e, k in zip(examples, of) if k not in held], [e for e, k in zip(examples, of) if k in held]
 
 
 def _without(train, heldout):
     held = {prompt_key(e) for e in heldout}
     kept = [e for e in train if prompt_key(e) not in held]
-    if len(kept) < len(train):
-        _note(
-            f"{len(train) - len(kept)} of {len(train)} training examples removed: their prompts are held out for evaluation as well"
-        )
+    if gone := len(train) - len(kept):
+        _note(f"{gone} of {len(train)} training examples removed: their prompts are held out for evaluation as well")
     return kept
 
 
 def _prompts_once(examples):
-    return list({prompt_key(e): replace(e, answers=()) for e in reversed(examples)}.values())[::-1]
+    first = {}
+    for e in examples:
+        first.setdefault(prompt_key(e), replace(e, answers=()))
+    return list(first.values())
 
 
 def _note(text):
@@ -133,16 +137,17 @@ def _load(name, step, split):
     if step not in (1, 2, 3) or split not in ("train", "eval"):
         raise ValueError(f"step {step!r} or split {split!r}: expected 1, 2 or 3 and train or eval")
     source, rows, strict = _open(name, step, split)
-    convert = free_example if source is None or source.free else source.example
-    return None if rows is None else _examples(name, step, rows, convert, strict)
+    read = read_row if source is None or source.free else source.read_row
+    return None if rows is None else _examples(name, step, rows, partial(read, prompt_only=step == 3), strict)
 
 
-def _examples(name, step, rows, convert, strict):
-    """Convert rows; `strict`: a faulty one is an InputError, else it is left out and counted."""
-    out, left_out, first, n = [], Counter(), "", 0
-    for n, (place, row) in enumerate(rows, 1):
+def _examples(name, step, rows, read, strict):
+    """Read rows; `strict`: a faulty one is an InputError, else it is left out and counted."""
+    examples, left_out, first, n = [], Counter(), "", 0
+    for place, row in rows:
+        n += 1
         try:
-            example = convert(row)
+            example = read(row)
         except (RowSkipped, RowError) as error:
             if strict and isinstance(error, RowError):
                 raise InputError(f"{place}: {error}") from error
@@ -150,36 +155,35 @@ def _examples(name, step, rows, convert, strict):
             left_out[str(error).split(" (")[0].split(";")[0]] += 1
             continue
         if step not in example.steps:
-            raise InputError(
-                f"{place}: step {step} needs {sources.NEEDS[step]}; this row can train {sources.in_words(example.steps)}"
-            )
-        out.append(example)
-    if not out:
+            can = f"this row can train {registry.in_words(example.steps)}"
+            raise InputError(f"{place}: step {step} needs {registry.NEEDS[step]}; {can}")
+        examples.append(example)
+    if not examples:
         raise InputError(f"dataset {name}: all {n} rows are left out; the first is {first or 'missing'}")
     if left_out:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common(4))
         _note(f"{name}: {left_out.total()} of {n} rows left out: {reasons}{' ...' if len(left_out) > 4 else ''}")
-    return out
+    return examples
 
 
 def _open(name, step, split):
     """A name -> (Source or None for free columns, its rows or None if it has no such split, strict)."""
     path = Path(name).expanduser()
-    if name.split("@")[0] in sources.SOURCES:
-        source = sources.find_source(name, step)
+    registered, _, revision = name.partition("@")
+    if registered in registry.SOURCES:
+        source = registry.find_source(name, step)
         if source.path:
             return source, _rows_of_path(name, source, split), source.free
-        revision = name.partition("@")[2] or source.revision
-        splits = _hub(name, source.hub or name.split("@")[0], None, revision)
+        splits = _hub(name, source.hub or registered, None, revision or source.revision)
         return source, _pick(splits, name, split, source.eval_split), False
     if path.is_file() or path.is_dir():
         copy = _copy_of(path)
-        source = sources.find_source(copy, step) if copy else None
+        source = registry.find_source(copy, step) if copy else None
         rows = _folder(path, name, split, source) if path.is_dir() else read_rows(path) if split == "train" else None
         return source, rows, source is None
     hub = _HUB.fullmatch(name)
     if not hub or path.suffix.lower() in SUFFIXES or name.startswith((".", "sample/", "local/")):
-        raise InputError(f"{path}: no such file or folder{sources.close_names(name) or close_names(path)}")
+        raise InputError(f"{path}: no such file or folder{registry.close_names(name) or close_names(path)}")
     return None, _pick(_hub(name, hub["hub"], hub["config"], hub["revision"]), name, split), False
 
 
@@ -201,7 +205,7 @@ def _copy_of(path):
     """The registered hub set of which `path`, or the folder it is in, is a copy; "" if none."""
     whole = path.resolve()
     names = ["/".join(p.parts[-2:]) for p in (whole, whole.parent)]
-    return next((n for n in names if n in sources.SOURCES and not sources.SOURCES[n].path), "")
+    return next((n for n in names if n in registry.SOURCES and not registry.SOURCES[n].path), "")
 
 
 def _hub(name, hub, config, revision):
@@ -211,14 +215,13 @@ def _hub(name, hub, config, revision):
     try:
         return datasets.load_dataset(hub, config, revision=revision or None)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        remedy = (
-            f"offline? elsewhere run: hf download --repo-type dataset {hub} --local-dir {hub}, and give that folder"
-        )
-        raise InputError(
-            f"dataset {name}: no file or folder, and the hub does not give it: {lines[0]}{sources.close_names(name)} "
-            f"({remedy})"
-        ) from error
+        what = f"no file or folder, and the hub does not give it: {_first_line(error)}{registry.close_names(name)}"
+        remedy = f"elsewhere run: hf download --repo-type dataset {hub} --local-dir {hub}, and give that folder"
+        raise InputError(f"dataset {name}: {what} (offline? {remedy})") from error
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _pick(splits, name, split, eval_split=""):
@@ -226,9 +229,8 @@ def _pick(splits, name, split, eval_split=""):
     if split == "train":
         found = "train" if "train" in splits else next(iter(splits)) if len(splits) == 1 else None
         if found is None:
-            raise InputError(
-                f"dataset {name}: has no split train; found {', '.join(splits)}; give a file or folder with the one you mean"
-            )
+            remedy = "give a file or folder with the one you mean"
+            raise InputError(f"dataset {name}: has no split train; found {', '.join(splits)}; {remedy}")
     else:
         wanted = [eval_split] if eval_split else EVAL_NAMES
         found = next((s for s in wanted if s in splits and "train" in splits), None)
@@ -243,7 +245,7 @@ def _folder(path, name, split, source):
         try:
             saved = datasets.load_from_disk(str(path))
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = _first_line(error)
             raise InputError(f"dataset {name}: not a readable save_to_disk folder: {reason}; save it again") from error
         splits = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
         return _pick(splits, name, split, source.eval_split if source else "")
@@ -254,10 +256,9 @@ def _folder(path, name, split, source):
     else:
         found = train or (files if len(files) == 1 else None)
         if found is None:
-            raise InputError(
-                f"dataset {name}: the folder has neither train.* nor exactly one data file ({', '.join(SUFFIXES)}); "
-                f"found {', '.join(sorted(p.name for p in path.iterdir())[:8]) or 'nothing'}; name the file"
-            )
+            there = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
+            what = f"the folder has neither train.* nor exactly one data file ({', '.join(SUFFIXES)})"
+            raise InputError(f"dataset {name}: {what}; found {there}; name the file")
     return None if found is None else itertools.chain.from_iterable(read_rows(f) for f in found)
 
 
@@ -266,10 +267,9 @@ def _data_files(folder):
 
 
 def _named(files, stem, name):
-    """The file STEM.*, or the shards STEM-00000-of-00002.*; an InputError if two files of different kinds are both it."""
+    """The file STEM.*, or the shards STEM-00000-of-00002.*; an InputError if several files are the one."""
     found = [f for f in files if re.fullmatch(rf"{stem}(-\d+-of-\d+)?", f.stem)]
     if len(found) > 1 and not all("-of-" in f.stem for f in found):
-        raise InputError(
-            f"dataset {name}: several files could be {stem}: {', '.join(f.name for f in found)}; name the one you mean"
-        )
+        names = ", ".join(f.name for f in found)
+        raise InputError(f"dataset {name}: several files could be {stem}: {names}; name the one you mean")
     return found

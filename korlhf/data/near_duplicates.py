@@ -1,22 +1,21 @@
-"""Near-same texts: which prompts differ by a word or an ending only.
+"""Near-duplicates: which prompts differ by a word or an ending only.
 
-Two texts are near-same when the Jaccard similarity of their sets of character 3-grams reaches a threshold, after splits.normalise: so
-spacing, case and final punctuation do not count. MinHash (Broder 1997, "On the resemblance and containment of documents") estimates it
-from short signatures; pairs that agree in a whole band of them are proposed (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets",
-section 3.4) and looked at. numpy makes the signatures of thousands of texts at once; they lie in a temporary file and are read one band
-at a time, so a million texts need little memory.
+Two texts are near-duplicates when the Jaccard similarity of their sets of character 3-grams reaches a threshold, after
+split.normalise: spacing, case and final punctuation do not count. MinHash (Broder 1997, "On the resemblance and
+containment of documents") estimates it from short signatures; pairs that agree in a whole band of them are proposed
+(Leskovec, Rajaraman, Ullman,
+"Mining of Massive Datasets", section 3.4) and looked at. A text shorter than SHORTEST is a near-duplicate of equal ones
+alone: one letter changes most of its few 3-grams.
 
-A text shorter than SHORTEST is near-same to equal ones alone: one letter changes most of its few 3-grams.
+By hand, because datasketch hashes gram by gram in Python, and puts no bound on the pairs of texts that share a long
+frame.
 """
 
 import hashlib
 import math
-import os
-import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache, partial
-from itertools import repeat
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,13 +23,12 @@ from korlhf.data.split import normalise
 
 SHORTEST = 8  # characters after normalising
 HASHES = 128  # numbers of a signature: the standard error of an estimate of .8 is .035
-ROW_BYTES = 2 * HASHES
 RECALL = 0.999  # of the pairs exactly at the threshold this share is proposed by some band
 MARGIN = 4.0  # standard errors that an estimate may fall short of the threshold and the texts are still looked at
 BATCH_TEXTS, BATCH_CHARACTERS = 4096, 1 << 20  # signed at once
-BLOCK = 1 << 14  # rows of the file, or pairs, handled at once
+BLOCK = 1 << 14  # pairs handled at once
 CROWD = 128  # a bucket with more texts is divided by further bands: pairs grow with the square of its size
-DIVISIONS = 3  # how often; what is still together then differs in little but a frame, or is near-same
+DIVISIONS = 3  # how often; what is still together then differs in little but a frame, or is a near-duplicate
 
 
 def grams(text: str) -> frozenset[str]:
@@ -45,40 +43,30 @@ def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
 
 
 def groups(texts: Iterable[str], threshold: float = 0.8) -> list[int]:
-    """The group of every text, numbered from 0 by first occurrence; near-same texts, and those near-same to them, share one.
+    """The group of every text, numbered from 0 by first occurrence; near-duplicates, and those of those, share one.
 
-    Keeps the texts in memory and decides by their exact similarity. Raises ValueError for a threshold outside of (0, 1].
+    Decides by their exact similarity. Raises ValueError for a threshold outside of (0, 1].
     """
     kept = list(texts)
-    grams_of = lru_cache(maxsize=1 << 10)(partial(_grams_of, kept))
-    with Signatures(kept, threshold) as signatures:
-        return signatures.groups(partial(_alike, grams_of, threshold))
-
-
-def _grams_of(texts, i):
-    return grams(normalise(texts[i]))
-
-
-def _alike(grams_of, threshold, i, j):
-    return jaccard(grams_of(i), grams_of(j)) >= threshold
+    grams_of = lru_cache(maxsize=1 << 10)(lambda i: grams(normalise(kept[i])))
+    return Signatures(kept, threshold).groups(lambda i, j: jaccard(grams_of(i), grams_of(j)) >= threshold)
 
 
 class Signatures:
-    """MinHash signatures of a stream of texts: 256 bytes a text in a temporary file, about 50 bytes a text in memory.
+    """MinHash signatures of a stream of texts, about 280 bytes a text; the texts themselves are not kept.
 
-    A context manager that removes the file at its end. `pairs` and `groups` name texts by their place in the stream, from 0.
-    In buckets of more than CROWD texts that agree in DIVISIONS further bands as well, each text is compared with the first and with
-    its neighbour only: they are one group already, or share a long frame. Raises ValueError for a threshold outside of (0, 1].
+    `pairs` and `groups` name texts by their place in the stream, from 0. In buckets of more than CROWD texts that agree
+    in DIVISIONS further bands as well, each text is compared with the first and with its neighbour only: they are one
+    group already, or share a long frame. Raises ValueError for a threshold outside of (0, 1].
     """
 
     def __init__(self, texts: Iterable[str], threshold: float = 0.8):
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold {threshold}: must be above 0 and at most 1")
         self.threshold = threshold
-        self.rows = rows_of_a_band(threshold)
-        self._file = tempfile.TemporaryFile(prefix="korlhf_near_")
+        self.band = band_size(threshold)
         equal, long = array("Q"), array("q")
-        batch, characters = [], 0
+        signed, batch, characters = [np.empty((0, HASHES), np.uint16)], [], 0
         for i, text in enumerate(map(normalise, texts)):
             equal.append(_hash(text))
             if len(text) >= SHORTEST:
@@ -86,25 +74,18 @@ class Signatures:
                 batch.append(text)
                 characters += len(text)
             if len(batch) == BATCH_TEXTS or characters >= BATCH_CHARACTERS:
-                _sign(batch).tofile(self._file)
+                signed.append(_sign(batch))
                 batch, characters = [], 0
-        if batch:
-            _sign(batch).tofile(self._file)
-        self._file.flush()
-        self.first = _first_equal(np.array(equal, np.uint64))  # of every text the first one equal to it
-        self._texts = np.array(long, np.int64)  # of every row of the file its text
+        self._numbers = np.concatenate([*signed, _sign(batch)] if batch else signed)  # (long texts, HASHES)
+        first, inverse = np.unique(np.array(equal, np.uint64), return_index=True, return_inverse=True)[1:]
+        self.first = first[inverse].astype(np.int64)  # of every text the first one equal to it
+        self._texts = np.array(long, np.int64)  # of every signature its text
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self._file.close()
-
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.first)
 
     def pairs(self) -> Iterator[tuple[int, int, float]]:
-        """Yield (i, j, estimated similarity) with i < j of near-same texts; a pair may come several times.
+        """Yield (i, j, estimated similarity) with i < j of near-duplicates; a pair may come several times.
 
         A text equal to an earlier one comes once, with the first such (similarity 1), and nowhere else.
         """
@@ -130,60 +111,40 @@ class Signatures:
                 roots = sorted((_root(parent, i), _root(parent, j)))
                 if roots[0] != roots[1] and (same is None or same(i, j)):
                     parent[roots[1]] = roots[0]
-        roots = _roots(
-            parent, np.arange(len(parent))
-        )  # the first text of each group, so sorting numbers them by first occurrence
+        roots = _roots(parent, np.arange(len(parent)))  # the first text of each group: numbered by first occurrence
         return np.unique(roots, return_inverse=True)[1].tolist()
 
     def _proposals(self):
-        """Yield blocks of rows (a, b) of the file that agree in a band, a < b; of equal texts the first one stands for all."""
-        rows = np.flatnonzero(self.first[self._texts] == self._texts)
-        for band in range(HASHES // self.rows):
-            yield from self._in_buckets(rows, band, 0)
+        """Yield blocks of signatures (a, b) that agree in a band, a < b; of equal texts the first stands for all."""
+        firsts = np.flatnonzero(self.first[self._texts] == self._texts)
+        for band in range(HASHES // self.band):
+            yield from self._in_buckets(firsts, band, 0)
 
-    def _in_buckets(self, rows, band, division):
-        """The proposals among `rows`, which agree in the `division` bands before `band`."""
-        keys = self._keys(rows, band)
+    def _in_buckets(self, members, band, division):
+        """The proposals among signatures that agree in the `division` bands before `band`."""
+        keys = np.zeros(len(members), np.uint64)  # equal numbers: they agree in this band
+        for column in self._numbers[members, band * self.band : (band + 1) * self.band].T:
+            keys = keys * _FACTOR + column
         order = np.argsort(keys, kind="stable")
-        keys, rows = keys[order], rows[order]
-        starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.empty(0, np.int64)
+        keys, members = keys[order], members[order]
+        starts = np.flatnonzero(np.diff(keys, prepend=~keys[:1]))
         sizes = np.diff(starts, append=len(keys))
         for size in np.unique(sizes[(sizes > 1) & (sizes <= CROWD)]).tolist():
-            yield from _all_pairs(rows, starts[sizes == size], size)
+            yield from _all_pairs(members, starts[sizes == size], size)
         for start, size in zip(starts[sizes > CROWD].tolist(), sizes[sizes > CROWD].tolist()):
-            crowd = rows[start : start + size]
+            crowd = members[start : start + size]
             if division < DIVISIONS:
-                yield from self._in_buckets(crowd, (band + 1) % (HASHES // self.rows), division + 1)
+                yield from self._in_buckets(crowd, (band + 1) % (HASHES // self.band), division + 1)
             else:
                 yield from _blocks(np.full(size - 1, crowd[0]), crowd[1:])
                 yield from _blocks(crowd[1:-1], crowd[2:])
 
-    def _keys(self, rows, band):
-        """One number for each row's band: rows of equal numbers agree in it."""
-        keys = np.zeros(len(rows), np.uint64)
-        for at in range(0, len(rows), BLOCK):
-            part = self._read(rows[at : at + BLOCK])[:, band * self.rows : (band + 1) * self.rows]
-            for column in part.T:
-                keys[at : at + BLOCK] = keys[at : at + BLOCK] * _FACTOR + column
-        return keys
-
     def _estimates(self, a, b):
-        """Estimated similarity of the rows a[k] and b[k]: the share of equal numbers in their signatures."""
-        return (self._read(a) == self._read(b)).mean(axis=1)
-
-    def _read(self, rows):
-        """Some rows of the file. Read, not mapped: a mapping brings far more of the file to memory than the rows."""
-        if not len(rows):
-            return np.empty((0, HASHES), np.uint16)
-        first, last = int(rows.min()), int(rows.max())
-        if last - first < 4 * len(rows):  # near each other: read them in one piece
-            piece = os.pread(self._file.fileno(), (last - first + 1) * ROW_BYTES, first * ROW_BYTES)
-            return np.frombuffer(piece, np.uint16).reshape(-1, HASHES)[rows - first]
-        pieces = map(os.pread, repeat(self._file.fileno()), repeat(ROW_BYTES), (rows * ROW_BYTES).tolist())
-        return np.frombuffer(b"".join(pieces), np.uint16).reshape(-1, HASHES)
+        """Estimated similarity of the signatures a[k] and b[k]: their share of equal numbers."""
+        return (self._numbers[a] == self._numbers[b]).mean(axis=1)
 
 
-def rows_of_a_band(threshold: float) -> int:
+def band_size(threshold: float) -> int:
     """The most numbers in a band with which pairs at the threshold are still proposed with probability RECALL."""
     fitting = [r for r in range(1, HASHES + 1) if 1 - (1 - threshold**r) ** (HASHES // r) >= RECALL]
     return max(fitting, default=1)
@@ -201,8 +162,8 @@ _OFFSETS = np.array([_hash(f"offset {k}") >> 32 for k in range(HASHES)], np.uint
 def _sign(batch):
     """Signatures (len(batch), HASHES) of normalised texts with three characters or more, 16 bits a number.
 
-    Each 3-gram becomes 32 scattered bits; a signature's numbers are the minima of 128 linear permutations of them. Of each minimum the
-    lower half is kept: two different ones agree in it once in 65,536.
+    Each 3-gram becomes 32 scattered bits; a signature's numbers are the minima of 128 linear permutations of them. Of
+    each minimum the lower half is kept: two different ones agree in it once in 65,536.
     """
     codes = np.frombuffer("".join(batch).encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint64)
     lengths = np.array([len(text) for text in batch])
@@ -227,19 +188,13 @@ def _scatter(x):
     return (x >> np.uint64(32)).astype(np.uint32)
 
 
-def _first_equal(hashes):
-    """Of every number the place of the first one equal to it."""
-    found, inverse = np.unique(hashes, return_index=True, return_inverse=True)[1:]
-    return found[inverse].astype(np.int64)
-
-
-def _all_pairs(rows, starts, size):
-    """Yield blocks of all pairs within each run of `size` rows that begins at one of `starts`."""
+def _all_pairs(members, starts, size):
+    """Yield blocks of all pairs within each run of `size` members that begins at one of `starts`."""
     a, b = np.triu_indices(size, 1)
     runs = max(1, BLOCK // len(a))
     for at in range(0, len(starts), runs):
         begin = starts[at : at + runs, None]
-        yield rows[begin + a].ravel(), rows[begin + b].ravel()
+        yield members[begin + a].ravel(), members[begin + b].ravel()
 
 
 def _blocks(a, b):

@@ -1,20 +1,27 @@
-"""Rows of a file: JSON, JSONL, CSV, TSV or parquet -> (place, row), one after the other."""
+"""Rows of a file: JSON, JSONL, CSV, TSV or parquet -> (place, row), one after the other.
+
+By hand, because an error must name its line: neither ijson nor pandas nor datasets tells on which line a row begins,
+and ijson reads half a surrogate pair as "?" without a word.
+"""
 
 import codecs
 import csv
 import json
 import re
+from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
 
 from korlhf.core.errors import InputError
 from korlhf.core.files import close_names
+from korlhf.data.characters import SURROGATE
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _BLANK = re.compile(r"\s*")
-_HALF = re.compile("[\ud800-\udfff]")  # JSON can hold half of a surrogate pair ("\\ud83d"), UTF-8 cannot
+_MEND = "correct or delete it"
 
 
-def read_rows(path):
+def read_rows(path: str | PathLike) -> Iterator[tuple[str, dict]]:
     """Yield ("FILE:LINE", row) of a file; JSONL is read line by line.
 
     Raises InputError, one line, for a file that is absent, empty, not UTF-8, of another type, or broken.
@@ -24,43 +31,39 @@ def read_rows(path):
         raise InputError(f"{path}: is a folder; give a file in it")
     if not path.is_file():
         raise InputError(f"{path}: no such file{close_names(path)}")
-    reader = {".jsonl": _jsonl, ".json": _json, ".csv": _table, ".tsv": _table, ".parquet": _parquet}.get(
-        path.suffix.lower()
-    )
+    readers = {".jsonl": _jsonl, ".json": _json, ".csv": _table, ".tsv": _table, ".parquet": _parquet}
+    reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise InputError(
-            f"{path}: the type {path.suffix or 'without a suffix'} is not read; give one of {', '.join(SUFFIXES)}"
-        )
+        kind = path.suffix or "without a suffix"
+        raise InputError(f"{path}: the type {kind} is not read; give one of {', '.join(SUFFIXES)}")
     empty = True
     try:
-        for place, row in reader(path):
+        for n, row in reader(path):
             if not isinstance(row, dict):
-                raise InputError(
-                    f'{place}: the row is {type(row).__name__} {str(row)[:40]!r}; expected an object {{"prompt": ...}}'
-                )
+                what = f"{type(row).__name__} {str(row)[:40]!r}"
+                raise InputError(f'{path}:{n}: the row is {what}; expected an object {{"prompt": ...}}')
             empty = False
-            yield place, row
+            yield f"{path}:{n}", row
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read: {error.strerror or error}; check the file and its permissions"
-        ) from error
+        reason = error.strerror or error
+        raise InputError(f"{path}: cannot be read: {reason}; check the file and its permissions") from error
     if empty:
         raise InputError(f"{path}: no rows in it; write at least one, or take it out of the command")
 
 
-def check_characters(place, row):
+def check_characters(place: str, row: dict) -> None:
     """Raise InputError for a row with half a surrogate pair anywhere in it: it can be neither tokenised nor written."""
     for column, value in row.items():
-        half = _HALF.search(json.dumps([column, value], ensure_ascii=False, default=str))
+        half = SURROGATE.search(json.dumps([column, value], ensure_ascii=False, default=str))
         if half:
             raise InputError(
-                f"{place}: {_HALF.sub('?', str(column))} holds half a surrogate pair (\\u{ord(half.group()):04x}), which is "
-                "not UTF-8; write the character itself"
+                f"{place}: {SURROGATE.sub('?', str(column))} holds half a surrogate pair (\\u{ord(half.group()):04x}), "
+                "which is not UTF-8; write the character itself"
             )
 
 
-def _lines(path):
-    """Decoded lines with their endings, from 1 on."""
+def decoded_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (number from 1 on, line with its ending) of a UTF-8 file. Raises InputError for another encoding."""
     with open(path, "rb") as file:
         for n, line in enumerate(file, 1):
             try:
@@ -73,81 +76,94 @@ def _lines(path):
                 ) from error
 
 
-def _broken(path, line, error):
-    """InputError for what json.loads raises; line: on which its text begins."""
+def parsed(text: str, place: object, line: int = 1, remedy: str = _MEND) -> object:
+    """The value of a JSON text that begins on `line`. Raises InputError, one line, if it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _broken(place, line, error, remedy) from error
+
+
+def _broken(place, line, error, remedy):
     if isinstance(error, json.JSONDecodeError):
         line, what = line + error.lineno - 1, f"broken JSON: {error.msg} at character {error.colno}"
     elif isinstance(error, RecursionError):
         what = "JSON that is nested too deep"
     else:  # a number of thousands of digits
         what = f"JSON that cannot be read: {str(error).split(';')[0]}"
-    return InputError(f"{path}:{line}: {what}; correct or delete it")
+    return InputError(f"{place}:{line}: {what}; {remedy}")
+
+
+def elements(text: str, key: str, place: object, remedy: str = _MEND) -> Iterator[tuple[int, object]]:
+    """Yield (line, element) of a JSON text [...], or {key: [...]}, one after the other, so that only one is in memory.
+
+    Raises InputError for broken JSON, at its line, and for another value.
+    """
+    decoder, line, counted, start = json.JSONDecoder(), 1, 0, _blank(text, 0)
+    at = start if text.startswith("[", start) else _list_of(key, text, start, place, remedy)
+    if at is None:
+        found = repr(text[start : start + 40])
+        raise InputError(f'{place}:1: expected a list of objects or {{"{key}": [...]}}; found {found}; {remedy}')
+    try:
+        at = _blank(text, at + 1)
+        more = not text.startswith("]", at)
+        while more:
+            line, counted = line + text.count("\n", counted, at), at
+            element, at = decoder.raw_decode(text, at)
+            yield line, element
+            at = _blank(text, at)
+            more = text.startswith(",", at)
+            if more:
+                at = _blank(text, at + 1)
+            elif not text.startswith("]", at):
+                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+        at = _blank(text, at + 1)
+        if text.startswith("[", start) and at < len(text):
+            raise json.JSONDecodeError("Extra data", text, at)
+    except (ValueError, RecursionError) as error:
+        raise _broken(place, 1 if isinstance(error, json.JSONDecodeError) else line, error, remedy) from error
+
+
+def _blank(text, at):
+    return _BLANK.match(text, at).end()
+
+
+def _list_of(key, text, at, place, remedy):
+    """Where the list under `key` begins in a JSON object, None if there is none."""
+    whole = parsed(text, place, 1, remedy) if text.startswith("{", at) else None
+    if not isinstance(whole, dict) or not isinstance(whole.get(key), list):
+        return None
+    decoder = json.JSONDecoder()
+    while True:
+        name, at = decoder.raw_decode(text, _blank(text, at + 1))
+        at = _blank(text, _blank(text, at) + 1)  # over the colon
+        if name == key and text[at] == "[":
+            return at
+        at = _blank(text, decoder.raw_decode(text, at)[1])  # over the value, to the comma
 
 
 def _jsonl(path):
-    for n, line in _lines(path):
+    for n, line in decoded_lines(path):
         if line.strip():
-            try:
-                row = json.loads(line.rstrip("\r\n"))  # an error at the end of the line is not on the next
-            except (ValueError, RecursionError) as error:
-                raise _broken(path, n, error) from error
-            yield f"{path}:{n}", row
+            yield n, parsed(line.rstrip("\r\n"), path, n)  # an error at the end of the line is not on the next
 
 
 def _json(path):
-    text = "".join(line for n, line in _lines(path))
-    if not text.strip():
-        return
-    try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        extra = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
-        if extra and text.lstrip().startswith("{"):  # JSON lines under the name .json, as DeepSpeed-Chat's data has it
-            yield from _jsonl(path)
-            return
-        raise _broken(path, 1, error) from error
-    start = _list_start(text, whole)
-    if start is None:
-        raise InputError(
-            f'{path}:1: the file is one {type(whole).__name__}; expected a list of objects or {{"data": [...]}}'
-        )
-    yield from _elements(path, text, start)
-
-
-def _list_start(text, whole):
-    """Where the first element of the list may begin in valid JSON `text`, or None if there is no list of rows in it."""
-    decoder = json.JSONDecoder()
-    at = _BLANK.match(text).end() + 1
-    if isinstance(whole, list):
-        return at
-    if not isinstance(whole, dict) or not isinstance(whole.get("data"), list):
-        return None
-    while True:
-        key, at = decoder.raw_decode(text, _BLANK.match(text, at).end())
-        at = _BLANK.match(text, _BLANK.match(text, at).end() + 1).end()  # over the colon
-        if key == "data" and text[at] == "[":
-            return at + 1
-        at = _BLANK.match(text, decoder.raw_decode(text, at)[1]).end() + 1  # over the value and the comma
-
-
-def _elements(path, text, at):
-    """The elements of a list in valid JSON, with the line each begins on."""
-    decoder, line, counted = json.JSONDecoder(), 1, 0
-    at = _BLANK.match(text, at).end()
-    while text[at] != "]":
-        line, counted = line + text.count("\n", counted, at), at
-        row, end = decoder.raw_decode(text, at)
-        yield f"{path}:{line}", row
-        at = _BLANK.match(text, end).end()
-        if text[at] == ",":
-            at = _BLANK.match(text, at + 1).end()
+    text = "".join(line for _, line in decoded_lines(path))
+    if text.lstrip().startswith("{"):
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+                return _jsonl(path)  # JSON lines under the name .json, as DeepSpeed-Chat's data has it
+            raise _broken(path, 1, error, _MEND) from error
+    return elements(text, "data", path) if text.strip() else iter(())
 
 
 def _table(path):
     csv.field_size_limit(2**31 - 1)  # a cell may be longer than the default 128 KiB
-    reader = csv.reader(
-        (line for n, line in _lines(path)), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True
-    )
+    lines = (line for _, line in decoded_lines(path))
+    reader = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
     header, begins = None, 1
     try:
         for cells in reader:
@@ -161,12 +177,11 @@ def _table(path):
                         f"{path}:{begins}: {len(cells)} cells, but the header has {len(header)}; "
                         "put text with separators in quotes"
                     )
-                yield f"{path}:{begins}", dict(zip(header, cells))
+                yield begins, dict(zip(header, cells))
             begins = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(
-            f"{path}:{begins}: broken table: {error}; quote the cell, and double the quotes within it"
-        ) from error
+        remedy = "quote the cell, and double the quotes within it"
+        raise InputError(f"{path}:{begins}: broken table: {error}; {remedy}") from error
 
 
 def _parquet(path):
@@ -179,10 +194,9 @@ def _parquet(path):
             for batch in file.iter_batches():
                 for row in batch.to_pylist():
                     n += 1
-                    yield f"{path}:{n}", row
+                    yield n, row
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: row {n + 1} or one behind it: not UTF-8; write the file again") from error
     except pyarrow.ArrowException as error:
-        raise InputError(
-            f"{path}: not a readable parquet file: {str(error).splitlines()[0]}; write it again"
-        ) from error
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a readable parquet file: {reason}; write it again") from error

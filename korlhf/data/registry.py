@@ -1,7 +1,8 @@
 """The datasets --data_path knows by name, one entry each.
 
-To add a dataset, add a line to SOURCES. A column is a name, or a function row -> value that returns None to leave the row
-out. Text comes out bare: no turn markers, no surrounding blanks, no EOS; korlhf.templates adds what a model needs.
+To add a dataset, add a line to SOURCES. A column is a name, or a function row -> value that returns None to leave the
+row out. Text comes out bare: no turn markers, no surrounding blanks, no EOS; korlhf/data/chat_template.py adds what a
+model needs.
 """
 
 import difflib
@@ -9,9 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from korlhf.core.errors import InputError
-from korlhf.data.example import ROLES, Example, RowError, RowSkipped, example
-
-__all__ = ["Example", "RowError", "RowSkipped", "SOURCES", "Source", "find_source"]
+from korlhf.data.example import ROLES, Example, RowError, RowSkipped, conversation, make_example, turns
 
 Column = str | Callable[[dict], object]
 NEEDS = {1: "an answer (or a plain text)", 2: "two or more ranked answers", 3: "a prompt"}
@@ -19,14 +18,12 @@ NEEDS = {1: "an answer (or a plain text)", 2: "two or more ranked answers", 3: "
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where a dataset is and which columns hold what. A free source has none: rows.free_example recognises them."""
+    """Where a dataset is, and which columns hold what; of a free source korlhf/data/columns.py recognises them."""
 
     prompt: Column | None = None
-    chosen: Column | None = None
-    rejected: Column | None = None
+    answers: tuple[Column, ...] | Callable[[dict], list | None] = ()  # best first; a function gives all
     input: Column | None = None
     system: Column | None = None
-    category: Column | None = None
     columns: tuple[str, ...] = ()  # that every row must have
     hub: str = ""  # "" = the registered name
     revision: str = ""  # a pinned commit; name@revision in --data_path overrides it
@@ -38,17 +35,20 @@ class Source:
     steps: tuple[int, ...] = (1, 3)
     license: str = "see its card"
 
-    def example(self, row):
-        """A row of this dataset -> Example. Raises RowError or RowSkipped."""
+    def read_row(self, row: dict, prompt_only: bool = False) -> Example:
+        """A row of this dataset -> Example, or only its prompt. Raises RowError or RowSkipped."""
         missing = [c for c in self.columns if c not in row]
         if missing:
-            raise RowError(
-                f"no column {', '.join(missing)}; found {', '.join(map(str, row))}; expected {', '.join(self.columns)}"
-            )
-        prompt, *answers = (_value(c, row) for c in (self.prompt, self.chosen, self.rejected) if c is not None)
-        if prompt is None or None in answers:
+            found, expected = ", ".join(map(str, row)), ", ".join(self.columns)
+            raise RowError(f"no column {', '.join(missing)}; found {found}; expected {expected}")
+        prompt, answers = _value(self.prompt, row), []
+        if not prompt_only:
+            several = callable(self.answers)
+            answers = _value(self.answers, row) if several else [_value(c, row) for c in self.answers]
+        if prompt is None or answers is None or None in answers:
             raise RowSkipped("no prompt, answer or clear preference")
-        return example(prompt, answers, *(_value(c, row) for c in (self.input, self.system, self.category)))
+        messages = turns(prompt) if isinstance(prompt, str) else conversation(prompt)
+        return make_example(messages, answers, _value(self.input, row), _value(self.system, row))
 
 
 def _value(column, row):
@@ -67,33 +67,26 @@ def _turn(column):
     return lambda row: (row[column] or {}).get("value")
 
 
-def _safer(rank):
-    """PKU-SafeRLHF-ko: rank 0 is the safer response, 1 the other; None if neither the id nor the flags tell."""
-
-    def column(row):
-        best = row["safer_response_id"]
-        if best not in (0, 1):
-            safe = [row["is_response_0_safe"], row["is_response_1_safe"]]
-            best = None if None in safe or bool(safe[0]) == bool(safe[1]) else int(bool(safe[1]))
-        return None if best is None else row[f"response_{best if rank == 0 else 1 - best}_ko"]
-
-    return column
+def _safer_first(row):
+    """PKU-SafeRLHF-ko: both responses, the safer one first; None if neither the id nor the flags tell."""
+    best = row["safer_response_id"]
+    if best not in (0, 1):
+        safe = [row["is_response_0_safe"], row["is_response_1_safe"]]
+        if None in safe or bool(safe[0]) == bool(safe[1]):
+            return None
+        best = int(bool(safe[1]))
+    return [row[f"response_{best}_ko"], row[f"response_{1 - best}_ko"]]
 
 
-def _preferred(rank):
+def _preferred_first(row):
     """preference-collection-ko-full: orig_preference decides, else the scores; None for a tie."""
-
-    def column(row):
-        best = str(row.get("orig_preference")).strip().upper()
-        if best not in ("A", "B"):
-            a, b = _score(row, "orig_score_A"), _score(row, "orig_score_B")
-            if a is None or b is None or a == b:
-                return None
-            best = "A" if a > b else "B"
-        other = {"A": "B", "B": "A"}[best]
-        return row[f"response_{best if rank == 0 else other}"]
-
-    return column
+    best = str(row.get("orig_preference")).strip().upper()
+    if best not in ("A", "B"):
+        a, b = _score(row, "orig_score_A"), _score(row, "orig_score_B")
+        if a is None or b is None or a == b:
+            return None
+        best = "A" if a > b else "B"
+    return [row[f"response_{best}"], row[f"response_{'B' if best == 'A' else 'A'}"]]
 
 
 def _score(row, column):
@@ -121,13 +114,13 @@ def _shared_chat(row):
     return talk[first : last + 1] if first < last else None
 
 
-def _pairs(prompt="prompt", chosen="chosen", rejected="rejected", **rest):
-    named = tuple(c for c in (prompt, chosen, rejected) if isinstance(c, str))
-    return Source(prompt=prompt, chosen=chosen, rejected=rejected, **{"columns": named, "steps": (1, 2, 3), **rest})
+def _pairs(prompt: Column = "prompt", answers=("chosen", "rejected"), **rest):
+    named = tuple(c for c in (prompt, *(() if callable(answers) else answers)) if isinstance(c, str))
+    return Source(prompt=prompt, answers=answers, **{"columns": named, "steps": (1, 2, 3), **rest})
 
 
-def _instructions(prompt="instruction", chosen="output", **rest):
-    return Source(prompt=prompt, chosen=chosen, **{"columns": (prompt, chosen), **rest})
+def _instructions(prompt="instruction", answer="output", **rest):
+    return Source(prompt=prompt, answers=(answer,), **{"columns": (prompt, answer), **rest})
 
 
 def _sample(file, heldout="", steps=(1, 3)):
@@ -190,7 +183,7 @@ SOURCES = {
     ),
     "self-instruct/seed_tasks": Source(
         prompt="instruction",
-        chosen=_instance("output"),
+        answers=(_instance("output"),),
         input=_instance("input"),
         license="Apache-2.0",
         columns=("instruction", "instances"),
@@ -207,57 +200,48 @@ SOURCES = {
     "maywell/ko_Ultrafeedback_binarized": _pairs(),
     "heegyu/hh-rlhf-ko": _pairs(
         _context_and_instruction,
-        _turn("chosen"),
-        _turn("rejected"),
+        (_turn("chosen"), _turn("rejected")),
         license="MIT",
         columns=("context", "instruction", "chosen", "rejected"),
     ),
     "heegyu/PKU-SafeRLHF-ko": _pairs(
         "prompt_k",
-        _safer(0),
-        _safer(1),
+        _safer_first,
         license="CC BY-NC 4.0",
         columns=(
-            "prompt_k",
-            "response_0_ko",
-            "response_1_ko",
-            "is_response_0_safe",
-            "is_response_1_safe",
-            "safer_response_id",
+            *("prompt_k", "response_0_ko", "response_1_ko"),
+            *("is_response_0_safe", "is_response_1_safe", "safer_response_id"),
         ),
     ),
     "kuotient/orca-math-korean-dpo-pairs": _pairs("question", system="system"),
     "SJ-Donald/orca-dpo-pairs-ko": _pairs("question", system="system"),
     "nayohan/preference-collection-ko-full": _pairs(
         _original_instruction,
-        _preferred(0),
-        _preferred(1),
+        _preferred_first,
         columns=("response_A", "response_B", "orig_score_A", "orig_score_B", "orig_preference"),
     ),
 }
 
 
-def in_words(steps):
+def in_words(steps: tuple[int, ...]) -> str:
     """(1, 2, 3) -> "steps 1, 2 and 3"."""
     *others, last = map(str, steps)
     return f"steps {', '.join(others)} and {last}" if others else f"step {last}"
 
 
-def close_names(name):
+def close_names(name: str) -> str:
     """A hint at registered names that look like `name`; "" if none does."""
     lower = {n.lower(): n for n in SOURCES}
     close = [lower[n] for n in difflib.get_close_matches(name.lower(), lower, n=2)]
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
-def find_source(name, step):
-    """The Source registered as `name` ("@revision" may follow), checked for `step`; raises InputError with what it can train."""
+def find_source(name: str, step: int) -> Source:
+    """The Source registered as `name` ("@revision" may follow). Raises InputError if it cannot train `step`."""
     source = SOURCES.get(name.split("@")[0])
     if source is None:
         raise InputError(f"dataset {name}: not registered; registered are {', '.join(sorted(SOURCES))}")
     if step not in source.steps:
-        raise InputError(
-            f"dataset {name}: step {step} needs {NEEDS[step]}, which this dataset has not; "
-            f"it can train {in_words(source.steps)}"
-        )
+        what = f"step {step} needs {NEEDS[step]}, which this dataset has not; it can train {in_words(source.steps)}"
+        raise InputError(f"dataset {name}: {what}")
     return source

@@ -1,12 +1,13 @@
 """How much two texts have in common: ROUGE-L, and the nearest text of a growing pool.
 
-ROUGE-L is taken over characters without spaces: Korean spacing varies from writer to writer, and a syllable carries about as much as a
-short English word. Left out: other units, and the weighting of recall over precision; generated texts are compared with each other,
-so neither is the reference. Source: Lin 2004, section 3 (LCS of two sentences).
+ROUGE-L is taken over characters without spaces: Korean spacing varies from writer to writer, and a syllable carries
+about as much as a short English word. Left out: other units, and the weighting of recall over precision; generated
+texts are compared with each other, so neither is the reference. Source: Lin 2004, section 3 (LCS of two sentences).
 """
 
 import unicodedata
 from array import array
+from collections.abc import Iterable
 
 import numpy as np
 from rapidfuzz import process
@@ -16,22 +17,22 @@ FIRST_CHUNK = 32  # texts compared exactly before the bounds are looked at again
 BINS = 10
 
 
-def units(text):
+def units(text: str) -> str:
     """`text` as it is compared: composed (NFC), without white space."""
     return "".join(unicodedata.normalize("NFC", text).split())
 
 
-def rouge_l(a, b):
-    """ROUGE-L F1 of two texts: 2 * (longest common subsequence) / (length a + length b) over characters without spaces, 0..1.
+def rouge_l(a: str, b: str) -> float:
+    """ROUGE-L F1, 0..1: 2 * (longest common subsequence) / (length a + length b) over characters without spaces.
 
     Two texts without characters are equal: 1.
     """
     return Indel.normalized_similarity(units(a), units(b))
 
 
-def spread(scores):
+def spread(scores: Iterable[float]) -> dict:
     """What the report says of similarities: {"n", "mean", "bins": {from: how many}}, ten bins; 1.0 is in the last."""
-    scores = np.asarray(scores, dtype=float)
+    scores = np.asarray([*scores], dtype=float)
     counts, edges = np.histogram(scores, bins=BINS, range=(0, 1))
     return {
         "n": len(scores),
@@ -43,12 +44,13 @@ def spread(scores):
 class Pool:
     """Texts, each once, and the nearest of them to another text by ROUGE-L.
 
-    Exact: a text can have no longer subsequence in common than it has characters in common. That bound is cheap for all texts at once
-    (lists of texts by character), so only those whose bound beats the best found so far are compared. Characters are renumbered in order
-    of appearance: rapidfuzz is several times faster on code points below 256, and the frequent syllables appear first.
+    Exact: a text can have no longer subsequence in common than it has characters in common. That bound is cheap for all
+    texts at once (lists of texts by character), so only those whose bound beats the best found so far are compared.
+    Characters are renumbered in order of appearance: rapidfuzz is several times faster on code points below 256, and
+    the frequent syllables appear first.
     """
 
-    def __init__(self, texts=()):
+    def __init__(self, texts: Iterable[str] = ()):
         self._texts = []  # as added
         self._units = []  # as compared, renumbered
         self._numbers = {}  # character -> the one it is compared as
@@ -58,10 +60,10 @@ class Pool:
         for text in texts:
             self.add(text)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._texts)
 
-    def add(self, text):
+    def add(self, text: str) -> None:
         """Add a text; one that is there already, or has no characters, is passed over."""
         found = self._renumbered(text)
         if not found or found in self._index:
@@ -73,8 +75,9 @@ class Pool:
         for key in _counted(found):
             self._holding.setdefault(key, array("i")).append(place)
 
-    def nearest(self, text, but=()):
-        """(ROUGE-L, text) of the nearest text; of equally near ones the first added that shares most characters. `but`: texts that do
+    def nearest(self, text: str, but: Iterable[str] = ()) -> tuple[float, str]:
+        """(ROUGE-L, text) of the nearest text; of equally near ones the first added that shares most characters. `but`:
+        texts that do
         not count. (0.0, "") if no text has a character in common.
         """
         wanted = self._renumbered(text)
@@ -108,7 +111,7 @@ class Pool:
 
 
 def _counted(text):
-    """(character, how often it came before) of every character, so that the third 가 of one text meets only the third of another."""
+    """(character, how often it came before) of every character: a third 가 meets only a third one."""
     seen = {}
     for char in text:
         seen[char] = seen.get(char, 0) + 1

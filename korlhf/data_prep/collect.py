@@ -12,8 +12,9 @@ from pathlib import Path
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.data import corpora, registry
 from korlhf.data import record as records
+from korlhf.data import registry
+from korlhf.data.corpora import aihub, nikl
 from korlhf.data.example import RowError, RowSkipped, bare
 from korlhf.data.readers import read_rows
 
@@ -48,8 +49,8 @@ def check(args, talk, defaults):
             raise InputError(f"--{name} {value}: must be 0 or above")
     if talk.history % 2:
         raise InputError(f"--history {talk.history}: give an even number: a user's turn and its reply, so many times")
-    if unknown := [t for t in talk.types if t not in corpora.TYPES]:
-        raise InputError(f"--types {' '.join(unknown)}: not known; give some of {', '.join(corpora.TYPES)}")
+    if unknown := [t for t in talk.types if t not in aihub.TYPES]:
+        raise InputError(f"--types {' '.join(unknown)}: not known; give some of {', '.join(aihub.TYPES)}")
     if args.corpus == "aihub" and args.category not in ("", "harmful", "harmless"):
         raise InputError(f"--category {args.category}: of aihub give harmful, harmless or nothing")
 
@@ -64,10 +65,12 @@ def collected(args, talk, out):
 def from_nikl(args, talk, out):
     """Yield records of everyday conversations."""
     for path in args.input:
-        for dialogue in corpora.nikl(path):
+        for dialogue in nikl.dialogues(path):
             out.count("dialogues")
-            turns = corpora.turns(dialogue, talk.names == "invent")
-            for e in corpora.exchanges(turns, talk.exchanges == "all", talk.history):
+            for name in dialogue.unread:
+                out.count(f"dialogues whose {name} is of an unknown kind, left out")
+            turns = nikl.turns(dialogue, talk.names == "invent")
+            for e in nikl.exchanges(turns, talk.exchanges == "all", talk.history):
                 out.count("exchanges")
                 source = f"nikl/{e.prompt.id}"
                 if e.flaw:
@@ -86,7 +89,7 @@ def from_nikl(args, talk, out):
 def from_aihub(args, talk, out):
     """Yield records of labelled utterances."""
     for path in args.input:
-        for conversation in corpora.aihub(path):
+        for conversation in aihub.conversations(path):
             out.count("conversations")
             for i, said in enumerate(conversation):
                 out.count("utterances")
@@ -98,7 +101,7 @@ def from_aihub(args, talk, out):
                 elif (said.intensity or 0) < talk.min_intensity:
                     out.drop("under --min_intensity")
                 else:
-                    messages = corpora.sentence_messages(conversation, i, talk.history)
+                    messages = aihub.messages(conversation, i, talk.history)
                     fields = {"intensity": said.intensity, "conversation": said.conversation}
                     yield from made(out, f"aihub/{said.id}", messages, category, types=list(said.types), **fields)
 
@@ -146,7 +149,7 @@ def own_record(row, path, category):
 
 def known_record(row, place, source, args):
     """A row of a registered data set -> record. Raises RowError or RowSkipped."""
-    example = source.example(row)
+    example = source.read_row(row)
     if any(JUNK in text for text in (example.prompt, *example.answers)):
         raise RowSkipped(f"{JUNK} left in it")
     by_row = example.category if example.category != "all" else "instruct"
@@ -226,4 +229,5 @@ def sampled(found, per_topic, limit, seed, out):
 
 def license_of(corpus):
     """What the corpus obliges to, in words."""
-    return corpora.LICENSES.get(corpus) or ("your own" if corpus == "own" else registry.SOURCES[corpus].license)
+    licenses = {"nikl": nikl.LICENSE, "aihub": aihub.LICENSE}
+    return licenses.get(corpus) or ("your own" if corpus == "own" else registry.SOURCES[corpus].license)

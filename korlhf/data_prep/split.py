@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from korlhf.core import program
-from korlhf.data import example, near_duplicates
+from korlhf.data import near_duplicates
 from korlhf.data import record as records
+from korlhf.data.columns import ANSWERS
 from korlhf.data.split import conversation_key
 
 STEPS, SIDES = ("sft", "reward", "prompts"), ("train", "test")
 CELLS = [f"{step}_{side}" for step in STEPS for side in SIDES]
 PAIR_COLUMNS = {f"{side}_{what}" for side in ("chosen", "rejected") for what in ("model", "score")}
-OF_ANSWERS = {*example.ANSWERS, "rejected", "candidates", "margin", "by", *PAIR_COLUMNS}
+OF_ANSWERS = {*ANSWERS, "rejected", "candidates", "margin", "by", *PAIR_COLUMNS}
 EXAMPLES, EXAMPLE_PROMPTS = 5, 4  # merged groups shown in the report, and prompts of each
 
 

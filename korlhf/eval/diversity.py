@@ -1,6 +1,6 @@
 """How varied the answers of a model are, over all prompts, within one answer and within one prompt. Texts only: no model is needed.
 
-Words are eojeol without the punctuation at their edges (rules.words), so that figures of models with different tokenizers compare.
+Words are eojeol without the punctuation at their edges (speech_level.words), so that figures of models with different tokenizers compare.
 A figure of a whole set of answers (distinct-n, phrases that come again) is no mean over answers, and answers drawn twice by a bootstrap
 would count as repetition; its interval is the jackknife's, leaving out one prompt at a time (Efron and Tibshirani 1993, chapter 11).
 Left out: similarity by embeddings or morphemes (a second model to trust).
@@ -16,7 +16,7 @@ from scipy import stats as distributions
 from korlhf.core.stats import Estimate, wilson
 from korlhf.data.ngrams import repetition
 from korlhf.korean import friendly
-from korlhf.korean.trivial_rules import words
+from korlhf.korean.speech_level import words
 
 FEWEST = 100  # n-grams, for a figure on an equal budget
 OPENING = 2  # words

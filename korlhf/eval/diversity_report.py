@@ -9,7 +9,7 @@ from statistics import fmean, median
 from korlhf.core import stats
 from korlhf.core.tables import both, column, estimate
 from korlhf.eval import diversity
-from korlhf.korean.trivial_rules import words
+from korlhf.korean.speech_level import words
 from korlhf.llm.client import Failure
 
 ALPHA = 0.05

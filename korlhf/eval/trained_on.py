@@ -33,6 +33,6 @@ def seen(train, examples):
     asked = list(dict.fromkeys(load.prompt_key(e) for e in examples))
     same = set(known) & set(asked)
     rest = [key for key in asked if key not in same]
-    with Signatures([*known, *rest]) as signatures:
-        near = {rest[j - len(known)] for i, j, _ in signatures.pairs() if i < len(known) <= j}
+    pairs = Signatures([*known, *rest]).pairs()
+    near = {rest[j - len(known)] for i, j, _ in pairs if i < len(known) <= j}
     return same, near

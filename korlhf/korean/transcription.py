@@ -1,11 +1,11 @@
-"""The marks that transcribers of Korean corpora (NIKL, 모두의 말뭉치) leave in a text: what becomes of them, and how to find forgotten ones.
+"""The marks that transcribers of Korean corpora (NIKL, 모두의 말뭉치) leave in a text: what becomes of them.
 
 {laughing} and the like      removed
 -국-                         a word broken off: removed
 어~                          lengthening: the ~ is removed, the filler stays; 1~2시 and 월~금 stay as they are
 ((그래서))                   a guess of the transcriber: the text inside stays
 ((xx)) (()) xx               unintelligible: the utterance cannot be used
-&name1&                      a person: an invented given name, the same throughout a dialogue, whose final consonant fits the particles
+&name1&                      a person: an invented given name, the same throughout a dialogue, that fits the particles
 &company-name& &tel-num&     whatever else was made anonymous: the utterance cannot be used
 
 Nothing else is altered. Left out: spelling, spacing, and fillers, which belong to spoken language.
@@ -14,72 +14,21 @@ Nothing else is altered. Left out: spelling, spacing, and fillers, which belong 
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Iterable
 
-# Given names of women and men alike that are no words of everyday language. None ends in ㄹ, after which 로 and not 으로 follows.
+# Given names of women and men alike that are no words of everyday language; none ends in ㄹ, which takes 로, not 으로.
+# fmt: off
 CONSONANT_NAMES = [
-    "서진",
-    "수민",
-    "지민",
-    "정민",
-    "도현",
-    "다현",
-    "수현",
-    "지현",
-    "시현",
-    "승현",
-    "정현",
-    "주현",
-    "하윤",
-    "서윤",
-    "지윤",
-    "시윤",
-    "도윤",
-    "재윤",
-    "채윤",
-    "태윤",
-    "유진",
-    "현진",
-    "세진",
-    "효진",
-    "수빈",
-    "유빈",
-    "다빈",
-    "은빈",
-    "지안",
-    "이안",
+    "서진", "수민", "지민", "정민", "도현", "다현", "수현", "지현", "시현", "승현", "정현", "주현", "하윤", "서윤",
+    "지윤", "시윤", "도윤", "재윤", "채윤", "태윤", "유진", "현진", "세진", "효진", "수빈", "유빈", "다빈", "은빈",
+    "지안", "이안",
 ]
 VOWEL_NAMES = [
-    "민서",
-    "현서",
-    "윤서",
-    "은서",
-    "영서",
-    "예서",
-    "이서",
-    "민재",
-    "은재",
-    "연우",
-    "은우",
-    "시우",
-    "선우",
-    "서우",
-    "지호",
-    "은호",
-    "시후",
-    "지후",
-    "현수",
-    "은수",
-    "윤수",
-    "희수",
-    "서하",
-    "시하",
-    "윤하",
-    "유하",
-    "재이",
-    "해수",
-    "도하",
-    "은효",
+    "민서", "현서", "윤서", "은서", "영서", "예서", "이서", "민재", "은재", "연우", "은우", "시우", "선우", "서우",
+    "지호", "은호", "시후", "지후", "현수", "은수", "윤수", "희수", "서하", "시하", "윤하", "유하", "재이", "해수",
+    "도하", "은효",
 ]
+# fmt: on
 
 _SOUND = re.compile(r"\{ ?(?:laughing|clearing|singing|applauding|applausing) ?\}")
 _JAMO = "가-힣ㄱ-ㅎㅏ-ㅣ"
@@ -101,22 +50,17 @@ _BARE_OTHER = re.compile(rf"(?<![A-Za-z0-9_&-])(?P<tag>{_OTHER}|address)\d*(?![A
 # What may follow a name that ends in a consonant, and one that ends in a vowel, up to the end of the word.
 _AFTER_CONSONANT = re.compile(r"이(?!모|야기|름|웃|사|번)[가-힣]*|은요?|을|과[는도]?|아|으로[는도]?")
 _AFTER_VOWEL = re.compile(
-    r"가요?|는요?|를|와[는도]?|야|[랑네][은는도만가]?|로[는도]?|나|라[고는도서면니][가-힣]*|예요|였[가-힣]*|[고지죠]|잖아요?|거든요?|구나|래요?"
+    r"가요?|는요?|를|와[는도]?|야|[랑네][은는도만가]?|로[는도]?|나|라[고는도서면니][가-힣]*|예요|였[가-힣]*|[고지죠]"
+    r"|잖아요?|거든요?|구나|래요?"
 )
-# After a consonant people say 서진이한테, 서진이도 of those they are close to; so without 이 the name rather ends in a vowel.
+# After a consonant people say 서진이한테 of those they are close to; so without 이 the name rather ends in a vowel.
 _RATHER_VOWEL = re.compile("(?:한테|에게|도|만|하고|처럼|보다|부터|까지|밖에)[가-힣]?")
+# fmt: off
 _TO_VOWEL = {
-    "이": "가",
-    "은": "는",
-    "은요": "는요",
-    "을": "를",
-    "과": "와",
-    "과는": "와는",
-    "과도": "와도",
-    "아": "야",
-    "이에요": "예요",
-    "이예요": "예요",
+    "이": "가", "은": "는", "은요": "는요", "을": "를", "과": "와", "과는": "와는", "과도": "와도", "아": "야",
+    "이에요": "예요", "이예요": "예요",
 }
+# fmt: on
 
 # In a text of any origin: only where it cannot be code.
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
@@ -129,7 +73,8 @@ _FORGOTTEN = {
         rf"(?<![A-Za-z0-9_])&name\d*&(?![A-Za-z0-9_])|{_CODE_BEFORE}name(?:\d{{1,2}}|(?= ?[씨님])){_CODE_AFTER}"
     ),
     "tag": re.compile(
-        rf"(?<![A-Za-z0-9_])&(?:{_OTHER}|address|party-name)\d*&(?![A-Za-z0-9_])|{_CODE_BEFORE}(?:{_OTHER})\d*{_CODE_AFTER}"
+        rf"(?<![A-Za-z0-9_])&(?:{_OTHER}|address|party-name)\d*&(?![A-Za-z0-9_])"
+        rf"|{_CODE_BEFORE}(?:{_OTHER})\d*{_CODE_AFTER}"
     ),
     "sound": _SOUND,
     "unintelligible": re.compile(
@@ -140,18 +85,18 @@ _FORGOTTEN = {
 
 
 class Unusable(ValueError):
-    """The text has a hole that nothing can fill. `kind`: "unintelligible", the name of the anonymised thing, or "unknown mark"."""
+    """The text has a hole that nothing can fill. `kind`: unintelligible, unknown mark, or what was made anonymous."""
 
-    def __init__(self, kind):
+    def __init__(self, kind: str):
         super().__init__(kind)
         self.kind = kind
 
 
-def clean(text, names, bare=False):
-    """`text` without its marks. names: {"name1": "서진"} of `invent_names`; a tag that is not in it stays as its word, name1.
+def clean(text: str, names: dict[str, str], bare: bool = False) -> str:
+    """`text` without its marks. names: {"name1": "서진"} of `invent_names`; a tag that is not in it stays as name1.
 
-    bare: the marks have lost their signs, as in NIKL's `form` (name1, xx, company-name). Cleaning twice is cleaning once.
-    Raises Unusable.
+    bare: the marks have lost their signs, as in NIKL's `form` (name1, xx, company-name). Cleaning twice is cleaning
+    once. Raises Unusable.
     """
     before = None
     while text != before:  # what is left by one removal may complete another mark
@@ -171,18 +116,19 @@ def clean(text, names, bare=False):
     return text
 
 
-def invent_names(dialogue_id, texts):
+def invent_names(dialogue_id: str, texts: Iterable[tuple[str, bool]]) -> dict[str, str]:
     """Names for the persons of a dialogue: {"name1": "서진", ...}, the same on every machine.
 
-    texts: list of (text, bare) of the whole dialogue. A name is chosen by the hash of dialogue and tag; its final consonant is the one
-    that most particles after the tag ask for. Different tags get different names, and none that occurs in the dialogue already.
+    texts: (text, bare) of the whole dialogue. A name is chosen by the hash of dialogue and tag; its final
+    consonant is the one that most particles after the tag ask for. Different tags get different names, and none that
+    occurs in the dialogue already.
     """
-    votes = {}
+    texts, votes = list(texts), {}
     for text, bare in texts:
         for pattern in _name_patterns(bare):
             for found in pattern.finditer(text):
                 votes.setdefault(found["tag"], Counter())[_asks_for(found["run"])] += 1
-    whole = "\n".join(text for text, bare in texts)
+    whole = "\n".join(text for text, _ in texts)
     taken = {n for n in CONSONANT_NAMES + VOWEL_NAMES if n in whole}
     names = {}
     for tag in sorted(votes):
@@ -198,20 +144,13 @@ def invent_names(dialogue_id, texts):
     return names
 
 
-def leftover(text):
-    """Marks that were forgotten in a text of any origin: list of (kind, match) in their order.
+def leftover(text: str) -> list[tuple[str, str]]:
+    """Marks that were forgotten in a text of any origin: (kind, match) in their order.
 
-    kind: name, tag (&company-name&, tel-num), sound ({laughing}), unintelligible, guess. Bare words count only in lines with Hangul
-    and outside of code, so that variables called name1 do not.
+    kind: name, tag (&company-name&, tel-num), sound ({laughing}), unintelligible, guess. Bare words count only in lines
+    with Hangul and outside of code, so that variables called name1 do not.
     """
-    if (
-        "name" not in text
-        and "{" not in text
-        and "((" not in text
-        and "xx" not in text
-        and "-num" not in text
-        and "&" not in text
-    ):
+    if not any(sign in text for sign in ("name", "{", "((", "xx", "-num", "&")):
         return []  # nearly every text
     masked = _CODE.sub(lambda m: " " * len(m.group()), text)
     found = []
@@ -220,10 +159,10 @@ def leftover(text):
             line = masked[masked.rfind("\n", 0, m.start()) + 1 : (masked + "\n").index("\n", m.start())]
             if re.search("[가-힣]", line):
                 found.append((m.start(), kind, m.group()))
-    return [(kind, match) for start, kind, match in sorted(found)]
+    return [(kind, match) for _, kind, match in sorted(found)]
 
 
-def has_final_consonant(word):
+def has_final_consonant(word: str) -> bool:
     """Whether the last syllable of a Korean word ends in a consonant (받침)."""
     return (ord(word[-1]) - ord("가")) % 28 > 0
 
@@ -246,7 +185,7 @@ def _gap(match):
 
 
 def _asks_for(run):
-    """The kind of name that the Hangul after a tag asks for: "consonant", "vowel", "rather vowel", or "" if it fits both."""
+    """The kind of name that the Hangul after a tag asks for: consonant, vowel, rather vowel, or "" if both fit."""
     patterns = (("consonant", _AFTER_CONSONANT), ("vowel", _AFTER_VOWEL), ("rather vowel", _RATHER_VOWEL))
     return next((kind for kind, pattern in patterns if pattern.fullmatch(run)), "")
 
@@ -269,15 +208,13 @@ def _agreeing(name, run, before, after):
     if asked == "consonant":
         if run in _TO_VOWEL:
             return _TO_VOWEL[run]
-        return (
-            "였" + run[2:] if run.startswith("이었") else run[1:]
-        )  # 이는, 이랑, 이한테, 으로: without the first syllable
+        # 이는, 이랑, 이한테, 으로: without the first syllable
+        return "였" + run[2:] if run.startswith("이었") else run[1:]
     if run == "야":  # a call: 서진아, or "it is": 서진이야
         return "이야" if before.strip() and re.match(r"[.?]|$", after) else "아"
     if run.startswith("로"):
         return "으" + run
     if run.startswith("였"):
         return "이었" + run[1:]
-    return (
-        "이에요" if run == "예요" else "이" + run
-    )  # 서진이는, 서진이가, 서진이랑: so people who are close are spoken of
+    # 서진이는, 서진이가, 서진이랑: so people who are close are spoken of
+    return "이에요" if run == "예요" else "이" + run

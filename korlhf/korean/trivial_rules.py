@@ -5,7 +5,7 @@ the same pairs. A rule is a number read off one answer (its length, its question
 number wins, or the one with the smaller, whichever was right more often on the training pairs. Direction, single word
 and single syllable are chosen on the training pairs alone, so that the figure on test pairs is an honest one.
 
-A pair is (prompt, chosen, rejected). Left out: rules that weigh several words; those are small models, not rules.
+A Triple is (prompt, chosen, rejected). Left out: rules that weigh several words; those are small models, not rules.
 """
 
 import re
@@ -13,88 +13,36 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-Pair = tuple[str, str, str]
+from korlhf.korean.speech_level import last_word, polite_ending, words
+
+Triple = tuple[str, str, str]
 Rule = Callable[[str, str, str], bool | None]
 Feature = Callable[[str, str], float]
 
 MARKS = (".", "!", "?", "~", ",")
 SENTENCE_END = re.compile(r"[.!?~…]+")
-EDGE_MARKS = ".,!?~…\"'()[]{}:;“”‘’·"
-
-
-def words(text: str) -> list[str]:
-    """Split into eojeol (space-separated words) with the punctuation at their edges stripped; empty ones are dropped."""
-    return [word for word in (raw.strip(EDGE_MARKS) for raw in text.split()) if word]
-
-
-def polite_ending(answer: str) -> bool:
-    """Tell whether the last word has a polite final form: ...요, ...죠, ...니다, ...니까 (after ㅂ), ...시오."""
-    last = words(answer)[-1:] or [""]
-    return polite_word(last[0])
-
-
-def polite_word(word: str) -> bool:
-    """Tell whether one word, punctuation stripped, closes a sentence in 해요체, 합니다체 or 하십시오체."""
-    if word.endswith(("요", "죠", "시오")):
-        return True
-    if len(word) < 3 or not word.endswith(("니다", "니까")):
-        return False
-    stem = ord(word[-3]) - 0xAC00
-    return 0 <= stem < 11172 and stem % 28 == 17  # 17: the final consonant ㅂ, as in 합니다; 그러니까 has none
 
 
 def last_syllable(answer: str) -> str:
     """Return the last character of the last word, punctuation stripped; "" for an answer without words."""
-    last = words(answer)[-1:] or [""]
-    return last[0][-1:]
+    return last_word(answer)[-1:]
 
 
-def _length(prompt: str, answer: str) -> float:
-    return len(answer)
-
-
-def _count(mark: str, prompt: str, answer: str) -> float:
-    return answer.count(mark)
-
-
-def _trailing_space(prompt: str, answer: str) -> float:
-    return answer != answer.rstrip()
-
-
-def _ends_with_punctuation(prompt: str, answer: str) -> float:
-    return answer.rstrip().endswith((".", "!", "?", "~", "…"))
-
-
-def _polite(prompt: str, answer: str) -> float:
-    return polite_ending(answer)
-
-
-def _overlap(prompt: str, answer: str) -> float:
-    return len(set(words(prompt)) & set(words(answer)))
-
-
-def _sentences(prompt: str, answer: str) -> float:
-    return sum(1 for part in SENTENCE_END.split(answer) if part.strip())
-
-
-def _has_word(word: str, prompt: str, answer: str) -> float:
-    return word in words(answer)
-
-
-def _has_last_syllable(syllable: str, prompt: str, answer: str) -> float:
-    return last_syllable(answer) == syllable
-
-
-FEATURES: dict[
-    tuple[str, str], Feature
-] = {  # (name if the larger number wins, name if the smaller does) -> number of an answer
-    ("longer", "shorter"): _length,
-    **{(f"more {mark}", f"fewer {mark}"): partial(_count, mark) for mark in MARKS},
-    ("trailing space", "no trailing space"): _trailing_space,
-    ("ends with punctuation", "ends without punctuation"): _ends_with_punctuation,
-    ("polite ending", "no polite ending"): _polite,
-    ("more sentences", "fewer sentences"): _sentences,
-    ("more overlap with the prompt", "less overlap with the prompt"): _overlap,
+# (name if the larger number wins, name if the smaller does) -> number of an answer
+FEATURES: dict[tuple[str, str], Feature] = {
+    ("longer", "shorter"): lambda prompt, answer: len(answer),
+    **{(f"more {mark}", f"fewer {mark}"): lambda prompt, answer, mark=mark: answer.count(mark) for mark in MARKS},
+    ("trailing space", "no trailing space"): lambda prompt, answer: answer != answer.rstrip(),
+    ("ends with punctuation", "ends without punctuation"): lambda prompt, answer: answer.rstrip().endswith(
+        (".", "!", "?", "~", "…")
+    ),
+    ("polite ending", "no polite ending"): lambda prompt, answer: polite_ending(answer),
+    ("more sentences", "fewer sentences"): lambda prompt, answer: sum(
+        1 for part in SENTENCE_END.split(answer) if part.strip()
+    ),
+    ("more overlap with the prompt", "less overlap with the prompt"): lambda prompt, answer: len(
+        set(words(prompt)) & set(words(answer))
+    ),
 }
 
 
@@ -103,7 +51,7 @@ def _prefer(feature: Feature, sign: int, prompt: str, a: str, b: str) -> bool | 
     return None if difference == 0 else difference > 0
 
 
-def accuracy(rule: Rule, pairs: list[Pair]) -> float:
+def accuracy(rule: Rule, pairs: list[Triple]) -> float:
     """Return the share of pairs where the rule prefers the chosen answer; a tie (None) counts one half.
 
     Raises ValueError without pairs.
@@ -114,16 +62,8 @@ def accuracy(rule: Rule, pairs: list[Pair]) -> float:
     return sum(0.5 if verdict is None else float(verdict) for verdict in verdicts) / len(pairs)
 
 
-def _last_syllables(answer: str) -> set[str]:
-    return {last_syllable(answer)} - {""}
-
-
-def _word_set(answer: str) -> set[str]:
-    return set(words(answer))
-
-
-def _best_presence(pairs: list[Pair], parts: Callable[[str], set[str]]) -> str:
-    """Return the part (word or syllable) found in one answer but not the other most one-sidedly; ties: the earlier in code-point order."""
+def _best_presence(pairs: list[Triple], parts: Callable[[str], set[str]]) -> str:
+    """Return the part (word or syllable) most one-sidedly in one answer but not the other; ties: by code points."""
     balance: Counter[str] = Counter()
     for _, chosen, rejected in pairs:
         in_chosen, in_rejected = parts(chosen), parts(rejected)
@@ -133,7 +73,7 @@ def _best_presence(pairs: list[Pair], parts: Callable[[str], set[str]]) -> str:
     return min(balance, key=lambda part: (-abs(balance[part]), part), default="")
 
 
-def trivial_rules(pairs_train: list[Pair]) -> dict[str, Rule]:
+def trivial_rules(pairs_train: list[Triple]) -> dict[str, Rule]:
     """Return name -> rule(prompt, a, b), which says True (a is better), False (b is) or None (a tie).
 
     Each feature gives one rule, in the direction that is right more often on `pairs_train` (ties at one half; if both
@@ -141,21 +81,19 @@ def trivial_rules(pairs_train: list[Pair]) -> dict[str, Rule]:
     the single final syllable whose presence separates `pairs_train` best. Raises ValueError without pairs.
     """
     features = dict(FEATURES)
-    word = _best_presence(pairs_train, _word_set)
-    features[(f"word {word}", f"no word {word}")] = partial(_has_word, word)
-    syllable = _best_presence(pairs_train, _last_syllables)
-    features[(f"last syllable {syllable}", f"no last syllable {syllable}")] = partial(_has_last_syllable, syllable)
+    word = _best_presence(pairs_train, lambda answer: set(words(answer)))
+    features[f"word {word}", f"no word {word}"] = lambda prompt, answer: word in words(answer)
+    syllable = _best_presence(pairs_train, lambda answer: {last_syllable(answer)} - {""})
+    ends = (f"last syllable {syllable}", f"no last syllable {syllable}")
+    features[ends] = lambda prompt, answer: last_syllable(answer) == syllable
     rules = {}
     for (name, opposite), feature in features.items():
-        rule = partial(_prefer, feature, 1)
-        if accuracy(rule, pairs_train) >= 0.5:
-            rules[name] = rule
-        else:
-            rules[opposite] = partial(_prefer, feature, -1)
+        right = accuracy(partial(_prefer, feature, 1), pairs_train) >= 0.5
+        rules[name if right else opposite] = partial(_prefer, feature, 1 if right else -1)
     return rules
 
 
-def best_trivial_rules(train_pairs: list[Pair], test_pairs: list[Pair]) -> dict[str, float]:
+def best_trivial_rules(train_pairs: list[Triple], test_pairs: list[Triple]) -> dict[str, float]:
     """Return rule name -> accuracy on `test_pairs`, best first; everything about the rules is chosen on `train_pairs`.
 
     Ties count one half, so a rule that never speaks scores .5, and a figure below .5 means that the direction found in

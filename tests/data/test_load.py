@@ -10,8 +10,8 @@ import pytest
 
 from korlhf.core.errors import InputError
 from korlhf.data import load
+from korlhf.data.example import Example
 from korlhf.data.load import load_examples, load_step, prompt_key
-from korlhf.data.registry import Example
 
 PAIRS = [
     {
@@ -230,7 +230,7 @@ GOOD = '{"prompt": "가", "chosen": "나", "rejected": "다"}'
         ("a.json", f"[{GOOD},\n{GOOD},\n]", ":[23]: broken JSON"),
         ("a.json", f'[{GOOD},\n\n {{"prompt": 3}}]', ":3: prompt is int '3'; expected text"),
         ("a.json", f'{{"x": [\n1], "data": [{GOOD},\n7]}}', ":3: the row is int"),
-        ("a.json", '{"train": []}', ":1: the file is one dict; expected a list of objects or"),
+        ("a.json", '{"train": []}', ":1: expected a list of objects or"),
         ("a.json", GOOD + "\n" + GOOD[1:], ":2: broken JSON|:2: the row is"),
         ("a.jsonl", f"{GOOD}\n" + GOOD.replace("나", " "), ":2: chosen is empty"),
         ("a.jsonl", f"{GOOD}\n" + GOOD.replace("가", ""), ":2: prompt is empty"),

@@ -12,47 +12,14 @@ from hypothesis import strategies as st
 from korlhf.data import near_duplicates as near
 from korlhf.data.split import normalise
 
+# fmt: off
 WORDS = [
-    "오늘",
-    "어제",
-    "내일",
-    "친구가",
-    "동생이",
-    "엄마가",
-    "회사에서",
-    "학교에서",
-    "집에서",
-    "점심을",
-    "저녁을",
-    "커피를",
-    "책을",
-    "영화를",
-    "먹었어요",
-    "마셨어요",
-    "읽었어요",
-    "봤어요",
-    "좋아해요",
-    "싫어해요",
-    "어떻게",
-    "왜",
-    "언제",
-    "같이",
-    "혼자",
-    "천천히",
-    "빨리",
-    "조금",
-    "많이",
-    "정말",
-    "여행을",
-    "가고",
-    "싶은데",
-    "추천해",
-    "주세요",
-    "날씨가",
-    "추워서",
-    "감기에",
-    "걸렸어요",
+    "오늘", "어제", "내일", "친구가", "동생이", "엄마가", "회사에서", "학교에서", "집에서", "점심을", "저녁을",
+    "커피를", "책을", "영화를", "먹었어요", "마셨어요", "읽었어요", "봤어요", "좋아해요", "싫어해요", "어떻게", "왜",
+    "언제", "같이", "혼자", "천천히", "빨리", "조금", "많이", "정말", "여행을", "가고", "싶은데", "추천해", "주세요",
+    "날씨가", "추워서", "감기에", "걸렸어요",
 ]
+# fmt: on
 
 
 def sentences(n, seed, words=(6, 14)):
@@ -153,8 +120,8 @@ def test_text_of_every_kind():
 
 def test_estimates_are_near_the_truth():
     texts = sentences(400, seed=2)
-    with near.Signatures(texts, 0.3) as signatures:
-        found = {(i, j): estimate for i, j, estimate in signatures.pairs()}
+    signatures = near.Signatures(texts, 0.3)
+    found = {(i, j): estimate for i, j, estimate in signatures.pairs()}
     assert len(found) > 150
     exact = {p: near.jaccard(*(near.grams(normalise(texts[i])) for i in p)) for p in found}
     errors = np.array([found[p] - exact[p] for p in found if exact[p] < 1])
@@ -168,20 +135,20 @@ def test_pairs_name_equal_texts_once_with_their_first():
         "오늘은 뭐하고 지냈어요",
         "오늘은 뭐 하고 지냈어요!!",
     ]
-    with near.Signatures(texts) as signatures:
-        assert len(signatures) == 4
-        assert list(signatures.pairs()) == [(0, 2, 1.0), (0, 3, 1.0)]
+    signatures = near.Signatures(texts)
+    assert len(signatures) == 4
+    assert list(signatures.pairs()) == [(0, 2, 1.0), (0, 3, 1.0)]
 
 
 def test_pairs_by_estimate_give_the_groups_of_the_stream():
     texts = sentences(500, seed=3)
-    with near.Signatures(iter(texts)) as signatures:
-        group = list(range(len(texts)))
-        for i, j, _ in signatures.pairs():
-            assert i < j
-            group = [group[i] if g == group[j] else g for g in group]
-        numbers = {}
-        assert signatures.groups() == [numbers.setdefault(g, len(numbers)) for g in group]
+    signatures = near.Signatures(iter(texts))
+    group = list(range(len(texts)))
+    for i, j, _ in signatures.pairs():
+        assert i < j
+        group = [group[i] if g == group[j] else g for g in group]
+    numbers = {}
+    assert signatures.groups() == [numbers.setdefault(g, len(numbers)) for g in group]
 
 
 def test_a_crowd_that_shares_a_long_frame(monkeypatch):
@@ -202,8 +169,8 @@ def test_a_crowd_of_near_same_texts_is_one_group(monkeypatch):
         f"제 전화기 화면이 갑자기 꺼졌는데 어디에 맡겨야 할지 모르겠어요. 접수 번호는 {i}번이에요." for i in range(300)
     ]
     assert set(near.groups(texts, 0.8)) == {0}
-    with near.Signatures(texts, 0.8) as signatures:
-        assert sum(1 for _ in signatures.pairs()) < 300 * 300 / 4  # not all pairs
+    signatures = near.Signatures(texts, 0.8)
+    assert sum(1 for _ in signatures.pairs()) < 300 * 300 / 4  # not all pairs
 
 
 def test_a_batch_boundary_does_not_matter(monkeypatch):
@@ -225,19 +192,12 @@ def test_a_signature_is_the_minimum_over_the_3_grams():
 
 
 @pytest.mark.parametrize("threshold, rows", [(0.8, 5), (0.5, 2), (1.0, 128)])
-def test_rows_of_a_band(threshold, rows):
+def test_band_size(threshold, rows):
     # .8: 1 - (1 - .8^5)^25 = .99995, with 6 rows 1 - (1 - .8^6)^21 = .9983; .5: 1 - (1 - .5^3)^42 = .9963 falls short
-    assert near.rows_of_a_band(threshold) == rows
+    assert near.band_size(threshold) == rows
 
 
 @pytest.mark.parametrize("threshold", [0, -1, 1.01, float("nan")])
 def test_a_threshold_that_cannot_be(threshold):
     with pytest.raises(ValueError, match="threshold"):
         near.groups(["글"], threshold)
-
-
-def test_the_file_is_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr(near.tempfile, "tempdir", str(tmp_path))
-    with near.Signatures(sentences(20, seed=6)) as signatures:
-        file = signatures._file
-    assert file.closed and not list(tmp_path.iterdir())

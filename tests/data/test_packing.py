@@ -11,9 +11,9 @@ from korlhf.training.engine import Ranks
 def test_first_fit_decreasing_by_hand():
     # longest first: 5 alone fills 6 up to 1; 4 takes a second row; 2 fits beside 4; 1 beside 5; 3 a third row -> order 5,4,3,2,1
     # 5 -> row 0 (1 free); 4 -> row 1 (2 free); 3 -> row 2 (3 free); 2 -> row 1 (0 free); 1 -> row 0 (0 free)
-    assert packing.rows_first_fit([2, 5, 1, 4, 3], 6) == [[1, 2], [3, 0], [4]]
+    assert packing.first_fit([2, 5, 1, 4, 3], 6) == [[1, 2], [3, 0], [4]]
     with pytest.raises(ValueError):
-        packing.rows_first_fit([7], 6)
+        packing.first_fit([7], 6)
 
 
 def test_pack_keeps_every_token_and_restarts_positions():

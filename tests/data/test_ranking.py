@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from korlhf.data.example import RowError
-from korlhf.data.ranking import Answer, Label, Rules, Undecided, key, rank, read_answers, votes
+from korlhf.data.ranking import Candidate, Label, Rules, Undecided, key, rank, read_answers, votes
 
 TEXTS = ["네, 좋아요.", "아니요, 괜찮아요.", "글쎄요, 잘 모르겠어요.", "같이 가요!", "다음에 봐요.", "맛있게 드세요."]
 MODELS = ["chatgpt", "sft", "kullm"]
@@ -83,12 +83,12 @@ def test_answers_that_cannot_be_used():
     )
     assert texts(ranked) == {("나", "라", "score")}
     assert ranked.left_out == {"cut off": 1, "empty": 1, "equal to another": 1} and ranked.dropped == {"no score": 2}
-    assert ranked.pairs[0].chosen == Answer("나", (), 2.0, 2)  # 3 and 1 for the same text
+    assert ranked.pairs[0].chosen == Candidate("나", (), 2.0, 2)  # 3 and 1 for the same text
 
 
 def test_a_text_cut_off_once_and_whole_once_is_whole():
     answers, spoiled, left_out = read_answers([answer("가", 1, finish_reason="length"), answer("가", 4)])
-    assert answers == [Answer("가", (), 4.0, 1)] and not spoiled and left_out == {"cut off": 1}
+    assert answers == [Candidate("가", (), 4.0, 1)] and not spoiled and left_out == {"cut off": 1}
 
 
 def test_equal_texts():
@@ -173,7 +173,7 @@ def test_an_answer_called_tie():
 def test_an_edited_answer_and_answers_of_people_alone():
     found = rank([answer("가", 1), answer("나", 5)], labels=[Label(("가요", "나"), "가요")])
     assert texts(found) == {("가요", "나", "human"), ("나", "가", "score")} and found.further == 1
-    assert found.pairs[0].chosen == Answer("가요") and found.pairs[0].margin is None
+    assert found.pairs[0].chosen == Candidate("가요") and found.pairs[0].margin is None
     own = rank([], labels=[Label(("가", "나"), "나")])
     assert texts(own) == {("나", "가", "human")} and own.further == 1
 

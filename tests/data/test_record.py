@@ -106,9 +106,9 @@ def test_records_come_back_as_they_were_written(tmp_path):
     "row, message",
     [
         ({"text": "글"}, "no prompt; found text; expected one of messages, conversations, prompt"),
-        ({"prompt": "  "}, "the prompt is empty"),
+        ({"prompt": "  "}, "prompt is empty"),
         ({"prompt": "가", "history": "x"}, "history is str"),
-        ({"messages": "가"}, "messages is str"),
+        ({"messages": "가"}, "messages is the text"),
         ({"messages": [{"role": "assistant", "content": "가"}]}, "the roles are assistant"),
     ],
 )

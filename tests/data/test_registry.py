@@ -5,7 +5,8 @@ import pytest
 from korlhf.core.errors import InputError
 from korlhf.data import example as rows
 from korlhf.data import registry as sources
-from korlhf.data.example import Example, RowError, RowSkipped, free_example
+from korlhf.data.columns import read_row
+from korlhf.data.example import Example, RowError, RowSkipped
 from korlhf.data.registry import SOURCES, find_source
 
 
@@ -196,20 +197,20 @@ def test_rows_of_every_source(name):
     assert len(ROWS[name]) >= 3
     for row, expected in ROWS[name]:
         if isinstance(expected, tuple):
-            assert SOURCES[name].example(row) == Example(*expected)
+            assert SOURCES[name].read_row(row) == Example(*expected)
         else:
             with pytest.raises(expected):
-                SOURCES[name].example(row)
+                SOURCES[name].read_row(row)
 
 
 def test_a_published_set_that_lost_a_column():
     with pytest.raises(RowError, match="no column rejected; found prompt, chosen; expected prompt, chosen, rejected"):
-        SOURCES["Dahoas/rm-static"].example({"prompt": "a", "chosen": "b"})
+        SOURCES["Dahoas/rm-static"].read_row({"prompt": "a", "chosen": "b"})
 
 
 def test_a_published_set_whose_column_changed_kind():
     with pytest.raises(RowError, match="not of the known kind"):
-        SOURCES["heegyu/hh-rlhf-ko"].example({"context": [], "instruction": "가", "chosen": "나", "rejected": "다"})
+        SOURCES["heegyu/hh-rlhf-ko"].read_row({"context": [], "instruction": "가", "chosen": "나", "rejected": "다"})
 
 
 @pytest.mark.parametrize(
@@ -341,7 +342,7 @@ def test_bad_turns(text, message):
     ],
 )
 def test_free_columns(row, expected):
-    assert free_example(row) == expected
+    assert read_row(row) == expected
 
 
 @pytest.mark.parametrize(
@@ -381,9 +382,9 @@ def test_free_columns(row, expected):
 )
 def test_bad_free_rows(row, message):
     with pytest.raises(RowError, match=message):
-        free_example(row)
+        read_row(row)
 
 
 def test_identical_answers_are_skipped():
     with pytest.raises(RowSkipped, match="identical answers"):
-        free_example({"prompt": "가", "chosen": "나", "rejected": " 나\u200b "})
+        read_row({"prompt": "가", "chosen": "나", "rejected": " 나\u200b "})

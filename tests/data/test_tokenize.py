@@ -5,7 +5,7 @@ from tokenizers import AddedToken
 
 from korlhf.core.errors import InputError
 from korlhf.data import tokenize
-from korlhf.data.registry import Example
+from korlhf.data.example import Example
 from korlhf.data.tokenize import Codec
 
 TALK = (

@@ -11,8 +11,8 @@ from transformers import AutoModelForSequenceClassification
 
 import data_prep.respond as respond
 from korlhf.core.errors import InputError
-from korlhf.data import example as rows
 from korlhf.data import record as records
+from korlhf.data.columns import read_row
 from korlhf.llm import checkpoint as local
 from korlhf.llm import client as llm
 from korlhf.llm import responders
@@ -93,7 +93,7 @@ def test_a_server_and_a_checkpoint_side_by_side(ask, folders, tmp_path):
             ),
         ]
         assert record["history"] == [{"stage": "respond", "models": ["sft", "chatgpt"]}]
-        rows.free_example(record)  # training's --data_path reads it
+        read_row(record)  # training's --data_path reads it
     body = server.requests[0]
     assert body.items() >= {"model": "test-model", "temperature": 0.7, "top_p": 0.9, "max_tokens": 5}.items()
     assert (

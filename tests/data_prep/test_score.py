@@ -16,7 +16,7 @@ import data_prep.score as score
 from korlhf.core.errors import InputError
 from korlhf.core.files import fingerprint
 from korlhf.data import record as records
-from korlhf.data.example import free_example
+from korlhf.data.columns import read_row
 from korlhf.data.tokenize import Codec
 from korlhf.llm import checkpoint, client
 from korlhf.models import reward_model, save
@@ -94,7 +94,7 @@ def test_scores_means_and_what_the_judge_was(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "structured output on (the server takes it); token probabilities asked for" in told
     assert "friendly 2.00" in told
-    free_example(out[0])  # training's --data_path reads it
+    read_row(out[0])  # training's --data_path reads it
 
 
 def test_together_both_orders(tmp_path, capsys):

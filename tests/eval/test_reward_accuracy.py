@@ -25,7 +25,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from korlhf.core import program as programs
 from korlhf.core.errors import InputError
-from korlhf.data.registry import Example
+from korlhf.data.example import Example
 from korlhf.eval import reward_figures, reward_warnings, trained_on
 from korlhf.eval.bag import Bag
 from korlhf.korean import trivial_rules as rules

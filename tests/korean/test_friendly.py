@@ -1,6 +1,7 @@
 import pytest
 
-from korlhf.korean.friendly import friendly, is_complete, is_looping, is_polite
+from korlhf.korean.friendly import friendly, is_looping
+from korlhf.korean.speech_level import is_complete, is_polite
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import pytest
 
-from korlhf.korean.trivial_rules import accuracy, best_trivial_rules, polite_ending, polite_word, trivial_rules, words
+from korlhf.korean.speech_level import polite_ending, polite_word, words
+from korlhf.korean.trivial_rules import accuracy, best_trivial_rules, trivial_rules
 
 LONGER_WINS = [("질문", "아주 긴 대답", "답"), ("질문", "꽤 긴 대답", "답"), ("질문", "짧다", "이쪽이 더 길다")]
 

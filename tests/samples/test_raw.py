@@ -51,23 +51,13 @@ TOPICS = set(
     ]
 )
 TYPES = {"CENSURE", "HATE", "DISCRIMINATION", "SEXUAL", "ABUSE", "VIOLENCE", "CRIME", "IMMORAL_NONE"}
+# fmt: off
 MARKS = [
-    r"\{laughing\}",
-    r"\{clearing\}",
-    r"\{singing\}",
-    r"\{applauding\}",
-    r"\(\([가-힣]+\)\)",
-    r"\(\(xx\)\)",
-    r"\(\(\)\)",
-    r"[가-힣]~",
-    r"(?<!\S)-[가-힣]+-(?!\S)",
-    "&name1&",
-    "&company-name&",
-    "&address&",
-    "&tel-num&",
-    "&card-num&",
-    "&social-security-num&",
+    r"\{laughing\}", r"\{clearing\}", r"\{singing\}", r"\{applauding\}", r"\(\([가-힣]+\)\)", r"\(\(xx\)\)",
+    r"\(\(\)\)", r"[가-힣]~", r"(?<!\S)-[가-힣]+-(?!\S)", "&name1&", "&company-name&", "&address&", "&tel-num&",
+    "&card-num&", "&social-security-num&",
 ]
+# fmt: on
 
 
 def read_jsonl(name):

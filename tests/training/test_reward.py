@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from korlhf.core import stats
-from korlhf.data.registry import Example
+from korlhf.data.example import Example
 from korlhf.data.tokenize import Tokens
 from korlhf.training import reward as pairs
 from korlhf.training.engine import Ranks

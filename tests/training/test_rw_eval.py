@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from korlhf.core import program as programs
-from korlhf.data.registry import Example
+from korlhf.data.example import Example
 from korlhf.data.tokenize import Codec
 from korlhf.models import reward_model, save
 from korlhf.models.tokenizer import load_tokenizer

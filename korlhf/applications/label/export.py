@@ -11,7 +11,7 @@ from itertools import combinations
 
 from korlhf.applications.label.verdicts import BOTH_BAD, FIRST, SECOND, TIE, VOTES, compare
 from korlhf.data import record as records
-from korlhf.data.ranking import Answer, Pair, key
+from korlhf.data.ranking import Candidate, RankedPair, key
 
 UNDECIDED = {TIE: "people: a tie", BOTH_BAD: "people: both bad"}
 EVEN, BELOW = "people: as many votes for as against", "agreement below --min_agreement"
@@ -26,7 +26,7 @@ def person(number):
 class Decided:
     """A pair that people decided. votes: {annotator: what they said of (chosen, rejected), FIRST meaning chosen}."""
 
-    pair: Pair
+    pair: RankedPair
     votes: dict
 
     @property
@@ -45,7 +45,7 @@ def answers(item, given):
     found = {key(a.text): a for a in item.answers}
     for label in given:
         if label.verdict.edit:
-            found.setdefault(key(label.verdict.edit), Answer(label.verdict.edit))
+            found.setdefault(key(label.verdict.edit), Candidate(label.verdict.edit))
     return list(found.values())
 
 
@@ -77,10 +77,10 @@ def decide(item, given, min_agreement=0.0):
         elif most < min_agreement * len(votes):
             dropped[BELOW] += 1
         elif said == FIRST:
-            decided.append(Decided(Pair(texts[i], texts[j], "human"), votes))
+            decided.append(Decided(RankedPair(texts[i], texts[j], "human"), votes))
         else:
             turned = {who: {FIRST: SECOND, SECOND: FIRST}.get(v, v) for who, v in votes.items()}
-            decided.append(Decided(Pair(texts[j], texts[i], "human"), turned))
+            decided.append(Decided(RankedPair(texts[j], texts[i], "human"), turned))
     return decided, dropped
 
 

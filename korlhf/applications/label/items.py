@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from korlhf.core.errors import InputError
 from korlhf.data import ranking
 from korlhf.data import record as records
-from korlhf.data.example import RowError, RowSkipped, free_example
+from korlhf.data.columns import read_row
+from korlhf.data.example import RowError, RowSkipped
 
 MOST = 6  # answers that can be compared on one screen, and that have a number key
 HEAD = ("id", "category", "source", "history", "prompt", "messages", "input")
@@ -23,7 +24,7 @@ class Item:
 
     id: str
     record: dict
-    answers: tuple[ranking.Answer, ...]
+    answers: tuple[ranking.Candidate, ...]
 
 
 def make(record, answers):
@@ -68,7 +69,7 @@ def _candidates(record):
         ranking.read_answers(record["candidates"])
         return record["candidates"]
     try:
-        texts = free_example(record).answers
+        texts = read_row(record).answers
     except RowSkipped:
         return []
     if len(texts) != 2 or "chosen" not in record:

@@ -164,7 +164,7 @@ def _item(item_id, record, answers):
     return Item(
         item_id,
         json.loads(record),
-        tuple(ranking.Answer(**{**a, "models": tuple(a["models"])}) for a in json.loads(answers)),
+        tuple(ranking.Candidate(**{**a, "models": tuple(a["models"])}) for a in json.loads(answers)),
     )
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from korlhf.core.errors import InputError
-from korlhf.data import example as rows
+from korlhf.data.columns import read_row
+from korlhf.data.example import RowError, RowSkipped
 
 SIDES = ("left", "right")
 VOTES = (*SIDES, "tie", "both_bad")
@@ -81,8 +82,8 @@ def record(pair, vote, voter, category, now):
 
 def _trains(row):
     try:
-        return 2 in rows.free_example(row).steps
-    except (rows.RowError, rows.RowSkipped):
+        return 2 in read_row(row).steps
+    except (RowError, RowSkipped):
         return False
 
 

@@ -9,8 +9,8 @@ import re
 
 from korlhf.data_prep.audit.cleaning import FILLER, Spot, mask_code
 from korlhf.korean import transcription as marks
-from korlhf.korean.friendly import FINAL_MARKS, MAX_RUN, MIN_DISTINCT_BIGRAMS, is_complete
-from korlhf.korean.trivial_rules import EDGE_MARKS
+from korlhf.korean.friendly import MAX_RUN, MIN_DISTINCT_BIGRAMS
+from korlhf.korean.speech_level import EDGE_MARKS, FINAL_MARKS, is_complete
 
 # A speaker that calls itself a program. NOUN after a first-person subject and before a form of "to be", or NOUN + 로서.
 _AI = r"(?:AI|A\.I\.|에이아이|인공\s?지능)"

@@ -10,11 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from korlhf.core.errors import InputError
-from korlhf.data.example import RowError, RowSkipped, free_example
+from korlhf.data.columns import fields, read_row, replaced
+from korlhf.data.example import RowError, RowSkipped
 from korlhf.data.readers import read_rows
 from korlhf.data.record import record_id
 from korlhf.data_prep.audit import ALWAYS_REMOVED, BIT, CHANGED, names
-from korlhf.data_prep.audit.fields import fields, replaced, shortened
+from korlhf.data_prep.audit.passages import shortened
 from korlhf.data_prep.audit.scan import cleaned
 
 
@@ -118,8 +119,8 @@ def put_right(row):
     with suppress(
         RowError, RowSkipped
     ):  # an id that is the conversation's hash, as in records, is renewed; others stay
-        if "id" in row and row["id"] == record_id(free_example(row).messages):
-            fixed["id"] = record_id(free_example(fixed).messages)
+        if "id" in row and row["id"] == record_id(read_row(row).messages):
+            fixed["id"] = record_id(read_row(fixed).messages)
     if isinstance(fixed.get("history"), list):
         fixed["history"].append({"stage": "audit", "cleaned": sorted(kinds)})
     return fixed, sorted(kinds)

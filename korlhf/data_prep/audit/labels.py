@@ -18,8 +18,9 @@ import numpy as np
 
 from korlhf.core.stats import wilson
 from korlhf.data_prep.audit.cleaning import find_tokens
-from korlhf.data_prep.audit.fields import shortened
+from korlhf.data_prep.audit.passages import shortened
 from korlhf.korean import trivial_rules
+from korlhf.korean.speech_level import polite_ending
 
 LEAST_PAIRS = 40  # of a category, for trivial rules: 20 to choose on, 20 to measure on
 CATEGORIES = 100  # further ones are counted together
@@ -51,7 +52,7 @@ def features(text, kinds):
         ("question mark", "?" in bare),
         ("exclamation mark", "!" in bare),
         ("no final mark", bare and not bare.endswith((".", "!", "?", "~", "…"))),
-        ("polite ending", trivial_rules.polite_ending(bare[-ENDING:])),
+        ("polite ending", polite_ending(bare[-ENDING:])),
         ("begins with a quotation mark", bare.startswith(('"', "“", "'"))),
     )
     return {name.replace("_", " ") for name in kinds - NO_FORM} | {name for name, holds in tests if holds}

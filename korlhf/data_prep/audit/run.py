@@ -39,10 +39,8 @@ def sources(args):
 def first_reading(args, files):
     """Scan all files -> (Scan, overlap.Rows)."""
     scan = Scan(files, Limits(args.min_hangul, args.min_answer_chars, args.examples, args.seed))
-    with (
-        program.bar(desc="reading", unit="rows") as bar,
-        Signatures(scan.conversations(bar), args.threshold) as signatures,
-    ):
+    with program.bar(desc="reading", unit="rows") as bar:
+        signatures = Signatures(scan.conversations(bar), args.threshold)
         bar.set_description("near-duplicates")
         return scan, overlap.Rows(scan, signatures.first, signatures.groups())
 

@@ -15,14 +15,15 @@ from typing import NamedTuple
 from rapidfuzz import fuzz
 
 from korlhf.core.errors import InputError
-from korlhf.data.example import RowError, RowSkipped, free_example
+from korlhf.data.columns import ANSWER_PARTS, fields, read_row, replaced
+from korlhf.data.example import RowError, RowSkipped
 from korlhf.data.readers import read_rows
 from korlhf.data.registry import NEEDS
 from korlhf.data.split import conversation_key, normalise
 from korlhf.data_prep.audit import BIT, CHANGED, GOOD_ONLY, cleaning, content
 from korlhf.data_prep.audit.cleaning import Spot
-from korlhf.data_prep.audit.fields import ANSWER_PARTS, fields, passage, replaced, shortened
 from korlhf.data_prep.audit.labels import Tally, features
+from korlhf.data_prep.audit.passages import passage, shortened
 
 STEPS = {"sft": 1, "reward": 2, "prompts": 3}
 NEAR_IDENTICAL = 95.0  # percent of rapidfuzz.fuzz.ratio, over normalised texts
@@ -250,7 +251,7 @@ def inspect(field, limits):
 def _read(row, step):
     """(Example or None, kind of finding or "", reason) of a row for a step; None: for any step."""
     try:
-        example = free_example(row)
+        example = read_row(row)
     except RowSkipped as skipped:
         return None, "identical_pair", str(skipped)
     except RowError as error:

@@ -3,7 +3,7 @@
 import re
 
 from korlhf.korean.friendly import is_korean
-from korlhf.korean.trivial_rules import words
+from korlhf.korean.speech_level import words
 
 MUTATIONS = (
     "FRESH_START",

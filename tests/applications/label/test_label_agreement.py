@@ -10,12 +10,12 @@ from korlhf.applications.label import agreement
 from korlhf.applications.label.items import Item
 from korlhf.applications.label.store import Given
 from korlhf.applications.label.verdicts import read
-from korlhf.data.ranking import Answer
+from korlhf.data.ranking import Candidate
 
 
 def item(i, k=2):
     return Item(
-        f"{i:016x}", {"id": f"{i:016x}", "prompt": f"{i}"}, tuple(Answer(f"{i}-{j}", (), None, j) for j in range(k))
+        f"{i:016x}", {"id": f"{i:016x}", "prompt": f"{i}"}, tuple(Candidate(f"{i}-{j}", (), None, j) for j in range(k))
     )
 
 

@@ -12,12 +12,12 @@ from korlhf.applications.label.items import Item
 from korlhf.applications.label.store import Given, Store
 from korlhf.applications.label.verdicts import read
 from korlhf.data import load
-from korlhf.data.ranking import Answer
+from korlhf.data.ranking import Candidate
 
 ITEM = Item(
     "a" * 16,
     {"id": "b" * 16, "category": "everyday", "source": "test", "history": [], "prompt": "안녕?"},
-    (Answer("가", ("m0",), 1.0, 0), Answer("나", ("m1",), 3.0, 1), Answer("다", ("m2",), None, 2)),
+    (Candidate("가", ("m0",), 1.0, 0), Candidate("나", ("m1",), 3.0, 1), Candidate("다", ("m2",), None, 2)),
 )
 
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from korlhf.data.characters import visible
+from korlhf.data.columns import fields, replaced
 from korlhf.data_prep.audit.cleaning import Spot
-from korlhf.data_prep.audit.fields import fields, passage, replaced, shortened
+from korlhf.data_prep.audit.passages import passage, shortened
 from korlhf.data_prep.audit.scan import Reservoir
 
 TALK = [

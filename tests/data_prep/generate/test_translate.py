@@ -7,8 +7,8 @@ from prep_harness import run as run_program
 
 import data_prep.translate as program
 from korlhf.core.errors import InputError
-from korlhf.data import example as rows
 from korlhf.data import record as records
+from korlhf.data.columns import read_row
 from korlhf.data_prep.generate import translate, translation
 from korlhf.llm import client as llm
 
@@ -86,7 +86,7 @@ def test_a_record_comes_out_whole_with_its_source(run):
     }
     assert out["id"] == records.record_id([{"role": "user", "content": out["prompt"]}]) != record["id"]
     assert out["history"] == [{"stage": "translate", "model": "test-model"}]
-    assert rows.free_example(out).answers == (out["chosen"], out["rejected"])
+    assert read_row(out).answers == (out["chosen"], out["rejected"])
     assert report["counts"] == {"texts": 3, "texts translated": 3} and len(server.requests) == 3
     body = server.requests[0]
     assert [m["role"] for m in body["messages"]] == ["system", "user"] and "해요체" in body["messages"][0]["content"]
