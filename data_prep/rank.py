@@ -1,382 +1,76 @@
-"""Scored answers -> pairs for the reward model: one record a pair, with chosen and rejected, who decided it and by how much.
+"""Scored answers -> pairs for the reward model: a record per pair, with chosen, rejected, who decided and the margin.
 
-People come first (--labels), then rules between responders (--prefer), then scores (korlhf/data/ranking.py). The report says what may
-have slipped in beside quality: responders, the place in the list, length, and the best trivial rule. Records of the same prompt in
-several files are one prompt with all its answers. Left out: asking people (their labels come as a file) and judging (score.py).
+People come first (--labels), then rules between responders (--prefer), then scores (korlhf/data/ranking.py). The report
+says what may have slipped in besides quality: responders, the place in the list, length, and the best trivial rule.
+Records of the same prompt in several files are one prompt with all its answers.
+Left out: asking people (their labels come as a file) and judging (score.py).
 """
 
-import json
-import re
-from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from korlhf.core import flags, program
-from korlhf.core.errors import InputError
-from korlhf.data import ranking, stage
+from korlhf.core import program
+from korlhf.core.flags import flag
 from korlhf.data import record as records
-from korlhf.data.example import RowError
-from korlhf.data.readers import read_rows
-from korlhf.korean import trivial_rules as rules
-
-PREFERENCE = re.compile(r"(?P<category>[^:>]+):(?P<better>[^>]+)>(?P<worse>[^>]+)")
-UNDECIDED = {"tie": ranking.Undecided.TIE, "both_bad": ranking.Undecided.BOTH_BAD}
-NO_SCALE = {
-    "method",
-    "samples",
-    "orders",
-    "structured",
-}  # how a judge was asked; what remains of `judge` is whose scale a score is on
-SUSPICIOUS = 0.6  # accuracy of a trivial rule
-ENOUGH = 5000  # pairs on which the rules are chosen, and as many on which they are measured: a standard error of .007
+from korlhf.data import stage
+from korlhf.data_prep import rank
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankFlags:
     """pairs"""
 
-    pairs: str = flags.flag(
-        "all",
-        "pairs decided by score: all of a prompt, or only its best and its worst answer",
-        choices=["all", "best_worst"],
+    pairs: str = flag(
+        "all", "pairs by score: all of a prompt, or its best and its worst answer", choices=["all", "best_worst"]
     )
-    threshold: float | None = flags.flag(None, "no pair by score if both scores are under it; not given = no threshold")
-    min_margin: float = flags.flag(0.0, "least difference of two scores; equal scores are never a pair")
-    prefer: list[str] = flags.flag(
+    threshold: float | None = flag(None, "no pair by score if both scores are under it; not given = no threshold")
+    min_margin: float = flag(0.0, "least difference of two scores; equal scores are never a pair")
+    prefer: list[str] = flag(
         [], "rules that overrule scores: CATEGORY:BETTER>WORSE, names of responders, e.g. 'translated:chatgpt>sft'"
     )
-    labels: list[str] = flags.flag(
+    labels: list[str] = flag(
         [],
         "files of human labels, which overrule everything: {id or prompt, chosen, rejected[, annotator]} or "
         "{id or prompt, verdict: tie | both_bad, answers: [.., ..][, annotator]}",
     )
-    also_labelled: list[str] = flags.flag(
-        [],
-        "files of other records that --labels are about too, e.g. the other side of a split; labels "
-        "on those are passed over",
+    also_labelled: list[str] = flag(
+        [], "files of other records, e.g. of the other side of a split: labels about those are passed over"
     )
-    people_only: list[str] = flags.flag([], "categories in which only human labels make pairs")
-    leave_out: list[str] = flags.flag([], "categories that get no pairs at all")
-    max_pairs_per_prompt: int = flags.flag(
-        0, "at most this many pairs of a prompt: of people first, then by rule, then the widest margins; 0 = all"
+    people_only: list[str] = flag([], "categories in which only human labels make pairs")
+    leave_out: list[str] = flag([], "categories that get no pairs at all")
+    max_pairs_per_prompt: int = flag(
+        0, "most pairs per prompt: people's first, then rules', then the widest margins; 0 = all"
     )
 
 
 def parse(argv=None):
     """(StageFlags, RankFlags)"""
-    parser = flags.Parser(description="Pairs for the reward model out of scored or labelled answers")
-    for group in (stage.StageFlags, RankFlags):
-        flags.add(parser, group)
-    space = parser.parse_args(argv)
-    files, args = flags.read(space, stage.StageFlags), flags.read(space, RankFlags)
+    groups = (stage.StageFlags, RankFlags)
+    parser, files, args = stage.parse(argv, "Pairs for the reward model out of scored or labelled answers", *groups)
     if not args.min_margin >= 0 or args.max_pairs_per_prompt < 0:
-        parser.error(
-            f"--min_margin {args.min_margin}, --max_pairs_per_prompt {args.max_pairs_per_prompt}: must be 0 or above"
-        )
+        given = f"--min_margin {args.min_margin}, --max_pairs_per_prompt {args.max_pairs_per_prompt}"
+        parser.error(f"{given}: must be 0 or above")
     if args.also_labelled and not args.labels:
         parser.error("--also_labelled goes with --labels; give those, or delete it")
     return files, args
 
 
-def read_prompts(paths):
-    """({id: (place, record)}, number of records that were added to an earlier one of the same prompt).
-
-    Raises InputError with file and line for candidates that cannot be read.
-    """
-    found, merged = {}, 0
-    for place, record in records.read(paths):
-        record["candidates"] = record.get("candidates", [])
-        try:
-            if not isinstance(record["candidates"], list):
-                raise RowError(f"candidates is {type(record['candidates']).__name__}; expected a list")
-            ranking.read_answers(record["candidates"])
-        except RowError as error:
-            raise InputError(f"{place}: {error}") from error
-        if record["id"] in found:
-            found[record["id"]][1]["candidates"] += record["candidates"]
-            merged += 1
-        else:
-            found[record["id"]] = place, record
-    return found, merged
-
-
-def strange_categories(args, preferences, prompts):
-    """A line for each category in a flag that no record has: a typing error would rank by score what people should decide."""
-    known = {record["category"] for _, record in prompts.values()}
-    named = {"--prefer": preferences, "--people_only": args.people_only, "--leave_out": args.leave_out}
-    return [
-        f"WARNING: {flag} {category}: no record has this category; the input has {', '.join(sorted(known))}"
-        for flag, categories in named.items()
-        for category in categories
-        if category not in known
-    ]
-
-
-def check_scale(place, record):
-    """Refuse scores of different judges side by side."""
-    scales = set()
-    for candidate in record["candidates"]:
-        judge = candidate.get("judge")
-        if candidate.get("score") is not None:
-            scale = {k: v for k, v in judge.items() if k not in NO_SCALE} if isinstance(judge, dict) else judge
-            scales.add(json.dumps(scale, ensure_ascii=False, sort_keys=True))
-    if len(scales) > 1:
-        raise InputError(
-            f"{place}: the answers to this prompt were scored on different scales ({' and '.join(sorted(scales))[:200]}), "
-            "which cannot be compared; score them again with one judge and one rubric"
-        )
-
-
-def read_preferences(texts, prompts):
-    """--prefer -> {category: ((better, worse), ...)}. Raises InputError for one that is malformed, contradictory or about nobody."""
-    responders = defaultdict(set)
-    for _, record in prompts.values():
-        responders[record["category"]] |= {c["model"] for c in record["candidates"] if c.get("model")}
-    found = defaultdict(tuple)
-    for text in texts:
-        match = PREFERENCE.fullmatch(text)
-        if not match:
-            raise InputError(f"--prefer {text}: write CATEGORY:BETTER>WORSE in quotes, e.g. 'translated:chatgpt>sft'")
-        category, better, worse = (part.strip() for part in match.groups())
-        if better == worse or (worse, better) in found[category]:
-            raise InputError(f"--prefer {text}: {better} cannot be better and worse at once; delete one of the rules")
-        for name in (better, worse):
-            if responders[category] and name not in responders[category]:
-                raise InputError(
-                    f"--prefer {text}: {name!r} has answered no prompt of the category {category}; "
-                    f"responders there: {', '.join(sorted(responders[category]))}"
-                )
-        found[category] += ((better, worse),)
-    return dict(found)
-
-
-def read_labels(paths, prompts, others):
-    """({id: Labels}, number of those passed over because they are about `others`, a set of ids).
-
-    Raises InputError with file and line for a label that is malformed, or about an unknown prompt or text.
-    """
-    found, passed, known = defaultdict(list), 0, prompts.keys() | others
-    for path in paths:
-        for place, row in read_rows(path):
-            try:
-                prompt_id = label_id(row, known)
-                if prompt_id in prompts:
-                    found[prompt_id].append(label(row, prompts[prompt_id][1]))
-                else:
-                    passed += 1
-            except RowError as error:
-                raise InputError(f"{place}: {error}") from error
-    return found, passed
-
-
-def label_id(row, known):
-    """The id of the record a label is about, by its id or its prompt."""
-    row = {k: v for k, v in row.items() if v is not None}
-    if isinstance(row.get("id"), str) and row["id"] in known:
-        return row["id"]
-    prompt = {c: row[c] for c in (*records.PROMPTS, "input") if c in row}
-    if set(prompt) - {"input"}:
-        found = records.from_row(prompt, "")["id"]
-        if found in known:
-            return found
-    elif "id" not in row:
-        raise RowError(
-            f"neither id nor prompt; found {', '.join(row) or 'no columns'}; say which record the label is about"
-        )
-    what = f"id {row['id']!r}" if "id" in row else f"prompt {str(next(iter(prompt.values())))[:40]!r}"
-    raise RowError(
-        f"no record has the {what}; correct it, add its record to --input, or, if the label is about other records, name their "
-        "files with --also_labelled"
-    )
-
-
-def label(row, record):
-    """A row of a label file -> Label; the texts must be answers of the record, but people may have edited the one they chose."""
-    annotator = row.get("annotator")
-    if row.get("verdict") is not None:
-        texts, verdict = row.get("answers"), UNDECIDED.get(str(row["verdict"]))
-        if verdict is None:
-            raise RowError(
-                f"the verdict is {row['verdict']!r}; expected tie or both_bad, or chosen and rejected instead"
-            )
-        if not isinstance(texts, list) or len(texts) != 2:
-            raise RowError(
-                f"verdict {row['verdict']} needs answers, a list of the two texts; found {str(texts)[:40]!r}"
-            )
-        must = texts
-    else:
-        texts = verdict, rejected = row.get("chosen"), row.get("rejected")
-        must = [rejected]
-    if not all(isinstance(text, str) for text in texts):
-        raise RowError(
-            "a label needs chosen and rejected, two texts, or verdict (tie, both_bad) and answers, a list of two texts"
-        )
-    answers = {ranking.key(c["text"]) for c in record["candidates"]}
-    strange = next((text for text in must if answers and ranking.key(text) not in answers), None)
-    if strange is not None:
-        raise RowError(
-            f"{strange[:40]!r} is none of the {len(record['candidates'])} answers to this prompt; only a chosen text may be "
-            "edited; correct the label or delete it"
-        )
-    return ranking.Label(tuple(texts), verdict, "" if annotator is None else str(annotator))
-
-
-def pair_record(record, pair):
-    """The record of one pair: the prompt's own columns without its answers, and what decided."""
-    head = {c: record[c] for c in ("id", "category", "source", "history", "prompt", "messages", "input") if c in record}
-    return {
-        **records.step(head, "rank", by=pair.by),
-        "chosen": pair.chosen.text,
-        "rejected": pair.rejected.text,
-        "chosen_model": "|".join(pair.chosen.models) or None,
-        "rejected_model": "|".join(pair.rejected.models) or None,
-        "chosen_score": pair.chosen.score,
-        "rejected_score": pair.rejected.score,
-        "margin": pair.margin,
-        "by": pair.by,
-    }
-
-
-def rank_all(args, prompts, preferences, labels, out):
-    """Write the pairs of all prompts and count what is left out -> [(record, Pair)]."""
-    kept = []
-    for place, record in program.bar(prompts.values(), desc="ranking", unit="prompts"):
-        category = record["category"]
-        if category in args.leave_out:
-            out.drop("prompt: its category is left out")
-            continue
-        if not record["candidates"] and record["id"] not in labels:
-            out.drop("prompt: without answers", {"id": record["id"], "prompt": records.prompt(record)})
-            continue
-        check_scale(place, record)
-        of_category = ranking.Rules(
-            best_worst=args.pairs == "best_worst",
-            threshold=args.threshold,
-            min_margin=args.min_margin,
-            prefer=preferences.get(category, ()),
-            people_only=category in args.people_only,
-            max_pairs=args.max_pairs_per_prompt,
-        )
-        ranked = ranking.rank(record["candidates"], of_category, labels.get(record["id"], ()))
-        reasons = [f"answer: {r}" for r in ranked.left_out.elements()] + [
-            f"pair: {r}" for r in ranked.dropped.elements()
-        ]
-        for reason in reasons:
-            out.drop(reason, {"id": record["id"], "prompt": records.prompt(record)})
-        for pair in ranked.pairs:
-            out.write(pair_record(record, pair))
-            out.count(f"pairs by {pair.by}")
-            if record["candidates"] and pair.chosen.place is None:
-                out.count("of these edited by people")
-        kept += [(record, pair) for pair in ranked.pairs]
-    return kept
-
-
-def share(verdicts):
-    """{"share", "n"} of True; None is a tie and counts one half. None without verdicts."""
-    return (
-        {"share": round(sum(0.5 if v is None else v for v in verdicts) / len(verdicts), 4), "n": len(verdicts)}
-        if verdicts
-        else None
-    )
-
-
-def figures(pairs):
-    """What may decide beside quality, over some pairs: responders, place in the list, length."""
-    models = defaultdict(list)
-    for pair in pairs:
-        for name in set(pair.chosen.models) ^ set(pair.rejected.models):
-            models[name].append(name in pair.chosen.models)
-    placed = [
-        pair.chosen.place < pair.rejected.place
-        for pair in pairs
-        if None not in (pair.chosen.place, pair.rejected.place)
-    ]
-    lengths = [len(pair.chosen.text) - len(pair.rejected.text) for pair in pairs]
-    return {
-        "pairs": len(pairs),
-        "wins_of_responder": {name: share(models[name]) for name in sorted(models)},
-        "chosen_is_listed_first": share(placed),
-        "chosen_is_longer": share([None if d == 0 else d > 0 for d in lengths]),
-    }
-
-
-def trivial_rule(kept):
-    """{"rule", "accuracy", "n"} of the best trivial rule on half of the prompts, its direction and words chosen on the others; or None.
-
-    Of large sets ENOUGH pairs in each half.
-    """
-    by_prompt = defaultdict(list)
-    for record, pair in kept:
-        by_prompt[record["id"]].append((records.prompt(record), pair.chosen.text, pair.rejected.text))
-    ids = sorted(by_prompt)  # hashes, so every other one is a random half
-    halves = [[pair for i in half for pair in by_prompt[i]][:ENOUGH] for half in (ids[::2], ids[1::2])]
-    if not all(halves):
-        return None
-    name, accuracy = next(iter(rules.best_trivial_rules(*halves).items()))
-    return {"rule": name, "accuracy": round(accuracy, 4), "n": len(halves[1])}
-
-
-def summary(kept):
-    """What the report says of the pairs that are kept, [(record, Pair)]."""
-    table = defaultdict(Counter)
-    for record, pair in kept:
-        table[record["category"]][pair.by] += 1
-    by = {who: [pair for _, pair in kept if pair.by == who] for who in ranking.WHO}
-    return {
-        "pairs": {category: dict(table[category]) for category in sorted(table)},
-        "decided_by": {who: figures(pairs) for who, pairs in by.items() if pairs},
-        "best_trivial_rule": trivial_rule(kept),
-    }
-
-
-def said(found):
-    """A `share` as text."""
-    return "-" if found is None else f"{found['share']:.3f} of {found['n']}"
-
-
-def describe(report):
-    """The summary as lines for people."""
-    lines = [
-        f"  {sum(by.values()):>9,}  {category}: {', '.join(f'{n:,} by {who}' for who, n in by.items())}"
-        for category, by in report["pairs"].items()
-    ]
-    if not lines:
-        return ["WARNING: no pairs are left; the reasons are above"]
-    for who, found in report["decided_by"].items():
-        wins = ", ".join(f"{name} {said(part)}" for name, part in found["wins_of_responder"].items())
-        lines.append(
-            f"by {who}: {found['pairs']} pairs; chosen is the longer one {said(found['chosen_is_longer'])}, listed first "
-            f"{said(found['chosen_is_listed_first'])}" + (f"; wins: {wins}" if wins else "")
-        )
-    rule = report["best_trivial_rule"]
-    if rule:
-        line = f"the trivial rule {rule['rule']!r} gets {rule['accuracy']:.3f} of {rule['n']} pairs right"
-        lines.append(
-            line
-            if rule["accuracy"] <= SUSPICIOUS
-            else f"WARNING: {line}: a reward model may learn no more than that; see the audit"
-        )
-    return lines
-
-
 def main(argv=None):
     files, args = parse(argv)
-    paths = [*files.input, *args.labels, *args.also_labelled]
-    with stage.Stage("rank", files.output, args, paths) as out:
-        prompts, merged = read_prompts(files.input)
+    with stage.Stage("rank", files.output, args, [*files.input, *args.labels, *args.also_labelled]) as out:
+        prompts, merged = rank.read_prompts(files.input)
         if merged:
             out.count("records added to an earlier one of the same prompt", merged)
         others = {record["id"] for _, record in records.read(args.also_labelled)}
-        labels, passed = read_labels(args.labels, prompts, others)
+        labels, passed = rank.read_labels(args.labels, prompts, others)
         if args.labels:
             out.count("labels", sum(map(len, labels.values())))
             out.count("labels on other records, passed over", passed)
-        preferences = read_preferences(args.prefer, prompts)
-        warnings = strange_categories(args, preferences, prompts)
-        kept = rank_all(args, prompts, preferences, labels, out)
-        out.extra.update(summary(kept), warnings=warnings)
-    print("\n".join(describe(out.extra) + warnings))
+        preferences = rank.read_preferences(args.prefer, prompts)
+        warnings = rank.strange_categories(args, preferences, prompts)
+        kept = rank.rank_all(args, prompts, preferences, labels, out)
+        out.extra.update(rank.summary(kept), warnings=warnings)
+    print("\n".join(rank.describe(out.extra) + warnings))
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, stage.STARTS_OVER)

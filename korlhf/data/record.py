@@ -101,3 +101,11 @@ def from_row(row: dict, source: str) -> Record:
     fields.pop("category", None)
     source = fields.pop("source", None) or (source if own_id is None else f"{source}#{own_id}")
     return {**make(example.messages, example.category, source, **fields), "history": history}
+
+
+def candidates(place: str, record: dict) -> list[dict]:
+    """The candidates of a record, [] without any. Raises InputError, which names `place`, if they are no {"text": ...}."""
+    found = record.get("candidates", [])
+    if not isinstance(found, list) or not all(isinstance(c, dict) and isinstance(c.get("text"), str) for c in found):
+        raise InputError(f'{place}: candidates must be a list of {{"text": ...}}; correct it, or delete the column')
+    return found

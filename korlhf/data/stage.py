@@ -1,97 +1,137 @@
-"""One stage of data_prep: JSONL in, JSONL out, with a report beside it.
+"""One stage of data_prep: JSONL in, JSONL out, with a report next to it.
 
-OUTPUT is written as OUTPUT.partial and takes its name when the stage is done, so a file under its own name is always whole.
-Records that failed are in OUTPUT.failed.jsonl with the reason; OUTPUT.report.json counts everything. What is slow or paid for is in
-the cache of korlhf/llm/client.py, so a stage that was killed is started again with the same command and ends with the same bytes.
+OUTPUT is written as OUTPUT.partial and takes its name when the stage is done, so a file under its own name is whole.
+Records that failed are in OUTPUT.failed.jsonl with the reason; OUTPUT.report.json counts everything. What is slow or
+paid for is in the cache of korlhf/llm/cache.py: a stage that was killed is started again with the same command and ends
+with the same bytes.
 """
 
 import dataclasses
-import fcntl
 import json
 import os
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from korlhf import __version__
+from korlhf.core import flags
 from korlhf.core.errors import InputError
 from korlhf.core.files import fingerprint, write_json
+from korlhf.core.flags import REQUIRED, flag
 
 EXAMPLES = 3  # of every drop reason, in the report
+# What Ctrl-C says: of the stages with a cache, and of the others.
+RESUMES = "stopped; the same command resumes: answers that arrived are in the cache"
+STARTS_OVER = "stopped; nothing of this run is kept, earlier files are as they were: the same command starts over"
 
 
-def beside(path, ending):
+@dataclass(frozen=True, kw_only=True)
+class StageFlags:
+    """files of a data_prep stage"""
+
+    input: list[str] = flag(REQUIRED, "JSONL (or JSON, CSV, parquet) files of records")
+    output: str = flag(REQUIRED, "JSONL file; next to it OUTPUT.report.json and, of what failed, OUTPUT.failed.jsonl")
+
+
+def parse(argv, description, *groups):
+    """A command line -> (parser, for further checks; one instance of each flag dataclass in `groups`)."""
+    parser = flags.Parser(description=description)
+    for group in groups:
+        flags.add(parser, group)
+    found = parser.parse_args(argv)
+    return parser, *(flags.read(found, group) for group in groups)
+
+
+def next_to(path, ending):
     """OUTPUT.jsonl -> OUTPUT.ending"""
     return path.with_name(path.name.removesuffix(".jsonl") + "." + ending)
+
+
+@contextmanager
+def whole_files(paths, flag="--output"):
+    """Text files that take their names together when the block ends; if it raises, nothing of them is left.
+
+    paths: {name: Path}, written as PATH.partial; yields {name: open file}. Raises InputError, which names `flag`.
+    """
+    partial = {name: path.with_name(path.name + ".partial") for name, path in paths.items()}
+    try:
+        with ExitStack() as stack:
+            try:
+                for path in partial.values():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                opened = {k: stack.enter_context(open(p, "w", encoding="utf-8")) for k, p in partial.items()}
+            except OSError as error:
+                raise _unwritable(flag, error.filename.removesuffix(".partial"), error) from error
+            yield opened
+            for file in opened.values():
+                file.flush()
+                os.fsync(file.fileno())
+    except BaseException:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
+        raise
+    for name, path in partial.items():
+        path.replace(paths[name])
+
+
+def _unwritable(flag, path, error):
+    return InputError(f"{flag} {path}: cannot be written: {error.strerror or error}; give another")
 
 
 class Stage:
     """The output files and counts of one run of one program; a context manager.
 
-    name: of the program; output: path ending in .jsonl; settings: what the result depends on (a dict, or a dataclass of flags);
-    inputs: paths that are read. Raises InputError if the output cannot be written, is an input, or is being written by another process.
+    name: of the program; output: path ending in .jsonl; settings: what the result depends on (a dict, or a dataclass of
+    flags); inputs: paths that are read. Raises InputError if the output cannot be written, is an input, or is being
+    written by another process.
     """
 
     def __init__(self, name, output, settings, inputs=()):
         self.name, self.path = name, Path(output).expanduser()
+        self.failed_path = next_to(self.path, "failed.jsonl")
         self.settings = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else dict(settings)
         self.inputs = [Path(p) for p in inputs]
-        self.extra = {}
+        self.extra, self.examples = {}, {}
         self.rows, self.failures = 0, 0
         self.dropped, self.failed, self.counts = Counter(), Counter(), Counter()
-        self.examples = {}
-        self._check()
-
-    def _check(self):
+        where = f"--output {self.path}"
         if self.path.suffix != ".jsonl":
-            raise InputError(f"--output {self.path}: the output is JSON lines; give a name that ends in .jsonl")
+            raise InputError(f"{where}: the output is JSON lines; give a name that ends in .jsonl")
         if self.path.is_dir():
-            raise InputError(
-                f"--output {self.path}: is a folder; give a file name in it, e.g. {self.path / (self.name + '.jsonl')}"
-            )
-        for path in self.inputs:
-            if path.exists() and path.resolve() == self.path.resolve():
-                raise InputError(f"--output {self.path}: is also an input; give another name")
+            raise InputError(f"{where}: is a folder; give a file name in it, e.g. {self.path / (name + '.jsonl')}")
+        if any(path.exists() and path.resolve() == self.path.resolve() for path in self.inputs):
+            raise InputError(f"{where}: is also an input; give another name")
 
     def __enter__(self):
         self.began = time.time()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._files = ExitStack()
-            self._out = self._files.enter_context(open(beside(self.path, "jsonl.partial"), "a", encoding="utf-8"))
-        except OSError as error:
-            raise InputError(
-                f"--output {self.path}: cannot be written: {error.strerror or error}; give another"
-            ) from error
-        try:
-            fcntl.flock(self._out, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._files.close()
-            raise InputError(
-                f"--output {self.path}: another process is writing it; wait for it, or give another name"
-            ) from error
-        self._out.truncate(0)  # what a killed run left
-        self._failed = self._files.enter_context(open(beside(self.path, "failed.jsonl.partial"), "w", encoding="utf-8"))
+        with ExitStack() as stack:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
+                stack.enter_context(lock.acquire(blocking=False))
+                stack.callback(Path(lock.lock_file).unlink, missing_ok=True)  # while it is held
+            except Timeout as error:
+                raise InputError(
+                    f"--output {self.path}: another process is writing it; wait for it, or give another name"
+                ) from error
+            except OSError as error:
+                raise _unwritable("--output", self.path, error) from error
+            files = stack.enter_context(whole_files({"out": self.path, "failed": self.failed_path}))
+            self._out, self._failed = files["out"], files["failed"]
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, kind, error, trace):
-        self._out.flush()
-        if kind is not None:
-            for file in (self._out, self._failed):
-                Path(file.name).unlink()
-            self._files.close()
-            return
-        os.fsync(self._out.fileno())
-        Path(self._out.name).replace(self.path)
-        if self.failures:
-            Path(self._failed.name).replace(beside(self.path, "failed.jsonl"))
-        else:
-            Path(self._failed.name).unlink()
-            beside(self.path, "failed.jsonl").unlink(missing_ok=True)  # of an earlier run
-        self._files.close()
-        write_json(beside(self.path, "report.json"), self.report())
-        print(self.table(), flush=True)
+        self._stack.__exit__(kind, error, trace)
+        if kind is None:
+            if not self.failures:
+                self.failed_path.unlink()
+            write_json(next_to(self.path, "report.json"), self.report())
+            print(self.table(), flush=True)
 
     def write(self, record):
         """Write one record."""
@@ -99,7 +139,7 @@ class Stage:
         self.rows += 1
 
     def fail(self, record, reason, kind="", **more):
-        """Note a record, or a part of one, that could not be done: a line in OUTPUT.failed.jsonl. kind: short, for the counts."""
+        """A line in OUTPUT.failed.jsonl: a record, or a part of one, that could not be done. kind: for the counts."""
         line = {"id": record.get("id"), "reason": reason, **more, "record": record}
         self._failed.write(json.dumps(line, ensure_ascii=False) + "\n")
         self.failures += 1
@@ -117,16 +157,14 @@ class Stage:
 
     def report(self):
         """What is written to OUTPUT.report.json."""
-        dropped = {
-            reason: {"count": n, "examples": self.examples.get(reason, [])} for reason, n in self.dropped.most_common()
-        }
+        dropped = self.dropped.most_common()
         return {
             "program": self.name,
             "korlhf": __version__,
             "settings": self.settings,
             "inputs": [{"path": str(p), "sha256": fingerprint(p)} for p in self.inputs if p.is_file()],
             "output": {"path": str(self.path), "rows": self.rows, "sha256": fingerprint(self.path)},
-            "dropped": dropped,
+            "dropped": {why: {"count": n, "examples": self.examples.get(why, [])} for why, n in dropped},
             "failed": dict(self.failed.most_common()),
             "counts": dict(self.counts),
             **self.extra,
@@ -141,23 +179,5 @@ class Stage:
         lines += [f"  {n:>9,}  dropped: {reason}" for reason, n in self.dropped.most_common()]
         lines += [f"  {n:>9,}  failed: {kind}" for kind, n in self.failed.most_common()]
         if self.failures:
-            lines.append(
-                f"  reasons in {beside(self.path, 'failed.jsonl')}; start the same command again to try the failed ones once more"
-            )
+            lines.append(f"  reasons in {self.failed_path}; the same command tries the failed ones again")
         return "\n".join(lines)
-
-
-# === from flags
-from dataclasses import dataclass
-
-from korlhf.core.flags import REQUIRED, flag
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageFlags:
-    """files of a data_prep stage"""
-
-    input: list[str] = flag(REQUIRED, "JSONL (or JSON, CSV, parquet) files of records")
-    output: str = flag(
-        REQUIRED, "JSONL file to write; its report is beside it as .report.json, what failed as .failed.jsonl"
-    )

@@ -1,58 +1,35 @@
 """collect.py: records of every corpus, what is left out and why, samples that are even and stable."""
 
-import importlib.util
 import json
-import subprocess
-import sys
 import zipfile
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from prep_harness import argv, call, read, report, write
 
+import data_prep.collect as program
 from korlhf.core.errors import InputError
 from korlhf.data import load
 from korlhf.data import record as records
-from korlhf.data.corpora.nikl import LICENSE
-
-PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "collect.py"
-
-
-def program():
-    spec = importlib.util.spec_from_file_location("collect", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["collect"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-collect = program()
+from korlhf.data_prep import collect
 
 
 @pytest.fixture
 def run(tmp_path):
     """Function: (corpus, inputs, *flags) -> (records, report)."""
 
-    def run(corpus, inputs, *more):
-        out = tmp_path / "out" / "collected.jsonl"
-        inputs = inputs if isinstance(inputs, list) else [inputs]
-        collect.main(["--corpus", corpus, "--input", *map(str, inputs), "--output", str(out), *map(str, more)])
-        report = json.loads(out.with_name("collected.report.json").read_text(encoding="utf-8"))
-        return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()], report
+    def go(corpus, inputs, *more):
+        out, inputs = tmp_path / "out" / "collected.jsonl", inputs if isinstance(inputs, list) else [inputs]
+        program.main(argv(f"--corpus {corpus}", "--input", *inputs, "--output", out, *more))
+        return read(out), report(out.with_name("collected.report.json"))
 
-    return run
+    return go
 
 
 @pytest.fixture
 def rows(tmp_path):
     """Function: rows -> a JSONL file of them."""
-
-    def rows(*found, name="rows.jsonl"):
-        path = tmp_path / name
-        path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in found), encoding="utf-8")
-        return str(path)
-
-    return rows
+    return lambda *found: write(tmp_path / "rows.jsonl", found)
 
 
 def session(number, topic, *said):
@@ -83,7 +60,7 @@ def session(number, topic, *said):
 
 @pytest.fixture
 def nikl(tmp_path):
-    """A folder of six sessions, half of them in a zip: topics 먹거리 4, 영화 2; every session has three turns and so two exchanges."""
+    """A folder of six sessions, half of them in a zip: topics 먹거리 4, 영화 2; three turns, so two exchanges, each."""
     folder = tmp_path / "NIKL_DIALOGUE_2020_v1.3"
     folder.mkdir()
     sessions = {
@@ -152,13 +129,13 @@ def test_everyday_records(run, nikl):
 
 
 def test_history_first_exchanges_names_and_category(run, nikl):
-    found, _ = run("nikl", nikl, "--names", "mark", "--exchanges", "first", "--category", "talk")
+    found, _ = run("nikl", nikl, "--names mark", "--exchanges first", "--category talk")
     assert (
         len(found) == 6 and found[0]["output"].endswith("name1 씨는요?") and {r["category"] for r in found} == {"talk"}
     )
-    long, _ = run("nikl", nikl, "--history", 2)
+    long, _ = run("nikl", nikl, "--history 2")
     assert all("messages" not in r for r in long)  # a user's turn and a reply before the prompt need four turns
-    chat, _ = run("nikl", nikl, "--min_prompt_chars", 22)  # 1번째로 여쭤볼게요 ... has 21
+    chat, _ = run("nikl", nikl, "--min_prompt_chars 22")  # 1번째로 여쭤볼게요 ... has 21
     assert len(chat) == 6 and {r["prompt"][:2] for r in chat} == {"저는"}
 
 
@@ -208,15 +185,15 @@ def test_labelled_utterances(run, aihub):
 @pytest.mark.parametrize(
     "more, sources, reason",
     [
-        (["--category", "harmful"], "345", "harmless: not --category harmful"),
-        (["--category", "harmless"], "12", "harmful: not --category harmless"),
-        (["--types", "HATE", "SEXUAL"], "4", "none of --types"),
-        (["--types", "IMMORAL_NONE"], "12", "none of --types"),
-        (["--min_intensity", "0.9"], "4", "under --min_intensity"),
+        (["--category harmful"], "345", "harmless: not --category harmful"),
+        (["--category harmless"], "12", "harmful: not --category harmless"),
+        (["--types HATE", "SEXUAL"], "4", "none of --types"),
+        (["--types IMMORAL_NONE"], "12", "none of --types"),
+        (["--min_intensity 0.9"], "4", "under --min_intensity"),
     ],
 )
 def test_only_some_utterances(run, aihub, more, sources, reason):
-    found, report = run("aihub", aihub, "--min_prompt_chars", 1, *more)
+    found, report = run("aihub", aihub, "--min_prompt_chars 1", *more)
     assert [r["source"][-1] for r in found] == list(sources)
     assert report["dropped"][reason]["count"] == 5 - len(sources)
 
@@ -225,7 +202,7 @@ def test_an_utterance_without_text_is_left_out(run, aihub):
     whole = json.loads(aihub.read_text(encoding="utf-8"))
     whole[0]["sentences"][0]["text"] = "\u200b"
     aihub.write_text(json.dumps(whole), encoding="utf-8")
-    found, report = run("aihub", aihub, "--min_prompt_chars", 1)
+    found, report = run("aihub", aihub, "--min_prompt_chars 1")
     assert len(found) == 4 and report["dropped"]["message 1 is empty"] == {
         "count": 1,
         "examples": [{"source": "aihub/t-1-1"}],
@@ -233,7 +210,7 @@ def test_an_utterance_without_text_is_left_out(run, aihub):
 
 
 def test_history_of_utterances(run, aihub):
-    found, _ = run("aihub", aihub, "--history", 2)
+    found, _ = run("aihub", aihub, "--history 2")
     assert [m["role"] for m in found[2]["messages"]] == ["user", "assistant", "user"]
     assert found[3]["prompt"]  # the assistant's turn before it is immoral
 
@@ -379,76 +356,49 @@ def test_quotas(counts, per_topic, limit, expected):
 
 def test_a_sample_is_even_over_topics_and_does_not_depend_on_order(run, nikl):
     every, _ = run("nikl", nikl)
-    some, report = run("nikl", nikl, "--per_topic", 3)
+    some, report = run("nikl", nikl, "--per_topic 3")
     assert Counter(r["topic"] for r in some) == {"먹거리": 3, "영화": 3}
     assert [r for r in every if r in some] == some  # the corpus's order
     assert report["dropped"]["not sampled"]["count"] == 6 and report["counts"]["everyday, 영화"] == 3
-    fewer, _ = run("nikl", nikl, "--limit", 2)
+    fewer, _ = run("nikl", nikl, "--limit 2")
     assert Counter(r["topic"] for r in fewer) == {"먹거리": 1, "영화": 1} and all(r in some for r in fewer)
-    other, _ = run("nikl", nikl, "--per_topic", 3, "--seed", 5)
+    other, _ = run("nikl", nikl, "--per_topic 3", "--seed 5")
     assert other != some
-    same, _ = run("nikl", [nikl / "나머지.zip", nikl], "--per_topic", 3)  # another order, and the zip twice
+    same, _ = run("nikl", [nikl / "나머지.zip", nikl], "--per_topic 3")  # another order, and the zip twice
     assert sorted(r["id"] for r in same) == sorted(r["id"] for r in some)
 
 
 @pytest.mark.parametrize(
     "argv, message",
     [
-        (["--corpus", "nikle"], r"--corpus nikle: not known"),
+        (["--corpus nikle"], r"--corpus nikle: not known"),
         (["--corpus", "dahoas/rm-statik"], "did you mean Dahoas/rm-static"),
-        (["--corpus", "nikl", "--types", "HATE"], "--types: nikl has no such thing; it is for --corpus aihub"),
-        (["--corpus", "aihub", "--per_topic", "3"], "--per_topic: aihub"),
-        (["--corpus", "own", "--history", "2"], "--history: own .*nikl and aihub"),
-        (["--corpus", "nikl", "--history", "3"], "--history 3: give an even number"),
-        (["--corpus", "nikl", "--limit", "-1"], "--limit -1"),
-        (["--corpus", "aihub", "--types", "RUDE"], "--types RUDE: not known; give some of CENSURE"),
-        (["--corpus", "aihub", "--category", "everyday"], "--category everyday: of aihub give harmful"),
-        (["--corpus", "nikl", "--input", "nowhere"], "--input nowhere: no such file"),
-        (["--corpus", "own", "--input", "a.txt"], "a.txt: no such file"),
-        (["--corpus", "own"], r"rows.jsonl:1: no prompt; found a"),
+        (["--corpus nikl", "--types HATE"], "--types: nikl has no such thing; it is for --corpus aihub"),
+        (["--corpus aihub", "--per_topic 3"], "--per_topic: aihub"),
+        (["--corpus own", "--history 2"], "--history: own .*nikl and aihub"),
+        (["--corpus nikl", "--history 3"], "--history 3: give an even number"),
+        (["--corpus nikl", "--limit", "-1"], "--limit -1"),
+        (["--corpus aihub", "--types RUDE"], "--types RUDE: not known; give some of CENSURE"),
+        (["--corpus aihub", "--category everyday"], "--category everyday: of aihub give harmful"),
+        (["--corpus nikl", "--input nowhere"], "--input nowhere: no such file"),
+        (["--corpus own", "--input a.txt"], "a.txt: no such file"),
+        (["--corpus own"], r"rows.jsonl:1: no prompt; found a"),
         (["--corpus", "nlpai-lab/kullm-v2"], r"nothing is left of it \(1 no column"),
-        (["--corpus", "nikl"], r"not a NIKL conversation|broken JSON|found a"),
+        (["--corpus nikl"], r"not a NIKL conversation|broken JSON|found a"),
     ],
 )
 def test_user_errors_are_one_line(tmp_path, rows, argv, message):
-    argv = argv if "--input" in argv else [*argv, "--input", rows({"a": 1})]
+    argv = argv if "--input" in " ".join(argv) else [*argv, "--input", rows({"a": 1})]
     with pytest.raises(InputError, match=message) as error:
-        collect.main([*argv, "--output", str(tmp_path / "out.jsonl")])
+        call(program.main, [*argv, "--output", str(tmp_path / "out.jsonl")])
     assert "\n" not in str(error.value) and not list(tmp_path.glob("out*"))
 
 
 def test_the_wrong_folder(tmp_path, rows):
     rows({"prompt": "a"})
     with pytest.raises(InputError, match=r"no files SDRW\*\.json in it; expected NIKL.*; found 1 \.jsonl"):
-        collect.main(["--corpus", "nikl", "--input", str(tmp_path), "--output", str(tmp_path.parent / "o.jsonl")])
+        call(program.main, ["--corpus nikl", "--input", str(tmp_path), "--output", str(tmp_path.parent / "o.jsonl")])
     with pytest.raises(
         InputError, match=r"--input .*: is a folder; --corpus own reads files: name them, e\.g\. .*/\*\.jsonl"
     ):
-        collect.main(["--corpus", "own", "--input", str(tmp_path), "--output", str(tmp_path.parent / "o.jsonl")])
-
-
-def test_as_a_program_twice_the_same_bytes(nikl, tmp_path):
-    command = [
-        sys.executable,
-        str(PROGRAM),
-        "--corpus",
-        "nikl",
-        "--input",
-        str(nikl),
-        "--limit",
-        "5",
-        "--output",
-        str(tmp_path / "o.jsonl"),
-    ]
-    written = []
-    for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
-        assert done.returncode == 0, done.stderr
-        written.append((tmp_path / "o.jsonl").read_bytes())
-    assert written[0] == written[1] and "collect: 5 records" in done.stdout and LICENSE in done.stdout
-    failed = subprocess.run([*command, "--history", "1"], capture_output=True, text=True, encoding="utf-8")
-    assert (
-        failed.returncode == 2
-        and failed.stderr.startswith("error: --history 1")
-        and len(failed.stderr.splitlines()) == 1
-    )
+        call(program.main, ["--corpus own", "--input", str(tmp_path), "--output", str(tmp_path.parent / "o.jsonl")])

@@ -1,18 +1,14 @@
 """rank.py as a user runs it: pairs with their reasons, labels, what it refuses, and what the report warns of."""
 
-import importlib.util
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from prep_harness import call, read, run, write
+from prep_harness import run as run_program
 
+import data_prep.rank as program
 from korlhf.core.errors import InputError
 from korlhf.data import load
 from korlhf.data import record as records
 
-PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "rank.py"
 JUDGE = {
     "model": "gpt-4o",
     "rubric": "everyday.yaml",
@@ -21,23 +17,6 @@ JUDGE = {
     "method": "token probabilities",
     "samples": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("rank", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
-    return str(path)
-
-
-def lines(path):
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
 def candidate(text, model, score=None, **more):
@@ -86,15 +65,13 @@ EVERYDAY, TRANSLATED, HARMFUL = (r["id"] for r in SCORED)
 
 
 @pytest.fixture
-def run(program, tmp_path):
-    """Function: (records, labels or None, flags...) -> (pairs, report)."""
+def run(tmp_path):
+    """Function: (records, flags..., labels=rows) -> (pairs, report)."""
 
-    def go(found, *argv, labels=None):
-        argv = [*argv, *(["--labels", write(tmp_path / "labels.jsonl", labels)] if labels is not None else [])]
-        program.main(
-            ["--input", write(tmp_path / "scored.jsonl", found), "--output", str(tmp_path / "pairs.jsonl"), *argv]
-        )
-        return lines(tmp_path / "pairs.jsonl"), json.loads((tmp_path / "pairs.report.json").read_text(encoding="utf-8"))
+    def go(found, *flags, labels=None):
+        flags = [*flags, *(["--labels", write(tmp_path / "labels.jsonl", labels)] if labels is not None else [])]
+        ran = run_program(program, tmp_path, found, *flags)
+        return ran.out, ran.report
 
     return go
 
@@ -128,7 +105,8 @@ def test_pairs_by_score(run, capsys):
     )
     assert report["pairs"] == {"everyday": {"score": 1}, "harmful": {"score": 1}, "translated": {"score": 1}}
     by_score = report["decided_by"]["score"]
-    # sft against chatgpt: one won, one lost; the everyday pair is sft's alone. Listed first: all three. Lengths 9 > 7, 9 < 11, 9 > 7
+    # sft against chatgpt: one won, one lost; the everyday pair is sft's alone. Listed first: all three.
+    # Lengths 9 > 7, 9 < 11, 9 > 7
     assert by_score["wins_of_responder"] == {"chatgpt": {"share": 0.5, "n": 2}, "sft": {"share": 0.5, "n": 2}}
     assert by_score["chosen_is_listed_first"] == {"share": 1.0, "n": 3} and by_score["chosen_is_longer"] == {
         "share": 0.6667,
@@ -139,7 +117,7 @@ def test_pairs_by_score(run, capsys):
 
 def test_the_training_reads_the_pairs(run, tmp_path):
     run(SCORED)
-    examples = load.load_examples(str(tmp_path / "pairs.jsonl"), 2)
+    examples = load.load_examples(str(tmp_path / "out.jsonl"), 2)
     assert [e.answers for e in examples] == [
         ("집에서 쉬었어요.", "그냥 있었죠."),
         ("날개 덕분이에요.", "양력이 생겨서 떠요."),
@@ -165,7 +143,7 @@ def test_input_column_stays(run):
 
 def test_rules_people_and_categories_left_out(run):
     pairs, report = run(
-        SCORED, "--prefer", "translated:chatgpt>sft", "--people_only", "everyday", "--leave_out", "harmful"
+        SCORED, "--prefer", "translated:chatgpt>sft", "--people_only everyday", "--leave_out", "harmful"
     )
     assert chosen(pairs) == {("양력이 생겨서 떠요.", "날개 덕분이에요.", "rule")} and pairs[0]["margin"] == -2.5
     assert {k: v["count"] for k, v in report["dropped"].items()} == {
@@ -185,10 +163,10 @@ def test_thresholds_and_limits(run):
         )
     ]
     assert len(run(three)[0]) == 3
-    assert chosen(run(three, "--pairs", "best_worst")[0]) == {("국수요.", "글쎄요.", "score")}
-    assert len(run(three, "--threshold", "2.5")[0]) == 2
-    assert len(run(three, "--min_margin", "1.5")[0]) == 1
-    assert len(run(three, "--max_pairs_per_prompt", "2")[0]) == 2
+    assert chosen(run(three, "--pairs best_worst")[0]) == {("국수요.", "글쎄요.", "score")}
+    assert len(run(three, "--threshold 2.5")[0]) == 2
+    assert len(run(three, "--min_margin 1.5")[0]) == 1
+    assert len(run(three, "--max_pairs_per_prompt 2")[0]) == 2
 
 
 def test_labels(run):
@@ -197,7 +175,7 @@ def test_labels(run):
         {"prompt": "비행기는  어떻게 나나요", "chosen": "날개에 양력이 생겨서 떠요.", "rejected": "날개 덕분이에요."},
         {"messages": SCORED[2]["messages"], "verdict": "both_bad", "answers": ["마음이 상했군요.", "저도 싫어요."]},
     ]
-    pairs, report = run(SCORED, "--prefer", "translated:chatgpt>sft", "--people_only", "everyday", labels=labels)
+    pairs, report = run(SCORED, "--prefer", "translated:chatgpt>sft", "--people_only everyday", labels=labels)
     assert chosen(pairs) == {
         ("그냥 있었죠.", "집에서 쉬었어요.", "human"),
         ("날개에 양력이 생겨서 떠요.", "날개 덕분이에요.", "human"),
@@ -220,7 +198,7 @@ def test_several_annotators(run):
     assert chosen(pairs) == {("그냥 있었죠.", "집에서 쉬었어요.", "human")}
 
 
-def test_a_label_file_of_ones_own_is_input_and_labels_at_once(program, tmp_path):
+def test_a_label_file_of_ones_own_is_input_and_labels_at_once(tmp_path):
     own = write(
         tmp_path / "own.jsonl",
         [
@@ -228,8 +206,8 @@ def test_a_label_file_of_ones_own_is_input_and_labels_at_once(program, tmp_path)
             {"instruction": "추천 좀 해 줘.", "chosen": "국수 어때요?", "rejected": "몰라요."},
         ],
     )
-    program.main(["--input", own, "--labels", own, "--output", str(tmp_path / "pairs.jsonl")])
-    pairs = lines(tmp_path / "pairs.jsonl")
+    call(program.main, ["--input", own, "--labels", own, "--output", str(tmp_path / "out.jsonl")])
+    pairs = read(tmp_path / "out.jsonl")
     assert chosen(pairs) == {("네, 잘 지냈어요.", "네", "human"), ("국수 어때요?", "몰라요.", "human")}
     assert [p["category"] for p in pairs] == ["everyday", "all"]
 
@@ -248,11 +226,11 @@ def test_labels_on_the_other_side_of_a_split(run, tmp_path):
     assert len(pairs) == 1 and report["counts"]["labels on other records, passed over"] == 1
 
 
-def test_the_same_prompt_in_two_files_is_one(program, tmp_path):
+def test_the_same_prompt_in_two_files_is_one(tmp_path):
     one = write(tmp_path / "a.jsonl", [record("심심해.", "everyday", candidate("산책해요.", "sft", 2.0))])
     two = write(tmp_path / "b.jsonl", [record(" 심심해!", "everyday", candidate("책을 읽어요.", "chatgpt", 3.0))])
-    program.main(["--input", one, two, "--output", str(tmp_path / "pairs.jsonl")])
-    assert chosen(lines(tmp_path / "pairs.jsonl")) == {("책을 읽어요.", "산책해요.", "score")}
+    call(program.main, ["--input", one, two, "--output", str(tmp_path / "out.jsonl")])
+    assert chosen(read(tmp_path / "out.jsonl")) == {("책을 읽어요.", "산책해요.", "score")}
 
 
 def test_records_without_answers_are_counted(run):
@@ -267,7 +245,7 @@ def test_records_without_answers_are_counted(run):
 
 
 def test_no_pairs_left(run, capsys):
-    pairs, report = run(SCORED[:1], "--threshold", "5")
+    pairs, report = run(SCORED[:1], "--threshold 5")
     assert not pairs and report["best_trivial_rule"] is None
     assert "no pairs are left" in capsys.readouterr().out
 
@@ -295,14 +273,14 @@ def test_a_trivial_rule_that_does_it_is_warned_of(run, capsys):
 
 
 def test_a_category_that_nobody_has(run, capsys):
-    _, report = run(SCORED[:1], "--people_only", "everday")
+    _, report = run(SCORED[:1], "--people_only everday")
     assert report["warnings"] == ["WARNING: --people_only everday: no record has this category; the input has everyday"]
     assert report["warnings"][0] in capsys.readouterr().out
 
 
 def test_scores_on_different_scales(run):
     other = {**JUDGE, "model": "reward", "method": "reward model"}
-    with pytest.raises(InputError, match=r"scored.jsonl:1: .*different scales.*gpt-4o.*reward"):
+    with pytest.raises(InputError, match=r"in.jsonl:1: .*different scales.*gpt-4o.*reward"):
         run([record("응?", "everyday", candidate("네.", "a", 3.0), candidate("아니요.", "a", -1.0, judge=other))])
     asked_otherwise = {**JUDGE, "method": "mean of n samples", "samples": 5, "structured": False}
     assert (
@@ -357,7 +335,7 @@ def test_labels_that_cannot_be(run, label, what):
         ),
         (["--prefer", "translated:sft>chatgpt", "translated:chatgpt>sft"], "better and worse at once"),
         (["--prefer", "translated:sft>sft"], "better and worse at once"),
-        (["--labels", "missing.jsonl"], "no such file"),
+        (["--labels missing.jsonl"], "no such file"),
     ],
 )
 def test_flags_that_cannot_be(run, flags, what):
@@ -366,28 +344,16 @@ def test_flags_that_cannot_be(run, flags, what):
 
 
 def test_candidates_that_cannot_be(run):
-    with pytest.raises(InputError, match=r"scored.jsonl:1: the score of candidate 1 is 'gut'"):
+    with pytest.raises(InputError, match=r"in.jsonl:1: the score of candidate 1 is 'gut'"):
         run([record("응?", "everyday", candidate("네.", "a", "gut"))])
-    with pytest.raises(InputError, match=r"scored.jsonl:1: candidates is str"):
+    with pytest.raises(InputError, match=r"in.jsonl:1: candidates is str"):
         run([{"prompt": "응?", "candidates": "네."}])
 
 
 @pytest.mark.parametrize(
-    "flags", [["--min_margin", "-1"], ["--max_pairs_per_prompt", "-1"], ["--also_labelled", "x"], ["--pairs", "some"]]
+    "flags", [["--min_margin", "-1"], ["--max_pairs_per_prompt", "-1"], ["--also_labelled x"], ["--pairs some"]]
 )
-def test_the_parser_refuses(program, flags, capsys):
+def test_the_parser_refuses(flags, capsys):
     with pytest.raises(SystemExit) as stopped:
-        program.main(["--input", "a.jsonl", "--output", "b.jsonl", *flags])
-    assert stopped.value.code == 2 and flags[0] in capsys.readouterr().err
-
-
-def test_as_a_process(tmp_path):
-    source, output = write(tmp_path / "scored.jsonl", SCORED), tmp_path / "pairs.jsonl"
-    command = [sys.executable, str(PROGRAM), "--input", source, "--output", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
-    assert done.returncode == 0, done.stderr
-    before = output.read_bytes()
-    assert subprocess.run(command, capture_output=True).returncode == 0 and output.read_bytes() == before
-    failed = subprocess.run([*command, "--prefer", "x"], capture_output=True, text=True, encoding="utf-8")
-    assert failed.returncode == 2 and failed.stderr.count("\n") == 1 and failed.stderr.startswith("error: --prefer x:")
-    assert output.read_bytes() == before
+        call(program.main, ["--input a.jsonl", "--output b.jsonl", *flags])
+    assert stopped.value.code == 2 and flags[0].split()[0] in capsys.readouterr().err

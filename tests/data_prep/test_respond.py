@@ -1,19 +1,15 @@
-"""respond.py as a user runs it: every prompt gets its answers, in order, whatever the server does and wherever the run is killed."""
+"""respond.py as a user runs it: every prompt gets its answers, in order, whatever fails or is killed."""
 
-import importlib.util
-import json
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from openai_server import Server, at_random, error, refusal
+from prep_harness import argv, read, run, start, write
 from transformers import AutoModelForSequenceClassification
 
+import data_prep.respond as respond
 from korlhf.core.errors import InputError
 from korlhf.data import record as records
 from korlhf.data.example import read_row
@@ -25,31 +21,11 @@ from korlhf.models.tokenizer import load_tokenizer
 
 pytestmark = pytest.mark.usefixtures("no_collection")
 
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = ROOT / "data_prep" / "respond.py"
-
-
-@pytest.fixture(scope="module")
-def respond():
-    spec = importlib.util.spec_from_file_location("respond", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
     """No long pauses before a retry."""
     monkeypatch.setattr(llm, "FIRST_DELAY", 0.01)
-
-
-def lines(path):
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-
-
-def write(path, found):
-    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in found), encoding="utf-8")
-    return path
 
 
 def prompts(n, **fields):
@@ -61,19 +37,9 @@ def numbered(body):
 
 
 @pytest.fixture
-def ask(respond, tmp_path):
-    """Function: (records, flags...) -> (exit code, output records, failed lines, report)."""
-
-    def run(found, *flags, output="out.jsonl"):
-        out = tmp_path / output
-        code = respond.main(
-            ["--input", str(write(tmp_path / "in.jsonl", found)), "--output", str(out), *map(str, flags)]
-        )
-        failed = out.with_name(out.stem + ".failed.jsonl")
-        report = json.loads(out.with_name(out.stem + ".report.json").read_text(encoding="utf-8"))
-        return code, lines(out), lines(failed) if failed.exists() else [], report
-
-    return run
+def ask(tmp_path):
+    """Function: (records, flags..., output) -> (exit code, output records, failed lines, report)."""
+    return lambda found, *flags, output="out.jsonl": run(respond, tmp_path, found, *flags, out=output)
 
 
 def candidate_texts(record):
@@ -85,19 +51,13 @@ def test_a_server_and_a_checkpoint_side_by_side(ask, folders, tmp_path):
     with Server(numbered) as server:
         code, out, failed, report = ask(
             found,
-            "--responder",
-            f"sft={folders['gpt_neox']}",
+            f"--responder sft={folders['gpt_neox']}",
             f"chatgpt=openai:test-model@{server.url}",
-            "--num_answers",
-            2,
-            "--max_new_tokens",
-            5,
-            "--top_p",
-            0.9,
-            "--batch_size",
-            4,
-            "--seed",
-            7,
+            "--num_answers 2",
+            "--max_new_tokens 5",
+            "--top_p 0.9",
+            "--batch_size 4",
+            "--seed 7",
         )
     assert (code, failed, [r["id"] for r in out]) == (0, [], [r["id"] for r in found])
     with Cache(tmp_path / "expected.sqlite") as cache:
@@ -146,7 +106,7 @@ def test_with_every_third_request_failing_nothing_is_lost_or_asked_twice(ask):
     found = prompts(60)
     with Server(numbered, faults=at_random(0.3, kinds=[error(500), error(503)])) as server:
         code, out, failed, _ = ask(
-            found, "--responder", f"openai:test-model@{server.url}", "--concurrency", 16, "--max_retries", 12
+            found, f"--responder openai:test-model@{server.url}", "--concurrency 16", "--max_retries", 12
         )
         assert (code, failed, [r["id"] for r in out]) == (0, [], [r["id"] for r in found])
         assert all(
@@ -154,7 +114,7 @@ def test_with_every_third_request_failing_nothing_is_lost_or_asked_twice(ask):
             for r in out
         )
         assert len(server.answered) == 120 < len(server.requests)
-        ask(found, "--responder", f"openai:test-model@{server.url}", output="again.jsonl")
+        ask(found, f"--responder openai:test-model@{server.url}", output="again.jsonl")
         assert len(server.answered) == 120  # all from the cache
 
 
@@ -165,7 +125,7 @@ def test_failed_answers_are_listed_and_a_record_without_any_is_left_out(ask):
         return "  \n " if "1번째" in numbered(body) else numbered(body)
 
     with Server(answer, faults=lambda n, body: refusal() if "2번째" in numbered(body) else None) as server:
-        code, out, failed, report = ask(found, "--responder", f"a=openai:test-model@{server.url}", "--max_failed", 0.5)
+        code, out, failed, report = ask(found, f"--responder a=openai:test-model@{server.url}", "--max_failed", 0.5)
         assert code == 0 and [r["id"] for r in out] == [found[0]["id"], found[3]["id"]]
         assert [(f["id"], f["responder"], f["sample"]) for f in failed] == [
             (found[i]["id"], "a", k) for i in (1, 2) for k in (0, 1)
@@ -175,7 +135,7 @@ def test_failed_answers_are_listed_and_a_record_without_any_is_left_out(ask):
             report["failed"] == {"empty": 2, "refusal": 2}
             and report["counts"]["records without an answer, left out"] == 2
         )
-        code, out, _, _ = ask(found, "--responder", f"a=openai:test-model@{server.url}", "--max_failed", 0.49)
+        code, out, _, _ = ask(found, f"--responder a=openai:test-model@{server.url}", "--max_failed", 0.49)
         assert code == 3 and len(out) == 2  # written all the same
 
 
@@ -190,7 +150,7 @@ def test_candidates_of_an_earlier_run_stay_and_equal_ones_are_kept_once(ask):
         }
 
     with Server(answer) as server:
-        _, out, _, report = ask(found, "--responder", f"new=openai:test-model@{server.url}", "--num_answers", 2)
+        _, out, _, report = ask(found, f"--responder new=openai:test-model@{server.url}", "--num_answers", 2)
     assert out[0]["candidates"] == [earlier]
     assert (
         candidate_texts(out[1]) == ["먼저 온 답이에요.", "같은 답"]
@@ -215,14 +175,12 @@ def test_system_messages(ask, tmp_path, folders):
     with Server(lambda body: "네, 좋아요.") as server:
         _, out, _, report = ask(
             found,
-            "--responder",
-            f"a=openai:test-model@{server.url}",
+            f"--responder a=openai:test-model@{server.url}",
             "--system",
             "친구처럼 답하세요.",
             "--system_by_category",
             f"harmful={gentle}",
-            "--num_answers",
-            1,
+            "--num_answers 1",
         )
     systems = ["친구처럼 답하세요.", "타이르듯 답하세요.", "반말로 답해."]
     by_prompt = {body["messages"][-1]["content"]: body["messages"] for body in server.requests}
@@ -237,12 +195,9 @@ def test_system_messages(ask, tmp_path, folders):
         folders["gpt_neox"],
         "--system",
         "친구처럼",
-        "--temperature",
-        0,
-        "--num_answers",
-        1,
-        "--max_new_tokens",
-        5,
+        "--temperature 0",
+        "--num_answers 1",
+        "--max_new_tokens 5",
     )
     with Cache(tmp_path / "expected.sqlite") as cache:
         talk = [{"role": "system", "content": "친구처럼"}, *records.messages(found[0])]
@@ -263,7 +218,7 @@ def test_as_output_writes_sft_answers(ask):
 
     with Server(answer) as server:
         code, out, failed, report = ask(
-            found, "--responder", f"a=openai:test-model@{server.url}", "--as_output", "--max_failed", 0.4
+            found, f"--responder a=openai:test-model@{server.url}", "--as_output", "--max_failed", 0.4
         )
     assert code == 0 and [(r["prompt"][0], r["output"]) for r in out] == [
         ("0", "그럼요."),
@@ -278,7 +233,7 @@ def test_as_output_writes_sft_answers(ask):
 
 def test_the_budget_holds_for_all_servers_together(ask):
     with Server(numbered) as one, Server(lambda body: "b " + numbered(body), models=["other-model"]) as two:
-        responders = ["--responder", f"a=openai:test-model@{one.url}", f"b=openai:other-model@{two.url}"]
+        responders = [f"--responder a=openai:test-model@{one.url}", f"b=openai:other-model@{two.url}"]
         with pytest.raises(InputError, match="--max_requests 15"):
             ask(prompts(5), *responders, "--max_requests", 15)
         assert len(one.requests) == 10 and len(two.requests) == 5
@@ -303,14 +258,14 @@ def test_the_budget_holds_for_all_servers_together(ask):
         (["output/lr=1e-5"], [("lr=1e-5", "output/lr=1e-5", "")]),
     ],
 )
-def test_how_responders_are_written(respond, texts, names):
+def test_how_responders_are_written(texts, names):
     assert [(r.name, r.model, r.url) for r in responders.read_responders(texts, "")] == names
     assert all(
         r.url in ("", "http://own/v1") for r in responders.read_responders(texts, "http://own/v1") if "127" not in r.url
     )
 
 
-def test_what_cannot_work_is_said_in_one_line(ask, respond, tmp_path, folders, capsys):
+def test_what_cannot_work_is_said_in_one_line(ask, tmp_path, folders, capsys):
     server = ["--responder", "openai:test-model@http://127.0.0.1:9/v1"]
     reward = tmp_path / "reward"
     AutoModelForSequenceClassification.from_pretrained(folders["gpt_neox"], num_labels=1).save_pretrained(reward)
@@ -343,72 +298,35 @@ def test_what_cannot_work_is_said_in_one_line(ask, respond, tmp_path, folders, c
         assert message in capsys.readouterr().err
 
 
-def kill_when(process, ready):
-    """kill -9 once ready() is true; fails if the process ends before that."""
-    end = time.monotonic() + 120
-    while not ready():
-        assert process.poll() is None and time.monotonic() < end, process.communicate()[1][-2000:]
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-
-
-def start(*flags):
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
-    return subprocess.Popen(
-        [sys.executable, str(PROGRAM), *map(str, flags)],
-        cwd=ROOT,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def answers_in(cache):
     if not cache.exists():
         return 0
     with sqlite3.connect(cache) as db:
-        return (
-            db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-            and db.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
-        )
+        made = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+        return made and db.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
 
 
-def test_a_killed_run_is_started_again_and_ends_with_the_same_bytes(respond, tmp_path, folders):
-    found = write(tmp_path / "in.jsonl", [*prompts(25), records.make("너무 긴 말 " * 40, "everyday", "t")])
+def test_a_killed_run_is_started_again_and_ends_with_the_same_bytes(tmp_path, folders):
+    """kill -9 while the checkpoint samples, after the server has answered."""
+    found = write(tmp_path / "in.jsonl", [*prompts(12), records.make("너무 긴 말 " * 40, "everyday", "t")])
     cache = tmp_path / "killed.sqlite"
+    with Server(numbered) as server:
 
-    def command(name, server, *checkpoint):
-        return [
-            "--input",
-            str(found),
-            "--output",
-            str(tmp_path / f"{name}.jsonl"),
-            "--cache",
-            str(tmp_path / f"{name}.sqlite"),
-            "--batch_size",
-            "2",
-            "--max_new_tokens",
-            "30",
-            "--temperature",
-            "1",
-            "--responder",
-            f"chatgpt=openai:test-model@{server.url}",
-            *checkpoint,
-        ]
+        def command(name):
+            files = f"--input {found} --output {tmp_path}/{name}.jsonl --cache {tmp_path}/{name}.sqlite"
+            who = f"--responder chatgpt=openai:test-model@{server.url} sft={folders['gpt_neox']}"
+            return argv(files, who, "--batch_size 2 --max_new_tokens 20 --temperature 1")
 
-    sft = f"sft={folders['gpt_neox']}"
-    with Server(numbered, delay=0.1) as server:
-        alone = command("killed", server)
-        kill_when(start(*alone), lambda: len(server.answered) > 16)  # while it asks the server
-        assert 0 < answers_in(cache) < 52
-        both = start(*command("killed", server, sft))  # while the checkpoint samples
-        kill_when(both, lambda: answers_in(cache) >= 52 + 4)
-        assert answers_in(cache) < 52 + 50 and not (tmp_path / "killed.jsonl").exists()
-        assert len(server.answered) <= 52 + 8  # --concurrency 8 were in flight when it was killed
-        assert respond.main(command("killed", server, sft)) == respond.main(command("whole", server, sft)) == 0
+        process, end = start("respond", *command("killed")), time.monotonic() + 60
+        while answers_in(cache) < 26 + 4:
+            assert process.poll() is None and time.monotonic() < end, process.communicate()[1][-2000:]
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert answers_in(cache) < 26 + 24 and not (tmp_path / "killed.jsonl").exists()
+        assert respond.main(command("killed")) == respond.main(command("whole")) == 0
+        assert len(server.answered) == 26 * 2  # nothing of the killed run is asked again
     for ending in ("jsonl", "failed.jsonl"):
         assert (tmp_path / f"killed.{ending}").read_bytes() == (tmp_path / f"whole.{ending}").read_bytes()
-    out = lines(tmp_path / "whole.jsonl")
-    assert len(out) == 26 and {len(r["candidates"]) for r in out[:25]} <= {3, 4} and len(out[25]["candidates"]) == 2
+    out = read(tmp_path / "whole.jsonl")
+    assert len(out) == 13 and {len(r["candidates"]) for r in out[:12]} <= {3, 4} and len(out[12]["candidates"]) == 2

@@ -1,24 +1,22 @@
-"""split.py as a user runs it: disjoint, covering, the same every time, and every category in every file by its share."""
+"""split.py as a user runs it: disjoint, covering, the same every time, categories by their shares."""
 
-import importlib.util
 import json
 import random
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prep_harness import call, read, write
 
+import data_prep.split as program
 from korlhf.core.errors import InputError
 from korlhf.data import load
 from korlhf.data import near_duplicates as near
 from korlhf.data import record as records
+from korlhf.data_prep import split
 
-PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "split.py"
 WORDS = [
     "오늘",
     "어제",
@@ -58,24 +56,6 @@ WORDS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("split", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["split"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
-    return str(path)
-
-
-def lines(path):
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-
-
 def sentence(seed):
     draw = random.Random(seed)
     return " ".join(draw.choice(WORDS) for _ in range(10))
@@ -91,36 +71,36 @@ def near_same(seed):
 
 
 @pytest.fixture
-def run(program, tmp_path):
+def run(tmp_path):
     """Function: (records, flags...) -> ({file stem: records}, report)."""
 
     def go(found, *argv, folder="parts"):
         out = tmp_path / folder
-        program.main(["--input", write(tmp_path / "in.jsonl", found), "--output_dir", str(out), *argv])
-        parts = {p.stem: lines(p) for p in sorted(out.glob("*.jsonl")) if p.stem != "split"}
+        call(program.main, ["--input", write(tmp_path / "in.jsonl", found), "--output_dir", str(out), *argv])
+        parts = {p.stem: read(p) for p in sorted(out.glob("*.jsonl")) if p.stem != "split"}
         return parts, json.loads((out / "split.report.json").read_text(encoding="utf-8"))
 
     return go
 
 
-# --- dealing out -----------------------------------------------------------------------------------------------------------------------
+# --- dealing out
 
 
-def test_largest_remainder_by_hand(program):
-    assert program.largest_remainder(10, [2, 4, 4]) == [2, 4, 4]
-    assert program.largest_remainder(7, [2, 4, 4]) == [1, 3, 3]  # 1.4, 2.8, 2.8
-    assert program.largest_remainder(1, [1, 1, 1]) == [1, 0, 0]
-    assert program.largest_remainder(0, [1, 2]) == [0, 0]
-    assert program.largest_remainder(5, [0, 1]) == [0, 5]
+def test_largest_remainder_by_hand():
+    assert split.largest_remainder(10, [2, 4, 4]) == [2, 4, 4]
+    assert split.largest_remainder(7, [2, 4, 4]) == [1, 3, 3]  # 1.4, 2.8, 2.8
+    assert split.largest_remainder(1, [1, 1, 1]) == [1, 0, 0]
+    assert split.largest_remainder(0, [1, 2]) == [0, 0]
+    assert split.largest_remainder(5, [0, 1]) == [0, 5]
 
 
-def test_weights_are_exact(program):
-    assert program.weights("2,4,4", 0.1) == [Fraction(n, 100) for n in (18, 2, 36, 4, 36, 4)]
-    assert program.weights("0.5, 0,1.5", 0.0) == [Fraction(1, 4), 0, 0, 0, Fraction(3, 4), 0]
+def test_weights_are_exact():
+    assert split.weights("2,4,4", 0.1) == [Fraction(n, 100) for n in (18, 2, 36, 4, 36, 4)]
+    assert split.weights("0.5, 0,1.5", 0.0) == [Fraction(1, 4), 0, 0, 0, Fraction(3, 4), 0]
 
 
-def groups(program, kinds):
-    return [program.Group([f"{i:04x}"], category, answered, [i]) for i, (category, answered) in enumerate(kinds)]
+def groups(kinds):
+    return [split.Group([f"{i:04x}"], category, answered, [i]) for i, (category, answered) in enumerate(kinds)]
 
 
 @settings(max_examples=80, deadline=None)
@@ -130,41 +110,41 @@ def groups(program, kinds):
     st.sampled_from([0.0, 0.1, 0.5]),
     st.integers(0, 5),
 )
-def test_every_category_is_dealt_out_by_its_shares(program, kinds, shares, test_share, seed):
-    found, weights = groups(program, kinds), program.weights(shares, test_share)
-    cells = program.deal(found, weights, seed)
+def test_every_category_is_dealt_out_by_its_shares(kinds, shares, test_share, seed):
+    found, weights = groups(kinds), split.weights(shares, test_share)
+    cells = split.deal(found, weights, seed)
     for category in {c for c, _ in kinds}:
         members = [i for i, (c, _) in enumerate(kinds) if c == category]
         counts = Counter(cells[i] for i in members)
         answered = sum(kinds[i][1] for i in members)
-        enough = answered >= sum(program.largest_remainder(len(members), weights)[:2])
+        enough = answered >= sum(split.largest_remainder(len(members), weights)[:2])
         if enough:
             assert all(abs(counts[k] - len(members) * w) < 1 for k, w in enumerate(weights)) and None not in counts
         else:
             assert counts[0] + counts[1] == answered
             assert counts[None] == (0 if sum(weights[2:]) else len(members) - answered)
         assert all(kinds[i][1] for i in members if cells[i] in (0, 1))
-    assert cells == program.deal(found, weights, seed)
+    assert cells == split.deal(found, weights, seed)
 
 
-def test_the_order_of_the_groups_does_not_matter(program):
-    found = groups(program, [("a" if i % 3 else "b", i % 2 == 0) for i in range(100)])
-    weights = program.weights("2,4,4", 0.1)
-    place = dict(zip((g.name for g in found), program.deal(found, weights, 1)))
+def test_the_order_of_the_groups_does_not_matter():
+    found = groups([("a" if i % 3 else "b", i % 2 == 0) for i in range(100)])
+    weights = split.weights("2,4,4", 0.1)
+    place = dict(zip((g.name for g in found), split.deal(found, weights, 1)))
     turned = found[::-1]
-    assert place == dict(zip((g.name for g in turned), program.deal(turned, weights, 1)))
-    assert place != dict(zip((g.name for g in found), program.deal(found, weights, 2)))
+    assert place == dict(zip((g.name for g in turned), split.deal(turned, weights, 1)))
+    assert place != dict(zip((g.name for g in found), split.deal(found, weights, 2)))
 
 
-def test_one_more_group_moves_few(program):
-    found = groups(program, [("a", True)] * 1000)
-    weights = program.weights("2,4,4", 0.1)
-    before = program.deal(found, weights, 1)
-    after = program.deal([*found, program.Group(["ffff"], "a", True, [1000])], weights, 1)
+def test_one_more_group_moves_few():
+    found = groups([("a", True)] * 1000)
+    weights = split.weights("2,4,4", 0.1)
+    before = split.deal(found, weights, 1)
+    after = split.deal([*found, split.Group(["ffff"], "a", True, [1000])], weights, 1)
     assert sum(a != b for a, b in zip(before, after)) <= 5  # one at each of the five borders
 
 
-# --- the program -----------------------------------------------------------------------------------------------------------------------
+# --- the program
 
 
 def test_files_shares_and_history(run):
@@ -203,7 +183,7 @@ def test_near_same_prompts_stay_together(run):
     found = [make(i, output="네.") for i in range(100)]
     found += [records.make(near_same(i), "everyday", "copy", output="네.") for i in range(60)]
     found += [records.make(sentence(i) + " !", "evol", "again", output="아니요.") for i in range(20)]
-    parts, report = run(found, "--test_share", "0.3")
+    parts, report = run(found, "--test_share 0.3")
     numbers = near.groups([records.prompt(r) for r in found], 0.8)
     group = {r["id"]: n for r, n in zip(found, numbers)}
     assert len(set(numbers)) == 100
@@ -227,7 +207,7 @@ def test_split_jsonl_says_where_everything_went(run, tmp_path):
     parts, report = run(
         found, "--shares", "1,0,0", "--exclude", write(tmp_path / "bench.jsonl", [{"prompt": near_same(3)}])
     )
-    where = lines(tmp_path / "parts" / "split.jsonl")
+    where = read(tmp_path / "parts" / "split.jsonl")
     assert [w["id"] for w in where] == [r["id"] for r in found]
     for name, rows in parts.items():
         assert [r["id"] for r in rows] == [w["id"] for w in where if f"{w['step']}_{w['side']}" == name]
@@ -253,7 +233,7 @@ def test_answers_do_not_go_into_the_ppo_files(run):
         "original": {"prompt": "Hi", "chosen": "yes", "output": "no"},
         "topic": "먹거리",
     }
-    parts, _ = run([make(i, **told) for i in range(5)], "--shares", "0,0,1", "--test_share", "0")
+    parts, _ = run([make(i, **told) for i in range(5)], "--shares", "0,0,1", "--test_share 0")
     assert list(parts) == ["prompts_train"] and len(parts["prompts_train"]) == 5
     assert all(
         set(r) == {"id", "category", "source", "history", "prompt", "original", "topic"} for r in parts["prompts_train"]
@@ -294,14 +274,14 @@ def test_the_same_every_time_and_in_any_order(run, tmp_path):
         assert {r["id"] for r in rows} == {
             json.loads(line)["id"] for line in first[f"{name}.jsonl"].decode("utf-8").splitlines()
         }
-    other, _ = run(found, "--seed", "7", folder="other")
+    other, _ = run(found, "--seed 7", folder="other")
     assert {r["id"] for r in other["sft_train"]} != {r["id"] for r in turned["sft_train"]}
 
 
 def test_files_of_other_shares_do_not_stay(run, tmp_path):
     found = [make(i, output="네.") for i in range(60)]
     run(found)
-    parts, _ = run(found, "--shares", "1,1,0", "--test_share", "0")
+    parts, _ = run(found, "--shares", "1,1,0", "--test_share 0")
     assert list(parts) == ["reward_train", "sft_train"] and not list((tmp_path / "parts").glob("*.partial"))
 
 
@@ -311,9 +291,9 @@ def test_an_empty_file_is_warned_of(run, capsys):
 
 
 def test_one_large_group_is_warned_of(run, capsys):
-    frame = "다음 글을 읽고 글쓴이의 마음이 어떤지 짐작해서 짧고 다정하게 한 문장으로 답해 주세요. 설명은 쓰지 마세요. 글 번호는 "
+    frame = "다음 글을 읽고 글쓴이의 마음이 어떤지 짐작해서 짧고 다정하게 한 문장으로 답해 주세요. 글 번호는 "
     run([records.make(f"{frame}{i}번", "everyday", "test", output="네.") for i in range(40)])
-    assert "WARNING: one group of near-same prompts holds 40 of 40 records" in capsys.readouterr().out
+    assert "WARNING: one group of near-duplicate prompts holds 40 of 40 records" in capsys.readouterr().out
 
 
 @settings(max_examples=15, deadline=None)
@@ -331,13 +311,14 @@ def test_one_large_group_is_warned_of(run, capsys):
     st.sampled_from(["2,4,4", "0,1,1"]),
     st.integers(0, 3),
 )
-def test_no_near_same_prompt_on_two_sides(program, tmp_path_factory, kinds, shares, seed):
+def test_no_near_same_prompt_on_two_sides(tmp_path_factory, kinds, shares, seed):
     found = [
         records.make(sentence(i) + end, category, "test", **({"output": "네."} if answered else {}))
         for i, end, category, answered in kinds
     ]
     folder = tmp_path_factory.mktemp("split")
-    program.main(
+    call(
+        program.main,
         [
             "--input",
             write(folder / "in.jsonl", found),
@@ -345,13 +326,12 @@ def test_no_near_same_prompt_on_two_sides(program, tmp_path_factory, kinds, shar
             str(folder),
             "--shares",
             shares,
-            "--test_share",
-            "0.3",
+            "--test_share 0.3",
             "--seed",
             str(seed),
-        ]
+        ],
     )
-    where = lines(folder / "split.jsonl")
+    where = read(folder / "split.jsonl")
     assert len(where) == len(found)
     places = defaultdict(set)
     for number, line in zip(near.groups([records.prompt(r) for r in found], 0.8), where):
@@ -359,50 +339,36 @@ def test_no_near_same_prompt_on_two_sides(program, tmp_path_factory, kinds, shar
             places[number].add((line["step"], line["side"]))
     assert all(len(p) == 1 for p in places.values())
     written = [
-        r["id"]
-        for name in program.CELLS
-        if (folder / f"{name}.jsonl").exists()
-        for r in lines(folder / f"{name}.jsonl")
+        r["id"] for name in split.CELLS if (folder / f"{name}.jsonl").exists() for r in read(folder / f"{name}.jsonl")
     ]
     assert sorted(written) == sorted(line["id"] for line in where if line["step"])
     prompts = [line["id"] for line in where if line["step"] == "prompts"]
     assert len(prompts) == len(set(prompts))
 
 
-# --- what it refuses -------------------------------------------------------------------------------------------------------------------
+# --- what it refuses
 
 
 @pytest.mark.parametrize(
-    "flags",
-    [["--shares", "1,2"], ["--shares", "0,0,0"], ["--test_share", "1"], ["--test_share", "nan"], ["--threshold", "0"]],
+    "flags", [["--shares", "1,2"], ["--shares", "0,0,0"], ["--test_share 1"], ["--test_share nan"], ["--threshold 0"]]
 )
-def test_the_parser_refuses(program, flags, capsys):
+def test_the_parser_refuses(flags, capsys):
     with pytest.raises(SystemExit) as stopped:
-        program.main(["--input", "a.jsonl", "--output_dir", "b", *flags])
-    assert stopped.value.code == 2 and f"{flags[0]} " in capsys.readouterr().err
+        call(program.main, ["--input a.jsonl", "--output_dir b", *flags])
+    assert stopped.value.code == 2 and f"{flags[0].split()[0]} " in capsys.readouterr().err
 
 
-def test_outputs_that_cannot_be(program, tmp_path):
+def test_outputs_that_cannot_be(tmp_path):
     file = write(tmp_path / "sft_train.jsonl", [make(1)])
     with pytest.raises(InputError, match="--output_dir .*is a file"):
-        program.main(["--input", file, "--output_dir", file])
+        call(program.main, ["--input", file, "--output_dir", file])
     with pytest.raises(InputError, match="sft_train.jsonl would be overwritten"):
-        program.main(["--input", file, "--output_dir", str(tmp_path)])
+        call(program.main, ["--input", file, "--output_dir", str(tmp_path)])
 
 
-def test_a_broken_record_leaves_the_earlier_files(run, program, tmp_path):
+def test_a_broken_record_leaves_the_earlier_files(run, tmp_path):
     run([make(i, output="네.") for i in range(20)])
     before = {p.name: p.read_bytes() for p in (tmp_path / "parts").iterdir()}
     with pytest.raises(InputError, match="in.jsonl:2: no prompt"):
         run([make(1), {"text": "글"}])
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "parts").iterdir()}
-
-
-def test_as_a_process(tmp_path):
-    source = write(tmp_path / "in.jsonl", [make(i, output="네.") for i in range(30)])
-    command = [sys.executable, str(PROGRAM), "--input", source, "--output_dir", str(tmp_path / "parts")]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
-    assert done.returncode == 0 and "everyday" in done.stdout, done.stderr
-    assert len(lines(tmp_path / "parts" / "reward_train.jsonl")) == 11  # 10.8
-    failed = subprocess.run([*command, "--exclude", "missing.jsonl"], capture_output=True, text=True, encoding="utf-8")
-    assert failed.returncode == 2 and failed.stderr.startswith("error: missing.jsonl: no such file")

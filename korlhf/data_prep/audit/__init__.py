@@ -1,0 +1,30 @@
+"""The audit of data sets: what is looked for. Kinds of findings and their texts are in kinds.yaml."""
+
+from importlib.resources import files
+from typing import NamedTuple
+
+import yaml
+
+
+class Kind(NamedTuple):
+    """See kinds.yaml."""
+
+    title: str
+    severity: str
+    fix: str
+    why: str
+
+
+_YAML = files(__package__).joinpath("kinds.yaml").read_text(encoding="utf-8")
+KINDS = {name: Kind(**kind) for name, kind in yaml.safe_load(_YAML).items()}
+BIT = {name: 1 << i for i, name in enumerate(KINDS)}
+CHANGED = 1 << 63  # the bit of rows of which a text is cleaned; no finding of its own
+ALWAYS_REMOVED = tuple(name for name, kind in KINDS.items() if kind.fix == "remove")
+REMOVABLE = tuple(name for name, kind in KINDS.items() if kind.fix == "report")
+# In a rejected answer they are as they should be.
+GOOD_ONLY = ("short_answer", "self_description", "not_korean", "cut_off", "loop")
+
+
+def names(bits):
+    """The kinds whose bits are set."""
+    return [name for name, bit in BIT.items() if bits & bit]

@@ -1,12 +1,13 @@
-"""Defects of single texts that no program can put right: reported with their place, removed only when a user names them.
+"""Defects of single texts that no program can put right: reported with their place, removed when a user names them.
 
-Each function is text -> list of Spot. They prefer silence to noise: a sum of money is no card number, "인공지능을 공부해요" no confession.
+Each function is text -> list of Spot. They prefer silence to noise: a sum of money is no card number, and
+"인공지능을 공부해요" no confession.
 """
 
 import datetime
 import re
 
-from korlhf.data_prep.audit.checks import FILLER, Spot, mask_code
+from korlhf.data_prep.audit.cleaning import FILLER, Spot, mask_code
 from korlhf.korean import transcription as marks
 from korlhf.korean.friendly import MAX_RUN, MIN_DISTINCT_BIGRAMS
 from korlhf.korean.speech_level import EDGE_MARKS, FINAL_MARKS, is_complete
@@ -14,50 +15,40 @@ from korlhf.korean.speech_level import EDGE_MARKS, FINAL_MARKS, is_complete
 # A speaker that calls itself a program. NOUN after a first-person subject and before a form of "to be", or NOUN + 로서.
 _AI = r"(?:AI|A\.I\.|에이아이|인공\s?지능)"
 _KIND = r"(?:모델|챗봇|비서|어시스턴트|시스템|프로그램|봇|도우미|에이전트)"
-_NOUN = rf"(?:{_AI}(?:\s?(?:기반|대화형|대화|언어))*(?:\s?{_KIND})?|(?:(?:대규모|대형|거대)\s?)?언어\s?모델|챗봇|컴퓨터\s?프로그램|챗\s?GPT|ChatGPT|GPT-?\d?)"
-_BE = r"(?:이?므로|이기|이며|이고|이어서|이여서|라서|이라서|이?지만|입니다|인데|이에요|예요|(?:으?로서)(?!의)|으로써|니까|일 뿐|에 불과|(?:으?로),|이라(?![고는])|야[.!~,])"
+_NOUN = (
+    rf"(?:{_AI}(?:\s?(?:기반|대화형|대화|언어))*(?:\s?{_KIND})?|(?:(?:대규모|대형|거대)\s?)?언어\s?모델|챗봇|컴퓨터\s?프로그램|"
+    r"챗\s?GPT|ChatGPT|GPT-?\d?)"
+)
+_BE = (
+    r"(?:이?므로|이기|이며|이고|이어서|이여서|라서|이라서|이?지만|입니다|인데|이에요|예요|(?:으?로서)(?!의)|"
+    r"으로써|니까|일 뿐|에 불과|(?:으?로),|이라(?![고는])|야[.!~,])"
+)
+_I = r"(?<![가-힣])(?:저는|제가|나는|내가|전|난)\s+"
 _SELF_KOREAN = re.compile(
     rf"(?<![가-힣])(?:(?:저는|나는|저도|나도|제가|내가|난)\s+(?:[^\s.!?\n]+\s+){{0,4}}?|(?:전|저)\s+){_NOUN}{_BE}"
     rf"|{_NOUN}(?:(?:으?로서)(?!의)|으로써|인 (?:저|제|나)(?![가-힣]*[녁들]))"
-    r"|(?<![가-힣])(?:저는|제가|나는|내가|전|난)\s+(?:(?:실제|진짜|살아 있는)\s+)?(?:사람|인간)이 아니(?:라|며|고|기|에요|므|지만)"
-    r"|(?<![가-힣])(?:저는|제가|나는|내가|전|난)\s+(?:(?:실제|진짜|살아 있는)\s+)?(?:사람|인간)이 아닙니다"
-    r"|(?<![가-힣])(?:저는|제가)\s+(?:[^\s.!?\n]+\s+){0,3}?(?:OpenAI|오픈\s?AI)(?:에서|가|에 의해) (?:개발|만든|만들|훈련|학습)",
+    rf"|{_I}(?:(?:실제|진짜|살아 있는)\s+)?(?:사람|인간)이 아니(?:라|며|고|기|에요|므|지만)"
+    rf"|{_I}(?:(?:실제|진짜|살아 있는)\s+)?(?:사람|인간)이 아닙니다"
+    r"|(?<![가-힣])(?:저는|제가)\s+(?:[^\s.!?\n]+\s+){0,3}?(?:OpenAI|오픈\s?AI)(?:에서|가|에 의해) "
+    r"(?:개발|만든|만들|훈련|학습)",
     re.IGNORECASE,
 )
 _SELF_ENGLISH = re.compile(
-    r"\bas an? (?:\w+ )?(?:(?:AI|artificial intelligence)(?: language)?(?: (?:model|assistant|chatbot|system|program))|AI,|AI I\b"
-    r"|(?:large )?language model|chatbot)|\bI(?:'m| am) (?:just |only |merely )?an? (?:\w+ )?"
+    r"\bas an? (?:\w+ )?(?:(?:AI|artificial intelligence)(?: language)?(?: (?:model|assistant|chatbot|system|program))"
+    r"|AI,|AI I\b|(?:large )?language model|chatbot)|\bI(?:'m| am) (?:just |only |merely )?an? (?:\w+ )?"
     r"(?:AI|artificial intelligence|(?:large )?language model|chatbot|virtual assistant)"
     r"(?! (?:engineer|researcher|developer|student|enthusiast|expert))\b",
     re.IGNORECASE,
 )
-
-# Without one of these there is no such passage; looked for in lower case.
-_HINTS = (
-    "ai",
-    "a.i.",
-    "에이아이",
-    "인공",
-    "언어 모델",
-    "언어모델",
-    "챗봇",
-    "챗gpt",
-    "챗 gpt",
-    "gpt",
-    "프로그램",
-    "사람이 아니",
-    "인간이 아니",
-    "사람이 아닙",
-    "인간이 아닙",
-    "오픈",
-    "artificial",
-    "language model",
-    "chatbot",
-    "virtual assistant",
+# Without one of these there is no such passage: a quick look that most texts fail.
+_HINT = re.compile(
+    r"ai|a\.i\.|에이아이|인공|언어 ?모델|챗봇|챗 ?gpt|gpt|프로그램|(?:사람|인간)이 아[니닙]|오픈|artificial|"
+    "language model|chatbot|virtual assistant"
 )
 
 _HEADING = re.compile(
-    r"^#{1,4}[ \t]*(?:명령어|지시문?|질문|입력|응답|답변|출력|Instruction|Input|Response|Output|Question|Answer)[ \t]*:",
+    r"^#{1,4}[ \t]*(?:명령어|지시문?|질문|입력|응답|답변|출력|"
+    r"Instruction|Input|Response|Output|Question|Answer)[ \t]*:",
     re.MULTILINE,
 )
 _PREAMBLE = re.compile(r"아래는 작업을 설명하는 명령어|Below is an instruction that describes a task")
@@ -68,8 +59,8 @@ _MOBILE = re.compile(r"(?<![\d.-])(?:\+?82[- ]?\(?0?\)?|0)1[016789](?P<sep>[-. ]
 _LANDLINE = re.compile(r"(?<![\d.-])\(?0(?:2|3[1-3]|4[1-4]|5[1-5]|6[1-4]|50[2-8]?|70)\)?[- ]\d{3,4}-\d{4}(?![\d-])")
 _RESIDENT = re.compile(r"(?<![\d-])(\d{6})([- ]?)([1-8])(\d{6})(?![\d-])")
 _CARD = re.compile(
-    r"(?<![\d.,-])(?:[3-69]\d{3}(?P<sep>[- ])\d{4}(?P=sep)\d{4}(?P=sep)\d{4}|3[47]\d{2}(?P<sep2>[- ])\d{6}(?P=sep2)\d{5}"
-    r"|[3-69]\d{15}|3[47]\d{13})(?![\d-]|[.,]\d)"
+    r"(?<![\d.,-])(?:[3-69]\d{3}(?P<sep>[- ])\d{4}(?P=sep)\d{4}(?P=sep)\d{4}|"
+    r"3[47]\d{2}(?P<sep2>[- ])\d{6}(?P=sep2)\d{5}|[3-69]\d{15}|3[47]\d{13})(?![\d-]|[.,]\d)"
 )
 _EMAIL = re.compile(
     r"(?<![\w.+-])(?!git@)[A-Za-z0-9][\w.+-]*@[A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}(?![\w@])",
@@ -104,16 +95,15 @@ SHORT_FOR_A_CUT = 20  # characters; a shorter answer may well be a phrase
 
 
 def find_self_descriptions(text):
-    """Passages in which the speaker calls itself an AI, a language model, a chatbot; as a topic of conversation they are fine."""
-    lower = text.lower()
-    if not any(hint in lower for hint in _HINTS):
+    """Passages in which the speaker calls itself an AI, a language model, a chatbot; as a topic they are fine."""
+    if not _HINT.search(text.lower()):
         return []
     found = sorted([*_SELF_KOREAN.finditer(text), *_SELF_ENGLISH.finditer(text)], key=lambda m: m.start())
     return [Spot(m.start(), m.end(), "English" if m.group().isascii() else "Korean") for m in found]
 
 
 def find_template_markers(text):
-    """Pieces of prompt templates: "### 응답:", the preamble of an instruction, a speaker's name that begins a line of its own."""
+    """Pieces of prompt templates: "### 응답:", an instruction's preamble, lines that begin with a speaker's name."""
     masked = mask_code(text)
     patterns = (("heading", _HEADING), ("preamble", _PREAMBLE), ("evolution", _EVOLVED), ("speaker", _SPEAKER))
     return sorted(Spot(m.start(), m.end(), what) for what, pattern in patterns for m in pattern.finditer(masked))
@@ -131,7 +121,7 @@ def find_marks(text):
 
 
 def find_personal(text):
-    """Korean phone and resident registration numbers, card numbers, e-mail addresses; a checksum decides where there is one."""
+    """Korean phone and resident registration numbers, card numbers, e-mail addresses; with checksums."""
     spots = []
     if "@" in text:
         spots += [Spot(m.start(), m.end(), "e-mail") for m in _EMAIL.finditer(text)]
@@ -150,14 +140,14 @@ def find_personal(text):
 
 
 def luhn(number):
-    """Whether the digits of `number` pass the check of ISO/IEC 7812-1; a number of one digit throughout is no card's."""
+    """Whether the digits of `number` pass the check of ISO/IEC 7812-1; one digit repeated is no card's number."""
     digits = [int(c) for c in number if c.isdigit()]
     doubled = [d if i % 2 == 0 else d * 2 - 9 * (d > 4) for i, d in enumerate(reversed(digits))]
     return sum(doubled) % 10 == 0 and len(set(digits)) > 1
 
 
 def _is_resident(match):
-    """A plausible date of birth, and the checksum; without it only for the numbers given since October 2020, with their hyphen."""
+    """A plausible date of birth, and the checksum; without it only numbers given since October 2020, with a hyphen."""
     birth, separator, kind, _ = match.groups()
     try:
         born = datetime.date(_CENTURIES[int(kind)] + int(birth[:2]), int(birth[2:4]), int(birth[4:]))
@@ -178,7 +168,7 @@ def mask_personal(text):
 
 
 def find_mojibake(text):
-    """Characters that a wrong decoding leaves: replacement characters, UTF-8 or EUC-KR read as Latin-1, private-use characters."""
+    """What a wrong decoding leaves: replacement characters, UTF-8 or EUC-KR read as Latin-1, private-use characters."""
     if not _SUSPECT.search(text):
         return []
     spots = [
@@ -232,7 +222,7 @@ def find_cut(text):
 
 
 def find_loops(text):
-    """Where the text goes round in circles, as friendly.is_looping defines it, outside code and tables; at most one spot.
+    """Where the text loops, as korlhf.korean.friendly.is_looping has it, outside code and tables; at most one spot.
 
     The same words MAX_RUN times in a row, the same syllables three times, or hardly any pair of words that is new.
     """

@@ -1,11 +1,12 @@
-"""The second reading: rows put right are written to OUTPUT/fixed, rows removed beside them with the reasons; examples are fetched.
+"""The second reading: examples are fetched, rows are put right in OUTPUT/fixed or removed there with the reasons.
 
-Fixing what was fixed changes nothing: every text is cleaned until it stays as it is, and copies are looked for among the cleaned rows.
+Fixing what was fixed changes nothing: every text is cleaned until it stays as it is, and copies are looked for among
+the cleaned rows.
 """
 
 import json
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import suppress
 from pathlib import Path
 
 from korlhf.core.errors import InputError
@@ -13,15 +14,16 @@ from korlhf.data.example import RowError, RowSkipped, read_row
 from korlhf.data.fields import fields, replaced
 from korlhf.data.readers import read_rows
 from korlhf.data.record import record_id
-from korlhf.data_prep.audit.kinds import ALWAYS_REMOVED, BIT, names
-from korlhf.data_prep.audit.sample import shortened
+from korlhf.data_prep.audit import ALWAYS_REMOVED, BIT, CHANGED, names
+from korlhf.data_prep.audit.passages import shortened
 from korlhf.data_prep.audit.scan import cleaned
 
 
 def second_reading(scan, bits, wanted, fixer, bar):
-    """Read all files once more -> {row: {"place", part: beginning of the text}} of the `wanted` rows; a Fixer, or None, gets every row.
+    """Read all files once more -> {row: {"place", part: beginning of the text}} of the `wanted` rows.
 
-    bits: (rows,) findings. Raises InputError if a file has changed meanwhile.
+    bits: (rows,) findings; fixer: a Fixer, or None, that gets every row. Raises InputError if a file has changed
+    meanwhile.
     """
     found, number = {}, 0
     for source_number, source in enumerate(scan.sources):
@@ -40,65 +42,39 @@ def second_reading(scan, bits, wanted, fixer, bar):
 
 
 class Fixer:
-    """Writes the fixed files; a context manager. They take their names when all is done.
+    """What becomes of every row. folder: OUTPUT/fixed; removed: further kinds of findings whose rows are removed.
 
-    folder: OUTPUT/fixed; removed: further kinds of findings whose rows are removed.
+    paths: of the files to write, by (number of the source, whether its rows are kept); `files` are those, once open.
+    Raises InputError if a file to read would be overwritten.
     """
 
     def __init__(self, folder, sources, removed=()):
-        self.folder, self.sources = Path(folder), sources
+        self.folder, self.sources, self.files = folder, sources, {}
         self.removed_bits = sum(BIT[kind] for kind in {*ALWAYS_REMOVED, *removed})
         self.names = file_names(sources)
-        self.counts = [Counter() for _ in sources]
-        self.reasons = [Counter() for _ in sources]
-        self.cleaned = [Counter() for _ in sources]
-
-    def __enter__(self):
-        for source in self.sources:
-            if Path(source.path).resolve().parent == self.folder.resolve():
+        self.counts, self.reasons, self.cleaned = ([Counter() for _ in sources] for _ in range(3))
+        for source in sources:
+            if Path(source.path).resolve().parent == folder.resolve():
                 raise InputError(
-                    f"--output {self.folder.parent}: {source.path} lies in its folder fixed and would be overwritten; "
+                    f"--output {folder.parent}: {source.path} lies in its folder fixed and would be overwritten; "
                     "give another --output"
                 )
-        self._files = ExitStack()
-        self._open = []
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for name in self.names:
-                self._open.append(
-                    [
-                        self._files.enter_context(open(self.folder / f"{name}.{kind}.partial", "w", encoding="utf-8"))
-                        for kind in ("jsonl", "removed.jsonl")
-                    ]
-                )
-        except OSError as error:
-            raise InputError(
-                f"--output {self.folder}: cannot be written: {error.strerror or error}; give another"
-            ) from error
-        return self
-
-    def __exit__(self, kind, error, trace):
-        self._files.close()
-        for file in (f for pair in self._open for f in pair):
-            if kind is None:
-                Path(file.name).replace(file.name.removesuffix(".partial"))
-            else:
-                Path(file.name).unlink(missing_ok=True)
+        endings = {True: "jsonl", False: "removed.jsonl"}
+        self.paths = {(i, k): folder / f"{name}.{e}" for i, name in enumerate(self.names) for k, e in endings.items()}
 
     def take(self, number, place, row, bits):
         """Write one row of the source `number`, put right, or note why it is removed."""
-        kept, gone = self._open[number]
         self.counts[number]["rows"] += 1
         reasons = names(bits & self.removed_bits)
         if reasons:
             self.counts[number]["removed"] += 1
             self.reasons[number].update(reasons)
-            gone.write(line({"reasons": reasons, "place": place, "row": row}))
-            return
-        fixed, kinds = put_right(row)
-        self.counts[number]["cleaned"] += bool(kinds)
-        self.cleaned[number].update(kinds)
-        kept.write(line(fixed))
+            row = {"reasons": reasons, "place": place, "row": row}
+        elif bits & CHANGED:
+            row, kinds = put_right(row)
+            self.counts[number]["cleaned"] += bool(kinds)
+            self.cleaned[number].update(kinds)
+        self.files[number, not reasons].write(line(row))
 
     def report(self):
         """Per file: its name, rows, cleaned, removed, and both by kind (a row may have several)."""
@@ -120,7 +96,7 @@ class Fixer:
 
 
 def file_names(sources):
-    """One name, without ending, per source: the file's own; if two are the same, with the set's or a number before it."""
+    """One name, without ending, per source: the file's own; of equal ones, with the role or a number before it."""
     taken = []
     for source in sources:
         stem = Path(source.path).stem
@@ -132,29 +108,22 @@ def file_names(sources):
 
 
 def put_right(row):
-    """(The row with cleaned texts, sorted kinds of what was cleaned); without defects (row, [])."""
+    """(The row with cleaned texts, sorted kinds of what was cleaned)."""
     changed, kinds = {}, set()
     for field in fields(row):
-        text, found = cleaned(field)
+        _, found, text = cleaned(field)
         if text != field.text:
             changed[field.path] = text
             kinds |= set(found)
-    if not changed:
-        return row, []
     fixed = replaced(row, changed)
-    _renew_id(row, fixed)
+    with suppress(
+        RowError, RowSkipped
+    ):  # an id that is the conversation's hash, as in records, is renewed; others stay
+        if "id" in row and row["id"] == record_id(read_row(row).messages):
+            fixed["id"] = record_id(read_row(fixed).messages)
     if isinstance(fixed.get("history"), list):
         fixed["history"].append({"stage": "audit", "cleaned": sorted(kinds)})
     return fixed, sorted(kinds)
-
-
-def _renew_id(row, fixed):
-    """If the id is the hash of the conversation, as in records, make it that of the cleaned one."""
-    try:
-        if "id" in row and row["id"] == record_id(read_row(row).messages):
-            fixed["id"] = record_id(read_row(fixed).messages)
-    except (RowError, RowSkipped):
-        return  # an id of another kind stays
 
 
 def line(row):

@@ -96,7 +96,7 @@ def test_rows_of_pairs_stay_apart_and_the_same_one_twice_is_one_item(tmp_path):
 @pytest.mark.parametrize(
     "row, words",
     [
-        ({"prompt": "", "answers": ["가", "나"]}, "the prompt is empty"),
+        ({"prompt": "", "answers": ["가", "나"]}, "prompt is empty"),
         ({"answers": ["가", "나"]}, "no prompt"),
         ({"prompt": "안녕", "candidates": "가"}, "candidates is str"),
         ({"prompt": "안녕", "candidates": [{"model": "sft"}]}, "candidate 1 is"),

@@ -92,7 +92,7 @@ def test_template_markers(text, what):
         ("4111111111111111", ["card number"]),
         ("3782-822463-10005", ["card number"]),
         ("minsu.kim@mail.co.kr로 보내요", ["e-mail"]),
-        # look-alikes: a wrong checksum, no such day, a sum, a version, a date, a hotline, an account of a program, a decorator
+        # look-alikes: a wrong checksum, no such day, a sum, a version, a date, a hotline, an account, a decorator
         ("900101-1234567", []),
         ("901301-1234567", []),
         ("4111 1111 1111 1112", []),

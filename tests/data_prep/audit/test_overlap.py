@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from korlhf.data_prep.audit import overlap
-from korlhf.data_prep.audit.kinds import BIT
+from korlhf.data_prep.audit import BIT, overlap
 
 
 class Few:

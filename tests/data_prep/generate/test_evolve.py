@@ -1,24 +1,23 @@
-"""evol_instruct.py: what is asked, what is eliminated and why, how rounds go on, and the same bytes whatever happens on the way."""
+"""evol_instruct.py: what is asked, what is eliminated and why, how rounds go on, the same bytes whatever happens."""
 
-import importlib.util
 import json
 import random
 import re
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import yaml
 from openai_server import Server, at_random, error, refusal
+from prep_harness import run as run_program
 
+import data_prep.evol_instruct as program
 from korlhf.core.errors import InputError
 from korlhf.data import record as records
 from korlhf.data import rouge as similar
+from korlhf.data_prep.generate import evolve as evol
+from korlhf.data_prep.generate.elimination import MUTATIONS, bare_reply, failed_evolution
 from korlhf.llm import client as llm
 
-PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "evol_instruct.py"
 PARENT = "요즘 잠이 잘 안 와. 뭘 하면 좋을까?"
 GIVEN = [
     PARENT,
@@ -34,16 +33,7 @@ GIVEN = [
 ]
 
 
-def load():
-    spec = importlib.util.spec_from_file_location("evol_instruct", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["evol_instruct"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-evol = load()
-WORDING = evol.load_wording()
+WORDING = evol.load_wording(program.WORDING)
 
 
 @pytest.fixture(autouse=True)
@@ -60,53 +50,34 @@ def invented(body):
 def asked(body):
     """(mutation, instruction) that a request is about, read from its message as a stranger would."""
     text = body["messages"][-1]["content"]
-    (mutation,) = [name for name in evol.MUTATIONS if name in text]
+    (mutation,) = [name for name in MUTATIONS if name in text]
     return mutation, re.search(r"^(=+)\n(.*?)\n\1$", text, re.MULTILINE | re.DOTALL)[2]
 
 
 def run(folder, server, *more, given=GIVEN, out="out.jsonl"):
     """main(): (exit code, records, report). given: texts or rows."""
-    source = folder / "in.jsonl"
-    rows = [
-        {"prompt": g, "category": "everyday", "source": f"nikl/{i}"} if isinstance(g, str) else g
-        for i, g in enumerate(given)
-    ]
-    source.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
-    flags = [
-        "--input",
-        source,
-        "--output",
-        folder / out,
-        "--generator",
-        "openai:test-model",
-        "--base_url",
-        server.url,
-        *more,
-    ]
-    code, path = evol.main([str(f) for f in flags]), folder / out
-    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return code, found, json.loads(path.with_suffix(".report.json").read_text(encoding="utf-8"))
+    texts = [(g, {"prompt": g, "category": "everyday", "source": f"nikl/{i}"}) for i, g in enumerate(given)]
+    rows = [row if isinstance(g, str) else g for g, row in texts]
+    flags = f"--generator openai:test-model --base_url {server.url}"
+    ran = run_program(program, folder, rows, flags, *more, out=out)
+    return ran.code, ran.out, ran.report
 
 
-@pytest.mark.parametrize("mutation", evol.MUTATIONS)
+@pytest.mark.parametrize("mutation", MUTATIONS)
 @pytest.mark.parametrize("text", [PARENT, "====== 이런 줄이 든 말\n=====\n셋째 줄 {name} %s 'x'?", "가나다라 ======="])
 def test_a_request_holds_the_instruction_to_the_letter(mutation, text):
     system, user = WORDING.messages(mutation, text, "수면")
-    assert asked({"messages": [system, user]}) == (mutation, text)
-    assert user["content"].count(text) == 1 and "받은 말의 화제: 수면" in user["content"]
-    assert "화제: " not in WORDING.messages("DEEPEN", text, None)[1]["content"]
-    assert WORDING.mutations[mutation]["task"] in user["content"] and system["role"] == "system"
+    assert asked({"messages": [{"content": system}, {"content": user}]}) == (mutation, text)
+    assert user.count(text) == 1 and "받은 말의 화제: 수면" in user and WORDING.mutations[mutation]["task"] in user
+    assert "화제: " not in WORDING.messages("DEEPEN", text, None)[1]
 
 
 def test_every_part_of_our_own_request_counts_as_copied():
-    for name in evol.MUTATIONS:
-        user = WORDING.messages(name, PARENT, "수면")[1]["content"]
-        for line in (
-            line for line in user.splitlines() if name in line or "구분선" in line or "화제: " in line or "===" in line
-        ):
-            assert (
-                evol.failed_evolution(f"{line}\n{GIVEN[1]}", PARENT, WORDING, 600) == "words of the request copied"
-            ), line
+    for name in MUTATIONS:
+        for line in WORDING.messages(name, PARENT, "수면")[1].splitlines():
+            if any(mark in line for mark in (name, "구분선", "화제: ", "===")):
+                reason = failed_evolution(f"{line}\n{GIVEN[1]}", PARENT, WORDING.leaks, 600)
+                assert reason == "words of the request copied", line
 
 
 @pytest.mark.parametrize(
@@ -146,7 +117,7 @@ def test_every_part_of_our_own_request_counts_as_copied():
     ],
 )
 def test_what_is_eliminated(text, reason):
-    assert evol.failed_evolution(text, PARENT * 10, WORDING, 600) == reason
+    assert failed_evolution(text, PARENT * 10, WORDING.leaks, 600) == reason
 
 
 @pytest.mark.parametrize(
@@ -177,7 +148,7 @@ def test_what_is_eliminated(text, reason):
     ],
 )
 def test_instructions_pass(text):
-    assert evol.failed_evolution(text, "오늘은 정말 피곤해.", WORDING, 600) is None
+    assert failed_evolution(text, "오늘은 정말 피곤해.", WORDING.leaks, 600) is None
 
 
 @pytest.mark.parametrize(
@@ -197,22 +168,22 @@ def test_instructions_pass(text):
     ],
 )
 def test_to_a_parent_that_asks_a_text_that_does_not_is_an_answer(text, asks):
-    assert evol.failed_evolution(text, PARENT, WORDING, 600) == (
+    assert failed_evolution(text, PARENT, WORDING.leaks, 600) == (
         None if asks else "an answer instead of an instruction"
     )
-    assert evol.failed_evolution(text, "오늘은 정말 피곤해.", WORDING, 600) is None
+    assert failed_evolution(text, "오늘은 정말 피곤해.", WORDING.leaks, 600) is None
 
 
 def test_what_the_parent_does_too_is_no_answer():
     text = "네. 요즘 즐겨 보는 프로그램은 뭐예요?"
-    assert evol.failed_evolution(text, PARENT, WORDING, 600) == "an answer instead of an instruction"
-    assert evol.failed_evolution(text, "네. 취미가 뭐예요?", WORDING, 600) is None
+    assert failed_evolution(text, PARENT, WORDING.leaks, 600) == "an answer instead of an instruction"
+    assert failed_evolution(text, "네. 취미가 뭐예요?", WORDING.leaks, 600) is None
 
 
 def test_ten_times_its_parent_and_a_hundred():
-    assert evol.failed_evolution("가" * 120, "심심", WORDING, 600) is None
-    assert evol.failed_evolution("가" * 121, "심심", WORDING, 600) == "too long"
-    assert evol.failed_evolution("가" * 121, "심심해", WORDING, 120) == "too long"
+    assert failed_evolution("가" * 120, "심심", WORDING.leaks, 600) is None
+    assert failed_evolution("가" * 121, "심심", WORDING.leaks, 600) == "too long"
+    assert failed_evolution("가" * 121, "심심해", WORDING.leaks, 120) == "too long"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +197,7 @@ def test_ten_times_its_parent_and_a_hundred():
     ],
 )
 def test_quotation_marks_around_all_of_it_go(text, expected):
-    assert evol.bare_reply(text) == expected
+    assert bare_reply(text) == expected
 
 
 def test_planted_replies(tmp_path):
@@ -278,7 +249,7 @@ def test_planted_replies(tmp_path):
     assert sent[GIVEN[2]] == first["mutation"]
     by_mutation = Counter(sent.values())
     assert {name: m["asked"] for name, m in report["mutations"].items()} == {
-        name: by_mutation[name] for name in evol.MUTATIONS
+        name: by_mutation[name] for name in MUTATIONS
     }
     assert sum(m.get("evolved", 0) for m in report["mutations"].values()) == 2
     assert sum(m.get("refusal or apology", 0) for m in report["mutations"].values()) == 2
@@ -296,7 +267,7 @@ def test_a_success_is_evolved_further_and_a_failure_tries_another_mutation(tmp_p
         return text if text == PARENT else invented(body)
 
     with Server(answer) as server:
-        more = ["--rounds", 4, "--concurrency", 1, "--mutations", "DEEPEN", "COMPLICATE"]
+        more = ["--rounds 4", "--concurrency 1", "--mutations DEEPEN", "COMPLICATE"]
         code, found, report = run(tmp_path, server, *more, given=GIVEN[:2])
         sent = [asked(b) for b in server.requests]
     assert code == 0 and [r["round"] for r in found] == [1, 2, 3, 4]
@@ -313,7 +284,7 @@ def test_a_success_is_evolved_further_and_a_failure_tries_another_mutation(tmp_p
 
 def test_after_a_success_every_mutation_is_open_again(tmp_path):
     with Server(lambda body: PARENT if len(server.requests) == 1 else invented(body)) as server:
-        run(tmp_path, server, "--rounds", 8, "--mutations", "DEEPEN", "COMPLICATE", given=[PARENT])
+        run(tmp_path, server, "--rounds 8", "--mutations DEEPEN", "COMPLICATE", given=[PARENT])
         sent = [asked(b)[0] for b in server.requests]
     assert sent[0] != sent[1] and set(sent[2:]) == {"DEEPEN", "COMPLICATE"}
 
@@ -326,7 +297,7 @@ def test_an_ancestor_counts_as_parent_and_others_do_not(tmp_path):
         "가나다라마바사아후흐": "가나다라마바사아자히",
     }  # .9 like the first, .8 like the last
     with Server(lambda body: chain.get(asked(body)[1]) or invented(body)) as server:
-        _, found, report = run(tmp_path, server, "--rounds", 3, given=["가나다라마바사아자차"])
+        _, found, report = run(tmp_path, server, "--rounds 3", given=["가나다라마바사아자차"])
         assert [r["prompt"] for r in found] == ["가나다라마바사아하호", "가나다라마바사아후흐"]
         assert report["dropped"]["the same as its parent, or nearly"]["examples"][0]["rouge_l"] == 0.9
         _, found, report = run(tmp_path, server, given=["가나다라마바사아자차", "가나다라마바사아히헤"], out="b.jsonl")
@@ -362,7 +333,7 @@ def test_the_mutation_belongs_to_the_record_not_to_its_place(tmp_path):
     with Server(invented) as server:
         _, first, _ = run(tmp_path, server, out="a.jsonl")
         _, second, _ = run(tmp_path, server, out="b.jsonl", given=GIVEN[::-1])
-        _, third, _ = run(tmp_path, server, "--seed", 1, out="c.jsonl")
+        _, third, _ = run(tmp_path, server, "--seed 1", out="c.jsonl")
     assert [r["source"] for r in first] == [f"evol/nikl/{i}" for i in range(10)]  # in the order given
     assert len({b["seed"] for b in server.requests[:10]}) == 10
     chosen = [{r["parent"]: (r["mutation"], r["prompt"]) for r in found} for found in (first, second, third)]
@@ -375,12 +346,12 @@ def test_num_evolved_is_spread_over_the_rounds_and_asks_no_more_than_needed(tmp_
         return "죄송합니다. 쓰지 않겠습니다." if asked(body)[1] in GIVEN[:5] else invented(body)
 
     with Server(answer) as server:
-        code, found, report = run(tmp_path, server, "--rounds", 2, "--num_evolved", 7)
+        code, found, report = run(tmp_path, server, "--rounds 2", "--num_evolved 7")
         assert code == 0 and Counter(r["round"] for r in found) == {1: 4, 2: 3}
         assert len(server.requests) == 7 + report["dropped"]["refusal or apology"]["count"]
         assert {r["parent"] for r in found if r["round"] == 2} <= {r["id"] for r in found if r["round"] == 1}
         capsys.readouterr()
-        code, found, _ = run(tmp_path, server, "--num_evolved", 6)
+        code, found, _ = run(tmp_path, server, "--num_evolved 6")
         assert code == 3 and len(found) == 5
         assert "error: --num_evolved 6: 5 are written" in capsys.readouterr().err
         code, found, _ = run(tmp_path, server, given=GIVEN[:2])
@@ -404,10 +375,10 @@ def test_topic_input_and_conversations(tmp_path):
         {"prompt": "이 말을 공손하게 고쳐 줘.", "input": "내일은 못 가!"},
     ]
     with Server(invented) as server:
-        _, (kept,), report = run(tmp_path, server, "--mutations", "FRESH_START", given=given)
+        _, (kept,), report = run(tmp_path, server, "--mutations FRESH_START", given=given)
         assert asked(server.requests[0])[1] == "이 말을 공손하게 고쳐 줘.\n내일은 못 가"
         assert "받은 말의 화제: 말투" in server.requests[0]["messages"][-1]["content"]
-        _, (moved,), _ = run(tmp_path, server, "--mutations", "SWITCH_TOPIC", given=given[:1])
+        _, (moved,), _ = run(tmp_path, server, "--mutations SWITCH_TOPIC", given=given[:1])
     dropped = {k: v["count"] for k, v in report["dropped"].items()}
     assert dropped == {"input: a conversation of several turns": 1, "input: the same as an earlier one": 1}
     assert kept["topic"] == "말투" and "topic" not in moved and not {"output", "input"} & set(kept)
@@ -420,14 +391,14 @@ def test_topic_input_and_conversations(tmp_path):
 
 def test_the_same_bytes_with_failures_interruptions_and_in_any_order(tmp_path):
     given = ["".join(random.Random(i).choices([chr(0xAC00 + 31 * k) for k in range(300)], k=15)) for i in range(50)]
-    more = ["--rounds", 3, "--num_evolved", 60]
+    more = ["--rounds 3", "--num_evolved 60"]
     with Server(lambda body: "죄송합니다." if ord(asked(body)[1][0]) % 4 == 0 else invented(body)) as calm:
         code, found, _ = run(
-            tmp_path, calm, *more, "--concurrency", 1, "--cache", tmp_path / "a.sqlite", given=given, out="calm.jsonl"
+            tmp_path, calm, *more, "--concurrency 1", "--cache", tmp_path / "a.sqlite", given=given, out="calm.jsonl"
         )
     assert code == 0 and Counter(r["round"] for r in found) == {1: 20, 2: 20, 3: 20}
     with Server(calm.answer, faults=at_random(0.3, seed=3)) as stormy:
-        more += ["--concurrency", 16, "--max_retries", 12, "--cache", tmp_path / "b.sqlite"]
+        more += ["--concurrency 16", "--max_retries 12", "--cache", tmp_path / "b.sqlite"]
         for limit in (20, 60):
             with pytest.raises(InputError, match=f"--max_requests {limit}"):
                 run(tmp_path, stormy, *more, "--max_requests", limit, given=given, out="stormy.jsonl")
@@ -450,7 +421,7 @@ def test_the_same_bytes_with_failures_interruptions_and_in_any_order(tmp_path):
     ],
 )
 def test_a_broken_wording_file_is_named(tmp_path, change, message):
-    wording = yaml.safe_load(evol.WORDING.read_text(encoding="utf-8"))
+    wording = yaml.safe_load(program.WORDING.read_text(encoding="utf-8"))
     change(wording)
     path = tmp_path / "mutations.yaml"
     path.write_text(yaml.safe_dump(wording, allow_unicode=True), encoding="utf-8")
@@ -465,7 +436,7 @@ def test_a_broken_wording_file_is_named(tmp_path, change, message):
 def test_user_errors(tmp_path, capsys):
     with Server() as server:
         with pytest.raises(InputError, match="--generator gpt: write openai:MODEL"):
-            run(tmp_path, server, "--generator", "gpt")
+            run(tmp_path, server, "--generator gpt")
         with pytest.raises(InputError, match="no instruction of a single turn"):
             run(
                 tmp_path,
@@ -480,31 +451,8 @@ def test_user_errors(tmp_path, capsys):
                     }
                 ],
             )
-        for more in (["--mutations", "WIDEN"], ["--rounds", 0], ["--num_evolved", -1]):
+        for more in (["--mutations WIDEN"], ["--rounds 0"], ["--num_evolved", -1]):
             with pytest.raises(SystemExit) as ended:
                 run(tmp_path, server, *more)
-            assert ended.value.code == 2 and str(more[0]) in capsys.readouterr().err
+            assert ended.value.code == 2 and str(more[0]).split()[0] in capsys.readouterr().err
         assert not server.requests
-
-
-def test_as_a_user_runs_it(tmp_path):
-    with Server(invented) as server:
-        run(tmp_path, server, out="here.jsonl")
-        command = [
-            sys.executable,
-            str(PROGRAM),
-            "--input",
-            "in.jsonl",
-            "--output",
-            "there.jsonl",
-            "--base_url",
-            server.url,
-            "--generator",
-        ]
-        how = {"cwd": tmp_path, "capture_output": True, "text": True, "encoding": "utf-8", "timeout": 60}
-        done = subprocess.run([*command, "openai:test-model"], **how)
-        assert done.returncode == 0 and "evol_instruct: 10 records -> there.jsonl" in done.stdout, done.stderr
-        refused = subprocess.run([*command, "gpt"], **how)
-    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-    assert refused.stderr.startswith("error: --generator gpt: write openai:MODEL")
-    assert (tmp_path / "there.jsonl").read_bytes() == (tmp_path / "here.jsonl").read_bytes()

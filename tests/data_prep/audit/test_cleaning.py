@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from korlhf.data_prep.audit.checks import CLEANED, clean
+from korlhf.data_prep.audit.cleaning import CLEANED, clean
 
 EOS = "<|endoftext|>"
 FAMILY = "👨\u200d👩\u200d👧"

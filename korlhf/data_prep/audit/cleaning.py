@@ -1,8 +1,9 @@
 """Defects of single texts that can be cleaned: leftover tokens, invisible characters, stray spaces, decomposed Hangul.
 
-Every check has `find(text)`, the spots in order, and `fix(text)`, the text without them. `clean(text)` applies all of them until nothing
-changes, so cleaning twice is cleaning once. What may be meant stays as it is: joiners within emojis and between letters of scripts that
-need them, code in backticks, indentation, tables, aligned comments, HTML. Defects that cannot be cleaned are in content.py.
+A Check has `find(text)`, the spots in order, and `fix(text)`, the text without them. `clean(text)` applies all of them
+until nothing changes, so cleaning twice is cleaning once. What may be meant stays as it is: joiners within emojis and
+between letters of scripts that need them, code in backticks, indentation, tables, aligned comments, HTML. Defects that
+cannot be cleaned are in content.py.
 """
 
 import re
@@ -23,10 +24,17 @@ class Spot(NamedTuple):
 
 
 class Check(NamedTuple):
-    """find: text -> list of Spot, fix: text -> text without them."""
+    """find: text -> list of Spot; replacement: of what was found, a text or a function of it."""
 
     find: Callable[[str], list[Spot]]
-    fix: Callable[[str], str]
+    replacement: str | Callable[[str], str] = ""
+
+    def fix(self, text):
+        """The text without what `find` finds."""
+        for start, end, _ in reversed(self.find(text)):
+            new = self.replacement if isinstance(self.replacement, str) else self.replacement(text[start:end])
+            text = text[:start] + new + text[end:]
+        return text
 
 
 FENCE = re.compile(r"```.*?(?:```|\Z)|~~~\n.*?(?:\n~~~|\Z)", re.DOTALL)
@@ -46,9 +54,8 @@ LONGEST_TOKEN = 50
 
 DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
-JOINING_SCRIPT = re.compile(
-    "[\u0600-\u0dff\u0f00-\u0fff\u1780-\u18af]"
-)  # Arabic, the scripts of India, Tibetan, Khmer, Mongolian
+# Arabic, the scripts of India, Tibetan, Khmer, Mongolian
+JOINING_SCRIPT = re.compile("[\u0600-\u0dff\u0f00-\u0fff\u1780-\u18af]")
 FLAG = "\U0001f3f4"  # the flags of England, Scotland, Wales are this and tag characters
 
 CARRIAGE = re.compile(r"\r\n?")
@@ -83,7 +90,7 @@ def last_tokens(text):
 
 
 def find_tokens(text):
-    """Literal special tokens of tokenizers and chat templates, e.g. <|endoftext|>; those in code are meant, but not at the very end."""
+    """Literal special tokens of tokenizers and chat templates, e.g. <|endoftext|>; in code only at the very end."""
     if not ("<" in text or "[" in text):
         return []
     end = last_tokens(text)
@@ -142,11 +149,7 @@ def find_control(text):
 
 def find_carriage_returns(text):
     """Carriage returns, alone or before a line end."""
-    return (
-        [Spot(m.start(), m.end(), "CR LF" if len(m.group()) == 2 else "CR") for m in CARRIAGE.finditer(text)]
-        if "\r" in text
-        else []
-    )
+    return [Spot(m.start(), m.end(), "CR LF" if len(m.group()) == 2 else "CR") for m in CARRIAGE.finditer(text)]
 
 
 def find_trailing(text):
@@ -174,7 +177,7 @@ def _blanks(text):
 
 
 def find_doubled(text):
-    """Two or more spaces within a Korean sentence, as deleted words leave them; not where spaces may be layout (code, tables, lists)."""
+    """Two or more spaces within a Korean sentence, as deleted words leave them; not where they may be layout."""
     if not ("  " in text or "\u00a0" in text or "\u3000" in text):
         return []
     masked = mask_code(text)
@@ -223,44 +226,20 @@ def find_decomposed(text):
     return spots or [Spot(0, at, "other")]
 
 
-def _cut_out(find, text):
-    for spot in reversed(find(text)):
-        text = text[: spot.start] + text[spot.end :]
-    return text
-
-
-def _fix_control(text):
-    return CONTROL.sub("", SEPARATOR.sub("\n", text))
-
-
-def _fix_carriage_returns(text):
-    return CARRIAGE.sub("\n", text)
-
-
-def _fix_doubled(text):
-    for spot in reversed(find_doubled(text)):
-        text = text[: spot.start] + " " + text[spot.end :]
-    return text
-
-
-def _fix_decomposed(text):
-    return unicodedata.normalize("NFC", text)
-
-
 CLEANED = {
-    "control": Check(find_control, _fix_control),
-    "carriage_return": Check(find_carriage_returns, _fix_carriage_returns),
-    "not_nfc": Check(find_decomposed, _fix_decomposed),
-    "invisible": Check(find_invisible, partial(_cut_out, find_invisible)),
-    "special_token": Check(find_tokens, partial(_cut_out, find_tokens)),
-    "trailing_space": Check(find_trailing, partial(_cut_out, find_trailing)),
-    "leading_space": Check(find_leading, partial(_cut_out, find_leading)),
-    "doubled_space": Check(find_doubled, _fix_doubled),
+    "control": Check(find_control, lambda found: "\n" if SEPARATOR.match(found) else ""),
+    "carriage_return": Check(find_carriage_returns, "\n"),
+    "not_nfc": Check(find_decomposed, partial(unicodedata.normalize, "NFC")),
+    "invisible": Check(find_invisible),
+    "special_token": Check(find_tokens),
+    "trailing_space": Check(find_trailing),
+    "leading_space": Check(find_leading),
+    "doubled_space": Check(find_doubled, " "),
 }
 
 
 def clean(text):
-    """The text without any of these defects; a text of nothing but defects becomes "". Cleaning a clean text changes nothing."""
+    """The text without any of these defects; one of nothing but defects becomes "". A clean text stays as it is."""
     while True:
         before = text
         for check in CLEANED.values():

@@ -1,21 +1,18 @@
-"""audit.py on planted files: counts by hand, overlaps, fixed files that training reads, the same bytes the second time."""
+"""audit.py on planted files: counts by hand, overlaps, fixed files that training reads, the same bytes again."""
 
 import csv
-import importlib.util
 import json
-import subprocess
-import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
+from prep_harness import read, write
 
+import data_prep.audit as audit
 from korlhf.core.errors import InputError
 from korlhf.data import load
 from korlhf.data import record as records
-from korlhf.data_prep.audit.kinds import KINDS
+from korlhf.data_prep.audit import KINDS
 
-PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "audit.py"
 EOS = "<|endoftext|>"
 SFT = [
     {"prompt": "오늘 날씨가 참 좋네요!", "output": f"네, 산책하기 좋은 날이에요.{EOS}", "category": "everyday"},
@@ -124,26 +121,6 @@ EXPECTED = {
 }
 
 
-def load_program():
-    spec = importlib.util.spec_from_file_location("audit", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["audit"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-audit = load_program()
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
-    return str(path)
-
-
-def read(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def by_roles(folder):
     names = {"sft": SFT, "reward": REWARD, "prompts": PROMPTS, "test": TEST}
     return [part for role, rows in names.items() for part in (f"--{role}", write(folder / f"{role}_set.jsonl", rows))]
@@ -178,7 +155,8 @@ def test_an_example_shows_place_and_spot(whole):
 
 def test_the_matrix_of_overlaps(whole):
     equal, near = whole[1]["overlap"]["equal"], whole[1]["overlap"]["near"]
-    # readable: sft 3 x weather, 1 marks, 1 conversation; reward 2 x weather, 1 cooking (the other is an identical pair), 1 friend
+    # readable: sft 3 x weather, 1 marks, 1 conversation; reward 2 x weather, 1 cooking (the other pair is identical),
+    # 1 friend
     assert equal["sft"] == {"sft": 2, "reward": 3, "prompts": 0, "test": 0}
     assert equal["reward"] == {"sft": 2, "reward": 1, "prompts": 1, "test": 1}
     assert equal["prompts"] == {"sft": 0, "reward": 1, "prompts": 0, "test": 0}
@@ -436,28 +414,3 @@ def test_files_that_cannot_be_looked_at(tmp_path):
     audit.main(["--input", good, *out, "--fix"])
     with pytest.raises(InputError, match="would be overwritten"):
         audit.main(["--input", str(tmp_path / "out" / "fixed" / "good.jsonl"), *out, "--fix"])
-
-
-def test_as_a_user_runs_it(tmp_path):
-    rows = [{"prompt": f"질문 {i}?", "output": "네, 그래요. "} for i in range(3)]
-    found = subprocess.run(
-        [sys.executable, str(PROGRAM), "--input", write(tmp_path / "a.jsonl", rows), "--output", str(tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-    )
-    assert found.returncode == 0, found.stderr
-    assert "3 of" in found.stdout and "Blanks at the end" in found.stdout and "100.0 %" in found.stdout
-    wrong = subprocess.run(
-        [sys.executable, str(PROGRAM), "--input", str(tmp_path / "none.jsonl"), "--output", str(tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=120,
-    )
-    assert (
-        wrong.returncode == 2
-        and wrong.stderr.strip().splitlines()[-1].startswith("error: --input")
-        and "Traceback" not in wrong.stderr
-    )

@@ -1,23 +1,22 @@
 """self_instruct.py: what is filtered and why, what a request shows, and the same bytes whatever happens on the way."""
 
-import importlib.util
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from openai_server import Server, at_random
+from prep_harness import run as run_program
+from prep_harness import start
 
+import data_prep.self_instruct as program
 from korlhf.core.errors import InputError
 from korlhf.data import record as records
 from korlhf.data import rouge as similar
+from korlhf.data_prep.generate import self_instruct
 from korlhf.llm import client as llm
 
-PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "self_instruct.py"
 SEEDS = [
     "요즘 잠이 잘 안 와. 뭘 하면 좋을까?",
     "여자 친구 생일 선물로 뭐가 좋을지 골라 주세요.",
@@ -34,17 +33,6 @@ GOOD = [
     "아버지 환갑 때 드릴 짧은 편지를 써 주세요.",
     "룸메이트가 설거지를 안 하는데 어떻게 말하지?",
 ]
-
-
-def load():
-    spec = importlib.util.spec_from_file_location("self_instruct", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["self_instruct"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-self_instruct = load()
 
 
 @pytest.fixture(autouse=True)
@@ -68,26 +56,10 @@ def reply(text, finish_reason="stop"):
 
 def run(folder, server, *more, n=20, out="out.jsonl", seeds=SEEDS):
     """main() on the seeds: (exit code, records, report)."""
-    source = folder / "seeds.jsonl"
-    source.write_text("".join(json.dumps({"prompt": s}, ensure_ascii=False) + "\n" for s in seeds), encoding="utf-8")
-    flags = [
-        "--input",
-        source,
-        "--output",
-        folder / out,
-        "--generator",
-        "openai:test-model",
-        "--num_instructions",
-        n,
-        "--base_url",
-        server.url,
-        "--requests_per_round",
-        4,
-        *more,
-    ]
-    code, path = self_instruct.main([str(f) for f in flags]), folder / out
-    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return code, found, json.loads(path.with_suffix(".report.json").read_text(encoding="utf-8"))
+    flags = f"--generator openai:test-model --num_instructions {n} --base_url {server.url} --requests_per_round 4"
+    rows = [{"prompt": s} if isinstance(s, str) else s for s in seeds]
+    ran = run_program(program, folder, rows, flags, *more, out=out)
+    return ran.code, ran.out, ran.report
 
 
 @pytest.mark.parametrize(
@@ -201,7 +173,7 @@ def test_planted_replies(tmp_path):
         9: [GOOD[2], "하나 더 있는 말입니다만 남아요."],
     }
     with Server(lambda body: numbered(planted[body["seed"]])) as server:
-        code, found, report = run(tmp_path, server, "--seed", 7, "--requests_per_round", 3, n=3)
+        code, found, report = run(tmp_path, server, "--seed 7", "--requests_per_round 3", n=3)
     assert code == 0 and [r["prompt"] for r in found] == GOOD
     assert found[0] == {
         "id": records.record_id([{"role": "user", "content": GOOD[0]}]),
@@ -226,13 +198,13 @@ def test_the_threshold_is_a_flag(tmp_path):
     near = "요즘 밤에 잠이 안 와. 뭘 하면 좋을까?"
     score = similar.rouge_l(near, SEEDS[0])
     with Server(lambda body: numbered([near])) as server:
-        assert run(tmp_path, server, "--max_similarity", score + 1e-6, "--requests_per_round", 1, n=1)[0] == 0
-        assert run(tmp_path, server, "--max_similarity", score, "--requests_per_round", 1, n=1)[0] == 3
+        assert run(tmp_path, server, "--max_similarity", score + 1e-6, "--requests_per_round 1", n=1)[0] == 0
+        assert run(tmp_path, server, "--max_similarity", score, "--requests_per_round 1", n=1)[0] == 3
 
 
 def test_what_a_request_shows(tmp_path):
     with Server(invented) as server:
-        assert run(tmp_path, server, "--seed", 5, n=40)[0] == 0
+        assert run(tmp_path, server, "--seed 5", n=40)[0] == 0
         bodies = sorted(server.requests, key=lambda b: b["seed"])
     assert [b["seed"] for b in bodies] == list(range(5, 13))  # two rounds of 4
     first = [json.loads(line)["prompt"] for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()][
@@ -250,53 +222,27 @@ def test_what_a_request_shows(tmp_path):
 
 
 def test_an_input_is_shown_with_its_seed_and_conversations_are_left_out(tmp_path):
-    source = tmp_path / "in.jsonl"
     rows = [
         {"prompt": "이 말을 공손하게 고쳐 줘.", "input": "내일은\n못 가."},
         {"prompt": "이 말을 공손하게 고쳐 줘.", "input": "내일은 못 가"},
-        {
-            "messages": [
-                {"role": "user", "content": "안녕?"},
-                {"role": "assistant", "content": "네."},
-                {"role": "user", "content": "그래서?"},
-            ]
-        },
+        {"messages": [{"role": r, "content": r} for r in ("user", "assistant", "user")]},
     ]
-    source.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     with Server(lambda body: numbered(GOOD)) as server:
-        self_instruct.main(
-            [
-                "--input",
-                str(source),
-                "--output",
-                str(tmp_path / "out.jsonl"),
-                "--generator",
-                "openai:test-model",
-                "--num_instructions",
-                "3",
-                "--base_url",
-                server.url,
-                "--requests_per_round",
-                "1",
-            ]
-        )
+        _, _, report = run(tmp_path, server, "--requests_per_round 1", n=3, seeds=rows)
         assert "1. 이 말을 공손하게 고쳐 줘. 내일은 못 가.\n\n" in server.requests[0]["messages"][-1]["content"]
-    report = json.loads((tmp_path / "out.report.json").read_text(encoding="utf-8"))
     dropped = {k: v["count"] for k, v in report["dropped"].items()}
     assert dropped == {"seed: a conversation of several turns": 1, "seed: the same as an earlier one": 1}
 
 
 def test_the_same_bytes_with_failures_and_in_any_order(tmp_path):
     with Server(invented) as calm:
-        run(tmp_path, calm, "--concurrency", 1, "--cache", tmp_path / "a.sqlite", n=150, out="calm.jsonl")
+        run(tmp_path, calm, "--concurrency 1", "--cache", tmp_path / "a.sqlite", n=150, out="calm.jsonl")
     with Server(invented, faults=at_random(0.3, seed=3)) as stormy:
         run(
             tmp_path,
             stormy,
-            "--concurrency",
-            16,
-            "--max_retries",
-            12,
+            "--concurrency 16",
+            "--max_retries 12",
             "--cache",
             tmp_path / "b.sqlite",
             n=150,
@@ -311,29 +257,14 @@ def test_a_killed_process_goes_on_and_ends_with_the_same_bytes(tmp_path):
     with Server(invented) as server:
         run(tmp_path, server, "--cache", tmp_path / "whole.sqlite", n=150, out="whole.jsonl")
     with Server(invented, delay=0.1) as server:
-        more = ["--concurrency", 2, "--cache", tmp_path / "cache.sqlite"]
-        command = [
-            sys.executable,
-            PROGRAM,
-            "--input",
-            tmp_path / "seeds.jsonl",
-            "--output",
-            tmp_path / "out.jsonl",
-            "--generator",
-            "openai:test-model",
-            "--num_instructions",
-            150,
-            "--base_url",
-            server.url,
-            "--requests_per_round",
-            4,
-            *more,
-        ]
-        process = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        more = ["--concurrency 2", "--cache", tmp_path / "cache.sqlite"]
+        files = ["--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl"]
+        flags = f"--generator openai:test-model --num_instructions 150 --base_url {server.url} --requests_per_round 4"
+        process = start("self_instruct", *files, flags, *more)
         while len(server.answered) < 10 and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()
         assert 10 <= len(server.answered) < 20 and not (tmp_path / "out.jsonl").exists()
         code, _, report = run(tmp_path, server, *more, n=150)
     assert code == 0 and (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
@@ -348,10 +279,10 @@ def test_what_cannot_be_read_is_asked_again_and_then_failed(tmp_path):
         return numbered([GOOD[0]]) if len(asked) == 3 else "목록이 아닌 말"
 
     with Server(answer) as server:
-        code, found, report = run(tmp_path, server, "--requests_per_round", 1, n=1)
+        code, found, report = run(tmp_path, server, "--requests_per_round 1", n=1)
         assert code == 0 and len(found) == 1 and len(asked) == len(set(asked)) == 3
-        more = ["--max_rounds_without_new", 2, "--cache", tmp_path / "b.sqlite"]
-        code, found, report = run(tmp_path, server, "--requests_per_round", 1, *more, n=1)
+        more = ["--max_rounds_without_new 2", "--cache", tmp_path / "b.sqlite"]
+        code, found, report = run(tmp_path, server, "--requests_per_round 1", *more, n=1)
     assert code == 3 and not found and report["failed"] == {"unusable": 2}
     failed = [json.loads(line) for line in (tmp_path / "out.failed.jsonl").read_text(encoding="utf-8").splitlines()]
     assert failed[1]["record"] == {"request": 1, "round": 2} and "is no numbered item" in failed[1]["reason"]
@@ -359,7 +290,7 @@ def test_what_cannot_be_read_is_asked_again_and_then_failed(tmp_path):
 
 def test_dry_rounds_end_it_with_what_there_is(tmp_path, capsys):
     with Server(lambda body: numbered(GOOD[:2])) as server:
-        code, found, report = run(tmp_path, server, "--requests_per_round", 2, "--max_rounds_without_new", 2, n=5)
+        code, found, report = run(tmp_path, server, "--requests_per_round 2", "--max_rounds_without_new 2", n=5)
         assert len(server.requests) == 6
     assert code == 3 and [r["prompt"] for r in found] == GOOD[:2] and report["counts"]["rounds"] == 3
     assert "--num_instructions 5: 2 are written; 2 rounds in a row brought nothing new" in capsys.readouterr().err
@@ -371,8 +302,8 @@ def test_user_errors(tmp_path, capsys):
             with pytest.raises(InputError, match="--generator .*write openai:MODEL"):
                 run(tmp_path, server, "--generator", generator)
         with pytest.raises(InputError, match="every seed is longer than 6 characters"):
-            run(tmp_path, server, "--max_chars", 3, "--min_chars", 1)
-        for more in (["--min_chars", 9, "--max_chars", 8], ["--new_per_request", 0], ["--num_instructions", 0]):
+            run(tmp_path, server, "--max_chars 3", "--min_chars 1")
+        for more in (["--min_chars 9", "--max_chars 8"], ["--new_per_request 0"], ["--num_instructions 0"]):
             with pytest.raises(SystemExit) as ended:
                 run(tmp_path, server, *more)
             assert ended.value.code == 2 and str(more[0]) in capsys.readouterr().err
