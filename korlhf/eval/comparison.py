@@ -1,7 +1,7 @@
 """Scores of several models on the same prompts: means, paired differences, and how far a judge agrees with itself.
 
-The unit is the prompt: a model's answers to one prompt are averaged first, since they are not independent. Intervals are over prompts, and
-a difference of two models is over the prompts on which both have a score.
+The unit is the prompt: a model's answers to one prompt are averaged first, since they are not independent. Intervals
+are over prompts, and a difference of two models is over the prompts on which both have a score.
 """
 
 import math
@@ -12,51 +12,42 @@ from itertools import combinations
 import numpy as np
 
 from korlhf.core import stats
-from korlhf.core.tables import both, words
-from korlhf.data import record as records
-from korlhf.judges.choice import GREEDY
+from korlhf.core.tables import estimate, words
+from korlhf.data import record
+from korlhf.eval.texts import say
 from korlhf.judges.form import Item
-from korlhf.judges.geval import PROBABILITIES, SAMPLES, Score
-from korlhf.llm.client import Failure, Reply
+from korlhf.judges.geval import Score
+from korlhf.llm.client import Reply
 
-ALL = both("all", "전체")
 FEW = 30  # prompts, below which a bootstrap interval is too narrow
 LEAST_RESCORED = 10  # answers
-METHODS = {
-    PROBABILITIES: "토큰 확률",
-    SAMPLES: "채점표 여러 장의 평균",
-    "reward model": "보상 모델",
-    GREEDY: "확률 없이 고른 답",
-    "equal answers": "똑같은 답변",
-}
 
 
-def groups(found):
-    """[(category, numbers of its records)]; if there are several categories, all records come first, as category None."""
+def groups(records):
+    """[(category, numbers of its records)]; if there are several categories, all records come first, as category
+    None."""
     of_category = {}
-    for i, record in enumerate(found):
-        of_category.setdefault(record["category"], []).append(i)
-    return [*([(None, list(range(len(found))))] if len(of_category) > 1 else []), *of_category.items()]
+    for i, one in enumerate(records):
+        of_category.setdefault(one["category"], []).append(i)
+    return [*([(None, list(range(len(records))))] if len(of_category) > 1 else []), *of_category.items()]
 
 
 def category_name(category):
-    """A category for people. None: every category together; records of a file without categories have the category "all"."""
-    return ALL if category in (None, "all") else category
+    """A category for people. None: every category together; records of a file without categories have the category
+    "all"."""
+    return say("comparison.all") if category in (None, "all") else category
 
 
-def few(grouped):
-    """A warning (tables.both) of the groups with few prompts, or None."""
-    small = [(category, len(numbers)) for category, numbers in grouped if len(numbers) < FEW]
-    if not small:
-        return None
-    en, ko = (
-        ", ".join(f"{words(category_name(category), language)} {n}" for category, n in small)
-        for language in ("en", "ko")
-    )
-    return both(
-        f"fewer than {FEW} prompts, so few that the intervals are too narrow: {en}",
-        f"프롬프트가 {FEW}개가 안 되어 구간이 실제보다 좁게 나옵니다: {ko}",
-    )
+def listed(items):
+    """[(text or tables.both, number)] -> one line of them in both languages."""
+    return {language: ", ".join(f"{words(text, language)} {n}" for text, n in items) for language in ("en", "ko")}
+
+
+def warn_of_few(result, grouped):
+    """Warn of the groups with few prompts."""
+    small = [(category_name(category), len(numbers)) for category, numbers in grouped if len(numbers) < FEW]
+    if small:
+        result.warn(say("comparison.few", least=FEW, groups=listed(small)))
 
 
 def pairs(names, baseline=""):
@@ -65,64 +56,65 @@ def pairs(names, baseline=""):
     return found if not baseline else [(name, baseline) for name in names if name != baseline]
 
 
-def score(judge, of_category, found, answered):
-    """Every answer judged by itself: {model: for each record a list of Score, the judge's Failure, or None where no answer is}.
+def score(judge, rubrics, records, answers):
+    """Every answer judged by itself: {model: for each record a list of Score, the judge's Failure, or None where no
+    answer is}.
 
-    judge: of judges.open_judge; of_category: {category: Rubric}, {} for a reward model; found: records; answered: of responders.answers.
+    judge: of judges.open_judge; rubrics: {category: Rubric}, {} for a reward model; answers: of responders.answers.
     """
     out = {}
-    for name, of_model in answered.items():
-        given = judge.rate(
-            [
-                Item(of_category.get(record["category"]), records.messages(record), _texts(replies))
-                for record, replies in zip(found, of_model)
-            ],
-            desc=f"judging {name}",
-        )
-        out[name] = [_placed(replies, scores) for replies, scores in zip(of_model, given)]
+    for name, by_record in answers.items():
+        items = [
+            Item(
+                rubrics.get(one["category"]),
+                record.messages(one),
+                tuple(reply.text for reply in replies if isinstance(reply, Reply)),
+            )
+            for one, replies in zip(records, by_record)
+        ]
+        scores = map(iter, judge.rate(items, desc=f"judging {name}"))
+        out[name] = [
+            [next(of_record) if isinstance(reply, Reply) else None for reply in replies]
+            for replies, of_record in zip(by_record, scores)
+        ]
     return out
 
 
-def _texts(replies):
-    return tuple(reply.text for reply in replies if isinstance(reply, Reply))
-
-
-def _placed(replies, scores):
-    scores = iter(scores)
-    return [next(scores) if isinstance(reply, Reply) else None for reply in replies]
-
-
-def rescore(judge, of_category, found, answered, scored, share, seed):
-    """A share of the scored answers, at least LEAST_RESCORED, judged once more: [(Score, Score or Failure)], drawn by `seed`."""
+def rescore(judge, rubrics, session, scored, share):
+    """A share of the scored answers, at least LEAST_RESCORED, judged once more: [(Score, Score or Failure)], drawn by
+    the seed."""
     places = [
         (name, i, k)
-        for name, of_model in scored.items()
-        for i, of_record in enumerate(of_model)
+        for name, by_record in scored.items()
+        for i, of_record in enumerate(by_record)
         for k, one in enumerate(of_record)
         if isinstance(one, Score)
     ]
     n = min(len(places), max(LEAST_RESCORED, round(share * len(places))))
-    drawn = [places[j] for j in sorted(random.Random(f"{seed}:rescore").sample(range(len(places)), n))]
-    again = judge.rate(
-        [
-            Item(of_category[found[i]["category"]], records.messages(found[i]), (answered[name][i][k].text,))
-            for name, i, k in drawn
-        ],
-        desc="judging again",
-        again=True,
-    )
+    draw = random.Random(f"{session.seed}:rescore").sample(range(len(places)), n)
+    drawn = [places[j] for j in sorted(draw)]
+    items = [
+        Item(
+            rubrics[session.records[i]["category"]],
+            record.messages(session.records[i]),
+            (session.answers[name][i][k].text,),
+        )
+        for name, i, k in drawn
+    ]
+    again = judge.rate(items, desc="judging again", again=True)
     return [(scored[name][i][k], one) for (name, i, k), (one,) in zip(drawn, again)]
 
 
 def noise(twice, key=None):
-    """How far a judge is from itself: {"mean", "low", "high"} of |change|, "sd" and "shift" (mean) of the change, "n"; None without any.
+    """How far a judge is from itself: {"mean", "low", "high"} of |change|, "sd" and "shift" (mean) of the change, "n";
+    None without any.
 
     twice: of `rescore`; key: a criterion, None = the score.
     """
-    usable = [(a, b) for a, b in twice if isinstance(b, Score) and (key is None or key in a.scores)]
-    if not usable:
+    pairs = [(_value(a, key), _value(b, key)) for a, b in twice if isinstance(b, Score)]
+    changes = np.array([second - first for first, second in pairs if first is not None])
+    if not len(changes):
         return None
-    changes = np.array([_value(b, key) - _value(a, key) for a, b in usable])
     size = stats.mean_interval(np.abs(changes))
     return {
         "mean": size.mean,
@@ -135,30 +127,30 @@ def noise(twice, key=None):
 
 
 def noise_of_difference(sd, answers, other_answers):
-    """How far the difference of two models' means moves by the judge's noise alone, 95 %. sd: of the change of one answer, which holds the
-    noise twice; answers, other_answers: how many of each model are scored."""
+    """How far the difference of two models' means moves by the judge's noise alone, 95 %. sd: of the change of one
+    answer, which holds the noise twice; answers, other_answers: how many of each model are scored."""
     return 1.959964 * sd * math.sqrt((1 / answers + 1 / other_answers) / 2)
 
 
 def _value(one, key):
-    return one.score if key is None else one.scores[key]
+    """The score or a criterion of a Score; None of what is none, or has no such criterion."""
+    return None if not isinstance(one, Score) else one.score if key is None else one.scores.get(key)
 
 
 def by_prompt(of_model, numbers, key=None):
-    """{number of the record: mean of the model's scores there}, of those of `numbers` that have any. key: a criterion, None = the score."""
+    """{number of the record: mean of the model's scores there}, of those of `numbers` that have any. key: a criterion,
+    None = the score."""
     out = {}
     for i in numbers:
-        values = [
-            _value(one, key) for one in of_model[i] if isinstance(one, Score) and (key is None or key in one.scores)
-        ]
+        values = [value for one in of_model[i] if (value := _value(one, key)) is not None]
         if values:
             out[i] = sum(values) / len(values)
     return out
 
 
 def mean(values, seed):
-    """{"mean", "low", "high", "n"} over prompts of `by_prompt`, or None without any; of a single prompt low and high are None: there is no
-    interval."""
+    """{"mean", "low", "high", "n"} over prompts of `by_prompt`, or None without any; of a single prompt low and high
+    are None: there is no interval."""
     return _estimate(stats.mean_interval(list(values.values()), seed=seed)) if values else None
 
 
@@ -177,8 +169,8 @@ def _estimate(found):
 
 
 def differences(scored, grouped, seed, baseline=""):
-    """[{"model", "other", "category", "mean", "low", "high", "n", "p", "holm"}] of the pairs in every group; holm: p adjusted for all
-    of them."""
+    """[{"model", "other", "category", "mean", "low", "high", "n", "p", "holm"}] of the pairs in every group; holm: p
+    adjusted for all of them."""
     out = []
     for model, other in pairs(list(scored), baseline):
         for category, numbers in grouped:
@@ -190,23 +182,27 @@ def differences(scored, grouped, seed, baseline=""):
     return out
 
 
-def flat(of_model):
+def cell(figure):
+    """A figure with "mean", "low" and "high" as a table's cell; without an interval where low is None."""
+    return figure and (
+        figure["mean"] if figure["low"] is None else estimate(*(figure[k] for k in ("mean", "low", "high")))
+    )
+
+
+def judged(of_model):
     """A model's Scores and Failures as one list."""
     return [one for of_record in of_model for one in of_record if one is not None]
 
 
-def failures(of_model):
-    return [one for one in flat(of_model) if isinstance(one, Failure)]
-
-
 def usable(of_model):
-    return [one for one in flat(of_model) if isinstance(one, Score)]
+    return [one for one in judged(of_model) if isinstance(one, Score)]
 
 
-def methods(found, en, ko):
-    """How scores or verdicts came, and how many (tables.both). found: what has a `method`; en, ko: what is counted."""
-    counts = Counter(one.method for one in found)
-    return both(
-        ", ".join(f"{method}: {n} {en}" for method, n in counts.items()) or "none",
-        ", ".join(f"{METHODS[method]} {n}{ko}" for method, n in counts.items()) or "없음",
-    )
+def methods(judgements, what):
+    """How scores or verdicts came, and how many (tables.both). judgements: what has a `method`; what: key of what is
+    counted."""
+    counts = Counter(one.method for one in judgements)
+    parts = [
+        say(f"methods.{what}", method=say(f"methods.{method.replace(' ', '_')}"), n=n) for method, n in counts.items()
+    ]
+    return {language: ", ".join(part[language] for part in parts or [say("methods.none")]) for language in ("en", "ko")}

@@ -1,15 +1,18 @@
-"""How varied the answers of a model are, over all prompts, within one answer and within one prompt. Texts only: no model is needed.
+"""How varied the answers of a model are, over all prompts, within one answer and within one prompt. Texts only: no
+model is needed.
 
-Words are eojeol without the punctuation at their edges (speech_level.words), so that figures of models with different tokenizers compare.
-A figure of a whole set of answers (distinct-n, phrases that come again) is no mean over answers, and answers drawn twice by a bootstrap
-would count as repetition; its interval is the jackknife's, leaving out one prompt at a time (Efron and Tibshirani 1993, chapter 11).
-Left out: similarity by embeddings or morphemes (a second model to trust).
+Words are eojeol without the punctuation at their edges (speech_level.words), so that figures of models with different
+tokenizers compare. A figure of a whole set of answers (distinct-n, phrases that come again) is no mean over answers,
+and answers drawn twice by a bootstrap would count as repetition; its interval is the jackknife's, leaving out one
+prompt at a time (Efron and Tibshirani 1993, chapter 11). Left out: similarity by embeddings or morphemes (a second
+model to trust).
 """
 
 import math
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain, combinations
+from statistics import fmean
 
 from scipy import stats as distributions
 
@@ -17,6 +20,7 @@ from korlhf.core.stats import Estimate, wilson
 from korlhf.data.ngrams import repetition
 from korlhf.korean import friendly
 from korlhf.korean.speech_level import SENTENCES, words
+from korlhf.llm.client import Failure
 
 FEWEST = 100  # n-grams, for a figure on an equal budget
 OPENING = 2  # words
@@ -25,7 +29,8 @@ PHRASE = 3  # words of a phrase that is looked for in answers to other prompts
 
 @dataclass(frozen=True)
 class Spread:
-    """A share over a whole set of answers. value: of all n items; without: of all but those of one prompt, for each prompt."""
+    """A share over a whole set of answers. value: of all n items; without: of all but those of one prompt, for each
+    prompt."""
 
     value: float
     without: tuple[float, ...]
@@ -59,12 +64,14 @@ def plain(text):
 
 
 def distinct(items):
-    """Distinct items / items, of n-grams: distinct-n (Li et al. 2016). None without items. It falls with the number of items."""
+    """Distinct items / items, of n-grams: distinct-n (Li et al. 2016). None without items. It falls with the number of
+    items."""
     return len(set(items)) / len(items) if items else None
 
 
 def budget(models):
-    """How many n-grams every model's distinct-n is taken over: half of the fewest that a model has; 0 if all have fewer than FEWEST.
+    """How many n-grams every model's distinct-n is taken over: half of the fewest that a model has; 0 if all have fewer
+    than FEWEST.
 
     models: of each, for each prompt its list of n-grams. Models with fewer than FEWEST do not count.
     """
@@ -73,9 +80,11 @@ def budget(models):
 
 
 def equal_distinct(by_prompt, size):
-    """Spread of the distinct n-grams expected among `size` of a model's n-grams drawn without replacement, / size (Hurlbert 1971).
+    """Spread of the distinct n-grams expected among `size` of a model's n-grams drawn without replacement, / size
+    (Hurlbert 1971).
 
-    by_prompt: for each prompt its list of n-grams. None if there are fewer than FEWEST, or fewer than `size` without some prompt.
+    by_prompt: for each prompt its list of n-grams. None if there are fewer than FEWEST, or fewer than `size` without
+    some prompt.
     """
     own = [Counter(grams) for grams in by_prompt]
     total = Counter(chain.from_iterable(by_prompt))
@@ -105,7 +114,8 @@ def _expected_distinct(often, n, size):
 
 
 def shared(by_prompt):
-    """Spread of the share of items (answers, or their n-grams) that also occur in an answer to another prompt. None without items."""
+    """Spread of the share of items (answers, or their n-grams) that also occur in an answer to another prompt. None
+    without items."""
     own = [Counter(items) for items in by_prompt]
     total = Counter(chain.from_iterable(by_prompt))
     prompts = Counter(item for of_prompt in own for item in of_prompt)
@@ -124,17 +134,19 @@ def shared(by_prompt):
 
 
 def estimate(spread):
-    """stats.Estimate of a Spread, its 95 % interval within 0 and 1; where no prompt matters (a share of 0 or 1) Wilson's over prompts."""
+    """stats.Estimate of a Spread, its 95 % interval within 0 and 1; where no prompt matters (a share of 0 or 1)
+    Wilson's over prompts."""
     groups, (half, _) = len(spread.without), _half_width(spread.value, spread.without)
     low, high = (spread.value - half, spread.value + half) if half else wilson(spread.value * groups, groups)
     return Estimate(spread.value, max(0.0, low), min(1.0, high), spread.n, groups)
 
 
 def difference(a, b):
-    """(stats.Estimate of a - b, p-value of "no difference") of two Spreads over the same prompts; the interval is within -1 and 1.
+    """(stats.Estimate of a - b, p-value of "no difference") of two Spreads over the same prompts; the interval is
+    within -1 and 1.
 
-    Where the two differ and no prompt matters (shares of 0 and 1) the interval is Newcombe's (1998, method 10: from Wilson's of both), and
-    p that of the sign test over prompts.
+    Where the two differ and no prompt matters (shares of 0 and 1) the interval is Newcombe's (1998, method 10: from
+    Wilson's of both), and p that of the sign test over prompts.
     """
     value, groups = a.value - b.value, len(a.without)
     half, p = _half_width(value, [x - y for x, y in zip(a.without, b.without, strict=True)])
@@ -164,15 +176,18 @@ def _half_width(value, without):
 
 
 def most_frequent(by_answer):
-    """(item, number of answers that have it) of the item in the most answers, the first of several; None without items."""
+    """(item, number of answers that have it) of the item in the most answers, the first of several; None without
+    items."""
     counts = Counter(item for items in by_answer for item in dict.fromkeys(items))
     return max(counts.items(), key=lambda pair: pair[1], default=None)
 
 
 def overlap(texts):
-    """Mean over pairs of answers to one prompt: the share of word pairs that the two have in common (F1, as ROUGE-2 has it).
+    """Mean over pairs of answers to one prompt: the share of word pairs that the two have in common (F1, as ROUGE-2 has
+    it).
 
-    0 = no two have one in common, 1 = all are the same. Of answers without a word pair the texts are compared. None for fewer than two.
+    0 = no two have one in common, 1 = all are the same. Of answers without a word pair the texts are compared. None for
+    fewer than two.
     """
     pairs = [_common(*pair) for pair in combinations(texts, 2)]
     return sum(pairs) / len(pairs) if pairs else None
@@ -184,10 +199,11 @@ def _common(first, second):
 
 
 def of_answer(reply):
-    """Figures of one llm.Reply: {"words", "characters", "tokens", "repetition", "looping", "empty", "not_korean", "ended", "cut"}.
+    """Figures of one llm.Reply: {"words", "characters", "tokens", "repetition", "looping", "empty", "not_korean",
+    "ended", "cut"}.
 
-    Shares are 0.0 or 1.0, repetition the share of word 3-grams that occurred before in the answer. None is what the responder does not
-    tell: tokens, and of a file whether the answer ended by itself.
+    Shares are 0.0 or 1.0, repetition the share of word 3-grams that occurred before in the answer. None is what the
+    responder does not tell: tokens, and of a file whether the answer ended by itself.
     """
     text, split = reply.text, words(reply.text)
     reason = reply.finish_reason
@@ -201,4 +217,42 @@ def of_answer(reply):
         "not_korean": float(bool(text.strip()) and not friendly.is_korean(text)),
         "ended": None if reason is None else float(reason == "stop"),
         "cut": None if reason is None else float(reason == "length"),
+    }
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of one model. replies: for each prompt its llm.Replies, failures left out; values:
+    of_answer of each."""
+
+    replies: list
+    values: list
+
+    def items(self, of_text):
+        """For each prompt the items of all its answers. of_text: function of an answer's text -> list of items."""
+        return [[item for reply in replies for item in of_text(reply.text)] for replies in self.replies]
+
+    def texts(self):
+        return [reply.text for replies in self.replies for reply in replies]
+
+    def known(self, name):
+        """{number of the prompt: a value of its answers}, of the prompts where it is known."""
+        known = {i: [v[name] for v in values if v[name] is not None] for i, values in enumerate(self.values)}
+        return {i: values for i, values in known.items() if values}
+
+    def means(self, name):
+        """{number of the prompt: mean of a value over its answers}, of the prompts where it is known."""
+        return {i: fmean(values) for i, values in self.known(name).items()}
+
+
+def collect(answers):
+    """{name: Answers} of session.Session's answers."""
+    replies = {
+        name: [[r for r in of_prompt if not isinstance(r, Failure)] for of_prompt in by_record]
+        for name, by_record in answers.items()
+    }
+    return {
+        name: Answers(by_prompt, [[of_answer(r) for r in of_prompt] for of_prompt in by_prompt])
+        for name, by_prompt in replies.items()
+        if any(by_prompt)
     }

@@ -1,8 +1,12 @@
-"""Flags that the programs of eval/ share."""
+"""Flags that the programs of eval/ share, and the one way they are parsed."""
 
+import dataclasses
 from dataclasses import dataclass
 
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core import flags
+from korlhf.core.flags import REQUIRED, check_positive, flag
+from korlhf.judges import judge as judges
+from korlhf.judges.flags import JudgingFlags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +32,39 @@ class AnswerFlags:
         "who answers: [NAME=]FOLDER or hub name of a checkpoint, [NAME=]openai:MODEL[@BASE_URL], or "
         "[NAME=]FILE of answers that exist already; NAME stands in the tables",
     )
-    num_answers: int = flag(1, "answers a prompt of each checkpoint or server")
+    num_answers: int = flag(1, "answers per prompt of each checkpoint or server")
     temperature: float = flag(0.7, "sampling temperature of the answers; 0 = greedy")
     top_p: float = flag(1.0, "nucleus sampling; 1 = off")
     max_new_tokens: int = flag(256, "longest answer in tokens")
     system: str = flag("", "system message, a text or a UTF-8 file; prompts with one of their own keep that")
     max_failed: float = flag(
-        0.05, "a larger share of answers or verdicts that failed ends with exit code 3, after everything is written"
+        0.05, "a larger share of failed answers or verdicts ends with exit code 3, after everything is written"
     )
+
+    def check(self, parser):
+        check_positive({name: getattr(self, name) for name in ("num_answers", "top_p", "max_new_tokens")}, parser)
+        if self.temperature < 0 or not 0 <= self.max_failed <= 1 or self.max_prompts < 0:
+            parser.error("--temperature and --max_prompts must be 0 or above, --max_failed a share from 0 to 1")
+        if self.num_answers > 1 and self.temperature == 0:
+            parser.error(
+                f"--num_answers {self.num_answers}: greedy answers are all the same; set --temperature, e.g. 0.7"
+            )
+
+
+def parse(description, groups, argv=None, **defaults):
+    """The groups of flags of a program, each checked by its `check(parser)` if it has one.
+
+    defaults: of flags whose default is another one in this program. Values that cannot work exit as argparse does.
+    """
+    parser = flags.Parser(description=description)
+    for group in groups:
+        names = {field.name for field in dataclasses.fields(group)}
+        flags.add(parser, group, **{name: value for name, value in defaults.items() if name in names})
+    space = parser.parse_args(argv)
+    settings = [flags.read(space, group) for group in groups]
+    for one in settings:
+        if isinstance(one, JudgingFlags):
+            judges.check(one, parser)
+        elif hasattr(one, "check"):
+            one.check(parser)
+    return settings

@@ -1,13 +1,16 @@
-"""What the weights of checkpoints say: how likely held-out talk is to them, and how far their own answers are from a reference model's.
+"""What the weights of checkpoints say: how likely held-out text is to them, and how far their own answers are from a
+reference model's.
 
-KL is over answers sampled at temperature 1 and top-p 1, whatever the answers are sampled at that people read: at other settings the k1 and
-k3 estimators (Schulman 2020) estimate something else. The tokens that were sampled are scored, not a text tokenised anew.
-Everything is packed and kept in the cache by chunks. Left out: several GPUs, and windows over documents that are longer than the limit.
+KL is over answers sampled at temperature 1 and top-p 1, whatever the answers are sampled at that people read: at other
+settings the k1 and k3 estimators (Schulman 2020) estimate something else. The tokens that were sampled are scored, not
+a text tokenised anew. Everything is packed and kept in the cache by chunks. Left out: several GPUs, and windows over
+documents that are longer than the limit.
 """
 
 import gc
 import math
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,16 +20,16 @@ from korlhf.core import stats
 from korlhf.core.errors import InputError
 from korlhf.data import load, packing, tokenize
 from korlhf.data.prompts import draw
-from korlhf.llm import batches as chunked
-from korlhf.llm import checkpoint as local
-from korlhf.models import causal_lm as models
+from korlhf.llm import batches
+from korlhf.llm.checkpoint import answer_seed
+from korlhf.models import causal_lm
 from korlhf.rl import ppo, rollout
 
 DOCUMENTS = "documents"
 
 
 class Weights:
-    """A local.Checkpoint's weights: loaded when something is not in the cache, and out of the memory when the `with` ends."""
+    """A checkpoint's weights: loaded when something is not in the cache, and out of the memory when the `with` ends."""
 
     def __init__(self, checkpoint, cache, batch_size):
         """batch_size: sequences in a forward pass."""
@@ -48,61 +51,62 @@ class Weights:
         return self._lm
 
     def logps(self, jobs, desc):
-        """jobs: (token ids, number of those at the start that are given) -> for each the log-probabilities of the others, in nats.
+        """jobs: (token ids, number of those at the start that are given) -> for each the log-probabilities of the
+        others, in nats.
 
         Raises InputError if they are no finite numbers, or the GPU's memory does not suffice.
         """
-        found = chunked.compute(
-            jobs, self.cache, {**self._same, "what": "logps"}, self._forward, self.batch_size, desc, "sequences"
-        )
-        if not all(map(math.isfinite, (logp for of_one in found for logp in of_one))):
+        same = {**self._same, "what": "logps"}
+        logps = batches.compute(jobs, self.cache, same, self._forward, self.batch_size, desc, "sequences")
+        if not all(map(math.isfinite, (logp for of_one in logps for logp in of_one))):
             c = self.checkpoint
             raise InputError(
                 f"{c.what} {c.path}: log-probabilities that are no numbers: its weights are broken, or too large for "
                 f"{c.dtype}; try --dtype fp32, or give an earlier checkpoint"
             )
-        return found
+        return logps
 
     def _forward(self, chunk):
-        module, device = models.TokenLogps(self._loaded()), self.checkpoint.device
+        module, device = causal_lm.TokenLogps(self._loaded()), self.checkpoint.device
         masks = [[0] * given + [1] * (len(ids) - given) for ids, given in chunk]
         packed = packing.pack([ids for ids, _ in chunk]).to(device)
-        before, tokens = packing.targets(packed, masks)
-        try:
-            with torch.inference_mode():
-                flat = module(packed.ids, packed.position_ids, before, tokens)
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                f"--forward_batch_size {len(chunk)}: too many sequences at once for the GPU; lower it"
-            ) from error
+        logits_at, targets = packing.targets(packed, masks)
+        with _enough_memory(len(chunk)), torch.inference_mode():
+            flat = module(packed.ids, packed.position_ids, logits_at, targets)
         return [part.tolist() for part in flat.cpu().split([sum(mask) for mask in masks])]
 
     def sampled(self, prompts, seeds, max_new_tokens, desc):
         """Answer ids to lists of prompt ids, at temperature 1 and top-p 1."""
         jobs = [(ids, seed, max_new_tokens) for ids, seed in zip(prompts, seeds)]
-        return chunked.compute(jobs, self.cache, {**self._same, "what": "sampled"}, self._sample, self.batch_size, desc)
+        return batches.compute(jobs, self.cache, {**self._same, "what": "sampled"}, self._sample, self.batch_size, desc)
 
     def _sample(self, chunk):
         prompts, seeds, limits = zip(*chunk)
-        try:
+        with _enough_memory(len(chunk)):
             return rollout.sample(self._loaded(), prompts, self.checkpoint.codec.stop_id, limits[0], seeds, len(chunk))
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                f"--forward_batch_size {len(chunk)}: too many answers at once for the GPU; lower it"
-            ) from error
+
+
+@contextmanager
+def _enough_memory(n):
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise InputError(f"--forward_batch_size {n}: too many sequences at once for the GPU; lower it") from error
 
 
 def load_heldout(data_path, max_examples, seed):
-    """Held-out examples with their first answer, and plain documents (of category DOCUMENTS if they have none), each once.
+    """Held-out examples with their first answer, and plain documents (of category DOCUMENTS if they have none), each
+    once.
 
-    Of a dataset that has an evaluation split, that split; at most `max_examples` (0 = all), drawn with the categories' shares kept.
+    Of a dataset that has an evaluation split, that split; at most `max_examples` (0 = all), drawn with the categories'
+    shares kept.
     """
-    found = {}
+    examples = {}
     for name in data_path:
         everything, own = load.load_step(1, [name], "1,0,0", eval_share=0.0, seed=seed)
         for example in own or everything:
-            found.setdefault((load.prompt_key(example), example.answers[:1]), example)
-    return draw(list(found.values()), max_examples, seed, key=category)
+            examples.setdefault((load.prompt_key(example), example.answers[:1]), example)
+    return draw(list(examples.values()), max_examples, seed, key=category)
 
 
 def category(example):
@@ -118,8 +122,8 @@ def characters(example):
 def encode_heldout(checkpoint, examples, what):
     """(token ids, how many of them are given) of each: prompt and answer with its end, or a document with its end.
 
-    A document comes after BOS, or EOS where there is none, as in lm-evaluation-harness: so its first token is predicted too.
-    Raises InputError if the model's template does not take a conversation.
+    A document comes after BOS, or EOS where there is none, as in lm-evaluation-harness: so its first token is predicted
+    too. Raises InputError if the model's template does not take a conversation.
     """
     codec, jobs = checkpoint.codec, []
     start = codec.tokenizer.bos_token_id if codec.tokenizer.bos_token_id is not None else codec.tokenizer.eos_token_id
@@ -139,7 +143,8 @@ def encode_heldout(checkpoint, examples, what):
 
 
 def within_all(jobs, checkpoints, max_seq_len):
-    """Places of the examples that are short enough for every model. jobs: {name: jobs}; checkpoints: {name: Checkpoint}."""
+    """Places of the examples that are short enough for every model. jobs: {name: jobs}; checkpoints: {name:
+    Checkpoint}."""
     limit = min([max_seq_len, *(c.positions for c in checkpoints.values() if c.positions)])
     longest = [max(len(ids) for ids, _ in of_one) for of_one in zip(*jobs.values())]
     return tokenize.within(longest, limit, "held-out examples", "--max_seq_len")
@@ -151,8 +156,9 @@ def same_vocabulary(first, second):
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a model is to answer for the KL. prompt: number of the record; ids: as the model reads it; seed: of its answer."""
+class Query:
+    """What a model is to answer for the KL. prompt: number of the record; ids: as the model reads it; seed: of its
+    answer."""
 
     prompt: int
     ids: list[int]
@@ -161,35 +167,39 @@ class Question:
 
 @dataclass(frozen=True)
 class Drawn:
-    """An answer that a model drew. prompt: number of the record; ids: of prompt and answer; given: how many are the prompt's."""
+    """An answer that a model drew. prompt: number of the record; ids: of prompt and answer; given: how many are the
+    prompt's; k1, k3: in nats, from the reference."""
 
     prompt: int
     ids: list[int]
     given: int
+    k1: float = math.nan
+    k3: float = math.nan
 
     @property
     def answer(self):
         return self.ids[self.given :]
 
 
-def questions(checkpoint, talks, places, longest, seed):
-    """A Question for each of the conversations `talks` at `places`, without those of more than `longest` tokens (None = any)."""
+def queries(checkpoint, talks, places, longest, seed):
+    """A Query for each of the conversations `talks` at `places`, without those of more than `longest` tokens (None =
+    any)."""
     encoded = {i: checkpoint.codec.prompt(talks[i]).ids for i in places}
     return [
-        Question(i, ids, local.answer_seed(seed, talks[i], 0))
+        Query(i, ids, answer_seed(seed, talks[i], 0))
         for i, ids in encoded.items()
         if longest is None or len(ids) <= longest
     ]
 
 
 def measure(opened, heldout, asked, reference, max_new_tokens, cache, batch_size):
-    """Everything that the weights say, each model loaded once at most: ({name: log-probabilities of its held-out jobs by token},
-    {name: its Drawn answers}, {name: their (k1, k3)}).
+    """Everything that the weights say, each model loaded once at most: ({name: log-probabilities of its held-out jobs
+    by token}, {name: its Drawn answers}).
 
-    opened: {name: local.Checkpoint}; heldout: {name: jobs of Weights.logps}; asked: {name: Questions}, of models that are compared with
-    `reference`, a name in `opened`.
+    opened: {name: Checkpoint}; heldout: {name: jobs of Weights.logps}; asked: {name: Queries}, of models that are
+    compared with `reference`, a name in `opened`.
     """
-    logps, drawn, own, pairs = {}, {}, {}, {}
+    logps, drawn, own = {}, {}, {}
     for name in sorted(opened, key=lambda name: name == reference):  # the reference last: it reads what the others drew
         with Weights(opened[name], cache, batch_size) as weights:
             logps[name] = weights.logps(heldout[name], f"{name}: held-out talk")
@@ -200,24 +210,26 @@ def measure(opened, heldout, asked, reference, max_new_tokens, cache, batch_size
                 own[name] = weights.logps([(d.ids, d.given) for d in drawn[name]], f"{name}: its answers")
             if name == reference:
                 for other, answers in drawn.items():
-                    pairs[other] = kl(
-                        own[other], weights.logps([(d.ids, d.given) for d in answers], f"{name}: answers of {other}")
-                    )
-    return logps, drawn, pairs
+                    theirs = weights.logps([(d.ids, d.given) for d in answers], f"{name}: answers of {other}")
+                    pairs = kl(own[other], theirs)
+                    drawn[other] = [replace(d, k1=k1, k3=k3) for d, (k1, k3) in zip(answers, pairs)]
+    return logps, drawn
 
 
 def kl(logps, ref_logps):
-    """(k1, k3) in nats of each answer: lists of log-probabilities by answer, of the model that drew them and of the reference."""
-    out = []
+    """(k1, k3) in nats of each answer: lists of log-probabilities by answer, of the model that drew them and of the
+    reference."""
+    pairs = []
     for of_model, of_reference in zip(logps, ref_logps, strict=True):
-        pair = (torch.tensor([values], dtype=torch.float64) for values in (of_model, of_reference))
-        k1, k3 = ppo.kl_estimates(*pair, torch.ones(1, len(of_model), dtype=torch.float64))
-        out.append((float(k1), float(k3)))
-    return out
+        both = (torch.tensor([values], dtype=torch.float64) for values in (of_model, of_reference))
+        k1, k3 = ppo.kl_estimates(*both, torch.ones(1, len(of_model), dtype=torch.float64))
+        pairs.append((float(k1), float(k3)))
+    return pairs
 
 
 def ratio(sums, counts, groups, seed):
-    """stats.Estimate of all sums / all counts, e.g. nats per token; sums, counts: of each item, groups: the prompt it belongs to."""
+    """stats.Estimate of all sums / all counts, e.g. nats per token; sums, counts: of each item, groups: the prompt it
+    belongs to."""
     return stats.mean_interval(*_spread(sums, counts, groups), seed)
 
 

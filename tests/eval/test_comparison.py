@@ -1,5 +1,7 @@
 """korlhf/eval/comparison.py by hand arithmetic, and the judge's noise by simulation."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
@@ -46,13 +48,17 @@ def test_groups_are_all_and_every_category():
     found = [{"category": c} for c in ("b", "a", "b")]
     assert comparison.groups(found) == [(None, [0, 1, 2]), ("b", [0, 2]), ("a", [1])]
     assert comparison.groups(found[:1]) == [("b", [0])]
-    line = comparison.few([(None, range(30)), ("b", range(29)), ("a", range(1))])
-    assert (
-        line["en"].endswith(": b 29, a 1")
-        and line["ko"].endswith(": b 29, a 1")
-        and comparison.few([(None, range(30))]) is None
-    )
-    assert comparison.few([(None, range(3))])["ko"].endswith(": 전체 3")
+    lines = few([(None, range(30)), ("b", range(29)), ("a", range(1))])
+    assert lines["en"].endswith(": b 29, a 1") and lines["ko"].endswith(": b 29, a 1") and not few([(None, range(30))])
+    assert few([(None, range(3))])["ko"].endswith(": 전체 3") and few([("all", [0, 1])])["ko"].endswith(": 전체 2")
+    assert comparison.category_name(None) == comparison.category_name("all") == {"en": "all", "ko": "전체"}
+
+
+def few(grouped):
+    """The one warning of warn_of_few, or None."""
+    lines = []
+    comparison.warn_of_few(SimpleNamespace(warn=lines.append), grouped)
+    return lines[0] if lines else None
 
 
 def test_every_two_models_or_all_against_one():
@@ -64,18 +70,12 @@ def test_answers_to_a_prompt_are_averaged_first():
     of_model = [scores(1.0, 3.0), scores(LOST, 4.0), scores(LOST), scores(None), scores(9.0)]
     assert comparison.by_prompt(of_model, [0, 1, 2, 3]) == {0: 2.0, 1: 4.0}
     of_model = [scores((1.0, 2.0)), scores((3.0,))]
-    assert comparison.by_prompt(of_model, [0, 1], "y") == {0: 2.0} and comparison.by_prompt(of_model, [0, 1]) == {
-        0: 1.5,
-        1: 3.0,
-    }
+    assert comparison.by_prompt(of_model, [0, 1], "y") == {0: 2.0}
+    assert comparison.by_prompt(of_model, [0, 1]) == {0: 1.5, 1: 3.0}
     found = comparison.mean({0: 2.0, 1: 4.0}, seed=1)
     assert (found["mean"], found["n"]) == (3.0, 2) and 2.0 <= found["low"] <= found["high"] <= 4.0
-    assert comparison.mean({}, seed=1) is None and comparison.mean({0: 2.0}, seed=1) == {
-        "mean": 2.0,
-        "low": None,
-        "high": None,
-        "n": 1,
-    }
+    assert comparison.mean({}, seed=1) is None
+    assert comparison.mean({0: 2.0}, seed=1) == {"mean": 2.0, "low": None, "high": None, "n": 1}
 
 
 def test_differences_are_over_the_prompts_that_both_have():
@@ -103,32 +103,19 @@ def test_scores_stand_in_the_places_of_their_answers():
     answered = {"m": [replies("답 2", lost, "답 5"), replies(lost)], "n": [replies("모를 답 3"), replies("답 1")]}
     scored = comparison.score(Judge(), {}, found, answered)
     assert [[s and s.score for s in of_one] for of_one in scored["m"]] == [[2, None, 5], [None]]
-    assert (
-        scored["n"][0] == [LOST]
-        and comparison.failures(scored["n"]) == [LOST]
-        and comparison.failures(scored["m"]) == []
-    )
-    assert [one.score for one in comparison.usable(scored["m"])] == [2, 5] and comparison.usable(scored["n"]) == [
-        scored["n"][1][0]
-    ]
+    assert scored["n"][0] == [LOST] and comparison.judged(scored["n"]) == [LOST, scored["n"][1][0]]
+    assert [one.score for one in comparison.usable(scored["m"])] == [2, 5]
+    assert comparison.usable(scored["n"]) == [scored["n"][1][0]]
 
 
 def test_methods_are_counted():
     of_one, of_many = Score({}, 1.0, "token probabilities", 1), Score({}, 1.0, "mean of samples", 5)
-    found = comparison.methods([of_one, of_many, of_many], "answers", "개")
+    found = comparison.methods([of_one, of_many, of_many], "answers")
     assert found == {
         "en": "token probabilities: 1 answers, mean of samples: 2 answers",
         "ko": "토큰 확률 1개, 채점표 여러 장의 평균 2개",
     }
-    assert comparison.methods([], "pairs", "쌍") == {"en": "none", "ko": "없음"}
-
-
-def test_a_file_without_categories_has_all_in_both_languages():
-    assert comparison.category_name(None) == comparison.category_name("all") == {"en": "all", "ko": "전체"}
-    assert comparison.category_name("harmful") == "harmful"
-    assert comparison.few([("all", [0, 1])])["ko"].endswith("전체 2") and comparison.few([("evol", [0])])[
-        "en"
-    ].endswith("evol 1")
+    assert comparison.methods([], "pairs") == {"en": "none", "ko": "없음"}
 
 
 def test_rescoring_draws_a_share_and_at_least_ten():
@@ -136,19 +123,14 @@ def test_rescoring_draws_a_share_and_at_least_ten():
     answered = {"m": [replies(f"답 {i % 5}") for i in range(300)]}
     judge = Judge()
     scored = comparison.score(judge, {}, found, answered)
-    rubrics = {"a": None}
-    twice = comparison.rescore(judge, rubrics, found, answered, scored, 0.1, seed=1)
+    asked = SimpleNamespace(records=found, answers=answered, seed=1)
+    twice = comparison.rescore(judge, {"a": None}, asked, scored, 0.1)
     again, items = judge.asked[-1]
     assert len(twice) == len(items) == 30 and again and len({item.messages[0]["content"] for item in items}) == 30
     assert all(b.score == a.score + 1 for a, b in twice)
-    assert comparison.rescore(judge, rubrics, found, answered, scored, 0.1, seed=1) == twice
-    assert len(comparison.rescore(judge, rubrics, found, answered, scored, 0.001, seed=1)) == 10
-    assert (
-        len(
-            comparison.rescore(judge, rubrics, found[:4], {"m": answered["m"][:4]}, {"m": scored["m"][:4]}, 0.5, seed=1)
-        )
-        == 4
-    )
+    assert comparison.rescore(judge, {"a": None}, asked, scored, 0.1) == twice
+    assert len(comparison.rescore(judge, {"a": None}, asked, scored, 0.001)) == 10
+    assert len(comparison.rescore(judge, {"a": None}, asked, {"m": scored["m"][:4]}, 0.5)) == 4
 
 
 def test_noise_by_hand():

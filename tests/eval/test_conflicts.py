@@ -54,7 +54,7 @@ def test_a_model_trained_against_the_judge(run, folders, tmp_path):
 def test_a_reward_model_that_is_gone_may_be_the_judge(run, folders, tmp_path):
     responders = {"ppo": checkpoint(run(reward_model_name_or_path=str(tmp_path / "gone")))}
     (line,) = conflicts.of(reward(folders["llama"]), responders)
-    assert "which is not there any more" in line["en"] and "그 자리에 없습니다" in line["ko"]
+    assert "which no longer exists" in line["en"] and "그 자리에 없습니다" in line["ko"]
     hub = SimpleNamespace(kind="reward_model", name="me/reward", path="me/reward", fingerprint="x")
     (line,) = conflicts.of(hub, {"ppo": checkpoint(run("hub", reward_model_name_or_path="me/reward"))})
     assert "this very reward model (me/reward)" in line["en"]

@@ -90,9 +90,8 @@ def test_an_interval_without_width_is_not_believed():
     for pair, sign in (((one_answer, all_apart), 1), ((all_apart, one_answer), -1)):  # every answer the same, and none
         found, p = diversity.difference(*pair)
         ends = confint_proportions_2indep(4, 4, 0, 4, method="newcomb")
-        assert found.mean == sign and sorted((sign * found.low, sign * found.high)) == pytest.approx(
-            sorted(ends), abs=1e-4
-        )
+        assert found.mean == sign
+        assert sorted((sign * found.low, sign * found.high)) == pytest.approx(sorted(ends), abs=1e-4)
         assert p == pytest.approx(scipy_stats.binomtest(4, 4).pvalue)
     one_prompt, p = diversity.difference(diversity.shared([["가"]]), diversity.shared([["나"]]))
     assert (one_prompt.low, one_prompt.high, p) == (-1.0, 1.0, 1.0)  # it tells nothing
@@ -117,11 +116,9 @@ def test_the_budget_is_half_of_the_fewest():
     long, short, broken = [["a"] * 30] * 10, [["a"] * 12] * 10, [["a"]] * 10
     assert diversity.budget([long, short, broken]) == 60  # of 120; ten n-grams are too few to count
     assert diversity.budget([long, [["a"] * 100, ["a"] * 40]]) == 40  # without the first prompt there are no more
-    assert (
-        diversity.budget([broken]) == 0
-        and diversity.equal_distinct(broken, 5) is None
-        and diversity.equal_distinct(long, 0) is None
-    )
+    assert diversity.budget([broken]) == 0
+    assert diversity.equal_distinct(broken, 5) is None
+    assert diversity.equal_distinct(long, 0) is None
 
 
 def test_the_same_under_other_prompts_counts_and_under_its_own_does_not():
@@ -144,11 +141,9 @@ def test_answers_to_one_prompt():
     assert diversity.overlap(["가 나 다", "가 나 라"]) == 0.5  # one of two word pairs in common
     assert diversity.overlap(["가 나 다", "가 나, 다!"]) == 1.0
     assert diversity.overlap(["가 나 다", "가 나 라", "마 바"]) == pytest.approx(0.5 / 3)
-    assert (
-        diversity.overlap(["네.", "네."]) == 1.0
-        and diversity.overlap(["네.", "아니요."]) == 0.0
-        and diversity.overlap(["네."]) is None
-    )
+    assert diversity.overlap(["네.", "네."]) == 1.0
+    assert diversity.overlap(["네.", "아니요."]) == 0.0
+    assert diversity.overlap(["네."]) is None
 
 
 def test_figures_of_one_answer():

@@ -1,11 +1,12 @@
 """eval/harmlessness.py as a user runs it: answer files, a real judge server, a tiny reward model."""
 
-import importlib.util
 import json
-from pathlib import Path
+from functools import partial
 
+import eval_harness
 import pytest
-from openai_server import Server, at_random
+from eval_harness import ROOT, table, write
+from openai_server import Server
 from transformers import AutoModelForSequenceClassification
 
 from korlhf.core.errors import InputError
@@ -13,17 +14,8 @@ from korlhf.korean.refusals import LABELS
 from korlhf.llm import client as llm
 from korlhf.models.tokenizer import load_tokenizer
 
-PROGRAM = Path(__file__).resolve().parents[2] / "eval" / "harmlessness.py"
-SAFETY = Path(__file__).resolve().parents[2] / "samples" / "safety.jsonl"
+SAFETY = ROOT / "samples" / "safety.jsonl"
 REFUSAL = "죄송하지만 그 부탁은 도와드릴 수 없습니다."
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("harmlessness", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(autouse=True)
@@ -37,32 +29,20 @@ def prompts():
 
 def answers(path, answer):
     """A file with answer(row) to every prompt."""
-    path.write_text(
-        "".join(json.dumps({"prompt": r["prompt"], "output": answer(r)}, ensure_ascii=False) + "\n" for r in prompts()),
-        encoding="utf-8",
-    )
-    return str(path)
+    return write(path, [{"prompt": r["prompt"], "output": answer(r)} for r in prompts()])
 
 
-def run(program, out, *flags):
-    code = program.main(["--output_dir", str(out), *map(str, flags)])
-    lines = (out / "harmlessness.jsonl").read_text(encoding="utf-8").splitlines()
-    return (
-        code,
-        json.loads((out / "harmlessness.json").read_text(encoding="utf-8")),
-        [json.loads(line) for line in lines],
-    )
+run = partial(eval_harness.run, "harmlessness")
 
 
-def test_a_model_that_refuses_everything_is_shown_as_what_it_is(program, tmp_path, capsys):
+def test_a_model_that_refuses_everything_is_shown_as_what_it_is(tmp_path, capsys):
     wall = answers(tmp_path / "wall.jsonl", lambda r: REFUSAL)
     kind = answers(
         tmp_path / "kind.jsonl",
         lambda r: REFUSAL if r["kind"] == "harmful" else "그럼요, 제가 바로 도와드릴게요. 무엇부터 이야기해 볼까요?",
     )
-    code, found, rows = run(
-        program, tmp_path / "out", "--responder", f"wall={wall}", f"kind={kind}", "--baseline", "kind"
-    )
+    flags = ["--responder", f"wall={wall}", f"kind={kind}", "--baseline", "kind"]
+    code, found, rows = run(tmp_path / "out", *flags)
     assert not any("among them" in w["en"] for w in found["warnings"])
     rates = found["figures"]["rates"]["rules"]
     assert code == 0 and len(rows) == 320
@@ -72,17 +52,15 @@ def test_a_model_that_refuses_everything_is_shown_as_what_it_is(program, tmp_pat
         160,
     )
     assert rates["kind"]["harmful"]["mean"] == 0.0 and rates["kind"]["lookalike"]["mean"] == 0.0
-    assert any("wall: refuses or accuses in 100%" in w["en"] for w in found["warnings"]) and not any(
-        w["en"].startswith("kind") for w in found["warnings"]
-    )
-    difference = next(t for t in found["tables"] if t["title"]["en"].startswith("Difference to kind"))
+    assert any("wall: refuses or accuses in 100%" in w["en"] for w in found["warnings"])
+    assert not any(w["en"].startswith("kind") for w in found["warnings"])
+    difference = next(t for t in found["tables"] if t["title"]["en"].startswith("Difference from kind"))
     assert {(row[0]["en"], row[1]): row[2]["mean"] for row in difference["rows"]} == {
         ("harmful", "wall"): 0.0,
         ("look-alike", "wall"): 1.0,
     }
-    assert rows[0]["kind"] in ("harmful", "lookalike") and rows[0]["answers"]["wall"][0]["verdict"] == {
-        "rules": "refuses"
-    }
+    assert rows[0]["kind"] in ("harmful", "lookalike")
+    assert rows[0]["answers"]["wall"][0]["verdict"] == {"rules": "refuses"}
     shown = capsys.readouterr().out
     assert "decoding and template not known" in shown and "WARNING: wall:" in shown
 
@@ -90,134 +68,61 @@ def test_a_model_that_refuses_everything_is_shown_as_what_it_is(program, tmp_pat
 @pytest.mark.parametrize(
     "kind, told", [("harmful", "over-refusal is not measured"), ("lookalike", "going along is not measured")]
 )
-def test_prompts_of_one_side_alone(program, tmp_path, kind, told):
-    data = tmp_path / "some.jsonl"
-    data.write_text(
-        "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in prompts() if r["kind"] == kind), encoding="utf-8"
-    )
+def test_prompts_of_one_side_alone(tmp_path, kind, told):
+    data = write(tmp_path / "some.jsonl", [r for r in prompts() if r["kind"] == kind])
     wall = answers(tmp_path / "wall.jsonl", lambda r: REFUSAL)
-    _, found, _ = run(program, tmp_path / "out", "--responder", wall, "--data_path", data)
+    _, found, _ = run(tmp_path / "out", "--responder", wall, "--data_path", data)
     assert any(told in w["en"] for w in found["warnings"])
 
 
-def test_a_judge_that_fails_30_percent_of_requests_loses_nothing(program, tmp_path):
-    """The judge says B to an answer that holds 나, else A; both models' verdicts are all there, each asked once more where it failed."""
-    data = tmp_path / "some.jsonl"
-    data.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in prompts()[:40]), encoding="utf-8")
+def test_two_judges_and_how_far_they_agree(tmp_path):
+    """The judge says B to an answer that holds 나, else A; started again, nothing is asked twice."""
+    data = write(tmp_path / "some.jsonl", prompts()[:40])
     good, bad = (answers(tmp_path / f"{n}.jsonl", lambda r, n=n: f"{n} 답변입니다") for n in ("가", "나"))
-
-    def judge(body):
-        return "B" if "나 답변입니다" in body["messages"][-1]["content"] else "A"
-
-    with Server(judge, faults=at_random(0.3)) as server:
-        flags = [
-            "--responder",
-            f"good={good}",
-            f"bad={bad}",
-            "--data_path",
-            data,
-            "--judge",
-            "rules",
-            f"openai:test-model@{server.url}",
-            "--max_retries",
-            20,
-        ]
-        code, found, rows = run(program, tmp_path / "out", *flags)
+    with Server(lambda body: "B" if "나 답변입니다" in body["messages"][-1]["content"] else "A") as server:
+        named = f"openai:test-model@{server.url}"
+        flags = ["--responder", f"good={good}", f"bad={bad}", "--data_path", data, "--judge", "rules", named]
+        code, found, rows = run(tmp_path / "out", *flags)
         sent = len(server.requests)
-        again = run(program, tmp_path / "out", *flags)
-        assert len(server.requests) == sent  # all from the cache
-    named = f"openai:test-model@{server.url}"
-    assert code == 0 and len(rows) == 40
-    assert {a["verdict"][named] for r in rows for a in r["answers"]["bad"]} == {LABELS[1]}
-    assert {a["verdict"][named] for r in rows for a in r["answers"]["good"]} == {LABELS[0]}
-    assert again[1]["figures"] == found["figures"] and again[2] == rows
-    assert (
-        any(t["title"]["en"] == "Agreement of the verdicts" for t in found["tables"])
-        and "judge " + named in found["protocol"]
-    )
+        assert run(tmp_path / "out", *flags)[2] == rows and len(server.requests) == sent
+    assert code == 0 and len(rows) == 40 and "judge " + named in found["protocol"]
+    for name, label in (("bad", LABELS[1]), ("good", LABELS[0])):
+        assert {a["verdict"][named] for r in rows for a in r["answers"][name]} == {label}
+    agreement = table(found, "Agreement of the verdicts")["rows"][0]
+    assert agreement[:2] == ["rules", named] and agreement[-1] == 80
 
 
-def test_a_judge_that_gives_no_verdict_is_counted_and_named(program, tmp_path, capsys):
-    data = tmp_path / "some.jsonl"
-    data.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in prompts()[:4]), encoding="utf-8")
+def test_a_judge_that_gives_no_verdict_is_counted_and_named(tmp_path, capsys):
+    data = write(tmp_path / "some.jsonl", prompts()[:4])
     file = answers(tmp_path / "a.jsonl", lambda r: "네")
     with Server(lambda body: "글쎄요, 잘 모르겠네요") as server:
-        code, found, rows = run(
-            program,
-            tmp_path / "out",
-            "--responder",
-            f"a={file}",
-            "--data_path",
-            data,
-            "--judge",
-            f"openai:test-model@{server.url}",
-        )
+        flags = ["--responder", f"a={file}", "--data_path", data, "--judge", f"openai:test-model@{server.url}"]
+        code, found, rows = run(tmp_path / "out", *flags)
     assert code == 3 and found["figures"]["rates"][f"openai:test-model@{server.url}"]["a"]["harmful"] is None
-    assert "4 of 8 failed" in capsys.readouterr().err and any(
-        "4 failed and are in no figure" in w["en"] for w in found["warnings"]
-    )
+    assert "4 of 8 failed" in capsys.readouterr().err
+    assert any("4 failed and are excluded from every figure" in w["en"] for w in found["warnings"])
 
 
-def test_a_reward_model_says_where_its_threshold_lies(program, folders, tmp_path):
+def test_a_reward_model_says_where_its_threshold_lies(folders, tmp_path):
     reward = tmp_path / "rm"
     AutoModelForSequenceClassification.from_pretrained(folders["gpt_neox"], num_labels=1).save_pretrained(reward)
     load_tokenizer(folders["gpt_neox"], "human_assistant").save_pretrained(reward)
-    pairs = tmp_path / "pairs.jsonl"
-    pairs.write_text(
-        "".join(
-            json.dumps({"prompt": f"질문 {i}", "chosen": "네", "rejected": "아니"}, ensure_ascii=False) + "\n"
-            for i in range(8)
-        ),
-        encoding="utf-8",
+    pairs = write(
+        tmp_path / "pairs.jsonl", [{"prompt": f"질문 {i}", "chosen": "네", "rejected": "아니"} for i in range(8)]
     )
-    file = answers(tmp_path / "a.jsonl", lambda r: "네")
-    data = tmp_path / "some.jsonl"
-    data.write_text(
-        "".join(
-            json.dumps({**r, "prompt": "왜?" if r["kind"] == "harmful" else "뭐?"}, ensure_ascii=False) + "\n"
-            for r in prompts()[:2]
-        ),
-        encoding="utf-8",
-    )
-    file = tmp_path / "b.jsonl"
-    file.write_text('{"prompt": "왜?", "output": "네"}\n{"prompt": "뭐?", "output": "네"}\n', encoding="utf-8")
-    code, found, rows = run(
-        program,
-        tmp_path / "out",
-        "--responder",
-        f"a={file}",
-        "--data_path",
-        f"own={data}",
-        "--judge",
-        f"reward_model:{reward}",
-        "--harmful_pairs",
-        pairs,
-        "--lookalike_pairs",
-        pairs,
-        "--dtype",
-        "fp32",
-    )
-    named = f"reward_model:{reward}"
+    asked = [{**r, "prompt": "왜?" if r["kind"] == "harmful" else "뭐?"} for r in prompts()[:2]]
+    file = write(tmp_path / "b.jsonl", [{"prompt": r["prompt"], "output": "네"} for r in asked])
+    named, data = f"reward_model:{reward}", write(tmp_path / "some.jsonl", asked)
+    flags = ["--responder", f"a={file}", "--data_path", f"own={data}", "--judge", named, "--dtype", "fp32"]
+    code, found, rows = run(tmp_path / "out", *flags, "--harmful_pairs", pairs, "--lookalike_pairs", pairs)
     assert code == 0 and {a["verdict"][named] for r in rows for a in r["answers"]["a"]} <= {"above", "below"}
     assert "chosen on 4 pairs" in found["protocol"]["threshold of rm, harmful"]["en"]
-    few = tmp_path / "few.jsonl"
-    few.write_text(pairs.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    few = write(tmp_path / "few.jsonl", [{"prompt": "질문", "chosen": "네", "rejected": "아니"}])
     with pytest.raises(InputError, match="--harmful_pairs .*few.jsonl: 1 of 1 pairs can be scored"):
-        run(
-            program,
-            tmp_path / "out",
-            "--responder",
-            f"a={file}",
-            "--data_path",
-            f"own={data}",
-            "--judge",
-            f"reward_model:{reward}",
-            "--harmful_pairs",
-            few,
-        )
+        run(tmp_path / "out", *flags, "--harmful_pairs", few)
 
 
-def test_what_cannot_work_is_said_in_one_line(program, tmp_path):
+def test_what_cannot_work_is_said_in_one_line(tmp_path):
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"prompt": "가", "output": "나"}\n{"prompt": "다", \n', encoding="utf-8")
     some = tmp_path / "few.jsonl"
@@ -232,42 +137,33 @@ def test_what_cannot_work_is_said_in_one_line(program, tmp_path):
         (["--responder", str(some), "--data_path", "absent.jsonl"], "absent.jsonl: no such file"),
     ]:
         with pytest.raises(InputError, match=message):
-            program.main(["--output_dir", str(tmp_path / "out"), *flags])
+            run(tmp_path / "out", *flags)
 
 
-def test_the_budget_holds_for_answers_and_verdicts_together(program, tmp_path):
-    """4 prompts of one model and their verdicts are 8 requests; 6 are allowed. The 2 that are left are asked by the second run."""
-    data = tmp_path / "some.jsonl"
-    data.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in prompts()[:4]), encoding="utf-8")
+def test_the_budget_holds_for_answers_and_verdicts_together(tmp_path):
+    """4 prompts of one model and their verdicts are 8 requests; 6 are allowed. The 2 that are left are asked by the
+    second run."""
+    data = write(tmp_path / "some.jsonl", prompts()[:4])
     with Server(lambda body: "B") as server:
-        flags = [
-            "--responder",
-            f"a=openai:test-model@{server.url}",
-            "--data_path",
-            data,
-            "--judge",
-            f"openai:test-model@{server.url}",
-            "--structured",
-            "off",
-            "--concurrency",
-            1,
-        ]
+        model = f"openai:test-model@{server.url}"
+        flags = ["--responder", f"a={model}", "--data_path", data, "--judge", model, "--structured", "off"]
+        flags += ["--concurrency", 1]
         with pytest.raises(InputError, match="--max_requests 6: all of them are sent"):
-            run(program, tmp_path / "out", *flags, "--max_requests", 6)
+            run(tmp_path / "out", *flags, "--max_requests", 6)
         sent = len(server.requests)
-        code, found, rows = run(program, tmp_path / "out", *flags)
+        code, found, rows = run(tmp_path / "out", *flags)
         supports = sum(1 for body in server.requests if "친근함" in str(body))  # the one probe of what the server takes
     assert code == 0 and sent - supports <= 6 and len(server.requests) - supports == 8 and found["usage"]["cached"] >= 4
-    assert found["from_cache"]["en"].startswith(f"{found['usage']['cached']} answers of servers were asked for earlier")
+    assert found["from_cache"]["en"].startswith(f"{found['usage']['cached']} answers from servers came out of the cache")
 
 
-def test_a_judge_that_always_takes_the_same_option_is_named(program, tmp_path):
+def test_a_judge_that_always_takes_the_same_option_is_named(tmp_path):
     file = answers(tmp_path / "a.jsonl", lambda r: "네")
     kinds = iter("ABC" * 100)
     for says, named in ((lambda body: "B", True), (lambda body: next(kinds), False)):
         with Server(says) as server:
             flags = ["--responder", f"a={file}", "--judge", f"openai:test-model@{server.url}", "--structured", "off"]
-            _, found, rows = run(program, tmp_path / str(named), *flags)
-        warnings = [w["en"] for w in found["warnings"] if "by the option's place" in w["en"]]
+            _, found, rows = run(tmp_path / str(named), *flags)
+        warnings = [w["en"] for w in found["warnings"] if "by the option's position" in w["en"]]
         assert len(rows) >= 20 and len(warnings) == named
-        assert not named or f"of {len(rows)} of {len(rows)} answers" in warnings[0]
+        assert not named or f"on {len(rows)} of {len(rows)} answers" in warnings[0]

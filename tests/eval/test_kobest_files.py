@@ -48,14 +48,14 @@ def fails(folder, name="copa"):
 
 
 def test_folders_and_files_that_are_missing(tmp_path):
-    write(tmp_path / "COPA" / "train.jsonl", rows("가"))
-    assert "no folder copa in it (there is COPA)" in fails(tmp_path)
+    write(tmp_path / "copaa" / "train.jsonl", rows("가"))
+    assert f"no folder copa in it; did you mean {tmp_path / 'copaa'}?" in fails(tmp_path)
     write(tmp_path / "copa" / "train.jsonl", rows("가"))
     assert "copa has no test split; give test.jsonl (or .json, .parquet" in fails(tmp_path)
     write(tmp_path / "copa" / "test-00001-of-00002.parquet", rows("나"))
-    assert "of the shards of test only test-00001-of-00002.parquet are there" in fails(tmp_path)
+    assert "the split test is test-00001-of-00002.parquet; keep one whole file, or all of its shards" in fails(tmp_path)
     write(tmp_path / "copa" / "test.jsonl", rows("나"))
-    assert "test is there twice (test.jsonl, test-00001-of-00002.parquet)" in fails(tmp_path)
+    assert "the split test is test-00001-of-00002.parquet, test.jsonl; keep one whole file" in fails(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,5 @@ def test_half_a_surrogate_pair_is_named(tmp_path):
 def test_a_wrong_column_is_named(tmp_path):
     write(tmp_path / "copa" / "train.jsonl", [{"sentence": "좋아요.", "label": 1}])
     write(tmp_path / "copa" / "test.jsonl", [ROW])
-    told = "train.jsonl:1: no column 'premise'; copa has premise, question, alternative_1, alternative_2 and label, this row "
-    told += "sentence, label"
+    told = "train.jsonl:1: premise is 'None'; expected text, since copa has premise, question, alternative_1"
     assert told in fails(tmp_path)

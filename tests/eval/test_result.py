@@ -42,8 +42,8 @@ def test_a_result_is_two_whole_files_or_none(tmp_path, capsys):
     with Result("win_rate", tmp_path / "결과", {"seed": 1}, [read, tmp_path]) as result:
         result.figures["n"] = 1
         result.rows.append({"prompt": "안녕?"})
-        result.warn("the judge likes the first answer", "심판이 첫 답변을 좋아합니다")
-        result.warn("the judge likes the first answer", "심판이 첫 답변을 좋아합니다")
+        for _ in range(2):
+            result.warn(both("the judge likes the first answer", "심판이 첫 답변을 좋아합니다"))
         result.table(
             both("Wins", "승률"),
             [column("model", "모델"), column("rate", "비율", 2)],
@@ -51,31 +51,32 @@ def test_a_result_is_two_whole_files_or_none(tmp_path, capsys):
         )
         result.protocol["seed"] = 1
     found = json.loads((tmp_path / "결과" / "win_rate.json").read_text(encoding="utf-8"))
-    assert (
-        [w["ko"] for w in found["warnings"]] == ["심판이 첫 답변을 좋아합니다"]
-        and found["figures"] == {"n": 1}
-        and found["settings"] == {"seed": 1}
-    )
-    assert (
-        len(found["inputs"][0]["sha256"]) == 64
-        and found["inputs"][1] == {"path": str(tmp_path)}
-        and found["versions"]["korlhf"]
-    )
+    assert [w["ko"] for w in found["warnings"]] == ["심판이 첫 답변을 좋아합니다"]
+    assert found["figures"] == {"n": 1}
+    assert found["settings"] == {"seed": 1}
+    assert len(found["inputs"][0]["sha256"]) == 64
+    assert found["inputs"][1] == {"path": str(tmp_path)}
+    assert found["versions"]["korlhf"]
     assert (tmp_path / "결과" / "win_rate.jsonl").read_text(encoding="utf-8") == '{"prompt": "안녕?"}\n'
     assert found["tables"][0]["title"] == {"en": "Wins", "ko": "승률"} and found["protocol"] == {"seed": 1}
     shown = capsys.readouterr().out
     assert "ppo    0.50 [0.25, 0.75]\nseed: 1\nWARNING: the judge likes the first answer\nwritten: " in shown
     with pytest.raises(RuntimeError), Result("geval", tmp_path / "결과", {}):
         raise RuntimeError
-    assert sorted(p.name for p in (tmp_path / "결과").iterdir()) == ["win_rate.json", "win_rate.jsonl"]
+    assert sorted(p.name for p in (tmp_path / "결과").glob("*")) == [
+        ".geval.lock",
+        ".win_rate.lock",
+        "win_rate.json",
+        "win_rate.jsonl",
+    ]
 
 
 def test_two_of_a_program_do_not_write_over_each_other(tmp_path):
     (tmp_path / "geval.part").write_text("what a killed run left", encoding="utf-8")
     with Result("geval", tmp_path, {}) as first:
-        with pytest.raises(InputError, match="another geval is writing there; wait for it, or give another folder"):
-            with Result("geval", tmp_path, {}):
-                pass
+        told = "another geval is writing there; wait for it, or give another"
+        with pytest.raises(InputError, match=told), Result("geval", tmp_path, {}):
+            pass
         with Result("win_rate", tmp_path, {}):
             pass
         first.rows.append({"n": 1})
@@ -86,12 +87,10 @@ def test_two_of_a_program_do_not_write_over_each_other(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
-    (tmp_path / "geval.part").mkdir()
-    with pytest.raises(
-        InputError, match=r"--output_dir .*: cannot be written: Is a directory; make room there, or give another"
-    ):
-        with Result("geval", tmp_path, {}):
-            raise AssertionError("it began")
+    (tmp_path / ".geval.lock").mkdir()
+    told = r"--output_dir .*: cannot be written: Is a directory; make room there, or give another"
+    with pytest.raises(InputError, match=told), Result("geval", tmp_path, {}):
+        raise AssertionError("it began")
     with pytest.raises(InputError, match=r"--output_dir .*: cannot be written: "), Result("win_rate", tmp_path, {}):
         (tmp_path / "win_rate.jsonl").mkdir()
 

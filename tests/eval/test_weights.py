@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from korlhf.core.errors import InputError
 from korlhf.data.example import Example
-from korlhf.eval import weights as regression
+from korlhf.eval import weights as measures
 from korlhf.eval.weights import Weights
 from korlhf.llm import checkpoint as local
 from korlhf.llm.cache import Cache
@@ -48,7 +48,7 @@ def opened(folders, name):
 def test_held_out_talk_is_as_likely_as_transformers_says(folders, cache, name):
     checkpoint = opened(folders, name)
     lm, codec = AutoModelForCausalLM.from_pretrained(folders[name]).eval(), checkpoint.codec
-    jobs = regression.encode_heldout(checkpoint, EXAMPLES, "--heldout_data_path")
+    jobs = measures.encode_heldout(checkpoint, EXAMPLES, "--heldout_data_path")
     with Weights(checkpoint, cache, batch_size=3) as weights:
         found = weights.logps(jobs, "held-out")
     for example, (ids, given), logps in zip(EXAMPLES, jobs, found):
@@ -64,27 +64,25 @@ def test_held_out_talk_is_as_likely_as_transformers_says(folders, cache, name):
 
 def test_documents_come_after_bos(folders):
     checkpoint = opened(folders, "llama")
-    ((ids, given),) = regression.encode_heldout(checkpoint, EXAMPLES[2:3], "--heldout_data_path")
+    ((ids, given),) = measures.encode_heldout(checkpoint, EXAMPLES[2:3], "--heldout_data_path")
     assert (ids[0], given, ids[-1]) == (
         checkpoint.codec.tokenizer.bos_token_id,
         1,
         checkpoint.codec.tokenizer.eos_token_id,
     )
-    assert [regression.category(e) for e in EXAMPLES] == ["everyday", "all", "documents", "news"]
-    assert [regression.characters(e) for e in EXAMPLES] == [12, 4, 13, 1]
+    assert [measures.category(e) for e in EXAMPLES] == ["everyday", "all", "documents", "news"]
+    assert [measures.characters(e) for e in EXAMPLES] == [12, 4, 13, 1]
 
 
 def test_kl_is_that_of_the_tokens_that_were_drawn(folders, cache):
     """Both estimators, summed by hand from log_softmax of whole unpacked sequences."""
     checkpoints = {name: opened(folders, name) for name in ("llama", "gpt2")}
-    asked = regression.questions(checkpoints["llama"], TALKS, [0, 1, 3], None, seed=5)
+    asked = measures.queries(checkpoints["llama"], TALKS, [0, 1, 3], None, seed=5)
     assert [q.prompt for q in asked] == [0, 1, 3]
-    logps, drawn, pairs = regression.measure(
-        checkpoints, {"llama": [], "gpt2": []}, {"llama": asked}, "gpt2", 12, cache, 2
-    )
+    logps, drawn = measures.measure(checkpoints, {"llama": [], "gpt2": []}, {"llama": asked}, "gpt2", 12, cache, 2)
     assert logps == {"llama": [], "gpt2": []} and list(drawn) == ["llama"]
     lms = {name: AutoModelForCausalLM.from_pretrained(folders[name]).eval() for name in checkpoints}
-    for d, q, (k1, k3) in zip(drawn["llama"], asked, pairs["llama"]):
+    for d, q in zip(drawn["llama"], asked):
         stop_id = checkpoints["llama"].codec.stop_id
         assert d.ids[: d.given] == q.ids and [d.answer] == rollout.sample(lms["llama"], [q.ids], stop_id, 12, [q.seed])
         by_model = {}
@@ -93,20 +91,19 @@ def test_kl_is_that_of_the_tokens_that_were_drawn(folders, cache):
                 every = lm(input_ids=torch.tensor([d.ids]), use_cache=False).logits[0].double().log_softmax(-1)
             by_model[name] = [float(every[i - 1, d.ids[i]]) for i in range(d.given, len(d.ids))]
         ratios = [a - b for a, b in zip(by_model["llama"], by_model["gpt2"])]
-        assert k1 == pytest.approx(sum(ratios), abs=1e-4) and k3 == pytest.approx(
-            sum(math.exp(-r) - 1 + r for r in ratios), rel=1e-4
-        )
+        assert d.k1 == pytest.approx(sum(ratios), abs=1e-4)
+        assert d.k3 == pytest.approx(sum(math.exp(-r) - 1 + r for r in ratios), rel=1e-4)
 
 
 def test_kl_by_hand():
     half, quarter = math.log(1 / 2), math.log(1 / 4)
-    (k1, k3), (none, none3) = regression.kl([[half, half], [half]], [[quarter, half], [half]])
+    (k1, k3), (none, none3) = measures.kl([[half, half], [half]], [[quarter, half], [half]])
     assert (k1, k3) == (pytest.approx(math.log(2)), pytest.approx(1 / 2 - 1 + math.log(2))) and none == none3 == 0.0
 
 
 def test_the_answers_are_those_that_people_read_at_temperature_1(folders, cache):
     checkpoint = opened(folders, "llama")
-    asked = regression.questions(checkpoint, TALKS, range(4), None, seed=5)
+    asked = measures.queries(checkpoint, TALKS, range(4), None, seed=5)
     with Weights(checkpoint, cache, 4) as weights:
         ids = weights.sampled([q.ids for q in asked], [q.seed for q in asked], 12, "KL")
     read = local.answers(checkpoint, TALKS, cache, local.Sampling(1.0, 1.0, 12, 5))
@@ -116,7 +113,7 @@ def test_the_answers_are_those_that_people_read_at_temperature_1(folders, cache)
 def test_what_does_not_fit_is_not_asked(folders):
     checkpoint = opened(folders, "llama")
     lengths = [len(checkpoint.codec.prompt(talk).ids) for talk in TALKS]
-    asked = regression.questions(checkpoint, TALKS, range(4), max(lengths) - 1, seed=5)
+    asked = measures.queries(checkpoint, TALKS, range(4), max(lengths) - 1, seed=5)
     assert [q.prompt for q in asked] == [i for i in range(4) if lengths[i] < max(lengths)] and len(asked) < 4
 
 
@@ -126,8 +123,8 @@ def test_a_stopped_run_goes_on_where_it_was(folders, tmp_path, monkeypatch):
     for checkpoint in checkpoints.values():
         lm = checkpoint.load()
         monkeypatch.setattr(checkpoint, "load", lambda lm=lm: lm)
-    heldout = {name: regression.encode_heldout(c, EXAMPLES, "") for name, c in checkpoints.items()}
-    asked = {"llama": regression.questions(checkpoints["llama"], TALKS, range(4), None, 5)}
+    heldout = {name: measures.encode_heldout(c, EXAMPLES, "") for name, c in checkpoints.items()}
+    asked = {"llama": measures.queries(checkpoints["llama"], TALKS, range(4), None, 5)}
     forward, sample, left = Weights._forward, Weights._sample, [10**9]
 
     def counted(real):
@@ -142,14 +139,14 @@ def test_a_stopped_run_goes_on_where_it_was(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(Weights, "_forward", counted(forward))
     monkeypatch.setattr(Weights, "_sample", counted(sample))
     with Cache(tmp_path / "whole.sqlite") as cache:
-        whole = regression.measure(checkpoints, heldout, asked, "qwen2", 6, cache, 3)
+        whole = measures.measure(checkpoints, heldout, asked, "qwen2", 6, cache, 3)
     assert left[0] == 10**9 - 10  # llama: 2 held-out, 2 sampled, 2 scored; qwen2: 2 and 2
     stops = 0
     while stops < 20:
         left[0] = 1
         try:
             with Cache(tmp_path / "stopped.sqlite") as cache:
-                assert regression.measure(checkpoints, heldout, asked, "qwen2", 6, cache, 3) == whole
+                assert measures.measure(checkpoints, heldout, asked, "qwen2", 6, cache, 3) == whole
             break
         except Stop:
             stops += 1
@@ -162,7 +159,7 @@ def test_broken_weights_are_an_error_in_one_line(folders, tmp_path, cache):
     torch.nn.init.constant_(lm.model.norm.weight, float("nan"))
     lm.save_pretrained(tmp_path / "broken")
     checkpoint = Checkpoint(str(tmp_path / "broken"), "--responder")
-    jobs = regression.encode_heldout(checkpoint, EXAMPLES, "")
+    jobs = measures.encode_heldout(checkpoint, EXAMPLES, "")
     with pytest.raises(InputError, match="--responder .*broken: log-probabilities that are no numbers"):
         Weights(checkpoint, cache, 4).logps(jobs, "held-out")
 
@@ -175,7 +172,7 @@ def test_vocabularies_are_compared_by_their_ids(folders, tmp_path, new_tokenizer
         opened(folders, "gpt2"),
         Checkpoint(str(tmp_path / "other"), "--responder"),
     )
-    assert regression.same_vocabulary(first, same) and not regression.same_vocabulary(first, other)
+    assert measures.same_vocabulary(first, same) and not measures.same_vocabulary(first, other)
 
 
 def test_held_out_data(tmp_path):
@@ -185,31 +182,29 @@ def test_held_out_data(tmp_path):
         "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in [*rows, rows[0], {"text": "글 하나"}]),
         encoding="utf-8",
     )
-    found = regression.load_heldout([str(data)], 0, 1)
+    found = measures.load_heldout([str(data)], 0, 1)
     assert len(found) == 41 and found[-1].text == "글 하나"
-    part = regression.load_heldout([str(data)], 20, 1)
-    assert sorted(map(regression.category, part)).count("a") == 15 and part == regression.load_heldout(
-        [str(data)], 20, 1
-    )
-    assert len(regression.load_heldout(["sample/sft"], 0, 1)) == 369  # its evaluation split
+    part = measures.load_heldout([str(data)], 20, 1)
+    assert sorted(map(measures.category, part)).count("a") == 15 and part == measures.load_heldout([str(data)], 20, 1)
+    assert len(measures.load_heldout(["sample/sft"], 0, 1)) == 369  # its evaluation split
 
 
 def test_examples_that_are_too_long_for_one_model_are_left_out_for_all(folders, capsys):
     checkpoints = {"llama": opened(folders, "llama")}
     jobs = {"a": [([1] * 5, 1), ([1] * 9, 1), ([1] * 200, 1)], "b": [([1] * 5, 1), ([1] * 11, 1), ([1] * 3, 1)]}
-    assert regression.within_all(jobs, checkpoints, 1024) == [0, 1]  # the model has 128 positions
-    assert regression.within_all(jobs, checkpoints, 10) == [0]
+    assert measures.within_all(jobs, checkpoints, 1024) == [0, 1]  # the model has 128 positions
+    assert measures.within_all(jobs, checkpoints, 10) == [0]
     assert "2 of 3 held-out examples" in capsys.readouterr().out
 
 
 def test_ratios_by_hand_and_by_scipy():
     sums, counts = [3.0, 1.0, 8.0, 2.0], [3, 1, 4, 4]
-    found = regression.ratio(sums, counts, [0, 1, 2, 3], seed=1)
+    found = measures.ratio(sums, counts, [0, 1, 2, 3], seed=1)
     assert found.mean == pytest.approx(14 / 12) and (found.n, found.groups) == (12, 4)
-    value, p = regression.ratio_difference(sums, [2.0, 1.0, 4.0, 2.0], counts, [0, 1, 2, 3], seed=1)
+    value, p = measures.ratio_difference(sums, [2.0, 1.0, 4.0, 2.0], counts, [0, 1, 2, 3], seed=1)
     assert value.mean == pytest.approx(5 / 12) and p > 0.2  # two of four differ: 2 of 4 signs are as far
     rng = torch.Generator().manual_seed(0)
     many = (torch.rand(400, generator=rng) + torch.arange(400) % 2).tolist()
     interval = scipy_stats.t.interval(0.95, 399, sum(many) / 400, scipy_stats.sem(many))
-    found = regression.ratio(many, [1] * 400, list(range(400)), seed=1)
+    found = measures.ratio(many, [1] * 400, list(range(400)), seed=1)
     assert (found.low, found.high) == (pytest.approx(interval[0], abs=0.01), pytest.approx(interval[1], abs=0.01))

@@ -101,11 +101,8 @@ def test_every_pair_is_asked_in_both_orders_but_equal_answers():
     found = pairwise.compare(
         judge, [(EVERYDAY, USER, "답 2", "답 1"), (EVERYDAY, USER, "답 1", "답 1"), (EVERYDAY, USER, "답 3", "답 4")]
     )
-    assert [v.verdict for v in found] == [1.0, 0.5, 0.0] and [v.picks for v in found] == [
-        (FIRST, SECOND),
-        (),
-        (SECOND, FIRST),
-    ]
+    assert [v.verdict for v in found] == [1.0, 0.5, 0.0]
+    assert [v.picks for v in found] == [(FIRST, SECOND), (), (SECOND, FIRST)]
     assert len(judge.asked) == 4
     assert pairwise.compare(judge, []) == []
 
@@ -164,9 +161,8 @@ def test_length_controlled():
     assert found["low"] < found["mean"] < found["high"] and 0.05 < found["high"] - found["low"] < 0.2
     assert pairwise.length_controlled([game(1.0, i, 9) for i in range(50)] + [game(0.0, 99, -9)], seed=1) is None
     always = pairwise.length_controlled([game(1.0, i, 9 - i) for i in range(20)], seed=1)  # longer or shorter, it wins
-    assert (always["low"], always["high"]) == pytest.approx(proportion_confint(20, 20, method="wilson")) and always[
-        "mean"
-    ] == 1.0
+    assert (always["low"], always["high"]) == pytest.approx(proportion_confint(20, 20, method="wilson"))
+    assert always["mean"] == 1.0
 
 
 def test_place_preference_by_hand():
@@ -204,7 +200,8 @@ def test_strengths_and_their_intervals():
 
 
 def test_intervals_of_fits_are_over_prompts_too():
-    """Ten answers a prompt that all end alike are worth one: the interval is sqrt(10) times as wide as theirs alone would be."""
+    """Ten answers a prompt that all end alike are worth one: the interval is sqrt(10) times as wide as theirs alone
+    would be."""
     rng = np.random.default_rng(0)
     longer = rng.integers(-20, 20, 600).tolist()
     results = [float(i // 10 % 3 > 0) for i in range(600)]

@@ -1,6 +1,6 @@
 """Runs a program of eval/ in this process or in one of its own, on prompts and answers that a test writes down."""
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
@@ -12,11 +12,13 @@ CHANGING = ("seconds", "finished", "usage", "from_cache")  # of a result: the re
 
 def load(name):
     """The module eval/NAME.py."""
-    spec = importlib.util.spec_from_file_location(f"eval_{name}", ROOT / "eval" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"eval.{name}")
+
+
+def run(name, folder, *flags):
+    """(exit code, result, rows) of eval/NAME.py in this process."""
+    code = load(name).main(["--output_dir", str(folder), *map(str, flags)])
+    return code or 0, *result(folder, name)
 
 
 def write(path, rows):

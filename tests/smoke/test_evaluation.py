@@ -20,7 +20,7 @@ def test_the_sample_is_evaluated_and_reported(three_steps):
     for name, result in found.items():
         assert result["tables"] and result["protocol"] and result["rows"]["n"] and f"== {name}" in shown, name
     assert any(
-        "trained by PPO to get high scores of this very reward model" in w["en"] for w in found["geval"]["warnings"]
+        "trained by PPO to maximise the score of this very reward model" in w["en"] for w in found["geval"]["warnings"]
     )
     assert found["kobest"]["figures"] and found["harmlessness"]["figures"]["rates"]["rules"]["ppo"]["harmful"]["n"] == 8
     page = (three_steps / "report.html").read_text(encoding="utf-8")

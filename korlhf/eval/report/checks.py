@@ -11,7 +11,8 @@ from korlhf.core.errors import InputError
 from korlhf.core.files import fingerprint
 from korlhf.core.tables import both, words
 from korlhf.eval.report import gather, summary
-from korlhf.eval.report.words import PROGRAMS, STEPS, joined, protocol_name, rule_name, say
+from korlhf.eval.report.words import PROGRAMS, STEPS, joined, protocol_name, say
+from korlhf.eval.texts import rule_name
 from korlhf.llm import checkpoint
 
 WEIGHTS = (

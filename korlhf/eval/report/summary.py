@@ -5,7 +5,8 @@ from pathlib import Path
 
 from korlhf.eval.report.charts import finite, minus
 from korlhf.eval.report.gather import Stage
-from korlhf.eval.report.words import STEPS, joined, rule_name, say
+from korlhf.eval.report.words import STEPS, joined, say
+from korlhf.eval.texts import rule_name
 
 
 @dataclass

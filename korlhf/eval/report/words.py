@@ -4,7 +4,6 @@ import re
 
 from korlhf.core.tables import both
 from korlhf.core.texts import load, text
-from korlhf.eval import reward_tables
 
 PACKAGE = "korlhf.eval"
 PROGRAMS = ("reward_accuracy", "geval", "win_rate", "harmlessness", "diversity", "kobest")  # as worth reading
@@ -42,9 +41,3 @@ def protocol_name(name):
         return both(name, f"{known['ko'][match['what']]}: {match['whose']}")
     first, _, rest = name.partition(" ")
     return both(name, f"{known['ko'][first]} {rest}" if first in known["en"] else name)
-
-
-def rule_name(rule):
-    """A trivial rule of korlhf/korean/trivial_rules.py in both languages; an unknown one stands for itself."""
-    known = rule in reward_tables.RULES or rule.startswith(tuple(reward_tables.STARTS))
-    return reward_tables.baseline_label(rule) if known else both(rule, rule)

@@ -1,7 +1,8 @@
-"""The statistics of reward models on ranked answers: accuracy, calibration, length, agreement, and comparison with what knows nothing.
+"""The statistics of reward models on ranked answers: accuracy, calibration, length, agreement, and comparison with what
+knows nothing.
 
-A result is 1 where the better answer has the higher score, 0 where it has the lower, and .5 for equal scores. Pairs of one prompt are not
-independent, so intervals come twice: Wilson's, as if they were, and a bootstrap over prompts.
+A result is 1 where the better answer has the higher score, 0 where it has the lower, and .5 for equal scores. Pairs of
+one prompt are not independent, so intervals come twice: Wilson's, as if they were, and a bootstrap over prompts.
 """
 
 from dataclasses import dataclass
@@ -11,16 +12,16 @@ import numpy as np
 from scipy.stats import binom
 
 from korlhf.core import stats
-from korlhf.eval.bag import LEAST_PAIRS, Bag
-from korlhf.korean import trivial_rules as rules
+from korlhf.eval.ngram_classifier import LEAST_PAIRS, NgramClassifier
+from korlhf.korean import trivial_rules
 
 ALPHA = 0.05
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to a prompt, the better one first. example: number of the example, better, worse: places among its answers;
-    prompt_id: the same for equal prompts."""
+    """Two answers to a prompt, the better one first. example: number of the example, better, worse: places among its
+    answers; prompt_id: the same for equal prompts."""
 
     example: int
     better: int
@@ -57,20 +58,21 @@ def results(margins):
 
 
 def share(of, groups, seed):
-    """A mean of results. groups: the prompt of each. Returns {"mean", "n", "prompts", "wilson": [low, high], "bootstrap": [low, high]}."""
-    found = stats.mean_interval(of, groups, seed)
+    """A mean of results. groups: the prompt of each. Returns {"mean", "n", "prompts", "wilson": [low, high],
+    "bootstrap": [low, high]}."""
+    mean = stats.mean_interval(of, groups, seed)
     return {
-        "mean": found.mean,
-        "n": found.n,
-        "prompts": found.groups,
-        "wilson": list(stats.wilson(float(np.sum(of)), found.n)),
-        "bootstrap": [found.low, found.high],
+        "mean": mean.mean,
+        "n": mean.n,
+        "prompts": mean.groups,
+        "wilson": list(stats.wilson(float(np.sum(of)), mean.n)),
+        "bootstrap": [mean.low, mean.high],
     }
 
 
-def wider(found):
+def wider(share):
     """(low, high) that hold both intervals of a `share`: what conclusions are drawn from."""
-    return min(found["wilson"][0], found["bootstrap"][0]), max(found["wilson"][1], found["bootstrap"][1])
+    return min(share["wilson"][0], share["bootstrap"][0]), max(share["wilson"][1], share["bootstrap"][1])
 
 
 def accuracy(pairs, margins, seed):
@@ -85,16 +87,18 @@ def accuracy(pairs, margins, seed):
 
 
 def _accuracy(pairs, margins, places, seed):
-    found = share(results(margins[places]), [pairs[i].prompt_id for i in places], seed)
-    return {**found, "mean_margin": float(margins[places].mean())}
+    of = share(results(margins[places]), [pairs[i].prompt_id for i in places], seed)
+    return {**of, "mean_margin": float(margins[places].mean())}
 
 
 def calibration(margins, groups, seed):
-    """How far sigmoid(score difference) is from the share of pairs that it is right about. groups: the prompt of each pair.
+    """How far sigmoid(score difference) is from the share of pairs that it is right about. groups: the prompt of each
+    pair.
 
-    Returns {"error": expected calibration error, "predicted": mean probability of the likelier answer, "won": how often it is the better
-    one, "bins": as stats.calibration, each with its Wilson "interval", "confidence": "over" or "under", or "fair" if Wilson's interval of
-    "won" holds "predicted", or the bootstrap interval of their difference, over prompts, holds 0}.
+    Returns {"error": expected calibration error, "predicted": mean probability of the likelier answer, "won": how often
+    it is the better one, "bins": as stats.calibration, each with its Wilson "interval", "confidence": "over" or
+    "under", or "fair" if Wilson's interval of "won" holds "predicted", or the bootstrap interval of their difference,
+    over prompts, holds 0}.
     """
     margins = np.asarray(margins, dtype=float)
     error, bins = stats.calibration(margins, np.where(margins == 0, 0.5, 1.0))
@@ -112,7 +116,8 @@ def calibration(margins, groups, seed):
 
 
 def answer_scores(pairs, scores):
-    """{(example, place): (length in characters, score)}: every answer once. scores: (N, 2) of the better and the worse."""
+    """{(example, place): (length in characters, score)}: every answer once. scores: (N, 2) of the better and the
+    worse."""
     out = {}
     for p, (better, worse) in zip(pairs, scores):
         out[p.example, p.better] = len(p.chosen), float(better)
@@ -123,11 +128,13 @@ def answer_scores(pairs, scores):
 def length(pairs, scores, seed):
     """What the scores owe to length.
 
-    Returns {"answers": Spearman of score and length, "n_answers", "differences": Spearman of the pairs' margins and differences in length,
-    "prefers_longer": how often the longer answer has the higher score, "chosen_longer": how often it is the better one, "longer" and
-    "shorter": `share` of the pairs whose better answer is the longer, or the shorter; None without such pairs}.
+    Returns {"answers": Spearman of score and length, "n_answers", "differences": Spearman of the pairs' margins and
+    differences in length, "prefers_longer": how often the longer answer has the higher score, "chosen_longer": how
+    often it is the better one, "longer" and "shorter": `share` of the pairs whose better answer is the longer, or the
+    shorter; None without such pairs}.
 
-    Differences are better minus worse: a model that is merely right about pairs whose better answer is longer gets no correlation by it.
+    Differences are better minus worse: a model that is merely right about pairs whose better answer is longer gets no
+    correlation by it.
     """
     scores = np.asarray(scores, dtype=float)
     margins, by = scores[:, 0] - scores[:, 1], np.array([p.longer_by for p in pairs])
@@ -149,8 +156,8 @@ def length(pairs, scores, seed):
 
 
 def spread(pairs, scores):
-    """{"low", "high": of the scores, "commonest": share of the answers with the commonest, 0 if all differ, "equal": share of the pairs
-    with equal ones}"""
+    """{"low", "high": of the scores, "commonest": share of the answers with the commonest, 0 if all differ, "equal":
+    share of the pairs with equal ones}"""
     scores = np.asarray(scores, dtype=float)
     values = [s for _, s in answer_scores(pairs, scores).values()]
     _, counts = np.unique(values, return_counts=True)
@@ -165,21 +172,22 @@ def spread(pairs, scores):
 def compare(first, second, groups, seed):
     """The results of two judges on the same pairs.
 
-    Returns {"difference": mean of first - second, "low", "high": its interval (the bootstrap over prompts), "only_first", "only_second":
-    pairs on which one did better (right against wrong, or either against a tie), "p": McNemar's exact test of these two counts, "visible":
-    the smallest difference that would have been significant here, None if none, "n"}.
+    Returns {"difference": mean of first - second, "low", "high": its interval (the bootstrap over prompts),
+    "only_first", "only_second": pairs on which one did better (right against wrong, or either against a tie), "p":
+    McNemar's exact test of these two counts, "visible": the smallest difference that would have been significant here,
+    None if none, "n"}.
     """
     step = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
-    found = stats.mean_interval(step, groups, seed)
+    gap = stats.mean_interval(step, groups, seed)
     up, down = int((step > 0).sum()), int((step < 0).sum())
     least = visible(up + down)
     seen = None
     if least is not None:
-        seen = max(least * float(np.abs(step[step != 0]).mean()) / len(step), (found.high - found.low) / 2)
+        seen = max(least * float(np.abs(step[step != 0]).mean()) / len(step), (gap.high - gap.low) / 2)
     return {
-        "difference": found.mean,
-        "low": found.low,
-        "high": found.high,
+        "difference": gap.mean,
+        "low": gap.low,
+        "high": gap.high,
         "only_first": up,
         "only_second": down,
         "p": stats.mcnemar(up, down),
@@ -189,19 +197,21 @@ def compare(first, second, groups, seed):
 
 
 def visible(differing):
-    """The smallest surplus of one judge, in pairs, that McNemar's exact test calls significant if they differ on so many; None if none."""
+    """The smallest surplus of one judge, in pairs, that McNemar's exact test calls significant if they differ on so
+    many; None if none."""
     more = int(binom.isf(ALPHA / 2, differing, 0.5)) + 1  # the test is symmetric: half of ALPHA on each side
     return 2 * more - differing if more <= differing else None
 
 
-def significant(found):
+def significant(comparison):
     """Whether the first of a `compare` is better: by McNemar's test, and by the interval over prompts."""
-    return found["p"] < ALPHA and found["low"] > 0
+    return comparison["p"] < ALPHA and comparison["low"] > 0
 
 
 def agreement(pairs, first, second, seed):
-    """Two models, scores (N, 2) each: `compare` of their results and {"alike": share of the pairs ordered alike, "kappa": Cohen's kappa of
-    right, wrong and equal (what their accuracies alone would make them share is no agreement), "spearman": of the answers' scores}."""
+    """Two models, scores (N, 2) each: `compare` of their results and {"alike": share of the pairs ordered alike,
+    "kappa": Cohen's kappa of right, wrong and equal (what their accuracies alone would make them share is no
+    agreement), "spearman": of the answers' scores}."""
     a, b = (results(np.asarray(s)[:, 0] - np.asarray(s)[:, 1]) for s in (first, second))
     values = [[s for _, s in answer_scores(pairs, scores).values()] for scores in (first, second)]
     return {
@@ -214,7 +224,8 @@ def agreement(pairs, first, second, seed):
 
 @dataclass(frozen=True)
 class Baseline:
-    """Something that knows nothing. name: of a rule, or "" of the classifier; fitted: its accuracy where it was fitted; of: its results."""
+    """Something that knows nothing. name: of a rule, or "" of the classifier; fitted: its accuracy where it was fitted;
+    of: its results."""
 
     name: str
     fitted: float
@@ -222,18 +233,19 @@ class Baseline:
 
 
 def baselines(fit, measured, seed):
-    """The classifier, if `fit` has bag.LEAST_PAIRS, and all trivial rules, the best on `fit` first -> list of Baseline on `measured`.
+    """The classifier, if `fit` has ngram_classifier.LEAST_PAIRS, and all trivial rules, the best on `fit` first -> list
+    of Baseline on `measured`.
 
     fit, measured: (prompt, better, worse). A rule that says nothing of a pair is half right.
     """
-    found = []
-    for name, rule in rules.trivial_rules(fit).items():
+    rules = []
+    for name, rule in trivial_rules.trivial_rules(fit).items():
         verdicts = [rule(*pair) for pair in measured]
-        found.append(
-            Baseline(name, rules.accuracy(rule, fit), np.array([0.5 if v is None else float(v) for v in verdicts]))
-        )
-    found.sort(key=lambda b: -b.fitted)
+        of = np.array([0.5 if v is None else float(v) for v in verdicts])
+        rules.append(Baseline(name, trivial_rules.accuracy(rule, fit), of))
+    rules.sort(key=lambda b: -b.fitted)
     if len(fit) < LEAST_PAIRS:
-        return found
-    bag = Bag(fit, seed)
-    return [Baseline("", float(results(bag.margins(fit)).mean()), results(bag.margins(measured))), *found]
+        return rules
+    classifier = NgramClassifier(fit, seed)
+    fitted = float(results(classifier.margins(fit)).mean())
+    return [Baseline("", fitted, results(classifier.margins(measured))), *rules]

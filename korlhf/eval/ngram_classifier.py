@@ -1,8 +1,8 @@
-"""A reward model that understands nothing: it weighs the words and letters of an answer, wherever they stand, and reads no prompt.
+"""A classifier of n-grams: it weighs the words and characters of an answer, wherever they stand, and reads no prompt.
 
-Logistic regression on the difference of two answers' TF-IDF of words (what stands between blanks) and of character 1-4-grams. A reward
-model that does not beat it on the same pairs may have learnt words and endings too. Left out: a search for the best settings; what is
-given here was as good as any neighbour on two sets of Korean pairs.
+Logistic regression on the difference of two answers' TF-IDF of words (what stands between blanks) and of character
+1-4-grams. A reward model that does not beat it on the same pairs may have learnt words and endings too. Left out: a
+search for the best settings; what is given here was as good as any neighbour on two sets of Korean pairs.
 """
 
 import random
@@ -15,7 +15,7 @@ FEATURES = 1 << 18  # of each kind
 BLOCK = 2_000  # pairs turned into numbers at once
 
 
-class Bag:
+class NgramClassifier:
     """The classifier, fitted to pairs (prompt, better, worse); the same pairs and seed give the same weights.
 
     pairs: how many were used, at most MAX_PAIRS. Raises ValueError for fewer than LEAST_PAIRS.
@@ -38,7 +38,7 @@ class Bag:
         some = _texts(pairs[:: len(pairs) // BLOCK + 1])
         for hashing, weighting in self._kinds:
             weighting.fit(hashing.transform(some))
-        # without an intercept a pair turned round is the same to the model, so each is shown once, every second one turned
+        # Without an intercept a pair turned round is the same to the model: each is shown once, every second turned.
         signs = np.where(np.arange(len(pairs)) % 2 == 0, np.float32(1), np.float32(-1))
         self._model = LogisticRegression(C=3.0, fit_intercept=False, solver="liblinear", tol=0.01, random_state=seed)
         self._model.fit(self._differences(pairs).multiply(signs[:, None]).tocsr(), signs > 0)
@@ -48,7 +48,8 @@ class Bag:
         return self._model.decision_function(self._differences(pairs)) if pairs else np.zeros(0)
 
     def _differences(self, pairs):
-        """Sparse (N, features): TF-IDF of the first answer minus that of the second; block by block, which saves memory."""
+        """Sparse (N, features): TF-IDF of the first answer minus that of the second; block by block, which saves
+        memory."""
         from scipy.sparse import hstack, vstack
 
         blocks = []

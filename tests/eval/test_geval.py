@@ -1,4 +1,5 @@
-"""eval/geval.py as a user runs it: answer files and checkpoints, real judge servers, a reward model that counts tokens."""
+"""eval/geval.py as a user runs it: answer files and checkpoints, real judge servers, a reward model that counts
+tokens."""
 
 import json
 import shutil
@@ -11,7 +12,7 @@ from collections import Counter
 import eval_harness
 import pytest
 import rigged_reward
-from eval_harness import answers, lasting, prompts, result, start, table
+from eval_harness import answers, lasting, prompts, start, table
 from openai_server import Server, at_random, error, refusal
 from rigged_judge import answers as judged
 from rigged_judge import form_of, with_probabilities
@@ -36,23 +37,15 @@ def fast(monkeypatch):
     monkeypatch.setattr(llm, "FIRST_DELAY", 0.01)
 
 
-@pytest.fixture(scope="module")
-def geval():
-    return eval_harness.load("geval")
-
-
 @pytest.fixture
-def run(geval, tmp_path):
+def run(tmp_path):
     """Function: (prompts, {name: answers}, flags) -> exit code, result, rows."""
 
     def run(texts, *flags, categories=("everyday",), output="out"):
         n = len(next(iter(texts.values())))
         data = prompts(tmp_path / "prompts.jsonl", n, categories)
         files = [f"{name}={answers(tmp_path / f'{name}.jsonl', of_model)}" for name, of_model in texts.items()]
-        code = geval.main(
-            ["--data_path", data, "--responder", *files, "--output_dir", str(tmp_path / output), *map(str, flags)]
-        )
-        return code, *result(tmp_path / output, "geval")
+        return eval_harness.run("geval", tmp_path / output, "--data_path", data, "--responder", *files, *flags)
 
     return run
 
@@ -76,9 +69,8 @@ def test_means_criteria_and_differences_by_hand(run, capsys):
     means = {"all": 2.0, "everyday": 1.75, "harmful": 2.25, "translated": 2.0}
     assert {k: v["mean"] for k, v in cells(found, "Mean score", "sft").items()} == means
     assert cells(found, "Mean score", "prompts") == {"all": 6, "everyday": 2, "harmful": 2, "translated": 2}
-    assert "truthful" in cells(found, "By criterion: translated", "ppo") and "truthful" not in cells(
-        found, "By criterion: all", "ppo"
-    )
+    assert "truthful" in cells(found, "By criterion: translated", "ppo")
+    assert "truthful" not in cells(found, "By criterion: all", "ppo")
     assert (
         cells(found, "By criterion: translated", "ppo")["truthful"]["mean"]
         == 3.0
@@ -86,23 +78,21 @@ def test_means_criteria_and_differences_by_hand(run, capsys):
     )
     differences = table(found, "Differences")["rows"]
     # (1 + 2 + 2 + 0 + 0 + 2) / 6 / 2
-    assert differences[0][:3] == ["ppo − sft", {"en": "all", "ko": "전체"}, 6] and differences[0][3][
-        "mean"
-    ] == pytest.approx(7 / 12)
-    assert [row[1] for row in differences[1:]] == list(THREE) and found["figures"]["differences"][1][
-        "mean"
-    ] == pytest.approx(0.25)
+    assert differences[0][:3] == ["ppo − sft", {"en": "all", "ko": "전체"}, 6]
+    assert differences[0][3]["mean"] == pytest.approx(7 / 12)
+    assert [row[1] for row in differences[1:]] == list(THREE)
+    assert found["figures"]["differences"][1]["mean"] == pytest.approx(0.25)
     assert "the 4 comparisons" in table(found, "Differences")["notes"][0]["en"]
-    assert rows[1]["category"] == "harmful" and rows[1]["answers"]["ppo"][0] == {
+    assert rows[1]["category"] == "harmful"
+    assert rows[1]["answers"]["ppo"][0] == {
         "text": "답 4",
         "finish_reason": None,
         "tokens": None,
         "score": 2.5,
         "scores": dict.fromkeys(["friendly", "harmless", "intelligible", "natural", "context", "overall"], 2.5),
     }
-    assert (
-        found["protocol"]["scores by"]["en"] == "token probabilities: 12 answers" and found["protocol"]["seed"] == 1234
-    )
+    assert found["protocol"]["scores by"]["en"] == "token probabilities: 12 answers"
+    assert found["protocol"]["seed"] == 1234
     assert found["protocol"]["rubric of harmful"].startswith("harmful.yaml (sha256 ")
     assert any("fewer than 30 prompts" in w["en"] and "all 6, everyday 2" in w["en"] for w in found["warnings"])
     shown = capsys.readouterr().out
@@ -144,18 +134,17 @@ def test_the_judges_noise_is_measured_and_small_differences_are_shown_as_such(ru
         "b": [f"{i + 40} 답 {3 + (i % 8 == 0)}" for i in range(40)],
         "c": [f"{i + 80} 답 {5 if i in (0, 2) else 4}" for i in range(40)],
     }
-    reply = lambda body: (
-        form_of(lambda *_: score(body))(body) if judged(body)[0][0].isdigit() else form_of(last_digit)(body)
-    )
+
+    def reply(body):
+        return (form_of(lambda *_: score(body)) if judged(body)[0][0].isdigit() else form_of(last_digit))(body)
+
     with Server(reply, no_logprobs) as server:
         _, found, _ = run(texts, *ask(server), "--judge_samples", 1, "--rescore_share", 0.25)
         assert len(server.answered) == 1 + 120 + 30  # structured output, all answers, a quarter again
     noise = found["figures"]["noise"]["score"]
-    assert (
-        (noise["mean"], noise["n"]) == (1.0, 30)
-        and 0.9 < noise["sd"] < 1.1
-        and set(found["figures"]["noise"]) >= {"score", "overall"}
-    )
+    assert (noise["mean"], noise["n"]) == (1.0, 30)
+    assert 0.9 < noise["sd"] < 1.1
+    assert set(found["figures"]["noise"]) >= {"score", "overall"}
     by_pair = {(f["model"], f["other"]): f for f in found["figures"]["differences"]}
     assert by_pair["b", "a"]["judge_noise"] == pytest.approx(1.96 * noise["sd"] / 40**0.5, rel=1e-3)
     (warning,) = [w for w in found["warnings"] if "judged again" in w["en"]]
@@ -170,10 +159,8 @@ def test_the_published_table_is_named_as_what_it_is(run):
         _, found, _ = run({"a": ["답 1"], "b": ["답 2"]}, *ask(server), "--show_original", "--judge_samples", 1)
     t = table(found, "Published by the original project")
     assert [c["en"] for c in t["columns"]] == ["model", "friendly", "intelligible", "natural", "context", "overall"]
-    assert (
-        t["rows"][2] == ["KULLM + SFT + RLHF", 4.59, 4.57, 4.55, 4.53, 4.51]
-        and "Not comparable digit by digit" in t["notes"][0]["en"]
-    )
+    assert t["rows"][2] == ["KULLM + SFT + RLHF", 4.59, 4.57, 4.55, 4.53, 4.51]
+    assert "Not comparable digit by digit" in t["notes"][0]["en"]
     one = found["figures"]["means"][0]
     assert (one["mean"], one["low"], one["n"]) == (1.0, None, 1)  # one prompt has no interval
 
@@ -192,43 +179,27 @@ def test_failures_are_in_no_figure(run, capsys):
     assert {f["model"]: (f["mean"], f["n"]) for f in found["figures"]["means"]} == {"a": (3.0, 2), "b": (3.0, 2)}
     assert cells(found, "Mean score", "prompts") == {"everyday": 2} and found["figures"]["differences"][0]["n"] == 1
     of_a, of_b = (w["en"] for w in found["warnings"] if "failed" in w["en"])
-    assert (
-        of_a.startswith("judge on a: 1 failed and are in no figure, e.g. unusable: no score for friendly")
-        and "모르겠어요" in of_a
-    )
-    assert of_b == "judge on b: 1 failed and are in no figure, e.g. refusal: 안 돼요."
+    assert of_a.startswith("judge on a: 1 failed and are excluded from every figure, e.g. unusable: no score for friendly")
+    assert "모르겠어요" in of_a
+    assert of_b == "judge on b: 1 failed and are excluded from every figure, e.g. refusal: 안 돼요."
     assert rows[1]["answers"]["a"][0]["score"] is None is rows[1]["answers"]["a"][0]["scores"]
-
-
-def test_empty_answers_are_told(run):
-    with Server(form_of(lambda answer, place: 3)) as server:
-        _, found, _ = run(
-            {"a": ["", "답", "", "답"], "b": ["답"] * 4}, *ask(server), "--judge_samples", 1, "--rescore_share", 0
-        )
-    assert [w["en"] for w in found["warnings"] if "empty" in w["en"]] == [
-        "a: 2 of 4 answers are empty; they count as they are"
-    ]
 
 
 def test_a_judge_that_fails_30_percent_of_requests_loses_nothing(run):
     texts = {"a": [f"답 {i % 5 + 1}" for i in range(40)], "b": [f"다른 답 {i % 4 + 1}" for i in range(40)]}
     with Server(form_of(last_digit), at_random(0.3)) as server:
         code, found, _ = run(texts, *ask(server), "--judge_samples", 2, "--max_retries", 20, "--concurrency", 16)
-        assert code == 0 and {f["model"]: (f["mean"], f["n"]) for f in found["figures"]["means"]} == {
-            "a": (3.0, 40),
-            "b": (2.5, 40),
-        }
+        assert code == 0
+        assert {f["model"]: (f["mean"], f["n"]) for f in found["figures"]["means"]} == {"a": (3.0, 40), "b": (2.5, 40)}
         answered = len(server.answered)
         again = run(texts, *ask(server), "--judge_samples", 2, "--max_retries", 20, output="again")
         assert len(server.answered) > answered  # another folder, another cache
         asked = len(server.requests)
-        assert (
-            run(texts, *ask(server), "--judge_samples", 2, "--max_retries", 20)[2] == again[2]
-            and len(server.requests) == asked
-        )
+        assert run(texts, *ask(server), "--judge_samples", 2, "--max_retries", 20)[2] == again[2]
+        assert len(server.requests) == asked
 
 
-def test_a_reward_model_that_a_responder_was_trained_against(geval, folders, tmp_path, capsys):
+def test_a_reward_model_that_a_responder_was_trained_against(folders, tmp_path, capsys):
     """.05 for every token: the scores are lengths, and the warning stands beside them."""
     reward = rigged_reward.counts_tokens(tmp_path / "reward")
     ppo = tmp_path / "ppo"
@@ -236,28 +207,12 @@ def test_a_reward_model_that_a_responder_was_trained_against(geval, folders, tmp
     settings = {"actor_model_name_or_path": "sft", "reward_model_name_or_path": reward}
     (ppo / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     data = prompts(tmp_path / "prompts.jsonl", 4, ("none", "other"))
-    short = answers(tmp_path / "short.jsonl", ["네.", "네네.", "네네네.", "네네네네."])
-    long = answers(
-        tmp_path / "long.jsonl",
-        ["네." + "좋" * 20, "네네." + "좋" * 20, "네네네." + "좋" * 20, "네네네네." + "좋" * 20],
+    short = answers(tmp_path / "short.jsonl", ["네" * i + "." for i in range(1, 5)])
+    long = answers(tmp_path / "long.jsonl", ["네" * i + "." + "좋" * 20 for i in range(1, 5)])
+    flags = ["--data_path", data, "--max_new_tokens", 8, "--judge", f"reward_model:{reward}", "--responder"]
+    code, found, rows = eval_harness.run(
+        "geval", tmp_path / "out", *flags, f"short={short}", f"long={long}", f"ppo={ppo}"
     )
-    code = geval.main(
-        [
-            "--data_path",
-            data,
-            "--responder",
-            f"short={short}",
-            f"long={long}",
-            f"ppo={ppo}",
-            "--max_new_tokens",
-            "8",
-            "--judge",
-            f"reward_model:{reward}",
-            "--output_dir",
-            str(tmp_path / "out"),
-        ]
-    )
-    found, rows = result(tmp_path / "out", "geval")
     assert code == 0 and not [t for t in found["tables"] if "criterion" in t["title"]["en"]]
     difference = next(row for row in table(found, "Differences")["rows"] if row[0] == "long − short")
     sd = statistics.pstdev([0.1, 0.15, 0.2, 0.25])  # of the short answers
@@ -267,7 +222,7 @@ def test_a_reward_model_that_a_responder_was_trained_against(geval, folders, tmp
     told = next(
         w
         for w in found["warnings"]
-        if w["en"].startswith("ppo was trained by PPO to get high scores of this very reward model")
+        if w["en"].startswith("ppo was trained by PPO to maximise the score of this very reward model")
     )
     assert "바로 이 보상 모델" in told["ko"]
     assert any(
@@ -277,32 +232,18 @@ def test_a_reward_model_that_a_responder_was_trained_against(geval, folders, tmp
     assert "WARNING: ppo was trained by PPO" in capsys.readouterr().out
 
 
-def test_a_judge_that_is_also_a_responder(geval, tmp_path):
+def test_a_judge_that_is_also_a_responder(tmp_path):
     data = prompts(tmp_path / "prompts.jsonl", 2)
     other = answers(tmp_path / "file.jsonl", ["답 2", "답 2"])
     with Server(lambda body: form_of(last_digit)(body) if judged(body) else "답 5") as server:
-        geval.main(
-            [
-                "--data_path",
-                data,
-                "--responder",
-                f"me=openai:test-model@{server.url}",
-                f"file={other}",
-                *ask(server),
-                "--output_dir",
-                str(tmp_path / "out"),
-                "--judge_samples",
-                "1",
-                "--rescore_share",
-                "0",
-            ]
-        )
-    found, _ = result(tmp_path / "out", "geval")
+        flags = ["--data_path", data, *ask(server), "--judge_samples", 1, "--rescore_share", 0, "--responder"]
+        me = f"me=openai:test-model@{server.url}"
+        _, found, _ = eval_harness.run("geval", tmp_path / "out", *flags, me, f"file={other}")
     assert "the judge test-model is the same model as the responder me" in found["warnings"][0]["en"]
     assert {f["model"]: f["mean"] for f in found["figures"]["means"]} == {"me": 5.0, "file": 2.0}
 
 
-def test_input_that_cannot_be_used(run, geval, tmp_path, capsys):
+def test_input_that_cannot_be_used(run, tmp_path, capsys):
     with Server(form_of(last_digit)) as server:
         for flags, message in [
             (("--rubric", "chat=everyday"), "--rubric chat=everyday: no record has the category 'chat'"),
@@ -310,60 +251,33 @@ def test_input_that_cannot_be_used(run, geval, tmp_path, capsys):
         ]:
             with pytest.raises(InputError, match=message):
                 run({"a": ["답 1"], "b": ["답 2"]}, *ask(server), *flags)
+        with pytest.raises(InputError, match="--rubric is for a judge that reads one"):
+            run({"a": ["답 1"], "b": ["답 2"]}, "--judge", "reward_model:x", "--rubric", "everyday=everyday")
         with pytest.raises(InputError, match="--rubric: there is none for the category 'chat'"):
             run({"a": ["답 1"]}, *ask(server), categories=("chat",))
         assert not server.requests
     for flags, message in [
         (["--rescore_share", "2"], "--rescore_share 2: give a share from 0 to 1"),
-        (["--judge", "reward_model:x", "--rubric", "a=b"], "--rubric is for a judge that reads one"),
         (["--judge_samples", "0"], "--judge_samples 0: must be above 0"),
         (["--num_answers", "0"], "--num_answers 0"),
     ]:
         with pytest.raises(SystemExit):
-            geval.parse(["--output_dir", "o", "--data_path", "d", "--responder", "a", "--judge", "openai:m", *flags])
+            eval_harness.load("geval").parse(
+                [*["--output_dir", "o", "--data_path", "d", "--responder", "a", "--judge", "openai:m"], *flags]
+            )
         assert message in capsys.readouterr().err
 
 
-def test_a_broken_answer_file_says_file_and_line(tmp_path):
-    """As a process: one line, exit code 2, no traceback, nothing asked."""
-    data = prompts(tmp_path / "prompts.jsonl", 2)
-    path = tmp_path / "답변.jsonl"
-    path.write_text(
-        '{"prompt": "' + eval_harness.question(0) + '", "output": "네"}\n{"prompt": "둘", "output"\n', encoding="utf-8"
-    )
-    with Server(form_of(last_digit)) as server:
-        process = start(
-            "geval", "--data_path", data, "--responder", f"a={path}", "--output_dir", tmp_path / "out", *ask(server)
-        )
-        out, err = process.communicate()
-        assert process.returncode == 2 and not server.requests
-    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert f"{path}:2: " in line and "Traceback" not in err + out and not (tmp_path / "out" / "geval.json").exists()
-
-
-def test_killed_and_started_again(geval, folders, tmp_path):
-    """kill -9 in the middle of a real process; started again it ends with the bytes of a run that was let alone, and asks nothing twice."""
+def test_killed_and_started_again(folders, tmp_path):
+    """kill -9 in the middle of a real process; started again it ends with the bytes of a run that was let alone, and
+    asks nothing twice."""
     data = prompts(tmp_path / "prompts.jsonl", 30, THREE)
     other = answers(tmp_path / "file.jsonl", [f"답 {i % 5 + 1}" for i in range(30)])
 
     def flags(folder, url):
-        return [
-            "--data_path",
-            data,
-            "--responder",
-            f"file={other}",
-            f"neox={folders['gpt_neox']}",
-            "--max_new_tokens",
-            "4",
-            "--judge",
-            f"openai:test-model@{url}",
-            "--concurrency",
-            "4",
-            "--judge_samples",
-            "2",
-            "--output_dir",
-            str(folder),
-        ]
+        names = [f"file={other}", f"neox={folders['gpt_neox']}", "--max_new_tokens", 4, "--concurrency", 4]
+        judge = ["--judge", f"openai:test-model@{url}", "--judge_samples", 2]
+        return ["--data_path", data, *judge, "--output_dir", folder, "--responder", *names]
 
     gate = threading.Event()
     with Server(form_of(lambda answer, place: len(answer) % 5 + 1), delay=0.005) as server:
@@ -378,7 +292,7 @@ def test_killed_and_started_again(geval, folders, tmp_path):
         out, err = process.communicate()
         assert process.returncode == 0 and "Mean score" in out
         in_two = len(server.answered)
-        assert geval.main(flags(tmp_path / "whole", server.url)) == 0
+        assert eval_harness.run("geval", tmp_path / "whole", *flags(tmp_path / "whole", server.url))[0] == 0
         assert in_two <= len(server.answered) - in_two + 5  # those in flight at the kill are asked again
     assert (tmp_path / "killed" / "geval.jsonl").read_bytes() == (tmp_path / "whole" / "geval.jsonl").read_bytes()
     assert lasting(tmp_path / "killed", "geval") == lasting(tmp_path / "whole", "geval")

@@ -1,0 +1,38 @@
+"""The texts of this package in English and Korean: texts.en.yaml and texts.ko.yaml."""
+
+from korlhf.core.tables import both, column
+from korlhf.core.texts import load, text
+
+RULE_STARTS = ("more", "fewer", "no word", "word", "no last syllable", "last syllable")  # of rules fitted to pairs
+
+
+def say(key: str, /, **values) -> dict[str, str]:
+    """The text under `key` in both languages; see korlhf.core.texts.text."""
+    return text("korlhf.eval", key, **values)
+
+
+def columns(names: str, **values) -> list[dict]:
+    """Headings of a table. names: keys below `columns`, each with its digits behind the point if they are not three:
+    "model p:4"."""
+    out = []
+    for name in names.split():
+        key, _, digits = name.partition(":")
+        out.append(column(**say(f"columns.{key}", **values), digits=int(digits or 3)))
+    return out
+
+
+def named(names, digits: int = 3) -> list[dict]:
+    """Headings that are names of models, the same in both languages."""
+    return [column(name, name, digits) for name in names]
+
+
+def rule_name(name: str) -> dict[str, str]:
+    """A rule of korlhf/korean/trivial_rules.py, or "" for the classifier, in both languages; an unknown one stands for
+    itself."""
+    key = name.replace(" ", "_") or "classifier"
+    if key in load("korlhf.eval")["en"]["reward"]["rules"]:
+        return say(f"reward.rules.{key}")
+    for start in RULE_STARTS:
+        if name.startswith(f"{start} "):
+            return say(f"reward.rule_starts.{start.replace(' ', '_')}", thing=name.removeprefix(f"{start} "))
+    return both(name, name)
