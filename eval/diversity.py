@@ -9,7 +9,7 @@ them. Left out: whether an answer is any good (geval.py, win_rate.py).
 from dataclasses import dataclass
 
 from korlhf.core import program
-from korlhf.core.flags import check_positive, flag
+from korlhf.core.flags import flag
 from korlhf.data import record
 from korlhf.data.prompts import prompts
 from korlhf.eval import comparison, diversity_report, reference, weights, weights_report
@@ -37,18 +37,12 @@ class DiversityFlags:
         "held-out answers, or plain documents, whose perplexity is measured: dataset names or files; of one that "
         "has an evaluation split, that split",
     )
-    max_heldout: int = flag(0, "at most this many of those, drawn with the categories' shares kept; 0 = all")
+    max_heldout: int = flag(0, "at most this many of those, drawn with the categories' shares kept; 0 = all", low=0)
     max_seq_len: int = flag(
-        1024, "longest held-out example in tokens of any model; longer ones are left out and counted"
+        1024, "longest held-out example in tokens of any model; longer ones are left out and counted", above=0
     )
-    forward_batch_size: int = flag(16, "sequences in a forward pass of KL and perplexity")
-    max_kl: float = flag(20.0, "warn above this KL per answer (nats)")
-
-    def check(self, parser):
-        names = ("max_seq_len", "forward_batch_size", "max_kl")
-        check_positive({name: getattr(self, name) for name in names}, parser)
-        if self.max_heldout < 0:
-            parser.error(f"--max_heldout {self.max_heldout}: must be 0 (all) or above")
+    forward_batch_size: int = flag(16, "sequences in a forward pass of KL and perplexity", above=0)
+    max_kl: float = flag(20.0, "warn above this KL per answer (nats)", above=0)
 
 
 def parse(argv=None):

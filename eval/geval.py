@@ -34,13 +34,9 @@ class GevalFlags:
     )
     baseline: str = flag("", "compare every other responder with this one alone; not given = every two of them")
     rescore_share: float = flag(
-        0.1, "share of the answers, at least 10, judged again to measure the judge's noise; 0 = none"
+        0.1, "share of the answers, at least 10, judged again to measure the judge's noise; 0 = none", low=0, high=1
     )
     show_original: bool = flag(False, "also print the table that the original project published")
-
-    def check(self, parser):
-        if not 0 <= self.rescore_share <= 1:
-            parser.error(f"--rescore_share {self.rescore_share:g}: give a share from 0 to 1")
 
 
 def parse(argv=None):

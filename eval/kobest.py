@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.core.flags import REQUIRED, check_positive, flag
+from korlhf.core.flags import REQUIRED, flag
 from korlhf.eval.flags import ResultFlags
 from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.result import Result
@@ -39,20 +39,14 @@ class KobestFlags:
         "KoBEST from local files: FOLDER/copa/train.jsonl, test.jsonl and so on (.jsonl, .json, .parquet or "
         "numbered shards); not given = the hub's data",
     )
-    num_fewshot: int = flag(0, "solved examples before each item, drawn from the training split by --seed")
+    num_fewshot: int = flag(0, "solved examples before each item, drawn from the training split by --seed", low=0)
     apply_chat_template: bool = flag(
         False, "ask in the model's chat template (--prompt_template), examples as earlier turns"
     )
-    limit: int = flag(0, "only the first N items of each task; 0 = all")
-    batch_size: int = flag(16, "options in a forward pass")
-    max_length: int = flag(0, "longest prompt + option in tokens, cut at the left; 0 = the model's positions")
+    limit: int = flag(0, "only the first N items of each task; 0 = all", low=0)
+    batch_size: int = flag(16, "options in a forward pass", above=0)
+    max_length: int = flag(0, "longest prompt + option in tokens, cut at the left; 0 = the model's positions", low=0)
     show_anchor: bool = flag(False, "also print the published figures of polyglot-ko-1.3b, which are of another run")
-
-    def check(self, parser):
-        check_positive({"batch_size": self.batch_size}, parser)
-        for name in ("num_fewshot", "limit", "max_length"):
-            if getattr(self, name) < 0:
-                parser.error(f"--{name} {getattr(self, name)}: must be 0 or above")
 
 
 def parse(argv=None):

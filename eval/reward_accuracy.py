@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from korlhf.core import program
-from korlhf.core.flags import REQUIRED, check_positive, flag
+from korlhf.core.flags import REQUIRED, flag
 from korlhf.eval import reward_pairs
 from korlhf.eval import reward_report as report
 from korlhf.eval.flags import ResultFlags
@@ -44,15 +44,12 @@ class RewardAccuracyFlags:
         "--data_path (compared on the other half)",
     )
     max_pairs: int = flag(
-        0, "about so many pairs at most: whole prompts are drawn, with the categories' shares kept; 0 = all"
+        0, "about so many pairs at most: whole prompts are drawn, with the categories' shares kept; 0 = all", low=0
     )
-    max_seq_len: int = flag(512, "longest prompt + answer in tokens; pairs with a longer one are left out and counted")
-    batch_size: int = flag(16, "answers in a forward pass")
-
-    def check(self, parser):
-        check_positive({name: getattr(self, name) for name in ("max_seq_len", "batch_size")}, parser)
-        if self.max_pairs < 0:
-            parser.error(f"--max_pairs {self.max_pairs}: give 0 (all) or a number above")
+    max_seq_len: int = flag(
+        512, "longest prompt + answer in tokens; pairs with a longer one are left out and counted", above=0
+    )
+    batch_size: int = flag(16, "answers in a forward pass", above=0)
 
 
 def parse(argv=None):

@@ -17,7 +17,7 @@ from korlhf.data import record
 from korlhf.eval.texts import say
 from korlhf.judges.form import Item
 from korlhf.judges.geval import Score
-from korlhf.llm.client import Reply
+from korlhf.llm.protocol import Reply
 
 FEW = 30  # prompts, below which a bootstrap interval is too narrow
 LEAST_RESCORED = 10  # answers

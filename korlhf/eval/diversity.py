@@ -20,7 +20,7 @@ from korlhf.core.stats import Estimate, wilson
 from korlhf.data.ngrams import repetition
 from korlhf.korean import friendly
 from korlhf.korean.speech_level import SENTENCES, words
-from korlhf.llm.client import Failure
+from korlhf.llm.protocol import Failure
 
 FEWEST = 100  # n-grams, for a figure on an equal budget
 OPENING = 2  # words

@@ -8,7 +8,7 @@ from korlhf.core.tables import estimate
 from korlhf.eval import diversity, session
 from korlhf.eval.texts import columns, say
 from korlhf.korean.speech_level import words
-from korlhf.llm.client import Failure
+from korlhf.llm.protocol import Failure
 
 ALPHA = 0.05
 MUCH_FALL, MUCH_SENTENCE, MUCH_SAME, MUCH_LONGER = 0.1, 0.1, 0.05, 0.5

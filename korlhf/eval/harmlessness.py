@@ -15,7 +15,7 @@ from korlhf.data.prompts import draw
 from korlhf.judges import choice, form
 from korlhf.korean import refusals
 from korlhf.korean.refusals import LABELS, OVER_REFUSALS
-from korlhf.llm.client import Failure
+from korlhf.llm.protocol import Failure
 
 OWN = "sample/safety"  # the project's own prompts
 OWN_FILE = str(Path(__file__).resolve().parents[2] / "samples" / "safety.jsonl")

@@ -18,7 +18,7 @@ from korlhf.eval.session import RULES
 from korlhf.eval.texts import columns, named, say
 from korlhf.korean import refusals
 from korlhf.korean.refusals import KINDS
-from korlhf.llm.client import Failure, Reply
+from korlhf.llm.protocol import Failure, Reply
 
 MUCH_UNCLEAR, MUCH_REFUSED = 0.3, 0.3
 ONE_VERDICT, LEAST_VERDICTS = 0.95, 20  # share of all verdicts, and their number, from which one of them is suspicious

@@ -7,18 +7,15 @@ OUTPUT_DIR/PROGRAM.jsonl one line per item. A line that shows answers has {"id",
 
 import dataclasses
 import json
-import os
 import time
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from korlhf.core import tables
 from korlhf.core.errors import InputError
-from korlhf.core.files import fingerprint, write_json
+from korlhf.core.files import AtomicFile, fingerprint, write_json
 from korlhf.core.program import exit_code
 from korlhf.eval.texts import say
-from korlhf.llm import client as llm
+from korlhf.llm.budget import new_usage
 
 
 class Result:
@@ -43,37 +40,30 @@ class Result:
         self.inputs, self.figures, self.rows = list(inputs), {}, []
         self.tables, self.protocol, self.warnings = [], {}, []
         self.attempted = self.failed = 0
-        self.usage = llm.new_usage()  # of all servers, responders and judges together
+        self.usage = new_usage()  # of all servers, responders and judges together
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"--output_dir {self.folder}: is a file; give a folder")
-        self._lock = FileLock(self.folder / f".{program}.lock", timeout=0)
+        self._rows = AtomicFile(self.folder / f"{program}.jsonl", "--output_dir")
 
     def __enter__(self):
-        self._began = time.time()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-        except Timeout as error:
-            raise InputError(
-                f"--output_dir {self.folder}: another {self.program} is writing there; wait for it, or give another"
-            ) from error
-        except (OSError, NotImplementedError) as error:  # the second: no locks, where the cache would not work either
-            raise self._unwritable(error) from error
+        self._began, self._out = time.time(), self._rows.open()
         return self
 
     def __exit__(self, kind, error, trace):
+        if kind is not None:
+            self._rows.discard()
+            return
         try:
-            if kind is None:
-                self._write()
-                self._print()
+            self._out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
         except OSError as failed:
-            raise self._unwritable(failed) from failed
-        finally:
-            self._lock.release()
-
-    def _unwritable(self, error):
-        reason = getattr(error, "strerror", None) or error
-        return InputError(f"--output_dir {self.folder}: cannot be written: {reason}; make room there, or give another")
+            self._rows.discard()
+            reason = failed.strerror or failed
+            raise InputError(
+                f"--output_dir {self.folder}: cannot be written: {reason}; make room there, or give another"
+            ) from failed
+        self._rows.commit()
+        self._write()
+        self._print()
 
     def warn(self, line, first=False):
         """line: tables.both, what a reader must see before the figures; first: above those that are there already."""
@@ -114,11 +104,6 @@ class Result:
         print(f"written: {self.folder / self.program}.json, {self.program}.jsonl", flush=True)
 
     def _write(self):
-        rows = self.folder / f"{self.program}.jsonl"
-        part = self.folder / f"{self.program}.part"
-        with open(part, "w", encoding="utf-8") as out:
-            out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
-        os.replace(part, rows)
         write_json(
             self.folder / f"{self.program}.json",
             {
@@ -131,7 +116,7 @@ class Result:
                 "usage": self.usage,
                 "from_cache": self._from_cache(),
                 "inputs": [_input(Path(path)) for path in self.inputs],
-                "rows": {"file": rows.name, "n": len(self.rows)},
+                "rows": {"file": f"{self.program}.jsonl", "n": len(self.rows)},
                 "versions": _versions(),
                 "seconds": round(time.time() - self._began, 2),
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -14,7 +14,7 @@ from korlhf.data.prompts import draw
 from korlhf.eval import reward
 from korlhf.eval import reward_report as report
 from korlhf.eval.texts import say
-from korlhf.llm import client as llm
+from korlhf.llm.protocol import Failure
 from korlhf.training import reward as pairs
 
 SETTINGS = ("data_path", "data_split", "eval_data_path", "eval_share", "max_eval_examples", "seed")
@@ -71,13 +71,13 @@ def score(models, examples, cache, result):
     scores = {name: judge.scores(talks, texts, cache) for name, judge in models.items()}
     for name, by_example in scores.items():
         flat = [s for of_example in by_example for s in of_example]
-        if failures := [s for s in flat if isinstance(s, llm.Failure)]:
+        if failures := [s for s in flat if isinstance(s, Failure)]:
             reason = f"{failures[0].kind}: {failures[0].reason}"
             result.warn(say("reward.unscored", name=name, k=len(failures), n=len(flat), reason=reason))
     whole = [
         p
         for p in every
-        if not any(isinstance(s[p.example][k], llm.Failure) for s in scores.values() for k in (p.better, p.worse))
+        if not any(isinstance(s[p.example][k], Failure) for s in scores.values() for k in (p.better, p.worse))
     ]
     if not whole:
         reason = result.warnings[-1]["en"]

@@ -143,7 +143,7 @@ def note_protocol(result, data_path, models, kept, seed):
             "pairs": say("reward.pairs", n=len(kept), names=", ".join(data_path), prompts=prompts),
             "intervals": say("reward.intervals"),
             "template": template_line({name: template_of(judge.codec) for name, judge in models.items()}),
-            "precision": ", ".join(f"{name}: {j.dtype}, {j.ranks.device.type}" for name, j in models.items()),
+            "precision": ", ".join(f"{name}: {j.dtype}, {j.device.type}" for name, j in models.items()),
             "seed": seed,
         }
     )

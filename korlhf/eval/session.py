@@ -21,9 +21,9 @@ from korlhf.eval.texts import say
 from korlhf.judges import judge as judging
 from korlhf.judges.flags import JudgeFlags, JudgingFlags
 from korlhf.llm import checkpoint, responders
-from korlhf.llm import client as llm
 from korlhf.llm.cache import Cache
 from korlhf.llm.flags import LlmFlags, SamplerFlags
+from korlhf.llm.protocol import Failure, Reply
 
 RULES = "rules"  # in place of a judge: the written check, which is no model
 MUCH_EMPTY, MUCH_CUT = 0.05, 0.1  # share of a model's answers
@@ -47,7 +47,7 @@ class Session:
     def lost(self, what, verdicts):
         """Count what was asked of a judge, and warn of the llm.Failures among it."""
         self.result.attempted += len(verdicts)
-        self.result.lost(what, [verdict for verdict in verdicts if isinstance(verdict, llm.Failure)])
+        self.result.lost(what, [verdict for verdict in verdicts if isinstance(verdict, Failure)])
 
     def warn_of(self, judge):
         """What makes a judge doubtful; once it has judged."""
@@ -97,9 +97,8 @@ def _answers(result, records, asked, sampler, llm_flags, cache):
     seed = result.settings["seed"]
     sampling = checkpoint.Sampling(asked.temperature, asked.top_p, asked.max_new_tokens, seed)
     system = responders.read_system(asked.system, "--system") if asked.system else ""
-    answers, how = responders.answers(
-        who, records, sampling, asked.num_answers, sampler, llm_flags, cache, system, result.usage
-    )
+    setup = responders.Setup(sampling, asked.num_answers, sampler, llm_flags, cache, result.usage)
+    answers, how = responders.answers(who, records, setup, system)
     result.inputs += [r.model for r in who if r.kind != "server"]
     result.figures["responders"] = how
     drawn = "result.greedy" if asked.temperature == 0 else "result.sampled"
@@ -124,8 +123,8 @@ def _answers(result, records, asked, sampler, llm_flags, cache):
     for name, by_record in answers.items():
         replies = [reply for of_record in by_record for reply in of_record]
         result.attempted += len(replies)
-        result.lost(name, [reply for reply in replies if isinstance(reply, llm.Failure)])
-        _warn_of_empty_and_cut(result, name, [reply for reply in replies if isinstance(reply, llm.Reply)])
+        result.lost(name, [reply for reply in replies if isinstance(reply, Failure)])
+        _warn_of_empty_and_cut(result, name, [reply for reply in replies if isinstance(reply, Reply)])
     return answers
 
 
@@ -191,6 +190,6 @@ def rows(session, **more):
 
 
 def _shown(reply):
-    if isinstance(reply, llm.Failure):
+    if isinstance(reply, Failure):
         return {"text": None, "failed": f"{reply.kind}: {reply.reason}"}
     return {"text": reply.text, "finish_reason": reply.finish_reason, "tokens": reply.answer_tokens}

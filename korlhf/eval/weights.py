@@ -9,7 +9,6 @@ documents that are longer than the limit.
 
 import gc
 import math
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,7 +70,7 @@ class Weights:
         masks = [[0] * given + [1] * (len(ids) - given) for ids, given in chunk]
         packed = packing.pack([ids for ids, _ in chunk]).to(device)
         logits_at, targets = packing.targets(packed, masks)
-        with _enough_memory(len(chunk)), torch.inference_mode():
+        with torch.inference_mode():
             flat = module(packed.ids, packed.position_ids, logits_at, targets)
         return [part.tolist() for part in flat.cpu().split([sum(mask) for mask in masks])]
 
@@ -82,16 +81,7 @@ class Weights:
 
     def _sample(self, chunk):
         prompts, seeds, limits = zip(*chunk)
-        with _enough_memory(len(chunk)):
-            return rollout.sample(self._loaded(), prompts, self.checkpoint.codec.stop_id, limits[0], seeds, len(chunk))
-
-
-@contextmanager
-def _enough_memory(n):
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise InputError(f"--forward_batch_size {n}: too many sequences at once for the GPU; lower it") from error
+        return rollout.sample(self._loaded(), prompts, self.checkpoint.codec.stop_id, limits[0], seeds, len(chunk))
 
 
 def load_heldout(data_path, max_examples, seed):

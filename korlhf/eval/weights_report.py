@@ -6,7 +6,7 @@ from korlhf.core.tables import estimate
 from korlhf.eval import weights
 from korlhf.eval.diversity_report import ALPHA, cell, how_sure
 from korlhf.eval.texts import columns, say
-from korlhf.llm import client as llm
+from korlhf.llm.protocol import Failure
 
 
 def queries(s, opened, talks, reference):
@@ -29,7 +29,7 @@ def queries(s, opened, talks, reference):
     for name in same:
         if name != reference.name:
             longest = min((c.positions - max_new_tokens for c in (opened[name], other) if c.positions), default=None)
-            places = [i for i, rs in enumerate(s.answers[name]) if not any(isinstance(r, llm.Failure) for r in rs)]
+            places = [i for i, rs in enumerate(s.answers[name]) if not any(isinstance(r, Failure) for r in rs)]
             asked[name] = weights.queries(opened[name], talks, places, longest, s.seed)
     return {name: of_model for name, of_model in asked.items() if of_model}
 

@@ -15,7 +15,7 @@ from korlhf.core import stats
 from korlhf.data import record
 from korlhf.eval import comparison
 from korlhf.judges import choice, form
-from korlhf.llm.client import Failure, Reply
+from korlhf.llm.protocol import Failure, Reply
 
 FIRST, SECOND, TIE = range(3)  # numbers of the options
 OPTIONS = ("답변 A가 더 좋다.", "답변 B가 더 좋다.", "두 답변의 수준이 비슷해서 우열을 가리기 어렵다.")

@@ -7,7 +7,7 @@ from korlhf.core import stats
 from korlhf.eval import comparison, session, win_rate
 from korlhf.eval.comparison import category_name, cell
 from korlhf.eval.texts import columns, named, say
-from korlhf.llm.client import Failure
+from korlhf.llm.protocol import Failure
 
 DIGITS = 6  # of a result in the rows
 STRONG = 0.25  # farther than this from one half is no slight preference

@@ -9,7 +9,7 @@ from statsmodels.stats.multitest import multipletests
 from korlhf.data import record as records
 from korlhf.eval import comparison
 from korlhf.judges.geval import Score
-from korlhf.llm.client import Failure, Reply
+from korlhf.llm.protocol import Failure, Reply
 
 LOST = Failure("unusable", "no score")
 

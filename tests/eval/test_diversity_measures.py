@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from korlhf.eval import diversity
 from korlhf.eval.diversity import Spread
-from korlhf.llm.client import Reply
+from korlhf.llm.protocol import Reply
 
 PHRASES = [[f"{k}구절{j}" for j in range(5)] for k in range(6)]
 

@@ -179,7 +179,7 @@ def test_failures_are_in_no_figure(run, capsys):
     assert {f["model"]: (f["mean"], f["n"]) for f in found["figures"]["means"]} == {"a": (3.0, 2), "b": (3.0, 2)}
     assert cells(found, "Mean score", "prompts") == {"everyday": 2} and found["figures"]["differences"][0]["n"] == 1
     of_a, of_b = (w["en"] for w in found["warnings"] if "failed" in w["en"])
-    assert of_a.startswith("judge on a: 1 failed and are excluded from every figure, e.g. unusable: no score for friendly")
+    assert of_a.startswith("judge on a: 1 failed and are excluded from every figure, e.g. unusable: no score for ")
     assert "모르겠어요" in of_a
     assert of_b == "judge on b: 1 failed and are excluded from every figure, e.g. refusal: 안 돼요."
     assert rows[1]["answers"]["a"][0]["score"] is None is rows[1]["answers"]["a"][0]["scores"]
@@ -257,7 +257,7 @@ def test_input_that_cannot_be_used(run, tmp_path, capsys):
             run({"a": ["답 1"]}, *ask(server), categories=("chat",))
         assert not server.requests
     for flags, message in [
-        (["--rescore_share", "2"], "--rescore_share 2: give a share from 0 to 1"),
+        (["--rescore_share", "2"], "--rescore_share 2.0: must be from 0 to 1"),
         (["--judge_samples", "0"], "--judge_samples 0: must be above 0"),
         (["--num_answers", "0"], "--num_answers 0"),
     ]:

@@ -9,11 +9,11 @@ from korlhf.data import record
 from korlhf.eval import harmlessness
 from korlhf.judges.geval import Score
 from korlhf.korean.refusals import KINDS, LABELS
-from korlhf.llm.client import Failure, Reply
+from korlhf.llm.protocol import Failure, Reply
 
 
 def reply(text):
-    return Reply(text, None, None, 0, 0, False)
+    return Reply(text, None, None, 0, 0)
 
 
 class ByNumber:

@@ -154,7 +154,7 @@ def test_the_budget_holds_for_answers_and_verdicts_together(tmp_path):
         code, found, rows = run(tmp_path / "out", *flags)
         supports = sum(1 for body in server.requests if "친근함" in str(body))  # the one probe of what the server takes
     assert code == 0 and sent - supports <= 6 and len(server.requests) - supports == 8 and found["usage"]["cached"] >= 4
-    assert found["from_cache"]["en"].startswith(f"{found['usage']['cached']} answers from servers came out of the cache")
+    assert found["from_cache"]["en"].startswith(f"{found['usage']['cached']} answers from servers came out of")
 
 
 def test_a_judge_that_always_takes_the_same_option_is_named(tmp_path):

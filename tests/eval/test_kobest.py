@@ -339,7 +339,7 @@ def test_weights_that_give_no_numbers_are_warned_of(run, folders, tmp_path):
     broken.save_pretrained(tmp_path / "broken")
     load_tokenizer(folders["base"]).save_pretrained(tmp_path / "broken")
     found, _, _ = run("--model_name_or_path", tmp_path / "broken", "--tasks", "sentineg", *SHORT)
-    assert any("broken, kobest_sentineg: 24 log-likelihoods are not finite numbers" in w["en"] for w in found["warnings"])
+    assert any("broken, kobest_sentineg: 24 log-likelihoods are not finite" in w["en"] for w in found["warnings"])
 
 
 def fails(capsys, tmp_path, *words):

@@ -63,18 +63,13 @@ def test_a_result_is_two_whole_files_or_none(tmp_path, capsys):
     assert "ppo    0.50 [0.25, 0.75]\nseed: 1\nWARNING: the judge likes the first answer\nwritten: " in shown
     with pytest.raises(RuntimeError), Result("geval", tmp_path / "결과", {}):
         raise RuntimeError
-    assert sorted(p.name for p in (tmp_path / "결과").glob("*")) == [
-        ".geval.lock",
-        ".win_rate.lock",
-        "win_rate.json",
-        "win_rate.jsonl",
-    ]
+    assert sorted(p.name for p in (tmp_path / "결과").iterdir()) == ["win_rate.json", "win_rate.jsonl"]
 
 
 def test_two_of_a_program_do_not_write_over_each_other(tmp_path):
-    (tmp_path / "geval.part").write_text("what a killed run left", encoding="utf-8")
+    (tmp_path / "geval.jsonl.part").write_text("what a killed run left", encoding="utf-8")
     with Result("geval", tmp_path, {}) as first:
-        told = "another geval is writing there; wait for it, or give another"
+        told = "geval.jsonl: another process is writing it; wait for it"
         with pytest.raises(InputError, match=told), Result("geval", tmp_path, {}):
             pass
         with Result("win_rate", tmp_path, {}):
@@ -87,7 +82,7 @@ def test_two_of_a_program_do_not_write_over_each_other(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
-    (tmp_path / ".geval.lock").mkdir()
+    (tmp_path / "geval.jsonl.part").mkdir()
     told = r"--output_dir .*: cannot be written: Is a directory; make room there, or give another"
     with pytest.raises(InputError, match=told), Result("geval", tmp_path, {}):
         raise AssertionError("it began")

@@ -15,7 +15,7 @@ from korlhf.eval.win_rate import FIRST, SECOND, TIE, Game, Verdict
 from korlhf.judges import choice as choices
 from korlhf.judges import rubric as rubrics
 from korlhf.judges.geval import Score
-from korlhf.llm.client import Failure
+from korlhf.llm.protocol import Failure
 
 EVERYDAY = rubrics.load_rubric(Path(__file__).resolve().parents[2] / "korlhf" / "judges" / "rubrics" / "everyday.yaml")
 USER = [{"role": "user", "content": "오늘 너무 더워요."}]
