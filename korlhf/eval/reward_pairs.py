@@ -97,8 +97,8 @@ def seen(train, examples):
     asked = list(dict.fromkeys(load.prompt_key(e) for e in examples))
     same = set(known) & set(asked)
     rest = [key for key in asked if key not in same]
-    pairs = Signatures([*known, *rest]).pairs()
-    near = {rest[j - len(known)] for i, j, _ in pairs if i < len(known) <= j}
+    alike = Signatures([*known, *rest]).pairs()
+    near = {rest[j - len(known)] for i, j, _ in alike if i < len(known) <= j}
     return same, near
 
 
