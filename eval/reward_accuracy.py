@@ -26,7 +26,7 @@ from korlhf.llm import client as llm
 from korlhf.llm import responders
 from korlhf.llm.cache import Cache
 from korlhf.llm.flags import CheckpointFlags
-from korlhf.training import reward as pairs
+from korlhf.training import pairs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from korlhf.core.errors import InputError
 from korlhf.data import load
 from korlhf.data.near_duplicates import Signatures
 
-SETTINGS = ("data_path", "data_split", "eval_data_path", "eval_share", "max_eval_examples", "seed")
+SETTINGS = ("data_path", "data_split", "eval_data_path", "eval_share", "seed")
 
 
 def training_of(path):

@@ -85,7 +85,8 @@ class Weights:
     def _sample(self, chunk):
         prompts, seeds, limits = zip(*chunk)
         try:
-            return rollout.sample(self._loaded(), prompts, self.checkpoint.codec.stop_id, limits[0], seeds, len(chunk))
+            how = rollout.Limits(limits[0])
+            return rollout.sample(self._loaded(), prompts, seeds, self.checkpoint.codec.eos_token_id, how, len(chunk))
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"--forward_batch_size {len(chunk)}: too many answers at once for the GPU; lower it"

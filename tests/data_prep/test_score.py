@@ -26,7 +26,7 @@ from korlhf.llm import checkpoint as local
 from korlhf.llm import client as llm
 from korlhf.models import reward_model, save
 from korlhf.models.tokenizer import load_tokenizer
-from korlhf.training import reward as pairs
+from korlhf.training import pairs
 
 PROGRAM = Path(__file__).resolve().parents[2] / "data_prep" / "score.py"
 RUBRIC = {
@@ -344,10 +344,8 @@ def reward(folders, tmp_path_factory):
     tokenizer = load_tokenizer(folders["gpt_neox"])
     torch.manual_seed(5)
     model = reward_model.load_reward_model(folders["gpt_neox"], new_head=True)
-    reward_model.set_padding(model, tokenizer, Codec(tokenizer).stop_id)
-    save.save_model(
-        model, model.state_dict(), tokenizer, folder, folders["gpt_neox"], AutoModelForSequenceClassification
-    )
+    reward_model.set_padding(model, tokenizer, Codec(tokenizer).eos_token_id)
+    save.save_model(model, model.state_dict(), tokenizer, folder, folders["gpt_neox"])
     return folder
 
 
