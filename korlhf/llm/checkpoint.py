@@ -41,9 +41,9 @@ def answer_seed(seed: int, messages: list[dict], sample: int) -> int:
 class ModelFolder:
     """A model folder, LoRA folder or hub name, without its weights.
 
-    codec: data.tokenize.Codec; fingerprint: of models.fingerprint; dtype: "fp32", "bf16" or "fp16"; positions: most tokens that it
-    takes, or None. what: the flag that names it, for errors. Raises InputError if it is no model of this kind, or has
-    no tokenizer or template.
+    codec: data.tokenize.Codec; fingerprint: of models.fingerprint; dtype: "fp32", "bf16" or "fp16"; positions: most
+    tokens that it takes, or None. what: the flag that names it, for errors. Raises InputError if it is no model of
+    this kind, or has no tokenizer or template.
     """
 
     scores_answers = False  # as reward models do
