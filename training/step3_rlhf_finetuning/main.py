@@ -32,7 +32,7 @@ def parse(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(argv)
     if {"--eval_steps", "--eval_interval"} <= {word.split("=")[0] for word in argv}:
-        parser.error("--eval_steps is the old name of --eval_interval, and both are given; delete --eval_steps")
+        parser.error("--eval_steps is the old name of --eval_interval, and both are given; delete --eval_steps and give the one value")
     data, run, ppo = (flags.read(args, group) for group in (DataFlags, RunFlags, PpoFlags))
     actor, critic = (flags.read(args, ModelFlags, prefix) for prefix in ("actor_", "critic_"))
     check(data, {"actor_": actor, "critic_": critic}, run, parser)
