@@ -1,12 +1,16 @@
-"""What the three benchmarks share: flags, random models, data, row layouts, the machine's matrix-product peak, counting and printing.
+"""What the three benchmarks share: flags, random models, data, row layouts, the machine's matrix-product peak,
+counting and printing.
 
-Nothing is read from disk or network unless --model_name_or_path is given. Times are printed and never asserted: they are the machine's.
+Nothing is read from disk or network unless --model_name_or_path is given. Times are printed and never asserted: they
+are the machine's.
 """
 
+import itertools
 import math
 import random
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import torch
@@ -15,16 +19,17 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
 from korlhf.core import flags, program
 from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
+from korlhf.core.flags import flag
 from korlhf.data import packing
-from korlhf.models import causal_lm as models
-from korlhf.models import reward_model
+from korlhf.models import causal_lm, reward_model
 from korlhf.training import engine, log
 from korlhf.training.flags import ModelFlags, step_parser
 
 LAYOUTS = ("packed", "longest", "limit")
 FORMULA = (
     "model FLOP = 2 x tokens x matrix parameters (embedding look-up left out; output head only where logits are made) "
-    "+ 2 x layers x hidden size x tokens^2 a sequence (causal attention); backward pass twice the forward; real tokens only"
+    "+ 2 x layers x hidden size x tokens^2 per sequence (causal attention); backward pass twice the forward; "
+    "real tokens only"
 )
 
 
@@ -32,46 +37,39 @@ FORMULA = (
 class BenchFlags:
     """benchmark"""
 
-    model_name_or_path: str = flags.flag("", "a language model to run in the place of the random one")
-    hidden_size: int = flags.flag(256, "hidden size of the random GPT-NeoX, a multiple of 32")
-    layers: int = flags.flag(4, "its layers")
-    vocab_size: int = flags.flag(4096, "its vocabulary")
-    batch_size: int = flags.flag(
-        16, "sequences (step 2: prompts with two answers, step 3: prompts) per process and step"
-    )
-    seq_len: int = flags.flag(256, "longest prompt + answer in tokens; what rows of the layout `limit` are padded to")
-    steps: int = flags.flag(4, "timed optimizer steps (step 3: PPO steps)")
-    warmup_steps: int = flags.flag(1, "untimed steps before them")
-    compare_steps: int = flags.flag(2, "steps in which the row layouts are compared; 0 = no comparison")
-    lengths: list[str] = flags.flag(
+    model_name_or_path: str = flag("", "a language model to run in the place of the random one")
+    hidden_size: int = flag(256, "hidden size of the random GPT-NeoX, a multiple of 32")
+    layers: int = flag(4, "its layers")
+    vocab_size: int = flag(4096, "its vocabulary")
+    batch_size: int = flag(16, "sequences (step 2: prompts with two answers, step 3: prompts) per process and step")
+    seq_len: int = flag(256, "longest prompt + answer in tokens; what rows of the layout `limit` are padded to")
+    steps: int = flag(4, "timed optimizer steps (step 3: PPO steps)")
+    warmup_steps: int = flag(1, "untimed steps before them")
+    compare_steps: int = flag(2, "steps in which the row layouts are compared; 0 = no comparison")
+    lengths: list[str] = flag(
         [],
         "lengths in tokens instead of random ones, used in turn: PROMPT+ANSWER, "
         "step 2 PROMPT+ANSWER+ANSWER, step 3 PROMPT",
     )
-    zero_stage: int = flags.flag(0, "ZeRO stage", choices=[0, 1, 2, 3])
-    dtype: str = flags.flag(
+    zero_stage: int = flag(0, "ZeRO stage", choices=[0, 1, 2, 3])
+    dtype: str = flag(
         "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]
     )
-    peak_seconds: float = flags.flag(0.3, "seconds for each size of matrix product")
-    seed: int = flags.flag(1234, "seed of lengths, tokens, weights and sampling")
-    output: str = flags.flag("", "also write the figures to this JSON file")
-    local_rank: int = flags.flag(-1, "set by the deepspeed launcher")
+    peak_seconds: float = flag(0.3, "seconds for each size of matrix product")
+    seed: int = flag(1234, "seed of lengths, tokens, weights and sampling")
+    output: str = flag("", "also write the figures to this JSON file")
+    local_rank: int = flag(-1, "set by the deepspeed launcher")
 
 
 def parse(description, argv=None, more=None):
     """(BenchFlags, None or an instance of `more`, a further dataclass of flags)."""
     parser = step_parser(description)
-    for cls in [BenchFlags] + ([more] if more else []):
+    for cls in (BenchFlags, more) if more else (BenchFlags,):
         flags.add(parser, cls)
     namespace = parser.parse_args(argv)
     args = flags.read(namespace, BenchFlags)
-    flags.check_positive(
-        {
-            k: getattr(args, k)
-            for k in ("hidden_size", "layers", "vocab_size", "batch_size", "seq_len", "steps", "peak_seconds")
-        },
-        parser,
-    )
+    above_0 = ("hidden_size", "layers", "vocab_size", "batch_size", "seq_len", "steps", "peak_seconds")
+    flags.check_positive({name: getattr(args, name) for name in above_0}, parser)
     if args.hidden_size % 32:
         parser.error(f"--hidden_size {args.hidden_size}: must be a multiple of 32")
     if args.seq_len < 16:
@@ -80,36 +78,33 @@ def parse(description, argv=None, more=None):
 
 
 def draw_lengths(args, parts, limit, rng):
-    """Endless tuples of lengths in tokens: a prompt and `parts` - 1 answers, prompt and any one answer together within `limit`.
+    """Endless tuples of lengths in tokens: a prompt and `parts` - 1 answers, prompt and any one answer together
+    within `limit`.
 
     Log-normal: medians of limit / 6 (prompts) and limit / 5 (answers), sigma .6 and .8; or --lengths in turn.
     """
-    given = [tuple(map(int, item.split("+"))) if item.replace("+", "").isdigit() else () for item in args.lengths]
-    for text, item in zip(args.lengths, given):
+    fixed = [tuple(map(int, item.split("+"))) if item.replace("+", "").isdigit() else () for item in args.lengths]
+    for text, item in zip(args.lengths, fixed):
         if len(item) != parts or min(item) < 3 or item[0] + max(item[1:], default=0) > limit:
             raise InputError(
                 f"--lengths {text}: give {parts} number{'s' * (parts > 1)} of 3 or more, joined by +, "
                 f"a prompt with an answer up to {limit} tokens"
             )
-    at = 0
+    if fixed:
+        yield from itertools.cycle(fixed)
     while True:
-        if given:
-            yield given[at % len(given)]
-            at += 1
-        else:
-            prompt = min(max(int(rng.lognormvariate(math.log(limit / 6), 0.6)), 3), limit // 2)
-            yield (
-                prompt,
-                *(
-                    min(max(int(rng.lognormvariate(math.log(limit / 5), 0.8)), 3), limit - prompt)
-                    for _ in range(parts - 1)
-                ),
-            )
+        prompt = _log_normal(rng, limit / 6, 0.6, limit // 2)
+        yield (prompt, *(_log_normal(rng, limit / 5, 0.8, limit - prompt) for _ in range(parts - 1)))
 
 
-def shape(args):
+def _log_normal(rng, median, sigma, most):
+    return min(max(int(rng.lognormvariate(math.log(median), sigma)), 3), most)
+
+
+def shape(args, **more):
     """Config of the random GPT-NeoX: the tiny base model's shape, other sizes with wider heads."""
     head = 32 if args.hidden_size < 512 else 64 if args.hidden_size < 2048 else 128
+    tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 0)
     return GPTNeoXConfig(
         vocab_size=args.vocab_size,
         hidden_size=args.hidden_size,
@@ -118,21 +113,18 @@ def shape(args):
         intermediate_size=4 * args.hidden_size,
         max_position_embeddings=max(512, args.seq_len),
         rotary_pct=0.5,
-        use_parallel_residual=True,
-        hidden_act="gelu",
-        bos_token_id=0,
-        eos_token_id=0,
-        pad_token_id=0,
         tie_word_embeddings=False,
         hidden_dropout=0.0,
         attention_dropout=0.0,
+        **tokens,
+        **more,
     )
 
 
 def language_model(args):
     """A causal language model: of --model_name_or_path, or random."""
     if args.model_name_or_path:
-        return models.load(AutoModelForCausalLM, args.model_name_or_path, dropout=0.0)
+        return causal_lm.load(AutoModelForCausalLM, args.model_name_or_path, dropout=0.0)
     return GPTNeoXForCausalLM(shape(args))
 
 
@@ -140,46 +132,28 @@ def scoring_model(args):
     """A model with a scalar head on the same trunk."""
     if args.model_name_or_path:
         return reward_model.load_reward_model(args.model_name_or_path, new_head=True, dropout=0.0)
-    config = shape(args)
-    config.num_labels = 1
-    return GPTNeoXForSequenceClassification(config)
+    return GPTNeoXForSequenceClassification(shape(args, num_labels=1))
 
 
-def trained(module, args, ranks, dtype):
-    """`module` under korlhf.engine, as a step trains it."""
-    model_flags = ModelFlags(
-        model_name_or_path=args.model_name_or_path or "random", learning_rate=1e-6, zero_stage=args.zero_stage
-    )
-    return engine.Engine(
-        module,
-        model_flags,
-        ranks,
-        dtype=dtype,
-        offload=False,
-        micro_batch_size=args.batch_size,
-        accumulation=1,
-        total_steps=10**6,
-        schedule="constant",
-        num_warmup_steps=0,
-        max_grad_norm=1.0,
-    )
+def trained(module, args, world, dtype):
+    """`module` under korlhf.training.engine, as a step trains it."""
+    model_flags = ModelFlags(model_name_or_path="random", learning_rate=1e-6, zero_stage=args.zero_stage)
+    return engine.Engine(module, model_flags, world, engine.Recipe(dtype, args.batch_size, 1, 10**6))
 
 
 class Layout:
     """While entered, korlhf.data.packing.pack lays rows out as `kind` and is counted.
 
-    packed: as it is. longest: one sequence a row, as wide as the batch's longest. limit: one sequence a row of `limit` tokens.
-    `real` and `computed` are tokens since `reset`. Padding is masked out by restarting positions in all three.
+    packed: as it is. longest: one sequence per row, as wide as the batch's longest. limit: one sequence per row of
+    `limit` tokens. `real` and `computed` are tokens since it was entered. Padding is masked out by restarting
+    positions in all three.
     """
 
     def __init__(self, kind, limit):
         self.kind, self.limit, self.own = kind, limit, packing.pack
-        self.reset()
-
-    def reset(self):
-        self.real = self.computed = 0
 
     def __enter__(self):
+        self.real = self.computed = 0
         packing.pack = self.lay_out
         return self
 
@@ -187,28 +161,23 @@ class Layout:
         packing.pack = self.own
 
     def lay_out(self, sequences):
-        if self.kind == "packed":
-            packed = self.own(sequences)
-        else:
-            longest = max(
-                map(len, sequences)
-            )  # an answer written out for the reward model may be longer than the limit
-            packed = one_a_row(sequences, max(self.limit, longest) if self.kind == "limit" else longest)
+        width = max(map(len, sequences))
+        if self.kind == "limit":  # an answer written out for the reward model may be longer than that
+            width = max(self.limit, width)
+        packed = self.own(sequences) if self.kind == "packed" else one_per_row(sequences, width)
         self.real += sum(map(len, sequences))
         self.computed += packed.ids.numel()
         return packed
 
 
-def one_a_row(sequences, width):
+def one_per_row(sequences, width):
     """packing.Packed with sequence s at the left of row s, rows `width` tokens wide."""
     ids, positions = torch.zeros(2, len(sequences), width, dtype=torch.long)
     for row, s in enumerate(sequences):
         ids[row, : len(s)] = torch.tensor(s)
-        positions[row, : len(s)] = torch.arange(len(s))
-        positions[row, len(s) :] = torch.arange(width - len(s))
-    return packing.Packed(
-        ids, positions, torch.arange(len(sequences)) * width, torch.tensor([len(s) for s in sequences])
-    )
+        positions[row] = torch.cat([torch.arange(len(s)), torch.arange(width - len(s))])
+    lengths = torch.tensor([len(s) for s in sequences])
+    return packing.Packed(ids, positions, torch.arange(len(sequences)) * width, lengths)
 
 
 class Flops:
@@ -223,57 +192,82 @@ class Flops:
         self.body = sum(p.numel() for p in model.parameters() if p.ndim > 1 and id(p) not in left_out)
         self.attention = 2 * config.num_hidden_layers * config.hidden_size
 
-    def forward(self, lengths, predicted):
+    def forward(self, lengths, predicted=0):
         """Operations of one forward pass over sequences of `lengths` tokens, with logits at `predicted` tokens."""
         return 2 * (self.body * sum(lengths) + self.head * predicted) + self.attention * sum(n * n for n in lengths)
 
-    def training(self, lengths, predicted):
-        return 3 * self.forward(lengths, predicted)
-
-
-def synchronise(device):
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
 
 class Clock(log.Clock):
-    """program.Clock that waits for the accelerator before it reads the time."""
-
-    def __init__(self, device):
-        synchronise(device)
-        super().__init__()
-        self.device = device
+    """log.Clock that waits for the accelerator before it reads the time."""
 
     def lap(self):
-        synchronise(self.device)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         return super().lap()
 
 
-def matrix_peak(dtype, device, seconds):
-    """Best FLOP/s of square matrix products, and their size: several sizes, each for `seconds` at least twice."""
-    best = (0.0, 0)
-    for n in (2048, 4096, 8192) if device.type == "cuda" else (256, 512, 1024, 2048):
-        a, b = torch.randn(2, n, n, device=device, dtype=engine.DTYPES[dtype])
-        a @ b
-        clock, began, quickest, runs = Clock(device), time.perf_counter(), math.inf, 0
-        while runs < 2 or time.perf_counter() - began < seconds:
-            for _ in range(inner := 10 if device.type == "cuda" else 1):
-                a @ b
-            quickest = min(quickest, clock.lap() / inner)
-            runs += 1
-        best = max(best, (2 * n**3 / quickest, n))
-        if quickest > 2 * seconds:  # larger ones would take minutes
-            break
-    return best
+@dataclass(frozen=True)
+class Phase:
+    """A timed part of some steps.
 
-
-def throughput(ranks, seconds, samples, tokens, flops, real, computed):
-    """Figures of a timed phase over all ranks: counts are summed, the slowest rank's seconds count.
-
-    tokens: real ones that went through training or sampling once; real, computed: all that forward passes saw, for the padding share.
+    tokens: real ones that went through training or sampling once; real, computed: all that were fed.
     """
-    samples, tokens, flops, real, computed = ranks.sum([samples, tokens, flops, real, computed]).tolist()
-    seconds = max(ranks.gather(seconds))
+
+    seconds: float = 0.0
+    samples: int = 0
+    tokens: int = 0
+    flops: float = 0.0
+    real: int = 0
+    computed: int = 0
+
+    def __add__(self, other):
+        return Phase(*(a + b for a, b in zip(astuple(self), astuple(other))))
+
+
+Step = Callable[[list, str], dict[str, Phase]]  # a batch and a kind of layout -> what its phases took
+
+
+def supervised(limit, train, count) -> Step:
+    """The Step of a training of step 1 or 2.
+
+    train: a batch -> None; count: a batch -> (samples, lengths, FLOP of a forward pass).
+    """
+
+    def step(batch, kind):
+        clock = Clock()
+        clock.lap()
+        with Layout(kind, limit) as layout:
+            train(batch)
+        seconds = clock.lap()
+        samples, lengths, flops = count(batch)
+        return {"training": Phase(seconds, samples, sum(lengths), 3 * flops, layout.real, layout.computed)}
+
+    return step
+
+
+def summed(parts):
+    """Several {phase: Phase} as one."""
+    return {name: sum((part[name] for part in parts), Phase()) for name in parts[0]}
+
+
+def measure(args, world, batches: Iterator[list], step: Step):
+    """(phases of packed rows, peak memory in MiB, {layout: phases} over the same batches or {})."""
+    for batch in itertools.islice(batches, args.warmup_steps):
+        step(batch, "packed")
+    if world.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(world.device)
+    phases = summed([step(batch, "packed") for batch in itertools.islice(batches, args.steps)])
+    memory = max(world.gather(log.peak_memory_mb(world.device)))
+    chosen = list(itertools.islice(batches, args.compare_steps))
+    # In turn, so that a change of the machine's pace meets all layouts alike; each is warmed up by the first batch.
+    rounds = [{kind: step(batch, kind) for kind in LAYOUTS} for batch in [*chosen[:1], *chosen]][1:]
+    return phases, memory, {kind: summed([r[kind] for r in rounds]) for kind in LAYOUTS} if rounds else {}
+
+
+def throughput(world, phase):
+    """Figures of a Phase over all processes: counts are summed, the slowest one's seconds count."""
+    samples, tokens, flops, real, computed = world.sum(astuple(phase)[1:]).tolist()
+    seconds = max(world.gather(phase.seconds))
     return {
         "seconds": seconds,
         "samples": int(samples),
@@ -286,120 +280,102 @@ def throughput(ranks, seconds, samples, tokens, flops, real, computed):
     }
 
 
-def compared(of_layouts):
-    """{layout: figures of throughput} -> the same with `time_ratio`, seconds over those of packed rows."""
-    return {kind: {**f, "time_ratio": f["seconds"] / of_layouts["packed"]["seconds"]} for kind, f in of_layouts.items()}
-
-
-def measure(args, ranks, batches, layouts, step, forward_flops):
-    """Time steps 1 and 2: (figures of packed rows, peak memory in MiB, comparison of layouts or None).
-
-    batches: endless lists of a step's sequences (Tokens, or lists of them); step: function of one such list, ending synchronised or not;
-    forward_flops: function batch -> (samples, real tokens, FLOP of the step).
-    """
-    packed = layouts["packed"]
-    for _ in range(args.warmup_steps):
-        with packed:
-            step(next(batches))
-    reset_peak(ranks.device)
-    packed.reset()
-    clock, totals, seconds = Clock(ranks.device), [0, 0, 0], 0.0
-    for _ in range(args.steps):
-        batch = next(batches)
-        clock.lap()
-        with packed:
-            step(batch)
-        seconds += clock.lap()
-        totals = [a + b for a, b in zip(totals, forward_flops(batch))]
-    figures = throughput(ranks, seconds, *totals, packed.real, packed.computed)
-    memory = max(ranks.gather(log.peak_memory_mb(ranks.device)))
-    return figures, memory, compare(args, ranks, batches, layouts, step, forward_flops) if args.compare_steps else None
-
-
-def compare(args, ranks, batches, layouts, step, forward_flops):
-    """The same batches in every layout, in turn, so that a change of the machine's pace meets all alike; each layout is warmed up once."""
-    chosen = [next(batches) for _ in range(args.compare_steps)]
-    seconds = dict.fromkeys(layouts, 0.0)
-    clock = Clock(ranks.device)
-    for number, batch in enumerate([chosen[0], *chosen]):
-        for kind, layout in layouts.items():
-            clock.lap()
-            with layout:
-                step(batch)
-            took = clock.lap()
-            if number == 0:
-                layout.reset()
-            else:
-                seconds[kind] += took
-    totals = [sum(t) for t in zip(*map(forward_flops, chosen))]
-    return compared(
-        {k: throughput(ranks, seconds[k], *totals, layout.real, layout.computed) for k, layout in layouts.items()}
-    )
-
-
-def reset_peak(device):
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
 def start(args):
-    """Join the processes and seed this one: (Ranks, dtype, random.Random of this rank)."""
-    ranks = engine.start(args.local_rank)
+    """Join the processes and seed this one: (World, dtype, random.Random of this process)."""
+    world = engine.start(args.local_rank)
     torch.manual_seed(args.seed)
-    return ranks, engine.resolve_dtype(args.dtype, ranks.device), random.Random(args.seed * 1009 + ranks.rank)
+    return world, engine.resolve_dtype(args.dtype, world.device), random.Random(args.seed * 1009 + world.rank)
 
 
-def machine(args, ranks, dtype):
-    """The machine and its matrix-product peak, over all ranks, measured now."""
-    flops, size = matrix_peak(dtype, ranks.device, args.peak_seconds)
-    name = (
-        torch.cuda.get_device_name(ranks.device)
-        if ranks.device.type == "cuda"
-        else f"CPU, {torch.get_num_threads()} threads"
-    )
-    return {
-        "device": name,
-        "processes": ranks.world,
-        "dtype": dtype,
-        "matrix_peak_flops_per_second": float(ranks.sum([flops])[0]),
-        "matrix_size": size,
+def matrix_peak(dtype, device, seconds):
+    """Best FLOP/s of square matrix products, and their size: several sizes, each for `seconds` at least twice."""
+    best, inner = (0.0, 0), 10 if device.type == "cuda" else 1
+    for n in (2048, 4096, 8192) if device.type == "cuda" else (256, 512, 1024, 2048):
+        a, b = torch.randn(2, n, n, device=device, dtype=engine.DTYPES[dtype])
+        a @ b
+        clock, began, laps = Clock(), time.perf_counter(), []
+        clock.lap()
+        while len(laps) < 2 or time.perf_counter() - began < seconds:
+            for _ in range(inner):
+                a @ b
+            laps.append(clock.lap() / inner)
+        best = max(best, (2 * n**3 / min(laps), n))
+        if min(laps) > 2 * seconds:  # larger ones would take minutes
+            break
+    return best
+
+
+def run(title, args, world, dtype, measured, model, total=None):
+    """Measure the machine, print the figures and write them to --output, in the first process; returns them.
+
+    measured: of `measure`; model: a line on it; total: function {phase: Phase} -> the Phase of all of them (not
+    given: there is one).
+    """
+    phases, memory, layouts = measured
+    flops, size = matrix_peak(dtype, world.device, args.peak_seconds)
+    cuda = world.device.type == "cuda"
+    device = torch.cuda.get_device_name(world.device) if cuda else f"CPU, {torch.get_num_threads()} threads"
+    peak = float(world.sum([flops])[0])
+    machine = {"device": device, "processes": world.size, "dtype": dtype}
+    machine |= {"matrix_peak_flops_per_second": peak, "matrix_size": size}
+    every = {**phases, **({"total": total(phases)} if total else {})}
+    by_phase = {k: {p: throughput(world, phase) for p, phase in found.items()} for k, found in layouts.items()}
+    in_all = {k: throughput(world, total(p) if total else p["training"]) for k, p in layouts.items()}
+    result = {
+        "benchmark": title,
+        "model": model,
+        "machine": machine,
+        "peak_memory_mb": memory,
+        "phases": {name: throughput(world, phase) for name, phase in every.items()},
+        "layouts": {k: {**f, "time_ratio": f["seconds"] / in_all["packed"]["seconds"]} for k, f in in_all.items()},
+        "time_ratio_by_phase": {
+            k: {p: f["seconds"] / by_phase["packed"][p]["seconds"] for p, f in found.items()}
+            for k, found in by_phase.items()
+        },
+        "formula": FORMULA,
+        "flags": vars(args),
+        "versions": program.versions(),
     }
-
-
-def show(title, args, ranks, result):
-    """Print the figures and write them to --output; rank 0 only. result: model, machine, phases {name: throughput}, memory, layouts."""
-    peak = result["machine"]["matrix_peak_flops_per_second"]
-    for f in [*result["phases"].values(), *(result["layouts"] or {}).values()]:
+    for f in [*result["phases"].values(), *result["layouts"].values()]:
         f["share_of_matrix_peak"] = f["model_flops_per_second"] / peak
-    result = {"benchmark": title, **result, "formula": FORMULA, "flags": vars(args), "versions": program.versions()}
-    if not ranks.first:
-        return
-    m = result["machine"]
+    if world.first:
+        show(result)
+        if args.output:
+            output = Path(args.output).expanduser()
+            output.parent.mkdir(parents=True, exist_ok=True)
+            write_json(output, result)
+            print(f"written: {args.output}")
+
+
+def show(result):
+    """Print the figures."""
+    m, peak = result["machine"], result["machine"]["matrix_peak_flops_per_second"]
     print(
-        f"{title}\nmodel: {result['model']}\nmachine: {m['device']}, {m['processes']} process(es), {m['dtype']}, matrix-product peak "
-        f"{peak / 1e9:,.1f} GFLOP/s (n = {m['matrix_size']})\npeak memory: {result['peak_memory_mb']:,.0f} MiB\n"
+        f"{result['benchmark']}\nmodel: {result['model']}\n"
+        f"machine: {m['device']}, {m['processes']} process(es), {m['dtype']}, "
+        f"matrix-product peak {peak / 1e9:,.1f} GFLOP/s (n = {m['matrix_size']})\n"
+        f"peak memory: {result['peak_memory_mb']:,.0f} MiB\n\n"
+        f"{'':<10}{'seconds':>9}{'samples/s':>11}{'real tokens/s':>15}{'padding':>9}{'GFLOP/s':>10}{'of peak':>9}"
     )
-    print(f"{'':<10}{'seconds':>9}{'samples/s':>11}{'real tokens/s':>15}{'padding':>9}{'GFLOP/s':>10}{'of peak':>9}")
     for name, f in result["phases"].items():
         print(
             f"{name:<10}{f['seconds']:>9.2f}{f['samples_per_second']:>11.2f}{f['real_tokens_per_second']:>15,.0f}"
             f"{f['padding_share']:>9.1%}{f['model_flops_per_second'] / 1e9:>10,.1f}{f['share_of_matrix_peak']:>9.1%}"
         )
     if result["layouts"]:
+        steps = result["flags"]["compare_steps"]
+        print(f"\nlayout of rows, the same {steps} step(s) each")
+        print(f"{'':<10}{'seconds':>9}{'real tokens/s':>15}{'padding':>9}{'time':>9}")
+    for name, f in result["layouts"].items():
         print(
-            f"\nlayout of rows, the same {args.compare_steps} step(s) each\n"
-            f"{'':<10}{'seconds':>9}{'real tokens/s':>15}{'padding':>9}{'time':>9}"
+            f"{name:<10}{f['seconds']:>9.2f}{f['real_tokens_per_second']:>15,.0f}"
+            f"{f['padding_share']:>9.1%}{f['time_ratio']:>8.2f}x"
         )
-        for name, f in result["layouts"].items():
-            print(
-                f"{name:<10}{f['seconds']:>9.2f}{f['real_tokens_per_second']:>15,.0f}{f['padding_share']:>9.1%}{f['time_ratio']:>8.2f}x"
-            )
+    for kind, ratios in result["time_ratio_by_phase"].items():
+        if len(ratios) > 1:
+            shares = ", ".join(f"{p} {r:.2f}x" for p, r in ratios.items())
+            print(f"time of layout {kind}, packed = 1: {shares}")
     print(f"\n{FORMULA}")
-    if args.output:
-        output = Path(args.output).expanduser()
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(output, result)
-        print(f"written: {args.output}")
 
 
 def described(model):

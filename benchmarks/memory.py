@@ -1,25 +1,30 @@
 """GPU memory of the three steps, computed: `python benchmarks/memory.py` prints the tables of the README as Markdown.
 
-One line instead:   python benchmarks/memory.py --step 1 --hidden 4096 --layers 28 --vocab 30080 --lora_dim 16 --batch 8
-Nothing is measured here: byte counts follow from the shape of a GPT-NeoX model, from how DeepSpeed 0.19 keeps its states, and from
-which tensors the backward pass keeps. Counts are upper bounds where the data decides (every sequence as long as allowed).
-Left out: the CUDA context and what the allocator cannot use, for which FILL leaves room; memory of the host.
+One line instead:   python benchmarks/memory.py --step 1 --hidden 4096 --layers 28 --vocab 30080 --lora_dim 16 --batch
+8 Nothing is measured here: byte counts follow from the shape of a GPT-NeoX model, from how DeepSpeed 0.19 keeps its
+states, and from which tensors the backward pass keeps. Counts are upper bounds where the data decides (every sequence
+as long as allowed). Left out: the CUDA context and what the allocator cannot use, for which FILL leaves room; memory
+of the host.
 """
 
-import argparse
 from dataclasses import dataclass, replace
+
+from korlhf.core.flags import Parser, add, check_positive, flag, read
 
 GIB = 2**30
 ELEMENT = {"bf16": 2, "fp16": 2, "fp32": 4}
-START_BYTES = 2  # a parameter at start-up: weights are cast on the host, and each GPU then gets all of them before ZeRO-3 spreads them
-BUCKET = 500_000_000  # elements of DeepSpeed's gradient bucket (reduce_bucket_size), made whole however few weights are trained
+# a parameter at start-up: weights are cast on the host, each GPU then gets all of them before ZeRO-3 spreads them
+START_BYTES = 2
+# elements of DeepSpeed's gradient bucket (reduce_bucket_size), made whole however few weights are trained
+BUCKET = 500_000_000
 LIVE = 1_000_000_000  # parameters that ZeRO-3 may hold gathered (stage3_max_live_parameters)
-LAYER_KEPT = 18  # hidden vectors a token and layer kept for backward: residual 1, norms 2, qkv 3, rotated q and k 2, attention 2, MLP 8
-LAYER_MOVING = 8  # hidden vectors a token of gradients in flight in the layer that is being differentiated
-LAYER_NO_GRAD = 12  # hidden vectors a token alive at once in a forward pass without gradients
-LOGITS_TRAINED = 10  # bytes a logit: fp32 log-probabilities and their gradient (8), and the gradient in bf16 (2)
-LOGITS_SCORED = 16  # bytes a logit when the entropy is wanted too: four fp32 tensors
-ANSWERS = 2  # a prompt of step 2
+# hidden vectors per token and layer kept for backward: input 1, norms 2, qkv 3, rotated q and k 2, attention 2, MLP 8
+LAYER_KEPT = 18
+LAYER_MOVING = 8  # hidden vectors per token of gradients in flight in the layer that is being differentiated
+LAYER_NO_GRAD = 12  # hidden vectors per token alive at once in a forward pass without gradients
+LOGITS_TRAINED = 10  # bytes per logit: fp32 log-probabilities and their gradient (8), and the gradient in bf16 (2)
+LOGITS_SCORED = 16  # bytes per logit when the entropy is wanted too: four fp32 tensors
+ANSWERS = 2  # per prompt in step 2
 FILL = 0.9  # share of the GPU that may be planned
 GPU_SIZES = (24, 40, 80)
 BATCHES = (32, 16, 8, 4, 2, 1)
@@ -38,26 +43,37 @@ class Shape:
     vocab: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How it is trained. batch: sequences (step 2: prompts, step 3: answers) a process and forward pass; seq_len: prompt + answer."""
+    """setting"""
 
-    gpus: int = 1
-    zero_stage: int = 2
-    lora_dim: int = 0
-    offload: bool = False
-    dtype: str = "bf16"
-    batch: int = 8
-    seq_len: int = 512
-    checkpointing: bool = True
+    gpus: int = flag(1, "processes, one per GPU")
+    zero_stage: int = flag(2, "ZeRO stage", choices=[0, 1, 2, 3])
+    lora_dim: int = flag(0, "LoRA rank; 0 trains all weights")
+    offload: bool = flag(False, "optimizer states (ZeRO 3: weights too) in CPU memory")
+    dtype: str = flag("bf16", "precision", choices=sorted(ELEMENT))
+    batch: int = flag(8, "sequences (step 2: prompts, step 3: answers) per process and forward pass")
+    seq_len: int = flag(512, "tokens of prompt and answer")
+    no_gradient_checkpointing: bool = flag(False, "keep all activations")
 
     @property
     def element(self):
         return ELEMENT[self.dtype]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelFlags:
+    """model: without flags the README's tables are printed"""
+
+    step: int = flag(1, "training step (in step 3 the critic has the actor's shape)", choices=[1, 2, 3])
+    params: int = flag(0, "parameters; 0 = computed from --hidden, --layers and --vocab")
+    hidden: int = flag(0, "width of the model")
+    layers: int = flag(0, "its layers")
+    vocab: int = flag(30_080, "rows of its embedding; 30080 is Polyglot-Ko's")
+
+
 def neox_params(hidden, layers, vocab):
-    """Parameters of GPT-NeoX with an MLP of 4 x hidden, biases, two norms a layer and untied embeddings."""
+    """Parameters of GPT-NeoX with an MLP of 4 x hidden, biases, two norms per layer and untied embeddings."""
     return 2 * vocab * hidden + layers * (12 * hidden**2 + 13 * hidden) + 2 * hidden
 
 
@@ -75,7 +91,9 @@ def as_reward(shape):
 
 
 def trained(shape, lora_dim):
-    """Parameters that are trained: all, or LoRA's two matrices at query_key_value (hidden -> 3 x hidden) of every layer."""
+    """Parameters that are trained: all, or LoRA's two matrices at query_key_value (hidden -> 3 x hidden) of every
+    layer.
+    """
     return lora_dim * 4 * shape.hidden * shape.layers if lora_dim else shape.params
 
 
@@ -113,8 +131,11 @@ def bucket(setting):
 
 
 def activations(shape, tokens, setting):
-    """Bytes kept for the backward pass of `tokens`: of all layers, or with checkpointing each layer's input and one layer's inside."""
-    vectors = shape.layers + LAYER_KEPT if setting.checkpointing else shape.layers * LAYER_KEPT
+    """Bytes kept for the backward pass of `tokens`: of all layers, or with checkpointing each layer's input and one
+    layer's inside.
+    """
+    whole = shape.layers * LAYER_KEPT
+    vectors = whole if setting.no_gradient_checkpointing else shape.layers + LAYER_KEPT
     return tokens * shape.hidden * (vectors + LAYER_MOVING) * setting.element
 
 
@@ -124,22 +145,24 @@ def cache(shape, tokens, setting):
 
 
 def phases_of_one(shape, setting, tokens, logits):
-    """Peak bytes of each phase of step 1 or 2. tokens in a forward pass; logits: token positions that get a row of the vocabulary."""
+    """Peak bytes of each phase of step 1 or 2.
+
+    tokens in a forward pass; logits: token positions that get a row of the vocabulary.
+    """
     rest = weights(shape, setting) + optimizer(shape, setting)
     grads = gradients(shape, setting)
+    forward = activations(shape, tokens, setting) + logits * shape.vocab * LOGITS_TRAINED
     return {
         "start-up": shape.params * START_BYTES,
-        "training": rest
-        + grads
-        + bucket(setting)
-        + activations(shape, tokens, setting)
-        + logits * shape.vocab * LOGITS_TRAINED,
+        "training": rest + grads + bucket(setting) + forward,
         "optimizer": rest + grads + step_copy(shape, setting),
     }
 
 
 def phases_of_ppo(actor, critic, setting):
-    """Peak bytes of each phase of step 3: half of seq_len is prompt, half answer; as many prompts are sampled at once as are trained."""
+    """Peak bytes of each phase of step 3: half of seq_len is prompt, half answer; as many prompts are sampled at once
+    as are trained.
+    """
     tokens = setting.batch * setting.seq_len
     logits = setting.batch * (setting.seq_len // 2) * actor.vocab
     frozen = replace(setting, lora_dim=0, offload=False)  # --offload is about the trained models
@@ -160,7 +183,10 @@ def phases_of_ppo(actor, critic, setting):
 
 
 def phases(step, shape, setting, critic=None):
-    """Phase -> peak bytes on each GPU in `step` 1, 2 or 3. critic: of step 3, also the reward model's shape; None: the actor's."""
+    """Phase -> peak bytes on each GPU in `step` 1, 2 or 3.
+
+    critic: of step 3, also the reward model's shape; None: the actor's.
+    """
     tokens = setting.batch * setting.seq_len
     if step == 1:
         return phases_of_one(shape, setting, tokens, tokens)
@@ -180,7 +206,9 @@ def largest(step, shape, setting, gpu, critic):
 
 
 def choose(step, shape, gpu, lora_dim, critic=None):
-    """The simplest Setting that fits: one GPU; with offload, if that at least doubles a batch below 8; ZeRO-3 on 2 to 16 GPUs; or None."""
+    """The simplest Setting that fits: one GPU; with offload, if that at least doubles a batch below 8; ZeRO-3 on 2 to
+    16 GPUs; or None.
+    """
     base = Setting(lora_dim=lora_dim, seq_len=TABLE_SEQ_LEN)
     plain, offloaded = (largest(step, shape, s, gpu, critic) for s in (base, replace(base, offload=True)))
     if plain and (plain.batch >= 8 or not offloaded or offloaded.batch < 2 * plain.batch):
@@ -219,70 +247,29 @@ def line(step, shape, setting):
     most = max(found.values())
     size = next((f"{g} GB" for g in GPU_SIZES if most <= g * GIB * FILL), f"more than {GPU_SIZES[-1]} GB")
     parts = ", ".join(f"{name} {value / GIB:.1f}" for name, value in found.items())
-    return f"step {step}, {shape.params / 1e9:.2f}B parameters: {parts}; peak {most / GIB:.1f} GiB on each GPU, fits {size}"
-
-
-def positive(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be 1 or more")
-    return value
+    peak_gib = f"peak {most / GIB:.1f} GiB on each GPU"
+    return f"step {step}, {shape.params / 1e9:.2f}B parameters: {parts}; {peak_gib}, fits {size}"
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description="GPU memory of the three steps, computed. Without flags: the README's tables."
-    )
-    parser.add_argument(
-        "--step",
-        type=int,
-        default=1,
-        choices=(1, 2, 3),
-        help="training step (in step 3 the critic has the actor's shape)",
-    )
-    parser.add_argument(
-        "--params", type=positive, help="parameters; not given: computed from --hidden, --layers and --vocab"
-    )
-    parser.add_argument("--hidden", type=positive, help="width of the model")
-    parser.add_argument("--layers", type=positive, help="its layers")
-    parser.add_argument(
-        "--vocab", type=positive, default=30_080, help="rows of its embedding (default: 30080, Polyglot-Ko)"
-    )
-    parser.add_argument("--gpus", type=positive, default=1, help="processes, one a GPU")
-    parser.add_argument("--zero_stage", type=int, default=2, choices=(0, 1, 2, 3))
-    parser.add_argument("--lora_dim", type=int, default=0, help="LoRA rank; 0 trains all weights")
-    parser.add_argument("--offload", action="store_true", help="optimizer states (ZeRO 3: weights too) in CPU memory")
-    parser.add_argument("--dtype", default="bf16", choices=sorted(ELEMENT))
-    parser.add_argument(
-        "--batch",
-        type=positive,
-        default=8,
-        help="sequences (step 2: prompts, step 3: answers) a process and forward pass",
-    )
-    parser.add_argument("--seq_len", type=positive, default=512, help="tokens of prompt and answer")
-    parser.add_argument("--no_gradient_checkpointing", action="store_true")
-    args = parser.parse_args(argv)
-    if args.lora_dim < 0:
-        parser.error(f"--lora_dim {args.lora_dim}: must be 0 or more")
-    if args.offload and not args.zero_stage:
+    parser = Parser(description="GPU memory of the three steps, computed. Without flags: the README's tables.")
+    add(parser, ModelFlags)
+    add(parser, Setting)
+    namespace = parser.parse_args(argv)
+    model, setting = read(namespace, ModelFlags), read(namespace, Setting)
+    check_positive({name: getattr(setting, name) for name in ("gpus", "batch", "seq_len")}, parser)
+    for name, value in {**vars(model), "lora_dim": setting.lora_dim}.items():
+        if value < 0:
+            parser.error(f"--{name} {value}: must not be below 0")
+    if setting.offload and not setting.zero_stage:
         parser.error("--offload needs ZeRO: set --zero_stage to 1, 2 or 3")
-    if args.hidden is None and args.layers is None and args.params is None:
+    if not (model.hidden or model.layers or model.params):
         print(tables(), end="")
         return
-    if args.hidden is None or args.layers is None:
+    if not (model.hidden and model.layers):
         parser.error("one line needs the shape: give both --hidden and --layers")
-    params = args.params or neox_params(args.hidden, args.layers, args.vocab)
-    setting = Setting(
-        args.gpus,
-        args.zero_stage,
-        args.lora_dim,
-        args.offload,
-        args.dtype,
-        args.batch,
-        args.seq_len,
-        not args.no_gradient_checkpointing,
-    )
-    print(line(args.step, Shape("given", params, args.hidden, args.layers, args.vocab), setting))
+    params = model.params or neox_params(model.hidden, model.layers, model.vocab)
+    print(line(model.step, Shape("given", params, model.hidden, model.layers, model.vocab), setting))
 
 
 if __name__ == "__main__":

@@ -17,16 +17,17 @@ TOO_MANY_FAILED = 3
 def run(main: Callable[[], int | None], stopped: str = "stopped", at_end: Callable[[], Any] = lambda: None) -> NoReturn:
     """Call main() and exit with the code it returns.
 
-    An InputError becomes one line on stderr and exit code 2, Ctrl-C the line `stopped` (which says how to resume, where
-    that is possible) and 130, a pipe that was closed 141. at_end: called in any case.
+    An InputError becomes one line on stderr and exit code 2; Ctrl-C becomes 130 and the text of the KeyboardInterrupt
+    or, without one, the line `stopped` (they say how to resume, where that is possible); a pipe that was closed becomes
+    141. at_end: called in any case.
     """
     try:
         sys.exit(main() or 0)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print(stopped, file=sys.stderr, flush=True)
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or stopped, file=sys.stderr, flush=True)
         sys.exit(130)
     except (
         BrokenPipeError

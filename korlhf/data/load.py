@@ -37,17 +37,15 @@ def load_step(
     *,
     eval_data_path: Sequence[str] = (),
     eval_share: float = 0.05,
-    max_eval_examples: int = 0,
     seed: int = 1234,
     sft_only_data_path: Sequence[str] = (),
 ) -> tuple[list[Example], list[Example]]:
     """The examples of training step 1, 2 or 3 -> (training, held-out), disjoint by prompt; two lists of Example.
 
     Training: this step's share of every dataset of `data_path`; in step 1 also all of `sft_only_data_path`. Held-out:
-    `eval_data_path` if given, else each dataset's own evaluation split, else `eval_share` of its part; at most
-    `max_eval_examples` (0 = all). Training prompts that are held out as well are removed. Step 3 reads no answers, and
-    every prompt occurs once. Raises InputError for names, files and rows that cannot be used, and if nothing is left to
-    train on.
+    `eval_data_path` if given, else each dataset's own evaluation split, else `eval_share` of its part. Training prompts
+    that are held out as well are removed. Step 3 reads no answers, and every prompt occurs once. Raises InputError for
+    names, files and rows that cannot be used, and if nothing is left to train on.
     """
     parse_shares(data_split)
     parts = [(name, data_split) for name in data_path] + [(name, "1,0,0") for name in sft_only_data_path if step == 1]
@@ -72,9 +70,6 @@ def load_step(
         raise InputError(f"--data_path {names}: all {len(train)} prompts of step {step} are held out as well; {remedy}")
     if step == 3:
         kept, heldout = _prompts_once(kept), _prompts_once(heldout)
-    if 0 < max_eval_examples < len(heldout):
-        chosen = random.Random(f"{seed}:held-out").sample(range(len(heldout)), max_eval_examples)
-        heldout = [heldout[i] for i in sorted(chosen)]
     return kept, heldout
 
 

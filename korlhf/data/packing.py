@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from korlhf.core.errors import InputError
+from korlhf.core.seeds import derive
 
 
 @dataclass
@@ -97,7 +98,7 @@ def batches(
     of them. A new permutation each epoch, the same on every machine. What does not fill a whole step is left out of
     this epoch, other examples each time, so that every rank always has equally many.
     """
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch)).tolist()
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(derive(seed, epoch))).tolist()
     step = batch_size * world * accumulation
     for start in range(0, n - step + 1, step):
         chunk = order[start : start + step]
@@ -123,11 +124,11 @@ def steps_per_epoch(
     return steps
 
 
-def steps(n, batch_size, ranks, accumulation, seed, start, total):
+def steps(n, batch_size, world, accumulation, seed, start, total):
     """Optimizer steps `start` + 1 to `total`: yields (step, (mine, everyone's)) as `batches`, epoch after epoch."""
     step = 0
     for epoch in range(total):
-        for mine in batches(n, batch_size, ranks.rank, ranks.world, accumulation, seed, epoch):
+        for mine in batches(n, batch_size, world.rank, world.size, accumulation, seed, epoch):
             step += 1
             if step > total:
                 return

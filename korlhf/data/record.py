@@ -104,7 +104,7 @@ def from_row(row: dict, source: str) -> Record:
 
 
 def candidates(place: str, record: dict) -> list[dict]:
-    """The candidates of a record, [] without any. Raises InputError, which names `place`, if they are no {"text": ...}."""
+    """The candidates of a record, [] without any. Raises InputError, which names `place`, unless {"text": ...}."""
     found = record.get("candidates", [])
     if not isinstance(found, list) or not all(isinstance(c, dict) and isinstance(c.get("text"), str) for c in found):
         raise InputError(f'{place}: candidates must be a list of {{"text": ...}}; correct it, or delete the column')

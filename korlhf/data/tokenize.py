@@ -44,7 +44,7 @@ class Codec:
             i for i, t in tokenizer.added_tokens_decoder.items() if t.special
         }
         self.reads_input = "예시" in self._render([{"role": "user", "content": "가", "input": "예시"}], True)
-        self.stop_id = self._stop_id()
+        self.eos_token_id = self._eos_token_id()
 
     def _ids(self, text, markup):
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=not markup).input_ids
@@ -52,7 +52,7 @@ class Codec:
     def _render(self, messages, add_generation_prompt):
         return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
 
-    def _stop_id(self):
+    def _eos_token_id(self):
         """The special token with which the template ends an answer: <|endoftext|>, <|im_end|>, <end_of_turn> ..."""
         talk = [
             {"role": "user", "content": "가"},
@@ -74,7 +74,7 @@ class Codec:
         for piece in chat_template.pieces(self._render, messages):
             new = self._encode(piece.text, piece.kind == "markup")
             trained = [int(piece.kind == "answer")] * len(new)
-            if after_answer and new and new[0] == self.stop_id:
+            if after_answer and new and new[0] == self.eos_token_id:
                 trained[0] = 1
             ids += new
             mask += trained
@@ -83,7 +83,7 @@ class Codec:
 
     def answer(self, text: str) -> list[int]:
         """Ids of an answer and the token that ends it."""
-        return self._encode(text, markup=False) + [self.stop_id]
+        return self._encode(text, markup=False) + [self.eos_token_id]
 
     def with_answer(self, messages: Iterable[Message], answer: str) -> Tokens:
         """Tokens of a conversation and its final answer."""

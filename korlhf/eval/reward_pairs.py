@@ -17,7 +17,7 @@ from korlhf.eval.texts import say
 from korlhf.llm.protocol import Failure
 from korlhf.training import reward as pairs
 
-SETTINGS = ("data_path", "data_split", "eval_data_path", "eval_share", "max_eval_examples", "seed")
+SETTINGS = ("data_path", "data_split", "eval_data_path", "eval_share", "seed")
 
 
 def load_examples(data_path, max_pairs, seed):

@@ -81,7 +81,8 @@ class Weights:
 
     def _sample(self, chunk):
         prompts, seeds, limits = zip(*chunk)
-        return rollout.sample(self._loaded(), prompts, self.checkpoint.codec.stop_id, limits[0], seeds, len(chunk))
+        how, eos_token_id = rollout.Limits(limits[0]), self.checkpoint.codec.eos_token_id
+        return rollout.sample(self._loaded(), prompts, seeds, eos_token_id, how, len(chunk))
 
 
 def load_heldout(data_path, max_examples, seed):

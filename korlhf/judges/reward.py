@@ -66,17 +66,17 @@ class RewardJudge(ModelFolder):
         from korlhf.training import engine
 
         loaded = reward_model.load_reward_model(self.path, self.what, trust_remote_code=self.trust_remote_code)
-        ranks = engine.Ranks(0, 1, self.device)
-        return engine.Frozen(reward_model.TokenValues(loaded), ranks, self.dtype), ranks
+        alone = engine.World(0, 1, self.device)
+        return engine.Frozen(reward_model.TokenValues(loaded), alone, self.dtype), alone
 
     def _forward(self, chunk: list[list[int]]) -> list[float]:
         """Lists of token ids -> scores, in one forward pass."""
         from korlhf.data.tokenize import Tokens
-        from korlhf.training import reward
+        from korlhf.training import pairs
 
-        frozen, ranks = self._frozen
+        frozen, alone = self._frozen
         with frozen as module:
-            groups = reward.score_groups(module, [[Tokens(ids, [])] for ids in chunk], len(chunk), ranks)
+            groups = pairs.score_groups(module, [[Tokens(ids, [])] for ids in chunk], len(chunk), alone)
         return [score for (score,) in groups]
 
 

@@ -7,7 +7,6 @@ server such as vLLM and ask that), beam search and top-k.
 import functools
 import gc
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,15 +14,12 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from korlhf.core import files
 from korlhf.core.errors import InputError
 from korlhf.data import record as records
 from korlhf.llm import batches
-from korlhf.llm.cache import Cache, cache_key
+from korlhf.llm.cache import Cache
 from korlhf.llm.protocol import Failure, Reply
-
-TOKENIZER = "tokenizer* special_tokens_map.json added_tokens.json chat_template* vocab* merges.txt *.model"
-WEIGHTS = "config.json *.py adapter_* *.safetensors *.safetensors.index.json pytorch_model*"
+from korlhf.models.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)
@@ -42,38 +38,12 @@ def answer_seed(seed: int, messages: list[dict], sample: int) -> int:
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) & 0x7FFFFFFF
 
 
-def fingerprint(path: files.PathLike) -> str:
-    """sha256 over what makes a model folder answer as it does: configuration, tokenizer, template, adapter and weights.
-
-    Of a hub name the commit that is current (or, without a network, the cached one) stands for the bytes. An adapter
-    includes its base. Raises InputError if a hub name cannot be found.
-    """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        return cache_key({"hub": str(path), "commit": _commit(str(path))})
-    patterns = f"{TOKENIZER} {WEIGHTS}".split()
-    hashes = {p.name: files.fingerprint(p) for pattern in patterns for p in sorted(folder.glob(pattern)) if p.is_file()}
-    if "adapter_config.json" in hashes:
-        adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        hashes["base"] = fingerprint(adapter["base_model_name_or_path"])
-    return cache_key(hashes)
-
-
-def _commit(name: str) -> str:
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(name, "config.json")).parent.name
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name}: no such folder, and not found on the hub: {str(error).splitlines()[0]}") from error
-
-
 class ModelFolder:
     """A model folder, LoRA folder or hub name, without its weights.
 
-    codec: data.tokenize.Codec; fingerprint: see above; dtype: "fp32", "bf16" or "fp16"; positions: most tokens that it
-    takes, or None. what: the flag that names it, for errors. Raises InputError if it is no model of this kind, or has
-    no tokenizer or template.
+    codec: data.tokenize.Codec; fingerprint: of models.fingerprint; dtype: "fp32", "bf16" or "fp16"; positions: most
+    tokens that it takes, or None. what: the flag that names it, for errors. Raises InputError if it is no model of
+    this kind, or has no tokenizer or template.
     """
 
     scores_answers = False  # as reward models do
@@ -192,10 +162,9 @@ def _sample(
     from korlhf.rl import rollout
 
     prompts, seeds = zip(*chunk)
-    sampled = rollout.sample(
-        load(), prompts, codec.stop_id, sampling.max_new_tokens, seeds, len(chunk), sampling.temperature, sampling.top_p
-    )
-    return [(codec.decode(ids), "stop" if ids[-1] == codec.stop_id else "length", len(ids)) for ids in sampled]
+    limits = rollout.Limits(sampling.max_new_tokens, sampling.temperature, sampling.top_p)
+    sampled = rollout.sample(load(), prompts, seeds, codec.eos_token_id, limits, len(chunk))
+    return [(codec.decode(ids), "stop" if ids[-1] == codec.eos_token_id else "length", len(ids)) for ids in sampled]
 
 
 def _reply(prompt: list[int], text: str, finish_reason: str, tokens: int) -> Reply:

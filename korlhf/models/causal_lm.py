@@ -1,41 +1,45 @@
-"""Causal language models, tokenizers and LoRA: loading, log-probabilities, saving.
+"""Causal language models: loading, and log-probabilities of packed tokens.
 
 A LoRA folder (adapter_config.json, no config.json) loads like the model that it makes of its base.
 
-Left out on purpose: LoRA of our own (peft), weight formats other than safetensors, vocabulary resizing (a saved model keeps its rows).
+Left out on purpose: LoRA of our own (peft), weight formats other than safetensors, vocabulary resizing (a saved model
+keeps its rows).
 """
 
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from peft import PeftModel
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 
 from korlhf.core.errors import InputError
 from korlhf.models.lora import without_adapter
 
+# RuntimeError: weights of another shape
+UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
 
-def check_folder(path, what):
+
+def check_folder(path: str, what: str) -> None:
     """Raises InputError if `path` looks like a local folder and does not exist or holds no model."""
     folder = Path(path).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").exists() and not (folder / "adapter_config.json").exists():
-            raise InputError(
-                f"{what} {path}: no config.json in this folder; give the folder of a finished model"
-                + (f", e.g. {found[0].parent}" if (found := sorted(folder.glob("*/config.json"))) else "")
-            )
+            inside = sorted(folder.glob("*/config.json"))
+            hint = f", e.g. {inside[0].parent}" if inside else ""
+            raise InputError(f"{what} {path}: no config.json in this folder; give the folder of a finished model{hint}")
     elif path.startswith((".", "/", "~")) or path.count("/") != 1:
         raise InputError(
             f"{what} {path}: no such folder; give a model folder or a hub name such as EleutherAI/polyglot-ko-1.3b"
         )
 
 
-def lora_base(path, what="--model_name_or_path"):
+def lora_base(path: str, what: str = "--model_name_or_path") -> str | None:
     """The base model that a LoRA folder is to be laid over; None if `path` is no LoRA folder.
 
     Raises InputError if the folder is a reward model's adapter, or names no base or one that is not there.
@@ -48,7 +52,7 @@ def lora_base(path, what="--model_name_or_path"):
         base, task = config.get("base_model_name_or_path"), config.get("task_type")
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{what} {path}: adapter_config.json cannot be read ({_first_line(error)}); save the adapter again"
+            f"{what} {path}: adapter_config.json cannot be read ({first_line(error)}); save the adapter again"
         ) from error
     if task not in (None, "CAUSAL_LM"):
         raise InputError(f"{what} {path}: an adapter for {task}, not for a language model; give one of step 1 or 3")
@@ -63,85 +67,74 @@ def lora_base(path, what="--model_name_or_path"):
     return base
 
 
-def _first_line(error):
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def load_config(path, dropout=None, **kwargs):
+def load_config(path: str, dropout: float | None = None, **kwargs) -> PreTrainedConfig:
     """AutoConfig.from_pretrained; dropout: a probability for every dropout of the model, None = as it is."""
     config = AutoConfig.from_pretrained(path, **kwargs)
-    if dropout is not None:
-        for key in [
-            k
-            for k in config.to_dict()
-            if k.endswith(("dropout", "pdrop")) and isinstance(getattr(config, k), (int, float))
-        ]:
+    for key in config.to_dict() if dropout is not None else ():
+        if key.endswith(("dropout", "pdrop")) and isinstance(getattr(config, key), (int, float)):
             setattr(config, key, dropout)
     return config
 
 
 def load(
-    auto_class,
-    path,
-    what="--model_name_or_path",
-    dtype=torch.float32,
-    dropout=None,
-    attn_implementation="sdpa",
-    trust_remote_code=False,
+    auto_class: Any,
+    path: str,
+    what: str = "--model_name_or_path",
+    dtype: torch.dtype = torch.float32,
+    dropout: float | None = None,
+    attn_implementation: str = "sdpa",
+    trust_remote_code: bool = False,
     **kwargs,
-):
-    """auto_class.from_pretrained with one-line errors; dropout as in `load_config`."""
+) -> Any:
+    """auto_class.from_pretrained with one-line errors.
+
+    dropout as in `load_config`; kwargs: num_labels, and what from_pretrained takes.
+    """
     check_folder(path, what)
     try:
-        config = load_config(
-            path, dropout, trust_remote_code=trust_remote_code, **{k: v for k, v in kwargs.items() if k == "num_labels"}
-        )
-        kwargs = {k: v for k, v in kwargs.items() if k != "num_labels"}
+        labels = {"num_labels": kwargs.pop("num_labels")} if "num_labels" in kwargs else {}
+        config = load_config(path, dropout, trust_remote_code=trust_remote_code, **labels)
         # None: sdpa where transformers has it for the architecture; Gemma 2 has eager attention only.
-        loaded = auto_class.from_pretrained(
-            path,
-            config=config,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            attn_implementation=None if attn_implementation == "sdpa" else attn_implementation,
-            **kwargs,
-        )
+        attention = None if attn_implementation == "sdpa" else attn_implementation
+        same = {"config": config, "dtype": dtype, "trust_remote_code": trust_remote_code}
+        loaded = auto_class.from_pretrained(path, attn_implementation=attention, **same, **kwargs)
     except torch.OutOfMemoryError:
         raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        ImportError,
-        RuntimeError,
-        SafetensorError,
-    ) as error:  # RuntimeError: weights of another shape
-        raise InputError(f"{what} {path}: the model could not be loaded: {_first_line(error)}") from error
-    if config._attn_implementation not in (None, attn_implementation):
-        print(
-            f"{what} {path}: no {attn_implementation} attention for {config.model_type}; {config._attn_implementation} is used",
-            flush=True,
-        )
+    except UNREADABLE as error:
+        raise InputError(f"{what} {path}: the model could not be loaded: {first_line(error)}") from error
+    used = config._attn_implementation
+    if used not in (None, attn_implementation):
+        print(f"{what} {path}: no {attn_implementation} attention for {config.model_type}; {used} is used", flush=True)
     return loaded
 
 
-def load_causal_lm(path, tokenizer, what="--model_name_or_path", merge_lora=True, **kwargs):
-    """A causal language model; raises InputError if weights are missing, or if the tokenizer has ids that it has no row for.
+def load_causal_lm(
+    path: str, tokenizer: PreTrainedTokenizerBase, what: str = "--model_name_or_path", merge_lora: bool = True, **kwargs
+) -> Any:
+    """A causal language model; raises InputError if weights are missing, or if the tokenizer has ids that it has no
+    row for.
 
-    merge_lora: what a LoRA folder gives: its base with the adapter merged in, in fp32 before the cast to `dtype`, as a finished training
-    writes it; or a PeftModel.
+    merge_lora: what a LoRA folder gives: its base with the adapter merged in, in fp32 before the cast to `dtype`, as
+    a finished training writes it; or a PeftModel. kwargs: as of `load`.
     """
     base = lora_base(path, what)
-    of_base = {**kwargs, "dtype": torch.float32} if base and merge_lora else kwargs
-    model, info = load(AutoModelForCausalLM, base or path, what, output_loading_info=True, **of_base)
+    how: dict[str, Any] = {**kwargs, **({"dtype": torch.float32} if base and merge_lora else {})}
+    model, info = load(AutoModelForCausalLM, base or path, what, output_loading_info=True, **how)
     if info["missing_keys"]:
         raise InputError(
-            f"{what} {path}: not a language model (a reward model?): {sorted(info['missing_keys'])[0]} is missing in this checkpoint"
+            f"{what} {path}: not a language model (a reward model?): {sorted(info['missing_keys'])[0]} "
+            "is missing in this checkpoint"
         )
     rows = model.get_input_embeddings().weight.size(0)
     if rows and len(tokenizer) > rows:
         raise InputError(
-            f"{what} {path}: the tokenizer has {len(tokenizer)} tokens, the model rows for {rows}; use the tokenizer it was trained with"
+            f"{what} {path}: the tokenizer has {len(tokenizer)} tokens, the model rows for {rows}; "
+            "use the tokenizer it was trained with"
         )
     if base is None:
         return model
@@ -154,32 +147,27 @@ def _with_lora(base, path, what):
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Found missing adapter keys")  # peft would go on without them
-            warnings.filterwarnings(
-                "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
-            )  # peft asks for it still
+            # peft asks for it still
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
             return PeftModel.from_pretrained(base, Path(path).expanduser())
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        RuntimeError,
-        SafetensorError,
-        UserWarning,
-    ) as error:  # RuntimeError: weights of another shape
+    except (*UNREADABLE, UserWarning) as error:
         raise InputError(
-            f"{what} {path}: the adapter could not be laid over {base.name_or_path}: {_first_line(error)}"
+            f"{what} {path}: the adapter could not be laid over {base.name_or_path}: {first_line(error)}"
         ) from error
 
 
 def _cast(model, dtype):
-    """The weights in another precision. Buffers stay: rotary frequencies are fp32 in a model that is loaded, whatever its dtype."""
+    """The weights in another precision.
+
+    Buffers stay: rotary frequencies are fp32 in a model that is loaded, whatever its dtype.
+    """
     for p in model.parameters():
         p.data = p.data.to(dtype)
     model.config.dtype = dtype
     return model
 
 
-def head_logits(lm, hidden):
+def head_logits(lm: Any, hidden: torch.Tensor) -> torch.Tensor:
     """Logits (M, V) in fp32 of hidden states (M, D), with the scaling and soft-capping that some architectures add."""
     logits = lm.get_output_embeddings()(hidden).float()
     config = lm.config.get_text_config()
@@ -198,20 +186,21 @@ class TokenLogps(nn.Module):
     The vocabulary-sized logits are made only where a token is wanted: prompt and padding positions cost none.
     """
 
-    def __init__(self, lm):
+    def __init__(self, lm: nn.Module):
         super().__init__()
-        self.lm = lm
+        self.lm: Any = lm
 
-    def forward(self, ids, position_ids, before, tokens, with_entropy=False):
-        """ids, position_ids (N, L) packed rows; before, tokens (M,) as of packing.targets.
+    def forward(self, ids, position_ids, logits_at, targets, with_entropy=False):
+        """ids, position_ids (N, L) packed rows; logits_at, targets (M,) as of packing.targets.
 
         Returns log-probabilities (M,) in nats, fp32; with_entropy: also the entropy (M,) of each distribution.
         """
         lm = without_adapter(self.lm)
-        # use_cache=False: with the cache on, transformers ignores restarting positions and packed sequences see each other.
+        # use_cache=False: with the cache on, transformers ignores restarting positions and packed sequences see each
+        # other.
         hidden = lm.base_model(input_ids=ids, position_ids=position_ids, use_cache=False).last_hidden_state
-        logits = head_logits(lm, hidden.flatten(0, 1)[before])
+        logits = head_logits(lm, hidden.flatten(0, 1)[logits_at])
         if not with_entropy:
-            return -F.cross_entropy(logits, tokens, reduction="none")
+            return -F.cross_entropy(logits, targets, reduction="none")
         all_logps = logits.log_softmax(-1)
-        return all_logps.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), -(all_logps.exp() * all_logps).sum(-1)
+        return all_logps.gather(-1, targets.unsqueeze(-1)).squeeze(-1), -(all_logps.exp() * all_logps).sum(-1)

@@ -1,51 +1,68 @@
 """Saving a model: safetensors with its tokenizer and template, LoRA merged."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
 
 from korlhf.models.causal_lm import load
 
 
-def save_model(module, state_dict, tokenizer, folder, base_path, auto_class, dtype=None, stop_id=None, **load_kwargs):
+def save_model(
+    module: Any,
+    state_dict: dict[str, torch.Tensor],
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    base_path: str = "",
+    dtype: torch.dtype | None = None,
+    eos_token_id: int | None = None,
+) -> None:
     """Write `module` (a transformers or peft model) into `folder` as safetensors, with its tokenizer and template.
 
-    state_dict: its whole weights on the CPU (gathered over ranks). LoRA is merged into a fresh copy of `base_path`, so that the
-    weights in training are not touched by a merge and an unmerge; the adapter alone goes to folder/adapter.
-    stop_id: the token that ends an answer, written to generation_config.json.
+    state_dict: its whole weights on the CPU (gathered over processes); dtype: of the weights in the file, None as
+    they are. LoRA is merged into a fresh copy of `base_path`, so that the weights in training are not touched by a
+    merge and an unmerge; the adapter alone goes to folder/adapter. eos_token_id: the token that ends an answer,
+    written to generation_config.json.
     """
     folder = Path(folder)
     if isinstance(module, PeftModel):
-        module.save_pretrained(folder / "adapter", state_dict=state_dict)
+        module.save_pretrained(str(folder / "adapter"), state_dict=state_dict)
         tokenizer.save_pretrained(folder / "adapter")  # the base may have another template, or none
-        trained = module.get_base_model()
-        base = load(auto_class, base_path, dtype=torch.float32, **load_kwargs)
-        embedding = trained.get_input_embeddings().weight
-        name = next(n for n, p in module.named_parameters() if p is embedding)
-        rows = state_dict[name].size(0)  # under ZeRO-3 the live weight is empty
-        if base.get_input_embeddings().weight.size(0) != rows:
-            base.resize_token_embeddings(rows)
-        base.config.pad_token_id = trained.config.pad_token_id
-        module = PeftModel.from_pretrained(base, folder / "adapter").merge_and_unload()
+        module = _merged(module, state_dict, folder / "adapter", base_path)
         state_dict = module.state_dict()
     if dtype is not None:
         state_dict = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state_dict.items()}
-    if stop_id is not None and getattr(module, "generation_config", None) is not None:
-        module.generation_config.eos_token_id = stop_id
-        module.generation_config.pad_token_id = tokenizer.pad_token_id
+    generation = getattr(module, "generation_config", None)
+    if eos_token_id is not None and generation is not None:
+        generation.eos_token_id, generation.pad_token_id = eos_token_id, tokenizer.pad_token_id
     module.save_pretrained(folder, state_dict=state_dict)
-    if (
-        dtype is not None
-    ):  # save_pretrained writes the dtype of the live weights, which is not always that of `state_dict`
+    if dtype is not None:  # save_pretrained writes the dtype of the live weights, not always that of `state_dict`
         module.config.dtype = dtype
         module.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     share_weights(folder)
 
 
-def share_weights(folder):
-    """Give the weights in `folder` and its adapter/, which safetensors writes for their owner alone, the mode of the config beside them."""
+def _merged(module, state_dict, adapter, base_path):
+    """A fresh copy of the base with the adapter that was just saved merged into it."""
+    trained = module.get_base_model()
+    from_code = type(trained).__module__.startswith("transformers_modules")  # loaded with --trust_remote_code
+    labels: dict[str, Any] = {"num_labels": 1} if hasattr(trained, "score") else {}
+    base = load(type(trained), base_path, trust_remote_code=from_code, **labels)
+    embedding = trained.get_input_embeddings().weight
+    rows = state_dict[next(n for n, p in module.named_parameters() if p is embedding)].size(0)  # empty live in ZeRO-3
+    if base.get_input_embeddings().weight.size(0) != rows:
+        base.resize_token_embeddings(rows)
+    base.config.pad_token_id = trained.config.pad_token_id
+    return PeftModel.from_pretrained(base, adapter).merge_and_unload()
+
+
+def share_weights(folder: str | Path) -> None:
+    """Give the weights in `folder` and its adapter/, which safetensors writes for their owner alone, the mode of the
+    config next to them.
+    """
     for config in Path(folder) / "config.json", Path(folder) / "adapter" / "adapter_config.json":
         for path in config.parent.glob("*.safetensors"):
             path.chmod(config.stat().st_mode & 0o777)

@@ -1,10 +1,16 @@
 """Rewards to advantages."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
+Total = Callable[[torch.Tensor], torch.Tensor]  # sums a fp64 tensor over processes
 
-def gae(rewards, values, mask, gamma, lam):
+
+def gae(
+    rewards: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, gamma: float, lam: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Generalized Advantage Estimation; the value after the last answer token is 0.
 
     rewards, values, mask (B, R) -> advantages, returns (B, R), zero where mask is 0.
@@ -18,11 +24,8 @@ def gae(rewards, values, mask, gamma, lam):
     return advantages * mask, (advantages + values) * mask
 
 
-def whiten(advantages, mask, total=lambda sums: sums):
-    """Advantages with mean 0 and standard deviation 1 over the real tokens of all ranks; padding stays 0.
-
-    total: function that sums a fp64 tensor over ranks (none given = one rank).
-    """
+def whiten(advantages: torch.Tensor, mask: torch.Tensor, total: Total = lambda sums: sums) -> torch.Tensor:
+    """Advantages with mean 0 and standard deviation 1 over the real tokens of all processes; padding stays 0."""
     x = advantages.double()
     n, s, q = total(torch.stack([mask.double().sum(), (x * mask).sum(), (x * x * mask).sum()]))
     mean = s / n
@@ -30,10 +33,12 @@ def whiten(advantages, mask, total=lambda sums: sums):
     return ((x - mean) / (variance + 1e-8).sqrt() * mask).float()
 
 
-def explained_variance(values, returns, mask):
-    """1 - Var(returns - values) / Var(returns) over real tokens; None if the returns do not vary."""
+def explained_variance(
+    values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor, total: Total = lambda sums: sums
+) -> float | None:
+    """1 - Var(returns - values) / Var(returns) over the real tokens of all processes; None if no return differs."""
     picked = mask.bool()
-    r, e = returns[picked], (returns - values)[picked]
-    if r.numel() < 2 or float(r.var()) == 0:
-        return None
-    return 1 - float(e.var()) / float(r.var())
+    r, e = returns[picked].double(), (returns - values)[picked].double()
+    n, *sums = total(torch.stack([mask.double().sum(), r.sum(), e.sum()]))
+    spread_r, spread_e = total(torch.stack([((x - s / n) ** 2).sum() for x, s in zip((r, e), sums)])).tolist()
+    return 1 - spread_e / spread_r if spread_r else None

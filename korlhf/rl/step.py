@@ -1,52 +1,39 @@
-"""One PPO step with real models: sample, score, update; and the evaluation on held-out prompts.
+"""One PPO step with real models: sample, score, update.
 
-The mathematics is in ppo.py; here are the forward passes. All of them are packed, and all ranks run equally many.
+The mathematics is in ppo.py; here are the forward passes. All of them are packed, and all processes run equally many.
 """
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from korlhf.data import packing
 from korlhf.data.ngrams import repetition
-from korlhf.data.tokenize import Codec
-from korlhf.korean import friendly
+from korlhf.data.tokenize import Tokens
 from korlhf.rl import ppo, rollout
 from korlhf.rl.advantages import gae
-from korlhf.rl.rewards import kl_shaped_rewards
-from korlhf.training import losses
-from korlhf.training.engine import Engine, Frozen, Ranks
+from korlhf.rl.models import Models
+from korlhf.rl.rewards import Prompt, ScoreShaping, kl_shaped_rewards
+from korlhf.training.flags import PpoFlags
+from korlhf.training.log import Clock
+from korlhf.training.sft import sft_loss
+
+FIGURES = ("loss", "clipped", "approx_kl", "ptx")  # of an actor step, as sums over tokens
 
 
-@dataclass
-class Models:
-    """The four models. reference None: the actor with its LoRA adapter off."""
-
-    actor: Engine
-    critic: Engine
-    reference: Frozen | None
-    reward: Frozen
-    codec: Codec
-    reward_codec: Codec
-    ranks: Ranks
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt as the actor reads it, and the conversation it came from."""
-
-    ids: list[int]
-    messages: tuple
-    category: str
-
-
-def chunked(n, size):
+def chunked(n: int, size: int) -> list[list[int]]:
     return [list(range(i, min(i + size, n))) for i in range(0, n, size)]
 
 
-def packed_answers(prompts, answers, device, extra=()):
-    """Pack prompt + answer sequences, then `extra` Tokens; returns (Packed, before, tokens) of the answers' (and extra's) tokens."""
+def packed_answers(
+    prompts: Sequence[list[int]], answers: Sequence[list[int]], device: torch.device, extra: Sequence[Tokens] = ()
+) -> tuple[packing.Packed, torch.Tensor, torch.Tensor]:
+    """Pack prompt + answer sequences, then `extra`; returns (Packed, logits_at, targets) of the answers' (and
+    extra's) tokens.
+    """
     sequences = [p + a for p, a in zip(prompts, answers)] + [t.ids for t in extra]
     masks = [[0] * len(p) + [1] * len(a) for p, a in zip(prompts, answers)] + [t.mask for t in extra]
     packed = packing.pack(sequences).to(device)
@@ -54,40 +41,23 @@ def packed_answers(prompts, answers, device, extra=()):
 
 
 @torch.no_grad()
-def score_text(models, prompts, texts, batch_size):
-    """Raw reward-model scores (B,) of answer texts, written out with the reward model's own template and tokenizer.
-
-    Every text gets the token that ends an answer, as the reward model saw in training; a missing EOS is the PPO penalty's business.
-    """
-    rows = [models.reward_codec.with_answer(p.messages, t).ids for p, t in zip(prompts, texts)]
-    scores = torch.empty(len(rows), device=models.ranks.device)
-    with models.reward as reward:
-        for chunk in chunked(len(rows), batch_size):
-            packed = packing.pack([rows[i] for i in chunk]).to(models.ranks.device)
-            scores[chunk] = reward(packed.ids, packed.position_ids)[packed.last]
-    return scores
-
-
-@torch.no_grad()
-def answer_logps(models, prompts, answers, batch_size, which):
+def answer_logps(
+    models: Models, prompts: Sequence[list[int]], answers: Sequence[list[int]], batch_size: int, which: str
+) -> tuple[torch.Tensor, float]:
     """Log-probabilities (M,) and mean entropy of the answers' tokens under the "actor" or the "reference"."""
-    if which == "reference" and models.reference is not None:
-        context = models.reference
-    elif which == "reference":
-        context = _adapter_off(models.actor)
-    else:
-        context = contextlib.nullcontext(models.actor)
+    context: Any = contextlib.nullcontext(models.actor)
+    if which == "reference":
+        context = models.reference or _adapter_off(models.actor)
     flat, entropy = [], 0.0
     with context as module:
         for chunk in chunked(len(answers), batch_size):
-            packed, before, tokens = packed_answers(
-                [prompts[i] for i in chunk], [answers[i] for i in chunk], models.ranks.device
-            )
-            logps, h = module(packed.ids, packed.position_ids, before, tokens, with_entropy=True)
+            batch = [prompts[i] for i in chunk], [answers[i] for i in chunk]
+            packed, logits_at, targets = packed_answers(*batch, models.world.device)
+            logps, h = module(packed.ids, packed.position_ids, logits_at, targets, with_entropy=True)
             flat.append(logps)
             entropy += float(h.sum())
-    flat = torch.cat(flat)
-    return flat, entropy / len(flat)
+    logps = torch.cat(flat)
+    return logps, entropy / len(logps)
 
 
 @contextlib.contextmanager
@@ -96,61 +66,43 @@ def _adapter_off(actor):
         yield actor
 
 
-def sample(models, prompts, seeds, batch_size, max_new_tokens, temperature, top_p):
-    """Answer ids of `prompts` (Prompt) from the actor."""
+def sample(models: Models, prompts: Sequence[Prompt], seeds: Sequence[int], flags: PpoFlags) -> list[list[int]]:
+    """Answer ids of `prompts` from the actor, which is left in evaluation mode."""
     models.actor.eval()
-    with models.actor.whole():
-        return rollout.sample(
-            models.actor.module.lm,
-            [p.ids for p in prompts],
-            models.codec.stop_id,
-            max_new_tokens,
-            seeds,
-            batch_size,
-            temperature,
-            top_p,
-        )
+    limits = rollout.Limits(flags.max_answer_seq_len, flags.temperature, flags.top_p)
+    ids, size = [p.ids for p in prompts], flags.per_device_generation_batch_size
+    with models.actor.gathered_weights():
+        return rollout.sample(models.actor.module.lm, ids, seeds, models.codec.eos_token_id, limits, size)
 
 
-def collect(models, prompts, seeds, flags, kl_coef, shape, clock):
-    """Sample and score one answer a prompt: (Experience, figures of this rank as sums, seconds).
-
-    flags: PpoFlags. shape: function (raw scores, ended) -> scores as they count. clock: program.Clock.
-    """
+def collect(
+    models: Models,
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    flags: PpoFlags,
+    kl_coef: float,
+    score_shaping: ScoreShaping,
+    clock: Clock,
+) -> tuple[ppo.Experience, dict[str, float], dict[str, float]]:
+    """Sample and score one answer per prompt: (Experience, figures of this process as sums, seconds)."""
     clock.lap()
-    answers = sample(
-        models,
-        prompts,
-        seeds,
-        flags.per_device_generation_batch_size,
-        flags.max_answer_seq_len,
-        flags.temperature,
-        flags.top_p,
-    )
+    answers = sample(models, prompts, seeds, flags)
     sampling = clock.lap()
-    size, lengths, prompt_ids = (
-        flags.per_device_training_batch_size,
-        [len(a) for a in answers],
-        [p.ids for p in prompts],
-    )
-    device = models.ranks.device
-    logps, entropy = answer_logps(models, prompt_ids, answers, size, "actor")
-    ref_logps, _ = answer_logps(models, prompt_ids, answers, size, "reference")
+    device, size = models.world.device, flags.per_device_training_batch_size
+    ids, lengths = [p.ids for p in prompts], [len(a) for a in answers]
+    logps, entropy = answer_logps(models, ids, answers, size, "actor")
+    ref_logps, _ = answer_logps(models, ids, answers, size, "reference")
     models.critic.eval()
     with torch.no_grad():
-        values = torch.cat(
-            [
-                _values(models.critic, [prompt_ids[i] for i in c], [answers[i] for i in c], device)
-                for c in chunked(len(answers), size)
-            ]
-        )
+        chunks = chunked(len(answers), size)
+        values = [_values(models.critic, [ids[i] for i in c], [answers[i] for i in c], device) for c in chunks]
     texts = [models.codec.decode(a) for a in answers]
-    raw = score_text(models, prompts, texts, size)
-    ended = torch.tensor([a[-1] == models.codec.stop_id for a in answers], device=device)
+    raw = models.reward(prompts, texts)
+    ended = torch.tensor([a[-1] == models.codec.eos_token_id for a in answers], device=device)
 
-    logps, ref_logps, values = (ppo.pad_rows(x, lengths) for x in (logps, ref_logps, values))
+    logps, ref_logps, values = (ppo.pad_rows(x, lengths) for x in (logps, ref_logps, torch.cat(values)))
     mask = ppo.length_mask(lengths, device)
-    rewards = kl_shaped_rewards(shape(raw, ended), logps, ref_logps, mask, kl_coef)
+    rewards = kl_shaped_rewards(score_shaping(raw, ended), logps, ref_logps, mask, kl_coef)
     advantages, returns = gae(rewards, values, mask, flags.gamma, flags.lam)
     scoring = clock.lap()
     k1, k3 = ppo.kl_estimates(logps, ref_logps, mask)
@@ -164,19 +116,22 @@ def collect(models, prompts, seeds, flags, kl_coef, shape, clock):
         "eos_rate": float(ended.sum()),
         "repetition": sum(map(repetition, answers)),
         "entropy": entropy * sum(lengths),
-        "prompt_tokens": sum(map(len, prompt_ids)),
+        "prompt_tokens": sum(map(len, ids)),
     }
-    exp = ppo.Experience(prompt_ids, answers, mask, logps, ref_logps, values, advantages, returns, raw)
-    return exp, sums, {"sampling": sampling, "scoring": scoring}, texts
+    experience = ppo.Experience(ids, answers, texts, mask, logps, ref_logps, values, advantages, returns, raw)
+    return experience, sums, {"sampling": sampling, "scoring": scoring}
 
 
 def _values(critic, prompts, answers, device):
-    packed, before, _ = packed_answers(prompts, answers, device)
-    return critic(packed.ids, packed.position_ids)[before]
+    packed, logits_at, _ = packed_answers(prompts, answers, device)
+    return critic(packed.ids, packed.position_ids)[logits_at]
 
 
-def minibatches(n, batch_size, accumulation, epochs):
-    """Random order of `n` answers, `epochs` times: lists (one an optimizer step) of `accumulation` index lists. Uses torch's generator."""
+def minibatches(n: int, batch_size: int, accumulation: int, epochs: int) -> Iterator[list[list[int]]]:
+    """Random order of `n` answers, `epochs` times: lists of `accumulation` index lists, one per optimizer step.
+
+    Uses torch's generator.
+    """
     step = batch_size * accumulation
     for _ in range(epochs):
         order = torch.randperm(n).tolist()
@@ -184,147 +139,85 @@ def minibatches(n, batch_size, accumulation, epochs):
             yield [order[at + a * batch_size : at + (a + 1) * batch_size] for a in range(accumulation)]
 
 
-def update(models, exp, flags, train_actor, unsupervised=None, unsup_coef=0.0):
-    """All gradient steps on one Experience. unsupervised: iterator of lists of Tokens (ptx), one list a forward pass.
+@dataclass(frozen=True)
+class _Minibatch:
+    """Some answers of an Experience; tensors are (M,)."""
 
-    Returns figures as means over this step's tokens (clip fraction, approximate KL, losses) and extremes of the ratio, over all ranks.
+    prompts: list[list[int]]
+    answers: list[list[int]]
+    logps: torch.Tensor
+    advantages: torch.Tensor
+    values: torch.Tensor
+    returns: torch.Tensor
+
+    @classmethod
+    def of(cls, exp, chunk):
+        mask = exp.mask[chunk].bool()
+        flat = (x[chunk][mask] for x in (exp.logps, exp.advantages, exp.values, exp.returns))
+        return cls([exp.prompts[i] for i in chunk], [exp.answers[i] for i in chunk], *flat)
+
+
+def update(
+    models: Models,
+    exp: ppo.Experience,
+    flags: PpoFlags,
+    train_actor: bool,
+    unsupervised: Iterator[list[Tokens]] | None = None,
+) -> dict[str, float | None]:
+    """All gradient steps on one Experience. unsupervised: lists of Tokens (ptx), one per forward pass.
+
+    Returns figures as means over this step's tokens (clip fraction, approximate KL, losses) and extremes of the
+    ratio, over all processes.
     """
-    ranks = models.ranks
-    batches = list(
-        minibatches(len(exp), flags.per_device_training_batch_size, flags.gradient_accumulation_steps, flags.ppo_epochs)
-    )
-    lengths = [len(a) for a in exp.answers]
-    tokens = ranks.sum([sum(lengths[i] for chunk in batch for i in chunk) for batch in batches]).tolist()
-    sums, extremes = torch.zeros(5, dtype=torch.float64), [1.0, 1.0]
+    world = models.world
+    accumulation = flags.gradient_accumulation_steps
+    batches = list(minibatches(len(exp), flags.per_device_training_batch_size, accumulation, flags.ppo_epochs))
+    tokens = world.sum([sum(len(exp.answers[i]) for chunk in batch for i in chunk) for batch in batches]).tolist()
+    sums, highest, lowest = torch.zeros(5, dtype=torch.float64), 1.0, 1.0
     models.actor.train()
     models.critic.train()
     for batch, total in zip(batches, tokens):
-        normalizer = total / (ranks.world * flags.gradient_accumulation_steps)
+        normalizer = total / (world.size * accumulation)
         for chunk in batch:
-            pick = _picker(exp, chunk)
-            prompts, answers = [exp.prompts[i] for i in chunk], [exp.answers[i] for i in chunk]
+            minibatch = _Minibatch.of(exp, chunk)
             if train_actor:
                 extra = next(unsupervised) if unsupervised is not None else []
-                stats = _actor_step(
-                    models.actor,
-                    prompts,
-                    answers,
-                    pick(exp.logps),
-                    pick(exp.advantages),
-                    flags.cliprange,
-                    normalizer,
-                    extra,
-                    unsup_coef,
-                    ranks.device,
-                )
-                sums[:4] += torch.tensor(
-                    [float(stats[k]) for k in ("loss", "clipped", "approx_kl", "ptx")], dtype=torch.float64
-                )
-                extremes = [max(extremes[0], float(stats["ratio_max"])), min(extremes[1], float(stats["ratio_min"]))]
-            values = _values(models.critic, prompts, answers, ranks.device)
-            loss = ppo.value_loss(values, pick(exp.values), pick(exp.returns), flags.cliprange_value)
+                figures = _actor_step(models, minibatch, flags, normalizer, extra)
+                sums[:4] += torch.tensor([figures[k] for k in FIGURES], dtype=torch.float64)
+                highest, lowest = max(highest, figures["ratio_max"]), min(lowest, figures["ratio_min"])
+            values = _values(models.critic, minibatch.prompts, minibatch.answers, world.device)
+            loss = ppo.value_loss(values, minibatch.values, minibatch.returns, flags.cliprange_value)
             models.critic.backward(loss / normalizer)
             models.critic.step()
             sums[4] += float(loss.detach())
-    sums, every = ranks.sum(sums).tolist(), sum(tokens)
-    spread = ranks.gather(extremes)
+    policy_loss, clipped, approx_kl, ptx, value_loss = world.sum(sums).tolist()
+    every, passes = sum(tokens), world.size * sum(map(len, batches))
+    extremes = world.gather((highest, lowest))
     return {
-        "policy_loss": sums[0] / every,
-        "clip_fraction": sums[1] / every,
-        "approx_kl": sums[2] / every,
-        "value_loss": sums[4] / every,
-        "ratio_max": max(s[0] for s in spread),
-        "ratio_min": min(s[1] for s in spread),
-        "ptx_loss": sums[3] / (ranks.world * sum(map(len, batches))) if unsupervised is not None else None,
+        "policy_loss": policy_loss / every,
+        "clip_fraction": clipped / every,
+        "approx_kl": approx_kl / every,
+        "value_loss": value_loss / every,
+        "ratio_max": max(high for high, _ in extremes),
+        "ratio_min": min(low for _, low in extremes),
+        "ptx_loss": ptx / passes if unsupervised is not None else None,
     }
 
 
-def _picker(exp, chunk):
-    """Function (B, R) -> (M,): the real tokens of the answers in `chunk`, one after another."""
-    mask = exp.mask[chunk].bool()
-    return lambda x: x[chunk][mask]
+def _actor_step(models, minibatch, flags, normalizer, extra):
+    """One forward and backward pass of the actor; the ptx sequences share the answers' rows.
 
-
-def _actor_step(actor, prompts, answers, old_logps, advantages, cliprange, normalizer, extra, unsup_coef, device):
-    """One forward and backward pass of the actor; the ptx sequences share the answers' rows. Statistics are sums over tokens."""
-    packed, before, tokens = packed_answers(prompts, answers, device, extra)
-    logps = actor(packed.ids, packed.position_ids, before, tokens)
+    Figures are sums over tokens.
+    """
+    actor, answers = models.actor, minibatch.answers
+    packed, logits_at, targets = packed_answers(minibatch.prompts, answers, models.world.device, extra)
+    logps = actor(packed.ids, packed.position_ids, logits_at, targets)
     n = sum(map(len, answers))
-    loss, stats = ppo.policy_loss(logps[:n], old_logps, advantages, cliprange)
-    whole = loss / normalizer
-    ptx = torch.zeros(())
+    loss, statistics = ppo.policy_loss(logps[:n], minibatch.logps, minibatch.advantages, flags.cliprange)
+    whole, ptx = loss / normalizer, torch.zeros(())
     if extra:
-        ptx = losses.sft_loss(logps[n:], len(logps) - n)
-        whole = whole + unsup_coef * ptx
+        ptx = sft_loss(logps[n:], len(logps) - n)
+        whole = whole + flags.unsup_coef * ptx
     actor.backward(whole)
     actor.step()
-    return {**stats, "loss": loss.detach(), "ptx": ptx.detach()}
-
-
-@torch.no_grad()
-def evaluate(models, prompts, flags, seed):
-    """Answers to held-out prompts, scored: (figures over all ranks, [(prompt index, text, score)] of all ranks in prompt order).
-
-    Always the same sampling seeds, so two evaluations differ by the weights alone. kl is per answer, in nats, against the reference.
-    """
-    ranks = models.ranks
-    each = -(-len(prompts) // ranks.world)
-    mine = [
-        i % len(prompts) for i in range(ranks.rank * each, (ranks.rank + 1) * each)
-    ]  # equally many on each rank; repeats are not counted
-    counted = [ranks.rank * each + k < len(prompts) for k in range(each)]
-    rows = [prompts[i] for i in mine]
-    answers = sample(
-        models,
-        rows,
-        [seed * 1_000_003 + i for i in mine],
-        flags.per_device_generation_batch_size,
-        flags.max_answer_seq_len,
-        flags.temperature,
-        flags.top_p,
-    )
-    models.actor.eval()
-    size, ids, lengths = flags.per_device_training_batch_size, [p.ids for p in rows], [len(a) for a in answers]
-    logps, _ = answer_logps(models, ids, answers, size, "actor")
-    ref_logps, _ = answer_logps(models, ids, answers, size, "reference")
-    kl, _ = ppo.kl_estimates(
-        ppo.pad_rows(logps, lengths), ppo.pad_rows(ref_logps, lengths), ppo.length_mask(lengths, ranks.device)
-    )
-    texts = [models.codec.decode(a) for a in answers]
-    scores = score_text(models, rows, texts, size).tolist()
-    found = [
-        (i, t, s, float(k), n, a[-1] == models.codec.stop_id, repetition(a))
-        for i, t, s, k, n, a, c in zip(mine, texts, scores, kl, lengths, answers, counted)
-        if c
-    ]
-    found = sorted(row for part in ranks.gather(found) for row in part)
-    return summarise(found, prompts), [(i, t, s) for i, t, s, *_ in found]
-
-
-def summarise(found, prompts):
-    """Means over rows (index, text, score, kl, tokens, ended, repetition) of one evaluation, with the score's standard deviation."""
-
-    def mean(values):
-        values = list(values)
-        return sum(values) / len(values)
-
-    scores = torch.tensor([row[2] for row in found], dtype=torch.float64)
-    categories = sorted({p.category for p in prompts})
-    return {
-        "score": float(scores.mean()),
-        "score_std": float(scores.std()) if len(scores) > 1 else 0.0,
-        "kl": mean(r[3] for r in found),
-        "length": mean(r[4] for r in found),
-        "eos_rate": mean(r[5] for r in found),
-        "repetition": mean(r[6] for r in found),
-        "friendly": mean(friendly.friendly(r[1])[0] for r in found),
-        "n": len(found),
-        "by_category": {
-            c: {
-                "score": mean(r[2] for r in found if prompts[r[0]].category == c),
-                "friendly": mean(friendly.friendly(r[1])[0] for r in found if prompts[r[0]].category == c),
-                "n": sum(p.category == c for p in prompts),
-            }
-            for c in categories
-        },
-    }
+    return {k: float(v.detach()) for k, v in {**statistics, "loss": loss, "ptx": ptx}.items()}

@@ -1,19 +1,23 @@
 """The flags of steps 1 to 3, and DeepSpeed-Chat's flags that are gone.
 
-The names are DeepSpeed-Chat's wherever it has the same setting. A flag of DeepSpeed-Chat that has no counterpart here is in REMOVED: it
-is refused with the reason and the remedy, never silently accepted.
+The names are DeepSpeed-Chat's wherever it has the same setting. A flag of DeepSpeed-Chat that has no counterpart here
+is in REMOVED: it is refused with the reason and the remedy, never silently accepted.
 """
 
 from dataclasses import dataclass
 
-from korlhf.core.flags import REQUIRED, Parser, flag
+from korlhf.core.flags import REQUIRED, Parser, check_positive, flag
 
-_HYBRID = "the hybrid engine garbles GPT-NeoX text and fails on transformers 5. Delete the flag: sampling has its own batched loop"
+_HYBRID = (
+    "the hybrid engine garbles GPT-NeoX text and fails on transformers 5. "
+    "Delete the flag: sampling has its own batched loop"
+)
 
+_CONFIG = "the DeepSpeed configuration is written from the flags. Use --zero_stage, --offload and --dtype"
 
 REMOVED = {
-    "--data_output_path": "tokenised data is not cached on disk (a cache keyed by name served old rows). Delete the flag",
-    "--num_padding_at_beginning": "the first and last real token are known from lengths, for every model. Delete the flag",
+    "--data_output_path": "tokens are not kept on disk (a cache keyed by name served old rows). Delete the flag",
+    "--num_padding_at_beginning": "the first and last real token are known from lengths. Delete the flag",
     "--enable_hybrid_engine": _HYBRID,
     "--unpin_actor_parameters": _HYBRID,
     "--release_inference_cache": _HYBRID,
@@ -25,7 +29,7 @@ REMOVED = {
     "--add_eot_token": "the end of an answer is the tokenizer's own EOS, a trained token. Delete the flag",
     "--eot_token": "the end of an answer is the tokenizer's own EOS, a trained token. Delete the flag",
     "--print_loss": "the loss is on the progress bar and in metrics.jsonl at every step. Delete the flag",
-    "--eval_iters": "held-out figures are always over the whole held-out set. Use --max_eval_examples to make that set smaller",
+    "--eval_iters": "held-out figures are over the whole held-out set. Use --max_eval_examples for a smaller one",
     "--no_fused_kernels": "torch's AdamW is used (fused on CUDA), nothing is compiled. Delete the flag",
     "--disable_dropout": "use --dropout 0",
     "--disable_actor_dropout": "dropout is off in step 3. Delete the flag",
@@ -37,13 +41,15 @@ REMOVED = {
     "--test_stop_step": "use --max_steps N to stop early",
     "--print_answers_interval": "use --print_answers N, which prints every N steps",
     "--preprocessing_num_workers": "rows are tokenised once at the start. Delete the flag",
-    "--per_device_mini_train_batch_size": "renamed as in DeepSpeed-Chat's later versions. Use --per_device_training_batch_size",
-    "--generation_batch_numbers": "renamed as in DeepSpeed-Chat's later versions. Use --generation_batches",
-    "--deepspeed_config": "the DeepSpeed configuration is written from the flags. Use --zero_stage, --offload and --dtype",
+    "--per_device_mini_train_batch_size": "its name is that of later versions. Use --per_device_training_batch_size",
+    "--generation_batch_numbers": "its name is that of later versions. Use --generation_batches",
+    "--deepspeed_config": _CONFIG,
     "--deepscale": "DeepSpeed's old name. Delete the flag: DeepSpeed always runs",
     "--offload_reward_model": "the reward model is spread over the GPUs with its critic. Use --critic_zero_stage 3",
-    "--per_device_train_batch_size": "step 3 has two batch sizes. Use --per_device_generation_batch_size and --per_device_training_batch_size",
-    "--deepscale_config": "the DeepSpeed configuration is written from the flags. Use --zero_stage, --offload and --dtype",
+    "--per_device_train_batch_size": (
+        "step 3 has two batch sizes. Use --per_device_generation_batch_size and --per_device_training_batch_size"
+    ),
+    "--deepscale_config": _CONFIG,
 }
 
 
@@ -95,10 +101,13 @@ class ModelFlags:
     lora_dim: int = flag(0, "LoRA rank; 0 trains all weights")
     lora_module_name: str = flag(
         "auto",
-        "modules that get LoRA, comma separated; auto = by architecture (query_key_value for GPT-NeoX, q/k/v/o_proj for Llama)",
+        "modules that get LoRA, comma separated; auto = by architecture "
+        "(query_key_value for GPT-NeoX, q/k/v/o_proj for Llama)",
     )
     lora_alpha: int = flag(0, "LoRA scale numerator; 0 = twice the rank")
     lora_learning_rate: float = flag(5e-4, "peak learning rate of the LoRA weights")
+    adam_beta1: float = flag(0.9, "decay of AdamW's mean of gradients")
+    adam_beta2: float = flag(0.95, "decay of AdamW's mean of squared gradients")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,9 +148,9 @@ class RunFlags:
     )
     save_steps: int = flag(0, "write a resumable checkpoint every N steps; 0 = only the finished model")
     save_total_limit: int = flag(1, "resumable checkpoints that are kept")
-    eval_interval: int = flag(0, "evaluate every N steps; 0 = only before and after")
+    eval_interval: int = flag(0, "evaluate every N steps (step 3 keeps the best model too); 0 = only before and after")
     overwrite_output_dir: bool = flag(False, "delete an earlier run in --output_dir instead of resuming it")
-    enable_tensorboard: bool = flag(False, "write TensorBoard events beside metrics.jsonl")
+    enable_tensorboard: bool = flag(False, "write TensorBoard events next to metrics.jsonl")
     tensorboard_path: str = flag("", "folder of the TensorBoard events; not given = OUTPUT_DIR/tensorboard")
     attn_implementation: str = flag("sdpa", "attention kernel", choices=["sdpa", "eager", "flash_attention_2"])
     trust_remote_code: bool = flag(False, "run Python code that comes with a hub model")
@@ -186,9 +195,6 @@ class PpoFlags:
     unsupervised_dataset_name: str = flag("", "dataset of the ptx loss (step 1 examples or plain text)")
     unsupervised_dataset_config_name: str = flag("", "its configuration on the hub")
     unsup_coef: float = flag(27.8, "weight of the ptx loss (gamma in InstructGPT, equation 2)")
-    eval_steps: int = flag(
-        0, "score held-out prompts every N PPO steps and keep the best checkpoint; 0 = only before and after"
-    )
     kl_limit: float = flag(
         0.0, "the best checkpoint is chosen among those under this KL per answer (nats); 0 = no limit"
     )
@@ -197,14 +203,13 @@ class PpoFlags:
     )
 
 
-def check(data, *models, run, parser):
-    """Refuse flag values that cannot work, naming the flag and the remedy; exits like argparse does."""
-    shares = data.data_split.split(",")
-    if (
-        len(shares) != 3
-        or not all(s.strip().replace(".", "", 1).isdigit() for s in shares)
-        or not any(float(s) for s in shares)
-    ):
+def check(data: DataFlags, models: dict[str, ModelFlags], run: RunFlags, parser: Parser) -> None:
+    """Refuse values that cannot work, naming the flag and the remedy, as argparse does.
+
+    models: prefix of the flags -> ModelFlags.
+    """
+    shares = [s.strip() for s in data.data_split.split(",")]
+    if len(shares) != 3 or not all(s.replace(".", "", 1).isdigit() for s in shares) or not any(map(float, shares)):
         parser.error(f"--data_split {data.data_split!r}: give three shares, one for each step, e.g. 2,4,4")
     if not 0 <= data.eval_share < 1:
         parser.error(f"--eval_share {data.eval_share}: give a share from 0 up to, but not, 1")
@@ -212,19 +217,40 @@ def check(data, *models, run, parser):
         parser.error(
             f"--save_total_limit {run.save_total_limit}: keep at least 1 checkpoint; --save_steps 0 writes none"
         )
-    if run.only_optimize_lora and not any(m.lora_dim for m in models):
+    for prefix, model in models.items():
+        for name in ("adam_beta1", "adam_beta2"):
+            if not 0 <= (beta := getattr(model, name)) < 1:
+                parser.error(f"--{prefix}{name} {beta}: give a decay from 0 up to, but not, 1")
+    if run.only_optimize_lora and not any(m.lora_dim for m in models.values()):
+        flags = " or ".join(f"--{prefix}lora_dim" for prefix in models)
+        parser.error(f"--only_optimize_lora needs a LoRA rank: set {flags}, or delete it")
+    if run.offload and not any(m.zero_stage for m in models.values()):
+        parser.error(f"--offload needs ZeRO: set {' or '.join(f'--{p}zero_stage' for p in models)} to 1, 2 or 3")
+
+
+def check_ppo(ppo: PpoFlags, parser: Parser) -> None:
+    """Refuse values of step 3 that cannot work, as `check` does."""
+    above_0 = (
+        *("per_device_generation_batch_size", "per_device_training_batch_size", "generation_batches", "ppo_epochs"),
+        *("gradient_accumulation_steps", "num_train_epochs", "max_prompt_seq_len", "max_answer_seq_len"),
+        *("temperature", "top_p", "reward_clip"),
+    )
+    check_positive({name: getattr(ppo, name) for name in above_0}, parser)
+    sampled = ppo.per_device_generation_batch_size * ppo.generation_batches
+    used = ppo.per_device_training_batch_size * ppo.gradient_accumulation_steps
+    if sampled % used:
         parser.error(
-            "--only_optimize_lora needs a LoRA rank: set --lora_dim (step 3: --actor_lora_dim or --critic_lora_dim), or delete it"
-        )
-    if run.offload and not any(m.zero_stage for m in models):
-        parser.error(
-            "--offload needs ZeRO: set --zero_stage (step 3: --actor_zero_stage or --critic_zero_stage) to 1, 2 or 3"
+            f"--per_device_generation_batch_size x --generation_batches = {sampled} answers per step, which is not a "
+            f"multiple of --per_device_training_batch_size x --gradient_accumulation_steps = {used}; change one of them"
         )
 
 
-def step_parser(description):
-    """The Parser of one step's main.py; takes --deepspeed, which DeepSpeed-Chat's scripts give."""
-    parser = Parser(REMOVED, description=description)
+def step_parser(description: str, removed: dict[str, str] | None = None) -> Parser:
+    """The Parser of a step's programs; takes --deepspeed, which DeepSpeed-Chat's scripts give.
+
+    removed: further flags that are gone.
+    """
+    parser = Parser({**REMOVED, **(removed or {})}, description=description)
     parser.add_argument(
         "--deepspeed", action="store_true", help="accepted for DeepSpeed-Chat's scripts: DeepSpeed always runs"
     )

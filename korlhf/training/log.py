@@ -1,26 +1,42 @@
-"""What a run tells: a progress bar, metrics.jsonl, TensorBoard and a picture. Rank 0 only."""
+"""What a run tells: a progress bar, metrics.jsonl, TensorBoard and a picture, by the first process only; time and
+memory.
+"""
 
 import json
+import resource
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
+import torch
 from tqdm import tqdm
 
 
 class Log:
-    """Progress and metrics of one run; on other ranks than the first every method does nothing."""
+    """Progress and metrics of one run; in other processes than the first every method does nothing."""
 
-    def __init__(self, folder, name, total, first=True, start=0, tensorboard_dir=None):
-        """total: steps; start: steps done before this process. Metrics of later steps, left by a killed process, are cut off."""
+    def __init__(
+        self,
+        folder: str | Path,
+        name: str,
+        total: int,
+        first: bool = True,
+        start: int = 0,
+        tensorboard_dir: str | Path | None = None,
+    ):
+        """total: steps; start: steps done before this process.
+
+        Metrics of later steps, left by a killed process, are cut off.
+        """
         self.active, self.path = first, Path(folder) / "metrics.jsonl"
-        self.bar = self.events = None
+        self.events = None
         if not first:
             return
         self._cut(start)
-        self.file = open(self.path, "a", encoding="utf-8")
-        self.bar = tqdm(
-            total=total, initial=start, desc=name, unit="step", dynamic_ncols=True, file=sys.stderr, mininterval=1
-        )
+        self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 closed by close()
+        how = {"dynamic_ncols": True, "file": sys.stderr, "mininterval": 1}
+        self.bar = tqdm(total=total, initial=start, desc=name, unit="step", **how)
         if tensorboard_dir:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
 
@@ -28,34 +44,32 @@ class Log:
 
     def _cut(self, start):
         if self.path.exists():
-            rows = [line for line in self.path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-            keep = [line for line in rows if json.loads(line)["step"] <= start] if start else []
+            keep = [line for line in _whole_lines(self.path) if start and json.loads(line)["step"] <= start]
             self.path.write_text("".join(line + "\n" for line in keep), encoding="utf-8")
 
-    def step(self, step, values, shown=()):
-        """Advance the bar by one step and write `values` (name -> number); `shown`: the names that appear on the bar."""
+    def step(self, step: int, values: dict[str, Any], shown: tuple[str, ...] = ()) -> None:
+        """Advance the bar by one step and write `values` (name -> number); shown: the names that appear on the bar."""
         if self.active:
             self.bar.update(1)
             self.bar.set_postfix({k: f"{values[k]:.3g}" for k in shown if values.get(k) is not None})
             self.write(step, values)
 
-    def write(self, step, values):
+    def write(self, step: int, values: dict[str, Any]) -> None:
         """Write `values` for `step` without advancing the bar."""
         if self.active:
             values = {k: v for k, v in values.items() if v is not None}
             print(json.dumps({"step": step, **values}, ensure_ascii=False), file=self.file, flush=True)
-            if self.events:
-                for k, v in values.items():
-                    if isinstance(v, (int, float)):
-                        self.events.add_scalar(k, v, step)
+            for k, v in values.items():
+                if self.events and isinstance(v, (int, float)):
+                    self.events.add_scalar(k, v, step)
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         """Print a line without breaking the bar."""
-        if self.active:
+        if self.active and text:
             tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
 
-    def close(self):
+    def close(self) -> None:
         if self.active:
             self.bar.close()
             self.file.close()
@@ -63,16 +77,19 @@ class Log:
                 self.events.close()
 
 
-def read_metrics(folder):
+def _whole_lines(path):
+    """Lines of a JSONL file; one that a kill has cut is left out."""
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+
+
+def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     """metrics.jsonl of a run as a list of dicts; a line cut by a kill is skipped."""
     path = Path(folder) / "metrics.jsonl"
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    return [json.loads(line) for line in _whole_lines(path)] if path.exists() else []
 
 
-def curves(folder, panels, title):
-    """Draw `panels` (list of (heading, list of metric names)) of a run's metrics.jsonl into folder/curves.png."""
+def curves(folder: str | Path, panels: list[tuple[str, list[str]]], title: str) -> None:
+    """Draw `panels` (heading, names of metrics) of a run's metrics.jsonl into folder/curves.png."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -96,14 +113,7 @@ def curves(folder, panels, title):
     plt.close(figure)
 
 
-# === from program
-import resource
-import time
-
-import torch
-
-
-def peak_memory_mb(device):
+def peak_memory_mb(device: torch.device) -> float:
     """Highest memory of this process so far in MiB: of the GPU if there is one, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
@@ -116,7 +126,7 @@ class Clock:
     def __init__(self):
         self.at = time.perf_counter()
 
-    def lap(self):
+    def lap(self) -> float:
         now = time.perf_counter()
         passed, self.at = now - self.at, now
         return passed

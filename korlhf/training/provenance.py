@@ -5,11 +5,14 @@ Read from what the steps leave next to a model (settings.json, finished.json). N
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
-from huggingface_hub import hf_hub_download, metadata_load
+from huggingface_hub import hf_hub_download
+from huggingface_hub.repocard import metadata_load
 
 from korlhf.core.errors import InputError
 
@@ -19,39 +22,45 @@ REWARD = (
     "critic_model_name_or_path",
 )  # of step 3, whose critic begins as the reward model
 DATA = ("data_path", "sft_only_data_path", "unsupervised_dataset_name")
+PARTS = ("adapter", "best", "actor_ema", "critic")  # folders of further models in the folder of a training
 LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """One link of the chain. name: a hub name, or the last part of the path of the training that made it; path: as written; data: names;
-    figures: name -> value; reward, reward_data: of step 3, the reward model's name and the data of its trainings."""
+    """One link of the chain.
+
+    name: a hub name, or the last part of the path of the training that made it; path: as written; data: names;
+    figures: name -> value; reward, reward_data: of step 3, the reward model's name and the data of its trainings.
+    """
 
     name: str
     path: str
     data: tuple[str, ...]
-    figures: dict
+    figures: dict[str, Any]
     reward: str = ""
     reward_data: tuple[str, ...] = ()
 
 
-def chain(path, judged=True):
-    """Origins of a model, from itself back to the base that no training here made; judged: with the reward models of step 3.
+def chain(path: str, judged: bool = True) -> list[Origin]:
+    """Origins of a model, from itself back to the base that no training here made; judged: with the reward models of
+    step 3.
 
     Raises InputError for a broken settings.json.
     """
-    found = []
-    while path and path not in [o.path for o in found]:
+    origins: list[Origin] = []
+    while path and path not in [o.path for o in origins]:
         run = _run(path)
         settings = _json(run / "settings.json") if run else {}
         data = tuple(_bare(name) for key in DATA for name in _list(settings.get(key)))
-        figures = flat(_json(run / "finished.json")) if run else {}
-        found.append(Origin(_bare(str(run or path)), path, data, figures, *(_reward(settings) if judged else ())))
-        path = next((settings[key] for key in TRAINED_FROM if settings.get(key)), None) or _adapters_base(path)
-    return found
+        figures = _flat(_json(run / "finished.json")) if run else {}
+        reward, reward_data = _reward(settings) if judged else ("", ())
+        origins.append(Origin(_bare(str(run or path)), path, data, figures, reward, reward_data))
+        path = next((settings[key] for key in TRAINED_FROM if settings.get(key)), None) or _base_of_adapter(path)
+    return origins
 
 
-def _reward(settings):
+def _reward(settings) -> tuple[str, tuple[str, ...]]:
     """(name, data) of the reward model that a training of step 3 was judged by; ("", ()) of another training."""
     path = next((settings[key] for key in REWARD if settings.get(key)), "")
     if not path or "actor_model_name_or_path" not in settings:
@@ -61,25 +70,28 @@ def _reward(settings):
 
 
 def _run(path):
-    """The folder of the training that wrote the model in `path`: itself, or of adapter/ and best/ the one above; None if there is none."""
+    """The folder of the training that wrote the model in `path`: itself, or the one above of adapter/, best/ ...; or
+    None.
+    """
     folder = Path(path).expanduser().resolve()
-    above = [folder.parent] if folder.name in ("adapter", "best", "ema") else []
-    return next((f for f in [folder, *above] if (f / "settings.json").is_file()), None)
+    while folder.name in PARTS and not (folder / "settings.json").is_file():
+        folder = folder.parent
+    return folder if (folder / "settings.json").is_file() else None
 
 
-def _adapters_base(path):
+def _base_of_adapter(path):
     file = Path(path).expanduser() / "adapter_config.json"
-    return _json(file).get("base_model_name_or_path") if not (file.parent / "config.json").exists() else None
+    return "" if (file.parent / "config.json").exists() else _json(file).get("base_model_name_or_path", "")
 
 
 def _json(path):
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}; correct it, or take it away") from error
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _list(value):
@@ -92,47 +104,54 @@ def _bare(name):
     return path.resolve().name if path.exists() or path.is_absolute() or name.startswith((".", "~")) else name
 
 
-def flat(values, before=""):
+def _flat(values, before=""):
     """Numbers of nested dicts under names joined by blanks; figures by category are left out."""
-    found = {}
+    flat = {}
     for key, value in values.items():
         name = f"{before} {key}".strip().replace("_", " ")
         if isinstance(value, dict) and key != "by_category":
-            found.update(flat(value, name))
+            flat.update(_flat(value, name))
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            found[name] = value if isinstance(value, int) else float(f"{value:.4g}")
-    return found
+            flat[name] = value if isinstance(value, int) else float(f"{value:.4g}")
+    return flat
 
 
-def licence(origins, given=""):
-    """(licence id as the hub writes it, where it was found): `given`, else of the nearest card in the chain that states one.
+def licence(origins: Sequence[Origin], given: str = "") -> tuple[str, str]:
+    """(licence id as the hub writes it, where it was found): `given`, else of the nearest card in the chain that
+    states one.
 
     Raises InputError if there is none, or `given` is no id.
     """
     if given and not LICENCE_ID.fullmatch(given):
         raise InputError(
-            f"--license {given}: not a licence as the hub writes it: small letters, digits, hyphens and dots, e.g. apache-2.0 "
-            "or cc-by-nc-4.0; other, if the hub has no name for it"
+            f"--license {given}: not a licence as the hub writes it: small letters, digits, hyphens and dots, "
+            "e.g. apache-2.0 or cc-by-nc-4.0; other, if the hub has no name for it"
         )
     if given:
         return given, "--license"
     for origin in origins:
-        if stated := _stated(origin.path):
+        stated = _front_matter(origin.path).get("license")
+        if isinstance(stated, str) and stated:
             return stated, f"the card of {origin.name}"
     raise InputError(
-        f"--license: not given, and no card of {', '.join(o.name for o in origins)} states one; give the licence of the base "
-        "model and the data, e.g. --license apache-2.0 or cc-by-nc-4.0"
+        f"--license: not given, and no card of {', '.join(o.name for o in origins)} states one; give the licence of "
+        "the base model and the data, e.g. --license apache-2.0 or cc-by-nc-4.0"
     )
 
 
-def _stated(path):
-    """The licence that a model's card states, "" if it has none here; of a hub name the card in the cache or on the hub."""
+def _front_matter(path):
+    """The YAML at the top of a model's card, {} if it has none here; of a hub name of what is in the cache or can be
+    fetched.
+    """
     folder = Path(path).expanduser()
-    file = folder / "README.md"
     try:
+        file = folder / "README.md"
         if not folder.is_dir() and path.count("/") == 1:
             file = Path(hf_hub_download(path, "README.md"))
-        licence = (metadata_load(file) or {}).get("license") if file.is_file() else ""
-    except (OSError, ValueError, yaml.YAMLError):  # no such name, no network, no card, no front matter
-        return ""
-    return licence if isinstance(licence, str) else ""
+        return (metadata_load(file) if file.is_file() else None) or {}
+    except (
+        OSError,
+        ValueError,
+        yaml.YAMLError,
+    ):  # no such name, no network, a broken card: then the user has to say it
+        return {}

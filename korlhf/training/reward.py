@@ -1,125 +1,123 @@
-"""What a reward model is worth: accuracy over pairs with its interval, margin, and the trivial rules beside it."""
+"""Reward models from ranked answers: the pairwise loss on the score of the last token.
 
-import random
-from collections import defaultdict
-from itertools import combinations
+K ranked answers of a prompt give all K(K-1)/2 pairs (InstructGPT), and share one forward pass.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 
-from korlhf.core import stats
-from korlhf.data import load, packing
-from korlhf.korean import trivial_rules as rules
-
-
-def load_heldout(names):
-    """Ranked examples of the datasets, and a dict on each for the report: of one with an evaluation split that split, else all of it."""
-    examples, notes = [], []
-    for name in names:
-        everything, own = load.load_step(2, [name], "0,1,0", eval_share=0.0)
-        examples += own or everything
-        notes.append({"name": name, "split": "evaluation" if own else "all", "prompts": len(own or everything)})
-    return examples, notes
+from korlhf.training import pairs
+from korlhf.training.engine import Engine
+from korlhf.training.examples import Split
+from korlhf.training.log import Clock
+from korlhf.training.loop import Order, Training, write_model
 
 
-def halves(examples, seed):
-    """Indices of two random halves, disjoint by prompt: (to choose the rules, to measure them); of one prompt the second is empty."""
-    keys = list(dict.fromkeys(load.prompt_key(e) for e in examples))
-    random.Random(seed).shuffle(keys)
-    chosen = set(keys[: (len(keys) + 1) // 2])
-    first = [i for i, e in enumerate(examples) if load.prompt_key(e) in chosen]
-    return first, sorted(set(range(len(examples))) - set(first))
+def ranked_loss(scores: torch.Tensor, group_sizes: Iterable[int]) -> torch.Tensor:
+    """Pairwise loss of ranked answers: for each prompt the mean of -log sigmoid(better - worse) over all K(K-1)/2
+    pairs.
 
-
-def once(examples):
-    """The examples without copies: one with the same prompt and the same answers as an earlier one is left out."""
-    found = {}
-    for e in examples:
-        found.setdefault((load.prompt_key(e), e.answers), e)
-    return list(found.values())
-
-
-def apart(train, heldout):
-    """The examples of `train` whose prompts are not in `heldout`."""
-    held = {load.prompt_key(e) for e in heldout}
-    return [e for e in train if load.prompt_key(e) not in held]
-
-
-def forward(reward, sequences, device):
-    """Scores (S,) of Tokens lists' last tokens, in order, with gradient."""
-    packed = packing.pack([s.ids for s in sequences]).to(device)
-    return reward(packed.ids, packed.position_ids)[packed.last]
-
-
-@torch.no_grad()
-def score_groups(reward, groups, batch_size, ranks):
-    """Scores of every answer: lists of Tokens per prompt -> lists of floats, on every rank.
-
-    Ranks share the work; all run equally many forward passes, because ZeRO-3 needs that.
+    scores (S,): prompt after prompt, best answer first; group_sizes: answers of each prompt, each >= 2. Returns the
+    mean over prompts. Source: InstructGPT (arXiv 2203.02155), equation 1.
     """
-    chunks = [list(range(i, min(i + batch_size, len(groups)))) for i in range(0, len(groups), batch_size)]
-    mine = {}
-    for i in range(-(-len(chunks) // ranks.world)):
-        k = i * ranks.world + ranks.rank
-        chunk = chunks[k] if k < len(chunks) else chunks[0]
-        scores = forward(reward, [t for j in chunk for t in groups[j]], ranks.device).tolist()
-        for j in chunk if k < len(chunks) else ():
-            mine[j], scores = scores[: len(groups[j])], scores[len(groups[j]) :]
-    merged = {k: v for part in ranks.gather(mine) for k, v in part.items()}
-    return [merged[j] for j in range(len(groups))]
+    return torch.stack([-F.logsigmoid(m).mean() for m in _margins(scores, group_sizes)]).mean()
 
 
-def accuracy(examples, scores):
-    """Figures of ranked answers under a model: over all and by category.
-
-    examples: with `answers` best first; scores: a list of floats each, in that order. Every pair of two answers counts once, equal
-    scores as one half. Returns {"accuracy", "n", "prompts", "ci95", "mean_margin", "by_category": {..}}.
-    """
-    margins = defaultdict(list)
-    prompts = defaultdict(int)
-    for e, s in zip(examples, scores):
-        prompts[e.category] += 1
-        margins[e.category] += [a - b for a, b in combinations(s, 2)]
-    by_category = {c: _figures(m, prompts[c]) for c, m in sorted(margins.items())}
-    return {**_figures([m for ms in margins.values() for m in ms], len(examples)), "by_category": by_category}
+def ranked_right(scores: torch.Tensor, group_sizes: Iterable[int]) -> tuple[float, int]:
+    """How many pairs `scores` (as for ranked_loss) order rightly, equal scores as one half, and how many there are."""
+    margins = torch.cat(list(_margins(scores, group_sizes)))
+    return float((margins > 0).sum() + 0.5 * (margins == 0).sum()), len(margins)
 
 
-def _figures(margins, prompts):
-    right, n = sum((m > 0) + 0.5 * (m == 0) for m in margins), len(margins)
-    return {
-        "accuracy": right / n,
-        "n": n,
-        "prompts": prompts,
-        "ci95": list(stats.wilson(right, n)),
-        "mean_margin": sum(margins) / n,
-    }
+def _margins(scores, group_sizes):
+    """Of each prompt the differences better - worse of all its pairs, (K(K-1)/2,)."""
+    for group in scores.split(list(group_sizes)):
+        better, worse = torch.triu_indices(len(group), len(group), 1, device=scores.device)
+        yield group[better] - group[worse]
 
 
-def as_pairs(examples):
-    """Examples -> (prompt, better answer, worse answer), all pairs."""
-    return [(e.prompt, a, b) for e in examples for a, b in combinations(e.answers, 2)]
+class RewardTraining(Training):
+    """Step 2 for `fit`."""
 
+    name, title = "reward model", "Reward model (step 2)"
+    shown = ("loss", "accuracy", "heldout_accuracy", "tokens_per_second")
+    panels = [
+        ("pairwise loss", ["loss"]),
+        ("accuracy", ["accuracy", "heldout_accuracy"]),
+        ("held-out margin", ["heldout_margin"]),
+    ]
+    notes = (
+        "The score of an answer is the single logit at its last token, the one that ends it: "
+        "`AutoModelForSequenceClassification` with the chat template of this folder.",
+    )
 
-def trivial_rules(train, heldout):
-    """Accuracy on `heldout` of each trivial rule, its direction and word chosen on `train`: name -> accuracy, best first."""
-    found = rules.best_trivial_rules(as_pairs(train), as_pairs(heldout))
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+    def __init__(
+        self, reward: Engine, base: str, tokenizer: Any, split: tuple[Split, Split], order: Order, eval_batch: int
+    ):
+        """base: checkpoint that the reward model was; split: training and held-out rows, lists of Tokens, best answer
+        first.
+        """
+        self.reward, self.base, self.tokenizer, self.engines = reward, base, tokenizer, {"reward": reward}
+        (self.train, self.heldout), self.order, self.world = split, order, order.world
+        self.eval_batch, self.trivial = eval_batch, None
 
+    def train_step(self, step, mine, everyone):
+        clock, groups = Clock(), self.train.rows
+        sums = [0.0, 0.0, 0.0]
+        for chunk in mine:
+            sizes = [len(groups[i]) for i in chunk]
+            scores = pairs.forward(self.reward, [t for i in chunk for t in groups[i]], self.world.device)
+            loss = ranked_loss(scores, sizes)
+            self.reward.backward(loss)
+            self.reward.step()
+            right, n = ranked_right(scores.detach(), sizes)
+            sums = [sums[0] + float(loss.detach()), sums[1] + right, sums[2] + n]
+        total_loss, right, n = self.world.sum(sums).tolist()
+        return {
+            "loss": total_loss / (self.world.size * len(mine)),
+            "accuracy": right / n,
+            "lr": self.reward.lr,
+            "grad_norm": self.reward.grad_norm(),
+            "epoch": step / self.order.steps_per_epoch,
+            "tokens_per_second": sum(len(t) for i in everyone for t in groups[i]) / clock.lap(),
+        }
 
-def report(figures, title, trivial=None):
-    """The figures as a table for people."""
-    lines = [f"{title}", f"  {'category':<14}{'accuracy':>9}{'95 % interval':>18}{'n':>7}{'margin':>9}"]
-    for name, f in [*figures["by_category"].items(), ("all", figures)]:
-        lines.append(
-            f"  {name:<14}{f['accuracy']:>9.3f}{f['ci95'][0]:>10.3f} - {f['ci95'][1]:.3f}{f['n']:>7}{f['mean_margin']:>9.3f}"
+    def evaluate(self):
+        if not self.heldout.rows:
+            return None
+        self.reward.eval()
+        figures = pairs.accuracy(
+            self.heldout.examples, pairs.score_groups(self.reward, self.heldout.rows, self.eval_batch, self.world)
         )
-    if trivial:
-        best = list(trivial.items())
-        lines.append(
-            f"  trivial rules on the same {figures['n']} pairs: "
-            + ", ".join(f"{name} {share:.3f}" for name, share in best[:5])
-        )
-        if figures["ci95"][0] <= best[0][1]:
-            lines.append(
-                f"  WARNING: the interval reaches down to the rule {best[0][0]!r} ({best[0][1]:.3f}): the model may know no more than that rule"
-            )
-    return "\n".join(lines)
+        self.reward.train()
+        return figures
+
+    def heldout_metrics(self, figures):
+        return {"heldout_accuracy": figures["accuracy"], "heldout_margin": figures["mean_margin"]}
+
+    def final_figures(self, after):
+        if after and self.world.first:
+            self.trivial = pairs.trivial_rules(self.train.examples, self.heldout.examples)
+        return {"trivial_rules": self.trivial}
+
+    def report(self, figures, when):
+        return pairs.report(figures, "held-out pairs", self.trivial) if when == "after" and self.world.first else ""
+
+    def save_model(self, folder: Path):
+        write_model(self.reward, self.tokenizer, folder, self.base)
+
+    def on_card(self, figures):
+        measured = {"prompts": figures["examples"], "steps": figures["steps"]}
+        if after := figures["heldout_after"]:
+            for name, f in [("all", after), *after["by_category"].items()]:
+                low, high = f["ci95"]
+                measured[f"held-out accuracy, {name}"] = (
+                    f"{f['accuracy']:.3f} (n {f['n']}, 95 % {low:.3f}-{high:.3f}, margin {f['mean_margin']:.3f})"
+                )
+            for name, share in list(figures["trivial_rules"].items())[:5]:
+                measured[f"trivial rule: {name}"] = f"{share:.3f}"
+        return measured

@@ -1,7 +1,9 @@
 """Save and exact resume: a run that is killed and started again ends with the same bits as one that was not.
 
-OUTPUT_DIR/checkpoints/step_000100/ holds one DeepSpeed folder per engine and state.json, which is written last: a folder without it
-is half written and is ignored. Nothing random is stored: every step draws from a seed made of --seed and the step.
+OUTPUT_DIR/checkpoints/step_000100/ holds one DeepSpeed folder per engine and state.json, which is written last: a
+folder without it is half written and is ignored. Nothing random is stored: every step draws from a seed made of --seed
+and the step. settings.json holds every flag and the fingerprints of what the run was begun with: data and models that
+changed since are noticed.
 """
 
 import fcntl
@@ -9,61 +11,72 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
+from korlhf.core.seeds import STEP, derive
+from korlhf.training.engine import World
 
 # Settings that may differ between a run and its resumption without changing the result.
 FREE = {
-    "output_dir",
-    "save_steps",
-    "save_total_limit",
-    "local_rank",
-    "overwrite_output_dir",
-    "enable_tensorboard",
-    "tensorboard_path",
-    "deepspeed",
-    "print_answers",
-    "per_device_eval_batch_size",
+    *("output_dir", "save_steps", "save_total_limit", "overwrite_output_dir", "enable_tensorboard", "tensorboard_path"),
+    *("deepspeed", "local_rank", "print_answers", "per_device_eval_batch_size"),
 }
+# Settings that earlier versions did not write -> what their runs were trained with.
+BETAS = {"adam_beta1": 0.9, "adam_beta2": 0.95}
+ADDED = {f"{model}{name}": beta for name, beta in BETAS.items() for model in ("", "actor_", "critic_")}
+FINISHED = "is finished already; give another --output_dir, or --overwrite_output_dir to train again"
 LOCK_SECONDS = 10  # a run that was killed may take a moment to end
 
 
-def seed_step(seed, step, rank=0):
-    """Seed torch for one step on one rank: resumption needs no stored generator state."""
-    torch.manual_seed((seed * 1_000_003 + step) * 4099 + rank)
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Seed torch for one step in one process: resumption needs no stored generator state."""
+    torch.manual_seed(derive(seed, step, rank, stride=STEP))
 
 
 class Run:
     """The folder of one training run."""
 
-    def __init__(self, output_dir, settings, ranks, overwrite=False):
-        """settings: every flag and the size of the data; a folder begun with others is refused with InputError.
+    def __init__(
+        self,
+        output_dir: str | Path,
+        settings: dict[str, Any],
+        world: World,
+        overwrite: bool = False,
+        inputs: dict[str, str] | None = None,
+    ):
+        """settings: every flag and the number of examples; inputs: fingerprints of "... examples" and of the models
+        that flags name.
 
-        A folder that already holds a finished model of the same settings is not trained again: see `finished`. The folder is locked
-        as long as this object lives: InputError if another process trains into it.
+        A folder begun with others is refused with InputError. One that already holds a finished model of the same is
+        not trained again: see `finished`. The folder is locked as long as this object lives: InputError if another
+        process trains into it.
         """
-        self.dir, self.ranks = Path(output_dir), ranks
+        self.dir, self.world = Path(output_dir), world
         self.settings = {k: v for k, v in settings.items() if k not in FREE}
-        self.settings["processes"] = ranks.world
-        if ranks.first:
+        self.settings |= {"processes": world.size, "inputs": inputs or {}}
+        if world.first:
             if self.dir.exists():
                 self._foreign_checked()
             self.dir.mkdir(parents=True, exist_ok=True)
             self._lock = self._locked()
             if overwrite:
                 self._clear()
-        ranks.barrier()
+        world.barrier()
         self._check_settings()
-        ranks.barrier()
-        if ranks.first:
+        world.barrier()
+        if world.first:
             write_json(self.dir / "settings.json", self.settings)
 
     def _locked(self):
-        """The open log of the folder, locked; the system gives the lock back when this process ends, however it ends."""
-        file = open(self.dir / "training.log", "a", encoding="utf-8")
+        """The open log of the folder, locked; the system gives the lock back when this process ends, however it ends.
+
+        (filelock would empty the log, or leave a file of its own in the folder of the finished model.)
+        """
+        file = open(self.dir / "training.log", "a", encoding="utf-8")  # noqa: SIM115 locked as long as it is open
         limit = time.monotonic() + LOCK_SECONDS
         while True:
             try:
@@ -79,75 +92,95 @@ class Run:
     def _clear(self):
         """Remove what an earlier run wrote; a folder that no run of ours began is never emptied.
 
-        settings.json, by which the folder is known as ours, goes last: killed in between, the same command can go on.
+        settings.json, by which the folder is known as ours, goes last: killed in between, the same command can clear
+        the rest.
         """
         for p in sorted(self._foreign_checked(), key=lambda p: p.name == "settings.json"):
             shutil.rmtree(p) if p.is_dir() and not p.is_symlink() else p.unlink()
 
     def _foreign_checked(self):
-        """What lies in the folder, but for the log that the run script is writing now. Raises InputError if no run of ours put it there."""
-        path = self.dir / "settings.json"
-        ours = path.exists() and '"processes":' in path.read_text(
-            encoding="utf-8"
-        )  # other programs have a settings.json too
-        found = [p for p in self.dir.iterdir() if p.name != "training.log"]
-        if found and not ours:
+        """What lies in the folder, but for the log that the run script is writing.
+
+        Raises InputError if no run of ours put it there.
+        """
+        path = self.dir / "settings.json"  # other programs have one too
+        ours = path.exists() and '"processes":' in path.read_text(encoding="utf-8")
+        inside = [p for p in self.dir.iterdir() if p.name != "training.log"]
+        if inside and not ours:
             raise InputError(
-                f"--output_dir {self.dir} holds files but no settings.json of ours, so it is not a training run; give another --output_dir"
+                f"--output_dir {self.dir} holds files but no settings.json of ours, so it is not a training run; "
+                "give another --output_dir"
             )
-        return found
+        return inside
 
     def _check_settings(self):
-        path = self.dir / "settings.json"
+        """Raises InputError if the folder was begun with other settings or inputs."""
         if not self._foreign_checked():
             return
-        before = json.loads(path.read_text(encoding="utf-8"))
-        now = json.loads(json.dumps(self.settings))
+        before = ADDED | json.loads((self.dir / "settings.json").read_text(encoding="utf-8"))
+        if "eval_steps" in before:  # step 3's name of --eval_interval, which it ignored then
+            before["eval_interval"] = before.pop("eval_steps")
+        now = ADDED | json.loads(json.dumps(self.settings))
+        inputs: dict[str, str] = now.pop("inputs")
+        known: dict[str, str] = before.pop("inputs", {})  # earlier versions wrote none
         changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
+        others = [k for k in sorted({*inputs, *known}) if known and inputs.get(k) != known.get(k)]
+        remedy = "give another --output_dir, or --overwrite_output_dir"
+        if others and set(changed) <= {"examples"}:
+            names = ", ".join(f"the {k}" if k.endswith("examples") else f"the model of --{k}" for k in others)
+            raise InputError(f"--output_dir {self.dir}: changed since its run began: {names}; {remedy}")
         if changed:
-            k = changed[0]
+            k, more = changed[0], f", and {len(changed) - 1} more" if len(changed) > 1 else ""
             raise InputError(
-                f"--output_dir {self.dir} holds a run with other settings ({k}: {before.get(k)!r} there, {now.get(k)!r} now"
-                + (f", and {len(changed) - 1} more" if len(changed) > 1 else "")
-                + "); give another --output_dir, or --overwrite_output_dir"
+                f"--output_dir {self.dir} holds a run with other settings "
+                f"({k}: {before.get(k)!r} there, {now.get(k)!r} now{more}); {remedy}"
             )
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         return (self.dir / "finished.json").exists()
 
-    def finish(self, figures):
+    def finish(self, figures: dict[str, Any]) -> None:
         """Mark the run as finished and drop its resumable checkpoints."""
-        if self.ranks.first:
+        if self.world.first:
             write_json(self.dir / "finished.json", figures)
             shutil.rmtree(self.dir / "checkpoints", ignore_errors=True)
-        self.ranks.barrier()
+        self.world.barrier()
 
-    def _whole(self):
+    def _checkpoints(self):
         """Complete checkpoints, oldest first."""
         return sorted(p.parent for p in (self.dir / "checkpoints").glob("step_*/state.json"))
 
-    def save(self, step, engines, state, keep):
-        """engines: name -> Engine. state: JSON-able values to go on with. All ranks call it."""
+    def save(self, step: int, engines: dict[str, Any], state: dict[str, Any], keep: int) -> None:
+        """engines: name -> Engine; state: JSON-able values to resume with; keep: checkpoints. All processes call it."""
         folder = self.dir / "checkpoints" / f"step_{step:06d}"
-        if self.ranks.first:
+        if self.world.first:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-        self.ranks.barrier()
+        self.world.barrier()
         for name, engine in engines.items():
             engine.save(folder / name)
-        self.ranks.barrier()
-        if self.ranks.first:
+        self.world.barrier()
+        if self.world.first:
             write_json(folder / "state.json", {**state, "step": step})
-            for old in self._whole()[:-keep]:
+            for old in self._checkpoints()[:-keep]:
                 shutil.rmtree(old)
-        self.ranks.barrier()
+        self.world.barrier()
 
-    def resume(self, engines):
+    def resume(self, engines: dict[str, Any]) -> dict[str, Any] | None:
         """Load the newest complete checkpoint into `engines` and return its state, or None."""
-        found = self._whole()
-        if not found:
+        whole = self._checkpoints()
+        if not whole:
             return None
         for name, engine in engines.items():
-            engine.load(found[-1] / name)
-        return json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+            engine.load(whole[-1] / name)
+        return json.loads((whole[-1] / "state.json").read_text(encoding="utf-8"))
+
+    def stopped(self, save_steps: int) -> str:
+        """What to tell somebody who pressed Ctrl-C."""
+        whole = self._checkpoints()
+        if whole:
+            step = int(whole[-1].name.removeprefix("step_"))
+            return f"stopped; start the same command again to resume after step {step}"
+        why = f"before the first checkpoint (--save_steps {save_steps})" if save_steps else "without --save_steps"
+        return f"stopped {why}: the same command starts from the beginning"

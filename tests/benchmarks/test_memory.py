@@ -1,25 +1,14 @@
 """The memory calculator against arithmetic by hand, and the README's tables against the calculator."""
 
-import importlib.util
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks import memory
+
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def load():
-    spec = importlib.util.spec_from_file_location("benchmarks_memory", ROOT / "benchmarks" / "memory.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-memory = load()
 TINY = memory.Shape("tiny", params=1000, hidden=10, layers=2, vocab=50)
 ONE = memory.Setting(zero_stage=0, batch=1, seq_len=4)
 
@@ -60,7 +49,7 @@ def test_states(setting, expected):
 
 def test_activations_with_and_without_checkpointing():
     assert memory.activations(TINY, 5, ONE) == 5 * 10 * (2 + 18 + 8) * 2
-    assert memory.activations(TINY, 5, replace(ONE, checkpointing=False)) == 5 * 10 * (2 * 18 + 8) * 2
+    assert memory.activations(TINY, 5, replace(ONE, no_gradient_checkpointing=True)) == 5 * 10 * (2 * 18 + 8) * 2
 
 
 def test_cache_of_keys_and_values():
@@ -69,7 +58,8 @@ def test_cache_of_keys_and_values():
 
 
 def test_phases_of_step_1():
-    # 4 tokens: activations 4 * 10 * 28 * 2 = 2240, logits 4 * 50 * 10 = 2000; the fp32 gradient of the optimizer step is 4000
+    # 4 tokens: activations 4 * 10 * 28 * 2 = 2240, logits 4 * 50 * 10 = 2000; the fp32 gradient of the optimizer step
+    # is 4000
     assert memory.phases(1, TINY, ONE) == {"start-up": 2000, "training": 16000 + 2240 + 2000, "optimizer": 20000}
 
 
@@ -105,7 +95,8 @@ def test_full_step_3_has_a_reference_copy():
 
 def test_sampling_under_zero_3_needs_the_whole_actor():
     found = memory.phases(3, TINY, replace(ONE, zero_stage=3, gpus=2))
-    # gathered + share of actor, reference (1000) and critic, reward (510), two optimizers, whole weights, cache and work
+    # gathered + share of actor, reference (1000) and critic, reward (510), two optimizers, whole weights, cache and
+    # work
     assert found["sampling"] == 2 * (2000 + 1000) + 2 * (1020 + 510) + 6 * 1510 + 2000 + 320 + 960
 
 

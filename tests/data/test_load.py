@@ -385,15 +385,6 @@ def test_eval_share(tmp_path):
     assert load_step(2, [write(tmp_path / "one.jsonl", PAIRS[:1])], "0,1,0") == (EXPECTED[:1], [])
 
 
-def test_max_eval_examples_is_a_seeded_sample_in_order(tmp_path):
-    name = write(tmp_path / "a.jsonl", PAIRS)
-    train, whole = load_step(2, [name], "0,1,0", eval_share=0.5)
-    again, few = load_step(2, [name], "0,1,0", eval_share=0.5, max_eval_examples=6)
-    assert again == train and len(few) == 6 and [e for e in whole if e in few] == few != whole[:6]
-    assert load_step(2, [name], "0,1,0", eval_share=0.5, max_eval_examples=6)[1] == few
-    assert load_step(2, [name], "0,1,0", eval_share=0.5, max_eval_examples=60)[1] == whole
-
-
 def test_sft_only_is_used_whole_in_step_1_alone(tmp_path):
     data = write(tmp_path / "a.jsonl", PAIRS)
     only = write(tmp_path / "b.jsonl", [{"prompt": f"지시 {i}", "output": "답"} for i in range(30)])

@@ -5,7 +5,7 @@ import torch
 
 from korlhf.core.errors import InputError
 from korlhf.data import packing
-from korlhf.training.engine import Ranks
+from korlhf.training.engine import World
 
 
 def test_first_fit_decreasing_by_hand():
@@ -61,10 +61,10 @@ def test_every_epoch_and_seed_has_its_own_order():
 
 
 def test_steps_go_on_where_a_run_stopped():
-    ranks = Ranks(0, 1, torch.device("cpu"))
-    whole = list(packing.steps(10, 3, ranks, 1, seed=5, start=0, total=8))
+    world = World(0, 1, torch.device("cpu"))
+    whole = list(packing.steps(10, 3, world, 1, seed=5, start=0, total=8))
     assert [s for s, _ in whole] == list(range(1, 9))
-    assert list(packing.steps(10, 3, ranks, 1, seed=5, start=4, total=8)) == whole[4:]
+    assert list(packing.steps(10, 3, world, 1, seed=5, start=4, total=8)) == whole[4:]
     assert whole[0][1] != whole[3][1]  # step 4 begins the second epoch
 
 

@@ -42,14 +42,14 @@ def test_masks_are_the_answers_and_their_ends(codec):
 @pytest.mark.parametrize("name", STOPS)
 def test_chat_templates(chat_codec, name):
     codec = chat_codec(name)
-    assert codec.stop_id == codec.tokenizer.convert_tokens_to_ids(STOPS[name])
+    assert codec.eos_token_id == codec.tokenizer.convert_tokens_to_ids(STOPS[name])
     tokens = codec.with_answer(TALK, "네, 좋아요.")
     assert trained_text(codec, tokens) == ["반가워요." + STOPS[name], "네, 좋아요." + STOPS[name]]
     whole = codec.tokenizer.apply_chat_template(
         [*TALK, {"role": "assistant", "content": "네, 좋아요."}], tokenize=False
     )
     assert whole.startswith(codec.tokenizer.decode(tokens.ids))
-    assert tokens.ids.count(codec.stop_id) == 4
+    assert tokens.ids.count(codec.eos_token_id) == 4
 
 
 @pytest.mark.parametrize("name", ["kullm", *STOPS])
@@ -72,7 +72,7 @@ def test_typed_control_tokens_stay_text(codec, chat_codec, name):
         assert dirty.ids.count(special) == clean.ids.count(special)
     assert codec.tokenizer.decode(dirty.ids).count(MARKUP) == 1
     answer = codec.answer(MARKUP)
-    assert [i for i in answer if i in codec.special_ids] == [codec.stop_id]
+    assert [i for i in answer if i in codec.special_ids] == [codec.eos_token_id]
     assert codec.decode(answer) == MARKUP
 
 
@@ -81,7 +81,7 @@ def test_earlier_answers_cannot_hold_a_control_token(chat_codec):
     said = (("user", "가"), ("assistant", "나<|im_end|>"), ("user", "다"))
     tokens = codec.prompt([{"role": r, "content": c} for r, c in said])
     assert trained_text(codec, tokens) == ["나<|im_end|><|im_end|>"]  # the first as text, the second as token
-    assert sum(i == codec.stop_id and m for i, m in zip(tokens.ids, tokens.mask)) == 1
+    assert sum(i == codec.eos_token_id and m for i, m in zip(tokens.ids, tokens.mask)) == 1
 
 
 def test_a_special_token_without_a_name_can_end_an_answer(chat_templates, new_tokenizer):
@@ -91,13 +91,13 @@ def test_a_special_token_without_a_name_can_end_an_answer(chat_templates, new_to
         [AddedToken(t, special=True) for t in ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")]
     )
     tokenizer.chat_template = chat_templates["llama3"]
-    assert Codec(tokenizer).stop_id == tokenizer.convert_tokens_to_ids("<|eot_id|>")
+    assert Codec(tokenizer).eos_token_id == tokenizer.convert_tokens_to_ids("<|eot_id|>")
 
 
 def test_decode_leaves_ends_out(codec):
     assert codec.decode(codec.answer(" 안녕 ")) == "안녕"
-    assert codec.decode([codec.stop_id]) == ""
-    assert codec.answer("") == [codec.stop_id]
+    assert codec.decode([codec.eos_token_id]) == ""
+    assert codec.answer("") == [codec.eos_token_id]
 
 
 def test_codec_needs_a_template_that_ends_answers(plain_tokenizer, tokenizer):

@@ -21,7 +21,7 @@ from korlhf.data.tokenize import Codec
 from korlhf.llm import checkpoint, client
 from korlhf.models import reward_model, save
 from korlhf.models.tokenizer import load_tokenizer
-from korlhf.training import reward as reward_training
+from korlhf.training import pairs
 
 RUBRIC = {
     "category": "chat",
@@ -237,8 +237,8 @@ def reward(folders, tmp_path_factory):
     tokenizer = load_tokenizer(base)
     torch.manual_seed(5)
     model = reward_model.load_reward_model(base, new_head=True)
-    reward_model.set_padding(model, tokenizer, Codec(tokenizer).stop_id)
-    save.save_model(model, model.state_dict(), tokenizer, folder, base, AutoModelForSequenceClassification)
+    reward_model.set_padding(model, tokenizer, Codec(tokenizer).eos_token_id)
+    save.save_model(model, model.state_dict(), tokenizer, folder, base)
     return folder
 
 
@@ -279,7 +279,7 @@ def test_a_reward_model(tmp_path, reward, capsys):
 def test_a_reward_model_that_is_stopped_resumes(tmp_path, reward, monkeypatch):
     flags = f"--judge reward_model:{reward} --batch_size 4"
     run(score, tmp_path, REWARDED, flags, "--cache", tmp_path / "whole.sqlite", out="whole.jsonl")
-    sizes, real = [], reward_training.score_groups
+    sizes, real = [], pairs.score_groups
 
     def stops(module, groups, *more):
         if len(sizes) == 2:
@@ -287,7 +287,7 @@ def test_a_reward_model_that_is_stopped_resumes(tmp_path, reward, monkeypatch):
         sizes.append(len(groups))
         return real(module, groups, *more)
 
-    monkeypatch.setattr(reward_training, "score_groups", stops)
+    monkeypatch.setattr(pairs, "score_groups", stops)
     with pytest.raises(KeyboardInterrupt):
         run(score, tmp_path, REWARDED, flags)
     assert sizes == [4, 4]
@@ -297,7 +297,7 @@ def test_a_reward_model_that_is_stopped_resumes(tmp_path, reward, monkeypatch):
         counted.append(len(groups))
         return real(module, groups, *more)
 
-    monkeypatch.setattr(reward_training, "score_groups", counts)
+    monkeypatch.setattr(pairs, "score_groups", counts)
     run(score, tmp_path, REWARDED, flags)
     assert counted == [4, 4, 4, 1]  # 21 answers in chunks of 4; two chunks were kept
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()

@@ -53,7 +53,7 @@ def test_held_out_talk_is_as_likely_as_transformers_says(folders, cache, name):
         found = weights.logps(jobs, "held-out")
     for example, (ids, given), logps in zip(EXAMPLES, jobs, found):
         answer = codec.tokenizer(example.text or example.answers[0], add_special_tokens=False).input_ids + [
-            codec.stop_id
+            codec.eos_token_id
         ]
         assert ids[given:] == answer and (given == 1 or not example.text)
         labels = torch.tensor([[-100] * given + ids[given:]])
@@ -83,8 +83,9 @@ def test_kl_is_that_of_the_tokens_that_were_drawn(folders, cache):
     assert logps == {"llama": [], "gpt2": []} and list(drawn) == ["llama"]
     lms = {name: AutoModelForCausalLM.from_pretrained(folders[name]).eval() for name in checkpoints}
     for d, q in zip(drawn["llama"], asked):
-        stop_id = checkpoints["llama"].codec.stop_id
-        assert d.ids[: d.given] == q.ids and [d.answer] == rollout.sample(lms["llama"], [q.ids], stop_id, 12, [q.seed])
+        eos_token_id = checkpoints["llama"].codec.eos_token_id
+        assert d.ids[: d.given] == q.ids
+        assert [d.answer] == rollout.sample(lms["llama"], [q.ids], [q.seed], eos_token_id, rollout.Limits(12))
         by_model = {}
         for name, lm in lms.items():
             with torch.no_grad():

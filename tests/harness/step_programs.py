@@ -1,21 +1,15 @@
-"""The three main.py, imported by path: they are programs in folders of their own, not part of the package."""
+"""The three main.py as modules."""
 
-import functools
-import importlib.util
+import importlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {1: "step1_supervised_finetuning", 2: "step2_reward_model_finetuning", 3: "step3_rlhf_finetuning"}
 
 
-@functools.cache
 def main_of(step):
     """The module of that step's main.py."""
-    path = ROOT / "training" / FOLDERS[step] / "main.py"
-    spec = importlib.util.spec_from_file_location(f"step{step}_main", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"training.{FOLDERS[step]}.main")
 
 
 def parse(step, argv):

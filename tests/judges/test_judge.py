@@ -125,8 +125,8 @@ def test_a_reward_model_scores_without_a_rubric_and_answers_no_questions(open_ju
     folder, tokenizer = tmp_path / "보상 모델", load_tokenizer(folders["qwen2"])
     torch.manual_seed(5)
     model = reward_model.load_reward_model(folders["qwen2"], new_head=True)
-    reward_model.set_padding(model, tokenizer, Codec(tokenizer).stop_id)
-    save.save_model(model, model.state_dict(), tokenizer, folder, folders["qwen2"], AutoModelForSequenceClassification)
+    reward_model.set_padding(model, tokenizer, Codec(tokenizer).eos_token_id)
+    save.save_model(model, model.state_dict(), tokenizer, folder, folders["qwen2"])
     judge = open_judge(f"reward_model:{folder}", judge_max_seq_len=256)
     ((short, long),) = judge.rate([Item(None, USER, ("네, 덥네요.", "물 드세요. " * 50))])
 

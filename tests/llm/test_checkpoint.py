@@ -56,10 +56,12 @@ def folder(folders, tmp_path_factory):
     path = tmp_path_factory.mktemp("local") / "neox"
     shutil.copytree(folders["gpt_neox"], path)
     lm, codec = AutoModelForCausalLM.from_pretrained(path), Codec(load_tokenizer(str(path)))
-    third = rollout.sample(lm, [codec.prompt(TALKS[0]).ids], codec.stop_id, 3, [0], temperature=0)[0][2]
+    third = rollout.sample(lm, [codec.prompt(TALKS[0]).ids], [0], codec.eos_token_id, rollout.Limits(3, temperature=0))[
+        0
+    ][2]
     with torch.no_grad():
         head = lm.get_output_embeddings().weight
-        head[codec.stop_id] = 1.01 * head[third]
+        head[codec.eos_token_id] = 1.01 * head[third]
     lm.save_pretrained(path)
     return str(path)
 
@@ -88,11 +90,11 @@ def test_greedy_answers_are_those_of_transformers_generate(opened, cache):
             attention_mask=torch.ones(1, len(ids)),
             max_new_tokens=6,
             do_sample=False,
-            eos_token_id=codec.stop_id,
-            pad_token_id=codec.stop_id,
+            eos_token_id=codec.eos_token_id,
+            pad_token_id=codec.eos_token_id,
         )[0, len(ids) :].tolist()
         assert reply.text == codec.decode(out) and reply.finish_reason == (
-            "stop" if out[-1] == codec.stop_id else "length"
+            "stop" if out[-1] == codec.eos_token_id else "length"
         )
         assert (reply.prompt_tokens, reply.answer_tokens) == (len(ids), len(out))
         ends.add(reply.finish_reason)
@@ -237,7 +239,7 @@ def test_a_lora_folder_answers_like_its_finished_model(load_lm, folders, tmp_pat
         if "lora_B" in name:
             torch.nn.init.normal_(p, std=0.3)
     weights = {n: p.detach() for n, p in lm.named_parameters()}
-    save.save_model(lm, weights, tokenizer, tmp_path, folders["gpt_neox"], AutoModelForCausalLM)
+    save.save_model(lm, weights, tokenizer, tmp_path, folders["gpt_neox"])
     finished, adapter, base = (
         Checkpoint(str(path), "--x") for path in (tmp_path, tmp_path / "adapter", folders["gpt_neox"])
     )

@@ -138,9 +138,7 @@ def test_lora_is_saved_merged_and_the_training_weights_stay(load_lm, folders, to
         if "lora_B" in n:
             torch.nn.init.normal_(p, std=0.3)
     weights = {n: p.detach().clone() for n, p in lm.named_parameters()}
-    save.save_model(
-        lm, weights, tokenizer, tmp_path, folders[name], AutoModelForCausalLM, stop_id=tokenizer.eos_token_id
-    )
+    save.save_model(lm, weights, tokenizer, tmp_path, folders[name], eos_token_id=tokenizer.eos_token_id)
     ids = torch.tensor([random_sequences(300, [12])[0]])
     saved, base = AutoModelForCausalLM.from_pretrained(tmp_path), load_lm(name)
     with torch.no_grad():
@@ -162,9 +160,7 @@ def lora(load_lm, folders, tokenizer, tmp_path):
             if "lora_B" in n:
                 torch.nn.init.normal_(p, std=0.3)
         weights = {n: p.detach() for n, p in lm.named_parameters()}
-        save.save_model(
-            lm, weights, tokenizer, tmp_path, folders[name], AutoModelForCausalLM, dtype, tokenizer.eos_token_id
-        )
+        save.save_model(lm, weights, tokenizer, tmp_path, folders[name], dtype, tokenizer.eos_token_id)
         return tmp_path, lm
 
     return make
@@ -268,7 +264,7 @@ def test_lora_of_an_architecture_with_word_embeddings_is_saved(tokenizer, tmp_pa
     base.save_pretrained(tmp_path / "base")
     lm = add_lora(copy.deepcopy(base), lora_flags(), "CAUSAL_LM")
     weights = {n: p.detach() for n, p in lm.named_parameters()}
-    save.save_model(lm, weights, tokenizer, tmp_path / "out", str(tmp_path / "base"), AutoModelForCausalLM)
+    save.save_model(lm, weights, tokenizer, tmp_path / "out", str(tmp_path / "base"))
     ids, saved = torch.tensor([[5, 6, 7]]), AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert torch.allclose(saved(input_ids=ids).logits, base.eval()(input_ids=ids).logits, atol=1e-5)
 
@@ -276,7 +272,7 @@ def test_lora_of_an_architecture_with_word_embeddings_is_saved(tokenizer, tmp_pa
 def test_saved_model_has_template_dtype_and_stop(load_lm, tokenizer, tmp_path):
     lm = load_lm("llama")
     weights = {n: p.detach() for n, p in lm.named_parameters()}
-    save.save_model(lm, weights, tokenizer, tmp_path, "", AutoModelForCausalLM, torch.bfloat16, stop_id=7)
+    save.save_model(lm, weights, tokenizer, tmp_path, "", torch.bfloat16, eos_token_id=7)
     saved = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert saved.dtype == torch.bfloat16 and saved.generation_config.eos_token_id == 7
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template == tokenizer.chat_template

@@ -11,17 +11,17 @@ from korlhf.data import packing
 from korlhf.data.tokenize import Codec
 from korlhf.models import lora, reward_model, save
 from korlhf.models.tokenizer import load_tokenizer
-from korlhf.training import reward as pairs
+from korlhf.training import pairs
 from korlhf.training.flags import ModelFlags
 
 CPU = torch.device("cpu")
 ANSWERS = ["네, 좋아요. 같이 가요.", "싫어요", "", "<|endoftext|> 좋아요 <|pad|>"]
 
 
-def new_reward(folders, name, tokenizer, stop_id):
+def new_reward(folders, name, tokenizer, eos_token_id):
     torch.manual_seed(1)
     model = reward_model.load_reward_model(folders[name], new_head=True)
-    reward_model.set_padding(model, tokenizer, stop_id)
+    reward_model.set_padding(model, tokenizer, eos_token_id)
     return model.eval()
 
 
@@ -47,10 +47,10 @@ def our_scores(model, codec):
 @pytest.mark.parametrize("name", ["gpt_neox", "llama", "gemma2"])
 def test_a_saved_reward_model_scores_the_same_in_transformers(folders, codec, tokenizer, tmp_path, name):
     assert tokenizer.pad_token_id == tokenizer.eos_token_id  # as in Polyglot-Ko
-    model = new_reward(folders, name, tokenizer, codec.stop_id)
+    model = new_reward(folders, name, tokenizer, codec.eos_token_id)
     expected = our_scores(model, codec)
     assert len({round(s, 3) for s in expected}) == len(ANSWERS)
-    save.save_model(model, model.state_dict(), tokenizer, tmp_path, folders[name], AutoModelForSequenceClassification)
+    save.save_model(model, model.state_dict(), tokenizer, tmp_path, folders[name])
     assert saved_scores(tmp_path, batched=False) == pytest.approx(expected, abs=1e-4)
     assert saved_scores(tmp_path, batched=True) == pytest.approx(expected, abs=1e-4)
     again = reward_model.load_reward_model(str(tmp_path)).eval()
@@ -59,22 +59,14 @@ def test_a_saved_reward_model_scores_the_same_in_transformers(folders, codec, to
 
 
 def test_a_lora_reward_model_is_saved_merged_with_its_head(folders, codec, tokenizer, tmp_path):
-    model = new_reward(folders, "llama", tokenizer, codec.stop_id)
+    model = new_reward(folders, "llama", tokenizer, codec.eos_token_id)
     model = lora.add_lora(model, ModelFlags(model_name_or_path="x", lora_dim=2), "SEQ_CLS").eval()
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert any("score" in n for n in trained) and any("lora_B" in n for n in trained)
     for p in trained.values():
         torch.nn.init.normal_(p, std=0.3)
     expected = our_scores(model, codec)
-    save.save_model(
-        model,
-        {n: p.detach() for n, p in model.named_parameters()},
-        tokenizer,
-        tmp_path,
-        folders["llama"],
-        AutoModelForSequenceClassification,
-        num_labels=1,
-    )
+    save.save_model(model, {n: p.detach() for n, p in model.named_parameters()}, tokenizer, tmp_path, folders["llama"])
     assert saved_scores(tmp_path, batched=True) == pytest.approx(expected, abs=1e-4)
 
 
@@ -85,13 +77,11 @@ def test_padding_of_a_tokenizer_whose_only_special_token_is_eos(folders, new_tok
     (tmp_path / "t" / "config.json").write_text('{"model_type": "gpt_neox"}', encoding="utf-8")
     tokenizer = load_tokenizer(str(tmp_path / "t"))
     codec = Codec(tokenizer)
-    model = new_reward(folders, "gpt_neox", tokenizer, codec.stop_id)
+    model = new_reward(folders, "gpt_neox", tokenizer, codec.eos_token_id)
     assert (tokenizer.pad_token, tokenizer.pad_token_id) == ("<|pad|>", vocab)  # a new token, not another name of EOS
     assert model.get_input_embeddings().weight.size(0) == rows  # a spare row is used where there is one
     expected = our_scores(model, codec)
-    save.save_model(
-        model, model.state_dict(), tokenizer, tmp_path / "out", folders["gpt_neox"], AutoModelForSequenceClassification
-    )
+    save.save_model(model, model.state_dict(), tokenizer, tmp_path / "out", folders["gpt_neox"])
     assert saved_scores(tmp_path / "out", batched=True) == pytest.approx(expected, abs=1e-4)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from korlhf.data.ngrams import repetition
 from korlhf.rl import ppo
 from korlhf.rl.advantages import explained_variance, gae, whiten
 from korlhf.rl.rewards import KLController, RunningMoments, kl_shaped_rewards, shaped_scores
@@ -29,7 +28,8 @@ def test_kl_shaped_rewards():
         torch.tensor([[-1.5, -1.0, -3.0], [-3.0, 0.0, 0.0]]),
     )
     mask = torch.tensor([[1.0, 1, 1], [1, 0, 0]])
-    # row 0: -.1 x (.5, -1, 0), the score 2 on the third; row 1: -.1 x 2 + the score -1 on its only token, nothing on padding
+    # row 0: -.1 x (.5, -1, 0), the score 2 on the third; row 1: -.1 x 2 + the score -1 on its only token, nothing on
+    # padding
     assert close(kl_shaped_rewards(torch.tensor([2.0, -1.0]), logps, ref, mask, 0.1), [[-0.05, 0.1, 2.0], [-1.2, 0, 0]])
 
 
@@ -37,7 +37,8 @@ def test_gae_by_hand():
     rewards, values = torch.tensor([[1.0, 2.0, 3.0], [4.0, 0.0, 0.0]]), torch.tensor([[0.5, 1.0, 1.5], [1.0, 7.0, 7.0]])
     mask = torch.tensor([[1.0, 1, 1], [1, 0, 0]])
     # gamma .9, lambda .5. Row 0: deltas 3 - 1.5 = 1.5; 2 + .9 x 1.5 - 1 = 2.35; 1 + .9 x 1 - .5 = 1.4
-    # advantages 1.5; 2.35 + .45 x 1.5 = 3.025; 1.4 + .45 x 3.025 = 2.76125. Row 1: 4 - 1 = 3, the 7 behind the end does not count
+    # advantages 1.5; 2.35 + .45 x 1.5 = 3.025; 1.4 + .45 x 3.025 = 2.76125. Row 1: 4 - 1 = 3, the 7 behind the end
+    # does not count
     advantages, returns = gae(rewards, values, mask, 0.9, 0.5)
     assert close(advantages, [[2.76125, 3.025, 1.5], [3, 0, 0]])
     assert close(returns, [[3.26125, 4.025, 3.0], [4, 0, 0]])
@@ -74,7 +75,8 @@ def test_whiten_over_two_ranks_is_whiten_of_both():
 def test_policy_loss_and_its_statistics():
     old, new = torch.zeros(4), torch.tensor([1.5, 1.5, 0.5, 1.1]).log()
     loss, stats = ppo.policy_loss(new, old, torch.tensor([2.0, -2.0, 1.0, 1.0]), 0.2)
-    # ratio 1.5, advantage 2: min(3, 1.2 x 2) = 2.4; advantage -2: min(-3, -2.4) = -3; .5: min(.5, .8) = .5; 1.1 -> 1.1; sum 1.0
+    # ratio 1.5, advantage 2: min(3, 1.2 x 2) = 2.4; advantage -2: min(-3, -2.4) = -3; .5: min(.5, .8) = .5; 1.1 ->
+    # 1.1; sum 1.0
     assert float(loss) == pytest.approx(-1.0, abs=1e-6)
     assert int(stats["clipped"]) == 3
     assert float(stats["ratio_max"]) == pytest.approx(1.5) and float(stats["ratio_min"]) == pytest.approx(0.5)
@@ -93,7 +95,8 @@ def test_policy_gradient_stops_where_it_is_clipped():
 
 
 def test_value_loss():
-    # old 1, return 2: new 1.1 -> .81 unclipped; new 1.5 -> max(.25, (1.2 - 2)^2 = .64); new 2.5, return 1.1 -> max(1.96, (1.2 - 1.1)^2) ; half
+    # old 1, return 2: new 1.1 -> .81 unclipped; new 1.5 -> max(.25, (1.2 - 2)^2 = .64); new 2.5, return 1.1 ->
+    # max(1.96, (1.2 - 1.1)^2) ; half
     values, old, returns = torch.tensor([1.1, 1.5, 2.5]), torch.ones(3), torch.tensor([2.0, 2.0, 1.1])
     assert float(ppo.value_loss(values, old, returns, 0.2)) == pytest.approx(0.5 * (0.81 + 0.64 + 1.96), abs=1e-6)
 
@@ -118,15 +121,30 @@ def test_explained_variance():
     # errors (0, 1, 1): variance 1/3; returns: variance 1
     assert explained_variance(torch.tensor([[1.0, 1, 2, 0]]), returns, mask) == pytest.approx(2 / 3, abs=1e-6)
     assert explained_variance(returns + 5, returns, mask) == pytest.approx(1)
-    assert explained_variance(returns, torch.ones(1, 4), mask) is None
+    assert explained_variance(returns, torch.full((1, 4), 0.1), mask) is None
     assert explained_variance(returns[:, :1], returns[:, :1], mask[:, :1]) is None
 
 
-def test_repetition():
-    # 1 2 3, 2 3 1, 3 1 2, 1 2 3: one of four seen before
-    assert repetition([1, 2, 3, 1, 2, 3]) == 0.25
-    assert repetition([1, 2, 3]) == repetition([1]) == repetition([]) == 0.0
-    assert repetition([7] * 6) == 0.75
+def test_explained_variance_is_that_of_all_processes():
+    torch.manual_seed(0)
+    values, returns = torch.randn(4, 3), torch.randn(4, 3) + 5
+    mask = torch.tensor([[1.0, 1, 1], [1, 0, 0], [1, 1, 0], [1, 0, 0]])
+    calls = []
+
+    def total(sums):  # of this process, whose part is the first two answers, and of the other
+        picked = mask[2:].bool()
+        r, e = returns[2:][picked].double(), (returns - values)[2:][picked].double()
+        calls.append(sums)
+        if len(calls) == 1:
+            return sums + torch.stack([mask[2:].sum().double(), r.sum(), e.sum()])
+        means = [x[mask.bool()].double().mean() for x in (returns, returns - values)]
+        return sums + torch.stack([((x - m) ** 2).sum() for x, m in zip((r, e), means)])
+
+    expected = explained_variance(values, returns, mask)
+    assert explained_variance(values[:2], returns[:2], mask[:2], total) == pytest.approx(expected, abs=1e-9)
+    assert explained_variance(values[:2], returns[:2], mask[:2]) != pytest.approx(expected, abs=0.01)
+    errors = (returns - values)[mask.bool()].var() / returns[mask.bool()].var()
+    assert expected == pytest.approx(1 - float(errors), abs=1e-5)
 
 
 def test_running_moments_are_those_of_all_scores():
@@ -176,10 +194,10 @@ def test_kl_controller():
     fixed = KLController(0.05)
     fixed.update(100.0, 64)
     assert fixed.coef == 0.05
-    steered = KLController(0.1, target=10.0, horizon=1000)
-    steered.update(11.0, 100)  # error .1: x (1 + .1 x 100 / 1000)
-    assert steered.coef == pytest.approx(0.1 * 1.01)
-    steered.update(50.0, 100)  # error 4, held to .2
-    assert steered.coef == pytest.approx(0.1 * 1.01 * 1.02)
-    steered.update(0.0, 100)  # error -1, held to -.2
-    assert steered.coef == pytest.approx(0.1 * 1.01 * 1.02 * 0.98)
+    controlled = KLController(0.1, target=10.0, horizon=1000)
+    controlled.update(11.0, 100)  # error .1: x (1 + .1 x 100 / 1000)
+    assert controlled.coef == pytest.approx(0.1 * 1.01)
+    controlled.update(50.0, 100)  # error 4, held to .2
+    assert controlled.coef == pytest.approx(0.1 * 1.01 * 1.02)
+    controlled.update(0.0, 100)  # error -1, held to -.2
+    assert controlled.coef == pytest.approx(0.1 * 1.01 * 1.02 * 0.98)

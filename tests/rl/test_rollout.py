@@ -9,8 +9,8 @@ RARE = 1  # a stop token that these models hardly ever choose
 PROMPTS = [[10, 11, 12], [20], [30, 31, 32, 33, 34, 35, 36, 37, 38], [40, 41, 42, 43, 44], [50, 51]]
 
 
-def greedy(lm, prompts, stop_id, n=10, **kwargs):
-    return rollout.sample(lm, prompts, stop_id, n, [0] * len(prompts), temperature=0, **kwargs)
+def greedy(lm, prompts, eos_token_id, n=10, **kwargs):
+    return rollout.sample(lm, prompts, [0] * len(prompts), eos_token_id, rollout.Limits(n, temperature=0), **kwargs)
 
 
 def a_stop(answers):
@@ -41,8 +41,8 @@ def test_greedy_is_generate_of_each_prompt_alone(load_lm, name):
 @pytest.mark.parametrize("name", ["gpt_neox", "llama", "gemma2", "gpt2"])
 def test_an_answer_does_not_depend_on_its_batch(load_lm, name):
     lm, prompts, seeds = load_lm(name), PROMPTS * 4, list(range(7, 27))
-    how = {"max_new_tokens": 8, "temperature": 0.7}
-    how["stop_id"] = a_stop(rollout.sample(lm, prompts, RARE, seeds=seeds, **how))
+    how = {"limits": rollout.Limits(8, 0.7)}
+    how["eos_token_id"] = a_stop(rollout.sample(lm, prompts, seeds, RARE, **how))
     together = rollout.sample(lm, prompts, seeds=seeds, **how)
     alone = [rollout.sample(lm, [p], seeds=[s], **how)[0] for p, s in zip(prompts, seeds)]
     assert len({len(a) for a in alone}) > 2  # rows leave the batch one after another
@@ -54,16 +54,16 @@ def test_an_answer_does_not_depend_on_its_batch(load_lm, name):
 
 def test_an_answer_ends_with_the_stop_token_or_at_the_limit(load_lm):
     lm = load_lm("llama")
-    answers = rollout.sample(lm, PROMPTS * 8, 5, 6, list(range(40)), temperature=3.0)
+    answers = rollout.sample(lm, PROMPTS * 8, list(range(40)), 5, rollout.Limits(6, 3.0))
     assert all(5 not in a[:-1] and (a[-1] == 5 or len(a) == 6) for a in answers)
 
 
 def test_the_mode_of_the_model_is_kept(load_lm):
     lm = load_lm("llama").train()
-    rollout.sample(lm, PROMPTS[:1], 5, 2, [0])
+    rollout.sample(lm, PROMPTS[:1], [0], 5, rollout.Limits(2))
     assert lm.training
     lm.eval()
-    rollout.sample(lm, PROMPTS[:1], 5, 2, [0])
+    rollout.sample(lm, PROMPTS[:1], [0], 5, rollout.Limits(2))
     assert not lm.training
 
 
@@ -85,7 +85,8 @@ def test_choose_follows_the_softmax():
 
 
 def test_choose_temperature():
-    # at temperature 2 probabilities go with their square roots: sqrt(.64) : sqrt(.04) : sqrt(.32) = .8 : .2 : .56569, sum 1.56569
+    # at temperature 2 probabilities go with their square roots: sqrt(.64) : sqrt(.04) : sqrt(.32) = .8 : .2 : .56569,
+    # sum 1.56569
     assert frequencies([0.64, 0.04, 0.32], temperature=2.0) == pytest.approx([0.51096, 0.12774, 0.36130], abs=3e-4)
     logits = torch.tensor([[0.1, 0.3, 0.2], [5.0, -1.0, 4.9]])
     assert rollout.choose(logits, torch.tensor([0.0, 0.999]), 0, 1.0).tolist() == [1, 0]
@@ -112,9 +113,11 @@ def test_choose_never_takes_an_impossible_token():
 
 
 def test_sampled_tokens_follow_the_model(load_lm):
-    """First and second tokens of 3,000 answers, seeds counted up as in training, within 4.5 standard errors of the model's own probabilities."""
+    """First and second tokens of 3,000 answers, seeds counted up as in training, within 4.5 standard errors of the
+    model's own probabilities.
+    """
     lm, n = load_lm("gpt_neox"), 3000
-    answers = rollout.sample(lm, [PROMPTS[0]] * n, RARE, 2, [1234 * 1_000_003 + i for i in range(n)], batch_size=n)
+    answers = rollout.sample(lm, [PROMPTS[0]] * n, [1234 * 1_000_003 + i for i in range(n)], RARE, rollout.Limits(2), n)
     with torch.no_grad():
         first = lm(input_ids=torch.tensor([PROMPTS[0]])).logits[0, -1].softmax(-1)
         likely = [i for i in range(len(first)) if float(first[i]) > 0.01]

@@ -16,23 +16,26 @@ from transformers import (
 )
 
 from korlhf.data.tokenize import Codec, Tokens
-from korlhf.models import causal_lm as models
-from korlhf.models import reward_model
+from korlhf.models.causal_lm import TokenLogps
 from korlhf.models.lora import add_lora
+from korlhf.models.reward_model import TokenValues
 from korlhf.rl import rollout
 from korlhf.rl import step as ppo_step
 from korlhf.rl.advantages import whiten
-from korlhf.rl.rewards import RunningMoments, shaped_scores
+from korlhf.rl.evaluate import evaluate
+from korlhf.rl.models import Models
+from korlhf.rl.rewards import Prompt, RewardModel, RunningMoments, shaped_scores
 from korlhf.training import log
-from korlhf.training.engine import Frozen, Ranks
+from korlhf.training.engine import Frozen, World
 from korlhf.training.flags import ModelFlags, PpoFlags
 
-RANKS = Ranks(0, 1, torch.device("cpu"))
+ALONE = World(0, 1, torch.device("cpu"))
 WORDS = ["<|endoftext|>", "Q", "A", "가", "나", "다", "라", "마"]
 GOOD = 3  # the word whose number is the score of the toy task
 TEMPLATE = (
     "{% for m in messages %}"
-    "{% if m.role == 'user' %}{{ 'Q ' + m.content + ' A ' }}{% else %}{{ m.content + eos_token }}{% endif %}{% endfor %}"
+    "{% if m.role == 'user' %}{{ 'Q ' + m.content + ' A ' }}{% else %}{{ m.content + eos_token }}{% endif %}"
+    "{% endfor %}"
 )
 
 
@@ -52,7 +55,7 @@ class FakeEngine:
     def eval(self):
         self.module.eval()
 
-    def whole(self):
+    def gathered_weights(self):
         return contextlib.nullcontext()
 
     def backward(self, loss):
@@ -94,12 +97,12 @@ def prompts(codec):
         ({"role": "user", "content": c},)
         for c in ("나", "다 라", "마 마 나 다 라", "라", "나 다 나", "마", "다", "라 마")
     ]
-    return [ppo_step.Prompt(codec.prompt(t).ids, t, "all") for t in talks]
+    return [Prompt(codec.prompt(t).ids, t, "all") for t in talks]
 
 
 def make_models(codec, lora=0, accumulation=1, lr=3e-3, architecture="gpt_neox", spread=0.3, reward=None):
     torch.manual_seed(0)
-    shape = {
+    size = {
         "vocab_size": len(WORDS),
         "hidden_size": 16,
         "num_hidden_layers": 2,
@@ -112,8 +115,8 @@ def make_models(codec, lora=0, accumulation=1, lr=3e-3, architecture="gpt_neox",
         "initializer_range": spread,
     }
     config = {
-        "gpt_neox": lambda: GPTNeoXConfig(**shape, tie_word_embeddings=False),
-        "llama": lambda: LlamaConfig(**shape),
+        "gpt_neox": lambda: GPTNeoXConfig(**size, tie_word_embeddings=False),
+        "llama": lambda: LlamaConfig(**size),
     }[architecture]()
     lm = AutoModelForCausalLM.from_config(config).eval()
     frozen = copy.deepcopy(lm)
@@ -121,14 +124,13 @@ def make_models(codec, lora=0, accumulation=1, lr=3e-3, architecture="gpt_neox",
         lm = add_lora(lm, ModelFlags(model_name_or_path="x", lora_dim=lora), "CAUSAL_LM")
     config.num_labels = 1
     critic = AutoModelForSequenceClassification.from_config(config)
-    return ppo_step.Models(
-        actor=FakeEngine(models.TokenLogps(lm), lr, accumulation),
-        critic=FakeEngine(reward_model.TokenValues(critic), lr, accumulation),
-        reference=None if lora else Frozen(models.TokenLogps(copy.deepcopy(frozen)), RANKS, "fp32"),
-        reward=Frozen(reward or CountWord(), RANKS, "fp32"),
+    return Models(
+        actor=FakeEngine(TokenLogps(lm), lr, accumulation),
+        critic=FakeEngine(TokenValues(critic), lr, accumulation),
+        reference=None if lora else Frozen(TokenLogps(copy.deepcopy(frozen)), ALONE, "fp32"),
+        reward=RewardModel(Frozen(reward or CountWord(), ALONE, "fp32"), codec, 3),
         codec=codec,
-        reward_codec=codec,
-        ranks=RANKS,
+        world=ALONE,
     ), frozen
 
 
@@ -148,8 +150,8 @@ def unshaped(raw, ended):
     return raw
 
 
-def collect(four, prompts, f, seeds=None, shape=unshaped, kl_coef=0.05):
-    return ppo_step.collect(four, prompts, seeds or list(range(len(prompts))), f, kl_coef, shape, log.Clock())
+def collect(models, prompts, f, seeds=None, score_shaping=unshaped, kl_coef=0.05):
+    return ppo_step.collect(models, prompts, seeds or list(range(len(prompts))), f, kl_coef, score_shaping, log.Clock())
 
 
 def plain_logps(lm, prompt, answer):
@@ -161,16 +163,16 @@ def plain_logps(lm, prompt, answer):
 
 @pytest.mark.parametrize("size", [8, 3])
 def test_experience_is_what_transformers_says_of_each_answer(codec, prompts, size):
-    four, frozen = make_models(codec)
-    for p in four.actor.module.parameters():
+    models, frozen = make_models(codec)
+    for p in models.actor.module.parameters():
         p.data += 0.02 * torch.randn_like(p)  # so that actor and reference differ
-    exp, sums, _, texts = collect(four, prompts, flags(8, per_device_training_batch_size=size))
-    critic = four.critic.module.model
+    exp, sums, _ = collect(models, prompts, flags(8, per_device_training_batch_size=size))
+    critic = models.critic.module.model
     assert len({len(a) for a in exp.answers}) > 1
     for i, (p, a) in enumerate(zip(prompts, exp.answers)):
         n = len(a)
         assert exp.mask[i].tolist() == [1] * n + [0] * (exp.mask.size(1) - n)
-        assert torch.allclose(exp.logps[i, :n], plain_logps(four.actor.module.lm, p.ids, a), atol=1e-5)
+        assert torch.allclose(exp.logps[i, :n], plain_logps(models.actor.module.lm, p.ids, a), atol=1e-5)
         assert torch.allclose(exp.ref_logps[i, :n], plain_logps(frozen, p.ids, a), atol=1e-5)
         with torch.no_grad():
             hidden = critic.base_model(input_ids=torch.tensor([p.ids + a]), use_cache=False).last_hidden_state[0]
@@ -178,7 +180,7 @@ def test_experience_is_what_transformers_says_of_each_answer(codec, prompts, siz
                 len(p.ids) - 1 : -1
             ]  # before each answer token: the last prompt token's is the first
         assert torch.allclose(exp.values[i, :n], values, atol=1e-5)
-        assert float(exp.scores[i]) == a.count(GOOD) and texts[i] == " ".join(WORDS[t] for t in a if t)
+        assert float(exp.scores[i]) == a.count(GOOD) and exp.texts[i] == " ".join(WORDS[t] for t in a if t)
         rewards = [
             -0.05 * float(exp.logps[i, t] - exp.ref_logps[i, t]) + (a.count(GOOD) if t == n - 1 else 0)
             for t in range(n)
@@ -191,18 +193,20 @@ def test_experience_is_what_transformers_says_of_each_answer(codec, prompts, siz
     entropies = []
     for p, a in zip(prompts, exp.answers):
         with torch.no_grad():
-            probs = four.actor.module.lm(input_ids=torch.tensor([p.ids + a])).logits[0, len(p.ids) - 1 : -1].softmax(-1)
+            probs = (
+                models.actor.module.lm(input_ids=torch.tensor([p.ids + a])).logits[0, len(p.ids) - 1 : -1].softmax(-1)
+            )
         entropies += torch.special.entr(probs).sum(-1).tolist()
     assert sums["entropy"] == pytest.approx(sum(entropies), abs=1e-3)
 
 
 @pytest.mark.parametrize("architecture, lora", [("gpt_neox", 0), ("llama", 0), ("gpt_neox", 2), ("llama", 2)])
 def test_the_first_update_is_on_policy(codec, prompts, architecture, lora):
-    four, _ = make_models(codec, lora=lora, architecture=architecture)
+    models, _ = make_models(codec, lora=lora, architecture=architecture)
     f = flags(8)
-    exp, sums, *_ = collect(four, prompts, f)
+    exp, sums, *_ = collect(models, prompts, f)
     assert sums["kl"] == pytest.approx(0, abs=1e-4)  # the actor is still the reference
-    stats = ppo_step.update(four, exp, f, train_actor=True)
+    stats = ppo_step.update(models, exp, f, train_actor=True)
     assert stats["ratio_max"] == pytest.approx(1, abs=1e-5) and stats["ratio_min"] == pytest.approx(1, abs=1e-5)
     assert stats["clip_fraction"] == 0 and stats["approx_kl"] == pytest.approx(0, abs=1e-6)
     # at ratio 1 the loss is minus the mean advantage over tokens; the value loss half the mean squared error
@@ -210,41 +214,41 @@ def test_the_first_update_is_on_policy(codec, prompts, architecture, lora):
     assert stats["value_loss"] == pytest.approx(
         float((0.5 * (exp.values - exp.returns) ** 2 * exp.mask).sum() / exp.mask.sum()), rel=1e-4
     )
-    again = ppo_step.update(four, exp, f, train_actor=True)
+    again = ppo_step.update(models, exp, f, train_actor=True)
     assert again["ratio_max"] > 1 + 1e-4  # and it has moved
 
 
 def test_an_update_in_several_passes_has_the_gradient_of_one(codec, prompts):
     gradients = []
     for size, accumulation in ((8, 1), (2, 4)):
-        four, _ = make_models(codec, accumulation=accumulation)
+        models, _ = make_models(codec, accumulation=accumulation)
         f = flags(8, per_device_training_batch_size=size, gradient_accumulation_steps=accumulation)
-        exp, *_ = collect(four, prompts, f)
-        ppo_step.update(four, exp, f, train_actor=True)
-        gradients.append((four.actor.gradient, four.critic.gradient))
+        exp, *_ = collect(models, prompts, f)
+        ppo_step.update(models, exp, f, train_actor=True)
+        gradients.append((models.actor.gradient, models.critic.gradient))
     for one, several in zip(*gradients):
         assert one and all(torch.allclose(one[n], several[n], atol=1e-5) for n in one)
 
 
 def test_update_gradient_is_that_of_transformers(codec, prompts):
     """At ratio 1: minus the gradient of sum(advantage x log-probability) / tokens, EOS included."""
-    four, frozen = make_models(codec)
+    models, frozen = make_models(codec)
     f = flags(8)
-    exp, *_ = collect(four, prompts, f)
-    ppo_step.update(four, exp, f, train_actor=True)
+    exp, *_ = collect(models, prompts, f)
+    ppo_step.update(models, exp, f, train_actor=True)
     loss = 0.0
     for i, (p, a) in enumerate(zip(prompts, exp.answers)):
         logps = frozen(input_ids=torch.tensor([p.ids + a])).logits[0].log_softmax(-1)[len(p.ids) - 1 : -1]
         loss = loss - (logps.gather(1, torch.tensor(a).unsqueeze(1)).squeeze(1) * exp.advantages[i, : len(a)]).sum()
     (loss / sum(map(len, exp.answers))).backward()
     expected = {n: p.grad for n, p in frozen.named_parameters()}
-    assert all(torch.allclose(four.actor.gradient["lm." + n], g, atol=1e-5) for n, g in expected.items())
+    assert all(torch.allclose(models.actor.gradient["lm." + n], g, atol=1e-5) for n, g in expected.items())
 
 
 def test_the_end_of_an_answer_is_an_action(codec, prompts, monkeypatch):
-    four, _ = make_models(codec)
+    models, _ = make_models(codec)
     monkeypatch.setattr(rollout, "sample", lambda *args: [[4, 0]] * 8)
-    exp, *_ = collect(four, prompts, flags(8))
+    exp, *_ = collect(models, prompts, flags(8))
     exp.advantages = torch.tensor([[0.0, 1.0]]).expand(8, -1)  # only the end was good
     seen = []
 
@@ -252,8 +256,8 @@ def test_the_end_of_an_answer_is_an_action(codec, prompts, monkeypatch):
         logits.retain_grad()
         seen.append(logits)
 
-    handle = four.actor.module.lm.get_output_embeddings().register_forward_hook(keep)
-    ppo_step.update(four, exp, flags(8), train_actor=True)
+    handle = models.actor.module.lm.get_output_embeddings().register_forward_hook(keep)
+    ppo_step.update(models, exp, flags(8), train_actor=True)
     handle.remove()
     gradient, p = seen[0].grad, seen[0].detach().softmax(-1)
     assert gradient.shape == (16, 8)
@@ -262,43 +266,35 @@ def test_the_end_of_an_answer_is_an_action(codec, prompts, monkeypatch):
 
 
 def test_critic_alone_learns_in_the_warm_up(codec, prompts):
-    four, _ = make_models(codec)
-    before = copy.deepcopy(four.actor.module.state_dict())
-    exp, *_ = collect(four, prompts, flags(8))
+    models, _ = make_models(codec)
+    before = copy.deepcopy(models.actor.module.state_dict())
+    exp, *_ = collect(models, prompts, flags(8))
     losses = [
-        ppo_step.update(four, exp, flags(8, cliprange_value=10.0), train_actor=False)["value_loss"] for _ in range(10)
+        ppo_step.update(models, exp, flags(8, cliprange_value=10.0), train_actor=False)["value_loss"] for _ in range(10)
     ]
     assert losses[-1] < 0.7 * losses[0]
-    assert all(torch.equal(before[k], v) for k, v in four.actor.module.state_dict().items())
+    assert all(torch.equal(before[k], v) for k, v in models.actor.module.state_dict().items())
 
 
 def test_empty_one_token_and_cut_answers(codec, prompts, monkeypatch):
     answers = [[0], [4], [0], [GOOD, GOOD, 0], [5] * 6, [0], [4, 0], [GOOD]]
-    four, _ = make_models(codec)
+    models, _ = make_models(codec)
     monkeypatch.setattr(rollout, "sample", lambda *args: answers)
 
-    def shape(raw, ended):
+    def score_shaping(raw, ended):
         assert ended.tolist() == [True, False, True, True, False, True, True, False]
         return shaped_scores(raw, ended, 0.0, 1.0, 5.0, 1.0)
 
-    exp, sums, _, texts = collect(four, prompts, flags(8, lam=1.0), shape=shape, kl_coef=0.0)
-    assert texts == ["", "나", "", "가 가", "다 다 다 다 다 다", "", "나", "가"]
+    exp, sums, _ = collect(models, prompts, flags(8, lam=1.0), score_shaping=score_shaping, kl_coef=0.0)
+    assert exp.texts == ["", "나", "", "가 가", "다 다 다 다 다 다", "", "나", "가"]
     assert exp.scores.tolist() == [0, 0, 0, 2, 0, 0, 0, 1]
     # with gamma and lambda 1 and no KL penalty every token's return is the counted score: less 1 for a missing EOS
     counted = torch.tensor([0.0, -1, 0, 2, -1, 0, 0, 0]).unsqueeze(1)
-    assert torch.allclose(exp.returns, counted * exp.mask, atol=1e-5) and exp.mask.sum(1).tolist() == [
-        1,
-        1,
-        1,
-        3,
-        6,
-        1,
-        2,
-        1,
-    ]
+    assert torch.allclose(exp.returns, counted * exp.mask, atol=1e-5)
+    assert exp.mask.sum(1).tolist() == list(map(len, answers))
     assert (sums["tokens"], sums["eos_rate"], sums["answers"]) == (16, 5, 8)
     f = flags(8, per_device_training_batch_size=1, gradient_accumulation_steps=1)
-    stats = ppo_step.update(four, exp, f, train_actor=True)
+    stats = ppo_step.update(models, exp, f, train_actor=True)
     assert (
         all(torch.isfinite(torch.tensor(float(v))) for k, v in stats.items() if k != "ptx_loss")
         and stats["ptx_loss"] is None
@@ -306,32 +302,32 @@ def test_empty_one_token_and_cut_answers(codec, prompts, monkeypatch):
 
 
 def test_batches_of_empty_answers_only(codec, prompts, monkeypatch):
-    four, _ = make_models(codec)
+    models, _ = make_models(codec)
     monkeypatch.setattr(rollout, "sample", lambda *args: [[0]] * 8)
-    exp, *_ = collect(four, prompts, flags(8))
+    exp, *_ = collect(models, prompts, flags(8))
     exp.advantages = whiten(exp.advantages, exp.mask)
-    stats = ppo_step.update(four, exp, flags(8), train_actor=True)
+    stats = ppo_step.update(models, exp, flags(8), train_actor=True)
     assert stats["ratio_max"] == pytest.approx(1, abs=1e-5)
-    assert all(torch.isfinite(p).all() for p in four.actor.module.parameters())
+    assert all(torch.isfinite(p).all() for p in models.actor.module.parameters())
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])
 def test_the_adapter_switched_off_is_the_reference(codec, prompts, architecture):
-    four, frozen = make_models(codec, lora=2, lr=0.05, architecture=architecture)
+    models, frozen = make_models(codec, lora=2, lr=0.05, architecture=architecture)
     f = flags(8)
     for step in range(3):
-        exp, *_ = collect(four, prompts, f, seeds=[100 * step + i for i in range(8)])
+        exp, *_ = collect(models, prompts, f, seeds=[100 * step + i for i in range(8)])
         exp.advantages = whiten(exp.advantages, exp.mask)
-        ppo_step.update(four, exp, f, train_actor=True)
-    ids, copy_ = [p.ids for p in prompts], Frozen(models.TokenLogps(frozen), RANKS, "fp32")
-    ref, _ = ppo_step.answer_logps(four, ids, exp.answers, 3, "reference")
-    actor, _ = ppo_step.answer_logps(four, ids, exp.answers, 3, "actor")
-    four.reference = copy_
-    plain, _ = ppo_step.answer_logps(four, ids, exp.answers, 3, "reference")
+        ppo_step.update(models, exp, f, train_actor=True)
+    ids, copy_ = [p.ids for p in prompts], Frozen(TokenLogps(frozen), ALONE, "fp32")
+    ref, _ = ppo_step.answer_logps(models, ids, exp.answers, 3, "reference")
+    actor, _ = ppo_step.answer_logps(models, ids, exp.answers, 3, "actor")
+    models.reference = copy_
+    plain, _ = ppo_step.answer_logps(models, ids, exp.answers, 3, "reference")
     assert float((ref - plain).abs().max()) < 1e-6
     assert float((actor - ref).abs().max()) > 1e-2
     assert all(
-        p.requires_grad for n, p in four.actor.module.named_parameters() if "lora_" in n
+        p.requires_grad for n, p in models.actor.module.named_parameters() if "lora_" in n
     )  # disabling must not freeze them
 
 
@@ -339,10 +335,10 @@ def test_the_ptx_loss_is_the_mean_of_its_tokens(codec, prompts):
     extra = [Tokens([4, 5, 6, 0], [0, 1, 1, 1]), Tokens([7, 0], [1, 1])]
     gradients, loss = [], None
     for coefficient in (0.0, 2.0):
-        four, frozen = make_models(codec)
-        exp, *_ = collect(four, prompts, flags(8))
-        loss = ppo_step.update(four, exp, flags(8), True, iter([extra]), coefficient)["ptx_loss"]
-        gradients.append(four.actor.gradient)
+        models, frozen = make_models(codec)
+        exp, *_ = collect(models, prompts, flags(8))
+        loss = ppo_step.update(models, exp, flags(8, unsup_coef=coefficient), True, iter([extra]))["ptx_loss"]
+        gradients.append(models.actor.gradient)
     nll = sum(-plain_logps(frozen, t[:1], t[1:]).sum() for t in ([4, 5, 6, 0], [7, 0])) / 4
     assert loss == pytest.approx(float(nll), abs=1e-5)
     total = 0.0
@@ -364,10 +360,10 @@ def test_minibatches_cover_every_answer_once_an_epoch():
 
 
 def test_evaluation_is_the_same_twice_and_counts_by_category(codec, prompts):
-    four, _ = make_models(codec)
-    held = [ppo_step.Prompt(p.ids, p.messages, "ab"[i % 2]) for i, p in enumerate(prompts[:5])]
-    figures, rows = ppo_step.evaluate(four, held, flags(2), seed=3)
-    again, _ = ppo_step.evaluate(four, held, flags(3), seed=3)
+    models, _ = make_models(codec)
+    held = [Prompt(p.ids, p.messages, "ab"[i % 2]) for i, p in enumerate(prompts[:5])]
+    figures, rows = evaluate(models, held, flags(2), seed=3)
+    again, _ = evaluate(models, held, flags(3), seed=3)
     scores = torch.tensor([float(text.split().count("가")) for _, text, _ in rows], dtype=torch.float64)
     assert [i for i, *_ in rows] == list(range(5)) and [s for *_, s in rows] == scores.tolist()
     assert figures["score"] == pytest.approx(float(scores.mean())) and figures["score_std"] == pytest.approx(
@@ -386,27 +382,32 @@ def test_the_reward_model_reads_its_own_template(codec, prompts, chat_codec):
         def forward(self, ids, position_ids):
             return ids.flatten().float()
 
-    four, _ = make_models(codec, reward=LastToken())
-    four.reward_codec = chat_codec("chatml")
-    assert ppo_step.score_text(four, prompts, ["가"] * 8, 3).tolist() == [four.reward_codec.stop_id] * 8
+    own = chat_codec("chatml")
+    reward = RewardModel(Frozen(LastToken(), ALONE, "fp32"), own, 3)
+    assert reward(prompts, ["가"] * 8).tolist() == [own.eos_token_id] * 8
 
 
 @pytest.mark.parametrize("lora, lr", [(0, 4e-3), (4, 2e-2)])
 def test_the_reward_rises(codec, prompts, lora, lr):
     """40 updates on: score = number of 가 in the answer."""
-    four, _ = make_models(codec, lora=lora, lr=lr, spread=0.1 if not lora else 0.2)
+    models, _ = make_models(codec, lora=lora, lr=lr, spread=0.1 if not lora else 0.2)
     f, moments, scores = flags(32, per_device_training_batch_size=16), RunningMoments(), []
 
-    def shape(raw, ended):
+    def score_shaping(raw, ended):
         moments.update(raw)
         return shaped_scores(raw, ended, 0.5, moments.std, 5.0, 1.0)
 
     for step in range(40):
         torch.manual_seed(step)
         exp, sums, *_ = collect(
-            four, prompts * 4, f, seeds=[step * 1000 + i for i in range(32)], shape=shape, kl_coef=0.01
+            models,
+            prompts * 4,
+            f,
+            seeds=[step * 1000 + i for i in range(32)],
+            score_shaping=score_shaping,
+            kl_coef=0.01,
         )
         exp.advantages = whiten(exp.advantages, exp.mask)
-        ppo_step.update(four, exp, f, train_actor=True)
+        ppo_step.update(models, exp, f, train_actor=True)
         scores.append(sums["score"] / 32)
     assert sum(scores[:3]) / 3 < 1.2 and sum(scores[-5:]) / 5 > 2.5

@@ -33,7 +33,7 @@ def three_steps(base_init, tmp_path_factory):
         SFT_FLAGS=f"{few} 40 --enable_tensorboard",
         REWARD_FLAGS=f"{few} 60 --per_device_train_batch_size 8",
         PPO_FLAGS="--max_steps 3 --per_device_generation_batch_size 16 --per_device_training_batch_size 8 "
-        "--max_eval_examples 20 --max_answer_seq_len 24 --eval_steps 1 --enable_ema --print_answers "
+        "--max_eval_examples 20 --max_answer_seq_len 24 --eval_interval 1 --enable_ema --print_answers "
         "--unsupervised_dataset_name sample/text --unsup_coef 0.1",
     )
     return out

@@ -1,21 +1,16 @@
-"""Two processes under DeepSpeed's launcher do what one does: same data order, same losses, same weights, at every ZeRO stage."""
+"""Two processes under DeepSpeed's launcher do what one does: same data order, same losses, same weights, at every
+ZeRO stage.
+"""
 
 import pytest
 from safetensors.torch import load_file
 from tiny_scripts import metrics, run
 
-SFT = [
-    "--max_steps",
-    3,
-    "--gradient_accumulation_steps",
-    2,
-    "--max_eval_examples",
-    20,
-    "--per_device_eval_batch_size",
-    8,
-    "--save_steps",
-    0,
-]
+words = str.split
+
+SFT = words(
+    "--max_steps 3 --gradient_accumulation_steps 2 --max_eval_examples 20 --per_device_eval_batch_size 8 --save_steps 0"
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,31 +54,22 @@ def ppo(three_steps, out, processes, batch, actor_stage, critic_stage):
         actor_stage,
         critic_stage,
         out,
-        "--max_steps",
-        2,
-        "--per_device_generation_batch_size",
+        *words("--max_steps 2 --per_device_generation_batch_size"),
         batch,
         "--per_device_training_batch_size",
         batch,
-        "--max_eval_examples",
-        7,
-        "--max_answer_seq_len",
-        16,
-        "--save_steps",
-        0,
-        "--actor_lora_dim",
-        4,
-        "--actor_lora_learning_rate",
-        "1e-3",
-        "--critic_lora_dim",
-        4,
-        "--only_optimize_lora",
+        *words(
+            "--max_eval_examples 7 --max_answer_seq_len 16 --save_steps 0 --actor_lora_dim 4 "
+            "--actor_lora_learning_rate 1e-3 --critic_lora_dim 4 --only_optimize_lora"
+        ),
         processes=processes,
     )
 
 
 def test_ppo_with_lora_on_two_processes(three_steps, tmp_path):
-    """Sampling seeds belong to prompts, whitening is global: the same answers, scores, KL and advantages as on one process."""
+    """Sampling seeds belong to prompts, whitening is global: the same answers, scores, KL and advantages as on one
+    process.
+    """
     ppo(three_steps, tmp_path / "one", 1, 8, 0, 0)
     ppo(three_steps, tmp_path / "two", 2, 4, 3, 2)
     for one, two in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
@@ -94,6 +80,7 @@ def test_ppo_with_lora_on_two_processes(three_steps, tmp_path):
             "length",
             "entropy",
             "value_loss",
+            "explained_variance",
             "heldout_score",
             "heldout_kl",
             "answers",

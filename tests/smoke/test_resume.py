@@ -8,6 +8,8 @@ import time
 import pytest
 from tiny_scripts import SCRIPTS, environment, metrics, run
 
+words = str.split
+
 
 def steps_done(folder):
     try:
@@ -46,20 +48,10 @@ def test_sft(base_init, tmp_path):
     more = [
         "--model_name_or_path",
         base_init,
-        "--max_steps",
-        60,
-        "--save_steps",
-        2,
-        "--max_eval_examples",
-        20,
-        "--per_device_train_batch_size",
-        4,
-        "--num_warmup_steps",
-        5,
-        "--dropout",
-        "0.1",
-        "--eval_interval",
-        7,
+        *words(
+            "--max_steps 60 --save_steps 2 --max_eval_examples 20 --per_device_train_batch_size 4 "
+            "--num_warmup_steps 5 --dropout 0.1 --eval_interval 7"
+        ),
     ]
     run("sft", tmp_path / "whole", 0, *more)
     run_killed("sft", [tmp_path / "killed", 0, *more], tmp_path / "killed", 9)
@@ -70,16 +62,7 @@ def test_reward(base_init, tmp_path):
     more = [
         "--model_name_or_path",
         base_init,
-        "--max_steps",
-        40,
-        "--save_steps",
-        2,
-        "--max_eval_examples",
-        20,
-        "--per_device_train_batch_size",
-        4,
-        "--zero_stage",
-        2,
+        *words("--max_steps 40 --save_steps 2 --max_eval_examples 20 --per_device_train_batch_size 4 --zero_stage 2"),
     ]
     run("reward", tmp_path / "whole", 2, *more)
     run_killed("reward", [tmp_path / "killed", 2, *more], tmp_path / "killed", 7)
@@ -91,23 +74,11 @@ def test_reward(base_init, tmp_path):
 )
 def test_ppo(three_steps, tmp_path, stages, lora):
     more = [
-        "--max_steps",
-        12,
-        "--save_steps",
-        1,
-        "--max_eval_examples",
-        6,
-        "--eval_steps",
-        4,
-        "--per_device_generation_batch_size",
-        8,
-        "--per_device_training_batch_size",
-        4,
-        "--max_answer_seq_len",
-        16,
-        "--enable_ema",
-        "--kl_target",
-        "1.0",
+        *words(
+            "--max_steps 12 --save_steps 1 --max_eval_examples 6 --eval_interval 4 "
+            "--per_device_generation_batch_size 8 --per_device_training_batch_size 4 --max_answer_seq_len 16 "
+            "--enable_ema --kl_target 1.0"
+        ),
         *lora,
     ]
     models = [three_steps / "sft", three_steps / "reward", *stages]

@@ -11,6 +11,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from korlhf.data import tokenize
 from korlhf.models.tokenizer import load_tokenizer
 
+words = str.split
+
 
 def test_every_stage_leaves_a_model_a_log_and_pictures(three_steps):
     for stage in ("base", "sft", "reward", "ppo"):
@@ -123,14 +125,9 @@ def test_a_finished_run_is_not_trained_again(three_steps):
     done = run(
         "sft",
         three_steps / "sft",
-        0,
-        "--model_name_or_path",
+        *words("0 --model_name_or_path"),
         three_steps / "base",
-        "--max_steps",
-        8,
-        "--max_eval_examples",
-        40,
-        "--enable_tensorboard",
+        *words("--max_steps 8 --max_eval_examples 40 --enable_tensorboard"),
     )
     assert "finished already" in done.stdout
     assert (three_steps / "sft" / "model.safetensors").stat().st_mtime_ns == before

@@ -1,7 +1,7 @@
 """Every flag of DeepSpeed-Chat's three main.py is accepted here, or refused with the reason and the remedy."""
 
 import pytest
-from step_programs import parse
+from step_programs import main_of, parse
 
 from korlhf.training.flags import REMOVED
 
@@ -200,6 +200,11 @@ WRONG = [
     (2, "--model_name m2", "--model_name", "--help"),
     (1, "--prompt_template vicuna", "--prompt_template", "human_assistant"),
     (2, "--seed one", "--seed", "one"),
+    (1, "--adam_beta1 1", "--adam_beta1 1.0", "from 0 up to"),
+    (2, "--adam_beta2 -0.1", "--adam_beta2 -0.1", "from 0 up to"),
+    (3, "--critic_adam_beta2 1.5", "--critic_adam_beta2 1.5", "from 0 up to"),
+    (3, "--eval_steps 5 --eval_interval 5", "--eval_steps", "delete --eval_steps"),
+    (1, "--eval_steps 5", "--eval_steps", "--help"),
 ]
 
 
@@ -232,3 +237,14 @@ def test_print_answers_takes_an_interval_or_none():
     assert [
         parse(3, NEEDED[3] + words)["print_answers"] for words in ([], ["--print_answers"], ["--print_answers", "5"])
     ] == [0, 1, 5]
+
+
+def test_step_3_evaluates_by_either_name():
+    for name in ("--eval_interval", "--eval_steps"):
+        assert main_of(3).parse([*NEEDED[3], name, "7"])[1].run.eval_interval == 7
+    assert main_of(3).parse(NEEDED[3])[1].run.eval_interval == 0 and "eval_steps" not in parse(3, NEEDED[3])
+
+
+def test_betas_are_flags_of_each_model():
+    _, given, _ = main_of(3).parse([*NEEDED[3], "--actor_adam_beta1", "0.8", "--critic_adam_beta2", "0.99"])
+    assert [(m.adam_beta1, m.adam_beta2) for m in (given.actor, given.critic)] == [(0.8, 0.95), (0.9, 0.99)]

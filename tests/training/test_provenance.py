@@ -52,7 +52,7 @@ def test_the_chain_leads_to_the_base(ppo):
 
 
 def test_adapter_and_best_belong_to_the_training_above(ppo):
-    for name in ("adapter", "best"):
+    for name in ("adapter", "best", "best/adapter", "actor_ema"):
         (ppo / name).mkdir()
         found = provenance.chain(str(ppo / name))
         assert [o.name for o in found] == ["ppo", "sft", "EleutherAI/polyglot-ko-1.3b"]

@@ -1,117 +1,58 @@
-"""Accuracy, its interval, and the trivial rules beside it."""
+"""The loss of step 2: by hand, and through packed models against plain transformers."""
 
 import math
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
-from korlhf.core import stats
-from korlhf.data.example import Example
-from korlhf.data.tokenize import Tokens
-from korlhf.training import reward as pairs
-from korlhf.training.engine import Ranks
-
-
-def example(category, n):
-    return Example(({"role": "user", "content": "가"},), tuple(f"답{i}" for i in range(n)), category)
+from korlhf.models.reward_model import TokenValues
+from korlhf.training import pairs
+from korlhf.training.reward import ranked_loss, ranked_right
 
 
-@pytest.mark.parametrize(
-    "right, n, low, high", [(8, 10, 0.4902, 0.9433), (0, 5, 0.0, 0.4345), (5, 5, 0.5655, 1.0), (0, 0, 0.0, 1.0)]
-)
-def test_wilson(right, n, low, high):
-    # 8 of 10: (.8 + .19207) / 1.38415 = .71674 +- 1.95996 x sqrt(.016 + .0096037) / 1.38415 = .22656; 0 of 5: up to z2 / (5 + z2) = .4345
-    assert stats.wilson(right, n) == pytest.approx((low, high), abs=5e-5)
+def test_ranked_loss_of_one_pair_by_hand():
+    # margin ln 3: -ln sigmoid(ln 3) = -ln(3/4)
+    assert float(ranked_loss(torch.tensor([math.log(3) + 1, 1.0]), [2])) == pytest.approx(math.log(4 / 3), abs=1e-6)
 
 
-def test_accuracy_by_hand():
-    examples = [example("a", 3), example("b", 2), example("a", 2)]
-    figures = pairs.accuracy(examples, [[3.0, 1.0, 3.0], [0.0, 2.0], [5.0, 1.0]])
-    # a: margins 2 (right), 0 (half), -2 (wrong), 4 (right) -> 2.5 of 4; b: -2 -> 0 of 1
-    assert figures["accuracy"] == 0.5 and figures["n"] == 5 and figures["prompts"] == 3
-    assert figures["mean_margin"] == pytest.approx((2 + 0 - 2 + 4 - 2) / 5)
-    assert figures["by_category"]["a"] == {
-        "accuracy": 0.625,
-        "n": 4,
-        "prompts": 2,
-        "ci95": list(stats.wilson(2.5, 4)),
-        "mean_margin": 1.0,
-    }
-    assert figures["by_category"]["b"]["accuracy"] == 0.0 and list(figures["by_category"]) == ["a", "b"]
+def test_ranked_loss_of_four_against_a_double_loop():
+    torch.manual_seed(0)
+    scores, sizes, at, means = torch.randn(4 + 2 + 3), [4, 2, 3], 0, []
+    for k in sizes:
+        group, terms = scores[at : at + k].tolist(), []
+        for i in range(k):
+            for j in range(i + 1, k):
+                terms.append(math.log(1 + math.exp(group[j] - group[i])))
+        assert len(terms) == k * (k - 1) // 2
+        means.append(sum(terms) / len(terms))
+        at += k
+    assert float(ranked_loss(scores, sizes)) == pytest.approx(sum(means) / 3, abs=1e-6)
 
 
-def test_all_pairs_in_order():
-    assert pairs.as_pairs([example("a", 3)]) == [("가", "답0", "답1"), ("가", "답0", "답2"), ("가", "답1", "답2")]
+def test_ranked_right_by_hand():
+    # 3 > 1 right, 3 = 3 half, 1 < 3 wrong; second prompt 0 < 2 wrong
+    assert ranked_right(torch.tensor([3.0, 1.0, 3.0, 0.0, 2.0]), [3, 2]) == (1.5, 4)
 
 
-def sum_of_ids(ids, position_ids):
-    """A reward model of which every token's value is the sum of its sequence so far."""
-    values = torch.zeros(ids.numel())
-    for i, (token, position) in enumerate(zip(ids.flatten().tolist(), position_ids.flatten().tolist())):
-        values[i] = token + (values[i - 1] if position else 0)
-    return values
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_every_answer_is_scored_at_its_own_last_token(batch_size):
-    groups = [
-        [Tokens(ids, [1] * len(ids)) for ids in group]
-        for group in ([[1, 2], [3]], [[4, 5, 6], [7], [8, 9]], [[10, 11, 12, 13], [14]])
+@pytest.mark.parametrize("name", ["gpt_neox", "llama"])
+def test_packing_changes_neither_reward_loss_nor_gradient(folders, codec, name):
+    torch.manual_seed(3)
+    model = AutoModelForSequenceClassification.from_pretrained(folders[name], num_labels=1).eval()
+    group = [
+        codec.with_answer([{"role": "user", "content": "가요"}], a)
+        for a in ("네, 좋아요. 같이 가요.", "네.", "", "싫어요!")
     ]
-    assert pairs.score_groups(sum_of_ids, groups, batch_size, Ranks(0, 1, torch.device("cpu"))) == [
-        [3, 3],
-        [15, 7, 17],
-        [46, 14],
+    together = ranked_loss(pairs.forward(TokenValues(model), group, torch.device("cpu")), [4])
+    hidden = [
+        model.base_model(input_ids=torch.tensor([t.ids]), use_cache=False).last_hidden_state[0, -1] for t in group
     ]
-
-
-class Rank:
-    """One of three ranks that records what it would send."""
-
-    world, device = 3, torch.device("cpu")
-
-    def __init__(self, rank, others=()):
-        self.rank, self.others, self.sent = rank, others, None
-
-    def gather(self, thing):
-        self.sent = thing
-        return [*self.others, thing]
-
-
-def test_ranks_share_the_scoring_and_run_equally_many_passes():
-    groups = [[Tokens([i], [1]), Tokens([i, 100], [1, 1])] for i in range(1, 5)]  # 4 groups in chunks of 1 over 3 ranks
-    passes, sent = [], []
-    for r in range(3):
-        calls = []
-
-        def reward(ids, position_ids, calls=calls):
-            calls.append(1)
-            return sum_of_ids(ids, position_ids)
-
-        rank = Rank(r, sent)
-        if r < 2:
-            with pytest.raises(KeyError):  # the other ranks' part is not there yet
-                pairs.score_groups(reward, groups, 1, rank)
-        else:
-            assert pairs.score_groups(reward, groups, 1, rank) == [[i, i + 100] for i in range(1, 5)]
-        sent.append(rank.sent)
-        passes.append(len(calls))
-    assert passes == [2, 2, 2] and sorted(k for part in sent for k in part) == [0, 1, 2, 3]
-
-
-def test_trivial_rules_see_what_length_alone_knows():
-    longer = [
-        Example(({"role": "user", "content": "가"},), ("아주 길고 길고 긴 답이에요 정말로" + "요" * i, "짧아"), "all")
-        for i in range(12)
-    ]
-    found = pairs.trivial_rules(longer, longer)
-    assert max(found.values()) == 1.0 and list(found.values()) == sorted(found.values(), reverse=True)
-
-
-def test_report_warns_where_a_trivial_rule_is_as_good():
-    figures = pairs.accuracy([example("a", 2)] * 10, [[1.0, 0.0]] * 8 + [[0.0, 1.0]] * 2)
-    assert "WARNING" in pairs.report(figures, "t", {"longer answer": 0.8})
-    text = pairs.report(figures, "t", {"longer answer": 0.4})
-    assert (
-        "WARNING" not in text and "0.800" in text and "0.490 - 0.943" in text and math.isclose(figures["accuracy"], 0.8)
-    )
+    alone = ranked_loss(model.score(torch.stack(hidden)).flatten(), [4])
+    assert float(together.detach()) == pytest.approx(float(alone.detach()), rel=1e-5)
+    gradients = []
+    for loss in (together, alone):
+        model.zero_grad()
+        loss.backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    a, b = gradients
+    assert float((a - b).abs().max()) <= 1e-5 * max(1, float(b.abs().max()))

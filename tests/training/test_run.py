@@ -10,9 +10,9 @@ import torch
 
 from korlhf.core.errors import InputError
 from korlhf.training import run as checkpoint
-from korlhf.training.engine import Ranks
+from korlhf.training.engine import World
 
-ONE = Ranks(0, 1, torch.device("cpu"))
+ONE = World(0, 1, torch.device("cpu"))
 SETTINGS = {
     "learning_rate": 1e-5,
     "data_path": ["가.jsonl"],
@@ -80,12 +80,56 @@ def test_other_settings_are_refused_by_name(tmp_path):
     with pytest.raises(InputError, match=r"data_path: \['가.jsonl'\] there, \['나.jsonl'\] now, and 1 more"):
         checkpoint.Run(tmp_path, {**SETTINGS, "seed": 2, "data_path": ["나.jsonl"]}, ONE)
     with pytest.raises(InputError, match="processes: 1 there, 2 now"):
-        checkpoint.Run(tmp_path, SETTINGS, TwoRanks())
+        checkpoint.Run(tmp_path, SETTINGS, TwoProcesses())
     assert json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))["seed"] == 1
 
 
-class TwoRanks:
-    rank, world, first, device = 0, 2, True, torch.device("cpu")
+INPUTS = {"training examples": "a", "held-out examples": "b", "model_name_or_path": "c"}
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"training examples": "x"}, "the training examples"),
+        ({"model_name_or_path": "x"}, "the model of --model_name_or_path"),
+        (
+            {"held-out examples": "x", "model_name_or_path": "y"},
+            "the held-out examples, the model of --model_name_or_path",
+        ),
+        ({"unsupervised examples": "x"}, "the unsupervised examples"),
+    ],
+)
+def test_changed_data_and_models_are_refused_by_name(tmp_path, changed, words):
+    checkpoint.Run(tmp_path, SETTINGS, ONE, inputs=INPUTS)
+    checkpoint.Run(tmp_path, SETTINGS, ONE, inputs=INPUTS).finish({})
+    line = (
+        f"--output_dir .*: changed since its run began: {words}; give another --output_dir, or --overwrite_output_dir"
+    )
+    for settings in (SETTINGS, {**SETTINGS, "examples": 11}):
+        with pytest.raises(InputError, match=line):
+            checkpoint.Run(tmp_path, settings, ONE, inputs=INPUTS | changed)
+    with pytest.raises(InputError, match="other settings .*data_path"):  # the flag tells more than the content
+        checkpoint.Run(tmp_path, {**SETTINGS, "data_path": ["나.jsonl"]}, ONE, inputs=INPUTS | changed)
+    assert not checkpoint.Run(tmp_path, SETTINGS, ONE, True, INPUTS | changed).finished
+
+
+def test_a_run_of_an_earlier_version_is_resumed(tmp_path):
+    """It knows neither fingerprints nor betas, and step 3 called --eval_interval --eval_steps."""
+    checkpoint.Run(tmp_path, {**SETTINGS, "eval_interval": 0, "eval_steps": 14}, ONE)
+    settings = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
+    del settings["inputs"]
+    (tmp_path / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    betas = {f"{model}adam_beta{i}": beta for model in ("actor_", "critic_") for i, beta in ((1, 0.9), (2, 0.95))}
+    now = {**SETTINGS, **betas, "eval_interval": 14}
+    with pytest.raises(InputError, match="actor_adam_beta1: 0.9 there, 0.8 now"):
+        checkpoint.Run(tmp_path, {**now, "actor_adam_beta1": 0.8}, ONE, inputs=INPUTS)
+    checkpoint.Run(tmp_path, now, ONE, inputs=INPUTS)
+    with pytest.raises(InputError, match="the training examples"):  # known from here on
+        checkpoint.Run(tmp_path, now, ONE, inputs=INPUTS | {"training examples": "x"})
+
+
+class TwoProcesses:
+    rank, size, first, device = 0, 2, True, torch.device("cpu")
 
     def barrier(self):
         pass
@@ -112,8 +156,9 @@ def test_overwrite_empties_a_run_and_nothing_else(tmp_path):
 def test_a_folder_that_another_process_trains_into_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "LOCK_SECONDS", 0.5)
     program = (
-        "import sys, torch; from korlhf.training import run as checkpoint; from korlhf.training.engine import Ranks; "
-        "run = checkpoint.Run(sys.argv[1], {'seed': 1}, Ranks(0, 1, torch.device('cpu'))); print('begun', flush=True); sys.stdin.read()"
+        "import sys, torch; from korlhf.training import run as checkpoint; from korlhf.training.engine import World; "
+        "run = checkpoint.Run(sys.argv[1], {'seed': 1}, World(0, 1, torch.device('cpu'))); "
+        "print('begun', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

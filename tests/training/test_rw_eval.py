@@ -1,6 +1,7 @@
-"""rw_eval.py as a user runs it: scores equal transformers' own, figures equal hand counting, errors are one line with exit code 2."""
+"""rw_eval.py as a user runs it: scores equal transformers' own, figures equal hand counting, errors are one line with
+exit code 2.
+"""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,10 +12,13 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from korlhf.core import program as programs
-from korlhf.data.example import Example
 from korlhf.data.tokenize import Codec
 from korlhf.models import reward_model, save
 from korlhf.models.tokenizer import load_tokenizer
+from samples import tiny_base
+from training.step2_reward_model_finetuning import rw_eval as program
+
+words = str.split
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "training" / "step2_reward_model_finetuning" / "rw_eval.py"
@@ -50,26 +54,22 @@ def base(tmp_path_factory):
             sys,
             "argv",
             [
-                "tiny_base.py",
-                "--output_dir",
+                *words("tiny_base.py --output_dir"),
                 str(folder / "base"),
                 "--text",
                 text,
-                "--vocab_size",
-                "400",
-                "--hidden_size",
-                "32",
-                "--layers",
-                "1",
+                *words("--vocab_size 400 --hidden_size 32 --layers 1"),
             ],
         )
-        load_program(ROOT / "samples" / "tiny_base.py").main()
+        tiny_base.main()
     return folder / "base"
 
 
 @pytest.fixture(scope="module")
 def reward(base):
-    """A random reward model with head, template and padding, saved as step 2 saves one; large weights, so that scores differ."""
+    """A random reward model with head, template and padding, saved as step 2 saves one; large weights, so that scores
+    differ.
+    """
     folder = base.parent / "reward"
     tokenizer = load_tokenizer(str(base))
     torch.manual_seed(5)
@@ -77,8 +77,8 @@ def reward(base):
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.randn_like(p) * 0.2)
-    reward_model.set_padding(model, tokenizer, Codec(tokenizer).stop_id)
-    save.save_model(model, model.state_dict(), tokenizer, folder, str(base), AutoModelForSequenceClassification)
+    reward_model.set_padding(model, tokenizer, Codec(tokenizer).eos_token_id)
+    save.save_model(model, model.state_dict(), tokenizer, folder, str(base))
     return folder
 
 
@@ -99,22 +99,15 @@ def own_score(folder, prompt, answer):
         return float(model(torch.tensor([ids])).logits[0, 0])
 
 
-def run(*args, cwd=None):
-    return subprocess.run([sys.executable, str(PROGRAM), *map(str, args)], capture_output=True, text=True, cwd=cwd)
-
-
-def load_program(path=PROGRAM):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def run(*args):
+    return subprocess.run([sys.executable, str(PROGRAM), *map(str, args)], capture_output=True, text=True)
 
 
 def fails(monkeypatch, capsys, *args):
     """The program in this process: its one error line; argparse prints its usage first."""
     monkeypatch.setattr(sys, "argv", ["rw_eval.py", *map(str, args)])
     with pytest.raises(SystemExit) as exit_:
-        programs.run(load_program().main)
+        programs.run(program.main)
     err = capsys.readouterr().err
     assert exit_.value.code == 2
     assert "Traceback" not in err
@@ -130,17 +123,11 @@ def test_pairs_and_prompt(reward, tmp_path):
         reward,
         "--data_path",
         data,
-        "--prompt",
-        "안녕?",
-        "--answer",
-        "몰라",
+        *words("--prompt 안녕? --answer 몰라"),
         "네, 안녕하세요!",
-        "--per_device_eval_batch_size",
-        3,
-        "--output",
+        *words("--per_device_eval_batch_size 3 --output"),
         tmp_path / "새 폴더" / "rw.json",
-        "--dtype",
-        "fp32",
+        *words("--dtype fp32"),
     )
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "새 폴더" / "rw.json").read_text(encoding="utf-8"))
@@ -187,7 +174,9 @@ def test_pairs_and_prompt(reward, tmp_path):
 
 
 def test_rules_chosen_on_training_pairs(reward, tmp_path, monkeypatch, capsys):
-    """Longer is better in training, shorter in the pairs: the rule "longer" is wrong on all of them, and none is chosen on them."""
+    """Longer is better in training, shorter in the pairs: the rule "longer" is wrong on all of them, and none is
+    chosen on them.
+    """
     train = write_jsonl(
         tmp_path / "train.jsonl",
         [{"prompt": f"가 {i}", "chosen": "길고 긴 대답", "rejected": "짧다"} for i in range(4)] + [PAIRS[0]],
@@ -199,8 +188,7 @@ def test_rules_chosen_on_training_pairs(reward, tmp_path, monkeypatch, capsys):
         sys,
         "argv",
         [
-            "rw_eval.py",
-            "--model_name_or_path",
+            *words("rw_eval.py --model_name_or_path"),
             str(reward),
             "--data_path",
             data,
@@ -210,26 +198,12 @@ def test_rules_chosen_on_training_pairs(reward, tmp_path, monkeypatch, capsys):
             str(tmp_path / "out.json"),
         ],
     )
-    load_program().main()
+    program.main()
     result = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["trivial_rules"]
     assert result["rules"]["longer"] == 0.0 and "shorter" not in result["rules"]
     assert result["model"]["n"] == 6
     assert "4 prompts" in result["measured_on"] and "1 that are in --data_path too left out" in result["measured_on"]
     assert "trivial rules on the same 6 pairs" in capsys.readouterr().out
-
-
-def test_halves_share_no_prompt():
-    """Two datasets ask the same: every copy of a prompt lands on the same side, and both sides have one if there are two."""
-    examples = [
-        Example(({"role": "user", "content": f"질문 {i % 5}{'?' * (i % 2)}"},), (f"가{i}", f"나{i}")) for i in range(20)
-    ]
-    first, second = load_program().halves(examples, seed=3)
-    assert sorted(first + second) == list(range(20)) and (len(first), len(second)) == (
-        12,
-        8,
-    )  # 3 prompts of 4 copies, and 2
-    assert not {i % 5 for i in first} & {i % 5 for i in second}
-    assert load_program().halves(examples[:1], seed=3) == ([0], [])
 
 
 def test_refusals(base, reward, tmp_path, monkeypatch, capsys):
@@ -258,9 +232,3 @@ def test_refusals(base, reward, tmp_path, monkeypatch, capsys):
     assert "no such folder" in fails(
         monkeypatch, capsys, "--model_name_or_path", tmp_path / "absent", "--data_path", data
     )
-
-
-def test_exit_code_of_the_process(base, tmp_path):
-    done = run("--model_name_or_path", base, "--prompt", "가", "--answer", "", cwd=tmp_path)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.rstrip().splitlines()[-1].startswith("error: ")

@@ -65,7 +65,7 @@ def markers_of(codec):
         lambda messages, cue: tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=cue), talk
     )
     stop, special = (
-        tokenizer.convert_ids_to_tokens(codec.stop_id),
+        tokenizer.convert_ids_to_tokens(codec.eos_token_id),
         tokenizer.convert_ids_to_tokens(sorted(codec.special_ids)),
     )
     markers = []

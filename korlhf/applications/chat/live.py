@@ -41,10 +41,10 @@ def row(prompt, sampling, seed):
 class Batch:
     """The rows that are live on one language model. To be used from one thread."""
 
-    def __init__(self, lm, stop_id):
+    def __init__(self, lm, eos_token_id):
         """Raises InputError for an architecture whose cache cannot be taken apart by rows."""
         self.rows = []
-        self._model, self._stop_id = without_adapter(lm), stop_id
+        self._model, self._eos_token_id = without_adapter(lm), eos_token_id
         self._device = self._model.get_input_embeddings().weight.device
         # mask (B, W): of W positions that are read; next (B, 1): tokens that are not yet
         self._cache = self._mask = self._next = None
@@ -60,7 +60,7 @@ class Batch:
     @torch.no_grad()
     def add(self, rows):
         """Read the prompts of new rows and sample the first token of each."""
-        ids, mask = left_pad([r.prompt for r in rows], self._stop_id, self._device)
+        ids, mask = left_pad([r.prompt for r in rows], self._eos_token_id, self._device)
         cache = self._new_cache()
         tokens = self._sample(rows, ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
         parts = [(cache, mask)] if self._cache is None else [(self._cache, self._mask), (cache, mask)]

@@ -43,7 +43,7 @@ class LocalBot:
         self._tokenizing = threading.Lock()
         self._asked, self._closed = queue.SimpleQueue(), threading.Event()
         self._lm, self._live = checkpoint.load().eval(), {}  # row -> _Request
-        self._batch = live.Batch(self._lm, self.codec.stop_id)
+        self._batch = live.Batch(self._lm, self.codec.eos_token_id)
         self._thread = threading.Thread(target=self._work, name=f"sampling {self.name}", daemon=True)
         self._thread.start()
 
@@ -101,7 +101,7 @@ class LocalBot:
                 self._advance(arrived)
             except Exception as error:  # whatever it is, those who wait must hear of it
                 self._give_up(error, [*self._live.values(), *arrived])
-                self._live, self._batch = {}, live.Batch(self._lm, self.codec.stop_id)
+                self._live, self._batch = {}, live.Batch(self._lm, self.codec.eos_token_id)
         waiting = [self._asked.get() for _ in range(self._asked.qsize())]  # nothing joins a queue that is closed
         self._give_up(InputError("the bot is closed"), [*self._live.values(), *filter(None, waiting)])
 
@@ -139,7 +139,7 @@ class LocalBot:
     def _hand_out(self, request):
         """Pass the newest token's text on; whether the answer has ended with it."""
         row, answer = request.row, request.answer
-        stopped = row.tokens[-1] == self.codec.stop_id
+        stopped = row.tokens[-1] == self.codec.eos_token_id
         ended = stopped or len(row.tokens) == len(row.noise)
         with self._tokenizing:
             answer.put(request.stream.add(row.tokens[-1]))

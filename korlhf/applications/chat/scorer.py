@@ -13,8 +13,7 @@ from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec
 from korlhf.models import reward_model
 from korlhf.models.tokenizer import load_tokenizer
-from korlhf.training import engine
-from korlhf.training import reward as pairs
+from korlhf.training import engine, pairs
 
 
 class Scorer:

@@ -34,7 +34,8 @@ class Agreement:
 def greedy(lm, prompts, eos_token_id, max_new_tokens, desc):
     """Greedy answers by the sampler of the trainings. prompts: lists of ids; returns lists of ids."""
     with program.bar(prompts, desc=desc, unit="answers") as bar:
-        return [rollout.sample(lm, [ids], eos_token_id, max_new_tokens, [0], temperature=0)[0] for ids in bar]
+        limits = rollout.Limits(max_new_tokens, temperature=0)
+        return [rollout.sample(lm, [ids], [0], eos_token_id, limits)[0] for ids in bar]
 
 
 @torch.no_grad()
@@ -139,7 +140,7 @@ def trained_answers(checkpoint, dtype, questions):
 
 
 def _greedy(lm, codec, questions, desc):
-    return greedy(lm, questions.ids, codec.stop_id, questions.max_new_tokens, desc)
+    return greedy(lm, questions.ids, codec.eos_token_id, questions.max_new_tokens, desc)
 
 
 def check(folder, checkpoint, dtype, questions, trained):
@@ -149,7 +150,7 @@ def check(folder, checkpoint, dtype, questions, trained):
     """
     codec, exported = checkpoint.codec, tokenize.Codec(load_tokenizer(str(folder)))
     same_ids = [exported.prompt(messages).ids for messages in questions.conversations] == questions.ids
-    if not same_ids or exported.stop_id != codec.stop_id:
+    if not same_ids or exported.eos_token_id != codec.eos_token_id:
         raise InputError(
             f"{folder}: the exported tokenizer or template does not write the prompts as the trained model's; "
             "report this"

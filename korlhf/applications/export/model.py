@@ -47,7 +47,7 @@ def write(checkpoint, folder, dtype):
     # do_sample: a server would else ignore the temperature that it is asked for. top_k 0: transformers' own default
     # would cut at 50.
     lm.generation_config = GenerationConfig(
-        eos_token_id=codec.stop_id,
+        eos_token_id=codec.eos_token_id,
         pad_token_id=codec.tokenizer.pad_token_id,
         bos_token_id=codec.tokenizer.bos_token_id,
         do_sample=True,

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from streaming_server import Server
-from transformers import AutoModelForCausalLM
 
 from korlhf.applications.chat.bots import open_bot
 from korlhf.applications.chat.conversation import Conversation
@@ -30,7 +29,6 @@ def test_a_folder_and_a_lora_folder_answer(folders, load_lm, tokenizer, tmp_path
         tokenizer,
         tmp_path,
         folders["llama"],
-        AutoModelForCausalLM,
     )
     found = []
     for path in (tmp_path, tmp_path / "adapter", folders["llama"]):

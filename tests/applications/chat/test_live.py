@@ -35,7 +35,8 @@ def settings(n):
 
 
 def alone(lm, prompt, how):
-    return rollout.sample(lm, [prompt], STOP, how.max_new_tokens, [how.seed], 1, how.temperature, how.top_p)[0]
+    limits = rollout.Limits(how.max_new_tokens, how.temperature, how.top_p)
+    return rollout.sample(lm, [prompt], [how.seed], STOP, limits)[0]
 
 
 def ended(row):

@@ -31,7 +31,7 @@ def checkpoint(folders):
     opened = Checkpoint(folders["gpt_neox"], "--x")
     lm = opened.load()
     with torch.no_grad():
-        lm.get_output_embeddings().weight[opened.codec.stop_id] = 0
+        lm.get_output_embeddings().weight[opened.codec.eos_token_id] = 0
     opened.positions, opened.load = 400, lambda: lm
     return opened
 
@@ -72,7 +72,11 @@ def test_an_answer_is_that_of_the_sampler_and_comes_token_by_token(bot, checkpoi
         ids = checkpoint.codec.prompt(user("오늘 뭐 해요?")).ids
         seed = answer_seed(1, user("오늘 뭐 해요?"), 0)
         expected = rollout.sample(
-            checkpoint.load(), [ids], checkpoint.codec.stop_id, 12, [seed], 1, how.temperature, how.top_p
+            checkpoint.load(),
+            [ids],
+            [seed],
+            checkpoint.codec.eos_token_id,
+            rollout.Limits(12, how.temperature, how.top_p),
         )[0]
         assert "".join(pieces) == answer.text == checkpoint.codec.decode(expected) and len(pieces) > 4
         assert answer.finish_reason == "length"
@@ -80,8 +84,8 @@ def test_an_answer_is_that_of_the_sampler_and_comes_token_by_token(bot, checkpoi
 
 def test_the_end_of_an_answer_is_told(bot, checkpoint, monkeypatch):
     ids = checkpoint.codec.prompt(user("안녕")).ids
-    expected = rollout.sample(checkpoint.load(), [ids], checkpoint.codec.stop_id, 12, [0], 1, 0)[0]
-    monkeypatch.setattr(bot.codec, "stop_id", expected[5])
+    expected = rollout.sample(checkpoint.load(), [ids], [0], checkpoint.codec.eos_token_id, rollout.Limits(12, 0))[0]
+    monkeypatch.setattr(bot.codec, "eos_token_id", expected[5])
     answer = bot.ask(user("안녕"), GREEDY)
     assert answer.wait() and answer.finish_reason == "stop"
     assert answer.text == checkpoint.codec.decode(expected[: expected.index(expected[5])] + [expected[5]])
@@ -154,7 +158,7 @@ def test_twenty_users_at_once_lose_no_message_and_mix_no_history(checkpoint, rea
         text = checkpoint.codec.tokenizer.decode(ids)
         assert len(set(re.findall("사람[가-힣]", text))) == 1
         assert (
-            ids.count(checkpoint.codec.stop_id) == text.count("번째 말을 해요") - 1
+            ids.count(checkpoint.codec.eos_token_id) == text.count("번째 말을 해요") - 1
         )  # one after each answer, none that was typed
 
 
@@ -169,7 +173,7 @@ def templated(request, checkpoint, chat_codec, monkeypatch):
     elif request.param != "kullm":
         codec = chat_codec(request.param)
     monkeypatch.setattr(checkpoint, "codec", codec)
-    monkeypatch.setattr(live.Batch, "add", lambda batch, rows: [row.tokens.append(codec.stop_id) for row in rows])
+    monkeypatch.setattr(live.Batch, "add", lambda batch, rows: [row.tokens.append(codec.eos_token_id) for row in rows])
     with LocalBot(checkpoint) as bot:
         yield bot
 

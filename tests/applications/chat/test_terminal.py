@@ -16,7 +16,7 @@ import torch
 from openai_server import DROP, error
 from pty_harness import ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, ENTER, LEFT, PROMPT, UP, Screen
 from streaming_server import Server
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPTNeoXConfig
+from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
 from applications.chat import chat
 from korlhf.applications.chat.conversation import AnswerStream
@@ -253,8 +253,8 @@ def tiny(plain_tokenizer, tmp_path_factory):
     lm.save_pretrained(lm_path)
     plain_tokenizer.save_pretrained(lm_path)
     tokenizer, reward = load_tokenizer(lm_path), reward_model.load_reward_model(lm_path, new_head=True)
-    reward_model.set_padding(reward, tokenizer, Codec(tokenizer).stop_id)
-    save.save_model(reward, reward.state_dict(), tokenizer, reward_path, "", AutoModelForSequenceClassification)
+    reward_model.set_padding(reward, tokenizer, Codec(tokenizer).eos_token_id)
+    save.save_model(reward, reward.state_dict(), tokenizer, reward_path, "")
     return lm_path, reward_path
 
 

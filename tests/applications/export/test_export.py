@@ -78,7 +78,7 @@ def lora(folders, load_lm, tokenizer, tmp_path):
         if "lora_B" in name:
             torch.nn.init.normal_(p, std=0.3)
     weights, path = {n: p.detach() for n, p in lm.named_parameters()}, tmp_path / "lora"
-    save.save_model(lm, weights, tokenizer, path, folders["llama"], AutoModelForCausalLM)
+    save.save_model(lm, weights, tokenizer, path, folders["llama"])
     return path, lm
 
 

@@ -86,7 +86,7 @@ def trained(folders):
 
     def answer(messages):
         ids = codec.prompt(messages).ids
-        return len(ids), codec.decode(rollout.sample(lm, [ids], codec.stop_id, 8, [0], 1, 0)[0])
+        return len(ids), codec.decode(rollout.sample(lm, [ids], [0], codec.eos_token_id, rollout.Limits(8, 0))[0])
 
     return answer
 

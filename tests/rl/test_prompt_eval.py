@@ -1,6 +1,7 @@
-"""prompt_eval.py as a user runs it: greedy answers equal transformers' own, the files hold them side by side, errors are one line."""
+"""prompt_eval.py as a user runs it: greedy answers equal transformers' own, the files hold them side by side, errors
+are one line.
+"""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -8,12 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from korlhf.core import program as programs
 from korlhf.data.tokenize import Codec
 from korlhf.models import reward_model, save
 from korlhf.models.tokenizer import load_tokenizer
+from korlhf.rl import prompt_eval
+from samples import tiny_base
+from training.step1_supervised_finetuning import prompt_eval as program
+
+words = str.split
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "training" / "step1_supervised_finetuning" / "prompt_eval.py"
@@ -41,22 +47,15 @@ def folders(tmp_path_factory):
                 sys,
                 "argv",
                 [
-                    "tiny_base.py",
-                    "--output_dir",
+                    *words("tiny_base.py --output_dir"),
                     str(root / name),
                     "--text",
                     text,
-                    "--vocab_size",
-                    "400",
-                    "--hidden_size",
-                    "32",
-                    "--layers",
-                    "1",
-                    "--seed",
+                    *words("--vocab_size 400 --hidden_size 32 --layers 1 --seed"),
                     str(seed),
                 ],
             )
-            load_program(ROOT / "samples" / "tiny_base.py").main()
+            tiny_base.main()
     model = AutoModelForCausalLM.from_pretrained(root / "base")
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(20)  # clear favourites: rounding cannot change a greedy answer
@@ -65,16 +64,9 @@ def folders(tmp_path_factory):
     return root
 
 
-def load_program(path=PROGRAM):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def run_here(monkeypatch, *args):
     monkeypatch.setattr(sys, "argv", ["prompt_eval.py", *map(str, args)])
-    load_program().main()
+    program.main()
 
 
 def fails(monkeypatch, capsys, *args):
@@ -100,11 +92,7 @@ def test_side_by_side(folders, tmp_path):
             str(folders / "sft"),
             "--prompt",
             *PROMPTS,
-            "--max_new_tokens",
-            "7",
-            "--dtype",
-            "fp32",
-            "--output",
+            *words("--max_new_tokens 7 --dtype fp32 --output"),
             str(tmp_path / "새 폴더" / "answers.md"),
         ],
         capture_output=True,
@@ -150,11 +138,13 @@ def test_side_by_side(folders, tmp_path):
 
 
 def test_cell_stays_one_cell():
-    assert load_program().cell("a|b\n<i>*c*") == "a\\|b<br>&lt;i>\\*c\\*"
+    assert prompt_eval._cell("a|b\n<i>*c*") == "a\\|b<br>&lt;i>\\*c\\*"
 
 
 def test_draw_of_prompts_and_several_answers(folders, tmp_path, monkeypatch):
-    """3 of 10 prompts, 2 answers each; the same seed draws and answers the same again, and two answers to a prompt differ."""
+    """3 of 10 prompts, 2 answers each; the same seed draws and answers the same again, and two answers to a prompt
+    differ.
+    """
     data = write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": f"질문 {i}", "category": f"c{i}"} for i in range(10)])
     common = [
         "--model_name_or_path",
@@ -162,14 +152,7 @@ def test_draw_of_prompts_and_several_answers(folders, tmp_path, monkeypatch):
         folders / "sft",
         "--data_path",
         data,
-        "--max_prompts",
-        3,
-        "--max_new_tokens",
-        6,
-        "--temperature",
-        1.0,
-        "--num_return_sequences",
-        2,
+        *words("--max_prompts 3 --max_new_tokens 6 --temperature 1.0 --num_return_sequences 2"),
     ]
     results = []
     for name, more in (("a", []), ("b", ["--per_device_eval_batch_size", 1]), ("c", ["--seed", 7])):
@@ -189,7 +172,9 @@ def test_draw_of_prompts_and_several_answers(folders, tmp_path, monkeypatch):
 
 
 def test_long_prompts_are_left_out_for_all_models(folders, tmp_path, monkeypatch, capsys):
-    """The two templates make the same prompt differently long: what one model cannot read, the other is not asked either."""
+    """The two templates make the same prompt differently long: what one model cannot read, the other is not asked
+    either.
+    """
     long = "가나다라" * 8
     lengths = [
         len(Codec(load_tokenizer(str(folders / n))).prompt([{"role": "user", "content": long}]))
@@ -201,14 +186,11 @@ def test_long_prompts_are_left_out_for_all_models(folders, tmp_path, monkeypatch
         "--model_name_or_path",
         folders / "base",
         folders / "sft",
-        "--prompt",
-        "가",
+        *words("--prompt 가"),
         long,
         "--max_prompt_seq_len",
         max(lengths) - 1,
-        "--max_new_tokens",
-        3,
-        "--output",
+        *words("--max_new_tokens 3 --output"),
         tmp_path / "out",
     )
     result = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
@@ -220,14 +202,7 @@ def test_refusals(folders, tmp_path, monkeypatch, capsys):
     torch.manual_seed(0)
     tokenizer = load_tokenizer(str(folders / "base"))
     scorer = reward_model.load_reward_model(str(folders / "base"), new_head=True)
-    save.save_model(
-        scorer,
-        scorer.state_dict(),
-        tokenizer,
-        tmp_path / "reward",
-        str(folders / "base"),
-        AutoModelForSequenceClassification,
-    )
+    save.save_model(scorer, scorer.state_dict(), tokenizer, tmp_path / "reward", str(folders / "base"))
     bare = tmp_path / "bare"
     bare.mkdir()
     for name in ("config.json", "model.safetensors"):

@@ -1,0 +1,116 @@
+"""The models of step 3. With LoRA the reference is the actor with its adapter off; otherwise a frozen copy."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from korlhf.core.errors import InputError
+from korlhf.data.tokenize import Codec
+from korlhf.models.causal_lm import TokenLogps, load_causal_lm
+from korlhf.models.lora import add_lora
+from korlhf.models.reward_model import TokenValues, has_head, load_reward_model
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.rl.rewards import Reward, RewardModel
+from korlhf.training.engine import Engine, Frozen, Recipe, World
+from korlhf.training.flags import ModelFlags, PpoFlags, RunFlags
+
+
+@dataclass
+class Models:
+    """What PPO works with. reference None: the actor with its LoRA adapter off."""
+
+    actor: Engine
+    critic: Engine
+    reference: Frozen | None
+    reward: Reward
+    codec: Codec
+    world: World
+
+    @property
+    def trained(self) -> dict[str, Engine]:
+        return {"actor": self.actor, "critic": self.critic}
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The flags that the models are opened by."""
+
+    actor: ModelFlags
+    critic: ModelFlags
+    ppo: PpoFlags
+    run: RunFlags
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Name of the flag -> checkpoint, of each that is given."""
+        named = {
+            "actor_model_name_or_path": self.actor.model_name_or_path,
+            "critic_model_name_or_path": self.critic.model_name_or_path,
+            "reward_model_name_or_path": self.ppo.reward_model_name_or_path,
+            "reference_model_name_or_path": self.ppo.reference_model_name_or_path,
+        }
+        return {flag: path for flag, path in named.items() if path}
+
+    @property
+    def how(self) -> dict[str, Any]:
+        attention, trust = self.run.attn_implementation, self.run.trust_remote_code
+        return {"attn_implementation": attention, "trust_remote_code": trust, "dropout": 0.0}
+
+
+def open_models(flags: Flags, codec: Codec, world: World, dtype: str, ppo_steps: int) -> Models:
+    """Actor, critic, reference and reward model; codec: the actor's.
+
+    Raises InputError for checkpoints that do not fit together.
+    """
+    actor, critic, ppo = flags.actor, flags.critic, flags.ppo
+    reward = _open_reward(flags, world, dtype)
+    values = _open_critic(flags, codec)
+    lm = load_causal_lm(actor.model_name_or_path, codec.tokenizer, "--actor_model_name_or_path", **flags.how)
+    reference = None
+    if ppo.reference_model_name_or_path or not actor.lora_dim:
+        path = ppo.reference_model_name_or_path or actor.model_name_or_path
+        copy = load_causal_lm(path, codec.tokenizer, "--reference_model_name_or_path", **flags.how)
+        reference = Frozen(TokenLogps(copy), world, dtype, actor.zero_stage, ppo.offload_reference_model)
+    lm, values = add_lora(lm, actor, "CAUSAL_LM"), add_lora(values, critic, "SEQ_CLS")
+
+    answers = ppo.per_device_generation_batch_size * ppo.generation_batches
+    micro_batch, accumulation = ppo.per_device_training_batch_size, ppo.gradient_accumulation_steps
+    updates = ppo.ppo_epochs * answers // (micro_batch * accumulation)
+    recipe = Recipe.of(flags.run, dtype, micro_batch, accumulation, updates * ppo_steps)
+    shorter = replace(recipe, total_steps=updates * max(ppo_steps - ppo.critic_warmup_steps, 1))
+    return Models(
+        actor=Engine(TokenLogps(lm), actor, world, shorter),
+        critic=Engine(TokenValues(values), critic, world, recipe),
+        reference=reference,
+        reward=reward,
+        codec=codec,
+        world=world,
+    )
+
+
+def _open_reward(flags, world, dtype):
+    flag = "reward_model_name_or_path"
+    flag = flag if flag in flags.paths else "critic_model_name_or_path"
+    path, trust = flags.paths[flag], flags.run.trust_remote_code
+    codec = Codec(load_tokenizer(path, trust_remote_code=trust, what=f"--{flag}"))
+    model = TokenValues(load_reward_model(path, f"--{flag}", **flags.how))
+    frozen = Frozen(model, world, dtype, flags.critic.zero_stage)
+    return RewardModel(frozen, codec, flags.ppo.per_device_training_batch_size)
+
+
+def _open_critic(flags, codec):
+    path, what = flags.critic.model_name_or_path, "--critic_model_name_or_path"
+    tokenizer = load_tokenizer(path, trust_remote_code=flags.run.trust_remote_code, what=what)
+    if tokenizer.get_vocab() != codec.tokenizer.get_vocab() and not _same_ids(tokenizer, codec.tokenizer):
+        raise InputError(
+            f"{what} {path}: its tokenizer is not the actor's, so it cannot read the actor's tokens; give the actor's "
+            "folder as critic (it gets a new value head) and the reward model as --reward_model_name_or_path"
+        )
+    is_language_model = bool(flags.ppo.reward_model_name_or_path) and not has_head(path)
+    return load_reward_model(path, what, new_head=is_language_model, **flags.how)
+
+
+def _same_ids(a, b):
+    """Whether two tokenizers give a Korean sample the same ids (one may know a pad token more)."""
+    text = "오늘 날씨가 참 좋네요! 산책하러 갈까요? 1234 Hello, 안녕하세요. ㅎㅎ 漢字"
+    ids = [t(text, add_special_tokens=False).input_ids for t in (a, b)]
+    return len(a) - len(b) in (-1, 0, 1) and ids[0] == ids[1]

@@ -1,0 +1,222 @@
+"""Answers of several models to the same prompts, side by side.
+
+Each model is written to with the template in its own folder, and prompt and answer number alone decide the random
+stream, so two runs differ by the models only. Models are loaded one after the other, on a GPU if there is one.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from korlhf.core.errors import InputError
+from korlhf.core.flags import flag
+from korlhf.core.seeds import SAMPLE, derive
+from korlhf.data.example import RowError, turns
+from korlhf.data.load import load_step
+from korlhf.data.ngrams import repetition
+from korlhf.data.tokenize import Codec
+from korlhf.korean.friendly import friendly
+from korlhf.models.causal_lm import check_folder, load_causal_lm
+from korlhf.models.reward_model import has_head
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.rl import rollout
+
+TEMPLATES = ["auto", "kullm", "human_assistant", "chat"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalFlags:
+    """evaluation"""
+
+    model_name_or_path_baseline: str = flag("", "the model to compare with; a folder or a hub name")
+    model_name_or_path_finetune: str = flag("", "the fine-tuned model")
+    model_name_or_path: list[str] = flag([], "one or more further models")
+    prompt: list[str] = flag([], "prompts to answer")
+    data_path: list[str] = flag(
+        [], "datasets whose prompts are answered, named as in training; of one that has an evaluation split, that split"
+    )
+    max_prompts: int = flag(20, "at most this many prompts of --data_path, drawn at random; 0 = all")
+    max_prompt_seq_len: int = flag(
+        256, "longest prompt in tokens of any of the models; longer ones are left out and counted"
+    )
+    max_new_tokens: int = flag(100, "longest answer in tokens")
+    temperature: float = flag(0.0, "sampling temperature; 0 = greedy, always the likeliest token")
+    top_p: float = flag(1.0, "nucleus sampling; 1 = off")
+    num_return_sequences: int = flag(1, "answers per prompt; more than 1 needs a --temperature above 0")
+    per_device_eval_batch_size: int = flag(16, "prompts answered at once")
+    output: str = flag("", "write OUTPUT.md (the answers side by side) and OUTPUT.json")
+    prompt_template: str = flag(
+        "auto",
+        "how a conversation is written out; auto = the template in each model's folder, else kullm",
+        choices=TEMPLATES,
+    )
+    seed: int = flag(1234, "seed of the draw of prompts and of the sampler")
+    dtype: str = flag(
+        "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]
+    )
+    trust_remote_code: bool = flag(False, "run Python code that comes with a hub model")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A model and how it is called: "baseline", "finetune", or its folder's own name if no other has it."""
+
+    name: str
+    path: str
+    flag: str
+
+
+def named_models(flags: EvalFlags) -> list[Named]:
+    """The models of the flags in their order. Raises InputError if one is named twice."""
+    named = [
+        Named("baseline", flags.model_name_or_path_baseline, "--model_name_or_path_baseline"),
+        Named("finetune", flags.model_name_or_path_finetune, "--model_name_or_path_finetune"),
+    ]
+    last = [Path(p).name for p in flags.model_name_or_path]
+    for path, name in zip(flags.model_name_or_path, last):
+        taken = last.count(name) > 1 or name in ("baseline", "finetune")
+        named.append(Named(path if taken else name, path, "--model_name_or_path"))
+    named = [m for m in named if m.path]
+    if len({m.name for m in named}) < len(named):
+        paths = " ".join(flags.model_name_or_path)
+        raise InputError(f"--model_name_or_path {paths}: the same model twice; name each once")
+    return named
+
+
+def load_prompts(flags: EvalFlags) -> list[tuple[tuple[dict, ...], str]]:
+    """(messages, category) of --prompt, then of --data_path: a dataset's evaluation split if it has one, each prompt
+    once.
+    """
+    try:
+        prompts = [(tuple(turns(p)), "all") for p in flags.prompt]
+    except RowError as error:
+        raise InputError(f"--prompt: {error}") from error
+    of_data = []
+    for name in flags.data_path:
+        everything, own = load_step(3, [name], "0,0,1", eval_share=0.0)
+        of_data += [(e.messages, e.category) for e in own or everything]
+    if 0 < flags.max_prompts < len(of_data):
+        chosen = random.Random(flags.seed).sample(range(len(of_data)), flags.max_prompts)
+        of_data = [of_data[i] for i in sorted(chosen)]
+    return prompts + of_data
+
+
+def load_codecs(models: Sequence[Named], flags: EvalFlags) -> list[Codec]:
+    """A Codec of each model; refuses reward models before anything slow is done."""
+    codecs = []
+    for m in models:
+        check_folder(m.path, m.flag)
+        if Path(m.path, "config.json").exists() and has_head(m.path):
+            raise InputError(
+                f"{m.flag} {m.path}: a reward model, which writes no answers; give a folder of step 1 or 3 "
+                "(or score answers with step 2's rw_eval.py)"
+            )
+        codecs.append(Codec(load_tokenizer(m.path, flags.prompt_template, flags.trust_remote_code, m.flag)))
+    return codecs
+
+
+def answers_of(
+    model: Named, codec: Codec, prompts: Sequence[list[int]], flags: EvalFlags, device: torch.device, dtype: torch.dtype
+) -> list[list[dict[str, Any]]]:
+    """One model's answers to lists of prompt ids: for each prompt a list of {"text", "tokens", "ended", "repetition"}.
+
+    The model's memory is free again afterwards.
+    """
+    how: dict[str, Any] = {"dtype": dtype, "trust_remote_code": flags.trust_remote_code}
+    lm = load_causal_lm(model.path, codec.tokenizer, model.flag, **how).to(device)
+    limit, longest = getattr(lm.config.get_text_config(), "max_position_embeddings", None), max(map(len, prompts))
+    if limit and longest + flags.max_new_tokens > limit:
+        raise InputError(
+            f"--max_new_tokens {flags.max_new_tokens}: with the longest prompt ({longest} tokens) that is "
+            f"more than the {limit} positions of {model.flag} {model.path}; lower it, or --max_prompt_seq_len"
+        )
+    k, size = flags.num_return_sequences, flags.per_device_eval_batch_size
+    jobs = [(i, j) for i in sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i)) for j in range(k)]
+    answers: list[list[dict[str, Any]]] = [[{} for _ in range(k)] for _ in prompts]
+    limits = rollout.Limits(flags.max_new_tokens, flags.temperature, flags.top_p)
+    with tqdm(total=len(jobs), desc=model.name, unit="answer", dynamic_ncols=True, mininterval=1) as bar:
+        for at in range(0, len(jobs), size):
+            batch = jobs[at : at + size]
+            seeds = [derive(flags.seed, i, j, stride=SAMPLE) for i, j in batch]
+            ids = rollout.sample(lm, [prompts[i] for i, _ in batch], seeds, codec.eos_token_id, limits, size)
+            for (i, j), answer in zip(batch, ids):
+                answers[i][j] = {
+                    "text": codec.decode(answer),
+                    "tokens": len(answer),
+                    "ended": answer[-1] == codec.eos_token_id,
+                    "repetition": repetition(answer),
+                }
+            bar.update(len(batch))
+    return answers
+
+
+def means(answers: Sequence[Sequence[dict[str, Any]]]) -> dict[str, float]:
+    """Means over all of a model's answers: tokens, share that ended by themselves, repeated 3-grams, friendly share;
+    and their number.
+    """
+    every = [a for of_prompt in answers for a in of_prompt]
+    n = len(every)
+    by_name = {name: sum(a[name] for a in every) / n for name in ("tokens", "ended", "repetition")}
+    return {"n": n, **by_name, "friendly": sum(friendly(a["text"])[0] for a in every) / n}
+
+
+def _cell(text):
+    """Text as one cell of a Markdown table: nothing in it can start another cell or row, or markup."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace("\\", "\\\\")
+    for mark in "|*_`[]":
+        text = text.replace(mark, "\\" + mark)
+    return "<br>".join(text.splitlines()) or " "
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result as a Markdown document: what was done, the means, then one table per prompt with one column per
+    model.
+    """
+    names = [m["name"] for m in result["models"]]
+    lines = [
+        "# Answers side by side",
+        "",
+        f"Temperature {result['temperature']}, top-p {result['top_p']}, "
+        f"at most {result['max_new_tokens']} tokens, seed {result['seed']}, {result['dtype']}.",
+        "",
+        "| | checkpoint | answers | tokens | ended | repeated 3-grams | friendly | written to as |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for m in result["models"]:
+        s = m["means"]
+        figures = f"{s['n']} | {s['tokens']:.1f} | {s['ended']:.2f} | {s['repetition']:.2f} | {s['friendly']:.2f}"
+        lines.append(f"| {_cell(m['name'])} | {_cell(m['path'])} | {figures} | {_cell(m['template'])} |")
+    for number, row in enumerate(result["prompts"], 1):
+        lines += ["", f"## {number}", ""]
+        for m in row["messages"]:
+            context = f"<br>*{_cell(m['input'])}*" if m.get("input") else ""
+            lines.append(f"**{m['role']}** {_cell(m['content'])}{context}  ")
+        lines += ["", "| " + " | ".join(map(_cell, names)) + " |", "|" + "---|" * len(names)]
+        for answers in zip(*(row["answers"][n] for n in names)):
+            lines.append("| " + " | ".join(_cell(_marked(a)) for a in answers) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _marked(answer):
+    return answer["text"] + ("" if answer["ended"] else " […]")
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the answers for a terminal, prompt by prompt, then the means."""
+    for number, row in enumerate(result["prompts"], 1):
+        print(f"\n[{number}] {row['messages'][-1]['content']}")
+        for m in result["models"]:
+            for answer in row["answers"][m["name"]]:
+                print(f"  {m['name']}: {_marked(answer)}")
+    print("\n([…]: cut at --max_new_tokens)")
+    for m in result["models"]:
+        s = m["means"]
+        print(
+            f"{m['name']}: {s['n']} answers, {s['tokens']:.1f} tokens, ended {s['ended']:.2f}, "
+            f"repeated 3-grams {s['repetition']:.2f}, friendly {s['friendly']:.2f}"
+        )

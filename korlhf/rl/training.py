@@ -1,0 +1,220 @@
+"""PPO as a training: sample, score, pull the actor towards higher scores and not far from the reference."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from korlhf.core.seeds import PTX, derive
+from korlhf.data.load import load_examples
+from korlhf.data.tokenize import Codec, Tokens, sft_tokens
+from korlhf.rl import step as ppo_step
+from korlhf.rl.advantages import explained_variance, whiten
+from korlhf.rl.ema import EMA
+from korlhf.rl.evaluate import Row, evaluate
+from korlhf.rl.models import Flags, Models
+from korlhf.rl.rewards import KLController, Prompt, RunningMoments, RunningShaping
+from korlhf.training import examples
+from korlhf.training.flags import PpoFlags
+from korlhf.training.log import Clock
+from korlhf.training.loop import Order, Training, write_model
+from korlhf.training.run import Run
+
+REFERENCE_PROMPTS = 256  # prompts whose reference answers set the zero of the score
+
+
+class PpoTraining(Training):
+    """Step 3 for `fit`."""
+
+    name, title = "PPO", "PPO-tuned model (step 3)"
+    shown = ("score", "kl", "eos_rate", "heldout_score")
+    measured = ("score", "score_std", "kl", "eos_rate", "friendly", "length", "n")
+    panels = [
+        ("reward-model score", ["score", "heldout_score"]),
+        ("KL per answer (nats)", ["kl", "heldout_kl"]),
+        ("EOS rate, friendly share", ["eos_rate", "heldout_friendly"]),
+        ("answer length (tokens)", ["length"]),
+        ("seconds", ["seconds_sampling", "seconds_scoring", "seconds_training"]),
+    ]
+
+    def __init__(
+        self,
+        models: Models,
+        flags: Flags,
+        prompts: Sequence[Prompt],
+        heldout: Sequence[Prompt],
+        unsupervised: Sequence[Tokens],
+        order: Order,
+        run: Run,
+    ):
+        """unsupervised: rows of the ptx loss, none = without it; run: the folder that the best model goes to."""
+        self.models, self.flags, self.prompts, self.heldout = models, flags.ppo, prompts, heldout
+        self.unsupervised, self.order, self.run = unsupervised, order, run
+        self.bases, self.base, self.engines = flags.paths, flags.actor.model_name_or_path, models.trained
+        self.world, self.best, self.rows, self.rows_before = models.world, None, [], []
+        self.controller = KLController(flags.ppo.kl_coef, flags.ppo.kl_target, flags.ppo.kl_horizon)
+        self.ema = None
+        if flags.ppo.enable_ema:
+            self.ema = EMA(models.actor, flags.ppo.ema_decay, run.dir / "checkpoints")
+
+    def begin(self):
+        """Set the zero and spread of the score by the actor's own answers."""
+        generator = torch.Generator().manual_seed(self.order.seed)
+        chosen = torch.randperm(len(self.prompts), generator=generator).tolist()[:REFERENCE_PROMPTS]
+        own, _ = evaluate(self.models, [self.prompts[i] for i in chosen], self.flags, self.order.seed)
+        moments = RunningMoments(own["n"], own["score"], own["score_std"] ** 2 * (own["n"] - 1))
+        self.shaping = RunningShaping(moments, own["score"], self.flags, self.world.sum)
+        self.rows_before = self.rows
+        if self.world.first:  # of a start that was killed before its first checkpoint
+            shutil.rmtree(self.run.dir / "best", ignore_errors=True)
+
+    def state(self):
+        return {
+            "offset": self.shaping.offset,
+            "moments": self.shaping.moments.state(),
+            "kl_coef": self.controller.coef,
+            "best": self.best,
+            "answers_before": self.rows_before,
+        }
+
+    def resume(self, state):
+        moments = RunningMoments(**state["moments"])
+        self.shaping = RunningShaping(moments, state["offset"], self.flags, self.world.sum)
+        self.controller.coef, self.best, self.rows_before = state["kl_coef"], state["best"], state["answers_before"]
+        if self.ema:
+            self.ema.load(state["step"])
+
+    def train_step(self, step, mine, everyone):
+        clock, seed, flags = Clock(), self.order.seed, self.flags
+        chosen = [i for batch in mine for i in batch]
+        self.sampled = [self.prompts[i] for i in chosen]
+        seeds = [derive(seed, step, i) for i in chosen]
+        exp, sums, seconds = ppo_step.collect(
+            self.models, self.sampled, seeds, flags, self.controller.coef, self.shaping, clock
+        )
+        self.exp = exp
+        explained = explained_variance(exp.values, exp.returns, exp.mask, self.world.sum)
+        if not flags.no_whitening:
+            exp.advantages = whiten(exp.advantages, exp.mask, self.world.sum)
+        ptx = self._ptx_batches(step) if self.unsupervised else None
+        statistics = ppo_step.update(self.models, exp, flags, step > flags.critic_warmup_steps, ptx)
+        seconds["training"] = clock.lap()
+        if self.ema:
+            self.ema.update()
+        metrics = self._metrics(sums, seconds)
+        self.controller.update(metrics["kl"], metrics["answers"])
+        return metrics | statistics | {"explained_variance": explained}
+
+    def _ptx_batches(self, step) -> Iterator[list[Tokens]]:
+        """Endless lists of rows, drawn at random: the same ones after a resumption."""
+        generator = torch.Generator().manual_seed(derive(self.order.seed, step, self.world.rank, stride=PTX))
+        size = self.flags.per_device_training_batch_size
+        while True:
+            chosen = torch.randint(len(self.unsupervised), (size,), generator=generator).tolist()
+            yield [self.unsupervised[i] for i in chosen]
+
+    def _metrics(self, sums, seconds) -> dict[str, Any]:
+        """Figures over all processes: scores, rewards and KL per answer, entropy per token; tokens/s count real
+        tokens.
+        """
+        total = dict(zip(sums, self.world.sum(list(sums.values())).tolist()))
+        n, tokens = total["answers"], total["tokens"]
+        return {
+            **{k: total[k] / n for k in ("score", "reward", "kl", "kl_k3", "eos_rate", "repetition")},
+            "answers": n,
+            "length": tokens / n,
+            "entropy": total["entropy"] / tokens,
+            "kl_coef": self.controller.coef,
+            "lr": self.models.actor.lr,
+            "grad_norm": self.models.actor.grad_norm(),
+            **{f"seconds_{k}": v for k, v in seconds.items()},
+            "sampled_tokens_per_second": tokens / seconds["sampling"],
+            "trained_tokens_per_second": (tokens + total["prompt_tokens"]) / seconds["training"],
+        }
+
+    def evaluate(self):
+        if not self.heldout:
+            return None
+        figures, self.rows = evaluate(self.models, self.heldout, self.flags, self.order.seed)
+        return figures
+
+    def evaluated(self, step, figures):
+        """Write OUTPUT_DIR/best if these held-out figures beat the best ones under the KL limit."""
+        limit = self.flags.kl_limit
+        if (limit and figures["kl"] > limit) or (self.best and figures["score"] <= self.best["score"]):
+            return
+        self._write_actor(self.run.dir / "best")
+        self.best = {"step": step, **{k: figures[k] for k in ("score", "kl", "eos_rate", "friendly")}}
+
+    def heldout_metrics(self, figures):
+        names = ("score", "kl", "eos_rate", "friendly", "length", "repetition")
+        return {f"heldout_{k}": figures[k] for k in names}
+
+    def report(self, figures, when):
+        return (
+            f"{when}: held-out score {figures['score']:.3f} (sd {figures['score_std']:.3f}), KL {figures['kl']:.2f}, "
+            f"EOS rate {figures['eos_rate']:.3f}, friendly {figures['friendly']:.3f}, length {figures['length']:.1f}, "
+            f"n {figures['n']}"
+        )
+
+    def comment(self, step):
+        if not self.flags.print_answers or step % self.flags.print_answers:
+            return ""
+        lines = []
+        for prompt, text, score in list(zip(self.sampled, self.exp.texts, self.exp.scores.tolist()))[:2]:
+            lines += [f"  [{step}] {prompt.messages[-1]['content']}", f"      -> {text}  (score {score:.3f})"]
+        return "\n".join(lines)
+
+    def before_checkpoint(self, step):
+        if self.ema:
+            self.ema.save(step)
+
+    def final_figures(self, after):
+        return {"best": self.best, "score_offset": self.shaping.offset}
+
+    def _write_actor(self, folder, replaced=None):
+        codec = self.models.codec
+        write_model(self.models.actor, codec.tokenizer, folder, self.base, codec.eos_token_id, replaced)
+
+    def save_model(self, folder: Path):
+        """Actor, average, critic and held-out answers."""
+        self._write_actor(folder)
+        if self.ema:
+            dtype = self.models.actor.dtype
+            self._write_actor(folder / "actor_ema", {k: v.to(dtype) for k, v in self.ema.weights.items()})
+        base = self.bases["critic_model_name_or_path"]
+        write_model(self.models.critic, self.models.codec.tokenizer, folder / "critic", base)
+        if self.world.first:
+            rows = zip(self.rows_before, self.rows if self.heldout else ())
+            write_answers(folder / "heldout_answers.jsonl", self.heldout, rows)
+
+    def on_card(self, figures):
+        return super().on_card(figures) | {"best": figures["best"]}
+
+
+def write_answers(path: Path, heldout: Sequence[Prompt], rows: Iterator[tuple[Row, Row]]) -> None:
+    """One line per held-out prompt: its text and category, the answers before and after, their scores."""
+    with open(path, "w", encoding="utf-8") as out:
+        for (i, before, score_before), (_, after, score_after) in rows:
+            row = {
+                "prompt": heldout[i].messages[-1]["content"],
+                "category": heldout[i].category,
+                "answer_before": before,
+                "score_before": score_before,
+                "answer_after": after,
+                "score_after": score_after,
+            }
+            print(json.dumps(row, ensure_ascii=False), file=out)
+
+
+def load_unsupervised(flags: PpoFlags, codec: Codec) -> tuple[list[Tokens], dict[str, str]]:
+    """Rows of the ptx dataset and their fingerprint under "unsupervised examples"; nothing if it is not asked for."""
+    if not flags.unsupervised_dataset_name:
+        return [], {}
+    config = flags.unsupervised_dataset_config_name
+    loaded = load_examples(flags.unsupervised_dataset_name + (f":{config}" if config else ""), 1)
+    limit = flags.max_prompt_seq_len + flags.max_answer_seq_len
+    return sft_tokens(codec, loaded, limit)[1], {"unsupervised examples": examples.fingerprint(loaded)}

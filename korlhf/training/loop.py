@@ -1,0 +1,226 @@
+"""The loop of every training: begin or resume, step by step, evaluate and save now and then, finish."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from korlhf.data import packing
+from korlhf.models.card import compact, write_card
+from korlhf.models.save import save_model
+from korlhf.training import log
+from korlhf.training.engine import Engine, World
+from korlhf.training.flags import RunFlags, TrainFlags
+from korlhf.training.run import Run, seed_step
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order in which the examples are taken: `epochs` passes, each in a new order made of `seed`, or `max_steps`
+    steps if not 0.
+
+    batch_size: examples per process and forward pass, accumulation: forward passes per step. noun, flag: for the
+    InputError if there are fewer examples than one step takes.
+    """
+
+    examples: int
+    batch_size: int
+    accumulation: int
+    epochs: int
+    max_steps: int
+    seed: int
+    world: World
+    noun: str = "examples"
+    flag: str = "--per_device_train_batch_size"
+    steps_per_epoch: int = field(init=False)
+
+    def __post_init__(self):
+        batch = self.examples, self.batch_size, self.world.size, self.accumulation
+        object.__setattr__(self, "steps_per_epoch", packing.steps_per_epoch(*batch, self.noun, self.flag))
+
+    @classmethod
+    def of(cls, flags: TrainFlags, n: int, max_steps: int, seed: int, world: World, noun: str = "examples") -> "Order":
+        """The order of steps 1 and 2."""
+        batches = flags.per_device_train_batch_size, flags.gradient_accumulation_steps, flags.num_train_epochs
+        return cls(n, *batches, max_steps, seed, world, noun)
+
+    @property
+    def total_steps(self) -> int:
+        return self.max_steps or self.steps_per_epoch * self.epochs
+
+
+class Training:
+    """What a step of the three brings to `fit`.
+
+    Figures are those of one evaluation on the held-out examples, as finished.json has them.
+    """
+
+    name: str  # on the progress bar
+    title: str  # of the model card
+    shown: tuple[str, ...]  # metrics on the progress bar
+    panels: list[tuple[str, list[str]]]  # of curves.png
+    measured: tuple[str, ...] = ()  # figures on the model card, before and after
+    notes: tuple[str, ...] = ()  # on the model card
+    world: World
+    order: Order
+    engines: dict[str, Engine]  # what is trained, saved and resumed
+    base: str  # checkpoint that the saved model was made from
+
+    def train_step(self, step: int, mine: list[list[int]], everyone: list[int]) -> dict[str, Any]:
+        """One optimizer step (PPO: one round of sampling and updates): metrics over all processes, as of
+        packing.steps.
+        """
+        raise NotImplementedError
+
+    def evaluate(self) -> dict[str, Any] | None:
+        """Figures, or None if nothing is held out."""
+        raise NotImplementedError
+
+    def heldout_metrics(self, figures: dict[str, Any]) -> dict[str, float]:
+        """What metrics.jsonl gets of an evaluation."""
+        raise NotImplementedError
+
+    def report(self, figures: dict[str, Any], when: str) -> str:
+        """Figures for people; when: before or after. "" = nothing to say."""
+        raise NotImplementedError
+
+    def save_model(self, folder: Path) -> None:
+        """Write the finished model. All processes call it."""
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        """At step 0, after the first evaluation."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint has to hold besides the engines; JSON-able."""
+        return {}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Take over the state of a checkpoint."""
+
+    def evaluated(self, step: int, figures: dict[str, Any]) -> None:
+        """After an evaluation in the course of the training, or at its end."""
+
+    def comment(self, step: int) -> str:
+        """A text to print after a step, or ""."""
+        return ""
+
+    def before_checkpoint(self, step: int) -> None:
+        """Write what a checkpoint needs in files of its own."""
+
+    def final_figures(self, after: dict[str, Any] | None) -> dict[str, Any]:
+        """What finished.json gets besides the held-out figures."""
+        return {}
+
+    def on_card(self, figures: dict[str, Any]) -> dict[str, Any]:
+        """What the model card says was measured; figures: of finished.json."""
+        return {
+            f"held-out {k} {when}": compact(figures[f"heldout_{when}"][k])
+            for when in ("before", "after")
+            if figures[f"heldout_{when}"]
+            for k in self.measured
+        }
+
+
+def fit(run: Run, training: Training, flags: RunFlags, data: Sequence[str], settings: dict[str, Any]) -> None:
+    """Train to the end of `training.order` from where the folder of `run` stands, and leave the finished model there.
+
+    data: names of the datasets, settings: every flag, for the model card.
+    """
+    try:
+        figures = _fit(run, training, flags)
+        _finish(run, training, figures, data, settings)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(run.stopped(flags.save_steps)) from interrupt
+
+
+def _fit(run, training, flags):
+    """The steps; returns the held-out figures and what else finished.json gets."""
+    world, total = training.world, training.order.total_steps
+    start, before = _start(run, training)
+    events = (flags.tensorboard_path or run.dir / "tensorboard") if flags.enable_tensorboard else None
+    with closing(log.Log(run.dir, training.name, total, world.first, start, events)) as progress:
+        if start == 0 and before:
+            progress.write(0, training.heldout_metrics(before))
+        _steps(run, training, flags, progress, start, before)
+        after = training.evaluate()
+        if after:
+            training.evaluated(total, after)
+        figures = {"heldout_before": before, "heldout_after": after, **training.final_figures(after)}
+        if after:
+            progress.write(total, training.heldout_metrics(after))
+            progress.say(training.report(after, "after"))
+    return figures
+
+
+def _steps(run, training, flags, progress, start, before):
+    order, world = training.order, training.world
+    for engine in training.engines.values():
+        engine.train()  # a loaded model is in evaluation mode, and a resumed run evaluates nothing first
+    batches = order.examples, order.batch_size, world, order.accumulation, order.seed
+    for step, (mine, everyone) in packing.steps(*batches, start, order.total_steps):
+        last = step == order.total_steps
+        seed_step(order.seed, step, world.rank)
+        metrics = training.train_step(step, mine, everyone)
+        if before and flags.eval_interval and step % flags.eval_interval == 0 and not last:
+            figures = training.evaluate()
+            metrics |= training.heldout_metrics(figures)
+            training.evaluated(step, figures)
+        progress.step(step, metrics, training.shown)
+        progress.say(training.comment(step))
+        if flags.save_steps and step % flags.save_steps == 0 and not last:
+            training.before_checkpoint(step)
+            run.save(step, training.engines, {**training.state(), "before": before}, flags.save_total_limit)
+
+
+def _start(run, training):
+    """The step that the folder stands at, and the figures before the first."""
+    state = run.resume(training.engines)
+    first = training.world.first
+    if state is not None:
+        training.resume(state)
+        if first:
+            print(f"resuming {run.dir} after step {state['step']}", flush=True)
+        return state["step"], state["before"]
+    before = training.evaluate()
+    if before and first and (text := training.report(before, "before")):
+        print(text, flush=True)
+    training.begin()
+    return 0, before
+
+
+def _finish(run, training, figures, data, settings):
+    """Save the model with tokenizer, template, card and curves, and mark the run as finished."""
+    training.save_model(run.dir)
+    figures |= {
+        "steps": training.order.total_steps,
+        "examples": training.order.examples,
+        "dtype": run.settings["dtype"],
+        "peak_memory_mb": log.peak_memory_mb(training.world.device),
+    }
+    if training.world.first:
+        card = training.title, training.base, data, settings
+        write_card(run.dir, *card, training.on_card(figures), training.notes)
+        log.curves(run.dir, training.panels, f"{training.title}, seed {training.order.seed}")
+    run.finish(figures)
+
+
+def write_model(
+    engine: Engine,
+    tokenizer: Any,
+    folder: Path,
+    base: str,
+    eos_token_id: int | None = None,
+    replaced: dict[str, Any] | None = None,
+) -> None:
+    """Save the model of an engine (LoRA merged) with its tokenizer; replaced: weights in the place of its own.
+
+    All processes call it.
+    """
+    weights = engine.state_dict()
+    if engine.world.first:
+        model = next(engine.module.children())  # inside TokenLogps or TokenValues
+        weights |= replaced or {}
+        save_model(model, weights, tokenizer, folder, base, dtype=engine.dtype, eos_token_id=eos_token_id)
+    engine.world.barrier()

@@ -1,0 +1,189 @@
+"""What a reward model is worth on any pairs, and what it says about single answers.
+
+One process, a GPU if there is one.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from korlhf.core.errors import InputError
+from korlhf.core.files import write_json
+from korlhf.core.flags import REQUIRED, flag
+from korlhf.data.example import Example, RowError, bare, turns
+from korlhf.data.load import load_examples
+from korlhf.data.tokenize import Codec, Tokens, reward_tokens
+from korlhf.models.reward_model import TokenValues, load_reward_model
+from korlhf.models.tokenizer import load_tokenizer
+from korlhf.training import pairs
+from korlhf.training.engine import Frozen, World, resolve_dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalFlags:
+    """evaluation"""
+
+    model_name_or_path: str = flag(
+        REQUIRED, "a reward model: a folder that step 2 wrote, a DeepSpeed-Chat checkpoint, or a hub name"
+    )
+    data_path: list[str] = flag(
+        [],
+        "pairs to score, named as in training: registered names, files or folders with chosen + "
+        "rejected or ranked answers; of a dataset that has an evaluation split, that split",
+    )
+    train_data_path: list[str] = flag(
+        [],
+        "pairs on which the trivial rules choose direction and words; not given = "
+        "a random half of --data_path, and the rules are measured on the other half",
+    )
+    prompt: str = flag("", "one prompt, whose answers are scored")
+    answer: list[str] = flag([], "one or more answers to --prompt")
+    max_seq_len: int = flag(512, "longest prompt + answer in tokens; longer ones are left out and counted")
+    per_device_eval_batch_size: int = flag(16, "prompts, with all their answers, in a forward pass")
+    output: str = flag(
+        "", "write the figures to this JSON file, and one line per pair to the .pairs.jsonl file next to it"
+    )
+    prompt_template: str = flag(
+        "auto",
+        "how a conversation is written out; auto = the template in the model's folder, else kullm",
+        choices=["auto", "kullm", "human_assistant", "chat"],
+    )
+    seed: int = flag(1234, "seed of the random half")
+    dtype: str = flag(
+        "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]
+    )
+    trust_remote_code: bool = flag(False, "run Python code that comes with a hub model")
+
+
+class Scorer:
+    """The reward model of the flags. dtype: "fp32", "bf16" or "fp16"; codec: what it reads with."""
+
+    def __init__(self, flags: EvalFlags):
+        self.flags, self.world = flags, World.alone()
+        self.dtype = resolve_dtype(flags.dtype, self.world.device)
+        path, trust = flags.model_name_or_path, flags.trust_remote_code
+        self.codec = Codec(load_tokenizer(path, flags.prompt_template, trust))
+        model = TokenValues(load_reward_model(path, trust_remote_code=trust))
+        self._frozen = Frozen(model, self.world, self.dtype)
+
+    def scores(self, groups: Sequence[list[Tokens]]) -> list[list[float]]:
+        """Scores of every answer: lists of Tokens per prompt -> lists of floats, with a progress bar."""
+        size = self.flags.per_device_eval_batch_size
+        order = sorted(range(len(groups)), key=lambda i: (-max(len(t) for t in groups[i]), i))
+        scores: list[list[float]] = [[] for _ in groups]
+        bar = tqdm(total=len(groups), desc="scoring", unit="prompt", dynamic_ncols=True, mininterval=1)
+        with self._frozen as module, bar:
+            for at in range(0, len(order), size):
+                chunk = order[at : at + size]
+                batch = pairs.score_groups(module, [groups[i] for i in chunk], size, self.world)
+                for i, of_prompt in zip(chunk, batch):
+                    scores[i] = of_prompt
+                bar.update(len(chunk))
+        return scores
+
+    def score_alone(self, tokens: Tokens) -> float:
+        with self._frozen as module:
+            return pairs.score_groups(module, [[tokens]], 1, self.world)[0][0]
+
+
+def evaluate_pairs(scorer: Scorer) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Print what the model is worth on --data_path: (figures for the JSON file, rows of the pairs)."""
+    flags = scorer.flags
+    examples, data = pairs.load_heldout(flags.data_path)
+    examples, groups = reward_tokens(scorer.codec, examples, flags.max_seq_len)
+    scores = scorer.scores(groups)
+    figures = pairs.accuracy(examples, scores)
+    heading, of_model, trivial = _with_rules(flags, examples, scores)
+    if of_model is None:
+        print(f"{pairs.report(figures, 'all pairs')}\n{heading}")
+        return {"data": data, "figures": figures, "trivial_rules": None}, list(pair_rows(examples, scores))
+    if of_model["n"] != figures["n"]:
+        print(pairs.report(figures, "all pairs"))
+    print(pairs.report(of_model, heading, trivial))
+    rules = {"measured_on": heading, "model": of_model, "rules": trivial}
+    return {"data": data, "figures": figures, "trivial_rules": rules}, list(pair_rows(examples, scores))
+
+
+def _with_rules(flags, examples, scores):
+    """The model's figures and the trivial rules on the same pairs: (heading, figures, rules), or (why not, None,
+    None).
+    """
+    if flags.train_data_path:
+        names = " ".join(flags.train_data_path)
+        chosen_on = [e for name in flags.train_data_path for e in load_examples(name, 2)]
+        kept = pairs.apart(chosen_on, examples)
+        if not kept:
+            raise InputError(
+                f"--train_data_path {names}: all {len(chosen_on)} of its prompts are in --data_path too; "
+                "give other pairs, or delete the flag"
+            )
+        heading = f"all pairs; direction and words of the rules chosen on {len(kept)} prompts of {names}"
+        if len(kept) < len(chosen_on):
+            heading += f" ({len(chosen_on) - len(kept)} that are in --data_path too left out)"
+        return heading, pairs.accuracy(examples, scores), pairs.trivial_rules(kept, examples)
+    first, second = pairs.halves(examples, flags.seed)
+    if not second:
+        return "no trivial rules: they need two different prompts or more, or --train_data_path", None, None
+    rest = [examples[i] for i in second]
+    heading = (
+        f"the half of the prompts ({len(second)} of {len(examples)}, seed {flags.seed}) on which the trivial rules are "
+        "measured; their direction and words were chosen on the other half"
+    )
+    rules = pairs.trivial_rules([examples[i] for i in first], rest)
+    return heading, pairs.accuracy(rest, [scores[i] for i in second]), rules
+
+
+def pair_rows(examples: Sequence[Example], scores: Sequence[list[float]]) -> Iterator[dict[str, Any]]:
+    """One dict per pair: prompt, category, both answers, their scores, whether the order is right (None for a tie)."""
+    for e, group in zip(examples, scores):
+        earlier = {"messages": list(e.messages)} if len(e.messages) > 1 else {}
+        for (better, a), (worse, b) in combinations(zip(e.answers, group), 2):
+            yield {
+                "prompt": e.prompt,
+                **earlier,
+                "category": e.category,
+                "better": better,
+                "worse": worse,
+                "score_better": a,
+                "score_worse": b,
+                "margin": a - b,
+                "right": None if a == b else a > b,
+            }
+
+
+def score_answers(scorer: Scorer) -> dict[str, Any]:
+    """Print the answers of --prompt, best first: the prompt and a list of {"answer", "score"}."""
+    flags = scorer.flags
+    try:
+        messages = turns(flags.prompt)
+        answers = [bare(a, f"answer {i}") for i, a in enumerate(flags.answer, 1)]
+    except RowError as error:
+        raise InputError(f"--prompt, --answer: {error}") from error
+    group = [scorer.codec.with_answer(messages, a) for a in answers]
+    for i, tokens in enumerate(group, 1):
+        if len(tokens) > flags.max_seq_len:
+            raise InputError(
+                f"--answer {i}: with the prompt it has {len(tokens)} tokens; "
+                f"raise --max_seq_len {flags.max_seq_len}, or shorten it"
+            )
+    rows = [{"answer": a, "score": scorer.score_alone(tokens)} for a, tokens in zip(answers, group)]
+    rows.sort(key=lambda row: float(row["score"]), reverse=True)
+    print(f"prompt: {messages[-1]['content']}")
+    for row in rows:
+        print(f"  {row['score']:9.4f}  {row['answer']}")
+    return {"prompt": messages[-1]["content"], "answers": rows}
+
+
+def write(output: Path, figures: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+    """`output` as JSON; the rows of the pairs, if any, to the .pairs.jsonl file next to it."""
+    file = output.with_suffix(".pairs.jsonl")
+    if rows:
+        file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        figures["pairs_file"] = file.name
+    write_json(output, figures)
+    print(f"written: {output}" + (f", {file}" if rows else ""))

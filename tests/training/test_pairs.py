@@ -1,0 +1,125 @@
+"""Accuracy, its interval, and the trivial rules beside it."""
+
+import math
+
+import pytest
+import torch
+
+from korlhf.core import stats
+from korlhf.data.example import Example
+from korlhf.data.tokenize import Tokens
+from korlhf.training import pairs
+from korlhf.training.engine import World
+
+
+def example(category, n):
+    return Example(({"role": "user", "content": "가"},), tuple(f"답{i}" for i in range(n)), category)
+
+
+def test_accuracy_by_hand():
+    examples = [example("a", 3), example("b", 2), example("a", 2)]
+    figures = pairs.accuracy(examples, [[3.0, 1.0, 3.0], [0.0, 2.0], [5.0, 1.0]])
+    # a: margins 2 (right), 0 (half), -2 (wrong), 4 (right) -> 2.5 of 4; b: -2 -> 0 of 1
+    assert figures["accuracy"] == 0.5 and figures["n"] == 5 and figures["prompts"] == 3
+    assert figures["mean_margin"] == pytest.approx((2 + 0 - 2 + 4 - 2) / 5)
+    assert figures["by_category"]["a"] == {
+        "accuracy": 0.625,
+        "n": 4,
+        "prompts": 2,
+        "ci95": list(stats.wilson(2.5, 4)),
+        "mean_margin": 1.0,
+    }
+    assert figures["by_category"]["b"]["accuracy"] == 0.0 and list(figures["by_category"]) == ["a", "b"]
+
+
+def test_all_pairs_in_order():
+    assert pairs.as_pairs([example("a", 3)]) == [("가", "답0", "답1"), ("가", "답0", "답2"), ("가", "답1", "답2")]
+
+
+def sum_of_ids(ids, position_ids):
+    """A reward model of which every token's value is the sum of its sequence so far."""
+    values = torch.zeros(ids.numel())
+    for i, (token, position) in enumerate(zip(ids.flatten().tolist(), position_ids.flatten().tolist())):
+        values[i] = token + (values[i - 1] if position else 0)
+    return values
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_every_answer_is_scored_at_its_own_last_token(batch_size):
+    groups = [
+        [Tokens(ids, [1] * len(ids)) for ids in group]
+        for group in ([[1, 2], [3]], [[4, 5, 6], [7], [8, 9]], [[10, 11, 12, 13], [14]])
+    ]
+    assert pairs.score_groups(sum_of_ids, groups, batch_size, World(0, 1, torch.device("cpu"))) == [
+        [3, 3],
+        [15, 7, 17],
+        [46, 14],
+    ]
+
+
+class Rank:
+    """One of three ranks that records what it would send."""
+
+    size, device = 3, torch.device("cpu")
+
+    def __init__(self, rank, others=()):
+        self.rank, self.others, self.sent = rank, others, None
+
+    def gather(self, thing):
+        self.sent = thing
+        return [*self.others, thing]
+
+
+def test_ranks_share_the_scoring_and_run_equally_many_passes():
+    groups = [[Tokens([i], [1]), Tokens([i, 100], [1, 1])] for i in range(1, 5)]  # 4 groups in chunks of 1 over 3 ranks
+    passes, sent = [], []
+    for r in range(3):
+        calls = []
+
+        def reward(ids, position_ids, calls=calls):
+            calls.append(1)
+            return sum_of_ids(ids, position_ids)
+
+        rank = Rank(r, sent)
+        if r < 2:
+            with pytest.raises(KeyError):  # the other ranks' part is not there yet
+                pairs.score_groups(reward, groups, 1, rank)
+        else:
+            assert pairs.score_groups(reward, groups, 1, rank) == [[i, i + 100] for i in range(1, 5)]
+        sent.append(rank.sent)
+        passes.append(len(calls))
+    assert passes == [2, 2, 2] and sorted(k for part in sent for k in part) == [0, 1, 2, 3]
+
+
+def test_trivial_rules_see_what_length_alone_knows():
+    longer = [
+        Example(({"role": "user", "content": "가"},), ("아주 길고 길고 긴 답이에요 정말로" + "요" * i, "짧아"), "all")
+        for i in range(12)
+    ]
+    found = pairs.trivial_rules(longer, longer)
+    assert max(found.values()) == 1.0 and list(found.values()) == sorted(found.values(), reverse=True)
+
+
+def test_report_warns_where_a_trivial_rule_is_as_good():
+    figures = pairs.accuracy([example("a", 2)] * 10, [[1.0, 0.0]] * 8 + [[0.0, 1.0]] * 2)
+    assert "WARNING" in pairs.report(figures, "t", {"longer answer": 0.8})
+    text = pairs.report(figures, "t", {"longer answer": 0.4})
+    assert (
+        "WARNING" not in text and "0.800" in text and "0.490 - 0.943" in text and math.isclose(figures["accuracy"], 0.8)
+    )
+
+
+def test_halves_share_no_prompt():
+    """Two datasets ask the same: every copy of a prompt lands on the same side, and both sides have one if there are
+    two.
+    """
+    examples = [
+        Example(({"role": "user", "content": f"질문 {i % 5}{'?' * (i % 2)}"},), (f"가{i}", f"나{i}")) for i in range(20)
+    ]
+    first, second = pairs.halves(examples, seed=3)
+    assert sorted(first + second) == list(range(20)) and (len(first), len(second)) == (
+        12,
+        8,
+    )  # 3 prompts of 4 copies, and 2
+    assert not {i % 5 for i in first} & {i % 5 for i in second}
+    assert pairs.halves(examples[:1], seed=3) == ([0], [])
