@@ -15,7 +15,7 @@ from korlhf.eval import reward
 from korlhf.eval import reward_report as report
 from korlhf.eval.texts import say
 from korlhf.llm.protocol import Failure
-from korlhf.training import reward as pairs
+from korlhf.training import pairs
 
 SETTINGS = ("data_path", "data_split", "eval_data_path", "eval_share", "seed")
 
