@@ -203,7 +203,6 @@ WRONG = [
     (1, "--adam_beta1 1", "--adam_beta1 1.0", "from 0 up to"),
     (2, "--adam_beta2 -0.1", "--adam_beta2 -0.1", "from 0 up to"),
     (3, "--critic_adam_beta2 1.5", "--critic_adam_beta2 1.5", "from 0 up to"),
-    (3, "--eval_steps 5 --eval_interval 5", "--eval_steps", "delete --eval_steps"),
     (1, "--eval_steps 5", "--eval_steps", "--help"),
 ]
 
@@ -242,6 +241,8 @@ def test_print_answers_takes_an_interval_or_none():
 def test_step_3_evaluates_by_either_name():
     for name in ("--eval_interval", "--eval_steps"):
         assert main_of(3).parse([*NEEDED[3], name, "7"])[1].run.eval_interval == 7
+    both = ["--eval_interval", "14", "--eval_steps", "7"]  # a run script's, and what a user put behind it: the last wins
+    assert main_of(3).parse([*NEEDED[3], *both])[1].run.eval_interval == 7
     assert main_of(3).parse(NEEDED[3])[1].run.eval_interval == 0 and "eval_steps" not in parse(3, NEEDED[3])
 
 

@@ -5,7 +5,6 @@ With LoRA the reference is the actor with its adapter off; otherwise a frozen co
 model. Left out: the hybrid engine, value heads that share the actor's trunk, other algorithms than PPO.
 """
 
-import sys
 from functools import partial
 
 from korlhf.core import flags, program
@@ -29,10 +28,7 @@ def parse(argv=None):
     flags.add(parser, RunFlags)
     flags.add(parser, PpoFlags)
     parser.add_argument("--eval_steps", type=int, dest="eval_interval", help="the old name of --eval_interval")
-    argv = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(argv)
-    if {"--eval_steps", "--eval_interval"} <= {word.split("=")[0] for word in argv}:
-        parser.error("--eval_steps is the old name of --eval_interval, and both are given; delete --eval_steps")
     data, run, ppo = (flags.read(args, group) for group in (DataFlags, RunFlags, PpoFlags))
     actor, critic = (flags.read(args, ModelFlags, prefix) for prefix in ("actor_", "critic_"))
     check(data, {"actor_": actor, "critic_": critic}, run, parser)
