@@ -5,6 +5,7 @@ is in REMOVED: it is refused with the reason and the remedy, never silently acce
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from korlhf.core.flags import REQUIRED, Parser, check_positive, flag
 
@@ -221,6 +222,12 @@ def check(data: DataFlags, models: dict[str, ModelFlags], run: RunFlags, parser:
         for name in ("adam_beta1", "adam_beta2"):
             if not 0 <= (beta := getattr(model, name)) < 1:
                 parser.error(f"--{prefix}{name} {beta}: give a decay from 0 up to, but not, 1")
+        path = Path(model.model_name_or_path).expanduser()
+        if model.lora_dim and (path / "adapter_config.json").exists() and not (path / "config.json").exists():
+            parser.error(
+                f"--{prefix}lora_dim {model.lora_dim}: {path} is a LoRA adapter itself, over which no second one can be "
+                "saved; give the folder of the merged model (the one above adapter/)"
+            )
     if run.only_optimize_lora and not any(m.lora_dim for m in models.values()):
         flags = " or ".join(f"--{prefix}lora_dim" for prefix in models)
         parser.error(f"--only_optimize_lora needs a LoRA rank: set {flags}, or delete it")

@@ -213,6 +213,12 @@ def test_a_wrong_value_is_refused_in_one_line(step, words, named, remedy, capsys
     assert "error: " in line and named in line and remedy in line
 
 
+def test_new_lora_weights_over_an_adapter_are_refused_before_they_are_trained(tmp_path, capsys):
+    (tmp_path / "adapter_config.json").touch()
+    words = ["--model_name_or_path", str(tmp_path), "--data_path", "d", "--output_dir", "o", "--lora_dim", "8"]
+    assert "is a LoRA adapter itself" in refusal(1, words, capsys)
+
+
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_missing_flags_are_named(step, capsys):
     line = refusal(step, [], capsys)
@@ -241,7 +247,12 @@ def test_print_answers_takes_an_interval_or_none():
 def test_step_3_evaluates_by_either_name():
     for name in ("--eval_interval", "--eval_steps"):
         assert main_of(3).parse([*NEEDED[3], name, "7"])[1].run.eval_interval == 7
-    both = ["--eval_interval", "14", "--eval_steps", "7"]  # a run script's, and what a user put behind it: the last wins
+    both = [
+        "--eval_interval",
+        "14",
+        "--eval_steps",
+        "7",
+    ]  # a run script's, and what a user put behind it: the last wins
     assert main_of(3).parse([*NEEDED[3], *both])[1].run.eval_interval == 7
     assert main_of(3).parse(NEEDED[3])[1].run.eval_interval == 0 and "eval_steps" not in parse(3, NEEDED[3])
 
