@@ -225,8 +225,8 @@ def check(data: DataFlags, models: dict[str, ModelFlags], run: RunFlags, parser:
         path = Path(model.model_name_or_path).expanduser()
         if model.lora_dim and (path / "adapter_config.json").exists() and not (path / "config.json").exists():
             parser.error(
-                f"--{prefix}lora_dim {model.lora_dim}: {path} is a LoRA adapter itself, over which no second one can be "
-                "saved; give the folder of the merged model (the one above adapter/)"
+                f"--{prefix}lora_dim {model.lora_dim}: {path} is a LoRA adapter itself, and no second one can be saved "
+                "over it; give the folder of the merged model (the one above adapter/)"
             )
     if run.only_optimize_lora and not any(m.lora_dim for m in models.values()):
         flags = " or ".join(f"--{prefix}lora_dim" for prefix in models)

@@ -252,7 +252,7 @@ def test_step_3_evaluates_by_either_name():
         "14",
         "--eval_steps",
         "7",
-    ]  # a run script's, and what a user put behind it: the last wins
+    ]  # a run script's and a user's: the last wins
     assert main_of(3).parse([*NEEDED[3], *both])[1].run.eval_interval == 7
     assert main_of(3).parse(NEEDED[3])[1].run.eval_interval == 0 and "eval_steps" not in parse(3, NEEDED[3])
 
