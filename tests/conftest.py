@@ -64,6 +64,9 @@ CHAT_SPECIALS = [
 
 def pytest_collection_modifyitems(items):
     """Long runs first: with two processes neither waits for the other at the end."""
+    for item in items:
+        if "smoke" in item.path.relative_to(TESTS).parts:
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: "smoke" not in item.path.relative_to(TESTS).parts)  # stable: the order within stays
 
 
