@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Set-up, then base -> SFT -> reward model -> PPO on the embedded Korean sample, their evaluation and its report.
-# Stop it at any time and start it again to go on; flags and variables are those of applications/rlhf/run_all.sh:
+# Stop it at any time and start it again to resume; flags and variables are those of applications/rlhf/run_all.sh:
 #
 #   bash quickstart.sh [--output_dir FOLDER] [--seed NUMBER] [--dry_run] [--from STAGE] [--to STAGE] [--only STAGE]
 set -euo pipefail

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Set-up: a virtual environment with everything this project needs. Run it again at any time: it does nothing when nothing changed,
-# and goes on where it was interrupted.
+# and resumes where it was interrupted.
 #
 #   bash setup.sh
 #   PYTHON=python3.12 bash setup.sh            another interpreter (3.11 or newer)

@@ -44,7 +44,7 @@ PRICE_OUTPUT="${PRICE_OUTPUT:-0}"
 CACHE="${CACHE:-$OUT/llm_cache.sqlite}"
 MODELS="${MODELS:-$KORLHF_ROOT/output/quickstart}"                # folder of sft/ and reward/
 TRAIN_STEPS="${TRAIN_STEPS:-0}"  # of each training, if they are not there; 0 = one pass over its data
-NUM_ANSWERS="${NUM_ANSWERS:-4}"                                   # answers a prompt
+NUM_ANSWERS="${NUM_ANSWERS:-4}"                                   # answers per prompt
 TEMPERATURE="${TEMPERATURE:-0.7}"
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-48}"
 MIN_MARGIN="${MIN_MARGIN:-0.5}"                                   # least difference of two scores

@@ -20,7 +20,7 @@ MAX_PROMPTS="${MAX_PROMPTS:-0}"                                   # 0 = all
 REFERENCE="${REFERENCE:-}"  # compared with: a name or a folder; empty: sft, else the first
 HELDOUT_DATA_PATH="${HELDOUT_DATA_PATH:-sample/heldout_sft}"  # answers or documents for the perplexity: names or files
 MAX_KL="${MAX_KL:-20}"                                            # warn above this KL per answer (nats)
-NUM_ANSWERS="${NUM_ANSWERS:-1}"  # answers a prompt; more show how varied answers to one prompt are
+NUM_ANSWERS="${NUM_ANSWERS:-1}"  # answers per prompt; more show how varied answers to one prompt are
 TEMPERATURE="${TEMPERATURE:-0.7}"  # of the answers; 0 = greedy (KL is always over answers at temperature 1)
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-128}"                           # longest answer
 SEED="${SEED:-1234}"

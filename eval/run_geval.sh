@@ -18,7 +18,7 @@ JUDGE="${JUDGE:-reward_model:$RUN/reward}"  # who scores: openai:MODEL@URL, chec
 OUTPUT_DIR="${OUTPUT_DIR:-$RUN/eval}"                             # folder of the results
 DATA_PATH="${DATA_PATH:-sample/prompts}"  # prompts: names or files; of a set with an evaluation split, that split
 MAX_PROMPTS="${MAX_PROMPTS:-0}"                                   # 0 = all
-NUM_ANSWERS="${NUM_ANSWERS:-1}"                                   # answers a prompt
+NUM_ANSWERS="${NUM_ANSWERS:-1}"                                   # answers per prompt
 TEMPERATURE="${TEMPERATURE:-0.7}"                                 # of the answers; 0 = greedy
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-128}"                           # longest answer
 JUDGE_SAMPLES="${JUDGE_SAMPLES:-5}"  # forms an answer, where a server gives no token probabilities

@@ -124,7 +124,7 @@ stage() {  # NAME MARK COMMAND...: one stage; MARK is the file that it writes la
     began="$SECONDS"
     run "$log" "$@" || code=$?
     [[ "$mark" != */finished.json ]] || clock "$name" "$state" $((SECONDS - began))
-    local again="start the same command again to go on${FROM:+, without --from and --only}"
+    local again="start the same command again to resume${FROM:+, without --from and --only}"
     [[ -z "$STOPPED" ]] || { echo "$title: stopped; $again"; exit "$STOPPED"; }
     if [[ "$code" != 0 ]]; then
         [[ "$mark" != */finished.json ]] || again+=", or with --from $name to train it and all after it anew"
