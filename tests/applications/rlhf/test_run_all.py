@@ -242,7 +242,7 @@ def test_a_signal_ends_the_stage_and_leaves_nothing_behind(project, number, code
     out, _ = running.communicate(timeout=30)
     assert running.returncode == code and not project.alive()
     assert (
-        f"got {number.name[3:]}" in project.took() and "reward: stopped; start the same command again to go on" in out
+        f"got {number.name[3:]}" in project.took() and "reward: stopped; start the same command again to resume" in out
     )
     assert project.run()[:2] == (0, QUICKSTART[1:])
     assert (project.out / "reward/finished.json").exists()
