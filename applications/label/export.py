@@ -26,30 +26,18 @@ class ExportFlags:
         choices=("pairs", "ranked", "labels", "full"),
     )
     min_agreement: float = flags.flag(
-        0.0, "pairs and ranked: least share of the votes on two answers that the winning verdict must have"
+        0.0,
+        "pairs and ranked: least share of the votes on two answers that the winning verdict must have",
+        low=0,
+        high=1,
     )
-    min_annotators: int = flags.flag(1, "pairs and ranked: leave out items that fewer people have labelled")
-
-
-def parse(argv=None):
-    """ExportFlags"""
-    parser = flags.Parser(description="Labels of people as training pairs")
-    flags.add(parser, ExportFlags)
-    args = flags.read(parser.parse_args(argv), ExportFlags)
-    if not 0 <= args.min_agreement <= 1:
-        parser.error(f"--min_agreement {args.min_agreement}: give a share from 0 to 1")
-    if args.min_annotators < 1:
-        parser.error(f"--min_annotators {args.min_annotators}: give 1 or more")
-    if args.form in export.FORMS and (args.min_agreement or args.min_annotators > 1):
-        parser.error(
-            f"--form {args.form} writes what each person said; --min_agreement and --min_annotators go with "
-            "pairs and ranked"
-        )
-    return args
+    min_annotators: int = flags.flag(1, "pairs and ranked: leave out items that fewer people have labelled", low=1)
 
 
 def main(argv=None):
-    args = parse(argv)
+    parser, args = stage.parse(argv, "Labels of people as training pairs", ExportFlags)
+    if args.form in export.FORMS and (args.min_agreement or args.min_annotators > 1):
+        parser.error(f"--form {args.form} writes all labels; --min_agreement and --min_annotators go with the others")
     with (
         Store(args.database, must_exist=True) as store,
         stage.Stage("label export", args.output, args, [args.database]) as out,

@@ -29,36 +29,33 @@ class LabelFlags:
         "and rejected; items that are in the database already stay as they are; none: continue with the database",
     )
     database: str = flags.flag(flags.REQUIRED, "SQLite file of items and labels; made if it is not there")
-    annotators_per_item: int = flags.flag(2, "people who label each item")
+    annotators_per_item: int = flags.flag(2, "people who label each item", low=1)
     lease_minutes: float = flags.flag(
-        30.0, "how long an item waits for the person who has it before them, until it is given to another"
+        30.0, "how long an item waits for the person who has it before them, until it is given to another", above=0
     )
     seed: int = flags.flag(1234, "seed of the order in which answers are shown, which differs for each person and item")
     language: str = flags.flag("ko", "language of the page at first; each person can switch", choices=["ko", "en"])
 
 
-def parse(argv=None):
-    """(LabelFlags, ServerFlags)"""
+def main(argv=None):
     parser = flags.Parser(description="Human preference labels, in the browser")
     flags.add(parser, LabelFlags)
     flags.add(parser, web.ServerFlags, port=7870)
     space = parser.parse_args(argv)
     args, server = flags.read(space, LabelFlags), flags.read(space, web.ServerFlags)
-    flags.check_positive({"annotators_per_item": args.annotators_per_item, "lease_minutes": args.lease_minutes}, parser)
     server.check(parser)
     if server.share and not server.auth_file:
         parser.error("--share lets in everybody who has the link; give --auth_file as well")
-    return args, server
-
-
-def main(argv=None):
-    args, server = parse(argv)
     web.be_quiet()
     passwords = accounts.read_passwords(server.auth_file) if server.auth_file else None
     web.check_port(server.host, server.port)
     with Store(args.database) as store:
-        items.add(store, args.input)
-        if not store.rows("SELECT 1 FROM items LIMIT 1"):
+        found, left_out = items.read(args.input)
+        added = store.add_items(found)
+        print(f"items: {added:,} new, {len(found) - added:,} were there already", flush=True)
+        for reason, n in left_out.most_common():
+            print(f"  {n:>9,}  left out: {reason}", flush=True)
+        if not store.one("SELECT 1 FROM items"):
             raise InputError(
                 f"--database {args.database}: has no items; give files of prompts and answers with --input"
             )

@@ -6,7 +6,6 @@ writes it. Without such a file a name is enough, and people are trusted to give 
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import threading
@@ -15,19 +14,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from korlhf.core.errors import InputError
+from korlhf.core.files import AtomicFile
 
 LONGEST_NAME, LONGEST_PASSWORD = 40, 200
 MOST = 10_000  # log-ins that are remembered; the oldest make room
 SCHEMA = """
-CREATE TABLE annotators (
+CREATE TABLE IF NOT EXISTS annotators (
     number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, name TEXT NOT NULL, joined TEXT NOT NULL);
-CREATE TABLE sessions (
+CREATE TABLE IF NOT EXISTS sessions (
     token TEXT PRIMARY KEY, annotator INTEGER NOT NULL REFERENCES annotators, proof TEXT NOT NULL, began TEXT NOT NULL);
 """
-_LINE = re.compile(r"(?P<name>[^:]+):(?P<salt>[0-9a-f]{32}):(?P<hash>[0-9a-f]{64})")
-_one_at_a_time = (
-    threading.Lock()
-)  # a check takes 16 MB and some 50 ms: many guesses are slow, and do not fill the memory
+_LINE = re.compile(r"[^:]+:[0-9a-f]{32}:[0-9a-f]{64}")
+# A check takes 16 MB and some 50 ms: many guesses are slow, and do not fill the memory.
+_one_at_a_time = threading.Lock()
 
 
 def clean_name(text):
@@ -40,9 +39,8 @@ def clean_name(text):
 
 
 def _hash(password, salt):
-    secret = unicodedata.normalize("NFC", password).encode(
-        "utf-8", "surrogatepass"
-    )  # JSON can hold half a surrogate pair
+    # JSON can hold half a surrogate pair
+    secret = unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
     with _one_at_a_time:
         return hashlib.scrypt(secret, salt=bytes.fromhex(salt), n=2**14, r=8, p=1, dklen=32).hex()
 
@@ -56,7 +54,7 @@ def password_line(name, password):
 def read_passwords(path):
     """A password file -> {name in lower case: (salt, hash)}. Raises InputError with file and line, also if it holds
     nobody."""
-    people = {name: line.split(":")[1:] for name, line in _lines(Path(path).expanduser()).items()}
+    people = {name: tuple(line.split(":")[1:]) for name, line in _lines(path).items()}
     if not people:
         raise InputError(f"--auth_file {path}: holds nobody, so nobody could log in; add people with add_annotator.py")
     return people
@@ -65,35 +63,23 @@ def read_passwords(path):
 def _lines(path):
     """{name in lower case: its line}. Raises InputError for what is no password file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"--auth_file {path}: cannot be read: {reason}; make it with add_annotator.py") from error
-    people = {}
-    for n, line in enumerate(map(str.strip, lines), 1):
-        match = _LINE.fullmatch(line)
-        if match and (name := clean_name(match["name"])):
-            people[name.casefold()] = line
-        elif line:
+        raise InputError(f"--auth_file {path}: cannot be read: {error}; make it with add_annotator.py") from error
+    for n, line in enumerate(lines, 1):
+        if line and not _LINE.fullmatch(line):
             raise InputError(
                 f"{path}:{n}: is no line NAME:SALT:HASH; delete it, and add the person with add_annotator.py"
             )
-    return people
+    return {clean_name(line.split(":")[0]).casefold(): line for line in lines if line}
 
 
 def write_password(path, name, password):
     """Add a person to a password file, or give them a new password; the file can be read by its owner only."""
-    path = Path(path).expanduser()
-    people = _lines(path) if path.exists() else {}
+    people = _lines(path) if Path(path).expanduser().exists() else {}
     people.pop(name.casefold(), None)
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write("\n".join([*people.values(), password_line(name, password)]) + "\n")
-        part.replace(path)
-    except OSError as error:
-        raise InputError(f"--auth_file {path}: cannot be written: {error.strerror or error}; give another") from error
+    with AtomicFile(path, "--auth_file", mode=0o600) as file:
+        print(*people.values(), password_line(name, password), sep="\n", file=file)
 
 
 class Accounts:
@@ -109,18 +95,15 @@ class Accounts:
         name = clean_name(name)
         if not name or not self._is_known(name, password):
             return None
-        token, now = secrets.token_urlsafe(24), datetime.now(UTC).isoformat(timespec="milliseconds")
+        key, token = name.casefold(), secrets.token_urlsafe(24)
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with self.database.write() as db:
-            db.execute(
-                "INSERT OR IGNORE INTO annotators (key, name, joined) VALUES (?, ?, ?)", (name.casefold(), name, now)
+            db.execute("INSERT OR IGNORE INTO annotators (key, name, joined) VALUES (?, ?, ?)", (key, name, now))
+            row = db.execute(
+                "INSERT INTO sessions SELECT ?, number, ?, ? FROM annotators WHERE key = ?",
+                (_digest(token), self._proof(key), now, key),
             )
-            number = db.execute("SELECT number FROM annotators WHERE key = ?", (name.casefold(),)).fetchone()[0]
-            session = _digest(token), number, self._proof(name.casefold()), now
-            db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", session)
-            db.execute(
-                "DELETE FROM sessions WHERE rowid <= (SELECT rowid FROM sessions ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
-                (MOST,),
-            )
+            db.execute("DELETE FROM sessions WHERE rowid <= ?", (row.lastrowid - MOST,))
         return token
 
     def _is_known(self, name, password):
@@ -140,16 +123,12 @@ class Accounts:
 
     def who(self, token):
         """(number, name) of the person whose token it is, or None."""
-        if not isinstance(token, str):
-            return None
-        person = self.database.rows(
-            "SELECT a.number, a.name, a.key, s.proof FROM sessions s JOIN annotators a ON a.number = s.annotator "
+        person = self.database.one(
+            "SELECT s.proof, a.key, a.number, a.name FROM sessions s JOIN annotators a ON a.number = s.annotator "
             "WHERE s.token = ?",
-            _digest(token),
+            _digest(str(token)),
         )
-        if not person or not hmac.compare_digest(person[0][3], self._proof(person[0][2])):
-            return None
-        return person[0][:2]
+        return person[2:] if person and hmac.compare_digest(person[0], self._proof(person[1])) else None
 
     def leave(self, token):
         """End a log-in."""

@@ -40,3 +40,7 @@ class Database:
         """All rows of a SELECT."""
         with self._lock:
             return self._db.execute(query, values).fetchall()
+
+    def one(self, query, *values):
+        """The first row of a SELECT, or None."""
+        return next(iter(self.rows(query, *values)), None)

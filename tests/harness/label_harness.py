@@ -1,4 +1,4 @@
-"""The labelling server as its users start it, and a client that calls it as the page does."""
+"""Labels for tests, the labelling server as its users start it, and a client that calls it as the page does."""
 
 import json
 import urllib.error
@@ -8,6 +8,8 @@ import pytest
 from app_server import AppServer
 
 from applications.label import label
+from korlhf.applications.label.ballot import read
+from korlhf.applications.label.store import Given
 
 DEAD = (urllib.error.URLError, ConnectionError, TimeoutError)
 
@@ -19,15 +21,24 @@ def write(path, rows):
 
 def rows(n, k=2):
     """n records of respond with k answers each, of models that a page must not tell."""
-
-    def candidate(i, j):
-        text = f"{i}번째 질문의 {'가나다라마바'[j]} 답변이에요."
-        return {"text": text, "model": f"secret-model-{j}", "score": float(j)}
-
-    return [
-        {"prompt": f"{i}번째 질문이에요.", "category": "everyday", "candidates": [candidate(i, j) for j in range(k)]}
-        for i in range(n)
+    texts = [[f"{i}번째 질문의 {letter} 답변이에요." for letter in "가나다라마바"[:k]] for i in range(n)]
+    candidates = [
+        [{"text": text, "model": f"secret-model-{j}", "score": float(j)} for j, text in enumerate(of_one)]
+        for of_one in texts
     ]
+    return [
+        {"prompt": f"{i}번째 질문이에요.", "category": "everyday", "candidates": c} for i, c in enumerate(candidates)
+    ]
+
+
+def order(*groups, **more):
+    return {"kind": "order", "groups": [list(group) for group in groups], **more}
+
+
+def given(*ballots, k=3):
+    """Labels of the people 1, 2, ... about k answers."""
+    at = "2026-01-01T00:00:0{}.000+00:00"
+    return [Given(n, n, read(b, k), [*range(k)], 1.5, at.format(n)) for n, b in enumerate(ballots, 1)]
 
 
 class Server(AppServer):
@@ -37,17 +48,15 @@ class Server(AppServer):
         self.database = database
         super().__init__(label, database.parent, "labelling", "--database", database, *words)
 
-    def component(self):
-        with urllib.request.urlopen(f"{self.url}/config", timeout=20) as reply:
-            found = json.load(reply)["components"]
-        return next(c["id"] for c in found if "label_submit" in c["props"].get("server_fns", []))
-
 
 class Client:
     """Calls the functions of the page over HTTP."""
 
     def __init__(self, server, name="", password=""):
-        self.server, self.id, self.token = server, server.component(), None
+        self.url, self.token = f"{server.url}/gradio_api/component_server/", None
+        with urllib.request.urlopen(f"{server.url}/config", timeout=20) as reply:
+            found = json.load(reply)["components"]
+        self.id = next(c["id"] for c in found if "label_submit" in c["props"].get("server_fns", []))
         if name:
             self.entered = self.ask("enter", name=name, password=password)
             self.token = self.entered.get("token")
@@ -55,11 +64,8 @@ class Client:
     def ask(self, function, **values):
         data = {"token": self.token, **values}
         body = {"data": data, "component_id": self.id, "fn_name": f"label_{function}", "session_hash": "test"}
-        request = urllib.request.Request(
-            f"{self.server.url}/gradio_api/component_server/",
-            json.dumps(body).encode("utf-8"),
-            {"Content-Type": "application/json"},
-        )
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.url, json.dumps(body).encode("utf-8"), headers)
         with urllib.request.urlopen(request, timeout=30) as reply:
             return json.load(reply)
 

@@ -78,7 +78,7 @@ function drawLabel(label) {
   const about = [say(`kind_${label.kind}`), label.edited ? say("edited") : "", new Date(label.at).toLocaleString(language)];
   const again = () => {
     find(".panel").close();
-    reopen("label_again", { label: label.label });
+    reopen(label.label + 1);
   };
   return el("li", {}, button("quiet", label.prompt, "", again), el("small", {}, about.filter(Boolean).join(" · ")));
 }

@@ -83,15 +83,16 @@ function step(choice) {
 // Take back one step; on an untouched item, go back to the label before.
 function undo() {
   if (state.editing !== null) closeEdit();
-  if (!state.past.length) return reopen("label_back", { before: state.item?.revises ?? null });
+  if (!state.past.length) return reopen(state.item?.revises ?? null);
   state.choice = state.past.pop();
   return drawChoice();
 }
 
-async function reopen(name, values) {
+// The last of the own labels before that number, or the last of all.
+async function reopen(before) {
   if (state.busy) return;
   state.busy = true;
-  const answer = await ask(name, values);
+  const answer = await ask("label_back", { before });
   state.busy = false;
   if (!answer) return;
   if (!answer.item) notice(say("no_earlier"), "warn");

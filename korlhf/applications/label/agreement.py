@@ -6,7 +6,7 @@ same answer right every time, and chance agreement, which kappa takes off, too h
 about are left out for that person."""
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from itertools import combinations
 
 from korlhf.applications.label.ballot import VOTES, compare
@@ -14,8 +14,8 @@ from korlhf.data.ranking import Undecided
 
 
 def judgements(items, labels):
-    """{(item, i, j): {annotator: "first", "second", "tie" or "both_bad"}}, oldest label first. items: {number: Item};
-    labels: of Store."""
+    """[{annotator: "first", "second", "TIE" or "BOTH_BAD"}] of every two answers, oldest label first. items: {number:
+    Item}; labels: of Store."""
     judged = defaultdict(dict)
     for number, given in labels.items():
         item = items[number]
@@ -24,83 +24,54 @@ def judgements(items, labels):
                 continue
             for (i, j), better in compare(label.ballot, len(item.answers)).items():
                 order = "first" if better == _first(item.id, i, j) else "second"
-                judged[number, i, j][label.annotator] = better.name.lower() if isinstance(better, Undecided) else order
-    return dict(judged)
+                judged[number, i, j][label.annotator] = better.name if isinstance(better, Undecided) else order
+    return list(judged.values())
 
 
 def _first(item_id, i, j):
     return (i, j)[hashlib.sha256(f"{item_id}:{i}:{j}".encode()).digest()[0] % 2]
 
 
-def percent(judged):
-    """(share of equal judgements among all two people's judgements of the same two answers, number of those); None
-    without any."""
-    same = total = 0
-    for by_person in judged.values():
-        counts, n = Counter(by_person.values()), len(by_person)
-        same += sum(c * (c - 1) // 2 for c in counts.values())
-        total += n * (n - 1) // 2
-    return (same / total, total) if total else None
-
-
-def cohen(judged):
-    """[{"first", "second": annotators, "kappa", "percent", "n"}] of every two people who judged the same pairs of
-    answers."""
+def summary(items, labels, raters):
+    """{"percent": share of equal judgements among any two people's of the same two answers, "percent_n": their number,
+    "fleiss", "fleiss_n": pairs of answers that at least `raters` people judged, "cohen": [{"first", "second":
+    annotators, "kappa", "percent", "n"}]}; figures that cannot be had are None."""
     from korlhf.core import stats  # slow to import
 
-    both = defaultdict(list)
-    for by_person in judged.values():
+    judged, both = judgements(items, labels), defaultdict(list)
+    for by_person in judged:
         for a, b in combinations(sorted(by_person), 2):
             both[a, b].append((by_person[a], by_person[b]))
-    return [
-        {
-            "first": a,
-            "second": b,
-            "kappa": stats.kappa(*zip(*pairs)),
-            "percent": sum(x == y for x, y in pairs) / len(pairs),
-            "n": len(pairs),
-        }
-        for (a, b), pairs in sorted(both.items())
-    ]
+    cohen, same, n = [], 0, 0
+    for (a, b), pairs in sorted(both.items()):
+        equal = sum(x == y for x, y in pairs)
+        same, n = same + equal, n + len(pairs)
+        kappa = stats.kappa(*zip(*pairs))
+        cohen.append({"first": a, "second": b, "kappa": kappa, "percent": equal / len(pairs), "n": len(pairs)})
+    enough = [list(by_person.values())[:raters] for by_person in judged if len(by_person) >= raters > 1]
+    figures = {"percent": same / n if n else None, "percent_n": n}
+    return {**figures, "fleiss": _fleiss(enough), "fleiss_n": len(enough), "cohen": cohen}
 
 
-def fleiss(judged, raters):
-    """(Fleiss' kappa, number of pairs of answers judged) over those that at least `raters` people judged, the first
-    `raters` of them.
+def _fleiss(judged):
+    """Fleiss' kappa (1971) of lists of as many judgements each; 1.0 if all are the same, None without any."""
+    if len(said := {one for row in judged for one in row}) < 2:
+        return 1.0 if said else None
+    from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa  # slow to import
 
-    1.0 if all judgements are the same, None if there is nothing that so many judged or raters is below 2 (Fleiss 1971).
-    """
-    tables = [Counter(list(by_person.values())[:raters]) for by_person in judged.values() if len(by_person) >= raters]
-    if raters < 2 or not tables:
-        return None
-    said = list(sum(tables, Counter()))
-    if len(said) == 1:
-        return 1.0, len(tables)
-    from statsmodels.stats.inter_rater import fleiss_kappa  # slow to import
-
-    return float(fleiss_kappa([[table[one] for one in said] for table in tables])), len(tables)
-
-
-def summary(items, labels, raters):
-    """{"percent", "percent_n", "fleiss", "fleiss_n", "cohen": of `cohen`}; figures that cannot be had are None."""
-    judged = judgements(items, labels)
-    share, share_n = percent(judged) or (None, 0)
-    kappa, kappa_n = fleiss(judged, raters) or (None, 0)
-    return {"percent": share, "percent_n": share_n, "fleiss": kappa, "fleiss_n": kappa_n, "cohen": cohen(judged)}
+    return float(fleiss_kappa(aggregate_raters(judged)[0]))
 
 
 def describe(figures):
     """A summary as a line for people."""
     if figures["percent"] is None:
         return "agreement: no two people have labelled the same item yet"
-    parts = [f"{figures['percent']:.3f} of {figures['percent_n']:,} judgements of two people are equal"]
+    parts = [f"agreement: {figures['percent']:.3f} of {figures['percent_n']:,} judgements of two people are equal"]
     if figures["fleiss"] is not None and len(figures["cohen"]) != 1:
         parts.append(f"Fleiss' kappa {figures['fleiss']:.3f} (n {figures['fleiss_n']:,})")
-    parts += [
-        f"Cohen's kappa {person(c['first'])}, {person(c['second'])}: {c['kappa']:.3f} (n {c['n']:,})"
-        for c in figures["cohen"]
-    ]
-    return "agreement: " + "; ".join(parts)
+    for c in figures["cohen"]:
+        parts.append(f"Cohen's kappa {person(c['first'])}, {person(c['second'])}: {c['kappa']:.3f} (n {c['n']:,})")
+    return "; ".join(parts)
 
 
 def person(number):

@@ -3,97 +3,81 @@
 A ballot is an order (also one with equal ranks, or only the best), all bad, skipped or flagged. An edited answer
 counts as better than all the answers there were. Answers are named by their place, from 0."""
 
-from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Annotated, Literal
 
-from korlhf.applications.web import Refused, whole_number
-from korlhf.data import ranking
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from korlhf.applications.web import Refused
 from korlhf.data.example import RowError, bare
 from korlhf.data.ranking import Undecided
 
-KINDS = ("order", "all_bad", "skip", "flag")
 VOTES = ("order", "all_bad")  # kinds that count towards the annotators an item needs
+KINDS = (*VOTES, "skip", "flag")
 REASONS = ("unclear", "broken", "personal", "unsafe", "other")
-LONGEST_EDIT, LONGEST_COMMENT = 20_000, 2_000  # characters
 
 
-@dataclass(frozen=True)
-class Ballot:
+def _bare(text):
+    try:
+        return bare(text, "the text") if text.strip() else ""
+    except RowError as error:  # nothing but invisible characters, or half a character
+        raise ValueError from error
+
+
+Place = Annotated[int, Field(strict=True, ge=0)]
+Edit = Annotated[str, Field(max_length=20_000), AfterValidator(_bare)]  # both lengths are those of the page's boxes
+Comment = Annotated[str, Field(max_length=2_000), AfterValidator(_bare)]
+
+
+class Ballot(BaseModel):
     """groups: places, best first; those in one group are equal, and better than places in no group.
 
     edit: the text written in the place of answer edit_of, "" for none. reason: of a flag.
     """
 
-    kind: str
-    groups: tuple[tuple[int, ...], ...] = ()
-    edit_of: int | None = None
-    edit: str = ""
-    reason: str = ""
-    comment: str = ""
+    model_config = ConfigDict(frozen=True)
+    kind: Literal[KINDS]
+    groups: tuple[Annotated[tuple[Place, ...], Field(min_length=1)], ...] = ()
+    edit_of: Place | None = None
+    edit: Edit = ""
+    reason: Literal["", *REASONS] = ""
+    comment: Comment = ""
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        places, flag = sum(self.groups, ()), self.kind == "flag"
+        if (
+            len(set(places)) < len(places)
+            or bool(self.edit) != (self.edit_of is not None)
+            or (self.edit and self.kind not in VOTES)
+            or (places and self.kind != "order")
+            or (self.kind == "order" and not places and not self.edit)
+            or flag != bool(self.reason)
+            or (self.reason == "other" and not self.comment)
+        ):
+            raise ValueError
+        return self
 
     def renamed(self, places):
         """The same with places[i] in the place of i."""
-        return replace(
-            self,
-            groups=tuple(tuple(sorted(places[i] for i in g)) for g in self.groups),
-            edit_of=None if self.edit_of is None else places[self.edit_of],
-        )
+        groups = tuple(tuple(sorted(places[i] for i in group)) for group in self.groups)
+        edit_of = None if self.edit_of is None else places[self.edit_of]
+        return self.model_copy(update={"groups": groups, "edit_of": edit_of})
 
     def as_dict(self):
         """Without what is empty; `read` takes it back."""
-        values = {**vars(self), "groups": [list(g) for g in self.groups]}
-        return {name: value for name, value in values.items() if value not in (None, "", [])}
+        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 def read(data, n):
-    """A dict from the page, or of as_dict, about n answers -> Ballot. Raises Refused."""
-    if not isinstance(data, dict) or data.get("kind") not in KINDS:
-        raise Refused("malformed")
-    kind, reason = data["kind"], data.get("reason", "")
-    comment = _text(data.get("comment", ""), LONGEST_COMMENT, "comment_too_long")
-    edit = _text(data.get("edit", ""), LONGEST_EDIT, "edit_too_long")
-    groups, edit_of = _groups(data.get("groups", []), n), data.get("edit_of")
-    if bool(edit) != (edit_of is not None) or (edit and not _is_place(edit_of, n)):
-        raise Refused("malformed")
-    if kind not in VOTES and (groups or edit) or kind == "all_bad" and groups or kind != "flag" and reason:
-        raise Refused("malformed")
-    if kind == "order" and not groups and not edit:
-        raise Refused("nothing_chosen")
-    if kind == "flag" and reason not in REASONS:
-        raise Refused("no_reason")
-    if kind == "flag" and reason == "other" and not comment:
-        raise Refused("no_comment")
-    return Ballot(kind, groups, edit_of, edit, reason, comment)
-
-
-def _is_place(value, n):
-    return whole_number(value) and 0 <= value < n
-
-
-def _text(value, longest, code):
-    if not isinstance(value, str):
-        raise Refused("malformed")
-    if len(value) > longest:
-        raise Refused(code)
+    """A dict from the page about n answers -> Ballot. Raises Refused."""
     try:
-        return bare(value, "the text") if value.strip() else ""
-    except RowError as error:  # nothing but invisible characters, or half a character
+        ballot = Ballot.model_validate(data)
+    except ValidationError as error:
         raise Refused("malformed") from error
-
-
-def _groups(groups, n):
-    if not isinstance(groups, list) or not all(isinstance(g, list) and g for g in groups):
+    if max((*sum(ballot.groups, ()), ballot.edit_of or 0)) >= n:
         raise Refused("malformed")
-    places = [place for group in groups for place in group]
-    if not all(_is_place(p, n) for p in places) or len(set(places)) < len(places):
-        raise Refused("malformed")
-    return tuple(tuple(sorted(g)) for g in groups)
-
-
-def check_edit(ballot, texts):
-    """Refuse an edited answer that is one of the answers (texts). Raises Refused."""
-    if ballot.edit and ranking.key(ballot.edit) in {ranking.key(t) for t in texts}:
-        raise Refused("edit_is_an_answer")
+    return ballot
 
 
 def compare(ballot, n):

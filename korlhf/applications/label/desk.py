@@ -4,15 +4,15 @@ An item is given to as many people as it needs labels from, counting those who h
 which runs out when they leave. A label that comes after its lease ran out is taken all the same. An item that
 somebody flagged is given to nobody else until the flag is withdrawn. Nobody is told what others said."""
 
-import hashlib
 import json
 import random
 import time
 
 from korlhf.applications.label import ballot as ballots
-from korlhf.applications.label.store import dumps, now, stored_ballot
+from korlhf.applications.label.store import dumps, now
 from korlhf.applications.web import Refused
 from korlhf.data import record as records
+from korlhf.data.ranking import key
 
 NEXT = """
 SELECT number FROM items i WHERE flags = 0 AND votes < :needed
@@ -23,13 +23,24 @@ AND votes + (SELECT count(*) FROM assignments a WHERE a.item = i.number AND a.an
 """  # items that have a label are finished first: agreement is known early
 OWN_LEASE = "AND number IN (SELECT item FROM assignments WHERE annotator = :me AND until > 0)"
 PAGE = 50  # own labels listed at once
+OWN = "labels l JOIN items i ON i.number = l.item WHERE l.annotator = ? AND l.current = 1"
+LABEL = """
+INSERT INTO labels (item, annotator, revises, kind, verdict, shown, seconds, given, ticket)
+VALUES (:item, :me, :revises, :kind, :verdict, :shown, :seconds, :given, :ticket)
+"""
+COUNT_VOTES = """
+UPDATE items SET
+    votes = (SELECT count(*) FROM labels WHERE item = :item AND current = 1 AND kind IN ('order', 'all_bad')),
+    flags = (SELECT count(*) FROM labels WHERE item = :item AND current = 1 AND kind = 'flag')
+WHERE number = :item
+"""
 
 
 class Desk:
     """Hands out items of a Store and takes labels.
 
     needed: people who must label an item; lease: seconds for which an item waits for who was given it; seed: of the
-    order of answers."""
+    order of answers, which differs for each person and item."""
 
     def __init__(self, store, needed, lease, seed):
         self.store, self.needed, self.lease, self.seed = store, needed, lease, seed
@@ -41,46 +52,38 @@ class Desk:
         """
         with self.store.write() as db:
             values = {"me": me, "needed": self.needed, "now": time.time()}
-            row = (
-                db.execute(NEXT.format(also=OWN_LEASE), values).fetchone()
-                or db.execute(NEXT.format(also=""), values).fetchone()
-            )
+            rows = (db.execute(NEXT.format(also=also), values).fetchone() for also in (OWN_LEASE, ""))
+            row = next(filter(None, rows), None)
             if row is None:
                 return None
+            ((number, item),) = self.store.items("number = ?", *row).items()
+            shown = random.Random(f"{self.seed}:{me}:{item.id}").sample(range(len(item.answers)), len(item.answers))
             db.execute(
                 "INSERT INTO assignments VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET since = excluded.since, until = excluded.until",
-                (row[0], me, self._order(row[0], me), values["now"], values["now"] + self.lease),
+                (number, me, dumps(shown), values["now"], values["now"] + self.lease),
             )
-        return self._view(row[0], me)
-
-    def _order(self, number, me):
-        """The order of the answers for one person and item, as JSON: places as the file has them."""
-        item_id, answers = self.store.rows("SELECT id, answers FROM items WHERE number = ?", number)[0]
-        places = list(range(len(json.loads(answers))))
-        digest = hashlib.sha256(f"{self.seed}:{me}:{item_id}".encode()).digest()
-        random.Random(digest).shuffle(places)
-        return json.dumps(places)
+        return self._view(number, me)
 
     def _view(self, number, me):
         """What the page is told of an item: nothing of models, scores, or others. Places are those on the page."""
-        item = self.store.item(number)
-        shown = json.loads(
-            self.store.rows("SELECT shown FROM assignments WHERE item = ? AND annotator = ?", number, me)[0][0]
+        (item,) = self.store.items("number = ?", number).values()
+        text, label, verdict = self.store.one(
+            "SELECT a.shown, l.number, l.verdict FROM assignments a LEFT JOIN labels l "
+            "ON l.item = a.item AND l.annotator = a.annotator AND l.current = 1 WHERE a.item = ? AND a.annotator = ?",
+            *(number, me),
         )
-        messages = item.record.get("messages") or [{"role": "user", "content": item.record["prompt"]}]
-        own = self.store.rows(
-            "SELECT number, verdict FROM labels WHERE item = ? AND annotator = ? AND current = 1", number, me
-        )
-        place_on_page = {place: i for i, place in enumerate(shown)}
+        shown = json.loads(text)
+        on_page = {place: i for i, place in enumerate(shown)}
+        own = verdict and ballots.Ballot.model_validate_json(verdict).renamed(on_page).as_dict()
         return {
             "item": item.id,
             "category": item.record["category"],
-            "talk": messages,
+            "talk": item.record.get("messages") or [{"role": "user", "content": item.record["prompt"]}],
             "context": item.record.get("input", ""),
             "answers": [item.answers[place].text for place in shown],
-            "revises": own[0][0] if own else None,
-            "verdict": stored_ballot(own[0][1]).renamed(place_on_page).as_dict() if own else None,
+            "revises": label,
+            "verdict": own,
         }
 
     def submit(self, me, item_id, verdict, revises, ticket):
@@ -90,114 +93,72 @@ class Desk:
         or None. ticket: a text of the page's own for each label; a label whose ticket is known was taken before, and
         is not taken twice. Raises Refused: malformed and the like, not_given for an item that `me` was never shown,
         conflict if the own label that counts is another than `revises` (from a second window)."""
-        given = self.store.rows(
-            "SELECT i.number, a.shown FROM items i JOIN assignments a ON a.item = i.number AND a.annotator = ? "
-            "WHERE i.id = ?",
-            me,
-            item_id,
+        given = self.store.one(
+            "SELECT i.number, a.shown, a.since FROM items i JOIN assignments a ON a.item = i.number "
+            "WHERE a.annotator = ? AND i.id = ?",
+            *(me, item_id),
         )
         if not given:
             raise Refused("not_given")
-        number, shown = given[0][0], json.loads(given[0][1])
-        said = ballots.read(verdict, len(shown)).renamed(shown)
-        ballots.check_edit(said, [a.text for a in self.store.item(number).answers])
+        number, shown, since = given
+        places = json.loads(shown)
+        said = ballots.read(verdict, len(places)).renamed(places)
+        (item,) = self.store.items("number = ?", number).values()
+        if said.edit and key(said.edit) in {key(a.text) for a in item.answers}:
+            raise Refused("edit_is_an_answer")
         if not isinstance(ticket, str) or not 8 <= len(ticket) <= 80:
             raise Refused("malformed")
+        row = {"item": number, "me": me, "revises": revises, "kind": said.kind, "verdict": dumps(said.as_dict())}
+        row |= {"shown": shown, "seconds": round(time.time() - since, 3), "given": now(), "ticket": ticket}
         with self.store.write() as db:
-            known = db.execute("SELECT number, annotator, item FROM labels WHERE ticket = ?", (ticket,)).fetchone()
+            known = self.store.one("SELECT number, annotator, item FROM labels WHERE ticket = ?", ticket)
+            if known and known[1:] != (me, number):
+                raise Refused("malformed")
             if known:
-                if known[1:] != (me, number):
-                    raise Refused("malformed")
                 return known[0]
-            own = db.execute(
-                "SELECT number FROM labels WHERE item = ? AND annotator = ? AND current = 1", (number, me)
-            ).fetchone()
-            if (own[0] if own else None) != revises:
+            own = self.store.one(f"SELECT l.number FROM {OWN} AND l.item = ?", me, number) or (None,)
+            if own[0] != revises:
                 raise Refused("conflict")
-            return _write_label(db, number, me, said, shown=given[0][1], revises=revises, ticket=ticket)
+            db.execute("UPDATE labels SET current = 0 WHERE number = ?", (revises,))
+            label = db.execute(LABEL, row).lastrowid
+            db.execute("UPDATE assignments SET until = 0 WHERE item = ? AND annotator = ?", (number, me))
+            db.execute(COUNT_VOTES, row)
+        return label
 
     def back(self, me, before):
         """The own label given before the label of number `before` (None: the last one) as an item for the page, or
         None."""
-        return self._own(me, "number < ?", 2**62 if before is None else before)
-
-    def again(self, me, label):
-        """One's own label of that number as an item for the page, or None if there is none."""
-        return self._own(me, "number = ?", label)
-
-    def _own(self, me, which, value):
-        query = f"SELECT item FROM labels WHERE annotator = ? AND current = 1 AND {which} ORDER BY number DESC LIMIT 1"
-        items = self.store.rows(query, me, value)
-        if not items:
+        own = self._own("i.number", me, before, 1)
+        if not own:
             return None
         with self.store.write() as db:
-            db.execute(
-                "UPDATE assignments SET since = ? WHERE item = ? AND annotator = ?", (time.time(), items[0][0], me)
-            )
-        return self._view(items[0][0], me)
+            db.execute("UPDATE assignments SET since = ? WHERE item = ? AND annotator = ?", (time.time(), *own[0], me))
+        return self._view(*own[0], me)
+
+    def _own(self, columns, me, before, most):
+        query = f"SELECT {columns} FROM {OWN} AND l.number < ? ORDER BY l.number DESC LIMIT ?"
+        return self.store.rows(query, me, 2**62 if before is None else before, most)
 
     def mine(self, me, before=None):
-        """Own labels, the latest first: [{"label", "kind", "at", "prompt", "edited"}], PAGE of those before the label
-        `before`."""
-        rows = self.store.rows(
-            "SELECT l.number, l.kind, l.given, l.verdict, i.record FROM labels l JOIN items i ON i.number = l.item "
-            "WHERE l.annotator = ? AND l.current = 1 AND l.number < ? ORDER BY l.number DESC LIMIT ?",
-            me,
-            2**62 if before is None else before,
-            PAGE,
-        )
+        """Own labels, the latest first: [{"label", "kind", "at", "edited", "prompt": how it begins}], PAGE of those
+        before the label `before`."""
+        columns = "l.number, l.kind, l.given, json_extract(l.verdict, '$.edit') IS NOT NULL, i.record"
         return [
             {
                 "label": number,
                 "kind": kind,
                 "at": at,
-                "edited": bool(stored_ballot(verdict).edit),
-                "prompt": _excerpt(record),
+                "edited": bool(edited),
+                "prompt": records.prompt(json.loads(record))[:80],
             }
-            for number, kind, at, verdict, record in rows
+            for number, kind, at, edited, record in self._own(columns, me, before, PAGE)
         ]
 
     def counts(self, me):
         """{"items", "done": of all items those with labels enough, "flagged", "mine": labels of one's own}."""
-        items, done, flagged = self.store.rows(
-            "SELECT count(*), count(*) FILTER (WHERE votes >= ? AND flags = 0), "
-            "count(*) FILTER (WHERE flags > 0) FROM items",
-            self.needed,
-        )[0]
-        mine = self.store.rows("SELECT count(*) FROM labels WHERE annotator = ? AND current = 1", me)[0][0]
-        return {"items": items, "done": done, "flagged": flagged, "mine": mine}
-
-
-COUNT_VOTES = """
-UPDATE items SET
-    votes = (SELECT count(*) FROM labels WHERE item = :item AND current = 1 AND kind IN ('order', 'all_bad')),
-    flags = (SELECT count(*) FROM labels WHERE item = :item AND current = 1 AND kind = 'flag')
-WHERE number = :item
-"""
-
-
-def _write_label(db, item, me, said, **more):
-    """Insert a label and count the item's votes anew -> its number. said: a Ballot; more: shown, revises and ticket."""
-    since = db.execute("SELECT since FROM assignments WHERE item = ? AND annotator = ?", (item, me)).fetchone()[0]
-    db.execute("UPDATE labels SET current = 0 WHERE number = ?", (more["revises"],))
-    row = db.execute(
-        "INSERT INTO labels (item, annotator, revises, kind, verdict, shown, seconds, given, ticket) "
-        "VALUES (:item, :me, :revises, :kind, :verdict, :shown, :seconds, :given, :ticket)",
-        {
-            "item": item,
-            "me": me,
-            "kind": said.kind,
-            "verdict": dumps(said.as_dict()),
-            "seconds": round(time.time() - since, 3),
-            "given": now(),
-            **more,
-        },
-    )
-    db.execute("UPDATE assignments SET until = 0 WHERE item = ? AND annotator = ?", (item, me))
-    db.execute(COUNT_VOTES, {"item": item})
-    return row.lastrowid
-
-
-def _excerpt(record, longest=80):
-    text = " ".join(records.prompt(json.loads(record)).split())
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+        counts = self.store.one(
+            "SELECT count(*), count(*) FILTER (WHERE votes >= ? AND flags = 0), count(*) FILTER (WHERE flags > 0), "
+            "(SELECT count(*) FROM labels WHERE annotator = ? AND current = 1) FROM items",
+            *(self.needed, me),
+        )
+        return dict(zip(("items", "done", "flagged", "mine"), counts))

@@ -27,27 +27,9 @@ class Item:
     answers: tuple[ranking.Candidate, ...]
 
 
-def make(record, answers):
-    """A record and its different answers -> Item. The id does not depend on the order of the answers."""
-    parts = [record["id"], *sorted(ranking.key(a.text) for a in answers)]
-    digest = hashlib.sha256("\0".join(parts).encode("utf-8")).hexdigest()[:16]
-    return Item(digest, {c: record[c] for c in HEAD if c in record}, tuple(answers))
-
-
-def add(store, paths):
-    """Read the files, put what is new into the Store, and say what was left out. Raises InputError."""
-    if not paths:
-        return
-    new, left_out = read(paths)
-    added = store.add_items(new)
-    print(f"items: {added:,} new, {len(new) - added:,} were there already", flush=True)
-    for reason, n in left_out.most_common():
-        print(f"  {n:>9,}  left out: {reason}", flush=True)
-
-
 def read(paths):
     """Items of files -> (list of Item, Counter of what is left out, by reason). The same prompt with the same answers
-    is one item.
+    is one item, in whatever order they are.
 
     Records with `candidates` of one prompt are one item with all of them, also from several files; other rows are an
     item each. Raises InputError with file and line for what cannot be read."""
@@ -55,20 +37,28 @@ def read(paths):
     for place, record in program.bar(records.read(paths), desc="reading", unit="rows"):
         try:
             candidates = _candidates(record)
+            ranking.read_answers(candidates)
         except RowError as error:
             raise InputError(f"{place}: {error}") from error
         key = record["id"] if "candidates" in record else (record["id"], place)
         groups.setdefault(key, (place, record, []))[2].extend(candidates)
     items, left_out = {}, Counter()
     for place, record, candidates in groups.values():
-        item, reasons = _item(place, record, candidates)
-        left_out.update(f"answer: {r}" for r in reasons.elements())
-        if item is None:
+        answers, _, reasons = ranking.read_answers(candidates)
+        if len(answers) > MOST:
+            raise InputError(
+                f"{place}: {len(answers)} different answers to one prompt; at most {MOST} can be compared at once; "
+                "label fewer (respond --num_answers), or spread them over several files and databases"
+            )
+        left_out.update(f"answer: {reason}" for reason in reasons.elements())
+        text = "\0".join([record["id"], *sorted(ranking.key(a.text) for a in answers)])
+        item_id = hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+        if len(answers) < 2:
             left_out["prompt: fewer than two answers"] += 1
-        elif item.id in items:
+        elif item_id in items:
             left_out["prompt: there already with the same answers"] += 1
         else:
-            items[item.id] = item
+            items[item_id] = Item(item_id, {c: record[c] for c in HEAD if c in record}, tuple(answers))
     return list(items.values()), left_out
 
 
@@ -77,29 +67,13 @@ def _candidates(record):
     if "candidates" in record:
         if not isinstance(record["candidates"], list):
             raise RowError(f"candidates is {type(record['candidates']).__name__}; expected a list")
-        ranking.read_answers(record["candidates"])
         return record["candidates"]
     try:
         texts = read_row(record).answers
     except RowSkipped:
         return []
-    if len(texts) != 2 or "chosen" not in record:
-        return [{"text": text} for text in texts]
+    sides = ("chosen", "rejected") if "chosen" in record else [""] * len(texts)
     return [
         {"text": text, "model": record.get(f"{side}_model"), "score": record.get(f"{side}_score")}
-        for side, text in zip(("chosen", "rejected"), texts)
+        for side, text in zip(sides, texts)
     ]
-
-
-def _item(place, record, candidates):
-    """(Item, or None with fewer than two usable answers; Counter of answers left out)."""
-    try:
-        answers, _, left_out = ranking.read_answers(candidates)
-    except RowError as error:
-        raise InputError(f"{place}: {error}") from error
-    if len(answers) > MOST:
-        raise InputError(
-            f"{place}: {len(answers)} different answers to one prompt; at most {MOST} can be compared at once; "
-            "label fewer (respond --num_answers), or spread them over several files and databases"
-        )
-    return (make(record, answers) if len(answers) >= 2 else None), left_out

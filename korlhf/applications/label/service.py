@@ -4,7 +4,6 @@ words for.
 codes: who (log in), wrong_name, wrong_password, storage, and those of ballot and desk. Any other exception is the
 server's fault; the page then sends the same again."""
 
-import functools
 import sqlite3
 import sys
 import threading
@@ -13,7 +12,7 @@ import time
 from korlhf.applications import accounts
 from korlhf.applications.label import agreement
 from korlhf.applications.label.desk import PAGE
-from korlhf.applications.web import Refused, whole_number
+from korlhf.applications.web import Refused
 
 # seconds for which agreement is not computed again, or 10 times what it took: with 100,000 labels that is seconds
 FRESH = 2.0
@@ -24,90 +23,81 @@ LABELS_OF = (
 
 
 class Service:
-    """Answers for one Desk and its Accounts."""
+    """Answers for one Desk and its Accounts: each public method is a function of the page; of those but enter and
+    leave, `me` is who asks."""
 
     def __init__(self, desk, people):
-        self.desk, self.people = desk, people
+        self._desk, self._people = desk, people
         self._figures, self._stale_at, self._lock = {}, float("-inf"), threading.Lock()
 
     def functions(self):
         """{name: function of a dict} of all that the page may call."""
-        asks = (self._next, self._submit, self._back, self._again, self._mine, self._progress)
-        handlers = [self._enter, self._leave, *map(self._logged_in, asks)]
-        return {f"label{handler.__name__}": _reporting(handler) for handler in handlers}
+        asks = (self.next, self.submit, self.back, self.mine, self.progress)
+        handlers = [self.enter, self.leave, *map(self._logged_in, asks)]
+        names = ("enter", "leave", *(ask.__name__ for ask in asks))
+        return {f"label_{name}": _reporting(handler) for name, handler in zip(names, handlers)}
 
     def _logged_in(self, ask):
-        @functools.wraps(ask)
-        def answer(data):
-            me = self.people.who(data.get("token"))
+        def answer(token=None, **data):
+            me = self._people.who(token)
             if me is None:
                 raise Refused("who")
-            return ask(me[0], data)
+            return ask(me[0], **data)
 
         return answer
 
-    def _enter(self, data):
-        name = accounts.clean_name(data.get("name"))
-        if not name:
+    def enter(self, name=None, password="", **_):
+        if not accounts.clean_name(name):
             raise Refused("wrong_name")
-        token = self.people.enter(name, data.get("password", ""))
+        token = self._people.enter(name, password)
         if token is None:
             raise Refused("wrong_password")
-        number, name = self.people.who(token)
-        return {"token": token, "name": name, **self._next(number, {})}
+        number, name = self._people.who(token)
+        return {"token": token, "name": name, **self.next(number)}
 
-    def _leave(self, data):
-        self.people.leave(data.get("token"))
+    def leave(self, token=None):
+        self._people.leave(token)
         return {}
 
-    def _next(self, me, _):
-        return {"item": self.desk.next(me), "counts": self.desk.counts(me)}
+    def next(self, me):
+        return {"item": self._desk.next(me), "counts": self._desk.counts(me)}
 
-    def _submit(self, me, data):
-        label = self.desk.submit(
-            me, _text(data, "item"), data.get("verdict"), _number(data, "revises"), _text(data, "ticket")
-        )
-        return {"label": label, **self._next(me, {})}
+    def submit(self, me, item, verdict, ticket, revises=None):
+        return {"label": self._desk.submit(me, item, verdict, revises, ticket), **self.next(me)}
 
-    def _back(self, me, data):
-        return {"item": self.desk.back(me, _number(data, "before"))}
+    def back(self, me, before=None):
+        return {"item": self._desk.back(me, before)}
 
-    def _again(self, me, data):
-        return {"item": self.desk.again(me, _number(data, "label"))}
-
-    def _mine(self, me, data):
-        labels = self.desk.mine(me, _number(data, "before"))
+    def mine(self, me, before=None):
+        labels = self._desk.mine(me, before)
         return {"labels": labels, "more": len(labels) == PAGE}
 
-    def _progress(self, me, _):
+    def progress(self, me):
         people = [
             {"number": number, "labels": labels, "me": number == me, **({"name": name} if number == me else {})}
-            for number, name, labels in self.desk.store.rows(LABELS_OF)
+            for number, name, labels in self._desk.store.rows(LABELS_OF)
         ]
-        return {
-            "counts": self.desk.counts(me),
-            "needed": self.desk.needed,
-            "people": people,
-            "agreement": self._agreement(),
-        }
-
-    def _agreement(self):
-        """Of all labels, as they were a few seconds ago: computed once for everybody who looks."""
-        with self._lock:
+        with self._lock:  # the agreement of all labels, a few seconds old: computed once for everybody who looks
             began = time.monotonic()
             if began > self._stale_at:
-                labels = self.desk.store.labels()  # before the items: every label is then about one of them
-                self._figures = agreement.summary(self.desk.store.items(), labels, self.desk.needed)
+                labels = self._desk.store.labels()  # before the items: every label is then about one of them
+                self._figures = agreement.summary(self._desk.store.items(), labels, self._desk.needed)
                 self._stale_at = time.monotonic() + max(FRESH, 10 * (time.monotonic() - began))
-            return self._figures
+        counts = self._desk.counts(me)
+        return {"counts": counts, "needed": self._desk.needed, "people": people, "agreement": self._figures}
+
+
+SIMPLE = {"item": str, "ticket": str, "revises": int | None, "before": int | None}
 
 
 def _reporting(handler):
-    """`handler` with the errors that the page has words for as {"error": code}."""
+    """`handler` of a dict, with the errors that the page has words for as {"error": code}."""
 
     def answer(data):
         try:
-            return handler(data) if isinstance(data, dict) else {"error": "malformed"}
+            if not all(isinstance(data[name], kind) for name, kind in SIMPLE.items() if name in data):
+                raise Refused("malformed")
+            return handler(**data)
         except Refused as refused:
             return refused.reply()
         except sqlite3.Error as error:
@@ -115,16 +105,3 @@ def _reporting(handler):
             return {"error": "storage"}
 
     return answer
-
-
-def _number(data, name):
-    value = data.get(name)
-    if value is not None and not whole_number(value):
-        raise Refused("malformed")
-    return value
-
-
-def _text(data, name):
-    if not isinstance(data.get(name), str):
-        raise Refused("malformed")
-    return data[name]

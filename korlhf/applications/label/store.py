@@ -12,29 +12,35 @@ from pathlib import Path
 
 from korlhf.applications import accounts
 from korlhf.applications.database import Database
-from korlhf.applications.label import ballot
-from korlhf.applications.label.items import MOST, Item
+from korlhf.applications.label.ballot import Ballot
+from korlhf.applications.label.items import Item
 from korlhf.core.errors import InputError
 from korlhf.data import ranking
 
 APPLICATION_ID, VERSION = 0x4B6F4C62, 1  # "KoLb": tells this file from other SQLite files
 SCHEMA = f"""{accounts.SCHEMA.strip()}
-CREATE TABLE items (
+CREATE TABLE IF NOT EXISTS items (
     number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, record TEXT NOT NULL, answers TEXT NOT NULL,
     added TEXT NOT NULL, votes INTEGER NOT NULL DEFAULT 0, flags INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX open_items ON items (flags, votes DESC, number);
-CREATE TABLE assignments (
+CREATE INDEX IF NOT EXISTS open_items ON items (flags, votes DESC, number);
+CREATE TABLE IF NOT EXISTS assignments (
     item INTEGER NOT NULL REFERENCES items, annotator INTEGER NOT NULL REFERENCES annotators, shown TEXT NOT NULL,
     since REAL NOT NULL, until REAL NOT NULL, PRIMARY KEY (item, annotator)) WITHOUT ROWID;
-CREATE INDEX leases ON assignments (annotator, until);
-CREATE TABLE labels (
+CREATE INDEX IF NOT EXISTS leases ON assignments (annotator, until);
+CREATE TABLE IF NOT EXISTS labels (
     number INTEGER PRIMARY KEY AUTOINCREMENT, item INTEGER NOT NULL REFERENCES items,
     annotator INTEGER NOT NULL REFERENCES annotators, revises INTEGER REFERENCES labels, kind TEXT NOT NULL,
     verdict TEXT NOT NULL, shown TEXT NOT NULL, seconds REAL NOT NULL, given TEXT NOT NULL,
     ticket TEXT UNIQUE NOT NULL, current INTEGER NOT NULL DEFAULT 1);
-CREATE UNIQUE INDEX one_current_label ON labels (item, annotator) WHERE current = 1;
-CREATE INDEX own_labels ON labels (annotator, number) WHERE current = 1;
+CREATE UNIQUE INDEX IF NOT EXISTS one_current_label ON labels (item, annotator) WHERE current = 1;
+CREATE INDEX IF NOT EXISTS own_labels ON labels (annotator, number) WHERE current = 1;
+PRAGMA application_id={APPLICATION_ID};
+PRAGMA user_version={VERSION};
 """
+MARKS = (
+    "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+    "FROM pragma_application_id, pragma_user_version"
+)
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,8 @@ class Given:
 
     number: int
     annotator: int
-    ballot: ballot.Ballot
-    shown: tuple[int, ...]
+    ballot: Ballot
+    shown: list[int]
     seconds: float
     at: str
     revisions: int = 0
@@ -58,85 +64,57 @@ class Store(Database):
     """
 
     def __init__(self, path, must_exist=False):
-        self.path = Path(path).expanduser()
-        if must_exist and not self.path.is_file():
-            raise InputError(f"--database {self.path}: no such file; give the file that label.py was started with")
+        path = Path(path).expanduser()
+        if must_exist and not path.is_file():
+            raise InputError(f"--database {path}: no such file; give the file that label.py was started with")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            super().__init__(self.path)
-            self._check()
-            if not must_exist:
-                with self.write() as db:  # a file that cannot be written is found now, not at the first label
-                    db.execute(f"PRAGMA user_version={VERSION}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            super().__init__(path)
+            *marks, tables = self.one(MARKS)
+            if tables and marks != [APPLICATION_ID, VERSION]:
+                raise InputError(f"--database {path}: is not a file of labels of this version; give another name")
+            if not must_exist:  # a file that cannot be written is found now, not at the first label
+                self._db.executescript(f"PRAGMA journal_mode=WAL; BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+            self._db.execute("PRAGMA synchronous=FULL")  # a label that was acknowledged survives a power cut
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(
-                f"--database {self.path}: cannot be used: {reason}; check folder and permissions, or give another"
+                f"--database {path}: cannot be used: {reason}; check folder and permissions, or give another"
             ) from error
-
-    def _check(self):
-        """Refuse files of other programs and versions; a new file gets its tables."""
-        marks = *self.rows("PRAGMA application_id")[0], *self.rows("PRAGMA user_version")[0]
-        if marks == (0, 0) and not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            with self.write() as db:  # of two processes that find it empty, the second waits here and finds the tables
-                if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    for statement in SCHEMA.split(";\n"):
-                        db.execute(statement)
-                    db.execute(f"PRAGMA application_id={APPLICATION_ID}")
-                    db.execute(f"PRAGMA user_version={VERSION}")
-        elif marks != (APPLICATION_ID, VERSION):
-            raise InputError(f"--database {self.path}: is not a file of labels of this version; give another name")
-        self._db.execute("PRAGMA synchronous=FULL")  # a label that was acknowledged survives a power cut
 
     def add_items(self, items):
         """Items that are not there yet -> how many were added. Those that are there stay as they are, with their
         labels."""
+        rows = [(i.id, dumps(i.record), dumps([asdict(a) for a in i.answers]), now()) for i in items]
         with self.write() as db:
-            before = db.execute("SELECT count(*) FROM items").fetchone()[0]
-            db.executemany(
-                "INSERT OR IGNORE INTO items (id, record, answers, added) VALUES (?, ?, ?, ?)",
-                [(i.id, dumps(i.record), dumps([asdict(a) for a in i.answers]), now()) for i in items],
-            )
-            return db.execute("SELECT count(*) FROM items").fetchone()[0] - before
+            return db.executemany(
+                "INSERT OR IGNORE INTO items (id, record, answers, added) VALUES (?, ?, ?, ?)", rows
+            ).rowcount
 
-    def item(self, number):
-        """The Item of a number."""
-        return _item(*self.rows("SELECT id, record, answers FROM items WHERE number = ?", number)[0])
-
-    def items(self):
-        """All, in the order they came -> {number: Item}."""
+    def items(self, which="TRUE", *values):
+        """Those of a condition, in the order they came -> {number: Item}."""
+        query = f"SELECT number, id, record, answers FROM items WHERE {which} ORDER BY number"
         return {
-            number: _item(*rest)
-            for number, *rest in self.rows("SELECT number, id, record, answers FROM items ORDER BY number")
+            number: Item(item_id, json.loads(record), tuple(map(_candidate, json.loads(answers))))
+            for number, item_id, record, answers in self.rows(query, *values)
         }
 
     def labels(self):
         """What counts now -> {number of the item: [Given, oldest first]}."""
         labels = {}
         query = (
-            "WITH all_of AS (SELECT item, annotator, count(*) - 1 AS revisions FROM labels GROUP BY item, annotator) "
-            "SELECT l.item, l.number, l.annotator, l.verdict, l.shown, l.seconds, l.given, a.revisions FROM labels l "
-            "JOIN all_of a ON a.item = l.item AND a.annotator = l.annotator WHERE l.current = 1 ORDER BY l.number"
+            "SELECT item, number, annotator, verdict, shown, seconds, given, revisions FROM "
+            "(SELECT *, count(*) OVER (PARTITION BY item, annotator) - 1 AS revisions FROM labels) "
+            "WHERE current = 1 ORDER BY number"
         )
-        for item, number, annotator, said, shown, seconds, at, revisions in self.rows(query):
-            labels.setdefault(item, []).append(
-                Given(number, annotator, stored_ballot(said), tuple(json.loads(shown)), seconds, at, revisions)
-            )
+        for item, number, annotator, said, shown, *rest in self.rows(query):
+            given = Given(number, annotator, Ballot.model_validate_json(said), json.loads(shown), *rest)
+            labels.setdefault(item, []).append(given)
         return labels
 
 
-def _item(item_id, record, answers):
-    return Item(
-        item_id,
-        json.loads(record),
-        tuple(ranking.Candidate(**{**a, "models": tuple(a["models"])}) for a in json.loads(answers)),
-    )
-
-
-def stored_ballot(text):
-    """A ballot as it was stored; its places were checked then."""
-    return ballot.read(json.loads(text), MOST)
+def _candidate(answer):
+    return ranking.Candidate(**{**answer, "models": tuple(answer["models"])})
 
 
 def dumps(value):

@@ -111,7 +111,7 @@ def check_agreement(server, page, one, two):
     page.wait_for_selector(".figures table")
     shown = page.inner_text(".figures")
     with Store(server.database) as store:
-        kappa = agreement.cohen(agreement.judgements(store.items(), store.labels()))[0]["kappa"]
+        kappa = agreement.summary(store.items(), store.labels(), 2)["cohen"][0]["kappa"]
     assert f"{100 * sum(a == b for a, b in zip(one, two)) / len(one):.1f}%" in shown
     assert f"비교 {len(one)}건" in shown and f"{kappa:.2f}" in shown and f"쌍 {len(one)}개" in shown
     page.keyboard.press("Escape")
