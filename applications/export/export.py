@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from korlhf.applications.export import export
 from korlhf.core import flags, program
+from korlhf.data import stage
 
 STOPPED = "stopped; the same command starts over, but does not make a finished export again"
 
@@ -40,8 +41,8 @@ class ExportFlags:
         "", "hub name of the base model, for the card; not given = as the trainings recorded it"
     )
     check_data_path: list[str] = flags.flag(["sample/heldout_prompts"], "datasets whose prompts the check asks")
-    check_prompts: int = flags.flag(20, "how many prompts the check asks, drawn at random")
-    max_new_tokens: int = flags.flag(64, "longest answer of the check")
+    check_prompts: int = flags.flag(20, "how many prompts the check asks, drawn at random", above=0)
+    max_new_tokens: int = flags.flag(64, "longest answer of the check", above=0)
     seed: int = flags.flag(1234, "seed of the draw of prompts")
     trust_remote_code: bool = flags.flag(False, "run Python code that comes with a hub model")
 
@@ -58,12 +59,7 @@ class PushFlags:
 
 
 def main(argv=None):
-    parser = flags.Parser(description="Export a trained model")
-    for group in (ExportFlags, PushFlags):
-        flags.add(parser, group)
-    space = parser.parse_args(argv)
-    args, push = flags.read(space, ExportFlags), flags.read(space, PushFlags)
-    flags.check_positive({"check_prompts": args.check_prompts, "max_new_tokens": args.max_new_tokens}, parser)
+    parser, args, push = stage.parse(argv, "Export a trained model", ExportFlags, PushFlags)
     if (push.public or push.yes) and not push.push_to_hub:
         parser.error("--public and --yes are for an upload: give --push_to_hub OWNER/NAME, or delete them")
     return export.run(args, push)

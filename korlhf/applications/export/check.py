@@ -3,8 +3,6 @@
 Every prompt is a batch of its own: padding changes rounding, and rounding may change a token where two are nearly
 equally likely."""
 
-from dataclasses import dataclass
-
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -18,155 +16,110 @@ from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl import rollout
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """same of n answers are alike; first: None, or of the first that is not {"prompt": its number, "at": token,
-    "expected", "found"}."""
-
-    same: int
-    n: int
-    first: dict | None
-
-    def __str__(self):
-        return f"{self.same} of {self.n} ({self.same / self.n:.1%})"
-
-
 def greedy(lm, prompts, eos_token_id, max_new_tokens, desc):
     """Greedy answers by the sampler of the trainings. prompts: lists of ids; returns lists of ids."""
+    limits = rollout.Limits(max_new_tokens, temperature=0)
     with program.bar(prompts, desc=desc, unit="answers") as bar:
-        limits = rollout.Limits(max_new_tokens, temperature=0)
         return [rollout.sample(lm, [ids], [0], eos_token_id, limits)[0] for ids in bar]
 
 
-@torch.no_grad()
 def plain_greedy(lm, prompts, max_new_tokens, desc):
     """Greedy answers by transformers' own `generate`, with the generation settings that came with the model."""
-    answers = []
+
+    def answer(ids):
+        prompt = torch.tensor([ids], device=lm.device)
+        settings = {"do_sample": False, "max_new_tokens": max_new_tokens}
+        return lm.generate(prompt, attention_mask=torch.ones_like(prompt), **settings)[0, len(ids) :].tolist()
+
     with program.bar(prompts, desc=desc, unit="answers") as bar:
-        for ids in bar:
-            prompt = torch.tensor([ids], device=lm.device)
-            mask = torch.ones_like(prompt)
-            out = lm.generate(prompt, attention_mask=mask, do_sample=False, max_new_tokens=max_new_tokens)
-            answers.append(out[0, len(ids) :].tolist())
-    return answers
+        return list(map(answer, bar))
 
 
 def compare(expected, found, codec):
-    """Agreement of two lists of answers (lists of ids)."""
+    """{"same" of "n" answers are alike, "first": None, or of the first that is not {"prompt": its number, "at": token,
+    "expected", "found"}} of two lists of answers (lists of ids)."""
+    different = [(n, a, b) for n, (a, b) in enumerate(zip(expected, found, strict=True), 1) if a != b]
     first = None
-    for number, (a, b) in enumerate(zip(expected, found, strict=True), 1):
-        if a != b and first is None:
-            at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
-            texts = {"expected": _text(codec, a[at : at + 1]), "found": _text(codec, b[at : at + 1])}
-            first = {"prompt": number, "at": at + 1, **texts}
-    return Agreement(sum(a == b for a, b in zip(expected, found)), len(expected), first)
+    if different:
+        n, a, b = different[0]
+        at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+        texts = [codec.tokenizer.decode(ids[at]) if ids[at:] else "(the end)" for ids in (a, b)]
+        first = {"prompt": n, "at": at + 1, "expected": texts[0], "found": texts[1]}
+    return {"same": len(expected) - len(different), "n": len(expected), "first": first}
 
 
-def _text(codec, ids):
-    return codec.tokenizer.decode(ids) if ids else "(the end)"
+def lines(result):
+    """A result of `check` for the card: name -> text."""
+    compared = {**result["must"], **result["beside"]}
+    equal = {f"greedy answers equal to the {what}": "{same} of {n}".format(**found) for what, found in compared.items()}
+    same_ids = f"{result['same_ids']} of {result['n']}"
+    return {**equal, "prompts that plain transformers tokenises as in training": same_ids}
 
 
-@dataclass(frozen=True)
-class Check:
-    """must: {what the exported model was compared with: Agreement} that has to be whole; beside: the same for
-    information; same_ids of n prompts are the same tokens when plain transformers tokenises them as one text."""
-
-    must: dict
-    beside: dict
-    same_ids: int
-    n: int
-
-    @property
-    def good(self):
-        """Whether the exported model may be used."""
-        return all(a.same == a.n for a in self.must.values())
-
-    def lines(self):
-        """name -> text, for the terminal and the card."""
-        compared = {**self.must, **self.beside}
-        equal = {f"greedy answers equal to the {what}": str(agreement) for what, agreement in compared.items()}
-        return {**equal, "prompts that plain transformers tokenises as in training": f"{self.same_ids} of {self.n}"}
-
-    def show(self):
-        """Print all of it."""
-        for name, value in self.lines().items():
-            print(f"{name}: {value}")
-        for what, agreement in {**self.must, **self.beside}.items():
-            if agreement.first:
-                print(
-                    "  first difference to the {}: prompt {prompt}, token {at}: {expected!r} became {found!r}".format(
-                        what, **agreement.first
-                    )
-                )
-        if self.same_ids < self.n:
-            print(
-                "WARNING: this template and tokenizer join tokens across the edges of messages when a prompt is "
-                "tokenised as one text, as servers do; their answers can differ from the trained model's"
-            )
-
-
-@dataclass(frozen=True)
-class Questions:
-    """What the check asks. conversations: lists of messages; ids: their prompts as lists of ids; max_new_tokens:
-    longest answer."""
-
-    conversations: list
-    ids: list
-    max_new_tokens: int
+def show(result):
+    """Print a result of `check`."""
+    for name, value in lines(result).items():
+        print(f"{name}: {value}")
+    difference = "  first difference to the {}: prompt {prompt}, token {at}: {expected!r} became {found!r}"
+    for what, found in {**result["must"], **result["beside"]}.items():
+        if found["first"]:
+            print(difference.format(what, **found["first"]))
+    if result["same_ids"] < result["n"]:
+        print(
+            "WARNING: this template and tokenizer join tokens across the edges of messages when a prompt is "
+            "tokenised as one text, as servers do; their answers can differ from the trained model's"
+        )
 
 
 def draw(args, checkpoint):
-    """Questions of --check_data_path. args: flags of the program."""
-    conversations = [records.messages(r) for r in read_prompts(args.check_data_path, args.check_prompts, args.seed)]
-    ids = [checkpoint.codec.prompt(messages).ids for messages in conversations]
-    if checkpoint.positions:
-        lengths = [len(prompt) + args.max_new_tokens for prompt in ids]
-        what = "prompts with --max_new_tokens", "positions of the model"
-        kept = tokenize.within(lengths, checkpoint.positions, *what)
-        conversations, ids = [conversations[i] for i in kept], [ids[i] for i in kept]
-    return Questions(conversations, ids, args.max_new_tokens)
+    """Conversations of --check_data_path that fit the model: lists of messages. args: flags of the program."""
+    drawn = [records.messages(r) for r in read_prompts(args.check_data_path, args.check_prompts, args.seed)]
+    if not checkpoint.positions:
+        return drawn
+    lengths = [len(checkpoint.codec.prompt(messages).ids) + args.max_new_tokens for messages in drawn]
+    what = "prompts with --max_new_tokens", "positions of the model"
+    return [drawn[i] for i in tokenize.within(lengths, checkpoint.positions, *what)]
 
 
-def trained_answers(checkpoint, dtype, questions):
+def trained_answers(checkpoint, dtype, conversations, max_new_tokens):
     """Greedy answers of the trained model: {dtype: answers}, in the exported dtype and in fp32.
 
     In fp32 a LoRA adapter stays next to its base, as in training: the merge is part of what is checked. In another
     dtype it is merged in fp32 before the cast, as a finished training writes it."""
-    answers = {}
+    codec, answers = checkpoint.codec, {}
+    ids = [codec.prompt(messages).ids for messages in conversations]
     for name in dict.fromkeys((dtype, "fp32")):
-        lm = model.load(checkpoint.path, checkpoint, name, merge_lora=name != "fp32").to(checkpoint.device).eval()
-        answers[name] = _greedy(lm, checkpoint.codec, questions, f"trained, {name}")
+        lm = model.load(checkpoint.path, checkpoint, name, merge_lora=name != "fp32")
+        answers[name] = greedy(lm, ids, codec.eos_token_id, max_new_tokens, f"trained, {name}")
     return answers
 
 
-def _greedy(lm, codec, questions, desc):
-    return greedy(lm, questions.ids, codec.eos_token_id, questions.max_new_tokens, desc)
-
-
-def check(folder, checkpoint, dtype, questions, trained):
-    """The Check of the model exported into `folder`. checkpoint: of the trained model; trained: of trained_answers.
+def check(folder, checkpoint, dtype, conversations, trained, max_new_tokens):
+    """{"must": {what the model in `folder` was compared with: result of `compare`} that has to be whole, "beside": the
+    same for information, "same_ids" of "n" prompts are the same tokens when plain transformers tokenises them as one
+    text}. checkpoint: of the trained model; trained: of trained_answers.
 
     Raises InputError if tokenizer or template are not the trained model's.
     """
     codec, exported = checkpoint.codec, tokenize.Codec(load_tokenizer(str(folder)))
-    same_ids = [exported.prompt(messages).ids for messages in questions.conversations] == questions.ids
-    if not same_ids or exported.eos_token_id != codec.eos_token_id:
+    expected, ids = ([c.prompt(messages).ids for messages in conversations] for c in (codec, exported))
+    if ids != expected or exported.eos_token_id != codec.eos_token_id:
         raise InputError(
             f"{folder}: the exported tokenizer or template does not write the prompts as the trained model's; "
             "report this"
         )
-    lm = model.load(str(folder), checkpoint, dtype).to(checkpoint.device).eval()
-    ours = _greedy(lm, codec, questions, "exported")
+    ours = greedy(model.load(str(folder), checkpoint, dtype), ids, codec.eos_token_id, max_new_tokens, "exported")
     lm = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=checkpoint.trust_remote_code)
-    lm = lm.to(checkpoint.device).eval()
-    plain = plain_greedy(lm, questions.ids, questions.max_new_tokens, "exported, plain transformers")
-    must = {
-        f"trained model in {dtype}": compare(trained[dtype], ours, codec),
-        f"trained model in {dtype}, with plain transformers": compare(trained[dtype], plain, codec),
-    }
+    plain = plain_greedy(lm.to(checkpoint.device), ids, max_new_tokens, "exported, plain transformers")
+    here = f"trained model in {dtype}"
+    must = {here: ours, f"{here}, with plain transformers": plain}
     beside = {} if dtype == "fp32" else {"trained model in fp32": compare(trained["fp32"], ours, codec)}
-    as_one_text = [
-        exported.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True).input_ids
-        for messages in questions.conversations
+    one_text = [
+        exported.tokenizer.apply_chat_template(m, add_generation_prompt=True)["input_ids"] for m in conversations
     ]
-    return Check(must, beside, sum(a == b for a, b in zip(as_one_text, questions.ids)), len(questions.ids))
+    return {
+        "must": {what: compare(trained[dtype], found, codec) for what, found in must.items()},
+        "beside": beside,
+        "same_ids": sum(a == b for a, b in zip(one_text, ids)),
+        "n": len(ids),
+    }

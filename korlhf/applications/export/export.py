@@ -2,7 +2,6 @@
 the hub."""
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from korlhf import __version__
@@ -35,49 +34,34 @@ def run(args, push):
             return 1
         print(f"exported: {target} ({settings['dtype']}, licence {licence_id})", flush=True)
     if push.push_to_hub:
-        ask = (lambda _: True) if push.yes else confirmed
-        address = hub.push(target, push.push_to_hub, push.public, licence_id, ask)
+        address = hub.push(target, push.push_to_hub, push.public, licence_id, push.yes)
         print(f"uploaded: {address}" if address else "nothing was uploaded", flush=True)
     return 0
 
 
 def export(args, checkpoint, target, origins, settings):
     """Whether the folder is written: only if it answers as the trained model does."""
-    part, dtype = folder.begin(target), settings["dtype"]
-    questions = check.draw(args, checkpoint)
-    trained = check.trained_answers(checkpoint, dtype, questions)
-    with folder.room(part):
+    dtype, base, licence_id = (settings[name] for name in ("dtype", "base_model", "license"))
+    with folder.part_of(target) as part:
+        conversations = check.draw(args, checkpoint)
+        trained = check.trained_answers(checkpoint, dtype, conversations, args.max_new_tokens)
         model.write(checkpoint, part, dtype)
-    result = check.check(part, checkpoint, dtype, questions, trained)
-    result.show()
-    if not result.good:
-        print(
-            f"error: the exported model does not answer as the trained one does; it is left in {part}",
-            file=sys.stderr,
-            flush=True,
-        )
-        return False
-    with folder.room(part):
-        describe(part, target.resolve().name, checkpoint.codec, origins, settings, result)
-    folder.finish(part, target)
+        result = check.check(part, checkpoint, dtype, conversations, trained, args.max_new_tokens)
+        check.show(result)
+        if any(found["first"] for found in result["must"].values()):
+            print(
+                f"error: the exported model does not answer as the trained one does; it is left in {part}",
+                file=sys.stderr,
+                flush=True,
+            )
+            return False
+        prompt = [{"role": "user", "content": "{prompt}"}]
+        template = checkpoint.codec.tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        versions = program.versions()
+        how = {"weights": dtype, "KoRLHF": __version__}
+        how |= {name: versions[name] for name in ("torch", "transformers", "peft")} | check.lines(result)
+        card.card(target.resolve().name, origins, base, licence_id, template, how).save(part / "README.md")
+        (part / "LICENSE").write_text(card.licence_note(licence_id, base, origins) + "\n", encoding="utf-8")
+        write_json(part / folder.MARK, {"settings": settings, "check": result, "versions": versions})
+        folder.finish(part, target)
     return True
-
-
-def describe(part, title, codec, origins, settings, result):
-    """Card, licence, and the record by which the same export is known again."""
-    prompt = [{"role": "user", "content": "{prompt}"}]
-    template = codec.tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-    versions, base, licence_id = program.versions(), settings["base_model"], settings["license"]
-    libraries = {name: versions[name] for name in ("torch", "transformers", "peft")}
-    how = {"weights": settings["dtype"], "KoRLHF": __version__, **libraries, **result.lines()}
-    card.card(title, origins, base, licence_id, template, how).save(part / "README.md")
-    (part / "LICENSE").write_text(card.licence_note(licence_id, base, origins) + "\n", encoding="utf-8")
-    write_json(part / folder.MARK, {"settings": settings, "check": asdict(result), "versions": versions})
-
-
-def confirmed(question):
-    """Whether the user says yes; no answer is no."""
-    try:
-        return input(question).strip().lower() in ("y", "yes", "예", "네", "ㅇ")
-    except EOFError:
-        return False

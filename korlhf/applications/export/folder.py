@@ -26,7 +26,7 @@ def claim(folder, source, settings, overwrite):
         raise InputError(f"--output_dir {folder}: is not empty, and no earlier export; give another folder")
     if overwrite:
         return True
-    if _earlier(folder) != settings:
+    if json.loads((folder / MARK).read_text(encoding="utf-8"))["settings"] != settings:
         raise InputError(
             f"--output_dir {folder}: holds an export of another model or with other settings; give another folder, "
             "or --overwrite"
@@ -35,40 +35,18 @@ def claim(folder, source, settings, overwrite):
     return False
 
 
-def _earlier(folder):
-    """The settings of the export in a folder; None if its record cannot be read."""
-    try:
-        return json.loads((folder / MARK).read_text(encoding="utf-8"))["settings"]
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def begin(folder):
-    """An empty FOLDER.partial next to the one that is to be. Raises InputError if it cannot be made."""
+@contextlib.contextmanager
+def part_of(folder):
+    """An empty FOLDER.partial next to the one that is to be. What cannot be written is an InputError; for want of room
+    it leaves no half-written folder that takes up more of it."""
     part = folder.with_name(folder.name + ".partial")
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
     except OSError as error:
-        raise InputError(
-            f"--output_dir {folder}: cannot be written: {error.strerror or error}; give another"
-        ) from error
-    return part
-
-
-def finish(part, folder):
-    """Give the whole export its name."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(part, folder)
-
-
-@contextlib.contextmanager
-def room(part):
-    """What cannot be written for want of room is an InputError, and leaves no half-written folder that takes up more
-    of it."""
+        raise InputError(f"--output_dir {folder}: cannot be written: {error.strerror}; give another") from error
     try:
-        yield
+        yield part
     except (OSError, SafetensorError) as error:
         if "No space left" not in str(error) and "quota" not in str(error):
             raise
@@ -76,3 +54,10 @@ def room(part):
         raise InputError(
             f"--output_dir {part.parent}: no room left on that disk; make some, or give another folder"
         ) from error
+
+
+def finish(part, folder):
+    """Give the whole export its name."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(part, folder)

@@ -31,9 +31,9 @@ def dtype_of(source, dtype, trust_remote_code):
 
 
 def load(path, checkpoint, dtype, **kwargs):
-    """The language model in `path`, with tokenizer and trust of a llm.checkpoint.Checkpoint."""
+    """The language model in `path`, on the device and with the tokenizer and trust of a llm.checkpoint.Checkpoint."""
     kwargs.update(dtype=engine.DTYPES[dtype], trust_remote_code=checkpoint.trust_remote_code)
-    return causal_lm.load_causal_lm(path, checkpoint.codec.tokenizer, **kwargs)
+    return causal_lm.load_causal_lm(path, checkpoint.codec.tokenizer, **kwargs).to(checkpoint.device).eval()
 
 
 def write(checkpoint, folder, dtype):

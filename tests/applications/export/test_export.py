@@ -30,28 +30,27 @@ from korlhf.models.lora import add_lora
 from korlhf.training.flags import ModelFlags
 
 SCRIPT = Path(__file__).resolve().parents[3] / "applications" / "export" / "run_export.sh"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+LAYER = "gpt_neox.layers.0.attention.dense.weight"
 
 
 @pytest.fixture(scope="module")
 def prompts(tmp_path_factory):
     path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
     texts = ("안녕", "오늘 뭐 해요?", "같이 가요", "네", "저녁은요?", "좋아요!")
-    rows = [json.dumps({"prompt": text}, ensure_ascii=False) + "\n" for text in texts]
-    path.write_text("".join(rows), encoding="utf-8")
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts), encoding="utf-8")
     return str(path)
 
 
 @pytest.fixture
-def export(prompts, capsys):
-    """Function: model, output, flags... -> (exit code, stdout, stderr); in this process."""
+def export(prompts, capsys, tmp_path):
+    """Function: model, flags... -> (exit code, stdout, stderr); in this process, to tmp_path/out."""
 
-    def call(model, output, *words, licence="apache-2.0"):
+    def call(model, *words, licence="apache-2.0", output=tmp_path / "out"):
         words = ["--check_data_path", prompts, "--check_prompts", "5", "--max_new_tokens", "8", *words]
         words += ["--license", licence] if licence else []
-        words = ["--model_name_or_path", str(model), "--output_dir", str(output), *words]
         with pytest.raises(SystemExit) as end:
-            program.run(lambda: export_program.main(words))
+            argv = ["--model_name_or_path", str(model), "--output_dir", str(output), *words]
+            program.run(lambda: export_program.main(argv))
         out = capsys.readouterr()
         return end.value.code, out.out, out.err
 
@@ -87,27 +86,46 @@ def logits(lm):
         return lm.eval()(input_ids=torch.tensor([[5, 17, 40, 9, 100, 3]])).logits
 
 
-def test_an_export_is_the_trained_model_with_all_that_it_needs(export, trained, tmp_path):
-    code, out, err = export(trained, tmp_path / "out")
+def change(folder, edit):
+    weights = load_file(folder / "model.safetensors")
+    edit(weights[LAYER])
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def after_writing(monkeypatch, spoil):
+    """Something happens to the folder between the trained and the exported model."""
+    write = model.write
+
+    def spoiled(checkpoint, folder, dtype):
+        write(checkpoint, folder, dtype)
+        spoil(folder)
+
+    monkeypatch.setattr(model, "write", spoiled)
+
+
+def test_an_export_is_the_trained_model_with_all_that_it_needs(export, trained, tmp_path, monkeypatch, capsys):
+    code, out, err = export(trained)
     assert code == 0 and "error" not in err
-    assert "greedy answers equal to the trained model in fp32: 5 of 5 (100.0%)" in out
-    assert "equal to the trained model in fp32, with plain transformers: 5 of 5 (100.0%)" in out
+    assert "greedy answers equal to the trained model in fp32: 5 of 5" in out
+    assert "equal to the trained model in fp32, with plain transformers: 5 of 5" in out
     folder = tmp_path / "out"
     exported, original = (logits(AutoModelForCausalLM.from_pretrained(path)) for path in (folder, trained))
     assert torch.equal(exported, original)
     assert "### 명령어:" in AutoTokenizer.from_pretrained(folder).chat_template
     how = GenerationConfig.from_pretrained(folder)
     assert (how.eos_token_id, how.do_sample, how.temperature, how.top_p, how.top_k) == (2, True, 1.0, 1.0, 0)
-    head = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---\n")[1])
-    assert (head["license"], head["base_model"]) == ("apache-2.0", "EleutherAI/polyglot-ko-1.3b")
     text = (folder / "README.md").read_text(encoding="utf-8")
-    assert "| loss |  | 1.5 |" in text and "`sft`: trained on sample/sft" in text and "| 5 of 5 (100.0%) |" in text
-    assert all(file.stat().st_mode & 0o444 == 0o444 for file in folder.iterdir())  # others can read it
-    licence = (folder / "LICENSE").read_text(encoding="utf-8")
-    assert licence.startswith("These weights are published under: apache-2.0\n")
-    assert not (tmp_path / "out.partial").exists() and list(folder.glob("*.safetensors"))
+    head = yaml.safe_load(text.split("---\n")[1])
+    assert (head["license"], head["base_model"]) == ("apache-2.0", "EleutherAI/polyglot-ko-1.3b")
+    assert "| loss |  | 1.5 |" in text and "`sft`: trained on sample/sft" in text and "| 5 of 5 |" in text
+    assert (folder / "LICENSE").read_text(encoding="utf-8").startswith("These weights are published under: apache-2.0")
+    assert not (tmp_path / "out.partial").exists()
     for file in folder.iterdir():
+        assert file.stat().st_mode & 0o444 == 0o444  # others can read it
         assert str(tmp_path).encode() not in file.read_bytes(), file  # a path says who made it
+    monkeypatch.chdir(folder)
+    exec(text.split("```python\n")[1].split("```")[0], {})  # the lines of the card that use the model
+    assert capsys.readouterr().out.endswith("\n")
 
 
 @pytest.mark.parametrize("path", ["lora/adapter", "lora"])
@@ -116,7 +134,7 @@ def test_lora_is_merged(export, lora, tmp_path, path):
     if path == "lora":  # a step's folder of which only the adapter was kept
         for file in ("config.json", "model.safetensors"):
             (folder / file).unlink()
-    code, out, _ = export(tmp_path / path, tmp_path / "out")
+    code, out, _ = export(tmp_path / path)
     assert code == 0 and "equal to the trained model in fp32: 5 of 5" in out
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert torch.allclose(logits(merged), logits(lm), atol=1e-4) and not list((tmp_path / "out").rglob("adapter*"))
@@ -124,149 +142,103 @@ def test_lora_is_merged(export, lora, tmp_path, path):
 
 @pytest.mark.parametrize("dtype, torch_dtype", [("bf16", torch.bfloat16), ("fp16", torch.float16)])
 def test_half_precision_is_compared_in_the_same_and_in_fp32(export, lora, tmp_path, dtype, torch_dtype):
-    code, out, _ = export(lora[0] / "adapter", tmp_path / "out", "--dtype", dtype)
+    code, out, _ = export(lora[0] / "adapter", "--dtype", dtype)
     assert code == 0 and f"equal to the trained model in {dtype}: 5 of 5" in out
     assert f"equal to the trained model in {dtype}, with plain transformers: 5 of 5" in out
     assert "equal to the trained model in fp32: " in out
     assert {w.dtype for w in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch_dtype}
     assert AutoConfig.from_pretrained(tmp_path / "out").dtype == torch_dtype
-    again, out, _ = export(tmp_path / "out", tmp_path / "again")  # auto: as the weights are saved
+    again, out, _ = export(tmp_path / "out", output=tmp_path / "again")  # auto: as the weights are saved
     assert again == 0 and f"equal to the trained model in {dtype}: 5 of 5" in out
 
 
-def broken(monkeypatch, change):
-    """Something happens to the weights between the trained and the exported model."""
-    write = model.write
-
-    def spoil(checkpoint, folder, dtype):
-        write(checkpoint, folder, dtype)
-        weights = load_file(folder / "model.safetensors")
-        change(weights)
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-
-    monkeypatch.setattr(model, "write", spoil)
-
-
 def test_one_broken_weight_is_found(export, trained, tmp_path, monkeypatch):
-    broken(monkeypatch, lambda weights: weights["gpt_neox.layers.0.attention.dense.weight"].mul_(-1))
-    code, out, err = export(trained, tmp_path / "out")
+    after_writing(monkeypatch, lambda folder: change(folder, lambda weight: weight.mul_(-1)))
+    code, out, err = export(trained)
     assert code == 1 and "does not answer as the trained one does" in err and "out.partial" in err
     assert "equal to the trained model in fp32: 5 of 5" not in out
     assert "first difference to the trained model in fp32: prompt " in out
     assert not (tmp_path / "out").exists() and (tmp_path / "out.partial" / "config.json").exists()
 
 
-def test_a_generation_setting_that_changes_answers_is_found(export, trained, tmp_path, monkeypatch):
-    penalised = functools.partial(GenerationConfig, repetition_penalty=5.0)
-    monkeypatch.setattr(model, "GenerationConfig", penalised)
-    code, out, _ = export(trained, tmp_path / "out")
+def test_a_generation_setting_that_changes_answers_is_found(export, trained, monkeypatch):
+    monkeypatch.setattr(model, "GenerationConfig", functools.partial(GenerationConfig, repetition_penalty=5.0))
+    code, out, _ = export(trained)
     assert code == 1 and "equal to the trained model in fp32: 5 of 5" in out
     assert "with plain transformers: 5 of 5" not in out
 
 
-def test_weights_too_large_for_fp16_are_told(export, trained, tmp_path):
-    weights = load_file(trained / "model.safetensors")
-    weights["gpt_neox.layers.0.attention.dense.weight"][0, 0] = 1e6
-    save_file(weights, trained / "model.safetensors", metadata={"format": "pt"})
-    code, _, err = export(trained, tmp_path / "out", "--dtype", "fp16")
+def test_weights_too_large_for_fp16_are_told(export, trained):
+    change(trained, lambda weight: weight[0].fill_(1e6))
+    code, _, err = export(trained, "--dtype", "fp16")
     assert code == 2 and "attention.dense.weight are not finite, probably too large for fp16; use bf16" in err
 
 
 def test_a_folder_that_holds_something_is_not_overwritten(export, trained, tmp_path):
-    mine = tmp_path / "mine"
+    mine, out = tmp_path / "mine", tmp_path / "out"
     mine.mkdir()
     (mine / "thesis.txt").write_text("1", encoding="utf-8")
-    for words in ((), ("--overwrite",)):
-        code, _, err = export(trained, mine, *words)
-        assert code == 2 and "is not empty, and no earlier export" in err and (mine / "thesis.txt").exists()
-    out = tmp_path / "out"
-    assert export(trained, out)[0] == 0
+    code, _, err = export(trained, "--overwrite", output=mine)
+    assert code == 2 and "is not empty, and no earlier export" in err and (mine / "thesis.txt").exists()
+    assert export(trained)[0] == 0
     made = (out / "model.safetensors").stat().st_mtime_ns
-    code, said, _ = export(trained, out)
+    code, said, _ = export(trained)
     assert code == 0 and "is exported already" in said and (out / "model.safetensors").stat().st_mtime_ns == made
-    code, _, err = export(trained, out, "--dtype", "bf16")
+    code, _, err = export(trained, "--dtype", "bf16")
     assert code == 2 and "with other settings; give another folder, or --overwrite" in err
-    assert export(trained, out, "--dtype", "bf16", "--overwrite")[0] == 0
+    assert export(trained, "--dtype", "bf16", "--overwrite")[0] == 0
     assert json.loads((out / "config.json").read_text())["dtype"] == "bfloat16"
-    (out / "export.json").write_text("{", encoding="utf-8")
-    assert export(trained, out)[0] == 2
-    for target in (trained, tmp_path):
-        code, _, err = export(trained, target, "--overwrite")
-        assert code == 2 and "is the model itself, or holds it" in err
-    code, _, err = export(trained, mine / "thesis.txt")
-    assert code == 2 and "is a file" in err
+    for target, says in ((tmp_path, "is the model itself, or holds it"), (mine / "thesis.txt", "is a file")):
+        code, _, err = export(trained, "--overwrite", output=target)
+        assert code == 2 and says in err
 
 
 def test_the_licence_is_given_or_in_a_card(export, trained, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    code, _, err = export(trained, tmp_path / "out", licence="")
+    code, _, err = export(trained, licence="")
     assert code == 2 and "--license: not given, and no card of sft, EleutherAI/polyglot-ko-1.3b states one" in err
     (trained / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n", encoding="utf-8")
-    code, out, _ = export(trained, tmp_path / "out", "--base_model", "me/base", licence="")
+    code, out, _ = export(trained, "--base_model", "me/base", licence="")
     assert code == 0 and "licence cc-by-nc-4.0 (from the card of sft); base model me/base" in out
     assert "base_model: me/base" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_template_that_servers_tokenise_otherwise_is_told(export, trained, tmp_path):
+def test_a_template_that_servers_tokenise_otherwise_is_told(export, trained):
     tokenizer = AutoTokenizer.from_pretrained(trained)
     tokenizer.chat_template = (
         "{% for m in messages %}{{ m.content + (eos_token if m.role == 'assistant' else '하세요\\n') }}{% endfor %}"
     )
     tokenizer.save_pretrained(trained)
-    code, out, _ = export(trained, tmp_path / "out")
+    code, out, _ = export(trained)
     assert code == 0 and "tokenises as in training: 4 of 5" in out  # 안녕 and 하세요 are one token as one text
     assert "WARNING: this template and tokenizer join tokens" in out
 
 
-def test_the_lines_of_the_card_that_use_the_model_run(export, trained, tmp_path, monkeypatch, capsys):
-    assert export(trained, tmp_path / "out")[0] == 0
-    code = (tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-    monkeypatch.chdir(tmp_path / "out")
-    exec(code, {})
-    assert capsys.readouterr().out.endswith("\n")
-
-
-@pytest.mark.parametrize(
-    "error",
-    [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device (os error 28)")],
-)
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
 def test_a_full_disk_is_one_line_and_nothing_is_left_on_it(export, trained, tmp_path, monkeypatch, error):
-    write = model.write
-
-    def full(*rest):
-        write(*rest)
+    def full(folder):
         raise error
 
-    monkeypatch.setattr(model, "write", full)
-    code, _, err = export(trained, tmp_path / "out")
+    after_writing(monkeypatch, full)
+    code, _, err = export(trained)
     assert code == 2 and f"--output_dir {tmp_path}: no room left on that disk" in err
     assert not list(tmp_path.glob("out*"))
 
 
-def test_without_a_token_nothing_is_begun(export, trained, tmp_path, monkeypatch):
+def test_what_cannot_be_exported_is_one_line(export, folders, tmp_path, monkeypatch):
     monkeypatch.setattr("korlhf.applications.export.hub.get_token", lambda: None)
-    code, out, err = export(trained, tmp_path / "out", "--push_to_hub", "me/bot")
-    assert code == 2 and "no token for the hub" in err and "greedy" not in out and not list(tmp_path.glob("out*"))
-
-
-def test_what_cannot_be_exported_is_one_line(export, folders, tmp_path):
-    reward = tmp_path / "reward"
-    AutoModelForSequenceClassification.from_pretrained(folders["llama"], num_labels=1).save_pretrained(reward)
-    shutil.copytree(folders["llama"], tmp_path / "cut")
-    (tmp_path / "cut" / "model.safetensors").write_bytes(b"x" * 100)
+    AutoModelForSequenceClassification.from_pretrained(folders["llama"], num_labels=1).save_pretrained(tmp_path / "rm")
     good = folders["llama"]
     for source, words, says in (
         ("./none", (), "no such folder"),
-        (tmp_path, (), "no config.json"),
-        (reward, (), "a reward model"),
-        (tmp_path / "cut", (), "could not be loaded"),
+        (tmp_path / "rm", (), "a reward model"),
         (good, ("--max_new_tokens", "500"), "positions"),
         (good, ("--push_to_hub", "x"), "give OWNER/NAME"),
-        (good, ("--check_data_path", "none.jsonl"), "none.jsonl"),
+        (good, ("--push_to_hub", "me/bot"), "no token for the hub"),
         (good, ("--public",), "give --push_to_hub"),
         (good, ("--output_dir", good + "/config.json/x"), "cannot be written"),
     ):
-        code, _, err = export(source, tmp_path / "out", *words)
+        code, _, err = export(source, *words)
         assert code == 2 and says in err and "Traceback" not in err, (source, words, err)
     assert not (tmp_path / "out").exists()
 
@@ -276,7 +248,7 @@ def test_the_script_exports_and_uploads_after_a_yes(trained, prompts, tmp_path):
     words = ["bash", SCRIPT, trained, tmp_path / "내 모델", "--license", "apache-2.0", "--check_data_path", prompts]
     words += ["--max_new_tokens", "8", "--push_to_hub", "me/bot"]
     with Hub() as hub:
-        env = {**ENVIRONMENT, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_test", "CHECK_PROMPTS": "3"}
+        env = os.environ | {"OMP_NUM_THREADS": "1", "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_test", "CHECK_PROMPTS": "3"}
         done = subprocess.run(map(str, words), env=env, input="y\n", capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert "with plain transformers: 3 of 3" in done.stdout and f"uploaded: {hub.url}/me/bot" in done.stdout
@@ -284,16 +256,16 @@ def test_the_script_exports_and_uploads_after_a_yes(trained, prompts, tmp_path):
         assert hub.files["me/bot"] == {p.name: p.read_bytes() for p in (tmp_path / "내 모델").iterdir()}
 
 
-def test_an_export_is_uploaded_later_and_only_after_a_yes(export, trained, tmp_path, monkeypatch):
+def test_an_export_is_uploaded_later_and_only_after_a_yes(export, trained, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_test")
-    assert export(trained, tmp_path / "out")[0] == 0
+    assert export(trained)[0] == 0
     with Hub() as hub:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
         for typed in ("", "n\n", "\n"):
             monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-            code, out, _ = export(trained, tmp_path / "out", "--push_to_hub", "me/bot")
+            code, out, _ = export(trained, "--push_to_hub", "me/bot")
             assert code == 0 and "is exported already" in out and "private, licence apache-2.0" in out
-            assert "nothing was uploaded" in out and hub.created == []
-        code, out, _ = export(trained, tmp_path / "out", "--push_to_hub", "me/bot", "--yes", "--public")
+            assert "nothing was uploaded" in out and hub.repositories == {}
+        code, out, _ = export(trained, "--push_to_hub", "me/bot", "--yes", "--public")
         assert code == 0 and hub.repositories["me/bot"] == {"private": False}
         assert "model.safetensors" in hub.files["me/bot"]

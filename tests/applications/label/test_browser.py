@@ -31,17 +31,14 @@ def summary(page):
     return page.inner_text(".summary")
 
 
-def stored(server):
-    """[(annotator, ballot, texts in the order of the file)], in the order in which they were given; only what counts
+def own(server, name):
+    """[(ballot, texts in the order of the file)] of a person, in the order in which they were given; only what counts
     now."""
     with Store(server.database) as store:
-        items = store.items()
-        found = [
-            (label.number, label.annotator, label.ballot, [a.text for a in items[number].answers])
-            for number, of_one in store.labels().items()
-            for label in of_one
-        ]
-    return [rest for _, *rest in sorted(found, key=lambda f: f[0])]
+        (me,), items = store.one("SELECT number FROM annotators WHERE name = ?", name), store.items()
+        found = [(label, items[n].answers) for n, of_one in store.labels().items() for label in of_one]
+    found = sorted((label.number, label.ballot, answers) for label, answers in found if label.annotator == me)
+    return [(ballot, [a.text for a in answers]) for _, ballot, answers in found]
 
 
 @pytest.fixture(scope="module")
@@ -71,20 +68,20 @@ def shared(tmp_path_factory):
 
 def test_two_people_at_once_on_the_same_items_and_their_agreement(tmp_path, serve, open_page):
     """Two people in two browser contexts label in turn, by keyboard alone."""
-    records = write(tmp_path / "in.jsonl", rows(100))
+    records = write(tmp_path / "in.jsonl", rows(20))
     server = serve(tmp_path / "labels.sqlite", "--input", records, "--annotators_per_item", 2)
     pages = {"지민": open_page(server.url), "서연": open_page(server.url)}
     for name, page in pages.items():
         enter(page, name)
     said = {name: [] for name in pages}
-    for i in range(40):
+    for i in range(20):
         name = list(pages)[i % 2]
         said[name].append(choose_by_text(pages[name], i // 2, name))
     for name, page in pages.items():
         assert [[answers[place] for place in ballot.groups[0]] for ballot, answers in own(server, name)] == said[name]
-        assert page.inner_text(".mine_n") == "내 라벨 20" and not page.errors and not page.outside
+        assert page.inner_text(".mine_n") == "내 라벨 10" and not page.errors and not page.outside
     with Store(server.database) as store:
-        assert store.rows("SELECT count(*), min(votes), max(votes) FROM items WHERE votes > 0") == [(20, 2, 2)]
+        assert store.rows("SELECT count(*), min(votes), max(votes) FROM items WHERE votes > 0") == [(10, 2, 2)]
     check_agreement(server, pages["서연"], *said.values())
 
 
@@ -145,18 +142,8 @@ def test_ranking_with_every_key(shared, open_page):
     assert summary(page) == "C > B > A"
     assert [page.locator(".rank").nth(i).inner_text() for i in range(3)] == ["3위", "2위", "1위"]
     confirm(page)
-    ((_, ballot, answers),) = [row for row in stored(shared) if row[0] == me(shared, "순위")]
+    ((ballot, answers),) = own(shared, "순위")
     assert [[answers[place] for place in group] for group in ballot.groups] == [[text] for text in shown[::-1]]
-
-
-def me(server, name):
-    with Store(server.database) as store:
-        return store.rows("SELECT number FROM annotators WHERE name = ?", name)[0][0]
-
-
-def own(server, name):
-    number = me(server, name)
-    return [(ballot, answers) for annotator, ballot, answers in stored(server) if annotator == number]
 
 
 def test_shortcuts_do_not_fire_in_text_boxes_and_do_with_the_hangul_input_on(shared, open_page):
@@ -240,8 +227,11 @@ def test_skip_flag_and_going_back(shared, open_page):
     (flag, _), (order, _) = own(shared, "되돌림")
     assert (flag.kind, flag.reason, flag.comment) == ("flag", "other", "표가 깨졌어요 1") and order.kind == "order"
     with Store(shared.database) as store:
-        kinds = "SELECT kind FROM labels JOIN items i ON i.number = item WHERE i.id = ? AND annotator = ?"
-        assert store.rows(kinds, first, me(shared, "되돌림")) == [("skip",), ("order",)]
+        kinds = (
+            "SELECT kind FROM labels l JOIN items i ON i.number = item JOIN annotators a ON a.number = annotator "
+            "WHERE i.id = ? AND a.name = ?"
+        )
+        assert store.rows(kinds, first, "되돌림") == [("skip",), ("order",)]
         store.rows("UPDATE items SET flags = 0")  # the others label on
     page.click("nav .mine")
     page.locator(".labels button").nth(1).click()
@@ -322,7 +312,7 @@ def test_a_server_that_dies_loses_nothing_and_the_page_goes_on(tmp_path, serve, 
     page.keyboard.press("2")
     page.keyboard.press("Enter")
     page.wait_for_selector(".notice.bad")
-    assert "아직 저장되지 않았으며" in page.inner_text(".notice") and len(stored(server)) == 1
+    assert "아직 저장되지 않았으며" in page.inner_text(".notice") and len(own(server, "지민")) == 1
     server.start()
     page.wait_for_selector(".notice.good", timeout=60_000)
-    assert page.inner_text(".mine_n") == "내 라벨 2" and len(stored(server)) == 2
+    assert page.inner_text(".mine_n") == "내 라벨 2" and len(own(server, "지민")) == 2
