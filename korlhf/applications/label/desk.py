@@ -11,7 +11,6 @@ import time
 from korlhf.applications.label import ballot as ballots
 from korlhf.applications.label.store import dumps, now
 from korlhf.applications.web import Refused
-from korlhf.data import record as records
 from korlhf.data.ranking import key
 
 NEXT = """
@@ -23,6 +22,8 @@ AND votes + (SELECT count(*) FROM assignments a WHERE a.item = i.number AND a.an
 """  # items that have a label are finished first: agreement is known early
 OWN_LEASE = "AND number IN (SELECT item FROM assignments WHERE annotator = :me AND until > 0)"
 PAGE = 50  # own labels listed at once
+MINE = """l.number, l.kind, l.given, json_extract(l.verdict, '$.edit') IS NOT NULL,
+substr(coalesce(json_extract(i.record, '$.prompt'), json_extract(i.record, '$.messages[#-1].content')), 1, 80)"""
 OWN = "labels l JOIN items i ON i.number = l.item WHERE l.annotator = ? AND l.current = 1"
 LABEL = """
 INSERT INTO labels (item, annotator, revises, kind, verdict, shown, seconds, given, ticket)
@@ -142,17 +143,8 @@ class Desk:
     def mine(self, me, before=None):
         """Own labels, the latest first: [{"label", "kind", "at", "edited", "prompt": how it begins}], PAGE of those
         before the label `before`."""
-        columns = "l.number, l.kind, l.given, json_extract(l.verdict, '$.edit') IS NOT NULL, i.record"
-        return [
-            {
-                "label": number,
-                "kind": kind,
-                "at": at,
-                "edited": bool(edited),
-                "prompt": records.prompt(json.loads(record))[:80],
-            }
-            for number, kind, at, edited, record in self._own(columns, me, before, PAGE)
-        ]
+        names = ("label", "kind", "at", "edited", "prompt")
+        return [dict(zip(names, row)) for row in self._own(MINE, me, before, PAGE)]
 
     def counts(self, me):
         """{"items", "done": of all items those with labels enough, "flagged", "mine": labels of one's own}."""

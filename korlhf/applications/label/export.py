@@ -19,10 +19,10 @@ BELOW = "agreement below --min_agreement"
 
 @dataclass(frozen=True)
 class Decided(RankedPair):
-    """A pair that people decided. votes: {annotator: "chosen" if they said so too, else "rejected", "tie" or
-    "both_bad"}; agreement: share of the votes for the chosen answer."""
+    """A pair that people decided. votes: who said what of it, as in the file; agreement: share of the votes for the
+    chosen answer."""
 
-    votes: dict
+    votes: list[dict]
     agreement: float
 
 
@@ -50,20 +50,20 @@ def decide(item, given, min_agreement=0.0):
     for label in given:
         answers.setdefault(key(label.ballot.edit), Candidate(label.ballot.edit))
         for said in preferences(item, label):
-            cast[frozenset(map(key, said.texts))].append(said)
+            cast[frozenset(map(key, said.texts))].append((label, said))
     decided, dropped = [], Counter()
-    for pair, labels in cast.items():
-        (better,) = ranking.votes(labels).values()
+    for pair, votes in cast.items():
+        (better,) = ranking.votes(said for _, said in votes).values()
         if isinstance(better, Undecided):
             dropped[better.value] += 1
             continue
         (worse,) = pair - {better}
-        votes = {said.annotator: _said(said.verdict, better) for said in labels}
-        agreement = list(votes.values()).count("chosen") / len(votes)
+        told = [_provenance(label, said=_said(said.verdict, better)) for label, said in votes]
+        agreement = sum(vote["said"] == "chosen" for vote in told) / len(told)
         if agreement < min_agreement:
             dropped[BELOW] += 1
         else:
-            decided.append(Decided(answers[better], answers[worse], "human", votes, agreement))
+            decided.append(Decided(answers[better], answers[worse], "human", told, agreement))
     return decided, dropped
 
 
@@ -71,6 +71,13 @@ def _said(verdict, better):
     if isinstance(verdict, Undecided):
         return verdict.name.lower()
     return "chosen" if key(verdict) == better else "rejected"
+
+
+def _provenance(label, **more):
+    """Who labelled when, with edited, revisions and comment where there are any."""
+    remarks = {"edited": bool(label.ballot.edit), "revisions": label.revisions, "comment": label.ballot.comment}
+    head = {"annotator": person(label.annotator), "at": label.at, "seconds": label.seconds, **more}
+    return head | {name: value for name, value in remarks.items() if value}
 
 
 def chain(decided):
@@ -92,13 +99,6 @@ def chain(decided):
     return []
 
 
-def _provenance(label, **more):
-    """Who labelled when, with edited, revisions and comment where there are any."""
-    remarks = {"edited": bool(label.ballot.edit), "revisions": label.revisions, "comment": label.ballot.comment}
-    head = {"annotator": person(label.annotator), "at": label.at, "seconds": label.seconds, **more}
-    return head | {name: value for name, value in remarks.items() if value}
-
-
 def _record(item, values, agreement, votes):
     """The item's record with the labelling in its history, and who gave it when."""
     step = records.step(item.record, "label", annotators=len(votes))
@@ -109,9 +109,9 @@ def _models(answer):
     return "|".join(answer.models) or None
 
 
-def pair_record(item, given, pair):
+def pair_record(item, pair):
     """The record of a pair, in the columns of rank, with who said what of it."""
-    chosen, rejected, voters = pair.chosen, pair.rejected, {person(label.annotator): label for label in given}
+    chosen, rejected = pair.chosen, pair.rejected
     values = {
         "chosen": chosen.text,
         "rejected": rejected.text,
@@ -121,8 +121,7 @@ def pair_record(item, given, pair):
         "rejected_score": rejected.score,
         "margin": pair.margin,
     }
-    votes = [_provenance(voters[who], said=said) for who, said in pair.votes.items()]
-    return _record(item, values, pair.agreement, votes)
+    return _record(item, values, pair.agreement, pair.votes)
 
 
 def ranked_record(item, given, decided):
@@ -190,6 +189,6 @@ def _rows(args, item, given):
     decided, dropped = decide(item, given, args.min_agreement)
     reasons = [f"pair: {reason}" for reason in dropped.elements()]
     if args.form == "pairs":
-        return [pair_record(item, given, pair) for pair in decided], reasons
+        return [pair_record(item, pair) for pair in decided], reasons
     record = ranked_record(item, given, decided)
     return [record] if record else [], reasons if record else [*reasons, "item: no pair was decided"]

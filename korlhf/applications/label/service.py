@@ -16,15 +16,16 @@ from korlhf.applications.web import Refused
 
 # seconds for which agreement is not computed again, or 10 times what it took: with 100,000 labels that is seconds
 FRESH = 2.0
-LABELS_OF = (
-    "SELECT number, name, (SELECT count(*) FROM labels WHERE annotator = a.number AND current = 1) FROM annotators a "
-    "ORDER BY number"
-)
+PEOPLE = """
+SELECT number, (SELECT count(*) FROM labels WHERE annotator = a.number AND current = 1) AS labels, name
+FROM annotators a ORDER BY number
+"""
+ASKS = ("next", "submit", "back", "mine", "progress")  # only of who has logged in
+KINDS = {"item": str, "ticket": str, "revises": int | None, "before": int | None}  # of what the page sends
 
 
 class Service:
-    """Answers for one Desk and its Accounts: each public method is a function of the page; of those but enter and
-    leave, `me` is who asks."""
+    """Answers for one Desk and its Accounts: each method of ASKS, enter and leave is a function of the page."""
 
     def __init__(self, desk, people):
         self._desk, self._people = desk, people
@@ -32,21 +33,32 @@ class Service:
 
     def functions(self):
         """{name: function of a dict} of all that the page may call."""
-        asks = (self.next, self.submit, self.back, self.mine, self.progress)
-        handlers = [self.enter, self.leave, *map(self._logged_in, asks)]
-        names = ("enter", "leave", *(ask.__name__ for ask in asks))
-        return {f"label_{name}": _reporting(handler) for name, handler in zip(names, handlers)}
+        return {f"label_{name}": self._function(name) for name in ("enter", "leave", *ASKS)}
 
-    def _logged_in(self, ask):
-        def answer(token=None, **data):
-            me = self._people.who(token)
-            if me is None:
-                raise Refused("who")
-            return ask(me[0], **data)
+    def _function(self, name):
+        def answer(data):
+            try:
+                return self._answer(name, **data)
+            except Refused as refused:
+                return refused.reply()
+            except sqlite3.Error as error:
+                reason = f"the database could not be used: {error}; make room on its disk"
+                print(f"error: {reason}", file=sys.stderr, flush=True)
+                return {"error": "storage"}
 
         return answer
 
-    def enter(self, name=None, password="", **_):
+    def _answer(self, name, /, token=None, **data):
+        if name not in ASKS:
+            return self.enter(**data) if name == "enter" else self.leave(token)
+        me = self._people.who(token)
+        if me is None:
+            raise Refused("who")
+        if not all(isinstance(value, KINDS.get(key, object)) for key, value in data.items()):
+            raise Refused("malformed")
+        return getattr(self, name)(me[0], **data)
+
+    def enter(self, name=None, password=""):
         if not accounts.clean_name(name):
             raise Refused("wrong_name")
         token = self._people.enter(name, password)
@@ -55,7 +67,7 @@ class Service:
         number, name = self._people.who(token)
         return {"token": token, "name": name, **self.next(number)}
 
-    def leave(self, token=None):
+    def leave(self, token):
         self._people.leave(token)
         return {}
 
@@ -75,7 +87,7 @@ class Service:
     def progress(self, me):
         people = [
             {"number": number, "labels": labels, "me": number == me, **({"name": name} if number == me else {})}
-            for number, name, labels in self._desk.store.rows(LABELS_OF)
+            for number, labels, name in self._desk.store.rows(PEOPLE)
         ]
         with self._lock:  # the agreement of all labels, a few seconds old: computed once for everybody who looks
             began = time.monotonic()
@@ -85,23 +97,3 @@ class Service:
                 self._stale_at = time.monotonic() + max(FRESH, 10 * (time.monotonic() - began))
         counts = self._desk.counts(me)
         return {"counts": counts, "needed": self._desk.needed, "people": people, "agreement": self._figures}
-
-
-SIMPLE = {"item": str, "ticket": str, "revises": int | None, "before": int | None}
-
-
-def _reporting(handler):
-    """`handler` of a dict, with the errors that the page has words for as {"error": code}."""
-
-    def answer(data):
-        try:
-            if not all(isinstance(data[name], kind) for name, kind in SIMPLE.items() if name in data):
-                raise Refused("malformed")
-            return handler(**data)
-        except Refused as refused:
-            return refused.reply()
-        except sqlite3.Error as error:
-            print(f"error: the database could not be used: {error}; make room on its disk", file=sys.stderr, flush=True)
-            return {"error": "storage"}
-
-    return answer

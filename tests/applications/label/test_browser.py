@@ -41,98 +41,87 @@ def own(server, name):
     return [(ballot, [a.text for a in answers]) for _, ballot, answers in found]
 
 
+MARKUP = ["<script>window.bad = 1</script>\n\n**굵게** [링크](javascript:alert(1))", "{{bad}} ${bad} &lt;b&gt;", "네."]
+TALK = ["다정하게 답하세요.", "안녕", "네, 안녕하세요.", "<img src=x onerror=alert(1)>\n둘째 줄"]
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     """A server for the tests that need nothing of their own: each logs in under another name. Item 1 has markup in
     it."""
-    found = rows(12, 3)
-    found[0] = {
+    roles = ("system", "user", "assistant", "user")
+    first = {
         "category": "a_category_with_a_very_long_name_" * 2,
-        "messages": [
-            {"role": "system", "content": "다정하게 답하세요."},
-            {"role": "user", "content": "안녕"},
-            {"role": "assistant", "content": "네, 안녕하세요."},
-            {"role": "user", "content": "<img src=x onerror=alert(1)>\n둘째 줄"},
-        ],
-        "candidates": [
-            {"text": "<script>window.bad = 1</script>\n\n**굵게** [링크](javascript:alert(1))"},
-            {"text": "{{bad}} ${bad} &lt;b&gt;"},
-            {"text": "네."},
-        ],
+        "messages": [{"role": role, "content": text} for role, text in zip(roles, TALK)],
+        "candidates": [{"text": text} for text in MARKUP],
     }
     folder = tmp_path_factory.mktemp("shared")
-    server = Server(folder / "labels.sqlite", "--input", write(folder / "in.jsonl", found), "--annotators_per_item", 99)
+    records = write(folder / "in.jsonl", [first, *rows(11, 3)])
+    server = Server(folder / "labels.sqlite", "--input", records, "--annotators_per_item", 99)
     yield server
     server.kill()
 
 
-def test_two_people_at_once_on_the_same_items_and_their_agreement(tmp_path, serve, open_page):
-    """Two people in two browser contexts label in turn, by keyboard alone."""
-    records = write(tmp_path / "in.jsonl", rows(20))
-    server = serve(tmp_path / "labels.sqlite", "--input", records, "--annotators_per_item", 2)
+def test_two_people_at_once_their_agreement_and_a_server_that_dies(tmp_path, serve, open_page):
+    """Two people in two browser contexts label in turn, by keyboard alone; then the server is killed."""
+    server = serve(tmp_path / "labels.sqlite", "--input", write(tmp_path / "in.jsonl", rows(20)))
     pages = {"지민": open_page(server.url), "서연": open_page(server.url)}
     for name, page in pages.items():
         enter(page, name)
-    said = {name: [] for name in pages}
-    for i in range(20):
-        name = list(pages)[i % 2]
-        said[name].append(choose_by_text(pages[name], i // 2, name))
+    said = {
+        name: [choose_by_text(page, i, i % 5 == 0 and name == "서연") for i in range(10)]
+        for name, page in pages.items()
+    }
     for name, page in pages.items():
         assert [[answers[place] for place in ballot.groups[0]] for ballot, answers in own(server, name)] == said[name]
         assert page.inner_text(".mine_n") == "내 라벨 10" and not page.errors and not page.outside
     with Store(server.database) as store:
         assert store.rows("SELECT count(*), min(votes), max(votes) FROM items WHERE votes > 0") == [(10, 2, 2)]
-    check_agreement(server, pages["서연"], *said.values())
+        kappa = agreement.summary(store.items(), store.labels(), 2)["cohen"][0]["kappa"]
+    page.click("nav .progress")
+    page.wait_for_selector(".figures table")
+    shown = page.inner_text(".figures")
+    assert "80.0%" in shown and "비교 10건" in shown and f"{kappa:.2f}" in shown and "쌍 10개" in shown
+    page.keyboard.press("Escape")
+    server.kill()
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".notice.bad")
+    assert "아직 저장되지 않았으며" in page.inner_text(".notice") and len(own(server, "서연")) == 10
+    server.start()
+    page.wait_for_selector(".notice.good", timeout=60_000)
+    assert page.inner_text(".mine_n") == "내 라벨 11" and len(own(server, "서연")) == 11
 
 
-def choose_by_text(page, i, name):
-    """Choose the answer that starts with 가 or 나 by the number, or now and then a tie -> the chosen texts."""
+def choose_by_text(page, i, tie):
+    """Choose the answer that starts with 가 or 나 by its number, or a tie -> the chosen texts."""
     shown = texts(page)
     item = page.get_attribute("main.work", "data-item")
-    wanted = "가" if i % 3 else "나"
-    if name == "서연" and i % 5 == 0:
-        page.keyboard.press("t")
-        chosen = sorted(shown)
-    else:
-        chosen = [text for text in shown if f"의 {wanted} 답변" in text]
-        page.keyboard.press(str(shown.index(chosen[0]) + 1))
+    chosen = sorted(shown) if tie else [text for text in shown if f"의 {'가' if i % 3 else '나'} 답변" in text]
+    page.keyboard.press("t" if tie else str(shown.index(chosen[0]) + 1))
     page.keyboard.press("Enter")
     page.wait_for_selector(f'main.work:not([data-item="{item}"])')
     return chosen
 
 
-def check_agreement(server, page, one, two):
-    """The panel against what was chosen (equal texts), and against the kappa of the database (which other tests
-    check)."""
-    page.click("nav .progress")
-    page.wait_for_selector(".figures table")
-    shown = page.inner_text(".figures")
-    with Store(server.database) as store:
-        kappa = agreement.summary(store.items(), store.labels(), 2)["cohen"][0]["kappa"]
-    assert f"{100 * sum(a == b for a, b in zip(one, two)) / len(one):.1f}%" in shown
-    assert f"비교 {len(one)}건" in shown and f"{kappa:.2f}" in shown and f"쌍 {len(one)}개" in shown
-    page.keyboard.press("Escape")
-
-
 def test_ranking_with_every_key(shared, open_page):
     page = open_page(shared.url)
     enter(page, "순위")
-    steps = [
-        ("2", "B > 나머지"),
-        ("1", "B > A > C"),
-        ("1", "B > 나머지"),
-        ("u", "B > A > C"),
-        ("u", "B > 나머지"),
-        ("=", "B > 나머지 다음에 고르는 답변이 같은 순위가 됩니다."),
-        ("3", "B = C > A"),
-        ("t", "B = C > A"),
-        ("b", "모두 나쁨"),
-        ("b", "아직 고르지 않았습니다"),
-        ("t", "A = B = C"),
-        ("3", "A = B > C"),
-        ("4", "A = B > C"),
+    keys = ("2", "1", "1", "u", "u", "=", "3", "t", "b", "b", "t", "3", "4")
+    joins = "B > 나머지 다음에 고르는 답변이 같은 순위가 됩니다."
+    ranks = [
+        "B > 나머지",
+        "B > A > C",
+        "B > 나머지",
+        "B > A > C",
+        "B > 나머지",
+        joins,
+        "B = C > A",
+        "B = C > A",
+        "모두 나쁨",
     ]
-    for key, expected in steps:
+    ranks += ["아직 고르지 않았습니다", "A = B = C", "A = B > C", "A = B > C"]
+    for key, expected in zip(keys, ranks, strict=True):
         page.keyboard.press(key)
         assert summary(page) == expected, key
     page.keyboard.press("b")
@@ -155,20 +144,19 @@ def test_shortcuts_do_not_fire_in_text_boxes_and_do_with_the_hangul_input_on(sha
     page.keyboard.press("Enter")  # leaves the box, sends nothing
     assert page.input_value(".comment") == "st1b2fu " and summary(page) == "아직 고르지 않았습니다"
     assert page.get_attribute("main.work", "data-item") == item and not page.is_visible(".panel")
+
+    def press(key, code, repeat=False):
+        script = "e => document.body.dispatchEvent(new KeyboardEvent('keydown', {...e, bubbles: true}))"
+        page.evaluate(script, {"key": key, "code": code, "repeat": repeat})
+
     for key, code, expected in (
         ("ㅅ", "KeyT", "A = B = C"),
         ("ㅠ", "KeyB", "모두 나쁨"),
         ("Process", "Digit2", "B > 나머지"),
     ):
-        page.evaluate(
-            "([key, code]) => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, code, bubbles: true}))",
-            [key, code],
-        )
+        press(key, code)
         assert summary(page) == expected
-    page.evaluate(
-        "document.body.dispatchEvent("
-        "new KeyboardEvent('keydown', {key: 'Enter', code: 'Enter', repeat: true, bubbles: true}))"
-    )
+    press("Enter", "Enter", repeat=True)
     page.keyboard.press("Control+s")
     page.keyboard.press("Alt+1")
     assert page.get_attribute("main.work", "data-item") == item and summary(page) == "B > 나머지"
@@ -243,17 +231,7 @@ def test_skip_flag_and_going_back(shared, open_page):
 def test_what_people_wrote_is_text_and_nothing_else(shared, open_page):
     page = open_page(shared.url)
     enter(page, "글자")
-    assert page.locator(".turn > .said").all_inner_texts() == [
-        "다정하게 답하세요.",
-        "안녕",
-        "네, 안녕하세요.",
-        "<img src=x onerror=alert(1)>\n둘째 줄",
-    ]
-    assert sorted(texts(page)) == [
-        "<script>window.bad = 1</script>\n\n**굵게** [링크](javascript:alert(1))",
-        "{{bad}} ${bad} &lt;b&gt;",
-        "네.",
-    ]
+    assert page.locator(".turn > .said").all_inner_texts() == TALK and sorted(texts(page)) == sorted(MARKUP)
     page.keyboard.press("1")
     page.keyboard.press("e")
     page.keyboard.type("<img src=x onerror='window.bad=2'>")
@@ -298,21 +276,3 @@ def test_on_a_phone_it_fits_and_works_by_touch(shared, open_page):
     page.wait_for_selector(".notice.good")
     ((ballot, answers),) = own(shared, "전화")
     assert answers[ballot.groups[0][0]] == shown[1] and not page.errors
-
-
-def test_a_server_that_dies_loses_nothing_and_the_page_goes_on(tmp_path, serve, open_page):
-    server = serve(
-        tmp_path / "labels.sqlite", "--input", write(tmp_path / "in.jsonl", rows(5)), "--annotators_per_item", 1
-    )
-    page = open_page(server.url)
-    enter(page, "지민")
-    page.keyboard.press("1")
-    confirm(page)
-    server.kill()
-    page.keyboard.press("2")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(".notice.bad")
-    assert "아직 저장되지 않았으며" in page.inner_text(".notice") and len(own(server, "지민")) == 1
-    server.start()
-    page.wait_for_selector(".notice.good", timeout=60_000)
-    assert page.inner_text(".mine_n") == "내 라벨 2" and len(own(server, "지민")) == 2

@@ -78,7 +78,7 @@ def test_a_pair_has_its_provenance_and_no_names():
     labels = given(order([1], [0], [2], comment="좋아요"), order([0, 1], [2]), order([1]))
     first = next(d for d in export.decide(ITEM, labels)[0] if d.rejected.text == A)
     at, history = "2026-01-01T00:00:0{}.000+00:00".format, [{"stage": "label", "annotators": 3}]
-    assert export.pair_record(ITEM, labels, first) == {
+    assert export.pair_record(ITEM, first) == {
         **ITEM.record,
         **{"history": history, "item": "a" * 16, "chosen": B, "rejected": A, "chosen_model": "m1"},
         **{"rejected_model": "m0", "chosen_score": 3.0, "rejected_score": 1.0, "margin": 2.0, "by": "human"},
