@@ -45,12 +45,6 @@ def _hash(password, salt):
         return hashlib.scrypt(secret, salt=bytes.fromhex(salt), n=2**14, r=8, p=1, dklen=32).hex()
 
 
-def password_line(name, password):
-    """The line of a password file."""
-    salt = secrets.token_hex(16)
-    return f"{name}:{salt}:{_hash(password, salt)}"
-
-
 def read_passwords(path):
     """A password file -> {name in lower case: (salt, hash)}. Raises InputError with file and line, also if it holds
     nobody."""
@@ -78,8 +72,9 @@ def write_password(path, name, password):
     """Add a person to a password file, or give them a new password; the file can be read by its owner only."""
     people = _lines(path) if Path(path).expanduser().exists() else {}
     people.pop(name.casefold(), None)
+    salt = secrets.token_hex(16)
     with AtomicFile(path, "--auth_file", mode=0o600) as file:
-        print(*people.values(), password_line(name, password), sep="\n", file=file)
+        print(*people.values(), f"{name}:{salt}:{_hash(password, salt)}", sep="\n", file=file)
 
 
 class Accounts:

@@ -50,10 +50,9 @@ def compare(expected, found, codec):
 
 def lines(result):
     """A result of `check` for the card: name -> text."""
-    compared = {**result["must"], **result["beside"]}
+    compared = result["must"] | result["beside"]
     equal = {f"greedy answers equal to the {what}": "{same} of {n}".format(**found) for what, found in compared.items()}
-    same_ids = f"{result['same_ids']} of {result['n']}"
-    return {**equal, "prompts that plain transformers tokenises as in training": same_ids}
+    return equal | {"prompts that plain transformers tokenises as in training": "{same_ids} of {n}".format(**result)}
 
 
 def show(result):
@@ -61,7 +60,7 @@ def show(result):
     for name, value in lines(result).items():
         print(f"{name}: {value}")
     difference = "  first difference to the {}: prompt {prompt}, token {at}: {expected!r} became {found!r}"
-    for what, found in {**result["must"], **result["beside"]}.items():
+    for what, found in (result["must"] | result["beside"]).items():
         if found["first"]:
             print(difference.format(what, **found["first"]))
     if result["same_ids"] < result["n"]:

@@ -66,12 +66,13 @@ def describe(figures):
     """A summary as a line for people."""
     if figures["percent"] is None:
         return "agreement: no two people have labelled the same item yet"
-    parts = [f"agreement: {figures['percent']:.3f} of {figures['percent_n']:,} judgements of two people are equal"]
-    if figures["fleiss"] is not None and len(figures["cohen"]) != 1:
-        parts.append(f"Fleiss' kappa {figures['fleiss']:.3f} (n {figures['fleiss_n']:,})")
-    for c in figures["cohen"]:
-        parts.append(f"Cohen's kappa {person(c['first'])}, {person(c['second'])}: {c['kappa']:.3f} (n {c['n']:,})")
-    return "; ".join(parts)
+    kappas = {
+        f"Cohen's kappa {person(c['first'])}, {person(c['second'])}": (c["kappa"], c["n"]) for c in figures["cohen"]
+    }
+    if figures["fleiss"] is not None and len(kappas) > 1:
+        kappas["Fleiss' kappa"] = figures["fleiss"], figures["fleiss_n"]
+    share = f"agreement: {figures['percent']:.3f} of {figures['percent_n']:,} judgements of two people are equal"
+    return "; ".join([share, *(f"{name} {kappa:.3f} (n {n:,})" for name, (kappa, n) in kappas.items())])
 
 
 def person(number):

@@ -1,24 +1,8 @@
 """Greedy answers compared token by token."""
 
 import pytest
-import torch
 
-from korlhf.applications.export.check import compare, greedy, plain_greedy
-
-
-def test_both_ways_to_answer_agree_and_a_changed_weight_does_not(load_lm, codec):
-    lm = load_lm("llama")
-    prompts = [codec.prompt([{"role": "user", "content": text}]).ids for text in ("안녕", "오늘 뭐 해요?", "같이 가요")]
-    lm.generation_config.update(
-        eos_token_id=codec.eos_token_id, pad_token_id=codec.eos_token_id, do_sample=True, temperature=1.0
-    )
-    ours = greedy(lm, prompts, codec.eos_token_id, 8, "ours")
-    plain = plain_greedy(lm, prompts, 8, "plain")
-    assert ours == plain and all(1 <= len(a) <= 8 for a in ours)
-    assert compare(ours, plain, codec) == {"same": 3, "n": 3, "first": None}
-    with torch.no_grad():
-        lm.get_output_embeddings().weight[ours[1][0]] = 0
-    assert compare(ours, greedy(lm, prompts, codec.eos_token_id, 8, "changed"), codec)["same"] < 3
+from korlhf.applications.export.check import compare
 
 
 def test_the_first_difference_is_told(codec):

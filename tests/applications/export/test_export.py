@@ -3,10 +3,7 @@
 import functools
 import io
 import json
-import os
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
@@ -29,7 +26,6 @@ from korlhf.models import save
 from korlhf.models.lora import add_lora
 from korlhf.training.flags import ModelFlags
 
-SCRIPT = Path(__file__).resolve().parents[3] / "applications" / "export" / "run_export.sh"
 LAYER = "gpt_neox.layers.0.attention.dense.weight"
 
 
@@ -193,16 +189,6 @@ def test_a_folder_that_holds_something_is_not_overwritten(export, trained, tmp_p
         assert code == 2 and says in err
 
 
-def test_the_licence_is_given_or_in_a_card(export, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    code, _, err = export(trained, licence="")
-    assert code == 2 and "--license: not given, and no card of sft, EleutherAI/polyglot-ko-1.3b states one" in err
-    (trained / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n", encoding="utf-8")
-    code, out, _ = export(trained, "--base_model", "me/base", licence="")
-    assert code == 0 and "licence cc-by-nc-4.0 (from the card of sft); base model me/base" in out
-    assert "base_model: me/base" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-
-
 def test_a_template_that_servers_tokenise_otherwise_is_told(export, trained):
     tokenizer = AutoTokenizer.from_pretrained(trained)
     tokenizer.chat_template = (
@@ -243,25 +229,12 @@ def test_what_cannot_be_exported_is_one_line(export, folders, tmp_path, monkeypa
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
-def test_the_script_exports_and_uploads_after_a_yes(trained, prompts, tmp_path):
-    words = ["bash", SCRIPT, trained, tmp_path / "내 모델", "--license", "apache-2.0", "--check_data_path", prompts]
-    words += ["--max_new_tokens", "8", "--push_to_hub", "me/bot"]
-    with Hub() as hub:
-        env = os.environ | {"OMP_NUM_THREADS": "1", "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_test", "CHECK_PROMPTS": "3"}
-        done = subprocess.run(map(str, words), env=env, input="y\n", capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        assert "with plain transformers: 3 of 3" in done.stdout and f"uploaded: {hub.url}/me/bot" in done.stdout
-        assert hub.repositories["me/bot"] == {"private": True}
-        assert hub.files["me/bot"] == {p.name: p.read_bytes() for p in (tmp_path / "내 모델").iterdir()}
-
-
 def test_an_export_is_uploaded_later_and_only_after_a_yes(export, trained, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_test")
     assert export(trained)[0] == 0
     with Hub() as hub:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-        for typed in ("", "n\n", "\n"):
+        for typed in ("", "n\n"):
             monkeypatch.setattr("sys.stdin", io.StringIO(typed))
             code, out, _ = export(trained, "--push_to_hub", "me/bot")
             assert code == 0 and "is exported already" in out and "private, licence apache-2.0" in out

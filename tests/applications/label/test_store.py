@@ -11,21 +11,14 @@ from korlhf.applications.label.store import Given, Store
 from korlhf.core.errors import InputError
 
 VERSION_1 = """
-CREATE TABLE annotators (
-    number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, name TEXT NOT NULL, joined TEXT NOT NULL);
-CREATE TABLE sessions (
-    token TEXT PRIMARY KEY, annotator INTEGER NOT NULL REFERENCES annotators, proof TEXT NOT NULL, began TEXT NOT NULL);
-CREATE TABLE items (
-    number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, record TEXT NOT NULL, answers TEXT NOT NULL,
-    added TEXT NOT NULL, votes INTEGER NOT NULL DEFAULT 0, flags INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE assignments (
-    item INTEGER NOT NULL REFERENCES items, annotator INTEGER NOT NULL REFERENCES annotators, shown TEXT NOT NULL,
-    since REAL NOT NULL, until REAL NOT NULL, PRIMARY KEY (item, annotator)) WITHOUT ROWID;
-CREATE TABLE labels (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, item INTEGER NOT NULL REFERENCES items,
-    annotator INTEGER NOT NULL REFERENCES annotators, revises INTEGER REFERENCES labels, kind TEXT NOT NULL,
-    verdict TEXT NOT NULL, shown TEXT NOT NULL, seconds REAL NOT NULL, given TEXT NOT NULL,
-    ticket TEXT UNIQUE NOT NULL, current INTEGER NOT NULL DEFAULT 1);
+CREATE TABLE annotators (number INTEGER PRIMARY KEY, key TEXT UNIQUE, name TEXT, joined TEXT);
+CREATE TABLE sessions (token TEXT PRIMARY KEY, annotator INTEGER REFERENCES annotators, proof TEXT, began TEXT);
+CREATE TABLE items (number INTEGER PRIMARY KEY, id TEXT UNIQUE, record TEXT, answers TEXT, added TEXT, votes INTEGER NOT
+    NULL DEFAULT 0, flags INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE assignments (item INTEGER, annotator INTEGER, shown TEXT, since REAL, until REAL);
+CREATE TABLE labels (number INTEGER PRIMARY KEY AUTOINCREMENT, item INTEGER, annotator INTEGER, revises INTEGER,
+    kind TEXT, verdict TEXT, shown TEXT, seconds REAL, given TEXT, ticket TEXT UNIQUE,
+    current INTEGER NOT NULL DEFAULT 1);
 PRAGMA application_id=1265585250;
 PRAGMA user_version=1;
 """
