@@ -64,9 +64,9 @@ class Ballot(BaseModel):
         edit_of = None if self.edit_of is None else places[self.edit_of]
         return self.model_copy(update={"groups": groups, "edit_of": edit_of})
 
-    def as_dict(self):
-        """Without what is empty; `read` takes it back."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+    def as_dict(self, exclude=None):
+        """Without what is empty; `read` takes it back. exclude: names that are left out as well."""
+        return self.model_dump(mode="json", exclude_defaults=True, exclude=exclude)
 
 
 def read(data, n):

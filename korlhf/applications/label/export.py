@@ -156,7 +156,7 @@ def full_rows(item, given):
     head = {"item": item.id, **{name: item.record[name] for name in ("id", "category", "source")}}
     head |= {"answers": [a.text for a in item.answers], "models": [_models(a) for a in item.answers]}
     for label in given:
-        verdict = {name: value for name, value in label.ballot.as_dict().items() if name != "comment"}
+        verdict = label.ballot.as_dict(exclude={"comment"})
         yield {**head, **_provenance(label, shown=label.shown, verdict=verdict)}
 
 
