@@ -4,7 +4,8 @@ import math
 
 from korlhf.core.tables import estimate
 from korlhf.eval import weights
-from korlhf.eval.diversity_report import ALPHA, cell, how_sure
+from korlhf.eval.diversity_report import ALPHA, how_sure
+from korlhf.eval.show import cell
 from korlhf.eval.texts import columns, say
 from korlhf.llm.protocol import Failure
 
