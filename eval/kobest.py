@@ -46,7 +46,6 @@ class KobestFlags:
     limit: int = flag(0, "only the first N items of each task; 0 = all", low=0)
     batch_size: int = flag(16, "options in a forward pass", above=0)
     max_length: int = flag(0, "longest prompt + option in tokens, cut at the left; 0 = the model's positions", low=0)
-    show_anchor: bool = flag(False, "also print the published figures of polyglot-ko-1.3b, which are of another run")
 
 
 def parse(argv=None):
@@ -67,18 +66,19 @@ def main(argv=None):
     from korlhf.eval import kobest_report as report  # slow to import
     from korlhf.eval import lm_eval, lm_tasks
 
-    units = lm_tasks.load(args.tasks, args.data_dir)
+    units, read = lm_tasks.load(args.tasks, args.data_dir)
     tasks = list({task.task_name: task for unit in units for task in unit.tasks}.values())
-    repeated = {task.task_name: lm_tasks.check_shots(task, args.num_fewshot, args.limit) for task in tasks}
+    for task in tasks:
+        lm_tasks.check_shots(task, args.num_fewshot)
     contents = lm_tasks.contents(tasks)
-    inputs = [*(c.path for c in models.values()), *dict.fromkeys(file for unit in units for file in unit.files)]
+    inputs = [*(c.path for c in models.values()), *read]
     with Result("kobest", files.output_dir, settings, inputs) as result, Cache(result.folder / "cache.sqlite") as cache:
-        outcomes = lm_eval.run(models, tasks, args, files.seed, cache)
+        outcomes = lm_eval.run(models, tasks, contents, args, files.seed, cache)
         figures = report.figures(units, list(models), outcomes, files.seed)
         gaps = report.differences(units, list(models), outcomes, files.seed)
-        report.tables(result, figures, gaps, args.show_anchor)
-        report.note_protocol(result, models, units, outcomes, contents)
-        report.warn(result, figures, outcomes, repeated)
+        report.tables(result, figures, gaps)
+        report.note_protocol(result, models, units, outcomes)
+        report.warn(result, figures, outcomes)
         result.rows = report.rows(tasks, models, outcomes)
         result.figures = {
             "rows": figures,

@@ -6,7 +6,6 @@ Requests, metrics, standard errors and the mean of a group are the harness's. `e
 """
 
 import gc
-import math
 import random
 
 import lm_eval
@@ -15,7 +14,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from korlhf.core.errors import InputError
-from korlhf.eval.lm_tasks import VERSION, contents, item_of, quiet
+from korlhf.eval.lm_tasks import VERSION, first_line, quiet
 from korlhf.llm.cache import cache_key
 
 BY_CONTENT = ("dataset_path", "dataset_name", "dataset_kwargs", "metadata", "num_fewshot")  # in the key otherwise
@@ -23,16 +22,16 @@ CUT = "exceeds model's maximum length"
 EXPECTED = ("model kwarg is not of type", "already-initialized model", "Overwriting default num_fewshot", CUT)
 
 
-def run(checkpoints, tasks, args, seed, cache):
+def run(checkpoints, tasks, content, args, seed, cache):
     """{(model, task): {"results" of the harness, "shots", "prompt" of the first item, "items": [{"question", "options",
     "right", "choice", "scores"}], "cut", "not_finite", "said"}}; what is in the cache is not measured again, and a
     model is loaded only if something is missing.
 
-    checkpoints: {name: Checkpoint}; args: KobestFlags of eval/kobest.py. cut: options that were too long for the model;
-    not_finite: log-likelihoods that are no numbers; said: the harness's warnings. Raises InputError if the GPU's memory
-    does not suffice.
+    checkpoints: {name: Checkpoint}; content: of lm_tasks.contents; args: KobestFlags of eval/kobest.py. cut: options
+    that were too long for the model; not_finite: log-likelihoods that are no numbers; said: the harness's warnings.
+    Raises InputError if the GPU's memory does not suffice.
     """
-    outcomes, content = {}, contents(tasks)
+    outcomes = {}
     for name, checkpoint in checkpoints.items():
         lm = None
         for task in tasks:
@@ -41,7 +40,9 @@ def run(checkpoints, tasks, args, seed, cache):
             outcome = cache.get(key)
             if outcome is None:
                 print(f"{name}: {task_name}", flush=True)
-                lm = lm or _open(checkpoint, args)
+                with quiet():
+                    how = {"batch_size": args.batch_size, "max_length": args.max_length or None}
+                    lm = lm or HFLM(pretrained=checkpoint.load(), tokenizer=checkpoint.codec.tokenizer, **how)
                 outcome = _measure(lm, task, args, seed)
                 cache.put(key, outcome)
             outcomes[name, task_name] = outcome
@@ -68,13 +69,6 @@ def _key(checkpoint, task, content, args, seed):
     )
 
 
-def _open(checkpoint, args):
-    """The model as the harness wants it."""
-    how = {"batch_size": args.batch_size, "max_length": args.max_length or None}
-    with quiet():
-        return HFLM(pretrained=checkpoint.load(), tokenizer=checkpoint.codec.tokenizer, **how)
-
-
 def _measure(lm, task, args, seed):
     """One model on one task; see `run`."""
     name = task.task_name
@@ -96,28 +90,40 @@ def _measure(lm, task, args, seed):
             )
     except torch.OutOfMemoryError as error:
         raise InputError(f"--batch_size {args.batch_size}: too much at once for the GPU's memory; lower it") from error
-    samples, items = out["samples"][name], {}
-    for sample in samples:  # a task with several filters has several samples per item
-        item = items.setdefault(sample["doc_id"], {**item_of(task, sample["doc"]), "choice": None, "scores": {}})
-        for metric in sample["metrics"]:
-            if isinstance(sample[metric], (bool, int, float, numpy.number)):
-                item["scores"][_label(metric, sample["filter"])] = float(sample[metric])
-        if item["choice"] is None:
-            responses = sample["filtered_resps"]
-            item["choice"] = str(responses[0])
-            if item["options"] is not None:  # responses: (log-likelihood, greedy); the first of equals is the choice
-                item["choice"] = int(numpy.argmax([r[0] for r in responses[: len(item["options"])]]))
+    samples, lines = out["samples"][name], [first_line(record.getMessage()) for record in said]
+    items = _items(task, samples)
     likelihoods = [r[0] for s in samples for r in s["filtered_resps"] if task.OUTPUT_TYPE == "multiple_choice"]
     results = {k: v if isinstance(v, str) else float(v) for k, v in out["results"][name].items()}
     return {
         "results": {**results, "sample_len": len(items)},
         "shots": int(out["n-shot"][name] or 0),
         "prompt": str(samples[0]["arguments"][0][0]),
-        "items": [items[i] for i in sorted(items)],
-        "cut": sum(CUT in line for line in said),
-        "not_finite": sum(not math.isfinite(value) for value in likelihoods),
-        "said": [line for line in dict.fromkeys(said) if not any(known in line for known in EXPECTED)],
+        "items": items,
+        "cut": sum(CUT in line for line in lines),
+        "not_finite": int((~numpy.isfinite(likelihoods)).sum()),
+        "said": [line for line in dict.fromkeys(lines) if not any(known in line for known in EXPECTED)],
     }
+
+
+def _items(task, samples):
+    """[{"question", "options" (None where text is written), "right": number of an option (None if it is none of them),
+    or text, "choice": the same, "scores"}]"""
+    items, chooses = {}, task.OUTPUT_TYPE == "multiple_choice" and not getattr(task, "multiple_input", 0)
+    for sample in samples:  # a task with several filters has several samples per item
+        doc, responses = sample["doc"], sample["filtered_resps"]
+        if sample["doc_id"] not in items:
+            options, right, choice = None, task.doc_to_target(doc), str(responses[0])
+            if chooses:  # responses: (log-likelihood, greedy); the first of equals is the choice
+                options = list(task.doc_to_choice(doc))
+                choice = int(numpy.argmax([r[0] for r in responses[: len(options)]]))
+                if isinstance(right, str):
+                    right = options.index(right) if right in options else None
+            values = {"question": task.doc_to_text(doc), "options": options, "right": right, "choice": choice}
+            items[sample["doc_id"]] = {**values, "scores": {}}
+        for metric in sample["metrics"]:
+            if isinstance(sample[metric], (bool, int, float, numpy.number)):
+                items[sample["doc_id"]]["scores"][_label(metric, sample["filter"])] = float(sample[metric])
+    return [items[i] for i in sorted(items)]
 
 
 def _label(metric, filter_name):
