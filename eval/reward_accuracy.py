@@ -73,20 +73,18 @@ def main(argv=None):
         training = reward_pairs.training_data(args.train_data_path, models, result)
         scored, scores = reward_pairs.score(models, examples, cache, result)
         keep = reward_pairs.leave_out_seen(examples, training, scored, scores, result)
-        kept, of_kept = [p for p, k in zip(scored, keep) if k], {name: s[keep] for name, s in scores.items()}
-        report.note_protocol(result, args.data_path, models, kept, files.seed)
-        figures = report.measure(result, kept, of_kept, files.seed)
-        fit = reward_pairs.to_fit(args.train_data_path, examples, training, kept, files.seed)
-        if fit.pairs:
-            pairs = [p for p, c in zip(kept, fit.compared) if c]
-            of_pairs = {name: s[fit.compared] for name, s in of_kept.items()}
-            report.baselines_table(result, fit, pairs, of_pairs, files.seed)
+        kept, of_kept = scored[keep].reset_index(drop=True), {name: s[keep] for name, s in scores.items()}
+        fit, compared, where = reward_pairs.to_fit(args.train_data_path, examples, training, kept, files.seed)
+        report.note_protocol(result, args.data_path, models, kept)
+        report.models(result, kept, of_kept)
+        if fit:
+            of_compared = {name: s[compared] for name, s in of_kept.items()}
+            report.baselines(result, fit, where, kept[compared], of_compared)
         else:
+            compared[:] = False
             result.warn(say("reward.no_baselines"))
-        report.length_table(result, figures)
-        report.calibration_table(result, figures)
-        report.agreement_table(result, kept, of_kept, files.seed)
-        result.rows = reward_pairs.rows(examples, scored, scores, keep, fit)
+        report.tables(result, kept, of_kept)
+        result.rows = reward_pairs.rows(examples, scored, scores, keep, compared)
 
 
 if __name__ == "__main__":

@@ -3,53 +3,41 @@ knows nothing.
 
 A result is 1 where the better answer has the higher score, 0 where it has the lower, and .5 for equal scores. Pairs of
 one prompt are not independent, so intervals come twice: Wilson's, as if they were, and a bootstrap over prompts.
+
+Pairs are a DataFrame, a row for two answers to a prompt: "example" (its number), "better", "worse" (places among its
+answers), "prompt_id" (the same for equal prompts), "category", "prompt", "chosen", "rejected". Scores are (N, 2), of
+the better and the worse answer.
 """
 
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import binom
+import pandas as pd
 
 from korlhf.core import stats
 from korlhf.eval.ngram_classifier import LEAST_PAIRS, NgramClassifier
 from korlhf.korean import trivial_rules
 
 ALPHA = 0.05
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two answers to a prompt, the better one first. example: number of the example, better, worse: places among its
-    answers; prompt_id: the same for equal prompts."""
-
-    example: int
-    better: int
-    worse: int
-    prompt_id: str
-    category: str
-    prompt: str
-    chosen: str
-    rejected: str
-
-    @property
-    def texts(self):
-        """(prompt, better answer, worse answer)"""
-        return self.prompt, self.chosen, self.rejected
-
-    @property
-    def longer_by(self):
-        """Characters that the better answer has more."""
-        return len(self.chosen) - len(self.rejected)
+BINS = 10  # of calibration, of equal width from .5 to 1
+TEXTS = ["prompt", "chosen", "rejected"]
 
 
 def all_pairs(examples, prompt_ids):
     """Every pair of two answers of every example."""
-    return [
-        Pair(i, a, b, prompt_id, e.category, e.prompt, e.answers[a], e.answers[b])
+    return pd.DataFrame(
+        {
+            **{"example": i, "better": a, "worse": b, "prompt_id": prompt_id, "category": e.category},
+            **{"prompt": e.prompt, "chosen": e.answers[a], "rejected": e.answers[b]},
+        }
         for i, (e, prompt_id) in enumerate(zip(examples, prompt_ids))
         for a, b in combinations(range(len(e.answers)), 2)
-    ]
+    )
+
+
+def triples(pairs):
+    """[(prompt, better answer, worse answer)]"""
+    return list(pairs[TEXTS].itertuples(index=False, name=None))
 
 
 def results(margins):
@@ -57,15 +45,22 @@ def results(margins):
     return (np.sign(np.asarray(margins, dtype=float)) + 1) / 2
 
 
-def share(of, groups, seed):
+def margins_of(scores):
+    """(N,)"""
+    return scores[:, 0] - scores[:, 1]
+
+
+def share(right, groups, seed):
     """A mean of results. groups: the prompt of each. Returns {"mean", "n", "prompts", "wilson": [low, high],
-    "bootstrap": [low, high]}."""
-    mean = stats.mean_interval(of, groups, seed)
+    "bootstrap": [low, high]}, None without any."""
+    if not len(right):
+        return None
+    mean = stats.mean_interval(right, groups, seed)
     return {
         "mean": mean.mean,
         "n": mean.n,
         "prompts": mean.groups,
-        "wilson": list(stats.wilson(float(np.sum(of)), mean.n)),
+        "wilson": list(stats.wilson(float(np.sum(right)), mean.n)),
         "bootstrap": [mean.low, mean.high],
     }
 
@@ -78,51 +73,48 @@ def wider(share):
 def accuracy(pairs, margins, seed):
     """{"all": share with "mean_margin", "by_category": {category: the same}}"""
     margins = np.asarray(margins, dtype=float)
-    places = {
-        category: [i for i, p in enumerate(pairs) if p.category == category]
-        for category in sorted({p.category for p in pairs})
-    }
-    of = {category: _accuracy(pairs, margins, here, seed) for category, here in places.items()}
-    return {"all": _accuracy(pairs, margins, list(range(len(pairs))), seed), "by_category": of}
 
+    def part(here):
+        right = share(results(margins[here]), pairs["prompt_id"][here], seed)
+        return {**right, "mean_margin": float(margins[here].mean())}
 
-def _accuracy(pairs, margins, places, seed):
-    of = share(results(margins[places]), [pairs[i].prompt_id for i in places], seed)
-    return {**of, "mean_margin": float(margins[places].mean())}
+    categories = pairs["category"].to_numpy()
+    by_category = {category: part(categories == category) for category in sorted(set(categories))}
+    return {"all": part(np.ones(len(pairs), dtype=bool)), "by_category": by_category}
 
 
 def calibration(margins, groups, seed):
-    """How far sigmoid(score difference) is from the share of pairs that it is right about. groups: the prompt of each
-    pair.
+    """How far sigmoid(score difference), the probability that the pairwise loss trains, is from the share of pairs that
+    it is right about. groups: the prompt of each pair.
 
-    Returns {"error": expected calibration error, "predicted": mean probability of the likelier answer, "won": how often
-    it is the better one, "bins": as stats.calibration, each with its Wilson "interval", "confidence": "over" or
-    "under", or "fair" if Wilson's interval of "won" holds "predicted", or the bootstrap interval of their difference,
-    over prompts, holds 0}.
+    Returns {"error": expected calibration error (Guo et al. 2017, equation 3), "predicted": mean probability of the
+    likelier answer, "won": how often it is the better one, "bins": [{"from", "to", "predicted", "won", "n", "interval":
+    Wilson's}] of those that hold pairs, "confidence": "over" or "under", or "fair" if the bootstrap interval of their
+    difference, over prompts, holds 0}.
     """
-    margins = np.asarray(margins, dtype=float)
-    error, bins = stats.calibration(margins, np.where(margins == 0, 0.5, 1.0))
-    predicted, won = (sum(b[key] * b["n"] for b in bins) / len(margins) for key in ("predicted", "won"))
-    low, high = stats.wilson(won * len(margins), len(margins))
-    gap = stats.mean_interval(1 / (1 + np.exp(-np.abs(margins))) - results(margins), groups, seed)
-    confidence = "over" if predicted > high and gap.low > 0 else "under" if predicted < low and gap.high < 0 else "fair"
+    likelier = pd.DataFrame({"predicted": 1 / (1 + np.exp(-np.abs(margins))), "won": results(margins)})
+    edges = np.linspace(0.5, 1.0, BINS + 1)
+    place = np.clip(np.digitize(likelier["predicted"], edges) - 1, 0, BINS - 1)
+    gap = stats.mean_interval(likelier["predicted"] - likelier["won"], groups, seed)
+    bins = []
+    for k, part in likelier.groupby(place):
+        ends, mean = {"from": float(edges[k]), "to": float(edges[k + 1])}, part.mean().to_dict()
+        bins.append({**ends, **mean, "n": len(part), "interval": list(stats.wilson(part["won"].sum(), len(part)))})
     return {
-        "error": error,
-        "predicted": predicted,
-        "won": won,
-        "confidence": confidence,
-        "bins": [{**b, "interval": list(stats.wilson(b["won"] * b["n"], b["n"]))} for b in bins],
+        "error": sum(abs(b["predicted"] - b["won"]) * b["n"] for b in bins) / len(likelier),
+        **likelier.mean().to_dict(),
+        "confidence": "over" if gap.low > 0 else "under" if gap.high < 0 else "fair",
+        "bins": bins,
     }
 
 
-def answer_scores(pairs, scores):
-    """{(example, place): (length in characters, score)}: every answer once. scores: (N, 2) of the better and the
-    worse."""
-    out = {}
-    for p, (better, worse) in zip(pairs, scores):
-        out[p.example, p.better] = len(p.chosen), float(better)
-        out[p.example, p.worse] = len(p.rejected), float(worse)
-    return out
+def answers(pairs, scores):
+    """DataFrame of every answer once: "length" in characters, "score"."""
+    parts = [
+        pd.DataFrame({"example": pairs["example"], "place": pairs[place], "length": pairs[text].str.len(), "score": of})
+        for place, text, of in zip(("better", "worse"), TEXTS[1:], np.asarray(scores, dtype=float).T)
+    ]
+    return pd.concat(parts).drop_duplicates(["example", "place"])
 
 
 def length(pairs, scores, seed):
@@ -136,21 +128,16 @@ def length(pairs, scores, seed):
     Differences are better minus worse: a model that is merely right about pairs whose better answer is longer gets no
     correlation by it.
     """
-    scores = np.asarray(scores, dtype=float)
-    margins, by = scores[:, 0] - scores[:, 1], np.array([p.longer_by for p in pairs])
-    of, groups = results(margins), np.array([p.prompt_id for p in pairs])
-    parts = {
-        name: share(of[here], groups[here], seed) if here.any() else None
-        for name, here in (("longer", by > 0), ("shorter", by < 0))
-    }
-    unequal = by != 0
-    answers = list(answer_scores(pairs, scores).values())
+    margins, every = margins_of(np.asarray(scores, dtype=float)), answers(pairs, scores)
+    by = (pairs["chosen"].str.len() - pairs["rejected"].str.len()).to_numpy()
+    right, unequal = results(margins), by != 0
+    parts = {"longer": by > 0, "shorter": by < 0}
     return {
-        "answers": stats.spearman([n for n, _ in answers], [s for _, s in answers]),
-        "n_answers": len(answers),
-        "differences": stats.spearman(margins.tolist(), by.tolist()),
-        **parts,
-        "prefers_longer": float(np.where(by > 0, of, 1 - of)[unequal].mean()) if unequal.any() else None,
+        "answers": stats.spearman(every["length"], every["score"]),
+        "n_answers": len(every),
+        "differences": stats.spearman(margins, by),
+        **{name: share(right[here], pairs["prompt_id"][here], seed) for name, here in parts.items()},
+        "prefers_longer": float(np.where(by > 0, right, 1 - right)[unequal].mean()) if unequal.any() else None,
         "chosen_longer": float((by > 0)[unequal].mean()) if unequal.any() else None,
     }
 
@@ -158,15 +145,10 @@ def length(pairs, scores, seed):
 def spread(pairs, scores):
     """{"low", "high": of the scores, "commonest": share of the answers with the commonest, 0 if all differ, "equal":
     share of the pairs with equal ones}"""
-    scores = np.asarray(scores, dtype=float)
-    values = [s for _, s in answer_scores(pairs, scores).values()]
-    _, counts = np.unique(values, return_counts=True)
-    return {
-        "low": float(min(values)),
-        "high": float(max(values)),
-        "commonest": float(counts.max() / len(values)) if counts.max() > 1 else 0.0,
-        "equal": float((scores[:, 0] == scores[:, 1]).mean()),
-    }
+    values = answers(pairs, scores)["score"]
+    most = int(values.value_counts().max())
+    commonest, equal = most / len(values) if most > 1 else 0.0, (results(margins_of(np.asarray(scores))) == 0.5).mean()
+    return {"low": float(values.min()), "high": float(values.max()), "commonest": commonest, "equal": float(equal)}
 
 
 def compare(first, second, groups, seed):
@@ -174,33 +156,13 @@ def compare(first, second, groups, seed):
 
     Returns {"difference": mean of first - second, "low", "high": its interval (the bootstrap over prompts),
     "only_first", "only_second": pairs on which one did better (right against wrong, or either against a tie), "p":
-    McNemar's exact test of these two counts, "visible": the smallest difference that would have been significant here,
-    None if none, "n"}.
+    McNemar's exact test of these two counts, "n"}.
     """
     step = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
     gap = stats.mean_interval(step, groups, seed)
-    up, down = int((step > 0).sum()), int((step < 0).sum())
-    least = visible(up + down)
-    seen = None
-    if least is not None:
-        seen = max(least * float(np.abs(step[step != 0]).mean()) / len(step), (gap.high - gap.low) / 2)
-    return {
-        "difference": gap.mean,
-        "low": gap.low,
-        "high": gap.high,
-        "only_first": up,
-        "only_second": down,
-        "p": stats.mcnemar(up, down),
-        "visible": seen,
-        "n": len(step),
-    }
-
-
-def visible(differing):
-    """The smallest surplus of one judge, in pairs, that McNemar's exact test calls significant if they differ on so
-    many; None if none."""
-    more = int(binom.isf(ALPHA / 2, differing, 0.5)) + 1  # the test is symmetric: half of ALPHA on each side
-    return 2 * more - differing if more <= differing else None
+    only = {"only_first": int((step > 0).sum()), "only_second": int((step < 0).sum())}
+    values = {"difference": gap.mean, "low": gap.low, "high": gap.high, **only}
+    return {**values, "p": stats.mcnemar(*only.values()), "n": gap.n}
 
 
 def significant(comparison):
@@ -212,40 +174,29 @@ def agreement(pairs, first, second, seed):
     """Two models, scores (N, 2) each: `compare` of their results and {"alike": share of the pairs ordered alike,
     "kappa": Cohen's kappa of right, wrong and equal (what their accuracies alone would make them share is no
     agreement), "spearman": of the answers' scores}."""
-    a, b = (results(np.asarray(s)[:, 0] - np.asarray(s)[:, 1]) for s in (first, second))
-    values = [[s for _, s in answer_scores(pairs, scores).values()] for scores in (first, second)]
+    a, b = (results(margins_of(s)) for s in (first, second))
     return {
-        **compare(a, b, [p.prompt_id for p in pairs], seed),
+        **compare(a, b, pairs["prompt_id"], seed),
         "alike": float((a == b).mean()),
         "kappa": stats.kappa((2 * a).astype(int).tolist(), (2 * b).astype(int).tolist()),
-        "spearman": stats.spearman(*values),
+        "spearman": stats.spearman(*(answers(pairs, s)["score"] for s in (first, second))),
     }
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """Something that knows nothing. name: of a rule, or "" of the classifier; fitted: its accuracy where it was fitted;
-    of: its results."""
-
-    name: str
-    fitted: float
-    of: np.ndarray
-
-
 def baselines(fit, measured, seed):
-    """The classifier, if `fit` has ngram_classifier.LEAST_PAIRS, and all trivial rules, the best on `fit` first -> list
-    of Baseline on `measured`.
+    """What knows nothing: the classifier, if `fit` has ngram_classifier.LEAST_PAIRS, and all trivial rules, the best on
+    `fit` first. Returns [{"rule": its name, None of the classifier, "fitted": accuracy on `fit`, "right": results on
+    `measured`}].
 
     fit, measured: (prompt, better, worse). A rule that says nothing of a pair is half right.
     """
     rules = []
     for name, rule in trivial_rules.trivial_rules(fit).items():
-        verdicts = [rule(*pair) for pair in measured]
-        of = np.array([0.5 if v is None else float(v) for v in verdicts])
-        rules.append(Baseline(name, trivial_rules.accuracy(rule, fit), of))
-    rules.sort(key=lambda b: -b.fitted)
+        right = np.array([0.5 if v is None else float(v) for v in (rule(*pair) for pair in measured)])
+        rules.append({"rule": name, "fitted": trivial_rules.accuracy(rule, fit), "right": right})
+    rules.sort(key=lambda b: -b["fitted"])
     if len(fit) < LEAST_PAIRS:
         return rules
     classifier = NgramClassifier(fit, seed)
-    fitted = float(results(classifier.margins(fit)).mean())
-    return [Baseline("", fitted, results(classifier.margins(measured))), *rules]
+    fitted, right = (results(classifier.margins(part)) for part in (fit, measured))
+    return [{"rule": None, "fitted": float(fitted.mean()), "right": right}, *rules]

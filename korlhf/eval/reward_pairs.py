@@ -2,22 +2,23 @@
 are fitted to."""
 
 import json
-from dataclasses import dataclass
+import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from korlhf.core.errors import InputError
 from korlhf.data import load, record
 from korlhf.data.near_duplicates import Signatures
 from korlhf.data.prompts import draw
 from korlhf.eval import reward
-from korlhf.eval import reward_report as report
 from korlhf.eval.texts import say
 from korlhf.llm.protocol import Failure
 from korlhf.training import pairs
 
 SETTINGS = ("data_path", "data_split", "eval_data_path", "eval_share", "seed")
+NEAR = 0.01  # share of the prompts
 
 
 def load_examples(data_path, max_pairs, seed):
@@ -64,105 +65,97 @@ def training_data(train_data_path, models, result):
 
 
 def score(models, examples, cache, result):
-    """(reward.Pairs that every model scored, {name: (N, 2) scores of the better and the worse answer}); warns of the
+    """(reward.all_pairs that every model scored, {name: (N, 2) scores of the better and the worse}); warns of the
     others."""
     every = reward.all_pairs(examples, [record.record_id(e.messages) for e in examples])
     talks, texts = [list(e.messages) for e in examples], [e.answers for e in examples]
-    scores = {name: judge.scores(talks, texts, cache) for name, judge in models.items()}
-    for name, by_example in scores.items():
+    scores, places = {}, every[["example", "better", "worse"]].to_numpy()
+    for name, judge in models.items():
+        by_example = judge.scores(talks, texts, cache)
         flat = [s for of_example in by_example for s in of_example]
         if failures := [s for s in flat if isinstance(s, Failure)]:
             reason = f"{failures[0].kind}: {failures[0].reason}"
             result.warn(say("reward.unscored", name=name, k=len(failures), n=len(flat), reason=reason))
-    whole = [
-        p
-        for p in every
-        if not any(isinstance(s[p.example][k], Failure) for s in scores.values() for k in (p.better, p.worse))
-    ]
-    if not whole:
+        known = [[math.nan if isinstance(s, Failure) else s for s in of_example] for of_example in by_example]
+        scores[name] = np.array([[known[i][a], known[i][b]] for i, a, b in places])
+    whole = np.all([np.isfinite(s).all(1) for s in scores.values()], axis=0)
+    if not whole.any():
         reason = result.warnings[-1]["en"]
         raise InputError(f"none of the {len(every)} pairs has a score of every model for both answers: {reason}")
-    if len(whole) < len(every):
-        result.warn(say("reward.left_out", k=len(every) - len(whole), n=len(every)))
-    by_pair = {
-        name: np.array([[s[p.example][p.better], s[p.example][p.worse]] for p in whole]) for name, s in scores.items()
-    }
-    return whole, by_pair
+    if not whole.all():
+        result.warn(say("reward.left_out", k=int((~whole).sum()), n=len(every)))
+    return every[whole].reset_index(drop=True), {name: s[whole] for name, s in scores.items()}
 
 
 def seen(train, examples):
     """Prompts (load.prompt_key) of `examples` that are in `train`: (set of the same ones, set of near-duplicates that
     are not)."""
     known = list(dict.fromkeys(load.prompt_key(e) for e in train))
-    asked = list(dict.fromkeys(load.prompt_key(e) for e in examples))
+    asked = dict.fromkeys(load.prompt_key(e) for e in examples)
     same = set(known) & set(asked)
     rest = [key for key in asked if key not in same]
     alike = Signatures([*known, *rest]).pairs()
-    near = {rest[j - len(known)] for i, j, _ in alike if i < len(known) <= j}
-    return same, near
+    return same, {rest[j - len(known)] for i, j, _ in alike if i < len(known) <= j}
 
 
 def leave_out_seen(examples, training, scored, scores, result):
     """(N,) whether a pair is in the figures: its prompt is in no model's training data, unless all are. Warns, and
     notes the counts."""
-    keys = [load.prompt_key(examples[p.example]) for p in scored]
-    asked = [examples[i] for i in sorted({p.example for p in scored})]
-    by_data, prompts = {}, {}
+    keys = scored["example"].map(lambda i: load.prompt_key(examples[i]))
+    asked = [examples[i] for i in scored["example"].unique()]
+    by_data = {id(train): seen(train, asked) for train in training.values() if train is not None}
+    fresh = ~keys.isin(set().union(*(same for same, _ in by_data.values()))).to_numpy()
+    figures = {}
     for name, train in training.items():
-        if train is not None:
-            if id(train) not in by_data:
-                by_data[id(train)] = seen(train, asked)
-            prompts[name] = by_data[id(train)]
-    fresh = np.array([not any(key in same for same, _ in prompts.values()) for key in keys])
-    for name, (same, near) in prompts.items():
-        right = reward.results(scores[name][:, 0] - scores[name][:, 1])
-        here = np.array(["same" if key in same else "near" if key in near else "rest" for key in keys])
-        places = {"same": here == "same", "new": here != "same", "near": here == "near", "rest": here == "rest"}
-        counts = {
-            "n": len(set(keys)),
-            "same": len(same),
-            "near": len(near),
-            **{f"on_{kind}": float(right[at].mean()) if at.any() else None for kind, at in places.items()},
-        }
-        report.warn_of_seen(result, name, counts, left_out=bool(fresh.any()))
-        result.figures.setdefault("seen", {})[name] = counts
-    return fresh if fresh.any() else np.ones(len(scored), dtype=bool)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """pairs: (prompt, better, worse) that rules and classifier are fitted to, [] of a single prompt; compared: (N,)
-    whether a pair of the figures is compared with them; where: tables.both, on what they were fitted."""
-
-    pairs: list
-    compared: np.ndarray
-    where: dict
+        if train is None:
+            continue
+        same, near = by_data[id(train)]
+        places = {"same": keys.isin(same), "new": ~keys.isin(same), "near": keys.isin(near)}
+        places["rest"] = places["new"] & ~places["near"]
+        right = pd.Series(reward.results(reward.margins_of(scores[name])))
+        counts = figures[name] = {"n": keys.nunique(), "same": len(same), "near": len(near)}
+        counts |= {f"on_{kind}": float(right[at].mean()) if at.any() else None for kind, at in places.items()}
+        told = {key: f"{value:.3f}" if isinstance(value, float) else value for key, value in counts.items()}
+        told = {"name": name, **{key: "–" if value is None else value for key, value in told.items()}}
+        if same:
+            result.warn(say("reward.seen_left_out" if fresh.any() else "reward.seen_all", **told))
+        if len(near) > NEAR * counts["n"]:
+            result.warn(say("reward.seen_near", **told))
+    if figures:
+        result.figures["seen"] = figures
+    return fresh if fresh.any() else ~fresh
 
 
 def to_fit(train_data_path, examples, training, kept, seed):
-    """The Fit for the pairs `kept` in the figures: the training data without the prompts of `examples`, else a random
-    half of them."""
+    """What rules and classifier are fitted to, for the pairs `kept` in the figures: the training data without the
+    prompts of `examples`, else a random half of them.
+
+    Returns ((prompt, better, worse) of each, [] of a single prompt; (N,) whether a pair is compared with them; on what
+    they were fitted, as tables.both).
+    """
     known = pairs.apart(pairs.once(e for train in training.values() for e in train or ()), examples)
     if known:
         fit = pairs.as_pairs(known)
         names = " ".join(train_data_path) or say("reward.own_training")
         where = say("reward.fitted_to_training", n=len(fit), data=names, prompts=len(known))
-        return Fit(fit, np.ones(len(kept), dtype=bool), where)
-    places = sorted({p.example for p in kept})
-    first, second = ({places[i] for i in half} for half in pairs.halves([examples[i] for i in places], seed))
-    fit, compared = [p.texts for p in kept if p.example in first], np.array([p.example in second for p in kept])
+        return fit, np.ones(len(kept), dtype=bool), where
+    places = sorted(kept["example"].unique())
+    _, second = pairs.halves([examples[i] for i in places], seed)
+    compared = kept["example"].isin([places[i] for i in second]).to_numpy()
+    fit = reward.triples(kept[~compared])
     where = say("reward.fitted_to_half", n=len(fit), seed=seed, rest=int(compared.sum()))
-    return Fit(fit if second else [], compared, where)
+    return fit if second else [], compared, where
 
 
-def rows(examples, scored, scores, keep, fit):
+def rows(examples, scored, scores, keep, compared):
     """One dict per pair: both texts, their ranks and scores.
 
     id: of the prompt; right: None for equal scores; in_figures: not of a prompt that a model was trained on; compared:
     with the rules too.
     """
-    out, compared = [], iter(fit.compared if fit.pairs else [False] * len(scored))
-    for k, p in enumerate(scored):
+    out, with_rules = [], np.zeros(len(scored), dtype=bool)
+    with_rules[keep] = compared
+    for k, p in enumerate(scored.itertuples()):
         margins = {name: float(s[k, 0] - s[k, 1]) for name, s in scores.items()}
         out.append(
             {
@@ -176,7 +169,7 @@ def rows(examples, scored, scores, keep, fit):
                 "margin": margins,
                 "right": {name: None if m == 0 else m > 0 for name, m in margins.items()},
                 "in_figures": bool(keep[k]),
-                "compared": bool(keep[k]) and bool(next(compared)),
+                "compared": bool(with_rules[k]),
             }
         )
     return out

@@ -30,34 +30,18 @@ def test_accuracy_with_both_intervals():
     assert found["all"]["wilson"] == pytest.approx(proportion_confint(2.5, 5, method="wilson"))
     a = found["by_category"]["a"]
     assert (a["mean"], a["n"], a["prompts"], a["mean_margin"]) == (2.5 / 4, 4, 2, 0.75)
-    assert found["by_category"]["b"]["mean"] == 0.0
     # 가 alone has 1.5 of 3, 다 alone 1 of 1: drawn twice each in a quarter of the bootstraps, more than 2.5 %
-    assert a["bootstrap"] == [0.5, 1.0]
+    assert a["bootstrap"] == [0.5, 1.0] and found["by_category"]["b"]["mean"] == 0.0
     assert reward.wider(a) == (pytest.approx(proportion_confint(2.5, 4, method="wilson")[0]), 1.0)
-
-
-def test_the_bootstrap_draws_whole_prompts():
-    rng = np.random.default_rng(0)
-    right = np.repeat(rng.random(60) < 0.7, 3).astype(float)  # three pairs a prompt, all right or all wrong
-    found = reward.share(right, np.repeat(np.arange(60), 3), seed=1)
-    theirs = scipy_stats.bootstrap(
-        (right[::3],), np.mean, n_resamples=9000, method="percentile", random_state=2
-    ).confidence_interval
-    assert found["bootstrap"] == pytest.approx([theirs.low, theirs.high], abs=0.02)
-    assert found["wilson"] == pytest.approx(proportion_confint(right.sum(), 180, method="wilson"))
-    assert np.diff(found["bootstrap"]) > 1.5 * np.diff(found["wilson"])  # sqrt(3) = 1.73 times as wide
 
 
 def test_calibration():
     found = reward.calibration([math.log(3)] * 3 + [-math.log(3)] + [0.0, 0.0], range(6), 1)
     # probability .75 four times, right three times: no error; .5 twice, equal scores are half right: no error
-    assert found["error"] == pytest.approx(0.0)
-    assert [(b["n"], b["predicted"], b["won"]) for b in found["bins"]] == [
-        (2, 0.5, 0.5),
-        (4, pytest.approx(0.75), 0.75),
-    ]
+    assert found["error"] == pytest.approx(0.0) and found["confidence"] == "fair"
+    bins = [(b["n"], b["predicted"], b["won"]) for b in found["bins"]]
+    assert bins == [(2, 0.5, 0.5), (4, pytest.approx(0.75), 0.75)]
     assert found["bins"][1]["interval"] == pytest.approx(proportion_confint(3, 4, method="wilson"))
-    assert found["confidence"] == "fair"
     margins = np.random.default_rng(4).normal(0.5, 2, 400)
     found = reward.calibration(margins, range(400), 1)
     predicted, right = 1 / (1 + np.exp(-np.abs(margins))), margins > 0
@@ -81,48 +65,33 @@ def test_length():
     scores = lengths * 0.1 + rng.normal(0, 2, (50, 2))
     found = reward.length(pairs, scores, seed=0)
     assert found["answers"] == pytest.approx(scipy_stats.spearmanr(lengths.ravel(), scores.ravel()).statistic)
-    assert found["n_answers"] == 100
     by, margins = lengths[:, 0] - lengths[:, 1], scores[:, 0] - scores[:, 1]
     assert found["differences"] == pytest.approx(scipy_stats.spearmanr(by, margins).statistic)
-    assert (found["longer"]["n"], found["longer"]["mean"]) == (
-        (by > 0).sum(),
-        pytest.approx((margins[by > 0] > 0).mean()),
-    )
-    assert (found["shorter"]["n"], found["shorter"]["mean"]) == (
-        (by < 0).sum(),
-        pytest.approx((margins[by < 0] > 0).mean()),
-    )
+    for name, here in (("longer", by > 0), ("shorter", by < 0)):
+        assert (found[name]["n"], found[name]["mean"]) == (here.sum(), pytest.approx((margins[here] > 0).mean()))
     assert found["prefers_longer"] == pytest.approx(((by > 0) == (margins > 0))[by != 0].mean())
     assert found["chosen_longer"] == pytest.approx((by > 0).sum() / (by != 0).sum())
-    ranked = pairs_of(
-        ("질문", ["가" * 5, "나" * 3, "다"], "all")
-    )  # three answers in three pairs: each answer counts once
+    ranked = pairs_of(("질문", ["가" * 5, "나" * 3, "다"], "all"))  # three answers in three pairs: each counts once
     assert reward.length(ranked, [[2.0, 1.0], [2.0, 3.0], [1.0, 3.0]], seed=0)["n_answers"] == 3
 
 
 def test_being_right_about_longer_answers_is_no_correlation_with_length():
     """Margins that have nothing to do with the lengths, on pairs whose better answer is always longer."""
     rng = np.random.default_rng(6)
-    pairs = pairs_of(
-        *((f"질문 {i}", ["가" * int(rng.integers(50, 90)), "나" * int(rng.integers(5, 40))], "all") for i in range(200))
-    )
+    texts = [["가" * int(rng.integers(50, 90)), "나" * int(rng.integers(5, 40))] for _ in range(200)]
+    pairs = pairs_of(*((f"질문 {i}", two, "all") for i, two in enumerate(texts)))
     found = reward.length(pairs, np.column_stack([rng.normal(3, 1, 200), rng.normal(0, 1, 200)]), seed=0)
     assert found["longer"]["mean"] > 0.95 and found["shorter"] is None and abs(found["differences"]) < 0.15
 
 
-@pytest.mark.parametrize(
-    "both_right, first, second, both_wrong", [(60, 25, 10, 5), (50, 12, 12, 26), (90, 0, 6, 4), (10, 0, 0, 0)]
-)
+@pytest.mark.parametrize("both_right, first, second, both_wrong", [(60, 25, 10, 5), (50, 12, 12, 26), (10, 0, 0, 0)])
 def test_compare_is_mcnemars_exact_test(both_right, first, second, both_wrong):
     a = [1] * both_right + [1] * first + [0] * second + [0] * both_wrong
     b = [1] * both_right + [0] * first + [1] * second + [0] * both_wrong
     found = reward.compare(a, b, range(len(a)), seed=0)
     assert found["p"] == pytest.approx(mcnemar([[both_right, first], [second, both_wrong]], exact=True).pvalue)
-    assert (found["only_first"], found["only_second"], found["difference"]) == (
-        first,
-        second,
-        pytest.approx((first - second) / len(a)),
-    )
+    assert (found["only_first"], found["only_second"]) == (first, second)
+    assert found["difference"] == pytest.approx((first - second) / len(a))
     assert reward.significant(found) == (first == 25)
 
 
@@ -131,26 +100,10 @@ def test_ties_are_half_steps():
     found = reward.compare([1, 1, 0.5, 1, 0.5], [0.5, 0.5, 1, 0, 0.5], range(5), seed=0)
     assert (found["only_first"], found["only_second"]) == (3, 1)
     assert found["difference"] == pytest.approx((0.5 + 0.5 - 0.5 + 1) / 5)
-    assert found["p"] == pytest.approx(
-        2 * (1 + 4) / 16
-    )  # of four coins three or more alike: 2 x (C(4,3) + C(4,4)) / 2 ** 4
+    assert found["p"] == pytest.approx(2 * (1 + 4) / 16)  # three or more of four coins alike: 2 (C(4,3) + C(4,4)) / 16
 
 
-@pytest.mark.parametrize("differing", [0, 5, 6, 7, 20, 101])
-def test_the_smallest_surplus_that_is_significant(differing):
-    expected = next(
-        (
-            2 * k - differing
-            for k in range(-(-differing // 2), differing + 1)
-            if differing and scipy_stats.binomtest(k, differing).pvalue < 0.05
-        ),
-        None,
-    )
-    assert reward.visible(differing) == expected
-    assert (expected is None) == (differing < 6)  # 2 / 2 ** 5 = .06, 2 / 2 ** 6 = .03
-
-
-def test_agreement():
+def test_agreement_and_spread():
     rng = np.random.default_rng(7)
     pairs = pairs_of(*((f"질문 {i}", ["가", "나"], "all") for i in range(80)))
     first = rng.normal(0, 1, (80, 2)) + [1, 0]
@@ -159,74 +112,54 @@ def test_agreement():
     a, b = first[:, 0] > first[:, 1], second[:, 0] > second[:, 1]
     assert found["alike"] == pytest.approx((a == b).mean()) and found["kappa"] == pytest.approx(cohen_kappa_score(a, b))
     assert found["spearman"] == pytest.approx(scipy_stats.spearmanr(first.ravel(), second.ravel()).statistic)
-    assert found["p"] == pytest.approx(
-        mcnemar([[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]], exact=True).pvalue
-    )
     assert found["difference"] == pytest.approx(a.mean() - b.mean())
-
-
-def test_spread():
-    pairs = pairs_of(*((f"질문 {i}", ["가", "나"], "all") for i in range(4)))
-    found = reward.spread(pairs, [[9, 9], [9, 1], [9, 2], [3, 4]])
+    found = reward.spread(pairs[:4], np.array([[9, 9], [9, 1], [9, 2], [3, 4]]))
     assert found == {"low": 1.0, "high": 9.0, "commonest": 4 / 8, "equal": 1 / 4}
-    assert reward.spread(pairs[:1], [[3, 1]])["commonest"] == 0  # two answers of two scores: not half of them alike
+    assert reward.spread(pairs[:1], np.array([[3, 1]]))["commonest"] == 0  # two answers of two scores: none are alike
 
 
 def test_the_classifier_is_what_scikit_learn_makes_of_words_and_ngrams():
     rng = random.Random(8)
-    pairs = [
-        (
-            "질문",
-            f"{text(rng, 6)} {'그래요' if rng.random() < 0.7 else '몰라'}",
-            f"{text(rng, 6)} {'몰라' if rng.random() < 0.7 else '그래요'}",
-        )
-        for _ in range(160)
-    ]
+
+    def ends(word, other):
+        return f"{text(rng, 6)} {word if rng.random() < 0.7 else other}"
+
+    pairs = [("질문", ends("그래요", "몰라"), ends("몰라", "그래요")) for _ in range(160)]
     fit, test = pairs[:100], pairs[100:]
     union = make_union(
         TfidfVectorizer(token_pattern=r"\S+", sublinear_tf=True),
         TfidfVectorizer(analyzer="char", ngram_range=(1, 4), sublinear_tf=True),
     ).fit([t for p in fit for t in p[1:]])
-    x = union.transform([p[1] for p in fit]) - union.transform([p[2] for p in fit])
+
+    def differences(of):
+        return (union.transform([p[1] for p in of]) - union.transform([p[2] for p in of])).toarray()
+
     # every pair both ways round at half the weight: C = 1.5 where NgramClassifier shows each once with C = 3
-    both_ways = LogisticRegression(C=1.5, fit_intercept=False, tol=1e-6).fit(
-        np.vstack([x.toarray(), -x.toarray()]), [1] * 100 + [0] * 100
-    )
-    theirs = both_ways.decision_function(
-        (union.transform([p[1] for p in test]) - union.transform([p[2] for p in test])).toarray()
-    )
-    ours = NgramClassifier(fit, seed=0).margins(test)
+    x = differences(fit)
+    model = LogisticRegression(C=1.5, fit_intercept=False, tol=1e-6).fit(np.vstack([x, -x]), [1] * 100 + [0] * 100)
+    theirs, ours = model.decision_function(differences(test)), NgramClassifier(fit, seed=0).margins(test)
     assert np.corrcoef(ours, theirs)[0, 1] > 0.999 and np.abs(ours - theirs).max() < 0.2 and (ours > 0).mean() > 0.7
     assert NgramClassifier(fit, seed=0).margins(test).tolist() == ours.tolist()
     assert NgramClassifier(fit, seed=0).margins([("질문", b, a) for _, a, b in test]) == pytest.approx(-ours)
-    with pytest.raises(ValueError, match="at least 20"):
-        NgramClassifier(fit[:19], seed=0)
 
 
 def test_baselines_are_fitted_on_one_side_and_measured_on_the_other():
     fit = [(r["prompt"], r["chosen"], r["rejected"]) for r in by_length(60, longer=1.0)]
     measured = [(r["prompt"], r["chosen"], r["rejected"]) for r in by_length(40, longer=0.25, seed=9)]
-    found = reward.baselines(fit, measured, seed=0)
-    assert found[0].name == "" and "shorter" not in [b.name for b in found]
-    longer = next(b for b in found if b.name == "longer")
-    assert (longer.fitted, longer.of.mean()) == (1.0, 0.25)
-    assert {b.name: b.of.mean() for b in found[1:]} == pytest.approx(trivial_rules.best_trivial_rules(fit, measured))
-    assert [b.fitted for b in found[1:]] == sorted((b.fitted for b in found[1:]), reverse=True)
-    assert [b.name for b in reward.baselines(fit[:10], measured, seed=0)].count("") == 0  # too few for the classifier
+    classifier, *rules = reward.baselines(fit, measured, seed=0)
+    means = {b["rule"]: b["right"].mean() for b in rules}
+    assert classifier["rule"] is None and means["longer"] == 0.25 and "shorter" not in means
+    assert means == pytest.approx(trivial_rules.best_trivial_rules(fit, measured))
+    assert next(b for b in rules if b["rule"] == "longer")["fitted"] == 1.0
+    assert [b["fitted"] for b in rules] == sorted((b["fitted"] for b in rules), reverse=True)
+    assert all(b["rule"] for b in reward.baselines(fit[:10], measured, seed=0))  # too few for the classifier
 
 
 def test_near_same_prompts():
     talk = "주말에 가족과 함께 바닷가로 여행을 가려고 하는데 무엇을 챙기면 좋을까요"
-    examples = [
+    first, near, *others = (
         Example(({"role": "user", "content": t},), ("가", "나"))
-        for t in (talk + "?", talk + " 응?", "김치찌개 맛있게 끓이는 법", "네?")
-    ]
-    same, near = reward_pairs.seen(examples[:1], examples[1:])
-    assert same == set() and near == {"".join((talk + " 응").split())}
-    same, near = reward_pairs.seen(
-        examples[:1], [*examples, Example(({"role": "user", "content": talk + "!!"},), ("가", "나"))]
+        for t in (talk + "?", talk + " 응?", "김치찌개 맛있게 끓이는 법", "네?", talk + "!!")
     )
-    assert same == {"".join(talk.split())} and len(near) == 1
-    assert (
-        reward_pairs.seen(examples[:2], examples[2:]) == reward_pairs.seen(examples[2:], examples[:2]) == (set(), set())
-    )
+    assert reward_pairs.seen([first], [near, *others[:2]]) == (set(), {"".join((talk + " 응").split())})
+    assert reward_pairs.seen([first], [others[2]]) == ({"".join(talk.split())}, set())
