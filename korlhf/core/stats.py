@@ -1,4 +1,4 @@
-"""Statistics of comparisons: intervals, paired differences, tests, strengths of many models, calibration.
+"""Statistics of comparisons: intervals, paired differences, tests, strengths of many models.
 
 Every resampling is seeded, and resamples prompts, not answers: answers to one prompt are not independent. The bootstrap
 and the sign flips are written here, because scipy's know no groups. Other libraries are imported where they are used:
@@ -110,30 +110,6 @@ def spearman(x: Values, y: Values) -> float:
         return 0.0
     result: Any = stats.spearmanr(x, y)
     return float(result.statistic)
-
-
-def calibration(margins: Values, wins: Values, bins: int = 10) -> tuple[float, list[dict]]:
-    """How far sigmoid(score difference), the probability that the pairwise loss trains, is from the win rate.
-
-    margins: score differences, (N,); wins: 1, .5 or 0. Pairs are put with the likelier answer first, so probabilities
-    are .5 to 1. Returns (expected calibration error, [{"from", "to", "predicted", "won", "n"}]) over bins of equal
-    width that hold pairs (Guo et al. 2017, equation 3).
-    """
-    margin, win = np.asarray(margins, dtype=float), np.asarray(wins, dtype=float)
-    predicted = 1 / (1 + np.exp(-np.abs(margin)))
-    won = np.where(margin < 0, 1 - win, win)
-    edges = np.linspace(0.5, 1.0, bins + 1)
-    index = np.clip(np.digitize(predicted, edges) - 1, 0, bins - 1)
-    table, error = [], 0.0
-    for k in range(bins):
-        here = index == k
-        if here.any():
-            p, w = float(predicted[here].mean()), float(won[here].mean())
-            table.append(
-                {"from": float(edges[k]), "to": float(edges[k + 1]), "predicted": p, "won": w, "n": int(here.sum())}
-            )
-            error += abs(p - w) * here.sum() / len(margin)
-    return float(error), table
 
 
 def bradley_terry(

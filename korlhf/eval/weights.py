@@ -9,20 +9,18 @@ documents that are longer than the limit.
 
 import gc
 import math
-from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jinja2 import TemplateError
 
-from korlhf.core import stats
 from korlhf.core.errors import InputError
-from korlhf.data import load, packing, tokenize
+from korlhf.data import load, packing
 from korlhf.data.prompts import draw
 from korlhf.llm import batches
 from korlhf.llm.checkpoint import answer_seed
 from korlhf.models import causal_lm
-from korlhf.rl import ppo, rollout
+from korlhf.rl import rollout
 
 DOCUMENTS = "documents"
 
@@ -133,104 +131,44 @@ def encode_heldout(checkpoint, examples, what):
     return jobs
 
 
-def within_all(jobs, checkpoints, max_seq_len):
-    """Places of the examples that are short enough for every model. jobs: {name: jobs}; checkpoints: {name:
-    Checkpoint}."""
-    limit = min([max_seq_len, *(c.positions for c in checkpoints.values() if c.positions)])
-    longest = [max(len(ids) for ids, _ in of_one) for of_one in zip(*jobs.values())]
-    return tokenize.within(longest, limit, "held-out examples", "--max_seq_len")
-
-
-def same_vocabulary(first, second):
-    """Whether a token id means the same to two checkpoints."""
-    return first.codec.tokenizer.get_vocab() == second.codec.tokenizer.get_vocab()
-
-
-@dataclass(frozen=True)
-class Query:
-    """What a model is to answer for the KL. prompt: number of the record; ids: as the model reads it; seed: of its
-    answer."""
-
-    prompt: int
-    ids: list[int]
-    seed: int
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """An answer that a model drew. prompt: number of the record; ids: of prompt and answer; given: how many are the
-    prompt's; k1, k3: in nats, from the reference."""
-
-    prompt: int
-    ids: list[int]
-    given: int
-    k1: float = math.nan
-    k3: float = math.nan
-
-    @property
-    def answer(self):
-        return self.ids[self.given :]
-
-
 def queries(checkpoint, talks, places, longest, seed):
-    """A Query for each of the conversations `talks` at `places`, without those of more than `longest` tokens (None =
-    any)."""
-    encoded = {i: checkpoint.codec.prompt(talks[i]).ids for i in places}
-    return [
-        Query(i, ids, answer_seed(seed, talks[i], 0))
-        for i, ids in encoded.items()
-        if longest is None or len(ids) <= longest
-    ]
+    """[(number of the conversation, its token ids, seed of the answer)] of the conversations `talks` at `places`,
+    without those of more than `longest` tokens (None = any)."""
+    encoded = ((i, checkpoint.codec.prompt(talks[i]).ids) for i in places)
+    return [(i, ids, answer_seed(seed, talks[i], 0)) for i, ids in encoded if longest is None or len(ids) <= longest]
 
 
 def measure(opened, heldout, asked, reference, max_new_tokens, cache, batch_size):
     """Everything that the weights say, each model loaded once at most: ({name: log-probabilities of its held-out jobs
-    by token}, {name: its Drawn answers}).
+    by token}, {name: [{"prompt": its number, "ids": of the answer that it drew, "k1", "k3": in nats, from the
+    reference}]}).
 
-    opened: {name: Checkpoint}; heldout: {name: jobs of Weights.logps}; asked: {name: Queries}, of models that are
+    opened: {name: Checkpoint}; heldout: {name: jobs of Weights.logps}; asked: {name: `queries`}, of models that are
     compared with `reference`, a name in `opened`.
     """
-    logps, drawn, own = {}, {}, {}
+    logps, answers, jobs, own, drawn = {}, {}, {}, {}, {}
     for name in sorted(opened, key=lambda name: name == reference):  # the reference last: it reads what the others drew
         with Weights(opened[name], cache, batch_size) as weights:
             logps[name] = weights.logps(heldout[name], f"{name}: held-out talk")
             if name in asked:
-                prompts, seeds = [q.ids for q in asked[name]], [q.seed for q in asked[name]]
-                answers = weights.sampled(prompts, seeds, max_new_tokens, f"{name}: answers for the KL")
-                drawn[name] = [Drawn(q.prompt, q.ids + answer, len(q.ids)) for q, answer in zip(asked[name], answers)]
-                own[name] = weights.logps([(d.ids, d.given) for d in drawn[name]], f"{name}: its answers")
-            if name == reference:
-                for other, answers in drawn.items():
-                    theirs = weights.logps([(d.ids, d.given) for d in answers], f"{name}: answers of {other}")
-                    pairs = kl(own[other], theirs)
-                    drawn[other] = [replace(d, k1=k1, k3=k3) for d, (k1, k3) in zip(answers, pairs)]
+                _, prompts, seeds = zip(*asked[name])
+                answers[name] = weights.sampled(prompts, seeds, max_new_tokens, f"{name}: answers for the KL")
+                jobs[name] = [(ids + answer, len(ids)) for ids, answer in zip(prompts, answers[name])]
+                own[name] = weights.logps(jobs[name], f"{name}: its answers")
+            for other in jobs if name == reference else ():
+                theirs = weights.logps(jobs[other], f"{name}: answers of {other}")
+                every = zip(asked[other], answers[other], own[other], theirs)
+                drawn[other] = [{"prompt": i, "ids": ids, **kl(a, b)} for (i, *_), ids, a, b in every]
     return logps, drawn
 
 
 def kl(logps, ref_logps):
-    """(k1, k3) in nats of each answer: lists of log-probabilities by answer, of the model that drew them and of the
+    """{"k1", "k3"} in nats of an answer, of its tokens' log-probabilities to the model that drew it and to the
     reference."""
-    pairs = []
-    for of_model, of_reference in zip(logps, ref_logps, strict=True):
-        both = (torch.tensor([values], dtype=torch.float64) for values in (of_model, of_reference))
-        k1, k3 = ppo.kl_estimates(*both, torch.ones(1, len(of_model), dtype=torch.float64))
-        pairs.append((float(k1), float(k3)))
-    return pairs
+    ratio = np.subtract(logps, ref_logps)
+    return {"k1": float(ratio.sum()), "k3": float((np.exp(-ratio) - 1 + ratio).sum())}
 
 
-def ratio(sums, counts, groups, seed):
-    """stats.Estimate of all sums / all counts, e.g. nats per token; sums, counts: of each item, groups: the prompt it
-    belongs to."""
-    return stats.mean_interval(*_spread(sums, counts, groups), seed)
-
-
-def ratio_difference(first, second, counts, groups, seed):
-    """(stats.Estimate, p) of the difference of two such ratios over the same items with the same counts."""
-    a, where = _spread(first, counts, groups)
-    return stats.paired_difference(a, _spread(second, counts, groups)[0], where, seed)
-
-
-def _spread(sums, counts, groups):
-    """The same as one value a token (or character): (values, groups)."""
-    counts = np.asarray(counts)
-    return np.repeat(np.asarray(sums, dtype=float) / counts, counts), np.repeat(np.asarray(groups), counts)
+def spread(sums, counts):
+    """Sums as one value per token (or character) each, so that their mean is all sums / all counts."""
+    return np.repeat(np.divide(sums, counts), counts)
