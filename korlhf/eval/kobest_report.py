@@ -208,7 +208,6 @@ def note_protocol(result, models, units, outcomes):
         "pairing": say("kobest.pairing"),
         "interval": say("kobest.interval", intervals=say("kobest.intervals")),
         "precision": ", ".join(dict.fromkeys(checkpoint.dtype for checkpoint in models.values())),
-        "batch size": settings["batch_size"],
         "seed": settings["seed"],
     }
 

@@ -29,36 +29,22 @@ def load_examples(data_path, max_pairs, seed):
     return draw(examples, most, seed, key=lambda e: e.category)
 
 
-def training_of(path):
-    """Examples that a folder of step 2 was trained on, read again by its settings.json; None if there is none, or it is
-    of another program.
-
-    Files that changed since are read as they are now. Raises InputError if settings.json is broken or its data cannot
-    be had.
-    """
-    file = Path(path).expanduser() / "settings.json"
-    if not file.is_file():
-        return None
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read: {error}; give --train_data_path") from error
-    if not isinstance(settings, dict) or not all(name in settings for name in SETTINGS):
-        return None
-    return load.load_step(2, **{name: settings[name] for name in SETTINGS})[0]
-
-
 def training_data(train_data_path, models, result):
-    """{name: examples that the model was trained on, or None if that is not known, of which it warns}"""
+    """{name: examples that the model was trained on, or None if that is not known, of which it warns}
+
+    They are read again by the settings.json of step 2 in a model's folder; files that changed since, as they are now.
+    """
     if train_data_path:
         return dict.fromkeys(models, [e for name in train_data_path for e in load.load_examples(name, 2)])
-    training = {}
+    training = dict.fromkeys(models)
     for name, judge in models.items():
-        why = say("reward.no_settings")
+        file, why = Path(judge.path).expanduser() / "settings.json", say("reward.no_settings")
         try:
-            training[name] = training_of(judge.path)
-        except InputError as error:
-            training[name], why = None, say("reward.unreadable", error=str(error))
+            settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+            if set(SETTINGS) <= set(settings):
+                training[name] = load.load_step(2, **{key: settings[key] for key in SETTINGS})[0]
+        except (InputError, OSError, ValueError) as error:
+            why = say("reward.unreadable", error=str(error))
         if training[name] is None:
             result.warn(say("reward.unknown_training", name=name, why=why))
     return training

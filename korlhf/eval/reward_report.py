@@ -126,12 +126,8 @@ def note_protocol(result, data_path, models, kept):
 def _warn_of_chance(result, name, whole, categories):
     if wider(whole)[0] <= 0.5:
         result.warn(say("reward.coin", name=name, accuracy=_told(whole)))
-    for key, is_so in (
-        ("below_chance", lambda low, high: high < 0.5),
-        ("no_better", lambda low, high: low <= 0.5 <= high),
-    ):
-        if names := [f"{category} {_told(f)}" for category, f in categories.items() if is_so(*wider(f))]:
-            result.warn(say(f"reward.{key}", name=name, categories=", ".join(names)))
+    if below := [f"{category} {_told(f)}" for category, f in categories.items() if wider(f)[1] < 0.5]:
+        result.warn(say("reward.below_chance", name=name, categories=", ".join(below)))
 
 
 def _warn_of_unbeaten(result, name, own, b):

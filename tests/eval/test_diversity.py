@@ -56,6 +56,10 @@ def heldout(tmp_path_factory):
 run = partial(eval_harness.run, "diversity")
 
 
+def flags(data, *who, **more):
+    return ["--responder", *who, "--data_path", data, *(word for key, v in more.items() for word in (f"--{key}", v))]
+
+
 def warnings_of(found, name, language="en"):
     return [w[language] for w in found["warnings"] if w[language].startswith(f"{name}: ")]
 
@@ -98,8 +102,7 @@ def test_answers_that_vary_less_have_not_collapsed(tmp_path):
 
 def test_what_did_not_change_is_not_warned_of(tmp_path):
     sft, ppo = answers(tmp_path / "sft.jsonl", varied), answers(tmp_path / "ppo.jsonl", lambda i: varied(i + 100))
-    _, found, _ = run(tmp_path / "out", "--responder", sft, ppo, "--data_path", sft)
-    assert found["warnings"] == []
+    assert run(tmp_path / "out", *flags(sft, sft, ppo))[1]["warnings"] == []
 
 
 def test_a_model_before_the_reference_has_not_drifted(tmp_path):
@@ -152,20 +155,17 @@ def test_a_server_tells_whether_answers_end(tmp_path):
 
 
 def test_several_answers_to_one_prompt(tmp_path):
-    same = write(
-        tmp_path / "same.jsonl",
-        [{"prompt": f"{i}번째 질문이에요", "output": varied(i)} for i in range(40) for _ in range(2)],
-    )
-    other = write(
-        tmp_path / "other.jsonl",
-        [{"prompt": f"{i}번째 질문이에요", "output": varied(i + 50 * k)} for i in range(40) for k in range(2)],
+    same, other = (
+        write(
+            tmp_path / f"{name}.jsonl",
+            [{"prompt": f"{i}번째 질문이에요", "output": varied(i + step * k)} for i in range(40) for k in range(2)],
+        )
+        for name, step in (("same", 0), ("other", 50))
     )
     _, found, _ = run(tmp_path / "out", "--responder", other, same, "--data_path", same)
     within = found["figures"]["within_prompt"]
-    assert within["same"] == {
-        "n": 40,
-        **{key: {"mean": v, "low": v, "high": v} for key, v in (("overlap", 1.0), ("different", 0.5))},
-    }
+    cells = {key: {"mean": v, "low": v, "high": v} for key, v in (("overlap", 1.0), ("different", 0.5))}
+    assert within["same"] == {"n": 40, **cells}
     assert within["other"]["different"]["mean"] == 1.0
     assert within["other"]["overlap"]["mean"] == pytest.approx(3 / 9)  # 기다려 주세요, 주세요 곧, 직원이 갑니다
     assert found["figures"]["models"]["same"]["same"]["share"]["mean"] == 0.0  # the same prompt is no other prompt
@@ -173,21 +173,9 @@ def test_several_answers_to_one_prompt(tmp_path):
 
 def test_kl_and_perplexity_of_checkpoints(folders, tmp_path, heldout):
     data = answers(tmp_path / "p.jsonl", varied, 6)
-    flags = [
-        "--responder",
-        f"base={folders['gpt_neox']}",
-        f"sft={folders['llama']}",
-        f"ppo={folders['qwen2']}",
-        "--data_path",
-        data,
-        "--heldout_data_path",
-        heldout,
-        "--max_new_tokens",
-        8,
-        "--max_kl",
-        1,
-    ]
-    code, found, rows = run(tmp_path / "out", *flags)
+    base, of_sft = f"base={folders['gpt_neox']}", f"sft={folders['llama']}"
+    more = {"heldout_data_path": heldout, "max_new_tokens": 8, "max_kl": 1}
+    code, found, rows = run(tmp_path / "out", *flags(data, base, of_sft, f"ppo={folders['qwen2']}", **more))
     kl, held = found["figures"]["kl"], found["figures"]["heldout"]
     assert code == 0 and set(kl) == {"base", "ppo"} and kl["ppo"]["n"] == 6
     of_rows = [row["kl"]["ppo"] for row in rows]
@@ -204,9 +192,8 @@ def test_kl_and_perplexity_of_checkpoints(folders, tmp_path, heldout):
     assert not any("KL" in line for line in warnings_of(found, "base"))
     assert any("only 6 prompts" in w["en"] for w in found["warnings"]) and found["protocol"]["precision"] == "fp32"
 
-    same = run(tmp_path / "same", *flags[:3], f"copy={folders['llama']}", *flags[4:], "--reference", folders["llama"])[
-        1
-    ]
+    who = base, of_sft, f"copy={folders['llama']}"
+    same = run(tmp_path / "same", *flags(data, *who, reference=folders["llama"], **more))[1]
     assert same["figures"]["kl"]["copy"]["k1_per_answer"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert same["figures"]["heldout"]["all"]["answers"]["copy"]["difference"]["mean"] == 0.0
     assert all("did not end within" in line for line in warnings_of(same, "copy"))
@@ -220,18 +207,8 @@ def test_a_model_that_forgot_held_out_talk_is_warned_of(folders, tmp_path, heldo
         lm.get_output_embeddings().weight.mul_(3)
     lm.save_pretrained(tmp_path / "ppo")
     data = answers(tmp_path / "p.jsonl", varied, 4)
-    _, found, _ = run(
-        tmp_path / "out",
-        "--responder",
-        f"sft={folders['llama']}",
-        tmp_path / "ppo",
-        "--data_path",
-        data,
-        "--heldout_data_path",
-        heldout,
-        "--max_new_tokens",
-        4,
-    )
+    asked = flags(data, f"sft={folders['llama']}", tmp_path / "ppo", heldout_data_path=heldout, max_new_tokens=4)
+    _, found, _ = run(tmp_path / "out", *asked)
     assert any("held-out answers have become less likely" in line for line in warnings_of(found, "ppo"))
     assert found["figures"]["heldout"]["all"]["answers"]["ppo"]["difference"]["low"] > 0
 
@@ -240,20 +217,8 @@ def test_of_another_vocabulary_there_is_no_kl_but_bits_per_character(folders, tm
     shutil.copytree(folders["llama"], tmp_path / "other")
     new_tokenizer(("<|다른|>", "<|unused1|>"), 270).save_pretrained(tmp_path / "other")
     data = answers(tmp_path / "p.jsonl", varied, 4)
-    _, found, _ = run(
-        tmp_path / "out",
-        "--responder",
-        tmp_path / "other",
-        f"f={data}",
-        "--reference",
-        folders["gpt2"],
-        "--data_path",
-        data,
-        "--heldout_data_path",
-        heldout,
-        "--max_new_tokens",
-        4,
-    )
+    more = {"reference": folders["gpt2"], "heldout_data_path": heldout, "max_new_tokens": 4}
+    _, found, _ = run(tmp_path / "out", *flags(data, tmp_path / "other", f"f={data}", **more))
     assert found["figures"]["kl"] == {}
     assert "none for other: vocabulary differs from gpt2's" in found["protocol"]["KL"]["en"]
     of_documents = found["figures"]["heldout"]["all"]["documents"]
@@ -264,22 +229,10 @@ def test_of_another_vocabulary_there_is_no_kl_but_bits_per_character(folders, tm
 
 def test_a_killed_run_ends_with_the_same_bytes(folders, tmp_path, heldout, monkeypatch):
     data = answers(tmp_path / "p.jsonl", varied, 6)
-    flags = [
-        "--responder",
-        f"sft={folders['llama']}",
-        f"ppo={folders['qwen2']}",
-        "--data_path",
-        data,
-        "--heldout_data_path",
-        heldout,
-        "--max_new_tokens",
-        6,
-        "--batch_size",
-        2,
-        "--forward_batch_size",
-        2,
-    ]
-    whole = run(tmp_path / "whole", *flags)
+    who = f"sft={folders['llama']}", f"ppo={folders['qwen2']}"
+    sizes = {"max_new_tokens": 6, "batch_size": 2, "forward_batch_size": 2}
+    asked = flags(data, *who, heldout_data_path=heldout, **sizes)
+    whole = run(tmp_path / "whole", *asked)
     sample, batches = rollout.sample, []
 
     def stops(*args, **more):
@@ -290,26 +243,18 @@ def test_a_killed_run_ends_with_the_same_bytes(folders, tmp_path, heldout, monke
 
     monkeypatch.setattr(rollout, "sample", stops)
     with pytest.raises(Stop):
-        run(tmp_path / "killed", *flags)
+        run(tmp_path / "killed", *asked)
     assert not (tmp_path / "killed" / "diversity.json").exists()
-    again = run(tmp_path / "killed", *flags)
+    again = run(tmp_path / "killed", *asked)
     assert len(batches) == 10  # 3 + 3 for people, 3 for the KL; one of them twice
     names = [tmp_path / folder / "diversity.jsonl" for folder in ("whole", "killed")]
     assert names[0].read_bytes() == names[1].read_bytes()
-    assert [whole[1][k] for k in ("figures", "tables", "warnings")] == [
-        again[1][k] for k in ("figures", "tables", "warnings")
-    ]
+    assert all(whole[1][key] == again[1][key] for key in ("figures", "tables", "warnings"))
 
 
-@pytest.mark.parametrize(
-    "flags, message",
-    [
-        (["--reference", "없는모델"], "--reference 없는모델: no responder of this name .there are f., and no folder"),
-        (["--reference", "./none"], "--reference ./none: no such folder"),
-    ],
-)
-def test_a_reference_that_is_not_there(tmp_path, flags, message):
+def test_a_reference_that_is_not_there(tmp_path):
     f = answers(tmp_path / "f.jsonl", varied)
+    message = "--reference 없는모델: no responder of this name .there are f., and no folder"
     with pytest.raises(InputError, match=message):
-        run(tmp_path / "out", "--responder", f, "--data_path", f, *flags)
+        run(tmp_path / "out", *flags(f, f, reference="없는모델"))
     assert not (tmp_path / "out").exists()
