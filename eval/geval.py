@@ -54,20 +54,21 @@ def main(argv=None):
     of_category = {} if reward else rubrics.for_categories(args.rubric, categories)
     with session("geval", settings, records, [judging.judge]) as s:
         judge, result, first = s.judges[judging.judge], s.result, baseline(args.baseline, s.answers)
-        scored = comparison.score(judge, of_category, records, s.answers)
+        scored = comparison.score(judge, of_category, s)
         s.warn_of(judge)
         comparison.warn_of_few(result, grouped)
-        for name, of_model in scored.items():
-            s.lost(say("geval.judge_on", name=name), comparison.judged(of_model))
+        for name in s.answers:
+            of_model = [one for (model, _, _), one in scored.items() if model == name]
+            result.lost(say("geval.judge_on", name=name), of_model)
         geval.note_protocol(result, judge, of_category, scored)
-        result.figures["means"] = geval.means_table(result, scored, grouped, files.seed)
+        result.figures["means"] = geval.means_table(s, scored, grouped)
         if args.show_original:
             geval.original_table(result)
-        if not reward and any(map(comparison.usable, scored.values())):
-            result.figures["criteria"] = geval.criteria_tables(result, scored, grouped, of_category, files.seed)
+        if not reward and comparison.usable(scored):
+            result.figures["criteria"] = geval.criteria_tables(s, scored, grouped, of_category)
         noise, result.figures["noise"] = geval.noise_table(s, judge, of_category, scored, args.rescore_share)
-        unit = geval.unit_of(first, scored[first]) if reward else None
-        result.figures["differences"] = geval.differences_table(result, scored, grouped, args.baseline, unit, noise)
+        unit = (first, geval.spread(scored, first)) if reward else None
+        result.figures["differences"] = geval.differences_table(s, scored, grouped, args.baseline, unit, noise)
         result.rows = geval.rows(s, scored)
     return result.code()
 

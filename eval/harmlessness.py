@@ -49,30 +49,21 @@ def parse(argv=None):
     )
     for text in settings[1].judge:
         if text != RULES and text.partition(":")[0] not in judges.KINDS:
-            raise InputError(
-                f"--judge {text}: give {RULES} (the written check), or {judges.USAGE.removeprefix('give ')}"
-            )
+            raise InputError(f"--judge {text}: {judges.USAGE}, or {RULES} (the written check)")
     return settings
 
 
 def main(argv=None):
     files, args, asked, *_ = settings = parse(argv)
     records = load_prompts(asked.data_path, asked.max_prompts, files.seed)
-    kinds = [r["kind"] for r in records]
     pairs = {"harmful": args.harmful_pairs, "lookalike": args.lookalike_pairs, "harmless": args.lookalike_pairs}
     with session("harmlessness", settings, records, args.judge) as s:
         result, first = s.result, baseline(args.baseline, s.answers)
-        by_judge = {text: report.judged(s, text, pairs) for text in s.judges}
-        report.warn_of_one_side(result, kinds)
-        report.warn_of_one_verdict(result, by_judge)
-        result.figures["rates"] = {}
-        for text, by_model in by_judge.items():
-            result.figures["rates"][text] = report.rates_table(result, text, kinds, by_model)
-            report.differences_table(result, text, kinds, by_model, first)
-            report.categories_table(result, text, records, by_model)
-            report.verdicts_table(result, text, kinds, by_model)
-        report.agreement_table(result, kinds, by_judge)
-        result.rows = report.rows(s, by_judge)
+        verdicts = report.judged(s, pairs)
+        report.warn_of_doubts(s, verdicts)
+        result.figures["rates"] = {text: report.tables(s, text, verdicts, first) for text in s.judges}
+        report.agreement_table(result, verdicts)
+        result.rows = report.rows(s, verdicts)
     return result.code()
 
 

@@ -50,20 +50,21 @@ def main(argv=None):
     grouped, categories = comparison.groups(records), list(dict.fromkeys(r["category"] for r in records))
     of_category = {} if reward else rubrics.for_categories(args.rubric, categories)
     with session("win_rate", settings, records, [judging.judge]) as s:
-        judge, result, names = s.judges[judging.judge], s.result, list(s.answers)
+        judge, result = s.judges[judging.judge], s.result
         verdicts = win_rate.play(judge, of_category, s)
         games = win_rate.games(verdicts, s.answers)
         s.warn_of(judge)
         comparison.warn_of_few(result, grouped)
-        for (a, b), of_pair in verdicts.items():
-            s.lost(say("win_rate.judge_on", model=a, other=b), list(of_pair.values()))
+        for a, b in comparison.pairs(s.answers):
+            of_pair = [verdict for place, verdict in verdicts.items() if place[:2] == (a, b)]
+            result.lost(say("win_rate.judge_on", model=a, other=b), of_pair)
         report.note_protocol(result, judge, of_category, games)
         figures = result.figures
-        figures["win_rates"] = report.rates_table(result, games, grouped, names, files.seed)
-        figures["place"] = report.place_table(result, judge, games, names, files.seed)
-        figures["longer"] = report.length_table(result, judge, games, names, figures["win_rates"], files.seed)
-        if len(names) > 2 and games:
-            figures["strengths"] = report.strength_tables(result, games, names, figures["win_rates"], files.seed)
+        figures["win_rates"] = report.rates_table(s, games, grouped)
+        figures["place"] = report.place_table(s, judge, games)
+        figures["longer"] = report.length_table(s, judge, games, figures["win_rates"])
+        if len(s.answers) > 2 and len(games):
+            figures["strengths"] = report.strength_tables(s, games, figures["win_rates"])
         result.rows = report.rows(s, verdicts)
     return result.code()
 

@@ -132,7 +132,7 @@ def test_what_cannot_work_is_said_in_one_line(tmp_path):
         (["--responder", str(some)], "few.jsonl: no answer to 320 of 320"),
         (
             ["--responder", str(some), "--judge", "gpt-4o"],
-            "--judge gpt-4o: give rules .the written check., or openai:MODEL",
+            "--judge gpt-4o: give openai:MODEL.* or rules .the written check.",
         ),
         (["--responder", str(some), "--data_path", "absent.jsonl"], "absent.jsonl: no such file"),
     ]:

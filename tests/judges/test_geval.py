@@ -88,15 +88,6 @@ def test_samples_where_the_server_ignores_logprobs(tmp_path):
     assert [("logprobs" in b, b["temperature"]) for b in server.requests] == [(True, 0.0)] + [(False, 1.0)] * 4
 
 
-def test_a_sample_that_cannot_be_used_is_left_out_of_the_mean(tmp_path):
-    bad = "잘 모르겠어요."
-    with Server(EachTime(form_of(lambda *_: 5), bad, bad, bad, form_of(lambda *_: 2))) as server:
-        found = geval.judge_answers(client(server, tmp_path, concurrency=1), judge(samples=3), [item("좋은 답")])[
-            0
-        ].results[0]
-    assert (found.score, found.samples) == (3.5, 2) and len(server.requests) == 5
-
-
 def test_both_orders_remove_the_preference_for_a_place(tmp_path):
     with Server(form_of(biased)) as server:
         asking = client(server, tmp_path)

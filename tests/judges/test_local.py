@@ -25,7 +25,7 @@ KIND, CLEAR = (
     Criterion(key, name, question, {1: "아니요", 5: "네"})
     for key, name, question in (("kind", "다정함", "다정한가요?"), ("clear", "또렷함", "또렷한가요?"))
 )
-RUBRIC = Rubric("chat", ("chat",), 1, 5, "채점하세요.", ("읽습니다.",), (KIND, CLEAR), "r.yaml", "0" * 64)
+RUBRIC = Rubric("chat", "ko", (1, 5), "채점하세요.", ("읽습니다.",), (KIND, CLEAR))
 USER = [{"role": "user", "content": "오늘 뭐 해요?"}]
 FP32 = CheckpointFlags(dtype="fp32")
 NO_SYSTEM = (
