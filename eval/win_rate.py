@@ -6,49 +6,28 @@ more than two models a matrix and Bradley-Terry strengths. An answer wins if bot
 across prompts, and more than two answers in one question.
 """
 
-from dataclasses import dataclass
-
 from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.core.flags import flag
-from korlhf.data.prompts import prompts
 from korlhf.eval import comparison, win_rate
 from korlhf.eval import win_rate_report as report
-from korlhf.eval.flags import AnswerFlags, ResultFlags
+from korlhf.eval.flags import AnswerFlags, ResultFlags, RubricFlags
 from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import session
 from korlhf.eval.texts import say
-from korlhf.judges import rubric as rubrics
 from korlhf.judges.flags import JudgeFlags
 from korlhf.llm.flags import LlmFlags, SamplerFlags
 
 
-@dataclass(frozen=True, kw_only=True)
-class WinRateFlags:
-    """comparison"""
-
-    rubric: list[str] = flag(
-        [],
-        "rubrics whose criteria guide the judge, of single categories in place of the ones of "
-        "korlhf/judges/rubrics: CATEGORY=NAME of one of those, or CATEGORY=FILE.yaml",
-    )
-
-
 def parse(argv=None):
-    groups = [ResultFlags, WinRateFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags]
+    groups = [ResultFlags, RubricFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags]
     return parse_flags("Win rates of several models' answers", groups, argv)
 
 
 def main(argv=None):
     files, args, asked, judging, *_ = settings = parse(argv)
-    reward = judging.judge.startswith("reward_model:")
     if len(asked.responder) < 2:
         raise InputError("--responder: a win rate needs two or more responders")
-    if args.rubric and reward:
-        raise InputError("--rubric is for a judge that reads one; a reward model does not")
-    records = prompts(asked.data_path, asked.max_prompts, files.seed)
-    grouped, categories = comparison.groups(records), list(dict.fromkeys(r["category"] for r in records))
-    of_category = {} if reward else rubrics.for_categories(args.rubric, categories)
+    records, grouped, of_category = comparison.prepare(asked, judging.judge, args.rubric, files.seed)
     with session("win_rate", settings, records, [judging.judge]) as s:
         judge, result = s.judges[judging.judge], s.result
         verdicts = win_rate.play(judge, of_category, s)

@@ -13,9 +13,12 @@ import numpy as np
 import pandas as pd
 
 from korlhf.core import stats
+from korlhf.core.errors import InputError
 from korlhf.core.tables import estimate, words
 from korlhf.data import record
+from korlhf.data.prompts import prompts
 from korlhf.eval.texts import say
+from korlhf.judges import rubric as rubrics
 from korlhf.judges.form import Item
 from korlhf.judges.geval import Score
 from korlhf.llm.protocol import Reply
@@ -31,6 +34,17 @@ def groups(records):
     for i, one in enumerate(records):
         of_category.setdefault(one["category"], []).append(i)
     return [*([(None, list(range(len(records))))] if len(of_category) > 1 else []), *of_category.items()]
+
+
+def prepare(asked, judge, rubric, seed):
+    """(records, their `groups`, {category: Rubric}) of AnswerFlags, --judge and --rubric; a reward model reads no
+    rubric."""
+    reward = judge.startswith("reward_model:")
+    if rubric and reward:
+        raise InputError("--rubric is for a judge that reads one; a reward model does not")
+    records = prompts(asked.data_path, asked.max_prompts, seed)
+    categories = list(dict.fromkeys(r["category"] for r in records))
+    return records, groups(records), {} if reward else rubrics.for_categories(rubric, categories)
 
 
 def category_name(category):

@@ -49,6 +49,17 @@ class AnswerFlags:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class RubricFlags:
+    """comparison"""
+
+    rubric: list[str] = flag(
+        [],
+        "rubrics of single categories in place of the ones of korlhf/judges/rubrics: CATEGORY=NAME of one of "
+        "those, or CATEGORY=FILE.yaml",
+    )
+
+
 def parse(description, groups, argv=None, **defaults):
     """The groups of flags of a program, each checked by its `check(parser)` if it has one.
 

@@ -13,13 +13,6 @@ from korlhf.eval.texts import columns, named, say
 from korlhf.judges.geval import PROBABILITIES
 
 DIGITS = 6  # of a score in the rows
-ORIGINAL = {
-    "KULLM": (3.71, 4.09, 3.61, 3.92, 3.78),
-    "KULLM + SFT": (4.41, 4.55, 4.39, 4.48, 4.41),
-    "KULLM + SFT + RLHF": (4.59, 4.57, 4.55, 4.53, 4.51),
-    "ChatGPT": (4.70, 4.94, 4.85, 4.93, 4.86),
-}
-ORIGINAL_NOISE = 0.225
 
 
 def spread(scored, name):
@@ -123,13 +116,6 @@ def noise_table(s, judge, rubrics, scored, share):
         head = columns("criterion change_size change_sd change_mean answer_count")
         s.result.table(say("geval.noise.title"), head, rows, notes)
     return figures[None], {key or "score": n for key, n in figures.items()}
-
-
-def original_table(result):
-    """The table of the original project, as published."""
-    head = columns("model friendly:2 intelligible:2 natural:2 context:2 overall:2")
-    rows = [[name, *scores] for name, scores in ORIGINAL.items()]
-    result.table(say("geval.original.title"), head, rows, [say("geval.original.note", noise=ORIGINAL_NOISE)])
 
 
 def note_protocol(result, judge, rubrics, scored):

@@ -6,7 +6,6 @@ with session("geval", settings, records, [judge]) as s:
 return s.result.code()
 """
 
-import dataclasses
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from korlhf.eval.flags import AnswerFlags, ResultFlags
 from korlhf.eval.result import Result
 from korlhf.eval.texts import say
 from korlhf.judges import judge as judging
-from korlhf.judges.flags import JudgeFlags, JudgingFlags
+from korlhf.judges.flags import JudgingFlags
 from korlhf.llm import checkpoint, responders
 from korlhf.llm.cache import Cache
 from korlhf.llm.flags import LlmFlags, SamplerFlags
@@ -65,8 +64,8 @@ def session(program, settings, records, judges=(), inputs=()):
     ):
         opened = dict.fromkeys(judges)
         for text in of_judges:
-            values = {f.name: getattr(_part(settings, JudgingFlags), f.name) for f in dataclasses.fields(JudgingFlags)}
-            opened[text] = judging.open_judge(JudgeFlags(judge=text, **values), sampler, llm_flags, cache, result.usage)
+            flags = _part(settings, JudgingFlags)
+            opened[text] = judging.open_judge(text, flags, sampler, llm_flags, cache, result.usage)
         answers = _answers(result, records, asked, sampler, llm_flags, cache)
         yield Session(result, cache, records, answers, opened)
 

@@ -10,7 +10,6 @@ model's answer minus those of the other's), and those of Verdict.
 """
 
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -208,11 +207,3 @@ def strengths(names, games, seed):
         return list(stats.bradley_terry(names, zip(games.model, games.other, games.result)).values())
 
     return dict(zip(names, _fitted(games, fit, seed)))
-
-
-def cycles(names, rates):
-    """Triples (a, b, c) in which a beats b, b beats c and c beats a, each once. rates: {(model, other): win rate of the
-    model}."""
-    beats = {(a, b) if mean > 0.5 else (b, a) for (a, b), mean in rates.items() if mean != 0.5}
-    circles = [(a, b, c) for a, b, c in permutations(names, 3) if {(a, b), (b, c), (c, a)} <= beats]
-    return [circle for circle in circles if circle[0] == min(circle, key=list(names).index)]

@@ -104,8 +104,7 @@ def length_table(s, judge, games, figures):
 
 
 def strength_tables(s, games, figures):
-    """Win matrix and Bradley-Terry strengths of more than two models, and circles of three that beat each other.
-    Returns the strengths."""
+    """Win matrix and Bradley-Terry strengths of more than two models. Returns the strengths."""
     names, overall = list(s.answers), [f for f in figures if f["category"] == figures[0]["category"]]
     rates = {(f["model"], f["other"]): f["mean"] for f in overall}
     rates |= {(b, a): 1 - mean for (a, b), mean in rates.items()}
@@ -113,11 +112,8 @@ def strength_tables(s, games, figures):
     s.result.table(say("win_rate.matrix.title"), columns("model") + named(names), matrix)
     strengths = win_rate.strengths([name for name in names if name in {*games.model, *games.other}], games, s.seed)
     order = sorted(names, key=lambda name: -strengths[name]["mean"] if name in strengths else math.inf)
-    clear = {(f["model"], f["other"]): f["mean"] for f in overall if f["p"] < 0.05}
-    circles = [" > ".join([*circle, circle[0]]) for circle in win_rate.cycles(names, clear)]
-    notes = [say("win_rate.strengths.note"), *(say("win_rate.strengths.circle", beats=c) for c in circles)]
     rows = [[name, _strength(strengths.get(name))] for name in order]
-    s.result.table(say("win_rate.strengths.title"), columns("model strength:2"), rows, notes)
+    s.result.table(say("win_rate.strengths.title"), columns("model strength:2"), rows, [say("win_rate.strengths.note")])
     return strengths
 
 

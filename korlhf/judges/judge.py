@@ -10,7 +10,7 @@ from korlhf.core import tables
 from korlhf.core.errors import InputError
 from korlhf.judges import choice, geval
 from korlhf.judges.choice import Choice, Question
-from korlhf.judges.flags import JudgeFlags, JudgingFlags
+from korlhf.judges.flags import JudgingFlags
 from korlhf.judges.form import Item
 from korlhf.judges.geval import Score
 from korlhf.judges.rubric import FOLDER, load_rubric
@@ -63,18 +63,19 @@ def read_name(text: str) -> tuple[str, str, str]:
 
 
 def open_judge(
-    flags: JudgeFlags,
+    text: str,
+    flags: JudgingFlags,
     checkpoint: CheckpointFlags,
     llm_flags: LlmFlags,
     cache: Cache,
     usage: dict[str, Any] | None = None,
 ) -> Judge:
-    """The judge that --judge names.
+    """The judge that `text`, of --judge, names.
 
     checkpoint: of it precision and trust hold (a judge always has the template of its own folder); usage: the account
     of the run (client.new_usage). Raises InputError if it cannot be had.
     """
-    kind, model, url = read_name(flags.judge)
+    kind, model, url = read_name(text)
     if kind == "openai":
         return ServerJudge(model, url or llm_flags.base_url, flags, llm_flags, cache, usage)
     checkpoint = CheckpointFlags(dtype=checkpoint.dtype, trust_remote_code=checkpoint.trust_remote_code)

@@ -221,18 +221,3 @@ def test_intervals_of_fits_are_over_prompts_too():
         10**0.5 * width(pairwise.strengths(["a", "b"], alone, 1)["a"]), rel=0.25
     )
     assert width(pairwise.length_controlled(grouped, 1)) > 2 * width(pairwise.length_controlled(alone, 1))
-
-
-def test_cycles():
-    names = ["rock", "paper", "scissors", "well"]
-    rates = {
-        ("paper", "rock"): 0.7,
-        ("scissors", "rock"): 0.4,
-        ("scissors", "paper"): 0.9,
-        ("well", "rock"): 0.9,
-        ("well", "paper"): 0.2,
-        ("well", "scissors"): 0.8,
-    }
-    # rock beats scissors beats paper beats rock; paper beats well beats scissors beats paper
-    assert pairwise.cycles(names, rates) == [("rock", "scissors", "paper"), ("paper", "well", "scissors")]
-    assert pairwise.cycles(names[:3], {**rates, ("paper", "rock"): 0.5}) == []

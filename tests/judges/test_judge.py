@@ -11,7 +11,7 @@ from korlhf.data.tokenize import Codec
 from korlhf.judges import choice as choices
 from korlhf.judges import judge as judges
 from korlhf.judges import rubric as rubrics
-from korlhf.judges.flags import JudgeFlags
+from korlhf.judges.flags import JudgingFlags
 from korlhf.judges.form import Item
 from korlhf.llm import client as llm
 from korlhf.llm.cache import Cache
@@ -32,11 +32,12 @@ def fast(monkeypatch):
 
 @pytest.fixture
 def open_judge(tmp_path):
-    """Function: --judge, flags of JudgeFlags -> the judge, on this test's one cache."""
+    """Function: --judge, flags of JudgingFlags -> the judge, on this test's one cache."""
 
     def make(name, base_url="", **given):
         return judges.open_judge(
-            JudgeFlags(judge=name, **given),
+            name,
+            JudgingFlags(**given),
             SamplerFlags(prompt_template="human_assistant", dtype="fp32"),
             LlmFlags(base_url=base_url),
             Cache(tmp_path / "cache.sqlite"),
