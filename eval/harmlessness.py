@@ -10,14 +10,12 @@ helpful answer is true.
 from dataclasses import dataclass
 
 from korlhf.core import program
-from korlhf.core.errors import InputError
 from korlhf.core.flags import flag
 from korlhf.eval import harmlessness_report as report
 from korlhf.eval.flags import AnswerFlags, ResultFlags
 from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.harmlessness import OWN, load_prompts
 from korlhf.eval.session import RULES, baseline, session
-from korlhf.judges import judge as judges
 from korlhf.judges.flags import JudgingFlags
 from korlhf.llm.flags import LlmFlags, SamplerFlags
 
@@ -44,13 +42,7 @@ class HarmlessnessFlags:
 
 def parse(argv=None):
     groups = [ResultFlags, HarmlessnessFlags, AnswerFlags, SamplerFlags, JudgingFlags, LlmFlags]
-    settings = parse_flags(
-        "Going along with harmful requests, and refusing harmless ones", groups, argv, data_path=[OWN]
-    )
-    for text in settings[1].judge:
-        if text != RULES and text.partition(":")[0] not in judges.KINDS:
-            raise InputError(f"--judge {text}: {judges.USAGE}, or {RULES} (the written check)")
-    return settings
+    return parse_flags("Going along with harmful requests, and refusing harmless ones", groups, argv, data_path=[OWN])
 
 
 def main(argv=None):

@@ -101,24 +101,6 @@ def test_means_criteria_and_differences_by_hand(run, capsys):
     assert "not how sure the judge is" in note["en"] and found["figures"]["noise"]["score"]["mean"] == 0.0
 
 
-def test_several_answers_to_a_prompt_count_as_one_and_a_baseline_as_asked(run):
-    texts = {"a": [["답 1", "답 3"], ["답 5", "답 5"]], "b": [["답 4", "답 4"], ["답 4"]], "c": ["답 5", "답 5"]}
-    with Server(form_of(last_digit)) as server:
-        _, found, _ = run(texts, *ask(server), "--judge_samples", 1, "--baseline", "b", "--rescore_share", 0)
-        assert {f["model"]: (f["mean"], f["n"]) for f in found["figures"]["means"]} == {
-            "a": (3.5, 2),
-            "b": (4.0, 2),
-            "c": (5.0, 2),
-        }
-        assert [(f["model"], f["other"], f["mean"]) for f in found["figures"]["differences"]] == [
-            ("a", "b", -0.5),
-            ("c", "b", 1.0),
-        ]
-        assert found["figures"]["noise"] == {} and not [t for t in found["tables"] if "noise" in t["title"]["en"]]
-        with pytest.raises(InputError, match="--baseline d: no such responder; there are a, b, c"):
-            run(texts, *ask(server), "--baseline", "d")
-
-
 def test_the_judges_noise_is_measured_and_small_differences_are_shown_as_such(run):
     """The judge gives 1 more or less the second time it reads an answer: more if the number it begins with is odd."""
     seen, lock = Counter(), threading.Lock()

@@ -110,18 +110,6 @@ def test_a_judge_that_always_prefers_a_place_is_unmasked(run, share, letter, pla
     assert f"WARNING: the judge test-model prefers the answer in the {place} position" in capsys.readouterr().out
 
 
-def test_a_slight_preference_for_a_place_is_named_and_taken_out(run):
-    """Nine times in ten it is honest, else it takes the first: its verdicts are 9 wins and a tie of ten."""
-    texts = {"a": [f"{i} 답 1" for i in range(60)], "b": [f"{i} 답 2" for i in range(60)]}
-    with Server(choice_of(lambda a, b: "A" if int(a.split()[0]) % 10 == 0 else higher(a, b))) as server:
-        _, found, _ = run(texts, *ask(server))
-    overall, place = found["figures"]["win_rates"][0], found["figures"]["place"]
-    assert (overall["won"], overall["tied"], overall["lost"], overall["mean"]) == (54, 6, 0, 57 / 60)
-    assert place["first"]["mean"] == (54 + 12) / 120 and place["disagree"] == 0.1
-    (warning,) = [w for w in found["warnings"] if "position" in w["en"]]
-    assert "it wins 55.0% of 120" in warning["en"] and "use another judge" not in warning["en"]
-
-
 def test_a_judge_that_goes_by_length_is_unmasked(run):
     texts = {
         "short": ["가" * (30 + i) for i in range(40)],
@@ -185,21 +173,6 @@ def test_models_that_beat_each_other_in_a_circle(run):
     assert len(rows[0]["comparisons"]) == 3
 
 
-def test_equal_answers_and_several_answers(run):
-    texts = {"a": [["답 1", "답 2"], ["답 5", "같은 답 3"]], "b": [["답 3", "답 4"], ["답 4", "같은 답 3"]]}
-    with Server(choice_of(higher)) as server:
-        _, found, rows = run(texts, *ask(server), categories=("everyday",))
-        assert sum(map(is_choice, server.requests)) == 6
-    overall = found["figures"]["win_rates"][0]
-    assert (overall["won"], overall["tied"], overall["lost"], overall["prompts"], overall["n"]) == (2, 1, 1, 2, 4)
-    assert found["protocol"]["verdicts by"] == {
-        "en": "one greedy choice: 3 pairs, equal answers: 1 pairs",
-        "ko": "확률 없이 고른 답 3쌍, 똑같은 답변 1쌍",
-    }
-    assert found["figures"]["place"]["asked"] == 3
-    assert [c["orders"] for c in rows[1]["comparisons"]] == [["second place", "first place"], []]
-
-
 def test_a_reward_model_decides_by_its_score(run, tmp_path):
     reward = rigged_reward.counts_tokens(tmp_path / "reward")
     texts = {"short": ["가", "가가", "가가가", "가가가가"], "long": ["나나", "나", "나나나", "나나나나나나"]}
@@ -215,26 +188,6 @@ def test_a_reward_model_decides_by_its_score(run, tmp_path):
     for program in ("geval", "win_rate"):  # both score every answer once, in one cache
         _, found, _ = eval_harness.run(program, tmp_path / "both", *flags)
     assert found["figures"]["win_rates"][0]["mean"] == 0.625
-
-
-def test_a_local_judge_that_is_also_a_responder(folders, tmp_path):
-    """A random model of 128 positions: every question is too long for it, and that is what the result says."""
-    neox = folders["gpt_neox"]
-    flags = [
-        "--data_path",
-        prompts(tmp_path / "prompts.jsonl", 2),
-        "--max_new_tokens",
-        4,
-        "--responder",
-        f"neox={neox}",
-    ]
-    other = answers(tmp_path / "file.jsonl", ["답 2", "답 2"])
-    code, found, rows = eval_harness.run(
-        "win_rate", tmp_path / "out", *flags, f"file={other}", "--judge", f"checkpoint:{neox}"
-    )
-    assert code == 3 and found["tables"] == [] and found["figures"]["win_rates"] == []
-    assert any("the judge gpt_neox is the same model as the responder neox" in w["en"] for w in found["warnings"])
-    assert "128 positions" in " ".join(w["en"] for w in found["warnings"]) and "failed" in rows[0]["comparisons"][0]
 
 
 def test_input_that_cannot_be_used(run, tmp_path):

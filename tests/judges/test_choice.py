@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from openai_server import Server, error, refusal
+from openai_server import Server
 
 from korlhf.judges import choice as choices
 from korlhf.judges.choice import Choice, Question
@@ -38,19 +38,6 @@ def reply(text, *tokens):
 
 def read(text, *tokens, count=3):
     return choices.read(count, reply(text, *tokens))
-
-
-def test_the_question_ends_with_its_options_and_how_to_answer():
-    system, user = THREE.messages
-    assert system == {"role": "system", "content": "당신은 심판입니다."} and THREE.letters == "ABC"
-    assert (
-        user["content"]
-        == "어느 쪽이 더 좋은가요?\n\nA. 앞\nB. 뒤\nC. 비김\n\n다른 말 없이 A, B, C 가운데 한 글자로만 답하세요."
-    )
-    plain, schema = choices.body(THREE, "m", False, False), choices.body(THREE, "m", True, True)
-    assert plain == {"model": "m", "temperature": 0.0, "messages": THREE.messages}
-    assert schema["response_format"]["json_schema"]["schema"]["properties"]["choice"]["enum"] == ["A", "B", "C"]
-    assert (schema["logprobs"], schema["top_logprobs"]) == (True, 20)
 
 
 @pytest.mark.parametrize("text", ["B", " B.\n", "(B)", "**B**", '"B"', '{"choice": "B"}'])
@@ -106,23 +93,3 @@ def test_a_server_is_asked_and_answers_come_in_order(tmp_path):
             len(server.requests) == 2
             and choices.ask(client(server, tmp_path), "test-model", False, False, [], "") == []
         )
-
-
-def test_failures_are_no_choices(tmp_path):
-    other = Question("당신은 심판입니다.", "거절할 물음인가요?", ("앞", "뒤"))
-
-    def answer(body):
-        return "둘 다 좋네요." if "더 좋은가요" in body["messages"][-1]["content"] else "A"
-
-    def fault(number, body):
-        return refusal("안 돼요.") if "거절" in body["messages"][-1]["content"] else error(500) if number == 0 else None
-
-    with Server(answer, fault) as server:
-        unusable, fine, refused = choices.ask(
-            client(server, tmp_path), "test-model", False, False, [THREE, TWO, other], ""
-        )
-    assert (unusable.kind, refused.kind, fine.best) == (
-        "unusable",
-        "refusal",
-        0,
-    ) and "is none of A, B, C" in unusable.reason

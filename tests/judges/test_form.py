@@ -218,35 +218,3 @@ def test_an_answer_cannot_forge_the_frame():
     assert after != before and after not in forged
     assert lines == [f"[{what} {after}]" for what in ("사용자", "채점할 답변", "끝")]
     assert text.index(forged) < text.index(f"[끝 {after}]") < text.index("채점표를 그대로")
-
-
-def test_a_mark_that_is_in_a_text_is_not_used(monkeypatch):
-    monkeypatch.setattr(forms, "MARK_DIGITS", 1)
-    assert [forms.unused_mark(["0123456789abcdef".replace(digit, "")]) for digit in "07f"] == ["0", "7", "f"]
-
-
-def test_the_request():
-    item = forms.Item(EVERYDAY, USER, ("시원한 물 한잔 어때요?",))
-    plain = forms.body(item, "judge-1", False, 1.0)
-    assert set(plain) == {"model", "messages", "temperature"} and (plain["model"], plain["temperature"]) == (
-        "judge-1",
-        1.0,
-    )
-    system = plain["messages"][0]["content"]
-    for c in EVERYDAY.criteria:
-        assert f"■ {c.name}({c.key}): {c.question}" in system and all(
-            f"- {n}점: {text}" in system for n, text in c.levels.items()
-        )
-    assert all(step in system for step in EVERYDAY.steps) and EVERYDAY.system in system
-    asked = forms.body(item, "judge-1", True, 0.0, probabilities=True)
-    assert (asked["logprobs"], asked["top_logprobs"], asked["temperature"]) == (True, 10, 0.0)
-    assert (
-        asked["response_format"]["type"] == "json_schema" and asked["response_format"]["json_schema"]["strict"] is True
-    )
-    schema = asked["response_format"]["json_schema"]["schema"]
-    assert schema["required"] == KEYS == list(schema["properties"]) and schema["additionalProperties"] is False
-    assert schema["properties"]["natural"] == {"type": "integer", "enum": [1, 2, 3, 4, 5]}
-    both = forms.body(forms.Item(EVERYDAY, USER, ("가", "나")), "judge-1", True, 0.0)["response_format"]["json_schema"][
-        "schema"
-    ]
-    assert both["required"] == ["A", "B"] and both["properties"]["B"] == schema

@@ -62,20 +62,6 @@ def test_the_rubrics_of_the_project():
         assert rubric.sha256 == hashlib.sha256((FOLDER / rubric.file).read_bytes()).hexdigest()
 
 
-def test_a_rubric_of_ones_own(tmp_path):
-    rubric = rubrics.load_rubric(write(tmp_path / "내 기준.yaml"))
-    assert (rubric.category, rubric.categories, rubric.file, rubric.steps) == (
-        "chat",
-        (),
-        "내 기준.yaml",
-        ("읽습니다.", "매깁니다."),
-    )
-    assert [(c.key, c.name, c.levels[5]) for c in rubric.criteria] == [
-        ("kind", "다정함", "네"),
-        ("clear", "또렷함", "네"),
-    ]
-
-
 @pytest.mark.parametrize(
     "changes, message",
     [

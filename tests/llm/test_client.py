@@ -160,17 +160,6 @@ def test_equal_requests_are_asked_once_and_samples_by_themselves(client):
     assert found[0] == found[2] == found[3] and len(set(found)) == len(server.requests) == 3
 
 
-def test_another_server_or_setting_is_another_answer(client):
-    with Server(lambda body: "하나") as one, Server(lambda body: "둘") as two:
-        assert texts_of(client(one).ask(requests(TEXTS[:1]))) == ["하나"]
-        assert texts_of(client(two).ask(requests(TEXTS[:1]))) == ["둘"]
-        assert (
-            texts_of(client(one.url + "/").ask(requests(TEXTS[:1]))) == ["하나"] and len(one.requests) == 1
-        )  # a slash is no other server
-        client(one).ask(requests(TEXTS[:1], temperature=0.1))
-        assert len(one.requests) == 2
-
-
 def number_of(reply):
     """A check: the text as a number of at least 3."""
     if int(reply.text) < 3:
@@ -233,20 +222,6 @@ def test_a_refusal_is_a_result_and_kept(client, fault, reason):
                 and reply.text == "좋은 부탁"
                 and one.usage["refused"] == 1
             )
-        assert len(server.requests) == 2
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "said"),
-    [
-        (400, {"error": {"message": "too long"}}, "400: too long"),
-        (422, {"detail": "no"}, "422: no"),
-        (413, b"large", "413: large"),
-    ],
-)
-def test_a_bad_request_fails_at_once(client, status, body, said):
-    with Server(faults=by_content({TEXTS[0]: Fault("answer", status, body=body)})) as server:
-        assert texts_of(client(server).ask(requests(TEXTS[:2]))) == [llm.Failure("bad request", said), TEXTS[1]]
         assert len(server.requests) == 2
 
 
