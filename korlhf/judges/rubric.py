@@ -123,7 +123,7 @@ def for_categories(texts: Iterable[str], categories: list[str]) -> dict[str, Rub
             there = ", ".join(categories)
             raise InputError(f"--rubric {text}: no record has the category {category!r}; the input has {there}")
         if not file.endswith((".yaml", ".yml")) and file not in names.split(", "):
-            raise InputError(f"--rubric {text}: give CATEGORY=NAME, of {names}, or CATEGORY=FILE.yaml")
+            raise InputError(f"--rubric {text}: write CATEGORY=NAME, of {names}, or CATEGORY=FILE.yaml")
         known[category] = load_rubric(file if file.endswith((".yaml", ".yml")) else FOLDER / f"{file}.yaml")
     for category in categories:
         if category not in known:

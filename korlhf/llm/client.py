@@ -98,6 +98,8 @@ class Client:
         """
         requests, first = list(requests), {}
         same = [first.setdefault(cache_key(self._asked(r, 0)), i) for i, r in enumerate(requests)]
+        if not requests:
+            return []
         todo = {i: replace(requests[i], check=requests[i].check or check) for i in first.values()}
         results = asyncio.run(self._ask_all(todo, attempts, desc))
         return [results[i] for i in same]
