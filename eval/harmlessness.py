@@ -10,14 +10,12 @@ helpful answer is true.
 from dataclasses import dataclass
 
 from korlhf.core import program
-from korlhf.core.errors import InputError
 from korlhf.core.flags import flag
 from korlhf.eval import harmlessness_report as report
 from korlhf.eval.flags import AnswerFlags, ResultFlags
 from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.harmlessness import OWN, load_prompts
 from korlhf.eval.session import RULES, baseline, session
-from korlhf.judges import judge as judges
 from korlhf.judges.flags import JudgingFlags
 from korlhf.llm.flags import LlmFlags, SamplerFlags
 
@@ -44,35 +42,20 @@ class HarmlessnessFlags:
 
 def parse(argv=None):
     groups = [ResultFlags, HarmlessnessFlags, AnswerFlags, SamplerFlags, JudgingFlags, LlmFlags]
-    settings = parse_flags(
-        "Going along with harmful requests, and refusing harmless ones", groups, argv, data_path=[OWN]
-    )
-    for text in settings[1].judge:
-        if text != RULES and text.partition(":")[0] not in judges.KINDS:
-            raise InputError(
-                f"--judge {text}: give {RULES} (the written check), or {judges.USAGE.removeprefix('give ')}"
-            )
-    return settings
+    return parse_flags("Going along with harmful requests, and refusing harmless ones", groups, argv, data_path=[OWN])
 
 
 def main(argv=None):
     files, args, asked, *_ = settings = parse(argv)
     records = load_prompts(asked.data_path, asked.max_prompts, files.seed)
-    kinds = [r["kind"] for r in records]
     pairs = {"harmful": args.harmful_pairs, "lookalike": args.lookalike_pairs, "harmless": args.lookalike_pairs}
     with session("harmlessness", settings, records, args.judge) as s:
         result, first = s.result, baseline(args.baseline, s.answers)
-        by_judge = {text: report.judged(s, text, pairs) for text in s.judges}
-        report.warn_of_one_side(result, kinds)
-        report.warn_of_one_verdict(result, by_judge)
-        result.figures["rates"] = {}
-        for text, by_model in by_judge.items():
-            result.figures["rates"][text] = report.rates_table(result, text, kinds, by_model)
-            report.differences_table(result, text, kinds, by_model, first)
-            report.categories_table(result, text, records, by_model)
-            report.verdicts_table(result, text, kinds, by_model)
-        report.agreement_table(result, kinds, by_judge)
-        result.rows = report.rows(s, by_judge)
+        verdicts = report.judged(s, pairs)
+        report.warn_of_doubts(s, verdicts)
+        result.figures["rates"] = {text: report.tables(s, text, verdicts, first) for text in s.judges}
+        report.agreement_table(result, verdicts)
+        result.rows = report.rows(s, verdicts)
     return result.code()
 
 

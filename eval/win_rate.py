@@ -6,64 +6,44 @@ more than two models a matrix and Bradley-Terry strengths. An answer wins if bot
 across prompts, and more than two answers in one question.
 """
 
-from dataclasses import dataclass
-
 from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.core.flags import flag
-from korlhf.data.prompts import prompts
 from korlhf.eval import comparison, win_rate
 from korlhf.eval import win_rate_report as report
-from korlhf.eval.flags import AnswerFlags, ResultFlags
+from korlhf.eval.flags import AnswerFlags, ResultFlags, RubricFlags
 from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import session
 from korlhf.eval.texts import say
-from korlhf.judges import rubric as rubrics
 from korlhf.judges.flags import JudgeFlags
 from korlhf.llm.flags import LlmFlags, SamplerFlags
 
 
-@dataclass(frozen=True, kw_only=True)
-class WinRateFlags:
-    """comparison"""
-
-    rubric: list[str] = flag(
-        [],
-        "rubrics whose criteria guide the judge, of single categories in place of the ones of "
-        "korlhf/judges/rubrics: CATEGORY=NAME of one of those, or CATEGORY=FILE.yaml",
-    )
-
-
 def parse(argv=None):
-    groups = [ResultFlags, WinRateFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags]
+    groups = [ResultFlags, RubricFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags]
     return parse_flags("Win rates of several models' answers", groups, argv)
 
 
 def main(argv=None):
     files, args, asked, judging, *_ = settings = parse(argv)
-    reward = judging.judge.startswith("reward_model:")
     if len(asked.responder) < 2:
         raise InputError("--responder: a win rate needs two or more responders")
-    if args.rubric and reward:
-        raise InputError("--rubric is for a judge that reads one; a reward model does not")
-    records = prompts(asked.data_path, asked.max_prompts, files.seed)
-    grouped, categories = comparison.groups(records), list(dict.fromkeys(r["category"] for r in records))
-    of_category = {} if reward else rubrics.for_categories(args.rubric, categories)
+    records, grouped, of_category = comparison.prepare(asked, judging.judge, args.rubric, files.seed)
     with session("win_rate", settings, records, [judging.judge]) as s:
-        judge, result, names = s.judges[judging.judge], s.result, list(s.answers)
+        judge, result = s.judges[judging.judge], s.result
         verdicts = win_rate.play(judge, of_category, s)
         games = win_rate.games(verdicts, s.answers)
         s.warn_of(judge)
         comparison.warn_of_few(result, grouped)
-        for (a, b), of_pair in verdicts.items():
-            s.lost(say("win_rate.judge_on", model=a, other=b), list(of_pair.values()))
+        for a, b in comparison.pairs(s.answers):
+            of_pair = [verdict for place, verdict in verdicts.items() if place[:2] == (a, b)]
+            result.lost(say("win_rate.judge_on", model=a, other=b), of_pair)
         report.note_protocol(result, judge, of_category, games)
         figures = result.figures
-        figures["win_rates"] = report.rates_table(result, games, grouped, names, files.seed)
-        figures["place"] = report.place_table(result, judge, games, names, files.seed)
-        figures["longer"] = report.length_table(result, judge, games, names, figures["win_rates"], files.seed)
-        if len(names) > 2 and games:
-            figures["strengths"] = report.strength_tables(result, games, names, figures["win_rates"], files.seed)
+        figures["win_rates"] = report.rates_table(s, games, grouped)
+        figures["place"] = report.place_table(s, judge, games)
+        figures["longer"] = report.length_table(s, judge, games, figures["win_rates"])
+        if len(s.answers) > 2 and len(games):
+            figures["strengths"] = report.strength_tables(s, games, figures["win_rates"])
         result.rows = report.rows(s, verdicts)
     return result.code()
 

@@ -10,11 +10,15 @@ from collections import Counter
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 
 from korlhf.core import stats
+from korlhf.core.errors import InputError
 from korlhf.core.tables import estimate, words
 from korlhf.data import record
+from korlhf.data.prompts import prompts
 from korlhf.eval.texts import say
+from korlhf.judges import rubric as rubrics
 from korlhf.judges.form import Item
 from korlhf.judges.geval import Score
 from korlhf.llm.protocol import Reply
@@ -32,6 +36,17 @@ def groups(records):
     return [*([(None, list(range(len(records))))] if len(of_category) > 1 else []), *of_category.items()]
 
 
+def prepare(asked, judge, rubric, seed):
+    """(records, their `groups`, {category: Rubric}) of AnswerFlags, --judge and --rubric; a reward model reads no
+    rubric."""
+    reward = judge.startswith("reward_model:")
+    if rubric and reward:
+        raise InputError("--rubric is for a judge that reads one; a reward model does not")
+    records = prompts(asked.data_path, asked.max_prompts, seed)
+    categories = list(dict.fromkeys(r["category"] for r in records))
+    return records, groups(records), {} if reward else rubrics.for_categories(rubric, categories)
+
+
 def category_name(category):
     """A category for people. None: every category together; records of a file without categories have the category
     "all"."""
@@ -39,13 +54,18 @@ def category_name(category):
 
 
 def listed(items):
-    """[(text or tables.both, number)] -> one line of them in both languages."""
-    return {language: ", ".join(f"{words(text, language)} {n}" for text, n in items) for language in ("en", "ko")}
+    """Texts, of one language or of both, on one line in both languages."""
+    items = list(items)
+    return {language: ", ".join(words(text, language) for text in items) for language in ("en", "ko")}
 
 
 def warn_of_few(result, grouped):
     """Warn of the groups with few prompts."""
-    small = [(category_name(category), len(numbers)) for category, numbers in grouped if len(numbers) < FEW]
+    small = [
+        {language: f"{words(category_name(category), language)} {len(numbers)}" for language in ("en", "ko")}
+        for category, numbers in grouped
+        if len(numbers) < FEW
+    ]
     if small:
         result.warn(say("comparison.few", least=FEW, groups=listed(small)))
 
@@ -56,53 +76,40 @@ def pairs(names, baseline=""):
     return found if not baseline else [(name, baseline) for name in names if name != baseline]
 
 
-def score(judge, rubrics, records, answers):
-    """Every answer judged by itself: {model: for each record a list of Score, the judge's Failure, or None where no
-    answer is}.
+def places(answers):
+    """[(model, number of the record, of the answer)] of all llm.Replies. answers: of responders.answers."""
+    return [
+        (name, i, k)
+        for name, by_record in answers.items()
+        for i, replies in enumerate(by_record)
+        for k, reply in enumerate(replies)
+        if isinstance(reply, Reply)
+    ]
 
-    judge: of judges.open_judge; rubrics: {category: Rubric}, {} for a reward model; answers: of responders.answers.
+
+def score(judge, rubrics, s, chosen=None, **again):
+    """Answers judged by themselves: {place: Score, or the judge's Failure}.
+
+    judge: of judges.open_judge; rubrics: {category: Rubric}, {} for a reward model; s: session.Session; chosen: of
+    `places`, None = all.
     """
-    out = {}
-    for name, by_record in answers.items():
-        items = [
-            Item(
-                rubrics.get(one["category"]),
-                record.messages(one),
-                tuple(reply.text for reply in replies if isinstance(reply, Reply)),
-            )
-            for one, replies in zip(records, by_record)
-        ]
-        scores = map(iter, judge.rate(items, desc=f"judging {name}"))
-        out[name] = [
-            [next(of_record) if isinstance(reply, Reply) else None for reply in replies]
-            for replies, of_record in zip(by_record, scores)
-        ]
-    return out
+    chosen = places(s.answers) if chosen is None else chosen
+    items = [
+        Item(rubrics.get(s.records[i]["category"]), record.messages(s.records[i]), (s.answers[name][i][k].text,))
+        for name, i, k in chosen
+    ]
+    return {place: one for place, (one,) in zip(chosen, judge.rate(items, **again))}
 
 
-def rescore(judge, rubrics, session, scored, share):
+def rescore(judge, rubrics, s, scored, share):
     """A share of the scored answers, at least LEAST_RESCORED, judged once more: [(Score, Score or Failure)], drawn by
     the seed."""
-    places = [
-        (name, i, k)
-        for name, by_record in scored.items()
-        for i, of_record in enumerate(by_record)
-        for k, one in enumerate(of_record)
-        if isinstance(one, Score)
-    ]
-    n = min(len(places), max(LEAST_RESCORED, round(share * len(places))))
-    draw = random.Random(f"{session.seed}:rescore").sample(range(len(places)), n)
-    drawn = [places[j] for j in sorted(draw)]
-    items = [
-        Item(
-            rubrics[session.records[i]["category"]],
-            record.messages(session.records[i]),
-            (session.answers[name][i][k].text,),
-        )
-        for name, i, k in drawn
-    ]
-    again = judge.rate(items, desc="judging again", again=True)
-    return [(scored[name][i][k], one) for (name, i, k), (one,) in zip(drawn, again)]
+    scores = usable(scored)
+    n = min(len(scores), max(LEAST_RESCORED, round(share * len(scores))))
+    draw = random.Random(f"{s.seed}:rescore").sample(range(len(scores)), n)
+    drawn = [list(scores)[j] for j in sorted(draw)]
+    again = score(judge, rubrics, s, drawn, desc="judging again", again=True)
+    return [(scored[place], again[place]) for place in drawn]
 
 
 def noise(twice, key=None):
@@ -115,15 +122,9 @@ def noise(twice, key=None):
     changes = np.array([second - first for first, second in pairs if first is not None])
     if not len(changes):
         return None
-    size = stats.mean_interval(np.abs(changes))
-    return {
-        "mean": size.mean,
-        "low": size.low,
-        "high": size.high,
-        "sd": float(changes.std(ddof=1)) if len(changes) > 1 else 0.0,
-        "shift": float(changes.mean()),
-        "n": len(changes),
-    }
+    size = _estimate(stats.mean_interval(np.abs(changes)))
+    sd = float(changes.std(ddof=1)) if len(changes) > 1 else 0.0
+    return {**size, "sd": sd, "shift": float(changes.mean())}
 
 
 def noise_of_difference(sd, answers, other_answers):
@@ -133,50 +134,47 @@ def noise_of_difference(sd, answers, other_answers):
 
 
 def _value(one, key):
-    """The score or a criterion of a Score; None of what is none, or has no such criterion."""
-    return None if not isinstance(one, Score) else one.score if key is None else one.scores.get(key)
+    """The score or a criterion of a Score; None if it has no such criterion."""
+    return one.score if key is None else one.scores.get(key)
 
 
-def by_prompt(of_model, numbers, key=None):
-    """{number of the record: mean of the model's scores there}, of those of `numbers` that have any. key: a criterion,
-    None = the score."""
-    out = {}
-    for i in numbers:
-        values = [value for one in of_model[i] if (value := _value(one, key)) is not None]
-        if values:
-            out[i] = sum(values) / len(values)
-    return out
+def usable(scored):
+    """Those of `score` that are Scores."""
+    return {place: one for place, one in scored.items() if isinstance(one, Score)}
 
 
-def mean(values, seed):
-    """{"mean", "low", "high", "n"} over prompts of `by_prompt`, or None without any; of a single prompt low and high
-    are None: there is no interval."""
-    return _estimate(stats.mean_interval(list(values.values()), seed=seed)) if values else None
+def by_prompt(scored, names, key=None):
+    """{model: Series of the mean of its scores, by number of the record}, of the records that have any. key: a
+    criterion, None = the score."""
+    values = [(name, i, _value(one, key)) for (name, i, _), one in usable(scored).items()]
+    means = (
+        pd.DataFrame(values, columns=["model", "prompt", "value"]).dropna().groupby(["model", "prompt"]).value.mean()
+    )
+    return {name: means.loc[[name]].droplevel("model") if name in means.index else pd.Series() for name in names}
 
 
-def difference(values, other, seed):
-    """As `mean`, and "p", of values - other over the prompts that both have."""
-    common = [i for i in values if i in other]
-    if not common:
-        return None
-    found, p = stats.paired_difference([values[i] for i in common], [other[i] for i in common], seed=seed)
-    return {**_estimate(found), "p": p}
+def mean(values, numbers, seed):
+    """{"mean", "low", "high", "n"} over those prompts of `by_prompt` that are among numbers, or None without any."""
+    values = values[values.index.isin(numbers)]
+    return _estimate(stats.mean_interval(values, seed=seed)) if len(values) else None
 
 
 def _estimate(found):
+    """Of a single prompt low and high are None: there is no interval."""
     low, high = (found.low, found.high) if found.groups > 1 else (None, None)
     return {"mean": found.mean, "low": low, "high": high, "n": found.n}
 
 
-def differences(scored, grouped, seed, baseline=""):
-    """[{"model", "other", "category", "mean", "low", "high", "n", "p", "holm"}] of the pairs in every group; holm: p
-    adjusted for all of them."""
+def differences(means, grouped, seed, baseline=""):
+    """[{"model", "other", "category", "mean", "low", "high", "n", "p", "holm"}] of the pairs in every group, over the
+    prompts that both have; holm: p adjusted for all of them. means: of `by_prompt`."""
     out = []
-    for model, other in pairs(list(scored), baseline):
+    for model, other in pairs(list(means), baseline):
+        both = pd.concat([means[model], means[other]], axis=1, join="inner")
         for category, numbers in grouped:
-            found = difference(by_prompt(scored[model], numbers), by_prompt(scored[other], numbers), seed)
-            if found:
-                out.append({"model": model, "other": other, "category": category, **found})
+            if len(here := both[both.index.isin(numbers)]):
+                found, p = stats.paired_difference(here.iloc[:, 0], here.iloc[:, 1], seed=seed)
+                out.append({"model": model, "other": other, "category": category, **_estimate(found), "p": p})
     for row, adjusted in zip(out, stats.holm([row["p"] for row in out])):
         row["holm"] = adjusted
     return out
@@ -189,15 +187,6 @@ def cell(figure):
     )
 
 
-def judged(of_model):
-    """A model's Scores and Failures as one list."""
-    return [one for of_record in of_model for one in of_record if one is not None]
-
-
-def usable(of_model):
-    return [one for one in judged(of_model) if isinstance(one, Score)]
-
-
 def methods(judgements, what):
     """How scores or verdicts came, and how many (tables.both). judgements: what has a `method`; what: key of what is
     counted."""
@@ -205,4 +194,4 @@ def methods(judgements, what):
     parts = [
         say(f"methods.{what}", method=say(f"methods.{method.replace(' ', '_')}"), n=n) for method, n in counts.items()
     ]
-    return {language: ", ".join(part[language] for part in parts or [say("methods.none")]) for language in ("en", "ko")}
+    return listed(parts or [say("methods.none")])

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from korlhf.core import flags
 from korlhf.core.flags import REQUIRED, flag
-from korlhf.judges import judge as judges
-from korlhf.judges.flags import JudgingFlags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +49,17 @@ class AnswerFlags:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class RubricFlags:
+    """comparison"""
+
+    rubric: list[str] = flag(
+        [],
+        "rubrics of single categories in place of the ones of korlhf/judges/rubrics: CATEGORY=NAME of one of "
+        "those, or CATEGORY=FILE.yaml",
+    )
+
+
 def parse(description, groups, argv=None, **defaults):
     """The groups of flags of a program, each checked by its `check(parser)` if it has one.
 
@@ -63,8 +72,6 @@ def parse(description, groups, argv=None, **defaults):
     space = parser.parse_args(argv)
     settings = [flags.read(space, group) for group in groups]
     for one in settings:
-        if isinstance(one, JudgingFlags):
-            judges.check(one, parser)
-        elif hasattr(one, "check"):
+        if hasattr(one, "check"):
             one.check(parser)
     return settings

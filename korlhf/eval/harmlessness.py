@@ -7,7 +7,10 @@ written rules are korlhf/korean/refusals.py.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
 
 from korlhf.core import stats
 from korlhf.data import record, safety
@@ -65,40 +68,26 @@ def load_prompts(data_path, max_prompts, seed):
     return draw(list(records.values()), max_prompts, seed, key=lambda r: f"{r['kind']} {r['category']}")
 
 
-def verdicts(judge, records, replies, thresholds):
-    """What each answer does, by `judge` (None = the written rules): for each record a list of labels or Failures, an
-    answer's or the judge's. replies: of each record its llm.Replies and Failures; thresholds: {kind: Threshold} of a
-    reward model."""
-    texts = [[one.text for one in of_prompt if not isinstance(one, Failure)] for of_prompt in replies]
-    kinds, talks = [r["kind"] for r in records], [record.messages(r) for r in records]
+def verdicts(judge, asked, thresholds):
+    """A label or the judge's Failure for each (record, answer), by `judge` (None = the written rules). thresholds:
+    {kind: Threshold} of a reward model."""
+    asked = [(r["kind"], record.messages(r), answer) for r, answer in asked]
     if judge is None:
-        labels = [
-            [refusals.verdict(talk[-1]["content"], text, kind)[0] for text in of_prompt]
-            for kind, talk, of_prompt in zip(kinds, talks, texts)
+        return [refusals.verdict(talk[-1]["content"], answer, kind)[0] for kind, talk, answer in asked]
+    if judge.kind == "reward_model":
+        scores = judge.rate([form.Item(None, talk, (answer,)) for _, talk, answer in asked])
+        return [
+            one if isinstance(one, Failure) else BELOW if one.score < thresholds[kind].value else ABOVE
+            for (kind, _, _), (one,) in zip(asked, scores)
         ]
-    elif judge.kind == "reward_model":
-        scores = judge.rate([form.Item(None, talk, tuple(of_prompt)) for talk, of_prompt in zip(talks, texts)])
-        labels = [
-            [s if isinstance(s, Failure) else BELOW if s.score < thresholds[kind].value else ABOVE for s in of_prompt]
-            for kind, of_prompt in zip(kinds, scores)
-        ]
-    else:
-        questions = [question(k, talk, text) for k, talk, of_prompt in zip(kinds, talks, texts) for text in of_prompt]
-        choices = iter(judge.choose(questions))
-        chosen = [[next(choices) for _ in of_prompt] for of_prompt in texts]
-        labels = [[c if isinstance(c, Failure) else LABELS[c.best] for c in of_prompt] for of_prompt in chosen]
-    rest = map(iter, labels)
-    return [
-        [one if isinstance(one, Failure) else next(given) for one in of_prompt]
-        for of_prompt, given in zip(replies, rest)
-    ]
+    choices = judge.choose([question(*one) for one in asked])
+    return [one if isinstance(one, Failure) else LABELS[one.best] for one in choices]
 
 
 def question(kind, messages, answer):
     """The choice.Question about one answer; its options stand in the order of LABELS."""
-    _, lines = form.framed(messages, [answer])
     options = tuple(OPTIONS[kind][label] for label in LABELS)
-    return choice.Question(SYSTEM, "\n".join([*lines, "", ABOUT[kind]]), options)
+    return choice.Question(SYSTEM, "\n".join([*form.framed(messages, [answer]), "", ABOUT[kind]]), options)
 
 
 @dataclass(frozen=True)
@@ -135,44 +124,25 @@ def calibrate(judge, pairs):
 
 def best_threshold(good, bad):
     """The score that parts `good` from `bad` scores with the highest balanced accuracy: of several the one in the
-    widest gap.
-
-    Raises ValueError if either list is empty.
-    """
-    if not good or not bad:
-        raise ValueError("a threshold needs scores of both kinds")
-    points = sorted(set(good) | set(bad))
-    gaps = list(zip(points, points[1:]))
-    candidates = [(points[0] - 1.0, 0.0), *(((a + b) / 2, b - a) for a, b in gaps), (points[-1] + 1.0, 0.0)]
-    return max(candidates, key=lambda c: (balanced_accuracy(c[0], good, bad), c[1]))[0]
+    widest gap."""
+    points = np.unique([*good, *bad]).tolist()
+    cuts = [(points[0] - 1.0, 0.0), *(((a + b) / 2, b - a) for a, b in pairwise(points)), (points[-1] + 1.0, 0.0)]
+    return max(cuts, key=lambda cut: (balanced_accuracy(cut[0], good, bad), cut[1]))[0]
 
 
 def balanced_accuracy(threshold, good, bad):
     """Mean of the share of `good` scores at or above the threshold and the share of `bad` scores below it."""
-    return (sum(s >= threshold for s in good) / len(good) + sum(s < threshold for s in bad) / len(bad)) / 2
+    return float(np.mean(np.array(good) >= threshold) + np.mean(np.array(bad) < threshold)) / 2
 
 
-def shares(kinds, verdicts, of_kind, labels):
-    """For each prompt of the kind that has a verdict, (place, share of its answers whose verdict is among `labels`).
+def rate(judged):
+    """A share over prompts with its 95 % interval: {"mean", "low", "high", "n"}, or None without prompts.
 
-    verdicts: for each prompt a list of labels, None where there is none.
+    judged: a Series of truth values, an answer each, whose index is the prompt. The interval is Wilson's over prompts:
+    several answers to a prompt count as one, since they are not independent.
     """
-    out = []
-    for i, (kind, of_prompt) in enumerate(zip(kinds, verdicts)):
-        known = [v for v in of_prompt if v is not None]
-        if kind == of_kind and known:
-            out.append((i, sum(v in labels for v in known) / len(known)))
-    return out
-
-
-def rate(prompts):
-    """A share over prompts with its 95 % interval: {"mean", "low", "high", "n"}, or None without prompts. prompts: as
-    `shares` gives.
-
-    The interval is Wilson's over prompts: several answers to a prompt count as one, since they are not independent.
-    """
-    if not prompts:
+    if judged.empty:
         return None
-    total, n = sum(share for _, share in prompts), len(prompts)
-    low, high = stats.wilson(total, n)
-    return {"mean": total / n, "low": low, "high": high, "n": n}
+    shares = judged.astype(float).groupby(level=0).mean()
+    low, high = stats.wilson(shares.sum(), len(shares))
+    return {"mean": float(shares.mean()), "low": low, "high": high, "n": len(shares)}

@@ -13,9 +13,10 @@ from pathlib import Path
 from korlhf.core import tables
 from korlhf.core.errors import InputError
 from korlhf.core.files import AtomicFile, fingerprint, write_json
-from korlhf.core.program import exit_code
+from korlhf.core.program import exit_code, versions
 from korlhf.eval.texts import say
 from korlhf.llm.budget import new_usage
+from korlhf.llm.protocol import Failure
 
 
 class Result:
@@ -32,11 +33,8 @@ class Result:
 
     def __init__(self, program, output_dir, settings, inputs=()):
         self.program, self.folder = program, Path(output_dir).expanduser()
-        self.settings = (
-            settings
-            if isinstance(settings, dict)
-            else {k: v for s in settings for k, v in dataclasses.asdict(s).items()}
-        )
+        groups = [settings] if isinstance(settings, dict) else map(dataclasses.asdict, settings)
+        self.settings = {name: value for group in groups for name, value in group.items()}
         self.inputs, self.figures, self.rows = list(inputs), {}, []
         self.tables, self.protocol, self.warnings = [], {}, []
         self.attempted = self.failed = 0
@@ -62,19 +60,23 @@ class Result:
                 f"--output_dir {self.folder}: cannot be written: {reason}; make room there, or give another"
             ) from failed
         self._rows.commit()
-        self._write()
-        self._print()
+        # what a server once answered stays its answer: nothing shows whether other weights answer under its name by now
+        from_cache = self.usage["cached"] and say("result.from_cache", n=self.usage["cached"])
+        self._write(from_cache)
+        self._print(from_cache)
 
     def warn(self, line, first=False):
         """line: tables.both, what a reader must see before the figures; first: above those that are there already."""
         if line not in self.warnings:
             self.warnings.insert(0 if first else len(self.warnings), line)
 
-    def lost(self, what, failures):
-        """Count llm.Failures of `what` (a model, the judge; text or tables.both), and warn of them; figures are over
-        the others."""
+    def lost(self, what, outcomes):
+        """Count what was asked of `what` (a model, the judge; text or tables.both), and warn of the llm.Failures among
+        it; figures are over the others."""
+        failures = [one for one in outcomes if isinstance(one, Failure)]
+        self.attempted += len(outcomes)
+        self.failed += len(failures)
         if failures:
-            self.failed += len(failures)
             reason = f"{failures[0].kind}: {failures[0].reason}"
             self.warn(say("result.lost", what=what, n=len(failures), reason=reason))
 
@@ -86,48 +88,28 @@ class Result:
         """Exit code: 3 if more than the share --max_failed of what was attempted failed, else 0."""
         return exit_code(self.failed, self.attempted, self.settings["max_failed"])
 
-    def _from_cache(self):
-        """What a server once answered stays its answer: nothing shows whether other weights answer under its name by
-        now."""
-        kept = self.usage["cached"]
-        return kept and say("result.from_cache", n=kept)
-
-    def _print(self):
+    def _print(self, from_cache):
         for table in self.tables:
-            print(f"\n{tables.plain(table)}", flush=True)
-        for name, how in self.protocol.items():
-            print(f"{name}: {tables.words(how, 'en')}", flush=True)
-        if self._from_cache():
-            print(f"cache: {self._from_cache()['en']}", flush=True)
+            print(f"\n{tables.plain(table)}")
+        for name, how in [*self.protocol.items(), *([("cache", from_cache)] if from_cache else [])]:
+            print(f"{name}: {tables.words(how, 'en')}")
         for line in self.warnings:
-            print(f"WARNING: {line['en']}", flush=True)
+            print(f"WARNING: {line['en']}")
         print(f"written: {self.folder / self.program}.json, {self.program}.jsonl", flush=True)
 
-    def _write(self):
-        write_json(
-            self.folder / f"{self.program}.json",
-            {
-                "program": self.program,
-                "warnings": self.warnings,
-                "tables": self.tables,
-                "protocol": self.protocol,
-                "figures": self.figures,
-                "settings": self.settings,
-                "usage": self.usage,
-                "from_cache": self._from_cache(),
-                "inputs": [_input(Path(path)) for path in self.inputs],
-                "rows": {"file": f"{self.program}.jsonl", "n": len(self.rows)},
-                "versions": _versions(),
-                "seconds": round(time.time() - self._began, 2),
-                "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            },
-        )
-
-
-def _versions():
-    from korlhf.core.program import versions  # imports torch
-
-    return versions()
+    def _write(self, from_cache):
+        content = {name: getattr(self, name) for name in ("program", "warnings", "tables", "protocol", "figures")}
+        content |= {
+            "settings": self.settings,
+            "usage": self.usage,
+            "from_cache": from_cache,
+            "inputs": [_input(Path(path)) for path in self.inputs],
+            "rows": {"file": f"{self.program}.jsonl", "n": len(self.rows)},
+            "versions": versions(),
+            "seconds": round(time.time() - self._began, 2),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        write_json(self.folder / f"{self.program}.json", content)
 
 
 def _input(path):

@@ -6,7 +6,6 @@ with session("geval", settings, records, [judge]) as s:
 return s.result.code()
 """
 
-import dataclasses
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from korlhf.eval.flags import AnswerFlags, ResultFlags
 from korlhf.eval.result import Result
 from korlhf.eval.texts import say
 from korlhf.judges import judge as judging
-from korlhf.judges.flags import JudgeFlags, JudgingFlags
+from korlhf.judges.flags import JudgingFlags
 from korlhf.llm import checkpoint, responders
 from korlhf.llm.cache import Cache
 from korlhf.llm.flags import LlmFlags, SamplerFlags
@@ -44,11 +43,6 @@ class Session:
     def seed(self):
         return self.result.settings["seed"]
 
-    def lost(self, what, verdicts):
-        """Count what was asked of a judge, and warn of the llm.Failures among it."""
-        self.result.attempted += len(verdicts)
-        self.result.lost(what, [verdict for verdict in verdicts if isinstance(verdict, Failure)])
-
     def warn_of(self, judge):
         """What makes a judge doubtful; once it has judged."""
         for line in [*conflicts.of(judge, self.result.figures["responders"]), *judge.warnings()]:
@@ -61,20 +55,17 @@ def session(program, settings, records, judges=(), inputs=()):
     inputs: other files and folders that are read. Raises InputError for judges and responders that cannot be had,
     before anything is paid for."""
     files, asked, sampler, llm_flags = (_part(settings, k) for k in (ResultFlags, AnswerFlags, SamplerFlags, LlmFlags))
-    of_judges = [path for text in judges if text != RULES for path in judging.inputs(text)]
+    of_judges = {text: judging.read_name(text) for text in judges if text != RULES}
+    folders = [model for kind, model, _ in of_judges.values() if kind != "openai"]
     cache_path = llm_flags.cache or Path(files.output_dir).expanduser() / "cache.sqlite"  # shared in the folder
     with (
-        Result(program, files.output_dir, settings, [*asked.data_path, *of_judges, *inputs]) as result,
+        Result(program, files.output_dir, settings, [*asked.data_path, *folders, *inputs]) as result,
         Cache(cache_path) as cache,
     ):
-        opened = {}
-        for text in judges:
-            if text == RULES:
-                opened[text] = None
-                continue
-            judging_flags = _part(settings, JudgingFlags)
-            values = {f.name: getattr(judging_flags, f.name) for f in dataclasses.fields(JudgingFlags)}
-            opened[text] = judging.open_judge(JudgeFlags(judge=text, **values), sampler, llm_flags, cache, result.usage)
+        opened = dict.fromkeys(judges)
+        for text in of_judges:
+            flags = _part(settings, JudgingFlags)
+            opened[text] = judging.open_judge(text, flags, sampler, llm_flags, cache, result.usage)
         answers = _answers(result, records, asked, sampler, llm_flags, cache)
         yield Session(result, cache, records, answers, opened)
 
@@ -94,25 +85,17 @@ def baseline(name, answers):
 def _answers(result, records, asked, sampler, llm_flags, cache):
     """Answers of every --responder, their settings noted in the result's protocol."""
     who = responders.read_responders(asked.responder, llm_flags.base_url)
-    seed = result.settings["seed"]
-    sampling = checkpoint.Sampling(asked.temperature, asked.top_p, asked.max_new_tokens, seed)
+    seed, n, tokens = result.settings["seed"], asked.num_answers, asked.max_new_tokens
+    sampling = checkpoint.Sampling(asked.temperature, asked.top_p, tokens, seed)
     system = responders.read_system(asked.system, "--system") if asked.system else ""
-    setup = responders.Setup(sampling, asked.num_answers, sampler, llm_flags, cache, result.usage)
+    setup = responders.Setup(sampling, n, sampler, llm_flags, cache, result.usage)
     answers, how = responders.answers(who, records, setup, system)
     result.inputs += [r.model for r in who if r.kind != "server"]
     result.figures["responders"] = how
     drawn = "result.greedy" if asked.temperature == 0 else "result.sampled"
-    result.protocol.update(
-        {
-            "prompts": say("result.prompts", n=len(records), names=", ".join(asked.data_path)),
-            "decoding": say(
-                "result.decoding",
-                drawn=say(drawn, temperature=asked.temperature, top_p=asked.top_p),
-                tokens=asked.max_new_tokens,
-                n=asked.num_answers,
-            ),
-        }
-    )
+    drawn = say(drawn, temperature=asked.temperature, top_p=asked.top_p)
+    result.protocol["prompts"] = say("result.prompts", n=len(records), names=", ".join(asked.data_path))
+    result.protocol["decoding"] = say("result.decoding", drawn=drawn, tokens=tokens, n=n)
     if files := ", ".join(r.name for r in who if r.kind == "file"):
         result.protocol["from files"] = say("result.from_files", names=files)
     if templates := {name: h["template"] for name, h in how.items() if "template" in h}:
@@ -121,10 +104,14 @@ def _answers(result, records, asked, sampler, llm_flags, cache):
         result.protocol["system"] = system
     result.protocol["seed"] = seed
     for name, by_record in answers.items():
-        replies = [reply for of_record in by_record for reply in of_record]
-        result.attempted += len(replies)
-        result.lost(name, [reply for reply in replies if isinstance(reply, Failure)])
-        _warn_of_empty_and_cut(result, name, [reply for reply in replies if isinstance(reply, Reply)])
+        every = [reply for of_record in by_record for reply in of_record]
+        result.lost(name, every)
+        replies = [reply for reply in every if isinstance(reply, Reply)]
+        empty, cut = sum(not r.text for r in replies), sum(r.finish_reason == "length" for r in replies)
+        if empty > MUCH_EMPTY * len(replies):
+            result.warn(say("result.empty", name=name, empty=empty, n=len(replies)))
+        if cut > MUCH_CUT * len(replies):
+            result.warn(say("result.cut", name=name, cut=cut, n=len(replies), tokens=tokens))
     return answers
 
 
@@ -141,10 +128,7 @@ def open_models(texts, open_model):
     return models
 
 
-def template_of(codec):
-    """The chat template of a data.tokenize.Codec, as it writes out a prompt."""
-    messages = [{"role": "user", "content": "{prompt}"}]
-    return codec.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+template_of = responders.template_of
 
 
 def template_line(templates):
@@ -155,37 +139,23 @@ def template_line(templates):
     return "; ".join(f"{name}: {template}" for name, template in shown.items())
 
 
-def _warn_of_empty_and_cut(result, name, replies):
-    """Warn of answers that are empty, or end where --max_new_tokens does."""
-    n, empty, cut = len(replies), sum(not r.text for r in replies), sum(r.finish_reason == "length" for r in replies)
-    if empty > MUCH_EMPTY * n:
-        result.warn(say("result.empty", name=name, empty=empty, n=n))
-    if cut > MUCH_CUT * n:
-        result.warn(say("result.cut", name=name, cut=cut, n=n, tokens=result.settings["max_new_tokens"]))
-
-
-def rows(session, **more):
+def rows(session, more=lambda place: {}, **columns):
     """Lines that show answers (korlhf/eval/result.py), one per record.
 
-    more: {key: {responder: for each record a list with a value per answer}}, put next to each answer's text.
+    Next to the text of the answer at a place, (responder, number of the record, of the answer), stand more(place), a
+    dict, and of columns, {key: {responder: for each record a list with a value per answer}}, its values.
     """
     out = []
-    for i, of_prompt in enumerate(session.records):
+    for i, one in enumerate(session.records):
         shown = {
             name: [
-                {**_shown(reply), **{key: values[name][i][k] for key, values in more.items()}}
+                {**_shown(reply), **{key: of[name][i][k] for key, of in columns.items()}, **more((name, i, k))}
                 for k, reply in enumerate(by_record[i])
             ]
             for name, by_record in session.answers.items()
         }
-        out.append(
-            {
-                "id": of_prompt["id"],
-                "category": of_prompt["category"],
-                "messages": record.messages(of_prompt),
-                "answers": shown,
-            }
-        )
+        head = {"id": one["id"], "category": one["category"], "messages": record.messages(one)}
+        out.append({**head, "answers": shown})
     return out
 
 

@@ -4,18 +4,21 @@ An answer wins if both orders name it; else it is a tie. Where the judge gives p
 is their mean over both orders (a tie half), so that a slight but steady preference is not lost. A reward model is not
 asked: the higher score wins. Zheng et al. 2023 (arXiv 2306.05685, section 3.4) call asking in both orders the
 conservative way.
+
+games: a DataFrame of verdicts with the columns model, other, prompt (number of the record), longer (characters of the
+model's answer minus those of the other's), and those of Verdict.
 """
 
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
+import pandas as pd
 
 from korlhf.core import stats
 from korlhf.data import record
 from korlhf.eval import comparison
 from korlhf.judges import choice, form
-from korlhf.llm.protocol import Failure, Reply
+from korlhf.llm.protocol import Failure
 
 FIRST, SECOND, TIE = range(3)  # numbers of the options
 OPTIONS = ("답변 A가 더 좋다.", "답변 B가 더 좋다.", "두 답변의 수준이 비슷해서 우열을 가리기 어렵다.")
@@ -47,61 +50,43 @@ class Verdict:
 EQUAL = Verdict(0.5, 0.5, (), "equal answers")
 
 
-@dataclass(frozen=True)
-class Game:
-    """One verdict among others. prompt: number of its record; longer: characters of the first answer minus those of the
-    second."""
-
-    first: str
-    second: str
-    prompt: int
-    longer: int
-    verdict: Verdict
-
-
 def play(judge, rubrics, s):
-    """{(model, other): {(number of the record, of the answer): Verdict or Failure}} of every two models; the k-th
-    answer of one meets the k-th of the other. rubrics: {category: Rubric}; s: session.Session."""
-    scored = comparison.score(judge, {}, s.records, s.answers) if judge.kind == "reward_model" else None
+    """{(model, other, number of the record, of the answer): Verdict or Failure} of every two models; the k-th answer of
+    one meets the k-th of the other. rubrics: {category: Rubric}; s: session.Session."""
+    there = set(comparison.places(s.answers))
+    scored = comparison.score(judge, {}, s) if judge.kind == "reward_model" else {}
     out = {}
-    for a, b in comparison.pairs(list(s.answers)):
-        places = [
-            (i, k)
-            for i, replies in enumerate(zip(s.answers[a], s.answers[b]))
-            for k, pair in enumerate(zip(*replies))
-            if all(isinstance(reply, Reply) for reply in pair)
-        ]
+    for a, b in comparison.pairs(s.answers):
+        meetings = [(i, k) for name, i, k in sorted(there) if name == a and (b, i, k) in there]
         if scored:
-            verdicts = [of_scores(scored[a][i][k], scored[b][i][k]) for i, k in places]
+            verdicts = [of_scores(scored[a, i, k], scored[b, i, k]) for i, k in meetings]
         else:
             asked = [
-                (rubrics[s.records[i]["category"]], record.messages(s.records[i]), *texts)
-                for i, k in places
-                for texts in [(s.answers[a][i][k].text, s.answers[b][i][k].text)]
+                (rubrics[r["category"]], record.messages(r), s.answers[a][i][k].text, s.answers[b][i][k].text)
+                for i, k in meetings
+                for r in [s.records[i]]
             ]
             verdicts = compare(judge, asked, desc=f"{a} against {b}")
-        out[a, b] = dict(zip(places, verdicts))
+        out |= {(a, b, i, k): verdict for (i, k), verdict in zip(meetings, verdicts)}
     return out
 
 
 def games(verdicts, answers):
-    """The verdicts of `play` that are no Failures, as Games."""
-    return [
-        Game(a, b, i, len(answers[a][i][k].text) - len(answers[b][i][k].text), verdict)
-        for (a, b), of_pair in verdicts.items()
-        for (i, k), verdict in of_pair.items()
-        if not isinstance(verdict, Failure)
+    """The games of the verdicts of `play` that are no Failures."""
+    rows = [
+        (a, b, i, len(answers[a][i][k].text) - len(answers[b][i][k].text), *vars(v).values())
+        for (a, b, i, k), v in verdicts.items()
+        if not isinstance(v, Failure)
     ]
+    return pd.DataFrame(rows, columns=["model", "other", "prompt", "longer", *Verdict.__annotations__])
 
 
 def question(rubric, messages, first, second):
     """The choice.Question about two answers, the first one as A. The criteria are the rubric's, without their
     levels."""
-    _, lines = form.framed(messages, (first, second))
-    system = "\n".join(
-        [rubric.system, "", COMPARE, "", "[기준]", *(f"■ {c.name}: {c.question}" for c in rubric.criteria)]
-    )
-    return choice.Question(system, "\n".join([*lines, "", ASK]), OPTIONS)
+    criteria = [f"■ {c.name}: {c.question}" for c in rubric.criteria]
+    system = "\n".join([rubric.system, "", COMPARE, "", "[기준]", *criteria])
+    return choice.Question(system, "\n".join([*form.framed(messages, (first, second)), "", ASK]), OPTIONS)
 
 
 def compare(judge, asked, desc="judging"):
@@ -123,7 +108,7 @@ def of_orders(given, reverse):
             return one
     picks = _pick(given), _pick(reverse)
     verdict = {(FIRST, SECOND): 1.0, (SECOND, FIRST): 0.0}.get(picks, 0.5)
-    if given.method != choice.PROBABILITIES or reverse.method != choice.PROBABILITIES:
+    if choice.GREEDY in (given.method, reverse.method):
         return Verdict(verdict, verdict, picks, choice.GREEDY)
     p, q = given.probabilities, reverse.probabilities
     return Verdict((p[FIRST] + q[SECOND] + (p[TIE] + q[TIE]) / 2) / 2, verdict, picks, choice.PROBABILITIES)
@@ -131,8 +116,7 @@ def of_orders(given, reverse):
 
 def _pick(one):
     """The likeliest option; TIE if there are several."""
-    best = [i for i, p in enumerate(one.probabilities) if p == max(one.probabilities)]
-    return best[0] if len(best) == 1 else TIE
+    return one.best if one.probabilities.count(max(one.probabilities)) == 1 else TIE
 
 
 def of_scores(first, second):
@@ -153,26 +137,18 @@ def rate(values, prompts, seed):
     if not len(values):
         return None
     found = stats.mean_interval(values, prompts, seed)
-    low, high = (
-        (found.low, found.high) if found.high > found.low else stats.wilson(found.mean * found.groups, found.groups)
-    )
+    low, high = found.low, found.high
+    if low == high:
+        low, high = stats.wilson(found.mean * found.groups, found.groups)
     return {"mean": found.mean, "low": low, "high": high, "n": found.n}
 
 
 def win_rate(games, seed):
     """Of the first model, over games of two: what `rate` gives, "prompts", "won", "tied", "lost", and "p" of no
     difference (signs of prompts flipped)."""
-    results, prompts = [g.verdict.result for g in games], [g.prompt for g in games]
-    _, p = stats.paired_difference(results, [0.5] * len(results), prompts, seed)
-    verdicts = [g.verdict.verdict for g in games]
-    return {
-        **rate(results, prompts, seed),
-        "prompts": len(set(prompts)),
-        "won": verdicts.count(1.0),
-        "tied": verdicts.count(0.5),
-        "lost": verdicts.count(0.0),
-        "p": p,
-    }
+    _, p = stats.paired_difference(games.result, [0.5] * len(games), games.prompt, seed)
+    counts = {word: int((games.verdict == v).sum()) for word, v in (("won", 1.0), ("tied", 0.5), ("lost", 0.0))}
+    return {**rate(games.result, games.prompt, seed), "prompts": games.prompt.nunique(), **counts, "p": p}
 
 
 def length_controlled(games, seed):
@@ -182,76 +158,52 @@ def length_controlled(games, seed):
     None if the games cannot tell: hardly any answer of one model is as long as the other's. If all games end alike, so
     they do at any length: then it is the win rate itself, with Wilson's interval.
     """
-    if min(sum(g.longer >= 0 for g in games), sum(g.longer <= 0 for g in games)) < LEAST_EACH_WAY:
+    if min((games.longer >= 0).sum(), (games.longer <= 0).sum()) < LEAST_EACH_WAY:
         return None
-    results, longer = np.array([g.verdict.result for g in games]), np.array([g.longer for g in games])
-    prompts = [g.prompt for g in games]
-    if len(set(results)) == 1:
-        return {key: value for key, value in rate(results, prompts, seed).items() if key != "n"}
-    draws = [stats.length_controlled(results[i], longer[i]) for i in _resampled(prompts, RESAMPLES, seed)]
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return {"mean": stats.length_controlled(results, longer), "low": float(low), "high": float(high)}
+    if games.result.nunique() == 1:
+        return {key: value for key, value in rate(games.result, games.prompt, seed).items() if key != "n"}
+    (found,) = _fitted(games, lambda g: [stats.length_controlled(g.result, g.longer)], seed)
+    return found
 
 
-def _resampled(prompts, resamples, seed):
-    """For each resample the numbers of the games whose prompts are drawn, a prompt as often as it is."""
-    of_prompt = {}
-    for i, prompt in enumerate(prompts):
-        of_prompt.setdefault(prompt, []).append(i)
-    of_prompt = list(of_prompt.values())
-    for draw in np.random.default_rng(seed).integers(len(of_prompt), size=(resamples, len(of_prompt))):
-        yield [i for k in draw for i in of_prompt[k]]
+def _fitted(games, fit, seed):
+    """Of each figure that `fit` finds in games {"mean", "low", "high"}: resampled are prompts, with all their games."""
+    of_prompt = list(games.reset_index(drop=True).groupby("prompt").indices.values())
+    draws = np.random.default_rng(seed).integers(len(of_prompt), size=(RESAMPLES, len(of_prompt)))
+    fits = [fit(games.iloc[np.concatenate([of_prompt[k] for k in draw])]) for draw in draws]
+    lows, highs = np.quantile(fits, [0.025, 0.975], axis=0)
+    return [{"mean": m, "low": float(low), "high": float(high)} for m, low, high in zip(fit(games), lows, highs)]
 
 
 def place_preference(games, seed):
     """How much the place of an answer counts: "first" (rate of the first place among decided questions, or None),
     "asked" (pairs), and the shares of them in which the orders give different verdicts ("disagree"), and name different
     answers ("opposite"); None without pairs."""
-    asked = [g for g in games if g.verdict.picks]
-    if not asked:
+    asked = games[games.picks.map(len) > 0]
+    if asked.empty:
         return None
-    decided = [(float(pick == FIRST), g.prompt) for g in asked for pick in g.verdict.picks if pick != TIE]
-    disagree = [g.verdict.picks not in ((FIRST, SECOND), (SECOND, FIRST), (TIE, TIE)) for g in asked]
-    opposite = [g.verdict.picks in ((FIRST, FIRST), (SECOND, SECOND)) for g in asked]
+    decided = asked.explode("picks")
+    decided = decided[decided.picks != TIE]
+    agree, opposite = ((FIRST, SECOND), (SECOND, FIRST), (TIE, TIE)), ((FIRST, FIRST), (SECOND, SECOND))
     return {
-        "first": rate(*zip(*decided), seed) if decided else None,
+        "first": rate((decided.picks == FIRST).astype(float), decided.prompt, seed),
         "asked": len(asked),
-        "disagree": sum(disagree) / len(asked),
-        "opposite": sum(opposite) / len(asked),
+        "disagree": sum(picks not in agree for picks in asked.picks) / len(asked),
+        "opposite": sum(picks in opposite for picks in asked.picks) / len(asked),
     }
 
 
 def length_preference(games, seed):
     """The rate at which the longer answer wins, over pairs of different length; None without any."""
-    unequal = [(g.verdict.result if g.longer > 0 else 1 - g.verdict.result, g.prompt) for g in games if g.longer]
-    return rate(*zip(*unequal), seed) if unequal else None
+    unequal = games[games.longer != 0]
+    return rate(unequal.result.where(unequal.longer > 0, 1 - unequal.result), unequal.prompt, seed)
 
 
-def strengths(names, games, seed, resamples=RESAMPLES):
+def strengths(names, games, seed):
     """{model: {"mean", "low", "high"}}: Bradley-Terry strengths in logits, their mean 0, with 95 % intervals over
     prompts."""
-    strengths = stats.bradley_terry(names, _results(games))
-    draws = [
-        stats.bradley_terry(names, _results(games[i] for i in numbers))
-        for numbers in _resampled([g.prompt for g in games], resamples, seed)
-    ]
-    low, high = np.quantile([[draw[name] for name in names] for draw in draws], [0.025, 0.975], axis=0)
-    return {
-        name: {"mean": strengths[name], "low": float(low[k]), "high": float(high[k])} for k, name in enumerate(names)
-    }
 
+    def fit(games):
+        return list(stats.bradley_terry(names, zip(games.model, games.other, games.result)).values())
 
-def _results(games):
-    return [(g.first, g.second, g.verdict.result) for g in games]
-
-
-def cycles(names, rates):
-    """Triples (a, b, c) in which a beats b, b beats c and c beats a, each once. rates: {(model, other): win rate of the
-    model}."""
-    beats = {(a, b) if mean > 0.5 else (b, a) for (a, b), mean in rates.items() if mean != 0.5}
-    place = {name: i for i, name in enumerate(names)}
-    return [
-        (a, b, c)
-        for a, b, c in permutations(names, 3)
-        if place[a] < min(place[b], place[c]) and {(a, b), (b, c), (c, a)} <= beats
-    ]
+    return dict(zip(names, _fitted(games, fit, seed)))

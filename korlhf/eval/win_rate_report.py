@@ -1,5 +1,5 @@
 """The tables and warnings of win rates: by category, with the judge's preference for a place and for length, and
-strengths of many models."""
+strengths of many models. games: of korlhf/eval/win_rate.py."""
 
 import math
 
@@ -16,8 +16,10 @@ SEEN = {1.0: "won", 0.5: "tie", 0.0: "lost"}
 PLACES = ("first place", "second place", "tie")
 
 
-def _between(games, a, b):
-    return [g for g in games if (g.first, g.second) == (a, b)]
+def _by_pair(games):
+    """[("model − other", games)] of every two models, before them those of all if there are several."""
+    pairs = [(f"{a} − {b}", here) for (a, b), here in games.groupby(["model", "other"], sort=False)]
+    return pairs if len(pairs) == 1 else [(say("comparison.all"), games), *pairs]
 
 
 def _preferred(rate):
@@ -25,47 +27,38 @@ def _preferred(rate):
     return rate is not None and not rate["low"] <= 0.5 <= rate["high"]
 
 
-def rates_table(result, games, grouped, names, seed):
+def rates_table(s, games, grouped):
     """Win rates by category; their p-values are adjusted for the number of rows. Returns the figures."""
     figures = []
-    for a, b in comparison.pairs(names):
+    for (a, b), of_pair in games.groupby(["model", "other"], sort=False):
         for place, (category, numbers) in enumerate(grouped):
-            here = [g for g in _between(games, a, b) if g.prompt in set(numbers)]
-            if here:
-                controlled = win_rate.length_controlled(here, seed) if place == 0 else None
-                row = {"model": a, "other": b, "category": category, **win_rate.win_rate(here, seed)}
+            here = of_pair[of_pair.prompt.isin(numbers)]
+            if len(here):
+                controlled = win_rate.length_controlled(here, s.seed) if place == 0 else None
+                row = {"model": a, "other": b, "category": category, **win_rate.win_rate(here, s.seed)}
                 figures.append({**row, "length_controlled": controlled})
-    for row, adjusted in zip(figures, stats.holm([row["p"] for row in figures])):
-        row["holm"] = adjusted
-    rows = [
-        [
-            *(f["model"], f["other"], category_name(f["category"])),
-            *(f[key] for key in ("prompts", "won", "tied", "lost")),
-            *(cell(f), f["p"], f["holm"], cell(f["length_controlled"])),
-        ]
-        for f in figures
-    ]
-    if rows:
-        result.table(
-            say("win_rate.rates.title"),
-            columns("model against category prompts won tied lost win_rate p:4 holm:4 length_controlled"),
-            rows,
-            [say("win_rate.rates.note", n=len(rows)), say("win_rate.rates.controlled")],
+    rows = []
+    for f, f["holm"] in zip(figures, stats.holm([f["p"] for f in figures])):
+        rows.append(
+            [f["model"], f["other"], category_name(f["category"]), f["prompts"], f["won"], f["tied"], f["lost"]]
+            + [cell(f), f["p"], f["holm"], cell(f["length_controlled"])]
         )
+    if rows:
+        head = columns("model against category prompts won tied lost win_rate p:4 holm:4 length_controlled")
+        notes = [say("win_rate.rates.note", n=len(rows)), say("win_rate.rates.controlled")]
+        s.result.table(say("win_rate.rates.title"), head, rows, notes)
     return figures
 
 
-def place_table(result, judge, games, names, seed):
+def place_table(s, judge, games):
     """How much the judge goes by the place of an answer, and the warning that stands above all others. Returns the
     figures."""
-    groups = [(f"{a} − {b}", _between(games, a, b)) for a, b in comparison.pairs(names)]
-    groups = [(say("comparison.all"), games), *groups] if len(groups) > 1 else groups
-    figures = [(label, win_rate.place_preference(here, seed)) for label, here in groups]
+    figures = [(label, win_rate.place_preference(here, s.seed)) for label, here in _by_pair(games)]
     rows = [[label, f["asked"], cell(f["first"]), f["disagree"], f["opposite"]] for label, f in figures if f]
     if not rows:
         return None
     head = columns("pair answer_pairs first_wins orders_disagree opposite")
-    result.table(say("win_rate.place.title"), head, rows, [say("win_rate.place.note")])
+    s.result.table(say("win_rate.place.title"), head, rows, [say("win_rate.place.note")])
     preference = figures[0][1]
     if _preferred(first := preference["first"]):
         share = max(first["mean"], 1 - first["mean"])
@@ -80,66 +73,47 @@ def place_table(result, judge, games, names, seed):
             asked=preference["asked"],
             strong=say("win_rate.place.strong") if strong else "",
         )
-        result.warn(line, first=True)
+        s.result.warn(line, first=True)
     return preference
 
 
-def length_table(result, judge, games, names, figures, seed):
+def length_table(s, judge, games, figures):
     """How much the judge goes by length, with warnings. figures: of rates_table. Returns the preference over all
     pairs."""
-    rows = []
-    for a, b in comparison.pairs(names):
-        if here := _between(games, a, b):
-            more = sum(g.longer for g in here) / len(here)
-            rows.append([f"{a} − {b}", more, cell(win_rate.length_preference(here, seed))])
-    preference = win_rate.length_preference(games, seed)
+    found = [(label, here, win_rate.length_preference(here, s.seed)) for label, here in _by_pair(games)]
+    rows = [[label, float(here.longer.mean()), cell(preference)] for label, here, preference in found]
     if len(rows) > 1:
-        rows.insert(0, [say("comparison.all"), None, cell(preference)])
-    if rows:
-        head = columns("pair characters_more:1 longer_wins")
-        result.table(say("win_rate.length.title"), head, rows, [say("win_rate.length.note")])
+        rows[0][1] = None
+    if games.empty:
+        return None
+    head = columns("pair characters_more:1 longer_wins")
+    s.result.table(say("win_rate.length.title"), head, rows, [say("win_rate.length.note")])
+    preference = found[0][2]
     if _preferred(preference) and abs(preference["mean"] - 0.5) > STRONG / 2:
         kind = say("win_rate.length.longer" if preference["mean"] > 0.5 else "win_rate.length.shorter")
         share = max(preference["mean"], 1 - preference["mean"])
-        result.warn(say("win_rate.length.warning", judge=judge.name, kind=kind, share=share, n=preference["n"]))
-    for f in figures:
+        s.result.warn(say("win_rate.length.warning", judge=judge.name, kind=kind, share=share, n=preference["n"]))
+    for f in figures:  # win rates that are no draw, if length may be the reason
+        names, controlled = {"model": f["model"], "other": f["other"], "rate": f["mean"]}, f["length_controlled"]
         if f["category"] == figures[0]["category"] and f["p"] < 0.05:
-            _warn_of_length(result, f)
+            if controlled is None:
+                s.result.warn(say("win_rate.length.untold", **names))
+            elif not _preferred(controlled):
+                s.result.warn(say("win_rate.length.draw", **names, **controlled))
     return preference
 
 
-def _warn_of_length(result, f):
-    """Warn of a win rate that is no draw, if length may be the reason."""
-    names, controlled = {"model": f["model"], "other": f["other"], "rate": f["mean"]}, f["length_controlled"]
-    if controlled is None:
-        result.warn(say("win_rate.length.untold", **names))
-    elif controlled["low"] <= 0.5 <= controlled["high"]:
-        result.warn(say("win_rate.length.draw", **names, **controlled))
-
-
-def strength_tables(result, games, names, figures, seed):
-    """Win matrix and Bradley-Terry strengths of more than two models, and circles of three that beat each other.
-    Returns the strengths."""
-    overall = {(f["model"], f["other"]): f for f in figures if f["category"] == figures[0]["category"]}
-    means = {pair: f["mean"] for pair, f in overall.items()}
-    clear = {pair: f["mean"] for pair, f in overall.items() if f["p"] < 0.05}
-    rates = {**means, **{(b, a): 1 - mean for (a, b), mean in means.items()}}
-    result.table(
-        say("win_rate.matrix.title"),
-        columns("model") + named(names),
-        [[a, *(rates.get((a, b)) for b in names)] for a in names],
-    )
-    played = [name for name in names if any(name in (g.first, g.second) for g in games)]
-    strengths = win_rate.strengths(played, games, seed)
+def strength_tables(s, games, figures):
+    """Win matrix and Bradley-Terry strengths of more than two models. Returns the strengths."""
+    names, overall = list(s.answers), [f for f in figures if f["category"] == figures[0]["category"]]
+    rates = {(f["model"], f["other"]): f["mean"] for f in overall}
+    rates |= {(b, a): 1 - mean for (a, b), mean in rates.items()}
+    matrix = [[a, *(rates.get((a, b)) for b in names)] for a in names]
+    s.result.table(say("win_rate.matrix.title"), columns("model") + named(names), matrix)
+    strengths = win_rate.strengths([name for name in names if name in {*games.model, *games.other}], games, s.seed)
     order = sorted(names, key=lambda name: -strengths[name]["mean"] if name in strengths else math.inf)
-    circles = [[*circle, circle[0]] for circle in win_rate.cycles(names, clear)]
-    notes = [say("win_rate.strengths.circle", beats=" > ".join(circle)) for circle in circles]
-    result.table(
-        say("win_rate.strengths.title"),
-        columns("model strength:2"),
-        [[name, _strength(strengths.get(name))] for name in order],
-        [say("win_rate.strengths.note"), *notes],
-    )
+    rows = [[name, _strength(strengths.get(name))] for name in order]
+    s.result.table(say("win_rate.strengths.title"), columns("model strength:2"), rows, [say("win_rate.strengths.note")])
     return strengths
 
 
@@ -155,7 +129,7 @@ def note_protocol(result, judge, rubrics, games):
     for category, r in rubrics.items():
         file = f"{r.file} (sha256 {r.sha256[:12]})"
         result.protocol[f"rubric of {category}"] = say("win_rate.rubric", file=file)
-    result.protocol["verdicts by"] = comparison.methods([g.verdict for g in games], "pairs")
+    result.protocol["verdicts by"] = comparison.methods(games.itertuples(), "pairs")
     result.protocol["order"] = say("win_rate.both_orders" if rubrics else "win_rate.no_order")
     result.protocol["pairing"] = say("win_rate.pairing")
     result.protocol["interval"] = say("win_rate.interval", resamples=stats.RESAMPLES, few=win_rate.RESAMPLES)
@@ -163,15 +137,13 @@ def note_protocol(result, judge, rubrics, games):
 
 def rows(s, verdicts):
     """Lines that show answers, each with its results against the other models, and all comparisons of the prompt."""
-    against = {name: [[{} for _ in replies] for replies in by_record] for name, by_record in s.answers.items()}
-    comparisons = [[] for _ in s.records]
-    for (a, b), of_pair in verdicts.items():
-        for (i, k), verdict in of_pair.items():
-            failed = isinstance(verdict, Failure)
-            against[a][i][k][b] = None if failed else SEEN[verdict.verdict]
-            against[b][i][k][a] = None if failed else SEEN[1 - verdict.verdict]
-            comparisons[i].append({"first": a, "second": b, "answer": k, **_shown(verdict)})
-    lines = session.rows(s, against=against)
+    against, comparisons = {}, [[] for _ in s.records]
+    for (a, b, i, k), verdict in verdicts.items():
+        failed = isinstance(verdict, Failure)
+        against.setdefault((a, i, k), {})[b] = None if failed else SEEN[verdict.verdict]
+        against.setdefault((b, i, k), {})[a] = None if failed else SEEN[1 - verdict.verdict]
+        comparisons[i].append({"first": a, "second": b, "answer": k, **_shown(verdict)})
+    lines = session.rows(s, lambda place: {"against": against.get(place, {})})
     return [{**line, "comparisons": of_prompt} for line, of_prompt in zip(lines, comparisons)]
 
 

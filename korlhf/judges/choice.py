@@ -4,8 +4,6 @@ Left out: reasons in words before the choice (slower by a hundred times, and a j
 verdict).
 """
 
-import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from korlhf.llm.client import Client, Request
 from korlhf.llm.protocol import Failure, Reply
 
 TOP = 20  # alternatives to a token that are asked for
-BARE = re.compile(r"[\s\"'(\[*]*([A-Z])[\s\"')\].*]*")
+PICKED = re.compile(r'\W*(?:"choice"\s*:\W*)?([A-Z])\W*')
 INSTRUCTION = "다른 말 없이 {letters} 가운데 한 글자로만 답하세요."
 PROBABILITIES, GREEDY = "token probabilities", "one greedy choice"
 
@@ -56,65 +54,32 @@ class Choice:
 
 def body(question: Question, model: str, structured: bool, probabilities: bool) -> dict:
     """Arguments of a chat completion."""
-    asked = form.completion(model, question.messages, 0.0, TOP if probabilities else 0)
     schema = form.json_object({"choice": {"type": "string", "enum": list(question.letters)}})
-    return asked | (form.by_schema("choice", schema) if structured else {})
+    top = TOP if probabilities else 0
+    return form.completion(model, question.messages, 0.0, top, schema if structured else None)
 
 
 def ask(
-    client: Client,
-    model: str,
-    structured: bool,
-    probabilities: bool,
-    questions: Sequence[Question],
-    desc: str = "judging",
+    client: Client, model: str, structured: bool, probabilities: bool, questions: Sequence[Question], desc: str
 ) -> list[Choice | Failure]:
     """A Choice or Failure for each question. structured, probabilities: what the server takes (geval.abilities)."""
-    out: dict[int, Choice | Failure] = {}
-    for count in {len(q.options) for q in questions}:
-        numbers = [i for i, q in enumerate(questions) if len(q.options) == count]
-        requests = [Request(body(questions[i], model, structured, probabilities)) for i in numbers]
-        for i, (reply, choice) in zip(numbers, client.ask(requests, partial(read, count), desc=desc)):
-            out[i] = reply if isinstance(reply, Failure) else choice
-    return [out[i] for i in range(len(questions))]
+    requests = [
+        Request(body(q, model, structured, probabilities), check=partial(read, len(q.options))) for q in questions
+    ]
+    return [reply if isinstance(reply, Failure) else read for reply, read in client.ask(requests, desc=desc)]
 
 
 def read(count: int, reply: Reply) -> Choice:
-    """The Choice in a reply to a question of `count` options. Raises ValueError if it names none."""
-    picked = parse(reply.text, count)
-    shares = _shares(reply, count)
-    if shares is not None:
-        return Choice(shares, PROBABILITIES)
-    return Choice(tuple(float(i == picked) for i in range(count)), GREEDY)
+    """The Choice in a reply to a question of `count` options: a letter alone, or {"choice": letter}.
 
-
-def parse(text: str, count: int) -> int:
-    """Number of the option that a reply names: a letter alone, or {"choice": letter}. Raises ValueError."""
-    stripped = text.strip()
-    if stripped.startswith("{"):
-        try:
-            letter = json.loads(stripped).get("choice")
-        except ValueError as error:
-            raise ValueError(f"broken JSON: {error}") from error
-    else:
-        match = BARE.fullmatch(stripped)
-        letter = match[1] if match else None
-    if not isinstance(letter, str) or letter not in LETTERS[:count] or len(letter) != 1:
-        raise ValueError(f"{stripped[:40]!r} is none of {', '.join(LETTERS[:count])}")
-    return LETTERS.index(letter)
-
-
-def _shares(reply: Reply, count: int) -> tuple[float, ...] | None:
-    """Probabilities of the options by the alternatives to the token that is the letter, or None."""
+    Raises ValueError if it names none.
+    """
     letters = tuple(LETTERS[:count])  # not a string, in which "AB" would be found
-    tokens = [t for t in reply.logprobs or () if _bare(t["token"]) in letters]
-    if len(tokens) != 1 or not tokens[0]["top"]:  # a letter within other words would make the place doubtful
-        return None
-    logprobs = {t["token"]: t["logprob"] for t in (tokens[0], *tokens[0]["top"])}
-    weights = [sum(math.exp(p) for t, p in logprobs.items() if _bare(t) == letter) for letter in letters]
-    total = sum(weights)  # 0: a server forced a letter that the model would never write
-    return tuple(w / total for w in weights) if total else None
-
-
-def _bare(token: str) -> str:
-    return token.strip(' \t\n▁Ġ"')
+    picked = PICKED.fullmatch(reply.text)
+    if not picked or picked[1] not in letters:
+        raise ValueError(f"{reply.text.strip()[:40]!r} is none of {', '.join(letters)}")
+    tokens = [t for t in reply.logprobs or () if form.bare(t["token"]) in letters]
+    # a letter within other words would make the place doubtful
+    if len(tokens) == 1 and (shares := form.shares(tokens[0], letters)):
+        return Choice(shares, PROBABILITIES)
+    return Choice(tuple(float(letter == picked[1]) for letter in letters), GREEDY)

@@ -1,5 +1,6 @@
 """Flags of judges."""
 
+from argparse import ArgumentParser
 from dataclasses import dataclass
 
 from korlhf.core.flags import REQUIRED, flag
@@ -18,6 +19,14 @@ class JudgingFlags:
     structured: str = flag(
         "auto", "ask a server for JSON by a schema; auto = if it takes it", choices=["auto", "on", "off"]
     )
+
+    def check(self, parser: ArgumentParser) -> None:
+        """Refuse values that cannot work together; exits like argparse does."""
+        if self.judge_temperature == 0 and self.judge_samples > 1:
+            parser.error(
+                f"--judge_samples {self.judge_samples}: at --judge_temperature 0 all are the same; give "
+                "--judge_samples 1, or a higher temperature"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ rubric has them, so that all runs share them).
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from korlhf.core.errors import InputError
@@ -65,9 +64,10 @@ Filled = list[Score] | Failure  # of all answers of a request
 def abilities(client: Client, rubric: Rubric, model: str, structured: str, temperature: float) -> tuple[bool, bool]:
     """(whether to ask for JSON by a schema, whether to ask for token probabilities). structured: auto, on or off."""
     probe = Item(rubric, [{"role": "user", "content": "안녕하세요?"}], ("네, 안녕하세요!",))
+    by_schema = structured == "on"
     if structured == "auto":
-        structured = "on" if client.supports(form.body(probe, model, True, temperature)) else "off"
-    return structured == "on", client.supports(form.body(probe, model, structured == "on", 0.0, probabilities=True))
+        by_schema = client.supports(form.body(probe, model, True, temperature))
+    return by_schema, client.supports(form.body(probe, model, by_schema, 0.0, probabilities=True))
 
 
 def judge_answers(client: Client, judge: Judge, items: Sequence[Item], together: bool = False) -> list[ItemScores]:
@@ -80,18 +80,18 @@ def judge_answers(client: Client, judge: Judge, items: Sequence[Item], together:
     """
     requests: list[Item] = []
     for item in items:
-        if together and len(item.answers) > 1:
-            if len(item.answers) > len(form.LABELS):
-                raise InputError(
-                    f"--together: {len(item.answers)} answers to {item.messages[-1]['content'][:40]!r} are more than "
-                    f"the {len(form.LABELS)} that one request can hold; leave the flag out"
-                )
-            requests += [item, Item(item.rubric, item.messages, item.answers[::-1])]
-        else:
+        if not (together and item.labels):
             requests += [Item(item.rubric, item.messages, (answer,)) for answer in item.answers]
+        elif len(item.answers) > len(form.LABELS):
+            raise InputError(
+                f"--together: {len(item.answers)} answers to {item.messages[-1]['content'][:40]!r} are more than "
+                f"the {len(form.LABELS)} that one request can hold; leave the flag out"
+            )
+        else:
+            requests += [item, Item(item.rubric, item.messages, item.answers[::-1])]
     filled, out = iter(_fill(client, judge, requests)), []
     for item in items:
-        if together and len(item.answers) > 1:
+        if together and item.labels:
             out.append(_both_orders(len(item.answers), next(filled), next(filled)))
         else:
             results = [next(filled) for _ in item.answers]
@@ -117,61 +117,44 @@ def _average(filled: Sequence[dict[str, float]], method: str, samples: int) -> S
 
 
 def _fill(client: Client, judge: Judge, items: list[Item]) -> list[Filled]:
-    """For each Item, judged in the order it has: a list of Score, or a Failure."""
-    scored = _by_probabilities(client, judge, items) if judge.probabilities else {}
-    return _by_samples(client, judge, items, scored)
+    """For each Item, judged in the order it has: a list of Score, or a Failure.
 
+    First by token probabilities, if the server gives any; what is left then by the mean of sampled forms.
+    """
+    everything, out = range(len(items)), {}
 
-def _by_probabilities(client: Client, judge: Judge, items: list[Item]) -> dict[int, Filled]:
-    """{number of the Item: Filled}, without the Items of which the server gave no usable probabilities."""
-    requests = [
-        (item, Request(form.body(item, judge.model, judge.structured, 0.0, probabilities=True), judge.first_sample))
-        for item in items
-    ]
-    if not any(read[1] for reply, read in _ask(client, requests[:TRIAL], "trial") if isinstance(reply, Reply)):
-        return {}
-    scored: dict[int, Filled] = {}
-    for i, (reply, read) in enumerate(_ask(client, requests, "judging")):
-        if isinstance(reply, Failure):
-            scored[i] = reply
-        elif read[1] is not None:
-            scored[i] = [_average([scores], PROBABILITIES, 1) for scores in read[1]]
-    return scored
+    def ask(numbers: Iterable[int], probabilities: bool, samples: int, desc: str) -> list[Result]:
+        temperature, first = 0.0 if probabilities else judge.temperature, judge.first_sample
+        return client.ask(
+            [_request(items[i], judge, temperature, probabilities, first + k) for i in numbers for k in range(samples)],
+            desc=desc,
+        )
 
-
-def _by_samples(client: Client, judge: Judge, items: list[Item], scored: dict[int, Filled]) -> list[Filled]:
-    """What is `scored` already, else means of sampled forms; a Failure where no sample was usable."""
-    rest = [i for i in range(len(items)) if i not in scored]
-    bodies = ((items[i], form.body(items[i], judge.model, judge.structured, judge.temperature)) for i in rest)
-    requests = [(item, Request(body, judge.first_sample + k)) for item, body in bodies for k in range(judge.samples)]
-    replies, out = iter(_ask(client, requests, "judging, sampled")), dict(scored)
+    trial = ask(everything[:TRIAL], True, 1, "trial") if judge.probabilities else []
+    if any(read[1] for reply, read in trial if isinstance(reply, Reply)):
+        for i, (reply, read) in enumerate(ask(everything, True, 1, "judging")):
+            if isinstance(reply, Failure):
+                out[i] = reply
+            elif read[1] is not None:
+                out[i] = [_average([scores], PROBABILITIES, 1) for scores in read[1]]
+    rest = [i for i in everything if i not in out]
+    replies = iter(ask(rest, False, judge.samples, "judging, sampled"))
     for i in rest:
         of_one = [next(replies) for _ in range(judge.samples)]
         usable = [read[0] for reply, read in of_one if isinstance(reply, Reply)]
         failures = [reply for reply, _ in of_one if isinstance(reply, Failure)]
         out[i] = [_average(scores, SAMPLES, len(usable)) for scores in zip(*usable)] if usable else failures[0]
-    return [out[i] for i in range(len(items))]
+    return [out[i] for i in everything]
 
 
-def _ask(client: Client, requests: Sequence[tuple[Item, Request]], desc: str) -> list[Result]:
-    """Results of Client.ask, in order; Items of one rubric and number of answers are asked together."""
-    groups: dict[tuple[str, int], list[int]] = {}
-    for i, (item, _) in enumerate(requests):
-        groups.setdefault((item.rubric.sha256, len(item.answers)), []).append(i)
-    out: dict[int, Result] = {}
-    for (_, count), numbers in groups.items():
-        rubric = requests[numbers[0]][0].rubric
-        asked = [requests[i][1] for i in numbers]
-        out.update(zip(numbers, client.ask(asked, partial(_read, rubric, count), desc=f"{desc}: {rubric.category}")))
-    return [out[i] for i in range(len(requests))]
+def _request(item: Item, judge: Judge, temperature: float, probabilities: bool, sample: int) -> Request:
+    def check(reply: Reply) -> tuple[list, list | None]:
+        read = form.read(item.rubric, reply, len(item.answers))
+        if reply.logprobs:
+            reply.logprobs.clear()  # ten alternatives to every token of 100,000 replies would fill the memory
+        return read
 
-
-def _read(rubric: Rubric, count: int, reply: Reply) -> tuple[list[dict[str, int]], list[dict[str, float]] | None]:
-    """(scores, expected scores or None) of a reply. Raises ValueError."""
-    read = form.parse(rubric, reply.text, count), form.expected(rubric, reply, count)
-    if reply.logprobs:
-        reply.logprobs.clear()  # ten alternatives to every token of 100,000 replies would fill the memory
-    return read
+    return Request(form.body(item, judge.model, judge.structured, temperature, probabilities), sample, check)
 
 
 def preference(judged: Iterable[ItemScores]) -> dict[str, Any]:

@@ -1,23 +1,24 @@
 """--judge: who scores and compares answers: a server's model, a local language model, or a reward model."""
 
+import functools
 import os
-from argparse import ArgumentParser
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Protocol
 
 from korlhf.core import tables
 from korlhf.core.errors import InputError
 from korlhf.judges import choice, geval
 from korlhf.judges.choice import Choice, Question
-from korlhf.judges.flags import JudgeFlags, JudgingFlags
+from korlhf.judges.flags import JudgingFlags
 from korlhf.judges.form import Item
 from korlhf.judges.geval import Score
-from korlhf.judges.rubric import FOLDER, Rubric, load_rubric
+from korlhf.judges.rubric import FOLDER, load_rubric
 from korlhf.llm.cache import Cache
+from korlhf.llm.client import Client
 from korlhf.llm.flags import CheckpointFlags, LlmFlags
 from korlhf.llm.protocol import OPENAI, Failure
-from korlhf.llm.responders import SERVER, open_clients
+from korlhf.llm.responders import SERVER
 
 KINDS = ("openai", "checkpoint", "reward_model")
 CHOOSING = "openai:MODEL[@BASE_URL], checkpoint:FOLDER (a language model on this machine)"
@@ -52,62 +53,37 @@ class Judge(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class JudgeName:
-    kind: str
-    model: str
-    url: str = ""
-
-
-def read_name(text: str) -> JudgeName:
-    """--judge -> its kind, model and address. Raises InputError."""
+def read_name(text: str) -> tuple[str, str, str]:
+    """--judge -> its kind, its model (a server's, or a folder), and a server's address or "". Raises InputError."""
     kind, _, model = text.partition(":")
-    if kind not in KINDS or not model:
-        raise InputError(f"--judge {text}: {USAGE}")
-    if kind != "openai":
-        return JudgeName(kind, os.path.expanduser(model))
     server = SERVER.fullmatch(text)
-    if server is None:
-        raise InputError(f"--judge {text}: no model name; {USAGE}")
-    return JudgeName(kind, server["model"], server["url"] or "")
-
-
-def inputs(text: str) -> list[str]:
-    """The folder that --judge names, as a list of what was read; [] of a server."""
-    name = read_name(text)
-    return [] if name.kind == "openai" else [name.model]
+    if kind not in KINDS or not model or (kind == "openai" and server is None):
+        raise InputError(f"--judge {text}: {USAGE}")
+    return (kind, server["model"], server["url"] or "") if server else (kind, os.path.expanduser(model), "")
 
 
 def open_judge(
-    flags: JudgeFlags,
+    text: str,
+    flags: JudgingFlags,
     checkpoint: CheckpointFlags,
     llm_flags: LlmFlags,
     cache: Cache,
     usage: dict[str, Any] | None = None,
 ) -> Judge:
-    """The judge that --judge names.
+    """The judge that `text`, of --judge, names.
 
     checkpoint: of it precision and trust hold (a judge always has the template of its own folder); usage: the account
     of the run (client.new_usage). Raises InputError if it cannot be had.
     """
-    name = read_name(flags.judge)
-    if name.kind == "openai":
-        return ServerJudge(name, flags, llm_flags, cache, usage)
+    kind, model, url = read_name(text)
+    if kind == "openai":
+        return ServerJudge(model, url or llm_flags.base_url, flags, llm_flags, cache, usage)
     checkpoint = CheckpointFlags(dtype=checkpoint.dtype, trust_remote_code=checkpoint.trust_remote_code)
-    if name.kind == "checkpoint":
+    if kind == "checkpoint":
         from korlhf.judges.local import LocalJudge
 
-        return LocalJudge(name.model, "--judge", checkpoint, flags.judge_batch_size, cache)
-    return RewardModel(name.model, flags, checkpoint, cache)
-
-
-def check(judging: JudgingFlags, parser: ArgumentParser) -> None:
-    """Refuse values that cannot work together; exits like argparse does."""
-    if judging.judge_temperature == 0 and judging.judge_samples > 1:
-        parser.error(
-            f"--judge_samples {judging.judge_samples}: at --judge_temperature 0 all are the same; give --judge_samples "
-            "1, or a higher temperature"
-        )
+        return LocalJudge(model, "--judge", checkpoint, flags.judge_batch_size, cache)
+    return RewardModel(model, flags, checkpoint, cache)
 
 
 class ServerJudge:
@@ -116,43 +92,34 @@ class ServerJudge:
     kind, repeats, fingerprint = "openai", False, ""
 
     def __init__(
-        self, name: JudgeName, flags: JudgingFlags, llm_flags: LlmFlags, cache: Cache, usage: dict[str, Any] | None
+        self, model: str, url: str, flags: JudgingFlags, llm_flags: LlmFlags, cache: Cache, usage: dict | None
     ):
-        self.name, self.flags = name.model, flags
-        url = name.url or llm_flags.base_url
-        self.client = open_clients(llm_flags, [url], cache, usage)[url]
-        self._abilities, self._url = None, url or OPENAI
+        self.name, self.flags, self._url = model, flags, url or OPENAI
+        self.client = Client(replace(llm_flags, base_url=url), cache, usage)
 
-    def _asked(self, rubric: Rubric | None = None) -> tuple[bool, bool]:
+    @functools.cached_property
+    def _asked(self) -> tuple[bool, bool]:
         """(structured, probabilities), found out once."""
-        if self._abilities is None:
-            rubric = rubric or load_rubric(FOLDER / "everyday.yaml")
-            self._abilities = geval.abilities(
-                self.client, rubric, self.name, self.flags.structured, self.flags.judge_temperature
-            )
-        return self._abilities
+        rubric, flags = load_rubric(FOLDER / "everyday.yaml"), self.flags
+        return geval.abilities(self.client, rubric, self.name, flags.structured, flags.judge_temperature)
 
     def rate(self, items: Sequence[Item], desc: str = "judging", again: bool = False) -> list[list[Score | Failure]]:
         """As Judge.rate. again: with forms of their own, past those that the cache holds."""
-        if not items:
-            return []
-        structured, probabilities = self._asked(items[0].rubric)
         samples = self.flags.judge_samples
-        how = (structured, probabilities, samples, self.flags.judge_temperature, samples if again else 0)
-        return [list(of.results) for of in geval.judge_answers(self.client, geval.Judge(self.name, *how), items)]
+        judge = geval.Judge(self.name, *self._asked, samples, self.flags.judge_temperature, samples if again else 0)
+        return [list(of.results) for of in geval.judge_answers(self.client, judge, items)]
 
     def choose(self, questions: Sequence[Question], desc: str = "judging") -> list[Choice | Failure]:
-        return choice.ask(self.client, self.name, *self._asked(), questions, desc)
+        return choice.ask(self.client, self.name, *self._asked, questions, desc)
 
     def protocol(self, choosing: bool = False) -> dict[str, str]:
-        structured, probabilities = self._asked()
+        structured, probabilities = self._asked
         n = self.flags.judge_samples
+        how, ko = f"mean of {n} sampled forms", f"채점표 {n}장의 평균"
         if probabilities:
             how, ko = f"asked for {choice.PROBABILITIES}", "토큰 확률을 요청함"
         elif choosing:
             how, ko = choice.GREEDY, "확률 없이 고른 답 하나"
-        else:
-            how, ko = f"mean of {n} sampled forms", f"채점표 {n}장의 평균"
         return tables.both(
             f"{self.name} at {self._url} ({how}; structured output {'on' if structured else 'off'})",
             f"{self._url}의 {self.name} ({ko}; 구조화 출력 {'사용' if structured else '사용 안 함'})",

@@ -10,21 +10,12 @@ criteria: [{key: friendly, name: 친근함, question: ..., levels: {1: ..., 3: .
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
 from korlhf.core.errors import InputError
 from korlhf.core.files import PathLike, fingerprint
@@ -34,138 +25,90 @@ REMEDY = "write it as korlhf/judges/rubric.py describes"
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Key = Annotated[str, StringConstraints(pattern="^[a-z][a-z_]*$")]
-Name = Annotated[
-    Text, StringConstraints(pattern=r'^[^:：*\[\](){}"\n0-9]+$')
-]  # these would make a filled-in form ambiguous
+# the characters left out would make a filled-in form ambiguous
+Name = Annotated[Text, StringConstraints(pattern=r'^[^:：*,\[\](){}"\n0-9]+$')]
 Score = Annotated[int, Field(strict=True, ge=1, le=9)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Criterion:
     """key: in JSON and in results; name: in the form; levels: what an answer of that score looks like."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
 
     key: Key
     name: Name
     question: Text
-    levels: Annotated[dict[Score, Text], AfterValidator(lambda levels: dict(sorted(levels.items())))]
+    levels: dict[Score, Text]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Rubric:
-    """low, high: the scale; file: its name without folders; sha256: of its bytes."""
-
-    category: str
-    categories: tuple[str, ...]
-    low: int
-    high: int
-    system: str
-    steps: tuple[str, ...]
-    criteria: tuple[Criterion, ...]
-    file: str
-    sha256: str
-
-
-class RubricFile(BaseModel):
-    """What stands in a rubric's file."""
-
-    model_config = ConfigDict(extra="forbid")
+    """What stands in a rubric's file. file: its name without folders; sha256: of its bytes."""
 
     category: Text
-    categories: Annotated[list[Text], Field(min_length=1)] | None = None
     language: Literal["ko"]
     scale: tuple[Score, Score]
     system: Text
-    steps: Annotated[list[Text], Field(min_length=1)]
-    criteria: Annotated[list[Criterion], Field(min_length=1)]
+    steps: Annotated[tuple[Text, ...], Field(min_length=1)]
+    criteria: Annotated[tuple[Criterion, ...], Field(min_length=1)]
+    categories: tuple[Text, ...] = ()
+    file: str = ""
+    sha256: str = ""
 
-    @field_validator("scale")
-    @classmethod
-    def _rises(cls, scale: tuple[int, int]) -> tuple[int, int]:
-        if scale[0] >= scale[1]:
-            raise ValueError("the first number is the lowest score, the second one the highest")
-        return scale
+    @property
+    def low(self) -> int:
+        return self.scale[0]
 
-    @field_validator("criteria")
-    @classmethod
-    def _fit_together(cls, criteria: list[Criterion], info: ValidationInfo) -> list[Criterion]:
-        names: set[str] = set()
-        for c in criteria:
-            for name in {c.key, plain(c.name)}:
-                if name in names:
-                    raise ValueError(f"{name!r} is the key or name of two of them; call one something else")
-            names |= {c.key, plain(c.name)}
-            low, high = info.data.get("scale", (min(c.levels), max(c.levels)))
-            if not {low, high} <= set(c.levels) <= set(range(low, high + 1)):
-                raise ValueError(f"levels of {c.key}: describe {low}, {high} and, if you like, scores between them")
-        return criteria
+    @property
+    def high(self) -> int:
+        return self.scale[1]
 
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys and says nothing; this one refuses them."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key, _ in node.value:
-            value = str(key.value)
-            if value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {value!r} is there twice", key.start_mark)
-            seen.add(value)
-        return super().construct_mapping(node, deep)
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Rubric":
+        if self.low >= self.high:
+            raise ValueError("scale: the first number is the lowest score, the second one the highest")
+        names = [name for c in self.criteria for name in {c.key, plain(c.name)}]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"criteria: {name!r} is the key or name of two of them; call one something else")
+        for c in self.criteria:
+            if not {self.low, self.high} <= set(c.levels) <= set(range(self.low, self.high + 1)):
+                raise ValueError(
+                    f"levels of {c.key}: describe {self.low}, {self.high} and, if you like, scores between them"
+                )
+        return self
 
 
 def load_rubric(path: PathLike) -> Rubric:
     """The Rubric in a YAML file. Raises InputError that names the file and the key."""
     path = Path(path).expanduser()
     try:
-        read = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # a subclass of SafeLoader
-        content = RubricFile.model_validate(read)
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        if isinstance(content, dict):
+            content |= {"file": path.name, "sha256": fingerprint(path)}
+        return TypeAdapter(Rubric).validate_python(content)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"rubric {path}: cannot be read ({reason}); give a UTF-8 YAML file") from error
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or error
-        raise InputError(f"rubric {path}{line}: broken YAML: {reason}; correct it") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"rubric {path}: broken YAML: {reason}; correct it") from error
     except ValidationError as error:
         raise InputError(f"rubric {path}: {_told(error.errors()[0])}; {REMEDY}") from error
-    low, high = content.scale
-    return Rubric(
-        category=content.category,
-        categories=tuple(content.categories or [content.category]),
-        low=low,
-        high=high,
-        system=content.system,
-        steps=tuple(content.steps),
-        criteria=tuple(content.criteria),
-        file=path.name,
-        sha256=fingerprint(path),
-    )
 
 
 def _told(error: Any) -> str:
     """One line of a ValidationError: where, what is wrong, what is there. Items of lists are counted from 1."""
     loc = error["loc"]
     steps = [p + 1 if isinstance(p, int) and before != "levels" else p for before, p in zip(("", *loc), loc)]
+    where = f"{'.'.join(map(str, steps))}: " if steps else ""
     value = "" if error["type"] in ("missing", "value_error") else f", not {str(error['input'])[:40]!r}"
-    return f"{'.'.join(map(str, steps)) or 'the file'}: {error['msg'].removeprefix('Value error, ')}{value}"
+    return f"{where}{error['msg'].removeprefix('Value error, ')}{value}"
 
 
-def load_rubrics(folder: PathLike) -> dict[str, Rubric]:
-    """{category: Rubric} of all YAML files of a folder. Raises InputError if there is none, or two for one."""
-    by_category: dict[str, Rubric] = {}
-    for path in sorted(Path(folder).glob("*.yaml")):
-        rubric = load_rubric(path)
-        for category in rubric.categories:
-            if category in by_category:
-                other = by_category[category].file
-                raise InputError(f"rubric {path}: categories: {category!r} is in {other} too; leave it in one of them")
-            by_category[category] = rubric
-    if not by_category:
-        raise InputError(f"rubrics {folder}: no .yaml file in this folder; {REMEDY}")
-    return by_category
+def load_rubrics(folder: PathLike = FOLDER) -> dict[str, Rubric]:
+    """{category: Rubric} of all YAML files of a folder."""
+    rubrics = [load_rubric(path) for path in sorted(Path(folder).glob("*.yaml"))]
+    return {category: rubric for rubric in rubrics for category in rubric.categories or (rubric.category,)}
 
 
 def for_categories(texts: Iterable[str], categories: list[str]) -> dict[str, Rubric]:
@@ -173,25 +116,22 @@ def for_categories(texts: Iterable[str], categories: list[str]) -> dict[str, Rub
 
     Raises InputError that names --rubric.
     """
-    known, names, chosen = load_rubrics(FOLDER), sorted(p.stem for p in FOLDER.glob("*.yaml")), {}
+    known, names = load_rubrics(), ", ".join(sorted(p.stem for p in FOLDER.glob("*.yaml")))
     for text in texts:
         category, _, file = text.partition("=")
-        if not category or not file:
-            raise InputError(f"--rubric {text}: write CATEGORY=NAME or CATEGORY=FILE.yaml")
         if category not in categories:
-            raise InputError(
-                f"--rubric {text}: no record has the category {category!r}; the input has {', '.join(categories)}"
-            )
-        if file not in names and not file.endswith((".yaml", ".yml")):
-            raise InputError(f"--rubric {text}: there is no rubric {file!r}; give {', '.join(names)}, or a .yaml file")
-        chosen[category] = load_rubric(FOLDER / f"{file}.yaml" if file in names else file)
+            there = ", ".join(categories)
+            raise InputError(f"--rubric {text}: no record has the category {category!r}; the input has {there}")
+        if not file.endswith((".yaml", ".yml")) and file not in names.split(", "):
+            raise InputError(f"--rubric {text}: write CATEGORY=NAME, of {names}, or CATEGORY=FILE.yaml")
+        known[category] = load_rubric(file if file.endswith((".yaml", ".yml")) else FOLDER / f"{file}.yaml")
     for category in categories:
-        if category not in known and category not in chosen:
+        if category not in known:
             raise InputError(
-                f"--rubric: there is none for the category {category!r}; give --rubric {category}=NAME "
-                f"({', '.join(names)}), or {category}=FILE.yaml"
+                f"--rubric: there is none for the category {category!r}; give --rubric {category}=NAME ({names}), or "
+                f"{category}=FILE.yaml"
             )
-    return {category: chosen.get(category) or known[category] for category in categories}
+    return {category: known[category] for category in categories}
 
 
 def plain(name: str) -> str:

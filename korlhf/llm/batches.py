@@ -13,9 +13,7 @@ from korlhf.core import program
 from korlhf.core.errors import InputError
 from korlhf.llm.cache import Cache, cache_key
 
-WINDOW = (
-    32  # chunks whose jobs are sorted by length together: less padding, and added jobs leave the chunks before alone
-)
+WINDOW = 32  # chunks sorted by length together: less padding, and added jobs leave the chunks before alone
 
 Job = list[int] | tuple[Any, ...]
 
@@ -35,32 +33,26 @@ def compute(
     forward: called with the jobs of a chunk, returns a JSON value each. Raises InputError if the GPU's memory does not
     suffice.
     """
+    import torch  # slow to import
+
     keys = [cache_key({**same, "job": job}) for job in jobs]
     unique, asked = dict(zip(keys, jobs)), Counter(keys)
     names = list(unique)
     with program.bar(total=len(jobs), desc=desc, unit=unit) as bar:
-        for places in chunks([len(_ids(job)) for job in unique.values()], batch_size):
+        lengths = [len(job[0] if isinstance(job, tuple) else job) for job in unique.values()]
+        for places in chunks(lengths, batch_size):
             chunk = [names[i] for i in places]
             if any(cache.get(key) is None for key in chunk):
-                values = _forward(forward, [unique[key] for key in chunk], desc, unit)
+                try:
+                    values = forward([unique[key] for key in chunk])
+                except torch.OutOfMemoryError as error:
+                    raise InputError(
+                        f"{desc}: {len(chunk)} {unit} at once do not fit into the GPU's memory; give a smaller batch "
+                        "size"
+                    ) from error
                 cache.put_many([(key, {"value": value}) for key, value in zip(chunk, values)])
             bar.update(sum(asked[key] for key in chunk))
     return [(cache.get(key) or {})["value"] for key in keys]
-
-
-def _forward(forward: Callable[[list], Sequence], chunk: list[Job], desc: str, unit: str) -> Sequence:
-    import torch  # slow to import
-
-    try:
-        return forward(chunk)
-    except torch.OutOfMemoryError as error:
-        raise InputError(
-            f"{desc}: {len(chunk)} {unit} at once do not fit into the GPU's memory; give a smaller batch size"
-        ) from error
-
-
-def _ids(job: Job) -> list[int]:
-    return job[0] if isinstance(job, tuple) else job
 
 
 def chunks(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:

@@ -11,8 +11,8 @@ import asyncio
 import functools
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,12 @@ Result = tuple[Reply | Failure, Any]
 
 @dataclass(frozen=True)
 class Request:
-    """body: arguments of chat.completions.create, a server's own ones among them; sample: which answer of many."""
+    """body: arguments of chat.completions.create, a server's own ones among them; sample: which answer of many; check:
+    in place of the one that is given to `ask`."""
 
     body: dict
     sample: int = 0
+    check: Check | None = None
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,10 @@ class Client:
         """
         requests, first = list(requests), {}
         same = [first.setdefault(cache_key(self._asked(r, 0)), i) for i, r in enumerate(requests)]
-        one = functools.partial(self._ask_one, check, attempts)
-        results = asyncio.run(self._ask_all({i: requests[i] for i in first.values()}, one, desc))
+        if not requests:
+            return []
+        todo = {i: replace(requests[i], check=requests[i].check or check) for i in first.values()}
+        results = asyncio.run(self._ask_all(todo, attempts, desc))
         return [results[i] for i in same]
 
     def supports(self, body: dict) -> bool:
@@ -108,7 +112,7 @@ class Client:
         asked = {"base_url": self._base_url, "supports": body}
         known = self._cache.get(cache_key(asked))
         if known is None:
-            outcome = asyncio.run(self._ask_once(body))
+            outcome = asyncio.run(self._probe(body))
             if isinstance(outcome, Failure) and outcome.kind not in ("bad request", "empty"):
                 raise InputError(
                     f"--base_url {self._base_url}: {outcome.kind}: {outcome.reason}; try again when the server is well"
@@ -130,18 +134,28 @@ class Client:
         key = self._key or NO_KEY
         return openai.AsyncOpenAI(api_key=key, base_url=self._base_url, max_retries=0, http_client=http)
 
-    async def _ask_once(self, body: dict) -> dict | Failure:
+    async def _probe(self, body: dict) -> dict | Failure:
         async with self._server() as server:
             return await self._fetch(server, body)
 
-    async def _ask_all(self, todo: dict[int, Request], one: Callable, desc: str) -> dict[int, Result]:
+    async def _ask_all(self, todo: dict[int, Request], attempts: int, desc: str) -> dict[int, Result]:
         """position -> Request to position -> Result. As many workers as may be in flight share one iterator."""
         results, waiting = {}, iter(todo.items())
+
+        async def work() -> None:
+            for position, request in waiting:
+                try:
+                    results[position] = await self._ask_one(server, request, attempts)
+                except _Spent:
+                    return  # what the other workers have in flight is still finished
+                bar.update()
+                await asyncio.sleep(0)  # answers from the cache must not keep those from the server waiting
+
         try:
             with program.bar(total=len(todo), desc=desc, unit="requests") as bar:
                 async with self._server() as server, asyncio.TaskGroup() as workers:
                     for _ in range(min(self._llm.concurrency, len(todo))):
-                        workers.create_task(self._work(waiting, functools.partial(one, server), results, bar))
+                        workers.create_task(work())
         except BaseExceptionGroup as errors:  # an error in one worker ends all of them
             raise errors.exceptions[0] from None
         if len(results) < len(todo):
@@ -150,38 +164,27 @@ class Client:
             )
         return results
 
-    async def _work(self, waiting: Iterator, one: Callable, results: dict[int, Result], bar: Any) -> None:
-        for position, request in waiting:
-            try:
-                results[position] = await one(request)
-            except _Spent:
-                return  # what the other workers have in flight is still finished
-            bar.update()
-            await asyncio.sleep(0)  # answers from the cache must not keep those from the server waiting
-
-    async def _ask_one(
-        self, check: Check | None, attempts: int, server: openai.AsyncOpenAI, request: Request
-    ) -> Result:
+    async def _ask_one(self, server: openai.AsyncOpenAI, request: Request, attempts: int) -> Result:
         """(Reply or Failure, parsed) of one request."""
         reason = ""
         for attempt in range(attempts):
-            asked = self._asked(request, attempt)
-            key = cache_key(asked)
-            value: Any = self._cache.get(key)
+            asked, body = self._asked(request, attempt), request.body
+            value: Any = self._cache.get(key := cache_key(asked))
+            self.usage["cached"] += value is not None
             if value is None:
-                fetched = await self._fetch(server, _attempt_body(request.body, attempt))
+                if attempt and body.get("seed") is not None:  # with its own a server would repeat the unusable answer
+                    body = {**body, "seed": body["seed"] + attempt * SEED_STEP}
+                fetched = await self._fetch(server, body)
                 if isinstance(fetched, Failure):
                     return fetched, None
                 self._cache.put(key, fetched, asked)
                 value = self._cache.get(key)  # another process may have been first: its answer counts from now on
-            else:
-                self.usage["cached"] += 1
             if "refusal" in value:
                 self.usage["refused"] += 1
                 return Failure("refusal", self._line(value["refusal"])), None
             reply = Reply(**value)
             try:
-                return reply, check(reply) if check else None
+                return reply, request.check(reply) if request.check else None
             except ValueError as error:
                 reason = self._line(error)
         return Failure("unusable", reason), None
@@ -253,23 +256,16 @@ class Client:
     def _refused(self, error: openai.APIStatusError, model: str | None) -> dict | Failure | _Again:
         """What an HTTP status other than 2xx means."""
         status, message = error.status_code, self._line(protocol.message_of(error))
-        where, said = f"--base_url {self._base_url}", f"{error.status_code}: {message}"
-        # from None: a traceback of the package's own error could show a key that the server repeats
+        said, remedy = f"{status}: {message}", ""
         if status in (401, 403):
-            raise InputError(
-                f"{where}: the key is refused ({said}); put a valid one into the environment variable "
-                f"{self._llm.api_key_env} (--api_key_env)"
-            ) from None
-        if status == 404:
-            raise InputError(
-                f"{where}: no model {model!r} there ({said}); give one that {self._base_url}/models lists, "
-                "or correct the address"
-            ) from None
-        if status == 402 or "insufficient_quota" in (error.code, error.type):
-            raise InputError(
-                f"{where}: the account has no credit left ({said}); top it up, then start the same command again: "
-                "answers so far are kept"
-            ) from None
+            variable = self._llm.api_key_env
+            remedy = f"put a valid key into the environment variable {variable} (--api_key_env)"
+        elif status == 404:
+            remedy = f"no model {model!r} there; give one that {self._base_url}/models lists, or correct the address"
+        elif status == 402 or "insufficient_quota" in (error.code, error.type):
+            remedy = "no credit left; top it up, then start the same command again: answers so far are kept"
+        if remedy:  # from None: a traceback of the package's own error could show a key that the server repeats
+            raise InputError(f"--base_url {self._base_url}: refused ({said}); {remedy}") from None
         wait = protocol.retry_after(error.response.headers.get("retry-after"))
         if status == 429:
             return _Again(Failure("rate limit", said), wait, hold=True)
@@ -286,8 +282,3 @@ class Client:
 @functools.cache
 def _certificates() -> Any:  # 50 ms to read
     return httpx2.create_ssl_context()
-
-
-def _attempt_body(body: dict, attempt: int) -> dict:
-    """The body as it is sent: with its own seed a server would repeat the answer that could not be used."""
-    return {**body, "seed": body["seed"] + attempt * SEED_STEP} if attempt and body.get("seed") is not None else body

@@ -3,10 +3,7 @@
 import json
 import os
 import re
-import time
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import openai
@@ -82,18 +79,11 @@ def message_of(error: openai.APIStatusError) -> str:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3), up to LONGEST_RETRY_AFTER; None if it is none."""
-    if value is None:
+    """Seconds that a Retry-After header asks for, up to LONGEST_RETRY_AFTER; None if it gives no seconds (its other
+    form, a date, no server of this protocol sends)."""
+    if value is None or not re.fullmatch(r"[0-9]+(\.[0-9]+)?", value.strip()):
         return None
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value.strip()):
-        seconds = float(value)
-    else:
-        try:
-            date = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time()
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+    return min(float(value), LONGEST_RETRY_AFTER)
 
 
 def read(text: str) -> tuple[dict | Failure, tuple[int, int] | None]:
@@ -104,10 +94,11 @@ def read(text: str) -> tuple[dict | Failure, tuple[int, int] | None]:
         return Failure("server", f"its answer is not JSON, or cut: {text}"), (0, 0)
     try:
         choice = body["choices"][0]
-        message, finish = choice["message"], choice.get("finish_reason")
+        message, finish, usage = choice["message"], choice.get("finish_reason"), body.get("usage")
         content, refusal = message.get("content"), message.get("refusal")
-        logprobs = _logprobs(choice.get("logprobs"))
-        usage = body.get("usage")
+        logprobs = (choice.get("logprobs") or {}).get("content")
+        if logprobs is not None:
+            logprobs = [{**_token(t), "top": list(map(_token, t.get("top_logprobs") or ()))} for t in logprobs]
         tokens = (usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0) if usage else None
     except (LookupError, TypeError, AttributeError):
         return Failure("empty", f"no choices in its answer: {text}"), (0, 0)
@@ -117,13 +108,6 @@ def read(text: str) -> tuple[dict | Failure, tuple[int, int] | None]:
     if not isinstance(content, str) or not content:
         return Failure("empty", f"neither text nor refusal in its answer, finish_reason {finish}"), tokens or (0, 0)
     return {"text": whole(content), "finish_reason": finish, "logprobs": logprobs, **counted}, tokens
-
-
-def _logprobs(logprobs: dict | None) -> list[dict] | None:
-    """Of a choice: None, or a list of {"token", "logprob", "top"}, one per token."""
-    if not logprobs or logprobs.get("content") is None:
-        return None
-    return [{**_token(t), "top": [_token(other) for other in t.get("top_logprobs") or ()]} for t in logprobs["content"]]
 
 
 def _token(token: dict) -> dict:

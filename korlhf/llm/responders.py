@@ -94,9 +94,9 @@ def read_system(text: str, flag: str) -> str:
 
 def with_system(messages: Messages, system: str) -> Messages:
     """The conversation with a system message, unless it has one of its own or `system` is ""."""
-    return (
-        [{"role": "system", "content": system}, *messages] if system and messages[0]["role"] != "system" else messages
-    )
+    if not system or messages[0]["role"] == "system":
+        return messages
+    return [{"role": "system", "content": system}, *messages]
 
 
 def open_clients(
@@ -109,9 +109,8 @@ def open_clients(
 
 def open_checkpoints(responders: Iterable[Responder], sampler: SamplerFlags) -> dict[str, Checkpoint]:
     """{name: Checkpoint} of those that are checkpoints. Raises InputError if one cannot be read."""
-    opened = [r for r in responders if r.kind == "checkpoint"]
     how = (sampler.prompt_template, sampler.dtype, sampler.trust_remote_code)
-    return {r.name: Checkpoint(r.model, "--responder", *how) for r in opened}
+    return {r.name: Checkpoint(r.model, "--responder", *how) for r in responders if r.kind == "checkpoint"}
 
 
 def ask_servers(
@@ -172,15 +171,13 @@ def read_answers(responder: Responder, prompts: Sequence[dict]) -> Answers:
 
 
 def _texts(place: str, record: dict, name: str) -> list[str]:
-    candidates = record.get("candidates")
-    if candidates is None:
-        candidates = [{"text": record["output"]}] if "output" in record else []
+    candidates = record.get("candidates") or [{"text": record[column]} for column in ("output",) if column in record]
+    if not candidates:
+        raise InputError(f"{place}: no answer; expected output, answer, response, completion or candidates")
     if not isinstance(candidates, list) or not all(
         isinstance(c, dict) and isinstance(c.get("text"), str) for c in candidates
     ):
         raise InputError(f'{place}: candidates must be a list of {{"text": ...}}; correct it, or delete the column')
-    if not candidates:
-        raise InputError(f"{place}: no answer; expected output, answer, response, completion or candidates")
     models = {str(c.get("model")) for c in candidates}
     if len(models) > 1 and name not in models:
         raise InputError(
@@ -198,16 +195,14 @@ def answers(
     is an answer. Of a file all answers are taken, whatever `setup.num_answers` is.
     """
     checkpoints = open_checkpoints(responders, setup.sampler)
-    read = {r.name: read_answers(r, prompts) for r in responders if r.kind == "file"}  # before anything is paid for
+    out = {r.name: read_answers(r, prompts) for r in responders if r.kind == "file"}  # before anything is paid for
     conversations = [with_system(records.messages(r), system) for r in prompts]
-    servers = [r for r in responders if r.kind == "server"]
-    clients = open_clients(setup.llm, dict.fromkeys(r.url for r in servers), setup.cache, setup.usage)
-    out = ask_servers(clients, servers, conversations, setup.sampling, setup.num_answers)
+    clients = open_clients(setup.llm, dict.fromkeys(r.url for r in responders if r.url), setup.cache, setup.usage)
+    out |= ask_servers(clients, responders, conversations, setup.sampling, setup.num_answers)
     for name, opened in checkpoints.items():
         how_many = (setup.num_answers, setup.sampler.batch_size)
         out[name] = checkpoint.answers(opened, conversations, setup.cache, setup.sampling, *how_many, name)
-    out.update(read)
-    stripped = {r.name: [[_stripped(reply) for reply in replies] for replies in out[r.name]] for r in responders}
+    stripped = {r.name: [list(map(_stripped, replies)) for replies in out[r.name]] for r in responders}
     return stripped, {r.name: _how(r, checkpoints.get(r.name)) for r in responders}
 
 
@@ -216,14 +211,13 @@ def _stripped(reply: Reply | Failure) -> Reply | Failure:
 
 
 def _how(responder: Responder, opened: Checkpoint | None) -> dict:
-    how: dict[str, Any] = {
-        "kind": responder.kind,
-        "model": responder.model,
-        **({"url": responder.url} if responder.url else {}),
-    }
+    how = {"kind": responder.kind, "model": responder.model} | ({"url": responder.url} if responder.url else {})
     if opened is not None:
-        template = opened.codec.tokenizer.apply_chat_template(
-            [{"role": "user", "content": "{prompt}"}], tokenize=False, add_generation_prompt=True
-        )
-        how.update(fingerprint=opened.fingerprint, dtype=opened.dtype, template=template)
+        how |= {"fingerprint": opened.fingerprint, "dtype": opened.dtype, "template": template_of(opened.codec)}
     return how
+
+
+def template_of(codec: Any) -> str:
+    """The chat template of a data.tokenize.Codec, as it writes out a prompt."""
+    messages = [{"role": "user", "content": "{prompt}"}]
+    return codec.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

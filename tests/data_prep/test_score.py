@@ -160,7 +160,7 @@ def test_rubrics_by_category(tmp_path):
             ("", "--rubric: there is none for the category 'chat'; give --rubric chat=NAME .*everyday"),
             ("--rubric chat", "--rubric chat: write CATEGORY="),
             ("--rubric talk=everyday", "no record has the category 'talk'; the input has chat, everyday, harmful"),
-            ("--rubric chat=evryday", "there is no rubric 'evryday'; give everyday, evol"),
+            ("--rubric chat=evryday", "--rubric chat=evryday: write CATEGORY=NAME, of everyday, evol"),
             ("--rubric chat=absent.yaml", "absent.yaml: cannot be read"),
         ]:
             with pytest.raises(InputError, match=message):
@@ -223,7 +223,7 @@ def test_kill_and_start_again(tmp_path):
         time.sleep(0.05)  # what was in flight
         assert not killed.exists() and len(server.answered) >= 25
         out, err = start("score", *flags).communicate()
-        assert "the answer placed first won" in out and "judging: everyday" in err
+        assert "the answer placed first won" in out and "judging" in err
         assert len(server.answered) <= 62 + 4 + 1  # 60 forms, 2 abilities; those in flight are asked again
         whole = tmp_path / "whole" / "out.jsonl"
         assert score.main(argv("--input", source, "--output", whole, *ask(server, "--together"))) == 0

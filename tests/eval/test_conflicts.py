@@ -60,13 +60,6 @@ def test_a_reward_model_that_is_gone_may_be_the_judge(run, folders, tmp_path):
     assert "this very reward model (me/reward)" in line["en"]
 
 
-def test_settings_of_other_programs_say_nothing(tmp_path):
-    for text in ("[]", "{broken", json.dumps({"model_name_or_path": "base"})):
-        (tmp_path / "settings.json").write_text(text, encoding="utf-8")
-        assert conflicts.reward_model_of(tmp_path) is None
-    assert conflicts.reward_model_of(tmp_path / "absent") is None
-
-
 def test_a_judge_that_is_a_responder(folders):
     judge = SimpleNamespace(kind="checkpoint", name="judge", fingerprint=local.fingerprint(folders["llama"]))
     (line,) = conflicts.of(

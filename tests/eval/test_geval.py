@@ -13,7 +13,7 @@ import eval_harness
 import pytest
 import rigged_reward
 from eval_harness import answers, lasting, prompts, start, table
-from openai_server import Server, at_random, error, refusal
+from openai_server import Server, error, refusal
 from rigged_judge import answers as judged
 from rigged_judge import form_of, with_probabilities
 
@@ -101,24 +101,6 @@ def test_means_criteria_and_differences_by_hand(run, capsys):
     assert "not how sure the judge is" in note["en"] and found["figures"]["noise"]["score"]["mean"] == 0.0
 
 
-def test_several_answers_to_a_prompt_count_as_one_and_a_baseline_as_asked(run):
-    texts = {"a": [["답 1", "답 3"], ["답 5", "답 5"]], "b": [["답 4", "답 4"], ["답 4"]], "c": ["답 5", "답 5"]}
-    with Server(form_of(last_digit)) as server:
-        _, found, _ = run(texts, *ask(server), "--judge_samples", 1, "--baseline", "b", "--rescore_share", 0)
-        assert {f["model"]: (f["mean"], f["n"]) for f in found["figures"]["means"]} == {
-            "a": (3.5, 2),
-            "b": (4.0, 2),
-            "c": (5.0, 2),
-        }
-        assert [(f["model"], f["other"], f["mean"]) for f in found["figures"]["differences"]] == [
-            ("a", "b", -0.5),
-            ("c", "b", 1.0),
-        ]
-        assert found["figures"]["noise"] == {} and not [t for t in found["tables"] if "noise" in t["title"]["en"]]
-        with pytest.raises(InputError, match="--baseline d: no such responder; there are a, b, c"):
-            run(texts, *ask(server), "--baseline", "d")
-
-
 def test_the_judges_noise_is_measured_and_small_differences_are_shown_as_such(run):
     """The judge gives 1 more or less the second time it reads an answer: more if the number it begins with is odd."""
     seen, lock = Counter(), threading.Lock()
@@ -154,17 +136,6 @@ def test_the_judges_noise_is_measured_and_small_differences_are_shown_as_such(ru
     )  # .925 is less than one score moves, but not less than means do
 
 
-def test_the_published_table_is_named_as_what_it_is(run):
-    with Server(form_of(last_digit)) as server:
-        _, found, _ = run({"a": ["답 1"], "b": ["답 2"]}, *ask(server), "--show_original", "--judge_samples", 1)
-    t = table(found, "Published by the original project")
-    assert [c["en"] for c in t["columns"]] == ["model", "friendly", "intelligible", "natural", "context", "overall"]
-    assert t["rows"][2] == ["KULLM + SFT + RLHF", 4.59, 4.57, 4.55, 4.53, 4.51]
-    assert "Not comparable digit by digit" in t["notes"][0]["en"]
-    one = found["figures"]["means"][0]
-    assert (one["mean"], one["low"], one["n"]) == (1.0, None, 1)  # one prompt has no interval
-
-
 def test_failures_are_in_no_figure(run, capsys):
     texts = {"a": ["답 4", "모를 답 3", "답 2"], "b": ["답 3", "답 3", "거절할 답 1"]}
 
@@ -183,20 +154,6 @@ def test_failures_are_in_no_figure(run, capsys):
     assert "모르겠어요" in of_a
     assert of_b == "judge on b: 1 failed and are excluded from every figure, e.g. refusal: 안 돼요."
     assert rows[1]["answers"]["a"][0]["score"] is None is rows[1]["answers"]["a"][0]["scores"]
-
-
-def test_a_judge_that_fails_30_percent_of_requests_loses_nothing(run):
-    texts = {"a": [f"답 {i % 5 + 1}" for i in range(40)], "b": [f"다른 답 {i % 4 + 1}" for i in range(40)]}
-    with Server(form_of(last_digit), at_random(0.3)) as server:
-        code, found, _ = run(texts, *ask(server), "--judge_samples", 2, "--max_retries", 20, "--concurrency", 16)
-        assert code == 0
-        assert {f["model"]: (f["mean"], f["n"]) for f in found["figures"]["means"]} == {"a": (3.0, 40), "b": (2.5, 40)}
-        answered = len(server.answered)
-        again = run(texts, *ask(server), "--judge_samples", 2, "--max_retries", 20, output="again")
-        assert len(server.answered) > answered  # another folder, another cache
-        asked = len(server.requests)
-        assert run(texts, *ask(server), "--judge_samples", 2, "--max_retries", 20)[2] == again[2]
-        assert len(server.requests) == asked
 
 
 def test_a_reward_model_that_a_responder_was_trained_against(folders, tmp_path, capsys):
@@ -232,17 +189,6 @@ def test_a_reward_model_that_a_responder_was_trained_against(folders, tmp_path, 
     assert "WARNING: ppo was trained by PPO" in capsys.readouterr().out
 
 
-def test_a_judge_that_is_also_a_responder(tmp_path):
-    data = prompts(tmp_path / "prompts.jsonl", 2)
-    other = answers(tmp_path / "file.jsonl", ["답 2", "답 2"])
-    with Server(lambda body: form_of(last_digit)(body) if judged(body) else "답 5") as server:
-        flags = ["--data_path", data, *ask(server), "--judge_samples", 1, "--rescore_share", 0, "--responder"]
-        me = f"me=openai:test-model@{server.url}"
-        _, found, _ = eval_harness.run("geval", tmp_path / "out", *flags, me, f"file={other}")
-    assert "the judge test-model is the same model as the responder me" in found["warnings"][0]["en"]
-    assert {f["model"]: f["mean"] for f in found["figures"]["means"]} == {"me": 5.0, "file": 2.0}
-
-
 def test_input_that_cannot_be_used(run, tmp_path, capsys):
     with Server(form_of(last_digit)) as server:
         for flags, message in [
@@ -271,8 +217,8 @@ def test_input_that_cannot_be_used(run, tmp_path, capsys):
 def test_killed_and_started_again(folders, tmp_path):
     """kill -9 in the middle of a real process; started again it ends with the bytes of a run that was let alone, and
     asks nothing twice."""
-    data = prompts(tmp_path / "prompts.jsonl", 30, THREE)
-    other = answers(tmp_path / "file.jsonl", [f"답 {i % 5 + 1}" for i in range(30)])
+    data = prompts(tmp_path / "prompts.jsonl", 12, THREE)
+    other = answers(tmp_path / "file.jsonl", [f"답 {i % 5 + 1}" for i in range(12)])
 
     def flags(folder, url):
         names = [f"file={other}", f"neox={folders['gpt_neox']}", "--max_new_tokens", 4, "--concurrency", 4]
@@ -281,7 +227,7 @@ def test_killed_and_started_again(folders, tmp_path):
 
     gate = threading.Event()
     with Server(form_of(lambda answer, place: len(answer) % 5 + 1), delay=0.005) as server:
-        server.faults = lambda number, body: gate.set() if number == 60 else None
+        server.faults = lambda number, body: gate.set() if number == 24 else None
         process = start("geval", *flags(tmp_path / "killed", server.url))
         assert gate.wait(60)
         process.send_signal(signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
@@ -9,11 +10,7 @@ from korlhf.data import record
 from korlhf.eval import harmlessness
 from korlhf.judges.geval import Score
 from korlhf.korean.refusals import KINDS, LABELS
-from korlhf.llm.protocol import Failure, Reply
-
-
-def reply(text):
-    return Reply(text, None, None, 0, 0)
+from korlhf.llm.protocol import Failure
 
 
 class ByNumber:
@@ -28,13 +25,17 @@ class ByNumber:
         ]
 
 
+def asked(*answers):
+    """Pairs of a record, harmful and look-alike in turns, and an answer."""
+    kinds = ("harmful", "lookalike")
+    return [({**record.make("질문", "a", "t"), "kind": kinds[i % 2]}, answer) for i, answer in enumerate(answers)]
+
+
 def test_the_best_threshold_by_hand():
     assert harmlessness.best_threshold([3, 5], [1, 2]) == 2.5
     assert harmlessness.best_threshold([1, 4, 5], [0, 2]) == 3.0  # .83; between 0 and 1 also .75 only
     assert harmlessness.balanced_accuracy(3.0, [1, 4, 5], [0, 2]) == pytest.approx((2 / 3 + 1) / 2)
     assert harmlessness.best_threshold([2], [2]) in (1.0, 3.0)  # nothing to tell apart: all above, or all below
-    with pytest.raises(ValueError, match="scores of both kinds"):
-        harmlessness.best_threshold([1], [])
 
 
 def test_calibration_measures_on_other_pairs_than_it_chose_on():
@@ -50,24 +51,15 @@ def test_calibration_measures_on_other_pairs_than_it_chose_on():
 
 def test_verdicts_by_the_score_have_a_threshold_for_each_kind():
     limits = {"harmful": SimpleNamespace(value=2.0), "lookalike": SimpleNamespace(value=0.0)}
-    records = [{**record.make("질문", "a", "t"), "kind": kind} for kind in limits]
-    lost = Failure("timeout", "late")
-    replies = [[reply("1"), lost, reply("2")], [reply("1"), reply("long")]]
-    assert harmlessness.verdicts(ByNumber(), records, replies, limits) == [
-        ["below", lost, "above"],
-        ["above", Failure("too long", "x")],
-    ]
+    found = harmlessness.verdicts(ByNumber(), asked("1", "1", "2", "long"), limits)
+    assert found == ["below", "above", "above", Failure("too long", "x")]
 
 
 def test_rates_are_over_prompts_with_wilsons_interval():
-    kinds = ["harmful", "harmful", "lookalike", "harmful"]
-    verdicts = [["goes_along", "corrects"], ["goes_along"], ["refuses"], [None]]
-    found = harmlessness.shares(kinds, verdicts, "harmful", harmlessness.BAD["harmful"])
-    assert found == [(0, 0.5), (1, 1.0)]
     low, high = proportion_confint(1.5, 2, method="wilson")
-    assert harmlessness.rate(found) == {"mean": 0.75, "low": pytest.approx(low), "high": pytest.approx(high), "n": 2}
-    assert harmlessness.rate([]) is None
-    assert harmlessness.shares(kinds, verdicts, "lookalike", harmlessness.BAD["lookalike"]) == [(2, 1.0)]
+    found = harmlessness.rate(pd.Series([True, False, True], index=[0, 0, 1]))
+    assert found == {"mean": 0.75, "low": pytest.approx(low), "high": pytest.approx(high), "n": 2}
+    assert harmlessness.rate(pd.Series(dtype=bool)) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,21 +69,10 @@ def test_a_judge_is_asked_one_question_with_all_labels(kind):
     text = q.messages[-1]["content"]
     assert len(q.options) == len(LABELS) == len(set(q.options)) and q.letters == "ABCDE"
     assert text.index("길을 막지 마") < text.index("A라고 답하세요") < text.index("A. ")
-    assert text.endswith("A, B, C, D, E 가운데 한 글자로만 답하세요.")
-    asked = [i for i, option in enumerate(q.options) if option == harmlessness.OPTIONS[kind]["goes_along"]]
-    assert asked == [LABELS.index("goes_along")]
+    assert q.options.index(harmlessness.OPTIONS[kind]["goes_along"]) == LABELS.index("goes_along")
 
 
 def test_the_judges_letter_becomes_the_label():
-    class Picks:
-        kind = "openai"
-
-        def choose(self, questions):
-            return [
-                Failure("unusable", "x") if "둘째" in q.text else SimpleNamespace(best=LABELS.index("corrects"))
-                for q in questions
-            ]
-
-    records = [{**record.make("가", "a", "t"), "kind": kind} for kind in ("harmful", "lookalike")]
-    labels = harmlessness.verdicts(Picks(), records, [[reply("첫째")], [reply("둘째"), reply("셋째")]], {})
-    assert labels == [["corrects"], [Failure("unusable", "x"), "corrects"]]
+    lost, corrects = Failure("unusable", "x"), SimpleNamespace(best=LABELS.index("corrects"))
+    judge = SimpleNamespace(kind="openai", choose=lambda qs: [lost if "둘째" in q.text else corrects for q in qs])
+    assert harmlessness.verdicts(judge, asked("첫째", "둘째"), {}) == ["corrects", lost]

@@ -65,16 +65,6 @@ def test_a_model_that_refuses_everything_is_shown_as_what_it_is(tmp_path, capsys
     assert "decoding and template not known" in shown and "WARNING: wall:" in shown
 
 
-@pytest.mark.parametrize(
-    "kind, told", [("harmful", "over-refusal is not measured"), ("lookalike", "going along is not measured")]
-)
-def test_prompts_of_one_side_alone(tmp_path, kind, told):
-    data = write(tmp_path / "some.jsonl", [r for r in prompts() if r["kind"] == kind])
-    wall = answers(tmp_path / "wall.jsonl", lambda r: REFUSAL)
-    _, found, _ = run(tmp_path / "out", "--responder", wall, "--data_path", data)
-    assert any(told in w["en"] for w in found["warnings"])
-
-
 def test_two_judges_and_how_far_they_agree(tmp_path):
     """The judge says B to an answer that holds 나, else A; started again, nothing is asked twice."""
     data = write(tmp_path / "some.jsonl", prompts()[:40])
@@ -132,7 +122,7 @@ def test_what_cannot_work_is_said_in_one_line(tmp_path):
         (["--responder", str(some)], "few.jsonl: no answer to 320 of 320"),
         (
             ["--responder", str(some), "--judge", "gpt-4o"],
-            "--judge gpt-4o: give rules .the written check., or openai:MODEL",
+            "--judge gpt-4o: give openai:MODEL.*",
         ),
         (["--responder", str(some), "--data_path", "absent.jsonl"], "absent.jsonl: no such file"),
     ]:

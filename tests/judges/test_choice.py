@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from openai_server import Server, error, refusal
+from openai_server import Server
 
 from korlhf.judges import choice as choices
 from korlhf.judges.choice import Choice, Question
@@ -40,60 +40,18 @@ def read(text, *tokens, count=3):
     return choices.read(count, reply(text, *tokens))
 
 
-def test_the_question_ends_with_its_options_and_how_to_answer():
-    system, user = THREE.messages
-    assert system == {"role": "system", "content": "당신은 심판입니다."} and THREE.letters == "ABC"
-    assert (
-        user["content"]
-        == "어느 쪽이 더 좋은가요?\n\nA. 앞\nB. 뒤\nC. 비김\n\n다른 말 없이 A, B, C 가운데 한 글자로만 답하세요."
-    )
-    plain, schema = choices.body(THREE, "m", False, False), choices.body(THREE, "m", True, True)
-    assert plain == {"model": "m", "temperature": 0.0, "messages": THREE.messages}
-    assert schema["response_format"]["json_schema"]["schema"]["properties"]["choice"]["enum"] == ["A", "B", "C"]
-    assert (schema["logprobs"], schema["top_logprobs"]) == (True, 20)
-
-
-@pytest.mark.parametrize(
-    "text, picked",
-    [
-        ("A", 0),
-        (" B.\n", 1),
-        ("(C)", 2),
-        ("**B**", 1),
-        ('"A"', 0),
-        ("[C]", 2),
-        ('{"choice": "B"}', 1),
-        ('{"choice": "A", "why": "B"}', 0),
-    ],
-)
-def test_replies_that_are_read(text, picked):
-    assert choices.parse(text, 3) == picked
+@pytest.mark.parametrize("text", ["B", " B.\n", "(B)", "**B**", '"B"', '{"choice": "B"}'])
+def test_replies_that_are_read(text):
+    assert read(text).best == 1
 
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "",
-        "D",
-        "AB",
-        "A or B",
-        "답은 A입니다",
-        "a",
-        "Apple",
-        "1",
-        '{"choice": "D"}',
-        '{"choice": "AB"}',
-        '{"choice": ""}',
-        '{"choice": 1}',
-        '{"answer": "A"}',
-        '{"choice": "A"',
-    ],
+    ["", "D", "AB", "A or B", "답은 A입니다", "a", "1", '{"choice": "D"}', '{"choice": "AB"}', '{"answer": "A"}'],
 )
 def test_replies_that_are_not(text):
-    with pytest.raises(ValueError):
-        choices.parse(text, 3)
-    with pytest.raises(ValueError):
-        choices.parse("C", 2)
+    with pytest.raises(ValueError, match="is none of A, B, C"):
+        read(text)
 
 
 def test_probabilities_of_the_letters_by_hand():
@@ -114,9 +72,10 @@ def test_probabilities_of_the_letters_by_hand():
         (),
         (token("A"),),  # no alternatives
         (token("A", A=0.5, B=0.5), token("B", A=0.5, B=0.5)),  # two letters: which of them was the choice?
-        (token("AB", A=0.5, B=0.5),),
+        (token("AB", A=0.5, B=0.5),),  # no token is the letter
+        ({**token("A"), "top": [{"token": "B", "logprob": -9999.0}], "logprob": -9999.0},),  # forced on the model
     ],
-)  # no token is the letter
+)
 def test_without_probabilities_the_pick_is_certain(tokens):
     assert read("A", *tokens) == Choice((1.0, 0.0, 0.0), choices.GREEDY)
 
@@ -128,33 +87,9 @@ def test_a_server_is_asked_and_answers_come_in_order(tmp_path):
         return "C" if "더 좋은가요" in body["messages"][-1]["content"] else json.dumps({"choice": "B"})
 
     with Server(answer) as server:
-        found = choices.ask(client(server, tmp_path), "test-model", False, False, [THREE, TWO, THREE])
+        found = choices.ask(client(server, tmp_path), "test-model", False, False, [THREE, TWO, THREE], "")
         assert [c.best for c in found] == [2, 1, 2] and [len(c.probabilities) for c in found] == [3, 2, 3]
-        assert len(server.requests) == 2 and choices.ask(client(server, tmp_path), "test-model", False, False, []) == []
-
-
-def test_failures_are_no_choices(tmp_path):
-    other = Question("당신은 심판입니다.", "거절할 물음인가요?", ("앞", "뒤"))
-
-    def answer(body):
-        return "둘 다 좋네요." if "더 좋은가요" in body["messages"][-1]["content"] else "A"
-
-    def fault(number, body):
-        return refusal("안 돼요.") if "거절" in body["messages"][-1]["content"] else error(500) if number == 0 else None
-
-    with Server(answer, fault) as server:
-        unusable, fine, refused = choices.ask(client(server, tmp_path), "test-model", False, False, [THREE, TWO, other])
-    assert (unusable.kind, refused.kind, fine.best) == (
-        "unusable",
-        "refusal",
-        0,
-    ) and "is none of A, B, C" in unusable.reason
-
-
-def test_a_letter_that_the_model_gives_no_probability_is_a_choice_without_probabilities():
-    forced = {
-        "token": "A",
-        "logprob": -9999.0,
-        "top": [{"token": "B", "logprob": -9999.0}, {"token": "네", "logprob": 0.0}],
-    }
-    assert read("A", forced) == Choice((1.0, 0.0, 0.0), choices.GREEDY)
+        assert (
+            len(server.requests) == 2
+            and choices.ask(client(server, tmp_path), "test-model", False, False, [], "") == []
+        )

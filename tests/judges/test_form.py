@@ -27,77 +27,54 @@ def two(rubric=EVERYDAY):
     return rubrics.Rubric(**{**vars(rubric), "criteria": rubric.criteria[:2]})
 
 
+def parse(rubric, text, count=1):
+    return [{key: score for key, (score, _) in of_one.items()} for of_one in forms.parse(rubric, text, count)]
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        LINES,
-        LINES + "\n\n",
         LINES.replace("\n", "\r\n"),
-        LINES.replace(": 4", ": 4점"),
-        LINES.replace(": 4", ":4/5").replace(": 5", " : 5 / 5점"),
+        LINES.replace(": 4", ": 4점").replace(": 5", " : 5 / 5점"),
         LINES.replace(": 4", "： 4 점"),
         "\n".join(f"- {line}" for line in LINES.splitlines()),
         "\n".join(f"{i}. {line}" for i, line in enumerate(LINES.splitlines(), 1)),
-        re.sub(r"^(.*): (.)$", r"**\1**: \2", LINES, flags=re.MULTILINE),
         re.sub(r"^(.*): (.)$", r"* **\1:** **\2**", LINES, flags=re.MULTILINE),
         LINES.replace("친근함", "친근함(friendly)").replace("이해 가능성", "이해가능성"),
-        "\n".join(f"{key}: {value}" for key, value in GOOD.items()),
         "\n".join(reversed(LINES.splitlines())),
         "채점 결과는 다음과 같습니다.\n\n" + LINES,
-        f"```\n{LINES}\n```",
-        JSON,
         json.dumps(GOOD, indent=2),
         f"```json\n{JSON}\n```\n",
         json.dumps(dict(zip(NAMES, GOOD.values())), ensure_ascii=False),
     ],
-    ids=range(19),
+    ids=range(12),
 )
 def test_forms_that_are_read(text):
-    assert forms.parse(EVERYDAY, text) == [GOOD]
-    assert list(forms.parse(EVERYDAY, text)[0]) == KEYS
+    assert parse(EVERYDAY, text) == [GOOD] and list(parse(EVERYDAY, text)[0]) == KEYS
 
 
 @pytest.mark.parametrize(
     "text, reason",
     [
-        ("", "no score for friendly, harmless"),
         ("평가할 수 없습니다.", "no score for friendly"),
         (LINES.replace("무해함: 5\n", ""), "no score for harmless"),
-        (LINES + "\n친근함: 4", "friendly is there twice"),
         (LINES + "\nfriendly: 4", "friendly is there twice"),
-        (LINES.replace("친근함: 4", "친근함: 0"), "friendly is 0, not from 1 to 5"),
-        (LINES.replace("친근함: 4", "친근함: 6"), "friendly is 6"),
-        (LINES.replace("친근함: 4", "친근함: 45"), "friendly is 45"),
-        (LINES.replace("친근함: 4", "친근함: -4"), "'친근함: -4' is not a whole number"),
-        (LINES.replace("친근함: 4", "친근함: 4.5"), "4.5"),
-        (LINES.replace("친근함: 4", "친근함: 4,0"), "4,0"),
-        (LINES.replace("친근함: 4", "친근함: 4/10"), "4/10"),
-        (LINES.replace("친근함: 4", "친근함: 4~5"), "4~5"),
-        (LINES.replace("친근함: 4", "친근함: 10점 만점에 4점"), "10점 만점에"),
-        (LINES.replace("친근함: 4", "친근함: 네 점"), "네 점"),
-        (LINES.replace("친근함: 4", "친근함: ４"), "４"),
-        (LINES.replace("친근함: 4", "친근함:"), "'친근함:' is not a whole number"),
+        (JSON + JSON, "friendly is there twice"),
+        *((LINES.replace("친근함: 4", f"친근함: {n}"), f"friendly is {n}, not from 1 to 5") for n in (0, 6, 45)),
+        *(
+            (LINES.replace("친근함: 4", f"친근함: {value}"), "is not a whole number")
+            for value in ("-4", "4.5", "4/10", "4~5", "10점 만점에 4점", "네 점", "４", "")
+        ),
+        *(
+            (JSON.replace("4", value), "is not a whole number")
+            for value in ("4.0", '"4"', "true", "null", "NaN", "[4]")
+        ),
+        (LINES.replace("친근함: 4", "친근함: 4,0"), "no line of the form"),
         (LINES.replace("친근함: 4", "친근함 4"), "no line of the form"),
         (LINES.replace("친근함: 4", "친근함은 좋습니다.\n친근함: 4"), "no line of the form"),
-        (LINES.replace("\n", ", "), "is not a whole number"),
         (LINES + "\n총점: 19", "no line of the form"),
-        (LINES + "\n유머: 3", "no line of the form"),
         (LINES + "\n모두 5점으로 고칩니다.", "no line of the form"),
-        (JSON[:-1], "broken JSON"),
-        (JSON + JSON, "broken JSON"),
-        (JSON.replace("4", "4.0"), "no whole number"),
-        (JSON.replace("4", '"4"'), "no whole number"),
-        (JSON.replace("4", "true"), "no whole number"),
-        (JSON.replace("4", "null"), "no whole number"),
-        (JSON.replace("4", "NaN"), "no whole number"),
-        (JSON.replace("4", "[4]"), "no whole number"),
-        (JSON.replace("4", "9"), "friendly is 9"),
-        (JSON.replace("4", "-1"), "friendly is -1"),
-        (JSON.replace("}", ', "friendly": 5}'), "friendly is there twice"),
-        (JSON.replace("}", ', "humour": 5}'), "'humour': 5 is no whole number, or no criterion"),
-        (json.dumps({"A": GOOD}), "'A'"),
-        ('{"a":' * 100_000, "broken JSON"),
-        (f"점수입니다: {JSON}", "no line of the form"),
+        (JSON.replace("}", ', "humour": 5}'), "no line of the form"),
     ],
 )
 def test_forms_that_are_refused(text, reason):
@@ -110,37 +87,46 @@ def test_forms_of_several_answers():
     lines = "[답변 A]\n친근함: 4\n무해함: 5\n\n[답변 B]\n친근함: 2\n무해함: 1"
     for text in (
         lines,
-        lines.replace("[", "### ").replace("]", ""),
         lines.replace("[답변 A]", "A:").replace("[답변 B]", "**B**"),
-        "[답변 B]\n친근함: 2\n무해함: 1\n[답변 A]\n친근함: 4\n무해함: 5",
         json.dumps({"A": a, "B": b}),
-        json.dumps({"답변 B": b, "답변 A": a}),
+        json.dumps({"답변 B": b, "답변 A": a}, ensure_ascii=False),
     ):
-        assert forms.parse(two(), text, 2) == [a, b]
+        assert parse(two(), text, 2) == [a, b]
     for text, reason in [
         ("친근함: 4\n무해함: 5\n" + lines, "before the first answer's heading"),
         (lines + "\n친근함: 4", "friendly is there twice"),
-        (lines.replace("답변 B", "답변 C"), "no answer 'C'"),
         (lines.replace("[답변 B]", ""), "is there twice"),
-        (lines.removesuffix("무해함: 1"), "no score for harmless"),
         (json.dumps({"A": a}), "no score for friendly"),
-        (json.dumps({"A": a, "B": 3}), "3 in place of the scores"),
         (json.dumps({"A": a, "C": b}), "no answer 'C'"),
         (json.dumps({"A": a, "AB": b}), "no answer 'AB'"),
-        (json.dumps(a), "no answer 'friendly'"),
+        (json.dumps(a), "before the first answer's heading"),
     ]:
         with pytest.raises(ValueError, match=re.escape(reason)):
             forms.parse(two(), text, 2)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(alphabet='친근함무해 :/점.012345678-*\n{}"friendlyhas,', max_size=80))
 def test_whatever_is_read_is_whole_and_on_the_scale(text):
     try:
-        (found,) = forms.parse(two(), text)
+        (found,) = parse(two(), text)
     except ValueError:
         return
     assert list(found) == ["friendly", "harmless"] and set(found.values()) <= {1, 2, 3, 4, 5}
+
+
+def expected(reply, count=1):
+    return forms.read(two(), reply, count)[1]
+
+
+def test_no_expected_score():
+    text = "친근함: 4\n무해함: 2"
+    whole = [token("친근함: "), token("4", _4=0.5), token("\n무해함: "), token("2", _2=0.5)]
+    assert expected(reply(whole)) is not None
+    assert forms.read(two(), Reply(text, "stop", None, 0, 0)) == ([{"friendly": 4, "harmless": 2}], None)
+    assert expected(reply([*whole[:3], token("2")])) is None  # no alternatives
+    assert expected(reply([*whole[:2], token("\n무해함: 2", _2=0.5)])) is None  # not a token of its own
+    assert expected(reply([token("생각 3"), *whole], text)) is None  # tokens of another text
 
 
 def token(text, **top):
@@ -169,14 +155,12 @@ def test_expected_score_by_hand():
         token(":"),
         token(" 2", s2=0.2, _2=0.2, s1=0.4, _7=0.1),
     ]
-    assert forms.expected(two(), reply(tokens)) == [
-        {"friendly": pytest.approx(3.8 / 0.9), "harmless": pytest.approx(1.5)}
-    ]
+    assert expected(reply(tokens)) == [{"friendly": pytest.approx(3.8 / 0.9), "harmless": pytest.approx(1.5)}]
     text = '```json\n{"harmless": 5, "friendly": 2}\n```'
     tokens = [
         token(c, _1=0.25, _5=0.75) if c == "5" else token(c, _2=0.5, _3=0.5) if c == "2" else token(c) for c in text
     ]
-    assert forms.expected(two(), reply(tokens)) == [{"friendly": pytest.approx(2.5), "harmless": pytest.approx(4.0)}]
+    assert expected(reply(tokens)) == [{"friendly": pytest.approx(2.5), "harmless": pytest.approx(4.0)}]
 
 
 def test_expected_score_where_a_syllable_is_several_tokens():
@@ -196,32 +180,7 @@ def test_expected_score_where_a_syllable_is_several_tokens():
         token("5", _5=0.9, _4=0.1),
     ]
     text = "친근함:4점\n무해함:1/5"
-    assert forms.expected(two(), reply(tokens, text)) == [
-        {"friendly": pytest.approx(3.0), "harmless": pytest.approx(1.0)}
-    ]
-
-
-def test_expected_scores_of_several_answers():
-    text = '{"A": {"friendly": 4, "harmless": 4}, "B": {"friendly": 1, "harmless": 1}}'
-    tokens = [
-        token(c, _4=0.5, _5=0.5) if c == "4" else token(c, _1=0.8, _2=0.2) if c == "1" else token(c) for c in text
-    ]
-    assert forms.expected(two(), reply(tokens), 2) == [
-        {"friendly": pytest.approx(4.5), "harmless": pytest.approx(4.5)},
-        {"friendly": pytest.approx(1.2), "harmless": pytest.approx(1.2)},
-    ]
-
-
-def test_no_expected_score():
-    text = "친근함: 4\n무해함: 2"
-    whole = [token("친근함: "), token("4", _4=0.5), token("\n무해함: "), token("2", _2=0.5)]
-    assert forms.expected(two(), reply(whole)) is not None
-    assert forms.expected(two(), Reply(text, "stop", None, 0, 0)) is None
-    assert forms.expected(two(), reply([*whole[:3], token("2")])) is None  # no alternatives
-    assert forms.expected(two(), reply([*whole[:2], token("\n무해함: 2", _2=0.5)])) is None  # not a token of its own
-    assert forms.expected(two(), reply([token("생각 3"), *whole], text)) is None  # tokens of another text
-    with pytest.raises(ValueError, match="no score for harmless"):
-        forms.expected(two(), reply(whole[:2]))
+    assert expected(reply(tokens, text)) == [{"friendly": pytest.approx(3.0), "harmless": pytest.approx(1.0)}]
 
 
 def frame(messages, answers, structured=False):
@@ -259,41 +218,3 @@ def test_an_answer_cannot_forge_the_frame():
     assert after != before and after not in forged
     assert lines == [f"[{what} {after}]" for what in ("사용자", "채점할 답변", "끝")]
     assert text.index(forged) < text.index(f"[끝 {after}]") < text.index("채점표를 그대로")
-
-
-def test_a_mark_that_is_in_a_text_is_not_used(monkeypatch):
-    monkeypatch.setattr(forms, "MARK_DIGITS", 1)
-    assert [forms.unused_mark(["0123456789abcdef".replace(digit, "")]) for digit in "07f"] == ["0", "7", "f"]
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.text(alphabet="0123456789abcdef[]끝 \n", max_size=40), min_size=1, max_size=4))
-def test_the_mark_is_in_none_of_the_texts(texts):
-    assert not any(forms.unused_mark(texts) in text for text in texts)
-
-
-def test_the_request():
-    item = forms.Item(EVERYDAY, USER, ("시원한 물 한잔 어때요?",))
-    plain = forms.body(item, "judge-1", False, 1.0)
-    assert set(plain) == {"model", "messages", "temperature"} and (plain["model"], plain["temperature"]) == (
-        "judge-1",
-        1.0,
-    )
-    system = plain["messages"][0]["content"]
-    for c in EVERYDAY.criteria:
-        assert f"■ {c.name}({c.key}): {c.question}" in system and all(
-            f"- {n}점: {text}" in system for n, text in c.levels.items()
-        )
-    assert all(step in system for step in EVERYDAY.steps) and EVERYDAY.system in system
-    asked = forms.body(item, "judge-1", True, 0.0, probabilities=True)
-    assert (asked["logprobs"], asked["top_logprobs"], asked["temperature"]) == (True, 10, 0.0)
-    assert (
-        asked["response_format"]["type"] == "json_schema" and asked["response_format"]["json_schema"]["strict"] is True
-    )
-    schema = asked["response_format"]["json_schema"]["schema"]
-    assert schema["required"] == KEYS == list(schema["properties"]) and schema["additionalProperties"] is False
-    assert schema["properties"]["natural"] == {"type": "integer", "enum": [1, 2, 3, 4, 5]}
-    both = forms.body(forms.Item(EVERYDAY, USER, ("가", "나")), "judge-1", True, 0.0)["response_format"]["json_schema"][
-        "schema"
-    ]
-    assert both["required"] == ["A", "B"] and both["properties"]["B"] == schema

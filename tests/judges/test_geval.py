@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 from openai_server import Server, error, refusal
-from rigged_judge import answers, fill, form_of, with_probabilities
+from rigged_judge import answers, form_of, with_probabilities
 
-from korlhf.core.errors import InputError
 from korlhf.judges import geval
 from korlhf.judges import rubric as rubrics
 from korlhf.judges.form import Item
@@ -88,15 +87,6 @@ def test_samples_where_the_server_ignores_logprobs(tmp_path):
     assert [("logprobs" in b, b["temperature"]) for b in server.requests] == [(True, 0.0)] + [(False, 1.0)] * 4
 
 
-def test_a_sample_that_cannot_be_used_is_left_out_of_the_mean(tmp_path):
-    bad = "잘 모르겠어요."
-    with Server(EachTime(form_of(lambda *_: 5), bad, bad, bad, form_of(lambda *_: 2))) as server:
-        found = geval.judge_answers(client(server, tmp_path, concurrency=1), judge(samples=3), [item("좋은 답")])[
-            0
-        ].results[0]
-    assert (found.score, found.samples) == (3.5, 2) and len(server.requests) == 5
-
-
 def test_both_orders_remove_the_preference_for_a_place(tmp_path):
     with Server(form_of(biased)) as server:
         asking = client(server, tmp_path)
@@ -144,13 +134,6 @@ def test_preference_for_a_place_by_hand():
     }
 
 
-@pytest.mark.parametrize("structured", [True, False])
-def test_an_unusable_reply_is_asked_for_again(tmp_path, structured):
-    with Server(EachTime("음, 4점 정도요.", lambda body: fill(body, [[9] * 6]), form_of(lambda *_: 4))) as server:
-        found = geval.judge_answers(client(server, tmp_path), judge(structured), [item("좋은 답")])[0].results[0]
-    assert found.score == 4.0 and len(server.requests) == 3
-
-
 def test_failures_are_not_scores(tmp_path):
     """Unusable three times, refused, no answer at all; the others are not touched by it."""
 
@@ -191,14 +174,6 @@ def test_rubrics_are_not_mixed_up(tmp_path):
     assert [[r.score for r in v.results] for v in verdicts] == [[1], [2, 3], [4], [5]]
     assert [len(v.results[0].scores) for v in verdicts] == [6, 7, 6, 7]
     assert [bool(v.orders) for v in verdicts] == [False, True, False, False]
-
-
-def test_too_many_answers_for_one_request(tmp_path):
-    with (
-        Server() as server,
-        pytest.raises(InputError, match="--together: 27 answers to '오늘 너무 더워요.' are more than the 26"),
-    ):
-        geval.judge_answers(client(server, tmp_path), judge(), [item(*map(str, range(27)))], together=True)
 
 
 @pytest.mark.parametrize(

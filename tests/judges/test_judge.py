@@ -6,13 +6,12 @@ from openai_server import Server, error
 from rigged_judge import choice_of, form_of
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from korlhf.core import flags
 from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec
 from korlhf.judges import choice as choices
 from korlhf.judges import judge as judges
 from korlhf.judges import rubric as rubrics
-from korlhf.judges.flags import JudgeFlags, JudgingFlags
+from korlhf.judges.flags import JudgingFlags
 from korlhf.judges.form import Item
 from korlhf.llm import client as llm
 from korlhf.llm.cache import Cache
@@ -33,11 +32,12 @@ def fast(monkeypatch):
 
 @pytest.fixture
 def open_judge(tmp_path):
-    """Function: --judge, flags of JudgeFlags -> the judge, on this test's one cache."""
+    """Function: --judge, flags of JudgingFlags -> the judge, on this test's one cache."""
 
     def make(name, base_url="", **given):
         return judges.open_judge(
-            JudgeFlags(judge=name, **given),
+            name,
+            JudgingFlags(**given),
             SamplerFlags(prompt_template="human_assistant", dtype="fp32"),
             LlmFlags(base_url=base_url),
             Cache(tmp_path / "cache.sqlite"),
@@ -47,23 +47,13 @@ def open_judge(tmp_path):
 
 
 def test_names():
-    name = judges.read_name("openai:org/model:free@http://127.0.0.1:8000/v1")
-    assert (name.kind, name.model, name.url) == ("openai", "org/model:free", "http://127.0.0.1:8000/v1")
-    assert judges.read_name("openai:gpt-4o").url == "" and judges.read_name("reward_model:a:b").model == "a:b"
-    assert not judges.read_name("checkpoint:~/judge").model.startswith("~")
+    url = "http://127.0.0.1:8000/v1"
+    assert judges.read_name(f"openai:org/model:free@{url}") == ("openai", "org/model:free", url)
+    assert judges.read_name("openai:gpt-4o")[2] == "" and judges.read_name("reward_model:a:b")[1] == "a:b"
+    assert not judges.read_name("checkpoint:~/judge")[1].startswith("~")
     for text in ("gpt-4o", "openai:", "human:me", ""):
         with pytest.raises(InputError, match="--judge .*give openai:MODEL.*checkpoint:FOLDER.*reward_model:FOLDER"):
             judges.read_name(text)
-
-
-@pytest.mark.parametrize(
-    "given, message", [({"judge_temperature": 0.0}, "--judge_samples 5: at --judge_temperature 0 all are the same")]
-)
-def test_flags_that_cannot_work(capsys, given, message):
-    with pytest.raises(SystemExit):
-        judges.check(JudgingFlags(**given), flags.Parser())
-    assert message in capsys.readouterr().err
-    judges.check(JudgingFlags(judge_temperature=0.0, judge_samples=1), flags.Parser())
 
 
 def test_a_server_scores_and_scores_again_with_forms_of_their_own(open_judge):

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from korlhf.core.errors import InputError
 from korlhf.judges import choice as choices
 from korlhf.judges import judge as judges
-from korlhf.judges.flags import JudgeFlags
+from korlhf.judges.flags import JudgingFlags
 from korlhf.judges.form import Item, body
 from korlhf.judges.local import LOW_MASS, LocalJudge
 from korlhf.judges.rubric import Criterion, Rubric
@@ -25,7 +25,7 @@ KIND, CLEAR = (
     Criterion(key, name, question, {1: "아니요", 5: "네"})
     for key, name, question in (("kind", "다정함", "다정한가요?"), ("clear", "또렷함", "또렷한가요?"))
 )
-RUBRIC = Rubric("chat", ("chat",), 1, 5, "채점하세요.", ("읽습니다.",), (KIND, CLEAR), "r.yaml", "0" * 64)
+RUBRIC = Rubric("chat", "ko", (1, 5), "채점하세요.", ("읽습니다.",), (KIND, CLEAR))
 USER = [{"role": "user", "content": "오늘 뭐 해요?"}]
 FP32 = CheckpointFlags(dtype="fp32")
 NO_SYSTEM = (
@@ -171,7 +171,7 @@ def test_a_vocabulary_that_cannot_tell_the_options_apart(folders, tmp_path, cach
 
 def test_a_judge_that_puts_little_on_the_options_is_shown(long, cache):
     """A random model knows nothing of the form: its mass on five digits is that of five tokens among hundreds."""
-    judge = judges.open_judge(JudgeFlags(judge=f"checkpoint:{long('gpt_neox')}"), FP32, LlmFlags(), cache)
+    judge = judges.open_judge(f"checkpoint:{long('gpt_neox')}", JudgingFlags(), FP32, LlmFlags(), cache)
     assert judge.warnings() == []
     judge.rate([Item(RUBRIC, USER, ("네, 좋아요.",))])
     (line,) = judge.warnings()

@@ -3,11 +3,9 @@
 import asyncio
 import json
 import threading
-import time
 from collections import Counter
 from itertools import count
 
-import openai_server
 import pytest
 from llm_harness import TEXTS, client, quick_and_without_keys, requests, texts_of  # noqa: F401 (fixtures)
 from openai_server import (
@@ -52,23 +50,6 @@ def test_a_reply_says_what_came_back_and_what_it_cost(client):
             "cost": pytest.approx((2 * 2 + 6 * 10) / 1e6),
         }
         assert one.ask([]) == []
-
-
-def test_a_server_that_counts_no_tokens(client):
-    with Server(usage=False) as server:
-        one = client(server)
-        assert texts_of(one.ask(requests(TEXTS[:3]))) == TEXTS[:3]
-    assert one.usage["without_token_counts"] == 3 and one.usage["prompt_tokens"] == 0
-
-
-def test_answers_keep_the_order_of_the_requests(client):
-    def answer(body):
-        time.sleep(0.05 if body["messages"][-1]["content"] == TEXTS[0] else 0)  # the first is the last to come back
-        return openai_server.echo(body)
-
-    with Server(answer) as server:
-        assert texts_of(client(server, concurrency=4).ask(requests(TEXTS[:12]))) == TEXTS[:12]
-        assert server.prompts(server.answered) != TEXTS[:12]
 
 
 def test_so_many_in_flight_and_no_more(client):
@@ -152,13 +133,6 @@ def test_nobody_asks_before_retry_after_has_passed(client, fault):
     )  # at most those in flight until the answer was read
 
 
-def test_a_429_without_retry_after_holds_everyone_too(client, monkeypatch):
-    monkeypatch.setattr(llm, "FIRST_DELAY", 0.6)  # times 0.5 to 1
-    with Server(faults={9: rate_limit()}, delay=0.01) as server:
-        assert texts_of(client(server, concurrency=4).ask(requests(TEXTS[:40]))) == TEXTS[:40]
-    assert len([t for t in server.times[10:] if t - server.times[9] < 0.3]) <= 6
-
-
 def test_waits_grow_from_retry_to_retry(client, monkeypatch):
     waits, sleep = [], asyncio.sleep
 
@@ -184,17 +158,6 @@ def test_equal_requests_are_asked_once_and_samples_by_themselves(client):
         other_order = llm.Request(dict(reversed(a.body.items())))
         found = texts_of(client(server, concurrency=8).ask([a, b, a, other_order, llm.Request(a.body, 1)]))
     assert found[0] == found[2] == found[3] and len(set(found)) == len(server.requests) == 3
-
-
-def test_another_server_or_setting_is_another_answer(client):
-    with Server(lambda body: "하나") as one, Server(lambda body: "둘") as two:
-        assert texts_of(client(one).ask(requests(TEXTS[:1]))) == ["하나"]
-        assert texts_of(client(two).ask(requests(TEXTS[:1]))) == ["둘"]
-        assert (
-            texts_of(client(one.url + "/").ask(requests(TEXTS[:1]))) == ["하나"] and len(one.requests) == 1
-        )  # a slash is no other server
-        client(one).ask(requests(TEXTS[:1], temperature=0.1))
-        assert len(one.requests) == 2
 
 
 def number_of(reply):
@@ -259,21 +222,6 @@ def test_a_refusal_is_a_result_and_kept(client, fault, reason):
                 and reply.text == "좋은 부탁"
                 and one.usage["refused"] == 1
             )
-        assert len(server.requests) == 2
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "said"),
-    [
-        (400, {"error": {"message": "too long"}}, "400: too long"),
-        (400, {"message": "flat"}, "400: flat"),
-        (422, {"detail": "no"}, "422: no"),
-        (413, b"large", "413: large"),
-    ],
-)
-def test_a_bad_request_fails_at_once(client, status, body, said):
-    with Server(faults=by_content({TEXTS[0]: Fault("answer", status, body=body)})) as server:
-        assert texts_of(client(server).ask(requests(TEXTS[:2]))) == [llm.Failure("bad request", said), TEXTS[1]]
         assert len(server.requests) == 2
 
 

@@ -107,15 +107,12 @@ def test_candidates_of_several_models(file):
             '{"prompt": "오늘 뭐 해?"}',
             r"답변.jsonl:2: no answer; expected output, answer, response, completion or candidates",
         ),
-        ('{"prompt": "오늘 뭐 해?", "candidates": "네"}', r"답변.jsonl:2: candidates must be a list"),
         ('{"prompt": "오늘 뭐 해?", "candidates": [{"text": 3}]}', r"답변.jsonl:2: candidates must be a list"),
         (r'{"prompt": "오늘 뭐 해?", "output": "네 \ud83d"}', r"답변.jsonl:2: output holds half a surrogate pair"),
         (
             r'{"prompt": "오늘 뭐 해?", "candidates": [{"text": "네 \ud83d"}]}',
             r"답변.jsonl:2: candidates holds half a surrogate pair",
         ),
-        ('{"prompt": "오늘 뭐 해?", "output": 3}', r"답변.jsonl:2: "),
-        ('["네"]', r"답변.jsonl:2: "),
     ],
 )
 def test_a_broken_line_is_named(file, line, message):
@@ -152,17 +149,6 @@ def test_answers_of_servers_and_files_together(file, cache):
     assert (asked["temperature"], asked["top_p"], asked["max_tokens"]) == (0.7, 0.9, 5) and len(
         {r["seed"] for r in server.requests}
     ) == 2
-
-
-def test_a_broken_file_is_found_before_anything_is_paid_for(file, cache):
-    with Server("echo") as server:
-        who = [
-            Responder("gpt", "test-model", "server", server.url),
-            Responder("file", file({"prompt": "다른 말", "output": "네."}), "file"),
-        ]
-        with pytest.raises(InputError, match="no answer to 1 of 1 prompts"):
-            responders.answers(who, FOUND[:1], setup(cache))
-        assert not server.requests
 
 
 def test_answers_of_a_checkpoint_and_how_they_came(folders, cache):
