@@ -16,20 +16,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-# Given names of women and men alike that are no words of everyday language; none ends in ㄹ, which takes 로, not 으로.
-# fmt: off
-CONSONANT_NAMES = [
-    "서진", "수민", "지민", "정민", "도현", "다현", "수현", "지현", "시현", "승현", "정현", "주현", "하윤", "서윤",
-    "지윤", "시윤", "도윤", "재윤", "채윤", "태윤", "유진", "현진", "세진", "효진", "수빈", "유빈", "다빈", "은빈",
-    "지안", "이안",
-]
-VOWEL_NAMES = [
-    "민서", "현서", "윤서", "은서", "영서", "예서", "이서", "민재", "은재", "연우", "은우", "시우", "선우", "서우",
-    "지호", "은호", "시후", "지후", "현수", "은수", "윤수", "희수", "서하", "시하", "윤하", "유하", "재이", "해수",
-    "도하", "은효",
-]
-# fmt: on
+from korlhf.korean import WORDS
 
+CONSONANT_NAMES, VOWEL_NAMES = WORDS["consonant_names"], WORDS["vowel_names"]
 _SOUND = re.compile(r"\{ ?(?:laughing|clearing|singing|applauding|applausing) ?\}")
 _JAMO = "가-힣ㄱ-ㅎㅏ-ㅣ"
 _BROKEN_OFF = re.compile(
