@@ -1,4 +1,4 @@
-"""What is Korean: speech level, friendliness, refusals, marks of transcribers. Their words and cues are in words.yaml."""
+"""What is Korean: speech level, friendliness, refusals, marks of transcribers. Words and cues are in words.yaml."""
 
 from importlib import resources
 
