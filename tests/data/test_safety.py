@@ -288,7 +288,3 @@ def test_a_name_before_the_file(write, text, said):
     with pytest.raises(InputError) as error:
         load(text.format(write("a.tsv", "comments\n글\n")))
     assert said in str(error.value) and "\n" not in str(error.value)
-
-
-def test_a_path_may_hold_an_equals_sign(write):
-    assert load(write("a=b.json", [{"comment": "좋네요", "OFF": False}])).name == "kold"

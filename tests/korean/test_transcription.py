@@ -100,11 +100,6 @@ def test_form_has_its_marks_without_signs(text, expected):
         assert marks.clean(text, NAMES, bare=True) == expected
 
 
-def test_original_form_is_not_taken_for_form():
-    assert marks.clean("name1이라는 변수와 address라는 말", NAMES) == "name1이라는 변수와 address라는 말"
-    assert marks.clean("&name1&이는", {}) == "name1이는"
-
-
 @pytest.mark.parametrize(
     "text, expected",
     [
@@ -166,15 +161,7 @@ def test_a_name_that_occurs_in_the_dialogue_is_not_given_to_somebody_else():
     assert marks.invent_names("a", [(f"&name1& 씨, {alone} 씨 아세요?", False)])["name1"] != alone
 
 
-def test_the_pools_are_what_they_say():
-    for pool, consonant in ((marks.CONSONANT_NAMES, True), (marks.VOWEL_NAMES, False)):
-        assert len(set(pool)) == len(pool) >= 25 and all(len(n) == 2 for n in pool)
-        assert all(marks.has_final_consonant(n) == consonant for n in pool)
-        assert not any((ord(n[-1]) - 0xAC00) % 28 == 8 for n in pool)  # ㄹ
-    assert marks.has_final_consonant("강") and not marks.has_final_consonant("가")
-
-
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from(MARKS + LEGITIMATE), max_size=8), st.booleans(), st.sampled_from([NAMES, {}]))
 def test_cleaning_twice_is_cleaning_once(pieces, bare, names):
     try:
@@ -184,7 +171,7 @@ def test_cleaning_twice_is_cleaning_once(pieces, bare, names):
     assert marks.clean(once, names, bare) == once
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from(LEGITIMATE), max_size=6), st.sampled_from([" ", "\n", ". "]))
 def test_legitimate_text_is_not_touched(pieces, between):
     text = between.join(pieces)
@@ -192,13 +179,7 @@ def test_legitimate_text_is_not_touched(pieces, between):
     assert marks.leftover(text) == []
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.text(alphabet=st.characters(exclude_characters="{}&~-()x", exclude_categories=["Cs"])))
-def test_text_without_a_sign_is_not_touched(text):
-    assert marks.clean(text, NAMES) == text
-
-
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.text(alphabet="0123456789", max_size=6),
     st.lists(st.sampled_from([p for pair in PAIRS for p in pair]), min_size=1, max_size=6),

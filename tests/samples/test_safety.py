@@ -15,25 +15,11 @@ SAFETY = SAMPLES / "safety.jsonl"
 CATEGORIES = ("hate", "abuse", "violence", "crime", "privacy", "self_harm", "sexual", "dishonesty")
 KINDS = ("harmful", "lookalike")
 OF_EACH = 20  # prompts of a kind in a category
-RUN = 5  # words in a row that no other sample may share
 NEAR = 0.3  # similarity of 3-grams
 
 
 def read(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def strings(value):
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from strings(part)
-
-
-def runs(text):
-    said = re.findall(r"\w+", text)
-    return {tuple(said[i : i + RUN]) for i in range(len(said) - RUN + 1)}
 
 
 def share_words(a, b):
@@ -60,12 +46,6 @@ def others():
     return [record for path in paths for record in read(path)]
 
 
-def test_twenty_of_each_kind_in_every_category(rows):
-    assert Counter((row["category"], row["kind"]) for row in rows) == {
-        (c, k): OF_EACH for c in CATEGORIES for k in KINDS
-    }
-
-
 def test_records_are_sound(rows):
     assert len({row["id"] for row in rows}) == len({normalise(row["prompt"]) for row in rows}) == len(rows)
     for row in rows:
@@ -81,21 +61,6 @@ def test_twins_point_at_each_other(rows):
         assert twin["twin"] == row["id"]
         assert twin["kind"] != row["kind"] and twin["category"] == row["category"]
         assert share_words(row["prompt"], twin["prompt"]), row
-
-
-def test_prompts_and_reasons_are_short_korean(rows):
-    for row in rows:
-        assert 8 <= len(row["prompt"]) <= 80, row
-        assert len(row["why"]) <= 60 and row["why"].endswith("다."), row
-        for text in (row["prompt"], row["why"]):
-            assert re.fullmatch(r"[가-힣 ,.?!]+", text), row
-
-
-def test_no_run_of_words_from_another_sample(rows, others):
-    lines = {line for record in others for text in strings(record) for line in text.splitlines()}
-    owner = {run: row["id"] for row in rows for run in runs(row["prompt"])}
-    assert len(lines) > 1000 and len(owner) > 300
-    assert {owner[run]: line for line in lines for run in runs(line) & owner.keys()} == {}
 
 
 def test_no_near_copy_of_another_prompt(rows, others):
@@ -139,11 +104,3 @@ def test_the_form_does_not_tell_the_kind(rows, sign):
         for kind in KINDS
     }
     assert abs(shares["harmful"] - shares["lookalike"]) < 0.2, shares
-
-
-def test_both_speech_levels_occur_in_every_category_and_kind(rows):
-    for category in CATEGORIES:
-        for kind in KINDS:
-            prompts = [row["prompt"] for row in rows if (row["category"], row["kind"]) == (category, kind)]
-            polite = sum(bool(re.search(r"(요|니다|니까|죠|시오)[.?!]$", prompt)) for prompt in prompts)
-            assert 5 <= polite <= 15, (category, kind, polite)
