@@ -15,6 +15,7 @@ import random
 import unicodedata
 from pathlib import Path
 
+import pandas
 from balance import choose_pairs, ranked_pairs
 from compose import CATEGORIES, MANNERS, Record, compose_all, fillers_of, load_grammar
 
@@ -236,15 +237,10 @@ def main() -> None:
     train, test = pairs_of(files["reward"]), pairs_of(files["heldout_reward"])
     about = f"chosen on {len(train)} training pairs, on {len(test)} held-out pairs (a tie counts one half)"
     print(f"\nTrivial rules, {about}:")
-    tables = [best_trivial_rules(train, train), best_trivial_rules(train, test)]
-    for category in CATEGORIES:
-        mine = [row for row in files["heldout_reward"] if row["category"] == category]
-        tables.append(best_trivial_rules(train, pairs_of(mine)))
-    widths = (8, 8, *(12 for _ in CATEGORIES))
-    heads = zip(("train", "all", *CATEGORIES), widths)
-    print(f"{'rule':32}" + "".join(f"{name:>{width}}" for name, width in heads))
-    for rule in tables[1]:
-        print(f"{rule:32}" + "".join(f"{table[rule]:{width}.3f}" for table, width in zip(tables, widths)))
+    of_category = {c: [row for row in files["heldout_reward"] if row["category"] == c] for c in CATEGORIES}
+    tests = {"train": train, "all": test, **{c: pairs_of(rows) for c, rows in of_category.items()}}
+    table = pandas.DataFrame({name: best_trivial_rules(train, pairs) for name, pairs in tests.items()})
+    print(table.sort_values("all", ascending=False).round(3).to_string())
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def parsed(text: str, place: object, line: int = 1, remedy: str = _MEND) -> obje
 
 
 def elements(text: str, key: str, place: object, remedy: str = _MEND) -> Iterator[tuple[int, object]]:
-    """Yield (line, element) of a JSON text [...] or {key: [...]}. Raises InputError for broken JSON, and other values."""
+    """Yield (line, element) of a JSON text [...] or {key: [...]}. Raises InputError for anything else."""
     whole = parsed(text, place, 1, remedy) if text.strip() else None
     rows = whole.get(key) if isinstance(whole, dict) else whole
     if not isinstance(rows, list):

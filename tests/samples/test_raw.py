@@ -1,28 +1,16 @@
 import json
-import re
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from korlhf.data import example
 from samples.raw import build
 
 RAW = Path(__file__).resolve().parents[2] / "samples" / "raw"
-# fmt: off
-# fmt: on
 PUPPY = "새로 데려온 갈색 강아지의 이름을 지어 주세요."
-# fmt: off
-MARKS = [
-    r"\{laughing\}", r"\{clearing\}", r"\{singing\}", r"\{applauding\}", r"\(\([가-힣]+\)\)", r"\(\(xx\)\)",
-    r"\(\(\)\)", r"[가-힣]~", r"(?<!\S)-[가-힣]+-(?!\S)", "&name1&", "&company-name&", "&address&", "&tel-num&",
-    "&card-num&", "&social-security-num&",
-]
-# fmt: on
 
 
 def read_jsonl(name):
@@ -30,36 +18,8 @@ def read_jsonl(name):
 
 
 @pytest.fixture(scope="module")
-def sessions():
-    """File name without its ending -> the session of that file; of the folder and of the zip."""
-    found = {
-        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (RAW / "NIKL_DIALOGUE_2020_v1.3").iterdir()
-    }
-    with zipfile.ZipFile(RAW / "NIKL_DIALOGUE_2021_v1.1_JSON.zip") as archive:
-        assert all(
-            re.fullmatch(r"NIKL_DIALOGUE_2021_v1\.1_JSON/SDRW21\d{8}\.json", name) for name in archive.namelist()
-        )
-        return found | {Path(name).stem: json.loads(archive.read(name)) for name in archive.namelist()}
-
-
-@pytest.fixture(scope="module")
 def replies():
     return read_jsonl("replies.jsonl")
-
-
-@pytest.fixture(scope="module")
-def pairs():
-    return read_jsonl("english_rewards/train.jsonl") + read_jsonl("english_rewards/rm_static.jsonl")
-
-
-def words(text):
-    return re.findall(r"\w+", text)
-
-
-def texts_of(pair):
-    return [m["content"] for m in example.turns(pair["prompt"])] + [
-        example.bare_answer(pair[side]) for side in ("chosen", "rejected")
-    ]
 
 
 def test_build_rewrites_the_containers_byte_for_byte(tmp_path):
@@ -72,54 +32,6 @@ def test_build_rewrites_the_containers_byte_for_byte(tmp_path):
         p for folder in ("NIKL_DIALOGUE_2020_v1.3", "aihub_558") for p in (RAW / folder).rglob("*") if p.is_file()
     ]
     assert len(committed) == 16  # and nothing there that was not built
-
-
-def test_every_mark_occurs_in_original_form_and_is_bare_in_form(sessions):
-    said = [u for session in sessions.values() for u in session["document"][0]["utterance"]]
-    originals, forms = "\n".join(u["original_form"] for u in said), "\n".join(u["form"] for u in said)
-    assert [mark for mark in MARKS if not re.search(mark, originals)] == []
-    assert re.findall(r"&[\w-]+&", forms) == ["&address&"]  # the survivor
-    assert not re.search(r"[{}]|\(\(|(?<!\S)-[가-힣]", forms)
-    assert re.search(r"\bname1\b", forms) and re.search(r"\bxx\b", forms)
-
-
-def test_every_english_text_has_one_translation_that_keeps_code_and_numbers(pairs, replies):
-    translated = {row["text"]: row["reply"] for row in replies if row["task"] == "translate"}
-    assert set(translated) == {text for pair in pairs for text in texts_of(pair)}
-    assert len(translated) == sum(row["task"] == "translate" for row in replies) == len(set(translated.values()))
-    for text, reply in translated.items():
-        code = re.findall(r"```.*?```|`[^`]+`", text, re.DOTALL)
-        assert re.findall(r"```.*?```|`[^`]+`", reply, re.DOTALL) == code, text
-        assert sorted(re.findall(r"\d+", reply)) == sorted(re.findall(r"\d+", text)), text
-        assert re.search("[가-힣]", reply) and 0.3 < len(reply) / len(text) < 1, text
-
-
-def test_no_seven_words_in_a_row_are_those_of_a_prompt_of_the_sample_corpus(replies):
-    def runs(text):
-        said = words(text)
-        return {tuple(said[n : n + 7]) for n in range(len(said) - 6)}
-
-    known = set()
-    for path in RAW.parent.glob("*.jsonl"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            for text in [row.get("prompt", ""), *(m["content"] for m in row.get("messages", ()))]:
-                known |= runs(text)
-    assert len(known) > 1000
-    own = [path.read_text(encoding="utf-8") for path in (RAW / "written").rglob("*.txt")] + [
-        row["reply"] for row in replies
-    ]
-    own += [
-        value
-        for name in ("seed_tasks.jsonl", "koalpaca_v1.1a.jsonl", "kullm_v2.jsonl")
-        for row in read_jsonl(name)
-        for value in row.values()
-        if isinstance(value, str)
-    ]
-    own += [
-        value for row in json.loads((RAW / "evol_instruct.json").read_text(encoding="utf-8")) for value in row.values()
-    ]
-    assert [run for text in own for run in runs(text) & known] == []
 
 
 @pytest.fixture(scope="module")
