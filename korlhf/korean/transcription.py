@@ -44,12 +44,7 @@ _AFTER_VOWEL = re.compile(
 )
 # After a consonant people say 서진이한테 of those they are close to; so without 이 the name rather ends in a vowel.
 _RATHER_VOWEL = re.compile("(?:한테|에게|도|만|하고|처럼|보다|부터|까지|밖에)[가-힣]?")
-# fmt: off
-_TO_VOWEL = {
-    "이": "가", "은": "는", "은요": "는요", "을": "를", "과": "와", "과는": "와는", "과도": "와도", "아": "야",
-    "이에요": "예요", "이예요": "예요",
-}
-# fmt: on
+_TO_VOWEL = WORDS["to_vowel"]
 
 # In a text of any origin: only where it cannot be code.
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)

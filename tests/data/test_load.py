@@ -8,7 +8,6 @@ import datasets
 import pytest
 
 from korlhf.core.errors import InputError
-from korlhf.data import load
 from korlhf.data.example import Example
 from korlhf.data.load import load_examples, load_step
 
@@ -107,31 +106,6 @@ def test_local_jsonfile(tmp_path, monkeypatch, capsys):
     write(tmp_path / "data" / "eval.json", [{**p, "prompt": "새 " + p["prompt"]} for p in PAIRS[:7]])
     train, heldout = load_step(2, ["local/jsonfile"], "0,1,0")
     assert train == EXPECTED and len(heldout) == 7
-
-
-def test_sample(tmp_path, monkeypatch):
-    monkeypatch.setattr(load, "_PROJECT", tmp_path)
-    assert error_of(load_examples, "sample/reward", 2).endswith("reward.jsonl is absent; run python samples/build.py")
-    files = {
-        "sft": {"prompt": "가", "output": "나"},
-        "reward": PAIRS[0],
-        "prompts": {"prompt": "가"},
-        "text": {"text": "가"},
-    }
-    for name, row in files.items():
-        write(tmp_path / "samples" / f"{name}.jsonl", [row])
-        assert len(load_examples(f"sample/{name}", {"reward": 2, "prompts": 3}.get(name, 1))) == 1
-    for name, row in (
-        ("heldout_sft", files["sft"]),
-        ("heldout_reward", PAIRS[1]),
-        ("heldout_prompts", {"prompt": "다"}),
-    ):
-        write(tmp_path / "samples" / f"{name}.jsonl", [row])
-    assert load_examples("sample/reward", 2, "eval") == EXPECTED[1:2]
-    train, heldout = load_step(2, ["sample/reward"], "0,1,0")
-    assert (train, heldout) == (EXPECTED[:1], EXPECTED[1:2])
-    assert load_examples("sample/heldout_prompts", 3) == [Example(({"role": "user", "content": "다"},))]
-    assert "can train step 1" in error_of(load_examples, "sample/text", 2)
 
 
 # ---------------------------------------------------------------------------------------------------- the hub

@@ -133,24 +133,6 @@ def test_names_are_invented_for_the_whole_dialogue_or_left_as_marks(dialogue):
     assert left == ["name1 씨, name2이는 왔어?", "name2이가 name1 씨랑 와"]
 
 
-def test_nods():
-    nods = [
-        "네.",
-        "네네 네",
-        "아 네, 그렇죠",
-        "응 맞아",
-        "그래요?",
-        "하하하.",
-        "ㅋㅋㅋ",
-        "",
-        "…",
-        "그렇지요",
-        "진짜요?",
-    ]
-    assert [text for text in nods if not nikl.is_nod(text)] == []
-    assert not any(map(nikl.is_nod, ["네 국수요", "그래서?", "어디?", "아니요", "좋아요", "아버지"]))
-
-
 def summary(found):
     return [([m["content"] for m in e.messages], e.answer.text, e.flaw) for e in found]
 
