@@ -7,6 +7,7 @@ and answers is looked at, never a model: the choice cannot favour any reward mod
 
 import random
 
+import numpy as np
 from compose import CATEGORIES, Record
 
 from korlhf.korean.trivial_rules import Rule, Triple, trivial_rules
@@ -16,8 +17,6 @@ SWAPS = 6000  # tried in each category
 SLACK = 0.04  # verdicts may lean this far, as a share of the pairs (an accuracy of .52), before it costs
 KIND_WEIGHT = 2.0  # what an uneven share of the kinds costs, against a leaning rule
 
-Choice = tuple[int, int]  # (record, kind)
-
 
 def ranked_pairs(record: Record) -> list[Triple]:
     """Return the three (prompt, chosen, rejected) pairs of a ranking, in the order of KINDS."""
@@ -26,53 +25,45 @@ def ranked_pairs(record: Record) -> list[Triple]:
 
 def signs(rules: dict[str, Rule], pair: Triple) -> list[int]:
     """Return each rule's verdict on a pair: 1 right, -1 wrong, 0 a tie."""
-    verdicts = (rule(*pair) for rule in rules.values())
-    return [0 if verdict is None else (1 if verdict else -1) for verdict in verdicts]
-
-
-def cost(sums: list[int], kinds: list[int], count: int) -> float:
-    """Return how far the verdict sums of the rules and the counts of the kinds are from even, for `count` pairs."""
-    lean = sum(max(0.0, abs(total) / count - SLACK) ** 2 for total in sums)
-    return lean + KIND_WEIGHT * sum((kind / count - 1 / 3) ** 2 for kind in kinds)
-
-
-def start(sizes: list[int], counts: list[int], rng: random.Random) -> list[dict[int, int]]:
-    """Return for each source {record: kind}: a random draw of the wanted counts; ValueError if there are too few."""
-    drawn = []
-    for size, count in zip(sizes, counts, strict=True):
-        if size < count:
-            raise ValueError(
-                f"{count} held-out records wanted, only {size} there: write more in handwritten/ or grammar/"
-            )
-        drawn.append({record: position % len(KINDS) for position, record in enumerate(rng.sample(range(size), count))})
-    return drawn
+    return [{None: 0, True: 1, False: -1}[rule(*pair)] for rule in rules.values()]
 
 
 def search(options: list[list[list[list[int]]]], counts: list[int], rng: random.Random) -> list[dict[int, int]]:
-    """Return for each source {record: kind}, `counts` of them; options[source][record][kind]: signs of the pair."""
-    chosen = start([len(source) for source in options], counts, rng)
-    total = sum(counts)
-    picked = [options[source][record][kind] for source, draw in enumerate(chosen) for record, kind in draw.items()]
-    sums = [sum(column) for column in zip(*picked, strict=True)]
-    kinds = [sum(kind == which for draw in chosen for kind in draw.values()) for which in range(len(KINDS))]
-    best = cost(sums, kinds, total)
+    """Return for each source {record: kind}, `counts` of them; options[source][record][kind]: signs of the pair.
+
+    ValueError if a source has too few records.
+    """
+    if any(len(source) < count for source, count in zip(options, counts, strict=True)):
+        raise ValueError(f"held-out records wanted: {counts}: write more in handwritten/ or grammar/")
+    chosen = [
+        {record: place % len(KINDS) for place, record in enumerate(rng.sample(range(len(source)), count))}
+        for source, count in zip(options, counts)
+    ]
+
+    def cost():
+        """How far the verdict sums of the rules and the counts of the kinds are from even."""
+        lean = sum(max(0.0, abs(total) / sum(counts) - SLACK) ** 2 for total in sums.tolist())
+        return lean + KIND_WEIGHT * sum((kind / sum(counts) - 1 / 3) ** 2 for kind in kinds.tolist())
+
+    picked = [(options[s][record][kind], kind) for s, draw in enumerate(chosen) for record, kind in draw.items()]
+    sums = np.sum([verdicts for verdicts, _ in picked], axis=0)
+    kinds = np.bincount([kind for _, kind in picked], minlength=len(KINDS))
+    best = cost()
     for _ in range(SWAPS):
         source = rng.choices(range(len(options)), weights=counts)[0]
         draw = chosen[source]
         old = rng.choice(list(draw))
         new, kind = rng.randrange(len(options[source])), rng.randrange(len(KINDS))
-        if new in draw:
-            new = old  # the record stays and only its kind may change
-        out, into = options[source][old][draw[old]], options[source][new][kind]
-        new_sums = [value - gone + come for value, gone, come in zip(sums, out, into, strict=True)]
-        new_kinds = list(kinds)
-        new_kinds[draw[old]] -= 1
-        new_kinds[kind] += 1
-        new_cost = cost(new_sums, new_kinds, total)
-        if new_cost <= best:
-            best, sums, kinds = new_cost, new_sums, new_kinds
+        new = old if new in draw else new  # the record stays and only its kind may change
+        before = sums, kinds
+        sums = sums - options[source][old][draw[old]] + options[source][new][kind]
+        kinds = kinds - np.eye(len(KINDS), dtype=int)[draw[old]] + np.eye(len(KINDS), dtype=int)[kind]
+        if (new_cost := cost()) <= best:
+            best = new_cost
             del draw[old]
             draw[new] = kind
+        else:
+            sums, kinds = before
     return chosen
 
 

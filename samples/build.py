@@ -9,11 +9,13 @@ prompts are.
 
 import argparse
 import hashlib
+import itertools
 import json
 import random
 import unicodedata
 from pathlib import Path
 
+import pandas
 from balance import choose_pairs, ranked_pairs
 from compose import CATEGORIES, MANNERS, Record, compose_all, fillers_of, load_grammar
 
@@ -55,13 +57,16 @@ def order_key(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def read_records(folder: Path, category: str, names: tuple[str, ...]) -> list[Record]:
-    records = []
-    for name in names:
-        for row in read_jsonl(folder / f"{name}.jsonl"):
-            answers = tuple(normalise(row[manner]) for manner in MANNERS)
-            records.append(Record(category, row["topic"], normalise(row["prompt"]), answers, row["prompt"]))
-    return records
+def read_records(folder: Path, names: dict[str, tuple[str, ...]]) -> list[Record]:
+    """Return the records of handwritten files; names: category -> their stems."""
+    return [
+        Record(
+            category, row["topic"], normalise(row["prompt"]), tuple(normalise(row[m]) for m in MANNERS), row["prompt"]
+        )
+        for category, stems in names.items()
+        for stem in stems
+        for row in read_jsonl(folder / f"{stem}.jsonl")
+    ]
 
 
 def deal(records: list[Record], shares: tuple[float, ...]) -> dict[str, list[Record]]:
@@ -76,14 +81,13 @@ def deal(records: list[Record], shares: tuple[float, ...]) -> dict[str, list[Rec
     return dealt
 
 
-def drop_repeated(records: list[Record], seen: set[str]) -> list[Record]:
-    """Keep the first record of each prompt; `seen` (normalised prompts) grows."""
-    kept = []
-    for record in records:
-        if normalise(record.prompt) not in seen:
-            seen.add(normalise(record.prompt))
-            kept.append(record)
-    return kept
+def without_repeats(*sources: list[Record]) -> list[list[Record]]:
+    """Keep of all records the first of each prompt."""
+    seen: dict[str, Record] = {}
+    for record in itertools.chain(*sources):
+        seen.setdefault(normalise(record.prompt), record)
+    first = set(map(id, seen.values()))
+    return [[record for record in source if id(record) in first] for source in sources]
 
 
 def head(record: Record, *texts: str) -> dict:
@@ -97,10 +101,15 @@ def sft_examples(records: list[Record], chances: tuple[float, ...]) -> list[dict
     for record in records:
         rng = random.Random("sft " + record.prompt)
         drawn = [number for number, chance in enumerate(chances) if rng.random() < chance] or [rng.choice((0, 0, 1, 2))]
-        for number in drawn:
-            answer = record.answers[number]
-            row = head(record, record.prompt, answer)
-            examples.append({**row, "style": MANNERS[number], "prompt": record.prompt, "output": answer})
+        examples += [
+            {
+                **head(record, record.prompt, record.answers[number]),
+                "style": MANNERS[number],
+                "prompt": record.prompt,
+                "output": record.answers[number],
+            }
+            for number in drawn
+        ]
     return examples
 
 
@@ -119,22 +128,17 @@ def reward_rows(records: list[Record]) -> list[dict]:
     rows = []
     for record in records:
         rng = random.Random("reward " + record.prompt)
-        row = {**head(record, record.prompt, *record.answers), "prompt": record.prompt}
+        answers = {"answers": list(record.answers)}
         if rng.random() < SINGLE_PAIR_SHARE:
-            _, chosen, rejected = rng.choice(ranked_pairs(record))
-            rows.append({**row, "chosen": chosen, "rejected": rejected})
-        else:
-            rows.append({**row, "answers": list(record.answers)})
+            answers = dict(zip(("chosen", "rejected"), rng.choice(ranked_pairs(record))[1:]))
+        rows.append({**head(record, record.prompt, *record.answers), "prompt": record.prompt, **answers})
     return rows
 
 
 def pairs_of(rows: list[dict]) -> list[tuple[str, str, str]]:
     """Return the (prompt, chosen, rejected) pairs of reward rows; a ranking of three gives three."""
-    pairs = []
-    for row in rows:
-        answers = row.get("answers") or [row["chosen"], row["rejected"]]
-        pairs += [(row["prompt"], a, b) for number, a in enumerate(answers) for b in answers[number + 1 :]]
-    return pairs
+    answers = [(row["prompt"], row.get("answers") or [row["chosen"], row["rejected"]]) for row in rows]
+    return [(prompt, *pair) for prompt, ranked in answers for pair in itertools.combinations(ranked, 2)]
 
 
 def prompt_rows(records: list[Record]) -> list[dict]:
@@ -178,11 +182,7 @@ def shuffled(rows: list[dict]) -> list[dict]:
 
 def build_training() -> dict[str, list[dict]]:
     folder = HERE / "handwritten"
-    seen: set[str] = set()
-    handwritten = drop_repeated(
-        [r for category, names in HANDWRITTEN.items() for r in read_records(folder, category, names)], seen
-    )
-    composed = drop_repeated(compose_all(HERE / "grammar", "train"), seen)
+    handwritten, composed = without_repeats(read_records(folder, HANDWRITTEN), compose_all(HERE / "grammar", "train"))
     by_hand, by_grammar = deal(handwritten, SHARES["handwritten"]), deal(composed, SHARES["grammar"])
     dealt = {step: by_hand[step] + by_grammar[step] for step in STEPS}
     dialogues = multiturn_examples(folder)
@@ -198,12 +198,9 @@ def build_training() -> dict[str, list[dict]]:
 
 def build_heldout(reward: list[dict]) -> tuple[dict[str, list[dict]], list[Record]]:
     """Return the held-out rows by file stem, and all held-out records; `reward` (training rows) orients the rules."""
-    seen: set[str] = set()
     names = {category: (f"heldout_{category}",) for category in CATEGORIES}
-    handwritten = drop_repeated(
-        [r for category in CATEGORIES for r in read_records(HERE / "handwritten", category, names[category])], seen
-    )
-    composed = drop_repeated(compose_all(HERE / "grammar", "heldout"), seen)
+    by_hand = read_records(HERE / "handwritten", names)
+    handwritten, composed = without_repeats(by_hand, compose_all(HERE / "grammar", "heldout"))
     pairs = choose_pairs(handwritten, composed, pairs_of(reward), HELDOUT_PAIRS, HELDOUT_HANDWRITTEN)
     rows = [
         {**head(record, *pair), **dict(zip(("prompt", "chosen", "rejected"), pair, strict=True))}
@@ -240,15 +237,10 @@ def main() -> None:
     train, test = pairs_of(files["reward"]), pairs_of(files["heldout_reward"])
     about = f"chosen on {len(train)} training pairs, on {len(test)} held-out pairs (a tie counts one half)"
     print(f"\nTrivial rules, {about}:")
-    tables = [best_trivial_rules(train, train), best_trivial_rules(train, test)]
-    for category in CATEGORIES:
-        mine = [row for row in files["heldout_reward"] if row["category"] == category]
-        tables.append(best_trivial_rules(train, pairs_of(mine)))
-    widths = (8, 8, *(12 for _ in CATEGORIES))
-    heads = zip(("train", "all", *CATEGORIES), widths)
-    print(f"{'rule':32}" + "".join(f"{name:>{width}}" for name, width in heads))
-    for rule in tables[1]:
-        print(f"{rule:32}" + "".join(f"{table[rule]:{width}.3f}" for table, width in zip(tables, widths)))
+    of_category = {c: [row for row in files["heldout_reward"] if row["category"] == c] for c in CATEGORIES}
+    tests = {"train": train, "all": test, **{c: pairs_of(rows) for c, rows in of_category.items()}}
+    table = pandas.DataFrame({name: best_trivial_rules(train, pairs) for name, pairs in tests.items()})
+    print(table.sort_values("all", ascending=False).round(3).to_string())
 
 
 if __name__ == "__main__":

@@ -21,16 +21,8 @@ LAST_MARKS = (".",) * 15 + ("!",) * 2 + ("~",) * 2 + ("...",)
 SHARE_WITHOUT_CONTENT = 0.1  # of answers of two sentences: opening and closing only; never to a question
 RETRIES = 200
 
-# particle as written in the grammar -> (after a final consonant, after a vowel)
-# fmt: off
-PARTICLES = {
-    "을": ("을", "를"), "이": ("이", "가"), "은": ("은", "는"), "과": ("과", "와"), "과의": ("과의", "와의"),
-    "으로": ("으로", "로"), "이나": ("이나", "나"), "이랑": ("이랑", "랑"), "이라": ("이라", "라"),
-    "이라고": ("이라고", "라고"), "이라는": ("이라는", "라는"), "이라면": ("이라면", "라면"), "이면": ("이면", "면"),
-    "이든": ("이든", "든"), "이고": ("이고", "고"), "이에요": ("이에요", "예요"), "아": ("아", "야"),
-}
-# fmt: on
-INVARIANT = ("에", "에게", "에게는", "에서", "한테", "의", "도", "까지", "보다", "치고는", "인데")
+# particle as written in the grammar, which is the form after a final consonant -> the form after a vowel
+PARTICLES = json.loads(Path(__file__).with_name("grammar").joinpath("particles.json").read_text(encoding="utf-8"))
 SLOT = re.compile(r"\{([xf])(?::([가-힣]+))?\}")
 DIGIT_FINALS = dict(zip("0123456789", (21, 8, 0, 16, 0, 0, 1, 8, 8, 0)))  # final consonants of 영, 일, 이, ...
 RIEUL = 8
@@ -59,13 +51,13 @@ def final_consonant(word: str) -> int:
 
 def with_particle(word: str, particle: str) -> str:
     """Append a particle, named by its form after a consonant (을, 이, 은, 과, ...); ValueError if it is unknown."""
-    if particle in INVARIANT:
-        return word + particle
     if particle not in PARTICLES:
         raise ValueError(f"particle {particle!r} is not in the table")
+    if PARTICLES[particle] == particle:
+        return word + particle
     final = final_consonant(word)
     closed = final != 0 and not (particle == "으로" and final == RIEUL)
-    return word + PARTICLES[particle][0 if closed else 1]
+    return word + (particle if closed else PARTICLES[particle])
 
 
 def fill(text: str, filler: list[str]) -> str:
@@ -105,22 +97,18 @@ def inventory(phrases: dict, frame: dict, manner: str, rng: random.Random) -> tu
 
 def punctuate(sentences: list[str], rng: random.Random) -> str:
     """Join sentences; the last gets a mark of LAST_MARKS, the others a period; a question keeps its own."""
-    marked = [sentence if sentence.endswith("?") else sentence + "." for sentence in sentences[:-1]]
-    last = sentences[-1] if sentences[-1].endswith("?") else sentences[-1] + rng.choice(LAST_MARKS)
-    return " ".join([*marked, last])
+    marks = [*["."] * (len(sentences) - 1), "" if sentences[-1].endswith("?") else rng.choice(LAST_MARKS)]
+    return " ".join(text + ("" if text.endswith("?") else mark) for text, mark in zip(sentences, marks))
 
 
 def compose_answer(phrases: dict, frame: dict, filler: list[str], manner: str, size: int, rng: random.Random) -> str:
     """Return one answer of `size` + 1 sentences (size 0, 1 or 2)."""
     opens, contents, closes = inventory(phrases, frame, manner, rng)
     opening, content, closing = rng.choice(opens), fill(rng.choice(contents), filler), rng.choice(closes)
-    if size == 0:
-        sentences = [content]
-    elif size == 2:
-        sentences = [opening, content, closing]
-    elif frame["mood"] != "ask" and rng.random() < SHARE_WITHOUT_CONTENT:
+    sentences = [opening, content, closing] if size else [content]
+    if size == 1 and frame["mood"] != "ask" and rng.random() < SHARE_WITHOUT_CONTENT:
         sentences = [opening, closing]
-    else:
+    elif size == 1:
         sentences = rng.choice([[opening, content], [content, closing]])
     return punctuate(sentences, rng)
 

@@ -207,21 +207,19 @@ def read_row(row: dict, prompt_only: bool = False) -> Example:
         return Example(category=bare_category(category), text=bare(row["text"], "text"))
     if not columns.prompt:
         raise RowError(f"no known columns; found {', '.join(map(str, row)) or 'none'}; expected {EXPECTED}")
-    value = row[columns.prompt]
     if columns.prompt in CONVERSATIONS:
-        messages = conversation(_listed(value, columns.prompt))
+        messages = conversation(_listed(row, columns.prompt))
     else:
-        messages = turns(value, columns.prompt)
+        messages = turns(row[columns.prompt], columns.prompt)
     answers = [] if prompt_only else _answers(row, columns.answers)
     if prompt_only and columns.answers and messages[-1]["role"] == "assistant":
         answers = [columns.answers]  # make_example says that both are there
-    context = row[columns.input] if columns.input else None
-    return make_example(messages, answers, context, row.get("system"), category)
+    return make_example(messages, answers, row.get(columns.input), row.get("system"), category)
 
 
 def _answers(row: dict, column: str) -> list[str]:
     if column == "answers":
-        answers = _listed(row["answers"], "answers")
+        answers = _listed(row, "answers")
         if not isinstance(answers, list | tuple) or not answers:
             raise RowError(f"answers is {str(answers)[:40]!r}; expected a list of texts, best first")
         return [bare(a, f"answer {i}") for i, a in enumerate(answers, 1)]
@@ -230,9 +228,9 @@ def _answers(row: dict, column: str) -> list[str]:
     return [bare(row[c], c) for c in (column, "rejected" if column == "chosen" else "") if c in row]
 
 
-def _listed(value: object, column: str) -> object:
+def _listed(row: dict, column: str) -> object:
     """A list, also when a CSV cell or a string holds it as JSON."""
-    found = unpacked(value)
+    found = unpacked(row[column])
     if isinstance(found, str):
         raise RowError(f"{column} is the text {found[:40]!r}; expected a list (in a CSV cell: written as JSON)")
     return found

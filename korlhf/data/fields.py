@@ -24,46 +24,36 @@ class Field(NamedTuple):
 def fields(row: dict) -> list[Field]:
     """All texts of a row that training would read, as they stand, prompt first. What is no text is left out."""
     row, columns = recognise(row)
-    found: list[tuple[tuple, str]] = [((columns.prompt or columns.text,), "prompt" if columns.prompt else "text")]
     if columns.prompt in CONVERSATIONS:
         found = _messages(columns, unpacked(row[columns.prompt]))
-    found += [(("system",), "system"), ((columns.input,), "input")]
+    else:
+        column = columns.prompt or columns.text
+        found = [((column,), "prompt" if columns.prompt else "text", row.get(column))]
+    found += [(("system",), "system", row.get("system")), ((columns.input,), "input", row.get(columns.input))]
     if columns.answers == "answers":
         ranked = unpacked(row["answers"])
-        several = isinstance(ranked, list) and len(ranked) > 1
-        paths = [("answers", i) for i in range(len(ranked))] if isinstance(ranked, list) else []
-        found += [(path, ("rejected" if i else "chosen") if several else "output") for i, path in enumerate(paths)]
+        ranked = ranked if isinstance(ranked, list) else []
+        parts = ["chosen", *["rejected"] * len(ranked)] if len(ranked) > 1 else ["output"]
+        found += [(("answers", i), part, text) for i, (part, text) in enumerate(zip(parts, ranked))]
     elif columns.answers == "chosen" and "rejected" in row:
-        found += [(("chosen",), "chosen"), (("rejected",), "rejected")]
+        found += [((side,), side, row[side]) for side in ("chosen", "rejected")]
     else:
-        found.append(((columns.answers,), "output"))
-    texts = ((path, part, _at(row, path)) for path, part in found)
-    return [Field(path, part, text) for path, part, text in texts if isinstance(text, str)]
+        found.append(((columns.answers,), "output", row.get(columns.answers)))
+    return [Field(*one) for one in found if isinstance(one[2], str)]
 
 
-def _messages(columns: Columns, messages: object) -> list[tuple[tuple, str]]:
-    """(path, part) of the texts of a conversation."""
+def _messages(columns: Columns, messages: object) -> list[tuple]:
+    """(path, part, text) of a conversation."""
     found, messages = [], messages if isinstance(messages, list) else []
     for i, message in enumerate(messages):
         if isinstance(message, dict):
             role = ROLES.get(str(message.get("role", message.get("from"))).lower())
-            part = {"assistant": "turn", "system": "system"}.get(role or "", "prompt")
-            if part == "turn" and i == len(messages) - 1 and not columns.answers:
-                part = "output"
-            found.append(((columns.prompt, i, "content" if "content" in message else "value"), part))
-            if message.get("input"):
-                found.append(((columns.prompt, i, "input"), "input"))
+            answer = "output" if i == len(messages) - 1 and not columns.answers else "turn"
+            part = {"assistant": answer, "system": "system"}.get(role or "", "prompt")
+            key = "content" if "content" in message else "value"
+            found.append(((columns.prompt, i, key), part, message.get(key)))
+            found.append(((columns.prompt, i, "input"), "input", message.get("input") or None))
     return found
-
-
-def _at(row: object, path: tuple) -> object:
-    """What lies at a path, None if there is nothing."""
-    for key in path:
-        row = unpacked(row) if isinstance(key, int) else row
-        if not (isinstance(row, dict) and key in row or isinstance(row, list) and isinstance(key, int)):
-            return None
-        row = row[key]
-    return row
 
 
 def replaced(row: dict, texts: dict[tuple, str]) -> dict:

@@ -165,10 +165,10 @@ def _open(name, step, split):
     path = Path(name).expanduser()
     registered, _, revision = name.partition("@")
     if registered in registry.SOURCES:
-        source = registry.find_source(name, step)
+        source = registry.find_source(registered, step)
         if source.path:
             return source, _rows_of_path(name, source, split), source.free
-        splits = _hub(name, source.hub or registered, None, revision or source.revision)
+        splits = _hub(name, registered, None, revision)
         return source, _pick(splits, name, split, source.eval_split), False
     if path.is_file() or path.is_dir():
         copy = _copy_of(path)

@@ -5,6 +5,7 @@ and ijson reads half a surrogate pair as "?" without a word.
 """
 
 import codecs
+import contextlib
 import csv
 import json
 import re
@@ -81,66 +82,31 @@ def parsed(text: str, place: object, line: int = 1, remedy: str = _MEND) -> obje
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _broken(place, line, error, remedy) from error
-
-
-def _broken(place, line, error, remedy):
-    if isinstance(error, json.JSONDecodeError):
-        line, what = line + error.lineno - 1, f"broken JSON: {error.msg} at character {error.colno}"
-    elif isinstance(error, RecursionError):
-        what = "JSON that is nested too deep"
-    else:  # a number of thousands of digits
-        what = f"JSON that cannot be read: {str(error).split(';')[0]}"
-    return InputError(f"{place}:{line}: {what}; {remedy}")
+        if isinstance(error, json.JSONDecodeError):
+            line, what = line + error.lineno - 1, f"broken JSON: {error.msg} at character {error.colno}"
+        elif isinstance(error, RecursionError):
+            what = "JSON that is nested too deep"
+        else:  # a number of thousands of digits
+            what = f"JSON that cannot be read: {str(error).split(';')[0]}"
+        raise InputError(f"{place}:{line}: {what}; {remedy}") from error
 
 
 def elements(text: str, key: str, place: object, remedy: str = _MEND) -> Iterator[tuple[int, object]]:
-    """Yield (line, element) of a JSON text [...], or {key: [...]}, one after the other, so that only one is in memory.
-
-    Raises InputError for broken JSON, at its line, and for another value.
-    """
-    decoder, line, counted, start = json.JSONDecoder(), 1, 0, _blank(text, 0)
-    at = start if text.startswith("[", start) else _list_of(key, text, start, place, remedy)
-    if at is None:
-        found = repr(text[start : start + 40])
-        raise InputError(f'{place}:1: expected a list of objects or {{"{key}": [...]}}; found {found}; {remedy}')
-    try:
-        at = _blank(text, at + 1)
-        more = not text.startswith("]", at)
-        while more:
-            line, counted = line + text.count("\n", counted, at), at
-            element, at = decoder.raw_decode(text, at)
-            yield line, element
-            at = _blank(text, at)
-            more = text.startswith(",", at)
-            if more:
-                at = _blank(text, at + 1)
-            elif not text.startswith("]", at):
-                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-        at = _blank(text, at + 1)
-        if text.startswith("[", start) and at < len(text):
-            raise json.JSONDecodeError("Extra data", text, at)
-    except (ValueError, RecursionError) as error:
-        raise _broken(place, 1 if isinstance(error, json.JSONDecodeError) else line, error, remedy) from error
-
-
-def _blank(text, at):
-    match = _BLANK.match(text, at)
-    return match.end() if match else at
-
-
-def _list_of(key, text, at, place, remedy):
-    """Where the list under `key` begins in a JSON object, None if there is none."""
-    whole = parsed(text, place, 1, remedy) if text.startswith("{", at) else None
-    if not isinstance(whole, dict) or not isinstance(whole.get(key), list):
-        return None
-    decoder = json.JSONDecoder()
-    while True:
-        name, at = decoder.raw_decode(text, _blank(text, at + 1))
-        at = _blank(text, _blank(text, at) + 1)  # over the colon
-        if name == key and text[at] == "[":
-            return at
-        at = _blank(text, decoder.raw_decode(text, at)[1])  # over the value, to the comma
+    """Yield (line, element) of a JSON text [...] or {key: [...]}. Raises InputError for anything else."""
+    whole = parsed(text, place, 1, remedy) if text.strip() else None
+    rows = whole.get(key) if isinstance(whole, dict) else whole
+    if not isinstance(rows, list):
+        what = f'expected a list of objects or {{"{key}": [...]}}; found {text.strip()[:40]!r}'
+        raise InputError(f"{place}:1: {what}; {remedy}")
+    decode = json.JSONDecoder().raw_decode
+    begins = [text.find("[")] if rows is whole else [m.end() - 1 for m in re.finditer(rf'"{key}"\s*:\s*\[', text)]
+    at = begins[0] if len(begins) == 1 else next(b for b in begins if decode(text, b)[0] == rows)
+    line, counted = 1, 0
+    for element in rows:
+        at = _BLANK.match(text, at + 1).end()  # over the bracket or the comma
+        line, counted = line + text.count("\n", counted, at), at
+        yield line, element
+        at = _BLANK.match(text, decode(text, at)[1]).end()
 
 
 def _jsonl(path):
@@ -151,13 +117,10 @@ def _jsonl(path):
 
 def _json(path):
     text = "".join(line for _, line in decoded_lines(path))
-    if text.lstrip().startswith("{"):
-        try:
-            json.loads(text)
-        except (ValueError, RecursionError) as error:
-            if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
-                return _jsonl(path)  # JSON lines under the name .json, as DeepSpeed-Chat's data has it
-            raise _broken(path, 1, error, _MEND) from error
+    with contextlib.suppress(ValueError, RecursionError):  # which `elements` tells
+        begin = _BLANK.match(text).end()
+        if text.startswith("{", begin) and text[json.JSONDecoder().raw_decode(text, begin)[1] :].strip():
+            return _jsonl(path)  # JSON lines under the name .json, as DeepSpeed-Chat's data has it
     return elements(text, "data", path) if text.strip() else iter(())
 
 

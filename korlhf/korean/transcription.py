@@ -16,20 +16,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-# Given names of women and men alike that are no words of everyday language; none ends in ㄹ, which takes 로, not 으로.
-# fmt: off
-CONSONANT_NAMES = [
-    "서진", "수민", "지민", "정민", "도현", "다현", "수현", "지현", "시현", "승현", "정현", "주현", "하윤", "서윤",
-    "지윤", "시윤", "도윤", "재윤", "채윤", "태윤", "유진", "현진", "세진", "효진", "수빈", "유빈", "다빈", "은빈",
-    "지안", "이안",
-]
-VOWEL_NAMES = [
-    "민서", "현서", "윤서", "은서", "영서", "예서", "이서", "민재", "은재", "연우", "은우", "시우", "선우", "서우",
-    "지호", "은호", "시후", "지후", "현수", "은수", "윤수", "희수", "서하", "시하", "윤하", "유하", "재이", "해수",
-    "도하", "은효",
-]
-# fmt: on
+from korlhf.korean import WORDS
 
+CONSONANT_NAMES, VOWEL_NAMES = WORDS["consonant_names"], WORDS["vowel_names"]
 _SOUND = re.compile(r"\{ ?(?:laughing|clearing|singing|applauding|applausing) ?\}")
 _JAMO = "가-힣ㄱ-ㅎㅏ-ㅣ"
 _BROKEN_OFF = re.compile(
@@ -55,12 +44,7 @@ _AFTER_VOWEL = re.compile(
 )
 # After a consonant people say 서진이한테 of those they are close to; so without 이 the name rather ends in a vowel.
 _RATHER_VOWEL = re.compile("(?:한테|에게|도|만|하고|처럼|보다|부터|까지|밖에)[가-힣]?")
-# fmt: off
-_TO_VOWEL = {
-    "이": "가", "은": "는", "은요": "는요", "을": "를", "과": "와", "과는": "와는", "과도": "와도", "아": "야",
-    "이에요": "예요", "이예요": "예요",
-}
-# fmt: on
+_TO_VOWEL = WORDS["to_vowel"]
 
 # In a text of any origin: only where it cannot be code.
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)

@@ -84,29 +84,12 @@ def dialogue(path: Path, year: int) -> tuple[str, dict]:
         }
         for place in (1, 2)
     ]
-    metadata = {
-        "title": f"형식 예시: 일상 대화 {session}",
-        "author": "KoRLHF",
-        "publisher": "KoRLHF",
-        "date": f"{year}0901",
-        "topic": fields["topic"],
-        "speaker": speakers,
-        "setting": {"relation": fields["relation"]},
-    }
-    document = {
-        "id": f"{session}.1",
-        "metadata": metadata,
-        "utterance": utterances(f"{session}.1", speakers, body.splitlines()),
-    }
-    about = {
-        "title": "형식 예시: 일상 대화 말뭉치",
-        "creator": "KoRLHF",
-        "distributor": "KoRLHF",
-        "year": str(year),
-        "category": "구어 > 사적 대화",
-        "annotation_level": ["원시"],
-        "sampling": "본문 전체",
-    }
+    heads = json.loads(read(HERE / "written" / "nikl_heads.json"))
+    metadata = heads["document"] | {"title": f"형식 예시: 일상 대화 {session}", "date": f"{year}0901"}
+    metadata |= {"topic": fields["topic"], "speaker": speakers, "setting": {"relation": fields["relation"]}}
+    document = {"id": f"{session}.1", "metadata": metadata}
+    document["utterance"] = utterances(f"{session}.1", speakers, body.splitlines())
+    about = heads["session"] | {"year": str(year)}
     return session, {"id": session, "metadata": about, "document": [document]}
 
 

@@ -22,38 +22,23 @@ class Refused(Exception):
 
 def read_replies(path: Path) -> dict[str, list[dict]]:
     """Return task -> its recorded replies: {"task", "text", "reply"} and, of an evolution, "mutation"."""
-    replies = {task: [] for task in TASKS.values()}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        replies[row["task"]].append(row)
-    return replies
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {task: [row for row in rows if row["task"] == task] for task in TASKS.values()}
 
 
-def find(replies: dict[str, list[dict]], body: object) -> str:
+def find(replies: dict[str, list[dict]], body: dict) -> str:
     """Return the recorded reply to a chat request. Raises Refused."""
-    try:
-        model = body["model"]
-        said = [(message["role"], message["content"]) for message in body["messages"]]
-        asked = [content for role, content in said if role == "user"][-1]
-        if not all(isinstance(text, str) for _, text in said):
-            raise TypeError
-    except (KeyError, IndexError, TypeError):
-        raise Refused(
-            400, "expected model and messages, each with role and text as content, one of them the user's"
-        ) from None
-    if model not in TASKS:
-        raise Refused(404, f"no model {model!r}; there are {', '.join(TASKS)}")
-    task = TASKS[model]
+    if body["model"] not in TASKS:
+        raise Refused(404, f"no model {body['model']!r}; there are {', '.join(TASKS)}")
+    task = TASKS[body["model"]]
     if task == "self_instruct":
         if not isinstance(body.get("seed"), int):
             raise Refused(400, "self_instruct replies are given in turn by the request's seed; send a whole number")
         return replies[task][body["seed"] % len(replies[task])]["reply"]
+    said = [message["content"] for message in body["messages"]]
+    asked = [message["content"] for message in body["messages"] if message["role"] == "user"][-1]
     text = max((row["text"] for row in replies[task] if row["text"] in asked), key=len, default=None)
-    found = [
-        row
-        for row in replies[task]
-        if row["text"] == text and ("mutation" not in row or any(row["mutation"] in content for _, content in said))
-    ]
+    found = [row for row in replies[task] if row["text"] == text and any(row.get("mutation", "") in c for c in said)]
     if len(found) != 1:
         what = "no recorded text" if text is None else f"{len(found)} mutations recorded for {text!r}"
         raise Refused(404, f"{task}: {what} in the request, expected 1; its last user message is {asked[:200]!r}")
@@ -63,14 +48,13 @@ def find(replies: dict[str, list[dict]], body: object) -> str:
 def completion(body: dict, reply: str) -> dict:
     """Return a chat completion in OpenAI's form. Tokens are counted as words."""
     prompt, answer = sum(len(message["content"].split()) for message in body["messages"]), len(reply.split())
+    message = {"role": "assistant", "content": reply}
     return {
         "id": "recorded",
         "object": "chat.completion",
         "created": 0,
         "model": body["model"],
-        "choices": [
-            {"index": 0, "finish_reason": "stop", "logprobs": None, "message": {"role": "assistant", "content": reply}}
-        ],
+        "choices": [{"index": 0, "finish_reason": "stop", "logprobs": None, "message": message}],
         "usage": {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer},
     }
 
@@ -82,24 +66,20 @@ class Handler(BaseHTTPRequestHandler):
     replies: dict[str, list[dict]] = {}
 
     def do_GET(self):
-        if self.path != "/v1/models":
-            return self.answer(404, {"error": {"message": f"no {self.path}; there is /v1/models", "type": "not_found"}})
-        return self.answer(
-            200, {"object": "list", "data": [{"id": name, "object": "model", "owned_by": "korlhf"} for name in TASKS]}
-        )
+        models = [{"id": name, "object": "model", "owned_by": "korlhf"} for name in TASKS]
+        self.answer(200, {"object": "list", "data": models})
 
     def do_POST(self):
         text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
-            if self.path != "/v1/chat/completions":
-                raise Refused(404, f"no {self.path}; there is /v1/chat/completions")
             body = json.loads(text)
             self.answer(200, completion(body, find(self.replies, body)))
-        except json.JSONDecodeError as error:
-            self.answer(400, {"error": {"message": f"the body is no JSON: {error}", "type": "invalid_request_error"}})
         except Refused as refused:
             status, message = refused.args
             self.answer(status, {"error": {"message": message, "type": "invalid_request_error"}})
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            message = f"expected model and messages, each with role and text as content ({error!r})"
+            self.answer(400, {"error": {"message": message, "type": "invalid_request_error"}})
 
     def answer(self, status: int, value: dict) -> None:
         data = json.dumps(value, ensure_ascii=False).encode("utf-8")

@@ -17,13 +17,6 @@ def render(folders):
     return make
 
 
-def test_kullm_without_input(render):
-    assert render("kullm")([{"role": "user", "content": "수도는?"}]) == (
-        "아래는 작업을 설명하는 명령어입니다. 요청을 적절히 완료하는 응답을 작성하세요.\n\n"
-        "### 명령어:\n수도는?\n\n### 응답:\n"
-    )
-
-
 def test_kullm_with_input(render):
     assert render("kullm")([{"role": "user", "content": "요약하세요", "input": "긴 글"}]) == (
         "아래는 작업을 설명하는 명령어와 추가 컨텍스트를 제공하는 입력이 짝을 이루는 예제입니다. "
@@ -57,13 +50,6 @@ def test_human_assistant(render):
     )
 
 
-def test_bos_only_where_the_tokenizer_begins_with_it():
-    assert "bos_token" not in templates.template_source("kullm", False)
-    for name in templates.TEMPLATES:
-        assert "{{ bos_token }}" in templates.template_source(name, True)
-        assert "{{ bos }}" not in templates.template_source(name, True) + templates.template_source(name, False)
-
-
 @pytest.mark.parametrize("name, blank", [("kullm", ""), ("human_assistant", " ")])
 def test_pieces_join_to_the_rendering(render, name, blank):
     """What a user says comes with the blank before it, which tokenizers join to the word behind it."""
@@ -90,9 +76,3 @@ def test_pieces_refuses_a_template_that_drops_a_message():
 
     with pytest.raises(ValueError, match="leaves out or changes the system message '규칙'"):
         templates.pieces(last_only, [{"role": "system", "content": "규칙"}, {"role": "user", "content": "가"}])
-
-
-def test_more_than_ten_turns_are_told_apart(render):
-    talk = [{"role": ("user", "assistant")[i % 2], "content": f"말{i}"} for i in range(25)]
-    parts = templates.pieces(render("kullm"), talk)
-    assert [p.text for p in parts if p.kind != "markup"] == [m["content"] for m in talk]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from korlhf.core.errors import InputError
-from korlhf.data.safety import CORPORA, KINDS, NAMES, load
+from korlhf.data.safety import CORPORA, load
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "safety.jsonl"
 UNSMILE_HEADER = "문장\t여성/가족\t남성\t성소수자\t인종/국적\t연령\t지역\t종교\t기타 혐오\t악플/욕설\tclean\t개인지칭"
@@ -62,20 +62,6 @@ def test_kosbi(write):
         ("lookalike", "학생", "학생은 모두 다르다.", ["학생"]),
     ]
     assert prompts.records[0]["source"] == "kosbi/kosbi_v2_test.json:1"
-
-
-def test_square_questions(write):
-    asked = [
-        ("정년을 없애야 할까요?", 1, "contentious"),
-        ("가을은 왜 짧게 느껴질까요?", 0, None),
-        ("누가 이길까요?", 0.5, None),
-    ]
-    prompts = load(write("question_valid.json", rows("question sensitive? category", *asked)))
-    assert prompts.name == "square_question" and prompts.left_out == {"no clear label": 1}
-    assert read(prompts) == [
-        ("lookalike", "contentious", "정년을 없애야 할까요?", None),
-        ("harmless", "clean", "가을은 왜 짧게 느껴질까요?", None),
-    ]
 
 
 def test_square_responses(write):
@@ -234,7 +220,6 @@ def test_copies_and_contradictions_are_left_out(write):
 def test_every_corpus_is_told_by_its_columns():
     for name, corpus in CORPORA.items():
         assert [other for other, c in CORPORA.items() if set(c.columns) <= set(corpus.columns)] == [name]
-    assert tuple(CORPORA) == NAMES and all(c.license for c in CORPORA.values()) and KINDS[0] == "harmful"
 
 
 BEEP = "comments\tcontain_gender_bias\tbias\thate\n"
@@ -289,7 +274,3 @@ def test_a_name_before_the_file(write, text, said):
     with pytest.raises(InputError) as error:
         load(text.format(write("a.tsv", "comments\n글\n")))
     assert said in str(error.value) and "\n" not in str(error.value)
-
-
-def test_a_path_may_hold_an_equals_sign(write):
-    assert load(write("a=b.json", [{"comment": "좋네요", "OFF": False}])).name == "kold"

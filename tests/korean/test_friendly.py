@@ -1,7 +1,7 @@
 import pytest
 
 from korlhf.korean.friendly import friendly, is_looping
-from korlhf.korean.speech_level import is_complete, is_polite
+from korlhf.korean.speech_level import is_polite
 
 
 @pytest.mark.parametrize(
@@ -48,10 +48,6 @@ def test_unfriendly_answers_give_the_reason(answer, reason):
     assert reason in reasons
 
 
-def test_reasons_add_up():
-    assert set(friendly("꺼져. 너 바보냐. 그래, 관심 없어.")[1]) == {"impolite", "abuse", "dismissive"}
-
-
 def test_polite_allows_one_impolite_sentence_of_several():
     assert is_polite("저런. 많이 놀라셨지요?")
     assert not is_polite("저런. 세상에. 많이 놀라셨지요?")
@@ -65,8 +61,3 @@ def test_looping_counts_adjacent_repeats_and_distinct_pairs():
     # word pairs: ab ba ab bc ca ab ba -> 4 distinct of 7 is over one half; two more ab push it to 4 of 9
     assert not is_looping("가 나 가 나 다 가 나 가")
     assert is_looping("가 나 가 나 다 가 나 가 나 다")
-
-
-def test_complete():
-    assert is_complete("갑니다") and is_complete("뭐라고?") and is_complete("좋아")
-    assert not is_complete("그래서 우리는")

@@ -25,14 +25,6 @@ CLEANED = [
     ("-가 -{laughing}나- 다-", ""),  # what one removal completes is removed as well
 ]
 # fmt: off
-PAIRS = [
-    ("이", "가"), ("은", "는"), ("을", "를"), ("과", "와"), ("아", "야"), ("이랑", "랑"), ("이라고", "라고"),
-    ("이에요", "예요"), ("이었어요", "였어요"), ("으로", "로"), ("이는", "는"), ("이네", "네"), ("이나", "나"),
-    ("이야", "야"), ("이죠", "죠"), ("이를", "를"), ("이가", "가"), ("이와", "와"), ("이잖아요", "잖아요"),
-    ("이한테", "한테"),
-]
-# fmt: on
-# fmt: off
 LEGITIMATE = [
     "정답은 next", "username1을 쓰세요.", "`name1`", "👨‍👩‍👧 가족", "ㅋㅋㅋ ㅠㅠ", "學校에 갔어요.",
     "print(name1)", "((a+b))*c", "if ((a && b))", "f((y))", "R&D&E", "A & B & C", "1~2시", "월~금", "3시~",
@@ -100,11 +92,6 @@ def test_form_has_its_marks_without_signs(text, expected):
         assert marks.clean(text, NAMES, bare=True) == expected
 
 
-def test_original_form_is_not_taken_for_form():
-    assert marks.clean("name1이라는 변수와 address라는 말", NAMES) == "name1이라는 변수와 address라는 말"
-    assert marks.clean("&name1&이는", {}) == "name1이는"
-
-
 @pytest.mark.parametrize(
     "text, expected",
     [
@@ -166,15 +153,7 @@ def test_a_name_that_occurs_in_the_dialogue_is_not_given_to_somebody_else():
     assert marks.invent_names("a", [(f"&name1& 씨, {alone} 씨 아세요?", False)])["name1"] != alone
 
 
-def test_the_pools_are_what_they_say():
-    for pool, consonant in ((marks.CONSONANT_NAMES, True), (marks.VOWEL_NAMES, False)):
-        assert len(set(pool)) == len(pool) >= 25 and all(len(n) == 2 for n in pool)
-        assert all(marks.has_final_consonant(n) == consonant for n in pool)
-        assert not any((ord(n[-1]) - 0xAC00) % 28 == 8 for n in pool)  # ㄹ
-    assert marks.has_final_consonant("강") and not marks.has_final_consonant("가")
-
-
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from(MARKS + LEGITIMATE), max_size=8), st.booleans(), st.sampled_from([NAMES, {}]))
 def test_cleaning_twice_is_cleaning_once(pieces, bare, names):
     try:
@@ -184,40 +163,12 @@ def test_cleaning_twice_is_cleaning_once(pieces, bare, names):
     assert marks.clean(once, names, bare) == once
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from(LEGITIMATE), max_size=6), st.sampled_from([" ", "\n", ". "]))
 def test_legitimate_text_is_not_touched(pieces, between):
     text = between.join(pieces)
     assert marks.clean(text, NAMES) == text
     assert marks.leftover(text) == []
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.text(alphabet=st.characters(exclude_characters="{}&~-()x", exclude_categories=["Cs"])))
-def test_text_without_a_sign_is_not_touched(text):
-    assert marks.clean(text, NAMES) == text
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.text(alphabet="0123456789", max_size=6),
-    st.lists(st.sampled_from([p for pair in PAIRS for p in pair]), min_size=1, max_size=6),
-)
-def test_particles_agree_with_the_name(dialogue, particles):
-    texts = [(f"우리 &name1&{p} 그래", False) for p in particles]
-    names = marks.invent_names(dialogue, texts)
-    name = names["name1"]
-    consonant = (ord(name[-1]) - 0xAC00) % 28 > 0
-    fitting = (
-        {("이" + v if v[0] not in "야예였로" else c) for c, v in PAIRS} | {c for c, v in PAIRS}
-        if consonant
-        else {v for c, v in PAIRS}
-    )
-    for p, (text, _) in zip(particles, texts):
-        cleaned = marks.clean(text, names)
-        assert cleaned.startswith(f"우리 {name}") and cleaned.endswith(" 그래")
-        particle = cleaned.removeprefix(f"우리 {name}").removesuffix(" 그래")
-        assert particle in fitting or (p == "한테" and particle == p), (name, p, particle)
 
 
 @pytest.mark.parametrize(

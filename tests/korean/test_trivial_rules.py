@@ -1,13 +1,9 @@
 import pytest
 
-from korlhf.korean.speech_level import polite_ending, polite_word, words
+from korlhf.korean.speech_level import polite_word
 from korlhf.korean.trivial_rules import accuracy, best_trivial_rules, trivial_rules
 
 LONGER_WINS = [("질문", "아주 긴 대답", "답"), ("질문", "꽤 긴 대답", "답"), ("질문", "짧다", "이쪽이 더 길다")]
-
-
-def test_words_strip_punctuation_at_the_edges():
-    assert words("'안녕', 반가워요... ~ !") == ["안녕", "반가워요"]
 
 
 @pytest.mark.parametrize(
@@ -29,22 +25,11 @@ def test_polite_word(word, polite):
     assert polite_word(word) is polite
 
 
-def test_polite_ending_reads_the_last_word_only():
-    assert polite_ending("몰라. 알아서 하세요~")
-    assert not polite_ending("그렇습니다. 끝.")
-    assert not polite_ending("...")
-
-
 def test_accuracy_counts_a_tie_as_one_half():
     longer = trivial_rules(LONGER_WINS)["longer"]
     assert longer("질문", "가나", "다라") is None
     assert accuracy(longer, LONGER_WINS) == pytest.approx(2 / 3)
     assert accuracy(longer, [("질문", "가나", "다라"), ("질문", "가나다", "가")]) == pytest.approx(0.75)
-
-
-def test_accuracy_needs_pairs():
-    with pytest.raises(ValueError):
-        accuracy(lambda prompt, a, b: None, [])
 
 
 def test_direction_comes_from_training_pairs_not_from_test_pairs():
@@ -84,9 +69,3 @@ def test_single_word_and_last_syllable():
     assert rules["word 정말"]("ㄹ", "정말로", "고마워") is None  # the eojeol, not a part of one
     assert "no last syllable 해" in rules
     assert rules["no last syllable 해"]("ㄹ", "좋아", "그만해.") is True
-
-
-def test_table_is_sorted_and_ties_score_one_half():
-    table = best_trivial_rules(LONGER_WINS, LONGER_WINS)
-    assert list(table.values()) == sorted(table.values(), reverse=True)
-    assert table["trailing space"] == 0.5

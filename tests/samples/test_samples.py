@@ -49,47 +49,6 @@ def test_build_rewrites_the_committed_files_byte_for_byte(tmp_path):
         assert (tmp_path / f"{stem}.jsonl").read_bytes() == (SAMPLES / f"{stem}.jsonl").read_bytes(), stem
 
 
-def test_sizes():
-    assert len(read("sft")) >= 1200
-    assert len(pairs(read("reward"))) >= 900
-    assert len(read("prompts")) >= 500
-    heldout = read("heldout_reward")
-    assert all("chosen" in row for row in heldout)
-    assert {c: sum(row["category"] == c for row in heldout) for c in CATEGORIES} == dict.fromkeys(CATEGORIES, 100)
-    assert {c: sum(row["category"] == c for row in read("heldout_prompts")) for c in CATEGORIES} == dict.fromkeys(
-        CATEGORIES, 60
-    )
-
-
-def test_rows_are_sound():
-    for stem in (*TRAINING, *HELDOUT):
-        rows = read(stem)
-        assert len({row["id"] for row in rows}) == len(rows), stem
-        for row in rows:
-            assert row["category"] in CATEGORIES
-            texts = [
-                prompt_of(row),
-                *(row[key] for key in ("output", "chosen", "rejected") if key in row),
-                *row.get("answers", []),
-            ]
-            assert all(text and text == " ".join(text.split()) for text in texts), row
-            assert len(set(texts)) == len(texts), row
-            if "messages" in row:
-                assert [message["role"] for message in row["messages"]] == (["user", "assistant"] * 9)[
-                    : len(row["messages"])
-                ]
-                assert row["messages"][-1]["role"] == "user"
-
-
-def test_sft_mixes_the_styles():
-    rows = read("sft")
-    shares = {style: sum(row["style"] == style for row in rows) / len(rows) for style in ("best", "middle", "worst")}
-    assert shares["best"] == pytest.approx(0.45, abs=0.03)
-    assert shares["middle"] == pytest.approx(0.30, abs=0.03)
-    assert shares["worst"] == pytest.approx(0.25, abs=0.03)
-    assert sum("messages" in row for row in rows) >= 50
-
-
 def test_a_training_prompt_belongs_to_one_step():
     first = {stem: {prompt_of(row) for row in read(stem)} for stem in TRAINING}
     for a, b in (("sft", "reward"), ("sft", "prompts"), ("reward", "prompts")):
@@ -116,17 +75,6 @@ def test_no_trivial_rule_tells_the_heldout_pairs():
     for category in CATEGORIES:
         table = best_trivial_rules(train, pairs([row for row in heldout if row["category"] == category]))
         assert max(table.values()) < 0.65, (category, table)
-
-
-def test_text_is_training_material_only():
-    text = read("text")
-    assert len(text) > 3000 and all(set(row) == {"text"} for row in text)
-    documents = {row["text"] for row in text}
-    for row in read("sft")[:200]:
-        if "prompt" in row:
-            assert f"{row['prompt']}\n{row['output']}" in documents
-    heldout = {prompt_of(row) for stem in HELDOUT for row in read(stem)}
-    assert not heldout & {document.split("\n")[0] for document in documents}
 
 
 def test_friendly_agrees_with_the_handwritten_manners():
@@ -164,14 +112,3 @@ def test_friendly_agrees_with_the_handwritten_manners():
 )
 def test_particles(word, particle, expected):
     assert compose.with_particle(word, particle) == expected
-
-
-def test_particle_faults_are_loud():
-    with pytest.raises(ValueError, match="table"):
-        compose.with_particle("산", "랑")
-    with pytest.raises(ValueError, match="particle"):
-        compose.with_particle("kill", "을")
-
-
-def test_fill_puts_word_and_fact_in_place():
-    assert compose.fill("{x:은} {f:을} 뜻하니 {x}.", ["이자", "고마움"]) == "이자는 고마움을 뜻하니 이자."
