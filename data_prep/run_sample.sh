@@ -78,7 +78,7 @@ start_server() {
     until grep -q '^http' "$ready" 2>/dev/null; do
         kill -0 "$SERVER_PID" 2>/dev/null \
             || fail "the server of replies does not start; try another PORT: $(tail -1 "$OUT/server.errors.log")"
-        ((waited++ < 100)) || fail "the server of recorded replies does not answer; see $OUT/server.errors.log"
+        ((waited++ < 600)) || fail "the server of recorded replies does not answer; see $OUT/server.errors.log"
         sleep 0.1
     done
     BASE_URL="$(head -1 "$ready")"

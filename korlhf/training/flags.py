@@ -62,7 +62,7 @@ class DataFlags:
     """data: what to train on"""
 
     data_path: list[str] = flag(
-        REQUIRED, "dataset names of korlhf/data/registry.py, hub names, folders, or JSON/JSONL/CSV/parquet files"
+        REQUIRED, "dataset names of korlhf/data/datasets.yaml, hub names, folders, or JSON/JSONL/CSV/parquet files"
     )
     data_split: str = flag(
         "2,4,4", "shares of each dataset for steps 1, 2 and 3, e.g. 2,4,4; a prompt is in one share only"

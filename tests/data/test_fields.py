@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from korlhf.data.example import Example, RowError, read_row
+from korlhf.data.example import Example, RowError, RowSkipped, read_row
 from korlhf.data.fields import fields, replaced
 
 
@@ -98,6 +98,11 @@ def test_bad_rows(row, message):
         read_row(row)
 
 
+def test_identical_answers_are_skipped():
+    with pytest.raises(RowSkipped, match="identical answers"):
+        read_row({"prompt": "가", "chosen": "나", "rejected": " 나\u200b "})
+
+
 @pytest.mark.parametrize(
     "answers",
     [
@@ -146,6 +151,13 @@ LONG = [{**SYSTEM}, user("가", input="표"), bot("나"), {"from": "human", "val
 def test_fields_are_the_texts_that_training_reads(row, expected):
     found = [(f.column, f.part) for f in fields(row)]
     assert found == [tuple(name.split(":")) if ":" in name else (name, name) for name in expected.split()]
+
+
+def test_replacing_leaves_the_row_itself_alone():
+    row = {"answers": '["나", "다"]', "messages": [user("가")], "n": 1}
+    found = replaced(row, {("answers", 1): "라", ("messages", 0, "content"): "마"})
+    assert found == {"answers": ["나", "라"], "messages": [user("마")], "n": 1}
+    assert row["answers"] == '["나", "다"]' and row["messages"][0]["content"] == "가"
 
 
 @settings(max_examples=50, deadline=None)

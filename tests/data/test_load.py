@@ -3,13 +3,15 @@
 import csv
 import json
 from collections import Counter
+from pathlib import Path
 
 import datasets
 import pytest
 
 from korlhf.core.errors import InputError
+from korlhf.data import load
 from korlhf.data.example import Example
-from korlhf.data.load import load_examples, load_step
+from korlhf.data.load import load_examples, load_step, prompt_key
 
 PAIRS = [
     {
@@ -69,6 +71,19 @@ def test_json_with_data_and_json_lines_named_json(tmp_path):
     assert load_examples(str(whole), 2) == EXPECTED
 
 
+def test_byte_order_mark(tmp_path):
+    for suffix in ("csv", "jsonl"):
+        path = Path(write(tmp_path / f"a.{suffix}", PAIRS))
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+        assert load_examples(str(path), 2) == EXPECTED
+
+
+def test_long_csv_cell(tmp_path):
+    assert load_examples(write(tmp_path / "a.csv", [{"prompt": "가", "output": "나" * 200_000}]), 1)[0].answers == (
+        "나" * 200_000,
+    )
+
+
 def test_folders_agree(tmp_path):
     write(tmp_path / "one" / "any.jsonl", PAIRS)
     write(tmp_path / "two" / "train.csv", PAIRS)
@@ -108,6 +123,31 @@ def test_local_jsonfile(tmp_path, monkeypatch, capsys):
     assert train == EXPECTED and len(heldout) == 7
 
 
+def test_sample(tmp_path, monkeypatch):
+    monkeypatch.setattr(load, "_PROJECT", tmp_path)
+    assert error_of(load_examples, "sample/reward", 2).endswith("reward.jsonl is absent; run python samples/build.py")
+    files = {
+        "sft": {"prompt": "가", "output": "나"},
+        "reward": PAIRS[0],
+        "prompts": {"prompt": "가"},
+        "text": {"text": "가"},
+    }
+    for name, row in files.items():
+        write(tmp_path / "samples" / f"{name}.jsonl", [row])
+        assert len(load_examples(f"sample/{name}", {"reward": 2, "prompts": 3}.get(name, 1))) == 1
+    for name, row in (
+        ("heldout_sft", files["sft"]),
+        ("heldout_reward", PAIRS[1]),
+        ("heldout_prompts", {"prompt": "다"}),
+    ):
+        write(tmp_path / "samples" / f"{name}.jsonl", [row])
+    assert load_examples("sample/reward", 2, "eval") == EXPECTED[1:2]
+    train, heldout = load_step(2, ["sample/reward"], "0,1,0")
+    assert (train, heldout) == (EXPECTED[:1], EXPECTED[1:2])
+    assert load_examples("sample/heldout_prompts", 3) == [Example(({"role": "user", "content": "다"},))]
+    assert "can train step 1" in error_of(load_examples, "sample/text", 2)
+
+
 # ---------------------------------------------------------------------------------------------------- the hub
 
 
@@ -142,6 +182,13 @@ def test_hub_rows_that_are_faulty_are_counted(monkeypatch, capsys):
 def _all_bad(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", Hub({"train": [{"prompt": "가", "rejected": "나"}] * 42}))
     return error_of(load_examples, "Dahoas/rm-static", 2)
+
+
+def test_hub_splits(monkeypatch):
+    monkeypatch.setattr(datasets, "load_dataset", Hub({"everything": PAIRS}))
+    assert load_examples("who/what", 2) == EXPECTED
+    monkeypatch.setattr(datasets, "load_dataset", Hub({"a": PAIRS, "b": PAIRS}))
+    assert "has no split train; found a, b" in error_of(load_examples, "who/what", 2)
 
 
 def test_offline(monkeypatch):
@@ -220,6 +267,11 @@ def test_not_utf8(tmp_path, name, first_line):
     assert said == f"{path}:2: not UTF-8 (byte 1 of the line); convert it: iconv -f cp949 -t utf-8 {name} > utf8_{name}"
 
 
+def test_parquet_row_is_named(tmp_path):
+    name = write(tmp_path / "a.parquet", PAIRS[:2] + [{**PAIRS[2], "rejected": " "}])
+    assert error_of(load_examples, name, 2).startswith(f"{name}:3: rejected is empty")
+
+
 def test_folder_errors(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "neither train.* nor exactly one data file" in error_of(load_examples, str(tmp_path / "empty"), 2)
@@ -232,6 +284,30 @@ def test_folder_errors(tmp_path):
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "dataset_info.json").write_text("{}", encoding="utf-8")
     assert "not a readable save_to_disk folder" in error_of(load_examples, str(tmp_path / "saved"), 2)
+
+
+def test_jsonl_is_streamed(tmp_path):
+    """Rows before a broken line have been read when it is met: nothing reads the file as a whole."""
+    from korlhf.data.readers import read_rows
+
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"{GOOD}\n{{", encoding="utf-8")
+    rows = read_rows(path)
+    assert next(rows)[0] == f"{path}:1"
+    with pytest.raises(InputError, match=":2: broken JSON"):
+        next(rows)
+
+
+def test_identical_answers_are_counted_once_per_file(tmp_path, capsys):
+    name = write(tmp_path / "a.jsonl", PAIRS + [{**PAIRS[0], "rejected": PAIRS[0]["chosen"] + " "}] * 2)
+    assert load_examples(name, 2) == EXPECTED
+    assert capsys.readouterr().err == f"{name}: 2 of 42 rows left out: 2 identical answers\n"
+
+
+def test_other_ranks_are_silent(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    load_examples(write(tmp_path / "a.jsonl", PAIRS + [{**PAIRS[0], "rejected": PAIRS[0]["chosen"]}]), 2)
+    assert capsys.readouterr().err == ""
 
 
 # ---------------------------------------------------------------------------------------------------- steps
@@ -293,6 +369,15 @@ def test_eval_data_path_is_held_out_whole_and_removed_from_training(tmp_path, ca
     )
 
 
+def test_own_evaluation_split_is_used_before_a_share(tmp_path):
+    write(tmp_path / "d" / "train.jsonl", PAIRS)
+    write(tmp_path / "d" / "eval.jsonl", [{**p, "prompt": "새 " + p["prompt"]} for p in PAIRS[:4]])
+    train, heldout = load_step(2, [str(tmp_path / "d")], "0,1,0", eval_share=0.5)
+    assert train == EXPECTED and [e.prompt[0] for e in heldout] == ["새"] * 4
+    other = write(tmp_path / "o.jsonl", MANY)
+    assert load_step(2, [other], "0,1,0", eval_data_path=[str(tmp_path / "d")])[1] == heldout
+
+
 def test_eval_share(tmp_path):
     name = write(tmp_path / "a.jsonl", PAIRS)
     sizes = {share: tuple(map(len, load_step(2, [name], "0,1,0", eval_share=share))) for share in (0, 0.01, 0.25)}
@@ -317,3 +402,14 @@ def test_nothing_to_train_on(tmp_path):
         load_step, 1, [data], "0.000001,1,1"
     )
     assert "--data_split '1,2'" in error_of(load_step, 1, [data], "1,2")
+
+
+def test_prompt_key():
+    def key(*contents, **rest):
+        return prompt_key(Example(tuple({"role": "user", "content": c, **rest} for c in contents)))
+
+    assert key("안녕 하세요?") == key("안녕하세요") != key("안녕")
+    assert key("가", input="나") != key("가")
+    assert key("처음", "네") != key("다른 처음", "네")
+    assert prompt_key(Example(({"role": "system", "content": "s"}, {"role": "user", "content": "가"}))) == key("가")
+    assert prompt_key(Example(text="글")) == "글"

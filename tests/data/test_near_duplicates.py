@@ -6,6 +6,8 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from korlhf.data import near_duplicates as near
 from korlhf.data.split import normalise
@@ -47,10 +49,38 @@ def brute_force(texts, threshold):
     return [numbers.setdefault(g, len(numbers)) for g in group]
 
 
+def test_jaccard_by_hand():
+    # 가나다라마: 가나다 나다라 다라마; 가나다라바: 가나다 나다라 다라바; two of four
+    assert near.jaccard(near.grams("가나다라마"), near.grams("가나다라바")) == 0.5
+    assert (
+        near.jaccard(near.grams("가"), near.grams("나")) == 1.0
+    )  # both without a 3-gram; `groups` compares such by equality
+
+
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 0.95])
 def test_groups_are_those_of_brute_force(threshold):
-    texts = sentences(300, seed=1)
+    texts = sentences(600, seed=1)
     assert near.groups(texts, threshold) == brute_force(texts, threshold)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(WORDS[:5]), min_size=1, max_size=7).map(" ".join), max_size=12),
+    st.sampled_from([0.4, 0.8, 1.0]),
+)
+def test_groups_of_any_texts(texts, threshold):
+    assert near.groups(texts, threshold) == brute_force(texts, threshold)
+
+
+def test_numbers_follow_the_first_occurrence():
+    assert near.groups(
+        [
+            "주말에 뭐 하고 지내세요?",
+            "가장 좋아하는 계절은 무엇인가요?",
+            "주말에  뭐하고 지내세요",
+            "가장 좋아하는 계절은 무엇인가요",
+        ]
+    ) == [0, 1, 0, 1]
 
 
 def test_a_chain_is_one_group():
@@ -68,6 +98,11 @@ def test_short_texts_only_when_equal():
     assert near.groups(["밥 먹었어요?", "밥먹었어요", "밥 먹었나요?", "", " "]) == [0, 0, 1, 2, 2]
     # one of 8 characters, one of 7: five of six 3-grams are shared
     assert near.groups(["가나다라마바사아", "가나다라마바사"], 0.8) == [0, 1]
+
+
+def test_no_texts_and_equal_texts():
+    assert near.groups([]) == []
+    assert near.groups(iter(["같은 말을 여러 번 하고 있어요"] * 5)) == [0] * 5
 
 
 def test_text_of_every_kind():
@@ -105,6 +140,17 @@ def test_pairs_name_equal_texts_once_with_their_first():
     assert list(signatures.pairs()) == [(0, 2, 1.0), (0, 3, 1.0)]
 
 
+def test_pairs_by_estimate_give_the_groups_of_the_stream():
+    texts = sentences(500, seed=3)
+    signatures = near.Signatures(iter(texts))
+    group = list(range(len(texts)))
+    for i, j, _ in signatures.pairs():
+        assert i < j
+        group = [group[i] if g == group[j] else g for g in group]
+    numbers = {}
+    assert signatures.groups() == [numbers.setdefault(g, len(numbers)) for g in group]
+
+
 def test_a_crowd_that_shares_a_long_frame(monkeypatch):
     monkeypatch.setattr(near, "CROWD", 8)  # so that 400 texts are a crowd
     frame = "다음 문장을 읽고 분위기를 살려서 자연스러운 영어로 옮겨 주세요. 설명은 쓰지 마세요. "
@@ -135,7 +181,23 @@ def test_a_batch_boundary_does_not_matter(monkeypatch):
     assert near.groups(texts) == whole
 
 
+def test_a_signature_is_the_minimum_over_the_3_grams():
+    a, b = "아침에 일찍 일어났어요", "저녁에 늦게 잠들었어요"
+    first, second = near._sign([a, b]).astype(int)
+    assert (first == near._sign([a])[0]).all()  # whatever else is in the batch
+    assert (first != second).mean() > 0.8
+    inner = near._sign(["일찍 일어났어요"])[0].astype(int)  # all of its 3-grams are among those of a
+    shared = len(near.grams("일찍 일어났어요")) / len(near.grams(a))
+    assert (inner == first).mean() == pytest.approx(shared, abs=0.15)
+
+
 @pytest.mark.parametrize("threshold, rows", [(0.8, 5), (0.5, 2), (1.0, 128)])
 def test_band_size(threshold, rows):
     # .8: 1 - (1 - .8^5)^25 = .99995, with 6 rows 1 - (1 - .8^6)^21 = .9983; .5: 1 - (1 - .5^3)^42 = .9963 falls short
     assert near.band_size(threshold) == rows
+
+
+@pytest.mark.parametrize("threshold", [0, -1, 1.01, float("nan")])
+def test_a_threshold_that_cannot_be(threshold):
+    with pytest.raises(ValueError, match="threshold"):
+        near.groups(["글"], threshold)

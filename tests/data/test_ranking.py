@@ -40,6 +40,15 @@ def test_all_pairs_and_their_reasons():
     assert ranked.dropped == {"tie": 1, "margin too small": 2, "both under the threshold": 1} and not ranked.left_out
 
 
+def test_the_first_pair_has_the_widest_margin():
+    ranked = rank([answer("가", 2), answer("나", 5), answer("다", 3)])
+    assert [(p.chosen.text, p.rejected.text, p.margin) for p in ranked.pairs] == [
+        ("나", "가", 3),
+        ("나", "다", 2),
+        ("다", "가", 1),
+    ]
+
+
 def test_best_and_worst():
     ranked = rank([answer("가", 2), answer("나", 5), answer("다", 3)], Rules(best_worst=True))
     assert texts(ranked) == {("나", "가", "score")} and ranked.dropped == {"not the best and the worst": 2}
@@ -51,6 +60,11 @@ def test_margins_are_those_people_calculate():
     assert rank([answer("가", 1.2), answer("나", 1.0)], Rules(min_margin=0.2)).pairs[0].margin == 0.2
     ranked = rank([answer("가", 0.1 + 0.2), answer("나", 0.3)])
     assert not ranked.pairs and ranked.dropped == {"tie": 1}
+
+
+def test_scores_of_a_reward_model_are_below_0():
+    assert texts(rank([answer("가", -1.5), answer("나", -0.5)])) == {("나", "가", "score")}
+    assert rank([answer("가", -1.5), answer("나", -0.5)], Rules(threshold=0)).dropped == {"both under the threshold": 1}
 
 
 def test_answers_that_cannot_be_used():
@@ -67,6 +81,11 @@ def test_answers_that_cannot_be_used():
     assert texts(ranked) == {("나", "라", "score")}
     assert ranked.left_out == {"cut off": 1, "empty": 1, "equal to another": 1} and ranked.dropped == {"no score": 2}
     assert ranked.pairs[0].chosen == Candidate("나", (), 2.0, 2)  # 3 and 1 for the same text
+
+
+def test_a_text_cut_off_once_and_whole_once_is_whole():
+    answers, spoiled, left_out = read_answers([answer("가", 1, finish_reason="length"), answer("가", 4)])
+    assert answers == [Candidate("가", (), 4.0, 1)] and not spoiled and left_out == {"cut off": 1}
 
 
 def test_equal_texts():
@@ -91,6 +110,11 @@ def test_a_rule_decides_whatever_the_score():
     }
 
 
+def test_a_rule_needs_no_scores():
+    found = rank([answer("가", None, "sft"), answer("나", None, "chatgpt")], Rules(prefer=(("chatgpt", "sft"),)))
+    assert texts(found) == {("나", "가", "rule")} and found.pairs[0].margin is None
+
+
 def test_a_text_of_both_responders_is_no_business_of_their_rule():
     found = rank(
         [answer("가", 1, "sft"), answer("가", 1, "chatgpt"), answer("나", 3, "chatgpt"), answer("다", 4, "sft")],
@@ -112,6 +136,12 @@ def test_people_overrule_rules_and_rules_overrule_scores():
     assert rank(given, rules, [Label(("나", "가"), Undecided.BOTH_BAD)]).dropped == {"people: both bad": 1}
 
 
+def test_people_only():
+    given = [answer("가", 1, "chatgpt"), answer("나", 5, "sft"), answer("다", 3, "sft")]
+    found = rank(given, Rules(prefer=(("chatgpt", "sft"),), people_only=True), [Label(("가", "다"), "다")])
+    assert texts(found) == {("다", "가", "human")} and found.dropped == {"not labelled by people": 2}
+
+
 def test_most_votes():
     pair = frozenset({"가", "나"})
     by = [Label(("가", "나"), "가", who) for who in ("a", "b")]
@@ -126,6 +156,15 @@ def test_most_votes():
 def test_an_annotator_may_change_his_mind():
     labels = [Label(("가", "나"), "가", "a"), Label(("가", "나"), "나", "b"), Label(("나", "가"), "나", "a")]
     assert votes(labels) == {frozenset({"가", "나"}): "나"}
+
+
+def test_labels_without_an_annotator_all_count():
+    labels = [Label(("가", "나"), "가"), Label(("가", "나"), "가"), Label(("가", "나"), "나", "b")]
+    assert votes(labels) == {frozenset({"가", "나"}): "가"}
+
+
+def test_an_answer_called_tie():
+    assert votes([Label(("tie", "나"), "tie")]) == {frozenset({"tie", "나"}): "tie"}
 
 
 def test_an_edited_answer_and_answers_of_people_alone():
@@ -168,6 +207,12 @@ def test_candidates_that_are_none(candidate, what):
         rank([candidate])
 
 
+@pytest.mark.parametrize("pair", [("가", " 가"), ("", "가"), ("<|endoftext|>", "가")])
+def test_labels_that_are_none(pair):
+    with pytest.raises(RowError, match="two answers"):
+        Label(pair, pair[0])
+
+
 SCORES = st.one_of(st.none(), st.integers(2, 10).map(lambda n: n / 2))
 CANDIDATES = st.lists(
     st.builds(
@@ -201,7 +246,7 @@ def label_lists(draw):
     return out
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(CANDIDATES, RULES, label_lists())
 def test_everything_is_accounted_for(candidates, rules, labels):
     ranked = rank(candidates, rules, labels)
@@ -213,7 +258,7 @@ def test_everything_is_accounted_for(candidates, rules, labels):
     assert len({frozenset((key(p.chosen.text), key(p.rejected.text))) for p in ranked.pairs}) == len(ranked.pairs)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(CANDIDATES, RULES, label_lists())
 def test_each_pair_is_what_its_judge_said(candidates, rules, labels):
     said = votes(labels)
@@ -231,7 +276,7 @@ def test_each_pair_is_what_its_judge_said(candidates, rules, labels):
             assert rules.threshold is None or p.chosen.score >= rules.threshold
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(CANDIDATES, RULES, label_lists(), st.randoms(use_true_random=False))
 def test_the_order_of_the_answers_does_not_matter(candidates, rules, labels, draw):
     shuffled = random.Random(draw.random()).sample(candidates, len(candidates))
@@ -240,3 +285,34 @@ def test_the_order_of_the_answers_does_not_matter(candidates, rules, labels, dra
     assert [(p.chosen.text, p.rejected.text) for p in one.pairs] == [
         (p.chosen.text, p.rejected.text) for p in other.pairs
     ]
+
+
+@settings(max_examples=150, deadline=None)
+@given(CANDIDATES, RULES, label_lists())
+def test_the_names_of_the_responders_do_not_matter(candidates, rules, labels):
+    new = {"chatgpt": "sft", "sft": "zeta", "kullm": "alpha"}
+    renamed = Rules(**{**vars(rules), "prefer": tuple((new[a], new[b]) for a, b in rules.prefer)})
+    other = rank([{**c, "model": new[c["model"]]} for c in candidates], renamed, labels)
+    assert texts(other) == texts(rank(candidates, rules, labels))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(TEXTS), st.integers(2, 10)), max_size=6, unique_by=lambda x: x[0]), st.booleans()
+)
+def test_turned_scores_turn_the_pairs(scored, best_worst):
+    rules = Rules(best_worst=best_worst)
+    one = rank([answer(t, s) for t, s in scored], rules)
+    other = rank([answer(t, -s) for t, s in scored], rules)
+    assert len(one.pairs) == len(other.pairs)
+    if not best_worst or len({s for _, s in scored}) == len(scored):  # of equal bests or worsts a hash takes one
+        assert texts(one) == {(b, a, by) for a, b, by in texts(other)}
+
+
+def test_an_answer_with_half_a_character_is_left_out():
+    answers, spoiled, left_out = read_answers(
+        [{"text": "좋아\ufffd요", "model": "a", "score": 5.0}, {"text": "좋아요", "model": "a", "score": 1.0}]
+    )
+    assert (
+        [a.text for a in answers] == ["좋아요"] and list(spoiled.values()) == ["garbled"] and left_out == {"garbled": 1}
+    )

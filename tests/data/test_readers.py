@@ -7,7 +7,16 @@ import pyarrow.parquet
 import pytest
 
 from korlhf.core.errors import InputError
+from korlhf.core.files import write_json
 from korlhf.data import readers as files
+
+
+def test_write_json_keeps_hangul_and_leaves_no_half_file(tmp_path):
+    write_json(tmp_path / "a.json", {"이름": "값"})
+    assert "이름" in (tmp_path / "a.json").read_text(encoding="utf-8") and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"b": object()})
+    assert "이름" in (tmp_path / "a.json").read_text(encoding="utf-8")
 
 
 def fails(path):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from korlhf.core.errors import InputError
+from korlhf.data import load
 from korlhf.data import record as records
 from korlhf.data.example import RowError
 
@@ -54,6 +55,12 @@ def test_the_context_of_an_instruction_goes_with_the_last_message():
     assert "input" not in records.make("요약해 줘", "instruct", "k/1", input="<noinput>")
     with pytest.raises(RowError, match="input is list"):
         records.make("요약해 줘", "instruct", "k/1", input=["긴 글"])
+
+
+def test_history_grows_in_a_copy():
+    first = records.make("가", "all", "x")
+    second = records.step(first, "respond", model="sft")
+    assert first["history"] == [] and second["history"] == [{"stage": "respond", "model": "sft"}]
 
 
 def test_own_rows_become_records(tmp_path):
@@ -109,3 +116,23 @@ def test_a_row_that_is_no_record_is_named_by_file_and_line(tmp_path, row, messag
     path = write(tmp_path / "a.jsonl", {"prompt": "가"}, row)
     with pytest.raises(InputError, match=f"a.jsonl:2: {message}"):
         list(records.read([path]))
+
+
+def test_the_training_steps_read_records_as_they_are(tmp_path):
+    sft = records.step(records.make(TALK, "everyday", "nikl/1", topic="먹거리", output="그럼 먹으러 가요."), "collect")
+    pair = records.make(
+        "요약해 줘",
+        "evol",
+        "k/1",
+        input="긴 글",
+        chosen="요약이에요.",
+        rejected="싫어요.",
+        chosen_model="a",
+        margin=1.5,
+    )
+    (a,) = load.load_examples(write(tmp_path / "sft.jsonl", sft), 1)
+    assert list(a.messages) == TALK and a.answers == ("그럼 먹으러 가요.",) and a.category == "everyday"
+    (b,) = load.load_examples(write(tmp_path / "pairs.jsonl", pair), 2)
+    assert b.messages[0]["input"] == "긴 글" and b.answers == ("요약이에요.", "싫어요.")
+    (c,) = load.load_examples(write(tmp_path / "prompts.jsonl", records.make("안녕?", "everyday", "x")), 3)
+    assert c.prompt == "안녕?"

@@ -3,6 +3,7 @@
 import pytest
 
 from korlhf.core.errors import InputError
+from korlhf.data import registry as sources
 from korlhf.data.example import Example, RowError, RowSkipped
 from korlhf.data.registry import SOURCES, find_source
 
@@ -170,6 +171,11 @@ def test_rows_of_every_source(name):
                 SOURCES[name].read_row(row)
 
 
+def test_a_published_set_that_lost_a_column():
+    with pytest.raises(RowError, match="no column rejected; found prompt, chosen; expected prompt, chosen, rejected"):
+        SOURCES["Dahoas/rm-static"].read_row({"prompt": "a", "chosen": "b"})
+
+
 def test_a_published_set_whose_column_changed_kind():
     with pytest.raises(RowError, match="not of the known kind"):
         SOURCES["heegyu/hh-rlhf-ko"].read_row({"context": [], "instruction": "가", "chosen": "나", "rejected": "다"})
@@ -194,6 +200,23 @@ def test_steps(name, steps):
         else:
             with pytest.raises(InputError, match=f"dataset {name}: step {step} needs"):
                 find_source(name, step)
+
+
+def test_wrong_step_says_what_is_possible():
+    with pytest.raises(InputError) as error:
+        find_source("jojo0217/korean_rlhf_dataset", 2)
+    assert str(error.value) == (
+        "dataset jojo0217/korean_rlhf_dataset: step 2 needs two or more ranked answers, "
+        "which this dataset has not; it can train steps 1 and 3"
+    )
+    with pytest.raises(InputError, match="can train step 1$"):
+        find_source("sample/text", 3)
+
+
+def test_names():
+    with pytest.raises(InputError, match="dataset nobody/nothing: not registered.*sample/sft"):
+        find_source("nobody/nothing", 1)
+    assert sources.close_names("dahoas/rm_static") == "; did you mean Dahoas/rm-static?"
 
 
 @pytest.mark.parametrize("name", [n for n, s in SOURCES.items() if s.steps == (1, 2, 3) and not s.free])

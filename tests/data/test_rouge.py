@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from korlhf.data.rouge import Pool, rouge_l
+from korlhf.data.rouge import Pool, rouge_l, spread
 
 LETTERS = st.text(alphabet="가나다라마 ", max_size=14)
 
@@ -43,7 +43,18 @@ def test_rouge_l_by_hand(a, b, expected):
     assert rouge_l(a, b) == pytest.approx(expected) == rouge_l(b, a)
 
 
-@settings(max_examples=60, deadline=None)
+def test_a_score_on_the_threshold_is_on_it():
+    assert rouge_l("가나다라마바사아자차", "가나다라마바사하호후") == 0.7  # 2 * 7 / 20
+    assert rouge_l("가나다라마바사아자차", "가나다라마바사아자후") == 0.9
+
+
+@settings(max_examples=200, deadline=None)
+@given(LETTERS, LETTERS)
+def test_rouge_l_is_the_textbook_table(a, b):
+    assert rouge_l(a, b) == pytest.approx(by_hand(a, b))
+
+
+@settings(max_examples=200, deadline=None)
 @given(st.lists(LETTERS, max_size=40), LETTERS, st.integers(0, 5))
 def test_the_nearest_is_that_of_comparing_everything(texts, text, left_out):
     but = texts[:left_out]
@@ -67,3 +78,10 @@ def test_a_pool_grows_and_keeps_each_text_once():
     assert pool.nearest("가나다라") == (1.0, "가나다라")
     assert pool.nearest("가나다라", but=["가 나다라", "없는 글"]) == (pytest.approx(2 * 3 / 8), "가나 라마")
     assert pool.nearest("하호후") == (0.0, "")
+
+
+def test_spread_counts_in_tenths():
+    found = spread([0.0, 0.05, 0.1, 0.69, 0.95, 1.0])
+    assert found["n"] == 6 and found["mean"] == pytest.approx(2.79 / 6, abs=1e-4)
+    assert list(found["bins"].values()) == [2, 1, 0, 0, 0, 0, 1, 0, 0, 2] and list(found["bins"])[::9] == ["0.0", "0.9"]
+    assert spread([])["mean"] is None

@@ -60,6 +60,11 @@ def test_variants_of_a_sentence(read, change, expected):
     assert (s.types, s.immoral, s.intensity) == expected
 
 
+def test_the_original_text_stands_in_for_an_absent_one(read):
+    ((s,),) = read([{"sentences": [sentence(1, None, origin_text="원래 글", id="own")]}])
+    assert (s.text, s.id, s.conversation) == ("원래 글", "own", "talksets-1")
+
+
 def test_speaker_0_is_a_speaker(read):
     """0 was taken for nobody, so its sentences had no history."""
     (found,) = read([{"id": 0, "sentences": [sentence(1, "뭐 해?"), sentence(0, "쉬어."), sentence(1, "나도.")]}])

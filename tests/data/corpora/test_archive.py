@@ -57,6 +57,12 @@ def test_korean_names_of_zips_that_do_not_tell_their_encoding(tmp_path, encoding
     assert found_in(path) == [(f"P!{folder}/talksets-1.json", "1")]
 
 
+def test_a_zip_within_a_zip_that_is_too_large_for_memory_is_read_from_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "_IN_MEMORY", 10)
+    path = write(tmp_path / "a.zip", zipped({"b.zip": zipped({"talksets.json": b"x" * 1000})}))
+    assert found_in(path) == [("P!b.zip!talksets.json", "x" * 1000)]
+
+
 def encrypted():
     data = bytearray(zipped({"talksets.json": b"1"}))
     data[6] |= 1  # the flag in the file's own header, and in the directory

@@ -78,6 +78,18 @@ def test_metadata_of_an_unknown_kind_is_told_and_left_out(dialogue, about, unrea
     assert "[" not in found.topic + found.relation
 
 
+def test_metadata_that_is_no_object_is_told(dialogue):
+    value = session(said("A", "뭐 먹을까?"))
+    value["document"][0]["metadata"] = "먹거리"
+    assert dialogue(value).unread == ("metadata",)
+
+
+def test_a_single_speaker_may_be_an_object_and_a_number_may_be_0(dialogue):
+    found = dialogue(session(said(0, "네?"), said(1, "응."), speaker={"id": 0, "age": 20, "sex": {}}))
+    assert found.speakers == {"0": {"age": "20"}} and found.unread == ()
+    assert [u.speaker for u in found.utterances] == ["0", "1"]
+
+
 @pytest.mark.parametrize(
     "data, message",
     [
@@ -98,6 +110,21 @@ def test_a_broken_session_is_named(dialogue, data, message):
     with pytest.raises(InputError, match=message) as error:
         dialogue(data)
     assert "\n" not in str(error.value)
+
+
+def test_what_one_speaker_says_in_a_row_is_one_turn(dialogue):
+    utterances = [
+        said("A", "안녕~ {laughing}"),
+        said("A", "뭐 먹었어?"),
+        said("B", "-국- 국수."),
+        said("B", "{laughing}"),
+    ]
+    found = nikl.turns(dialogue(session(*utterances, said("A", "좋겠다"))))
+    assert [(t.id[-1], t.speaker, t.text) for t in found] == [
+        ("1", "A", "안녕 뭐 먹었어?"),
+        ("3", "B", "국수."),
+        ("5", "A", "좋겠다"),
+    ]
 
 
 def test_a_nod_while_the_other_one_speaks_ends_no_turn(turns):
@@ -133,6 +160,24 @@ def test_names_are_invented_for_the_whole_dialogue_or_left_as_marks(dialogue):
     assert left == ["name1 씨, name2이는 왔어?", "name2이가 name1 씨랑 와"]
 
 
+def test_nods():
+    nods = [
+        "네.",
+        "네네 네",
+        "아 네, 그렇죠",
+        "응 맞아",
+        "그래요?",
+        "하하하.",
+        "ㅋㅋㅋ",
+        "",
+        "…",
+        "그렇지요",
+        "진짜요?",
+    ]
+    assert [text for text in nods if not nikl.is_nod(text)] == []
+    assert not any(map(nikl.is_nod, ["네 국수요", "그래서?", "어디?", "아니요", "좋아요", "아버지"]))
+
+
 def summary(found):
     return [([m["content"] for m in e.messages], e.answer.text, e.flaw) for e in found]
 
@@ -156,3 +201,14 @@ def test_history_begins_with_the_user_and_ends_before_a_hole():
     holed = [*FIVE[:2], Turn("2", "A", "셋", "address"), *FIVE[3:], Turn("5", "B", "여섯이에요")]
     found = [(len(e.messages), e.flaw) for e in nikl.exchanges(holed, history=4)]
     assert found == [(1, ""), (1, "address"), (3, "address"), (1, ""), (1, "")]
+
+
+def test_a_third_speaker_has_no_part_in_the_history():
+    for speakers, lengths in (("ABABC", [1, 1, 3, 1]), ("ABCBA", [1, 1, 1, 1])):
+        found = [Turn(str(i), who, f"{i}번 말이에요") for i, who in enumerate(speakers)]
+        assert [len(e.messages) for e in nikl.exchanges(found, history=4)] == lengths
+
+
+def test_mere_nods_are_no_prompts_and_no_answers():
+    found = [Turn("1", "A", "뭐 먹을까?"), Turn("2", "B", "네"), Turn("3", "A", "국수 먹자")]
+    assert [e.flaw for e in nikl.exchanges(found)] == ["the answer is a mere 네", "the prompt is a mere 네"]
