@@ -1,7 +1,7 @@
 """The texts of a row as they stand in the file, each with its column and what it is for; nothing is refused here."""
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from korlhf.data.example import CONVERSATIONS, ROLES, Columns, recognise, unpacked
 
@@ -24,6 +24,7 @@ class Field(NamedTuple):
 def fields(row: dict) -> list[Field]:
     """All texts of a row that training would read, as they stand, prompt first. What is no text is left out."""
     row, columns = recognise(row)
+    found: list[tuple[tuple, str, Any]]
     if columns.prompt in CONVERSATIONS:
         found = _messages(columns, unpacked(row[columns.prompt]))
     else:

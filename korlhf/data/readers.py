@@ -91,6 +91,12 @@ def parsed(text: str, place: object, line: int = 1, remedy: str = _MEND) -> obje
         raise InputError(f"{place}:{line}: {what}; {remedy}") from error
 
 
+def _past_blanks(text: str, at: int) -> int:
+    match = _BLANK.match(text, at)
+    assert match is not None  # it matches nothing at all, too
+    return match.end()
+
+
 def elements(text: str, key: str, place: object, remedy: str = _MEND) -> Iterator[tuple[int, object]]:
     """Yield (line, element) of a JSON text [...] or {key: [...]}. Raises InputError for anything else."""
     whole = parsed(text, place, 1, remedy) if text.strip() else None
@@ -103,10 +109,10 @@ def elements(text: str, key: str, place: object, remedy: str = _MEND) -> Iterato
     at = begins[0] if len(begins) == 1 else next(b for b in begins if decode(text, b)[0] == rows)
     line, counted = 1, 0
     for element in rows:
-        at = _BLANK.match(text, at + 1).end()  # over the bracket or the comma
+        at = _past_blanks(text, at + 1)  # over the bracket or the comma
         line, counted = line + text.count("\n", counted, at), at
         yield line, element
-        at = _BLANK.match(text, decode(text, at)[1]).end()
+        at = _past_blanks(text, decode(text, at)[1])
 
 
 def _jsonl(path):
@@ -118,7 +124,7 @@ def _jsonl(path):
 def _json(path):
     text = "".join(line for _, line in decoded_lines(path))
     with contextlib.suppress(ValueError, RecursionError):  # which `elements` tells
-        begin = _BLANK.match(text).end()
+        begin = _past_blanks(text, 0)
         if text.startswith("{", begin) and text[json.JSONDecoder().raw_decode(text, begin)[1] :].strip():
             return _jsonl(path)  # JSON lines under the name .json, as DeepSpeed-Chat's data has it
     return elements(text, "data", path) if text.strip() else iter(())

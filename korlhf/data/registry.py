@@ -6,6 +6,7 @@ Text comes out bare: no turn markers, no surrounding blanks, no EOS; chat_templa
 import difflib
 from dataclasses import dataclass, replace
 from importlib import resources
+from typing import Any
 
 import yaml
 
@@ -116,7 +117,8 @@ FUNCTIONS = {f"{f.__name__[1:]}()": f for f in (_context_and_instruction, _safer
 
 def _entry(**entry):
     """An entry of datasets.yaml -> Source."""
-    source = Source(**{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()})
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+    source = Source(**fields)
     named = [source.prompt, *([] if isinstance(source.answers, str) else source.answers)]
     columns = tuple(dict.fromkeys(column.split(".")[0] for column in named if column))
     steps = (1, 2, 3) if len(source.answers) > 1 else (1, 3)
