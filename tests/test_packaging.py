@@ -20,3 +20,18 @@ def test_every_pin_of_requirements_is_allowed_by_pyproject_and_none_is_missing()
     assert allowed.keys() == pinned.keys()
     assert {name for name, version in pinned.items() if version not in allowed[name]} == set()
     assert not pinned.keys() & pins("requirements-dev.txt").keys()
+
+
+def test_every_file_of_the_library_that_is_no_module_is_in_the_wheel():
+    """setuptools takes only what package-data names: a new YAML file would be missing for those who install by pip."""
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    named = {
+        path
+        for package, patterns in tool["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    there = {
+        p for p in (ROOT / "korlhf").rglob("*") if p.is_file() and "__pycache__" not in p.parts and p.suffix != ".py"
+    }
+    assert there == named
