@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -146,10 +147,10 @@ def test_a_message_without_an_answer_is_an_exit_code_of_its_own():
 
 def test_a_reader_that_has_had_enough_is_no_mishap():
     with Server() as server:
-        script = f"bash {SCRIPT} openai:test-model@{server.url} | head -c 3; exit ${{PIPESTATUS[0]}}"
+        script = f"bash {shlex.quote(str(SCRIPT))} openai:test-model@{server.url} | head -c 3; exit ${{PIPESTATUS[0]}}"
         command, typed = ["bash", "-c", script], ("가나다라\n" * 50).encode()
         done = subprocess.run(command, input=typed, capture_output=True, timeout=120, env=ENVIRONMENT)
-    assert done.stdout.decode() == "가" and done.stderr == b"" and done.returncode == 141
+    assert (done.stdout.decode(), done.stderr.decode(), done.returncode) == ("가", "", 141)
 
 
 # A terminal
