@@ -69,7 +69,7 @@ class Weights:
         packed = packing.pack([ids for ids, _ in chunk]).to(device)
         logits_at, targets = packing.targets(packed, masks)
         with torch.inference_mode():
-            flat = module(packed.ids, packed.position_ids, logits_at, targets)
+            flat = module(packed, logits_at, targets)
         return [part.tolist() for part in flat.cpu().split([sum(mask) for mask in masks])]
 
     def sampled(self, prompts, seeds, max_new_tokens, desc):

@@ -153,12 +153,10 @@ def _forward(load: Callable[[], Any], device: Any, chunk: list[tuple[list[int], 
 
     from korlhf.data import packing
     from korlhf.models import causal_lm
+    from korlhf.models.packed import hidden_states
 
     lm = load().eval()
     packed = packing.pack([ids for ids, _ in chunk]).to(device)
     with torch.no_grad():
-        hidden = lm.base_model(
-            input_ids=packed.ids, position_ids=packed.position_ids, use_cache=False
-        ).last_hidden_state
-        logps = causal_lm.head_logits(lm, hidden.flatten(0, 1)[packed.last]).log_softmax(-1)
+        logps = causal_lm.head_logits(lm, hidden_states(lm, packed)[packed.last]).log_softmax(-1)
     return [row[torch.tensor(tokens, device=row.device)].tolist() for row, (_, tokens) in zip(logps, chunk)]

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from korlhf.core.errors import InputError
 from korlhf.models.lora import without_adapter
+from korlhf.models.packed import hidden_states
 
 # RuntimeError: weights of another shape
 UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
@@ -190,16 +191,13 @@ class TokenLogps(nn.Module):
         super().__init__()
         self.lm: Any = lm
 
-    def forward(self, ids, position_ids, logits_at, targets, with_entropy=False):
-        """ids, position_ids (N, L) packed rows; logits_at, targets (M,) as of packing.targets.
+    def forward(self, packed, logits_at, targets, with_entropy=False):
+        """packed: N rows of L tokens; logits_at, targets (M,) as of packing.targets.
 
         Returns log-probabilities (M,) in nats, fp32; with_entropy: also the entropy (M,) of each distribution.
         """
         lm = without_adapter(self.lm)
-        # use_cache=False: with the cache on, transformers ignores restarting positions and packed sequences see each
-        # other.
-        hidden = lm.base_model(input_ids=ids, position_ids=position_ids, use_cache=False).last_hidden_state
-        logits = head_logits(lm, hidden.flatten(0, 1)[logits_at])
+        logits = head_logits(lm, hidden_states(lm, packed)[logits_at])
         if not with_entropy:
             return -F.cross_entropy(logits, targets, reduction="none")
         all_logps = logits.log_softmax(-1)

@@ -16,8 +16,10 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from korlhf.core.errors import InputError
+from korlhf.data.packing import Packed
 from korlhf.models.causal_lm import check_folder, load, load_config
 from korlhf.models.lora import without_adapter
+from korlhf.models.packed import hidden_states
 
 
 def load_reward_model(path: str, what: str = "--model_name_or_path", new_head: bool = False, **kwargs) -> Any:
@@ -110,11 +112,10 @@ class TokenValues(nn.Module):
         super().__init__()
         self.model: Any = model
 
-    def forward(self, ids: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
-        """ids, position_ids (N, L) packed rows -> values (N * L,), fp32."""
+    def forward(self, packed: Packed) -> torch.Tensor:
+        """packed: N rows of L tokens -> values (N * L,), fp32."""
         model: Any = without_adapter(self.model)
-        hidden = model.base_model(input_ids=ids, position_ids=position_ids, use_cache=False).last_hidden_state
-        return model.score(hidden).float().flatten()
+        return model.score(hidden_states(model, packed)).float().flatten()
 
 
 def set_padding(model: Any, tokenizer: PreTrainedTokenizerBase, eos_token_id: int) -> None:

@@ -43,7 +43,7 @@ class RewardModel:
         with self.model as module:
             for start in range(0, len(rows), self.batch_size):
                 packed = packing.pack(rows[start : start + self.batch_size]).to(device)
-                scores.append(module(packed.ids, packed.position_ids)[packed.last])
+                scores.append(module(packed)[packed.last])
         return torch.cat(scores)
 
 

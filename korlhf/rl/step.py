@@ -53,7 +53,7 @@ def answer_logps(
         for chunk in chunked(len(answers), batch_size):
             batch = [prompts[i] for i in chunk], [answers[i] for i in chunk]
             packed, logits_at, targets = packed_answers(*batch, models.world.device)
-            logps, h = module(packed.ids, packed.position_ids, logits_at, targets, with_entropy=True)
+            logps, h = module(packed, logits_at, targets, with_entropy=True)
             flat.append(logps)
             entropy += float(h.sum())
     logps = torch.cat(flat)
@@ -124,7 +124,7 @@ def collect(
 
 def _values(critic, prompts, answers, device):
     packed, logits_at, _ = packed_answers(prompts, answers, device)
-    return critic(packed.ids, packed.position_ids)[logits_at]
+    return critic(packed)[logits_at]
 
 
 def minibatches(n: int, batch_size: int, accumulation: int, epochs: int) -> Iterator[list[list[int]]]:
@@ -211,7 +211,7 @@ def _actor_step(models, minibatch, flags, normalizer, extra):
     """
     actor, answers = models.actor, minibatch.answers
     packed, logits_at, targets = packed_answers(minibatch.prompts, answers, models.world.device, extra)
-    logps = actor(packed.ids, packed.position_ids, logits_at, targets)
+    logps = actor(packed, logits_at, targets)
     n = sum(map(len, answers))
     loss, statistics = ppo.policy_loss(logps[:n], minibatch.logps, minibatch.advantages, flags.cliprange)
     whole, ptx = loss / normalizer, torch.zeros(())

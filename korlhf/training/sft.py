@@ -32,7 +32,7 @@ def token_logps(actor: Any, rows: Sequence[Tokens], device: torch.device) -> tor
     """Log-probabilities of the trained tokens of `rows`, (M,), in order. actor: a TokenLogps or its Engine."""
     packed = packing.pack([r.ids for r in rows]).to(device)
     logits_at, targets = packing.targets(packed, [r.mask for r in rows])
-    return actor(packed.ids, packed.position_ids, logits_at, targets)
+    return actor(packed, logits_at, targets)
 
 
 class SftTraining(Training):

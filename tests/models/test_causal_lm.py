@@ -34,9 +34,9 @@ def test_token_logps_are_the_labelled_loss_of_transformers(load_lm, name):
     assert packed.ids.size(0) < len(sequences)
     with torch.no_grad():
         logps, entropy = models.TokenLogps(lm)(
-            packed.ids, packed.position_ids, *packing.targets(packed, masks), with_entropy=True
+            packed, *packing.targets(packed, masks), with_entropy=True
         )
-        plain = models.TokenLogps(lm)(packed.ids, packed.position_ids, *packing.targets(packed, masks))
+        plain = models.TokenLogps(lm)(packed, *packing.targets(packed, masks))
         assert torch.allclose(plain, logps, atol=1e-5)
         at = 0
         for ids, mask in zip(sequences, masks):

@@ -156,7 +156,7 @@ def test_values_of_packed_rows_are_those_of_each_sequence(folders, codec):
     sequences = [codec.answer("네, 좋아요. 같이 가요."), codec.answer("네."), codec.answer("")]
     packed = packing.pack(sequences)
     with torch.no_grad():
-        values = reward_model.TokenValues(model)(packed.ids, packed.position_ids)
+        values = reward_model.TokenValues(model)(packed)
         for s, start in zip(sequences, packed.starts.tolist()):
             alone = model.score(
                 model.base_model(input_ids=torch.tensor([s]), use_cache=False).last_hidden_state
