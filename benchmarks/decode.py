@@ -71,7 +71,7 @@ def main():
     print(f"{about['device']}, {dtype}: {bytes_per_second / 1e9:,.0f} GB/s, of a copy {measured / 1e9:,.0f} GB/s")
     print(f"{'batch':>6}{'tokens/s':>12}{'roofline':>12}{'share':>8}")
     batches = []
-    for batch in map(int, more.batch_sizes):
+    for batch in bench.numbers("batch_sizes", more.batch_sizes):
         seconds = decode(lm, batch, more, world)
         roofline = batch * bytes_per_second / step_bytes(lm, batch, more.prompt + more.new_tokens / 2, element)
         rate = batch * more.new_tokens / statistics.median(seconds)
