@@ -76,7 +76,7 @@ class Layout:
     answers: dict[tuple[int, ...], list[int]] = field(default_factory=dict)  # prompt ids -> what packed sampled
 
     def __enter__(self) -> "Layout":
-        self.fed, self.sampled, self.inside = {True: Fed(), False: Fed()}, 0, False
+        self.fed, self.sampled = {True: Fed(), False: Fed()}, 0
         self.own = causal_lm.hidden_states, ppo_step.sample
         self._put(self.forward, self.sample)
         return self
@@ -89,7 +89,7 @@ class Layout:
         causal_lm.hidden_states = reward_model.hidden_states = hidden_states
         ppo_step.sample = sample
 
-    def forward(self, model: Any, packed: Packed) -> torch.Tensor:
+    def forward(self, model: Any, packed: Packed, *how: Any) -> torch.Tensor:
         """In the place of korlhf.models.packed.hidden_states."""
         is_lm = model.get_output_embeddings() is not None
         fed = self.fed[torch.is_grad_enabled()]
@@ -97,36 +97,36 @@ class Layout:
         fed.real += tokens
         fed.flops += (self.lm if is_lm else self.scorer).trunk(packed.lengths)
         fed.passes += tokens * is_lm
-        self.inside = True
-        if self.kind == "packed":
-            fed.computed += packed.ids.numel()
-            hidden = self.own[0](model, packed)
-        else:
-            longest = int(packed.lengths.max())  # an answer written out for the reward model may be over the limit
-            width = max(self.limit, longest) if self.kind == "limit" else longest
-            fed.computed += len(packed.lengths) * width
-            hidden = padded_hidden_states(model, packed, width)
-        self.inside = False
+        with _inputs(model.base_model) as computed:
+            if self.kind == "packed":
+                hidden = self.own[0](model, packed, *how)
+            else:
+                longest = int(packed.lengths.max())  # an answer written out for the reward model may be over the limit
+                hidden = padded_hidden_states(model, packed, max(self.limit if self.kind == "limit" else 0, longest))
+        fed.computed += sum(computed)
         return hidden
 
     def sample(self, models: Any, prompts: Any, seeds: list[int], flags: PpoFlags) -> Any:
         """In the place of korlhf.rl.step.sample."""
         lm = models.actor.module.lm
-        with _counted(without_adapter(lm).base_model, self):
+        with _inputs(without_adapter(lm).base_model) as computed:
             if self.kind == "packed":
-                sampled = self.own[1](models, prompts, seeds, flags)
-                self.answers.update({tuple(p.ids): a for p, a in zip(prompts, sampled)})
-                return sampled
-            answers, size = [self.answers[tuple(p.ids)] for p in prompts], flags.per_device_generation_batch_size
-            for at in range(0, len(prompts), size):
-                here = range(at, min(at + size, len(prompts)))
-                longest = max(len(answers[i]) for i in here)
-                steps = flags.max_answer_seq_len if self.kind == "limit" else longest
-                with models.actor.gathered_weights():
-                    generate(
-                        lm, [prompts[i].ids for i in here], steps, self.kind == "limit", flags, models.world.device
-                    )
-            return answers
+                answers = self.own[1](models, prompts, seeds, flags)
+                self.answers.update({tuple(p.ids): a for p, a in zip(prompts, answers)})
+            else:
+                answers = [self.answers[tuple(p.ids)] for p in prompts]
+                self._generate(lm, models, [p.ids for p in prompts], answers, flags)
+        self.sampled += sum(computed)
+        return answers
+
+    def _generate(self, lm, models, prompts, answers, flags):
+        """The work of a padded program that samples `answers`."""
+        size, to_limit = flags.per_device_generation_batch_size, self.kind == "limit"
+        for at in range(0, len(prompts), size):
+            longest = max(map(len, answers[at : at + size]))
+            steps = flags.max_answer_seq_len if to_limit else longest
+            with models.actor.gathered_weights():
+                generate(lm, prompts[at : at + size], steps, to_limit, flags, models.world.device)
 
 
 def padded_hidden_states(model: Any, packed: Packed, width: int) -> torch.Tensor:
@@ -152,15 +152,16 @@ def generate(lm: Any, prompts: list[list[int]], steps: int, to_limit: bool, flag
 
 
 @contextlib.contextmanager
-def _counted(trunk, layout):
-    """While entered, tokens that go into `trunk` besides those of Layout.forward are added to layout.sampled."""
+def _inputs(trunk):
+    """Yields a list that gets the number of token ids of each call of `trunk`."""
+    computed = []
 
     def count(_module, args, kwargs):
         ids = kwargs.get("input_ids", args[0] if args else None)
-        layout.sampled += 0 if ids is None or layout.inside else ids.numel()
+        computed.append(0 if ids is None else ids.numel())
 
     hook = trunk.register_forward_pre_hook(count, with_kwargs=True)
     try:
-        yield
+        yield computed
     finally:
         hook.remove()

@@ -22,7 +22,7 @@ from korlhf.training.engine import World
 words = str.split
 
 TINY = words(
-    "--hidden_size 32 --layers 1 --vocab_size 64 --batch_size 3 --seq_len 32 --steps 2 --warmup_steps 0 "
+    "--hidden_size 32 --layers 1 --vocab_size 64 --batch_size 3 --seq_len 32 --steps 2 --warmup_steps 1 "
     "--compare_steps 1 --peak_seconds 0.01 --dtype fp32"
 )
 PRINTED = [

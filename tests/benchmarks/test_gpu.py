@@ -16,9 +16,8 @@ import pytest
 import step1
 import step2
 import step3
-import torch
 
-from korlhf.data import packing
+from korlhf.models import causal_lm
 from korlhf.rl import rollout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,14 +124,12 @@ def setting():
 
 def test_packed_fails_when_sequences_see_each_other(setting, monkeypatch):
     assert checks.packed(*setting)["passed"]
-    pack = packing.pack
 
-    def leaking(sequences):
-        packed = pack(sequences)
-        packed.position_ids = torch.arange(packed.ids.size(1)).expand_as(packed.ids)  # never restarts
-        return packed
+    def leaking(model, packed, *_):
+        row = packed.ids.reshape(1, -1)
+        return model.base_model(input_ids=row, use_cache=False).last_hidden_state[0]
 
-    monkeypatch.setattr(packing, "pack", leaking)
+    monkeypatch.setattr(causal_lm, "hidden_states", leaking)
     figures = checks.packed(*setting)
     assert not figures["passed"] and figures["sdpa"]["neighbours"] > figures["allowed"]
 
