@@ -23,8 +23,9 @@ case "${SIZE:-1.3b}" in
 1.3b)
     small="--dtype bf16 --hidden_size 2048 --vocab_size 30080" large="$small --hidden_size 4096 --layers 28"
     model="$small --layers 24" checks="$small --layers 4 --seq_len 512"
-    train="--seq_len 1024 --batch_size 32 --steps 8 --warmup_steps 2"
-    decode="--batch_sizes 16 64 256 --prompt 128 --new_tokens 128"
+    # as many tokens as 80 GB hold when rows are padded to the limit
+    train="--seq_len 1024 --batch_size 24 --steps 8 --warmup_steps 2 --compare_steps 1"
+    pairs=12 decode="--batch_sizes 16 64 256 --prompt 128 --new_tokens 128"
     # DeepSpeed-Chat's own benchmark: prompts of 256 tokens, answers of 256 that never end
     ppo="--seq_len 512 --lengths 256 --mean_answer 0 --batch_size 64 --train_batch_size 16 --steps 2 --compare_steps 0"
     ;;
@@ -32,7 +33,7 @@ tiny)
     small="--dtype fp32 --hidden_size 64 --vocab_size 128 --peak_seconds 0.01" large="$small --layers 2"
     model="$small --layers 2" checks="$model --seq_len 64"
     train="--seq_len 64 --batch_size 4 --steps 2 --warmup_steps 1 --compare_steps 1"
-    decode="--batch_sizes 2 4 --prompt 8 --new_tokens 8"
+    pairs=2 decode="--batch_sizes 2 4 --prompt 8 --new_tokens 8"
     ppo="--seq_len 32 --lengths 16 --mean_answer 0 --batch_size 4 --train_batch_size 2 --steps 1 --compare_steps 0"
     ;;
 *) fail "SIZE=$SIZE: give 1.3b or tiny" ;;
@@ -67,7 +68,7 @@ part() {
 
 part checks 120 checks.py $checks
 part sft 60 step1.py $model $train
-part reward 60 step2.py $model $train
+part reward 60 step2.py $model $train --batch_size "$pairs"
 part decode 75 decode.py $model $decode
 part ppo 90 step3.py $model $ppo
 part lora 75 step1.py $large $train --batch_size 16 --lora_dim 16 --compare_steps 0

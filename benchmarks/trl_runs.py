@@ -1,7 +1,7 @@
 """TRL's side of compare.py, run by the Python of an environment that has TRL: python trl_runs.py SPEC padded|packed.
 
 Settings that are best for TRL on a CPU: no gradient checkpointing, no logging, no saving, no dropout, fp32 as the
-other side. packed (SFT only): `packing` by best-fit decreasing, whose rows hold several examples that restarting
+other side; SFT's default loss, which makes logits at trained tokens only. packed (SFT only): `packing` by best-fit decreasing, whose rows hold several examples that restarting
 position ids keep apart; one row per forward pass, since TRL flattens a batch of them into one row, whose attention mask
 costs its length squared; as many rows per optimizer step as hold a batch's tokens.
 """
@@ -93,7 +93,6 @@ def sft(spec: dict[str, Any], folder: str, packed: bool, rounds: Rounds) -> Any:
         **settings,
         max_length=flags["seq_len"],
         max_steps=total_steps(spec),
-        loss_type="nll",
         train_sampling_strategy="sequential",
     )
 
