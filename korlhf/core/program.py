@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
-from typing import Any, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
 from tqdm import tqdm
 
@@ -14,12 +14,12 @@ from korlhf.core.errors import InputError
 TOO_MANY_FAILED = 3
 
 
-def run(main: Callable[[], int | None], stopped: str = "stopped", at_end: Callable[[], Any] = lambda: None) -> NoReturn:
+def run(main: Callable[[], int | None], stopped: str = "stopped") -> NoReturn:
     """Call main() and exit with the code it returns.
 
     An InputError becomes one line on stderr and exit code 2; Ctrl-C becomes 130 and the text of the KeyboardInterrupt
     or, without one, the line `stopped` (they say how to resume, where that is possible); a pipe that was closed becomes
-    141. at_end: called in any case.
+    141.
     """
     try:
         sys.exit(main() or 0)
@@ -34,8 +34,6 @@ def run(main: Callable[[], int | None], stopped: str = "stopped", at_end: Callab
     ):  # nobody reads the output any more; what had to be written is written, or the next start resumes
         nobody_reads(sys.stdout)
         sys.exit(141)
-    finally:
-        at_end()
 
 
 def nobody_reads(out: TextIO) -> None:
