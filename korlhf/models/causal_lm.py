@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from peft import PeftModel
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
@@ -98,6 +97,8 @@ def load_causal_lm(
 
 def _with_lora(base, path, what):
     """`base` with the adapter of a LoRA folder, as a PeftModel."""
+    from peft import PeftModel  # more than a second, and most models have no adapter
+
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Found missing adapter keys")  # peft would go on without them

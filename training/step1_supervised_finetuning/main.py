@@ -39,15 +39,16 @@ def main():
     data, sft, model, dropout, train, run, settings = parse()
     names = data.data_path, data.eval_data_path, sft.sft_only_data_path
     check_inputs(chain(*names), [("--model_name_or_path", model.model_name_or_path)])
-    from korlhf.data.tokenize import Codec, sft_tokens
-    from korlhf.models.causal_lm import TokenLogps, load_causal_lm
-    from korlhf.models.fingerprint import fingerprint
-    from korlhf.models.lora import add_lora
-    from korlhf.models.tokenizer import load_tokenizer
-    from korlhf.training import engine, examples
-    from korlhf.training.loop import Order, fit
-    from korlhf.training.run import FINISHED, Run, seed_step
-    from korlhf.training.sft import SftTraining
+    with program.slow_imports():
+        from korlhf.data.tokenize import Codec, sft_tokens
+        from korlhf.models.causal_lm import TokenLogps, load_causal_lm
+        from korlhf.models.fingerprint import fingerprint
+        from korlhf.models.lora import add_lora
+        from korlhf.models.tokenizer import load_tokenizer
+        from korlhf.training import engine, examples
+        from korlhf.training.loop import Order, fit
+        from korlhf.training.run import FINISHED, Run, seed_step
+        from korlhf.training.sft import SftTraining
 
     world = engine.start(run.local_rank)
     dtype = engine.resolve_dtype(run.dtype, world.device)

@@ -41,10 +41,11 @@ def parse(argv=None):
 def main():
     args = parse()
     check_inputs(args.data_path, args.models)
-    from korlhf.data.tokenize import within
-    from korlhf.models.tokenizer import shown_template
-    from korlhf.rl import prompt_eval
-    from korlhf.training import engine
+    with program.slow_imports():
+        from korlhf.data.tokenize import within
+        from korlhf.models.tokenizer import shown_template
+        from korlhf.rl import prompt_eval
+        from korlhf.training import engine
 
     output = Path(args.output).expanduser()
     output = output.with_suffix("") if output.suffix in (".md", ".json") else output

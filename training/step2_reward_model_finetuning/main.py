@@ -27,15 +27,16 @@ def parse(argv=None):
 def main():
     data, model, dropout, train, run, settings = parse()
     check_inputs([*data.data_path, *data.eval_data_path], [("--model_name_or_path", model.model_name_or_path)])
-    from korlhf.data.tokenize import Codec, reward_tokens
-    from korlhf.models.fingerprint import fingerprint
-    from korlhf.models.lora import add_lora
-    from korlhf.models.reward_model import TokenValues, load_reward_model, set_padding
-    from korlhf.models.tokenizer import load_tokenizer
-    from korlhf.training import engine, examples
-    from korlhf.training.loop import Order, fit
-    from korlhf.training.reward import RewardTraining
-    from korlhf.training.run import FINISHED, Run, seed_step
+    with program.slow_imports():
+        from korlhf.data.tokenize import Codec, reward_tokens
+        from korlhf.models.fingerprint import fingerprint
+        from korlhf.models.lora import add_lora
+        from korlhf.models.reward_model import TokenValues, load_reward_model, set_padding
+        from korlhf.models.tokenizer import load_tokenizer
+        from korlhf.training import engine, examples
+        from korlhf.training.loop import Order, fit
+        from korlhf.training.reward import RewardTraining
+        from korlhf.training.run import FINISHED, Run, seed_step
 
     world = engine.start(run.local_rank)
     dtype = engine.resolve_dtype(run.dtype, world.device)

@@ -32,8 +32,9 @@ def parse(argv=None):
 def main():
     args = parse()
     check_inputs([*args.data_path, *args.train_data_path], [("--model_name_or_path", args.model_name_or_path)])
-    from korlhf.models.tokenizer import shown_template
-    from korlhf.training import rw_eval
+    with program.slow_imports():
+        from korlhf.models.tokenizer import shown_template
+        from korlhf.training import rw_eval
 
     output = Path(args.output).expanduser()
     if args.output:

@@ -33,15 +33,16 @@ def main():
     data, given, settings = parse()
     actor, ppo, run = given.actor, given.ppo, given.run
     check_inputs([*data.data_path, *data.eval_data_path], [(f"--{flag}", path) for flag, path in given.paths.items()])
-    from korlhf.data.tokenize import Codec, prompt_tokens
-    from korlhf.models.fingerprint import fingerprint
-    from korlhf.models.tokenizer import load_tokenizer
-    from korlhf.rl.models import open_models
-    from korlhf.rl.rewards import Prompt
-    from korlhf.rl.training import PpoTraining, load_unsupervised
-    from korlhf.training import engine, examples
-    from korlhf.training.loop import Order, fit
-    from korlhf.training.run import FINISHED, Run, seed_step
+    with program.slow_imports():
+        from korlhf.data.tokenize import Codec, prompt_tokens
+        from korlhf.models.fingerprint import fingerprint
+        from korlhf.models.tokenizer import load_tokenizer
+        from korlhf.rl.models import open_models
+        from korlhf.rl.rewards import Prompt
+        from korlhf.rl.training import PpoTraining, load_unsupervised
+        from korlhf.training import engine, examples
+        from korlhf.training.loop import Order, fit
+        from korlhf.training.run import FINISHED, Run, seed_step
 
     world = engine.start(run.local_rank)
     dtype = engine.resolve_dtype(run.dtype, world.device)
