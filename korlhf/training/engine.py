@@ -18,10 +18,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
-from transformers import get_scheduler
 
 from korlhf.core.errors import InputError
 from korlhf.training.flags import ModelFlags, RunFlags
+from korlhf.training.schedule import open_schedule
 
 
 def _without_accelerator(record):
@@ -199,7 +199,7 @@ class Engine:
         module.to(world.device)
         betas = flags.adam_beta1, flags.adam_beta2
         optimizer = torch.optim.AdamW(parameter_groups(module, flags), betas=betas, fused=True)
-        schedule: Any = get_scheduler(recipe.schedule, optimizer, recipe.num_warmup_steps, recipe.total_steps)
+        schedule: Any = open_schedule(recipe.schedule, optimizer, recipe.num_warmup_steps, recipe.total_steps)
         self.ds: Any
         self.ds, self.optimizer, _, _ = deepspeed.initialize(
             model=module,
