@@ -17,7 +17,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from korlhf.core.errors import InputError
 from korlhf.data.packing import Packed
-from korlhf.models.causal_lm import check_folder, load, load_config
+from korlhf.models.causal_lm import load, load_config
+from korlhf.models.folders import check_folder
 from korlhf.models.lora import without_adapter
 from korlhf.models.packed import hidden_states
 

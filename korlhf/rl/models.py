@@ -1,7 +1,6 @@
 """The models of step 3. With LoRA the reference is the actor with its adapter off; otherwise a frozen copy."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec
@@ -9,9 +8,9 @@ from korlhf.models.causal_lm import TokenLogps, load_causal_lm
 from korlhf.models.lora import add_lora
 from korlhf.models.reward_model import TokenValues, has_head, load_reward_model
 from korlhf.models.tokenizer import load_tokenizer
+from korlhf.rl.flags import Flags
 from korlhf.rl.rewards import Reward, RewardModel
 from korlhf.training.engine import Engine, Frozen, Recipe, World
-from korlhf.training.flags import ModelFlags, PpoFlags, RunFlags
 
 
 @dataclass
@@ -28,32 +27,6 @@ class Models:
     @property
     def trained(self) -> dict[str, Engine]:
         return {"actor": self.actor, "critic": self.critic}
-
-
-@dataclass(frozen=True)
-class Flags:
-    """The flags that the models are opened by."""
-
-    actor: ModelFlags
-    critic: ModelFlags
-    ppo: PpoFlags
-    run: RunFlags
-
-    @property
-    def paths(self) -> dict[str, str]:
-        """Name of the flag -> checkpoint, of each that is given."""
-        named = {
-            "actor_model_name_or_path": self.actor.model_name_or_path,
-            "critic_model_name_or_path": self.critic.model_name_or_path,
-            "reward_model_name_or_path": self.ppo.reward_model_name_or_path,
-            "reference_model_name_or_path": self.ppo.reference_model_name_or_path,
-        }
-        return {flag: path for flag, path in named.items() if path}
-
-    @property
-    def how(self) -> dict[str, Any]:
-        attention, trust = self.run.attn_implementation, self.run.trust_remote_code
-        return {"attn_implementation": attention, "trust_remote_code": trust, "dropout": 0.0}
 
 
 def open_models(flags: Flags, codec: Codec, world: World, dtype: str, ppo_steps: int) -> Models:
