@@ -65,7 +65,7 @@ def _decide(model, packing):
 
 def _problem(model):
     """What speaks against packing, or None. The attention of ours is set if nothing does."""
-    plain = model.config._attn_implementation
+    plain = (model.config._attn_implementation or "").removeprefix("packed_")  # a config of a packed model has it
     if "flash" not in plain:
         if plain not in PACKED or not model._can_set_attn_implementation():
             return "its attention is not taken from transformers' registry"
@@ -87,7 +87,7 @@ def _leak(model):
     kinds, window = set(getattr(config, "layer_types", None) or ()), getattr(config, "sliding_window", None) or 0
     if others := kinds - {"full_attention", "sliding_attention"}:
         return f"it has layers of {', '.join(sorted(others))}"
-    lengths = [5, 9, window + 3 if 0 < window <= SEEN_WHOLE else 7]
+    lengths = [window + 3 if 0 < window <= SEEN_WHOLE else 12, 7, 5]
     sequences = [[(i * 7919 + 31 * n) % config.vocab_size for i in range(n)] for n in lengths]
     try:
         together, alone = _both_ways(model, sequences)
@@ -99,9 +99,15 @@ def _leak(model):
     if windowed and not any(getattr(module, "seen_window", None) for module in model.modules()):
         return "its sliding window does not come to the attention"
     difference = float((together - alone).norm() / alone.norm())
-    if not difference <= torch.finfo(model.dtype).eps ** 0.5:  # a NaN too
+    if not difference <= _epsilon(model) ** 0.5:  # a NaN too
         return f"packed sequences see each other (hidden states differ by {difference:.2g}, relatively)"
     return None
+
+
+def _epsilon(model):
+    """Of the coarsest precision that it computes in; weights of 4 bits say which in compute_dtype."""
+    kinds = {p.dtype for p in model.parameters()} | {getattr(m, "compute_dtype", None) for m in model.modules()}
+    return max(torch.finfo(k).eps for k in kinds if k is not None and k.is_floating_point)
 
 
 @torch.no_grad()
