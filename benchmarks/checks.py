@@ -61,7 +61,7 @@ def packed(args: bench.BenchFlags, world: World, dtype: str) -> Figures:
     for name in attentions():
         torch.manual_seed(args.seed)
         lm = trainings.language_model(replace(args, attn_implementation=name), world, dtype).eval()
-        together = token_logps(TokenLogps(lm), sequences, world.device)
+        together = token_logps(TokenLogps(lm, "on"), sequences, world.device)
         off = float((together - exact).abs().max())
         moved = max(_moved(lm, sequences, together, parity, rng, world) for parity in (0, 1))
         figures[name] = {"difference": off, "neighbours": moved}
@@ -83,7 +83,9 @@ def _moved(lm, sequences, together, parity, rng, world):
     size = lm.get_input_embeddings().weight.size(0)
     kept = [i % 2 == parity for i in range(len(sequences))]
     others = [Tokens([rng.randrange(4, size) for _ in s.ids], s.mask) for s in sequences]
-    changed = token_logps(TokenLogps(lm), [s if k else o for s, o, k in zip(sequences, others, kept)], world.device)
+    changed = token_logps(
+        TokenLogps(lm, "on"), [s if k else o for s, o, k in zip(sequences, others, kept)], world.device
+    )
     n = [sum(s.mask) for s in sequences]
     pairs = zip(kept, together.split(n), changed.split(n))
     return max(float((a - b).abs().max()) for keep, a, b in pairs if keep)

@@ -50,7 +50,7 @@ def training(part: str, result: dict[str, Any]) -> list[Row]:
         rows.append((what, rate, f"{mfu}{share}"))
     for kind, f in result["layouts"].items():
         if kind != "packed":
-            rows.append((f"{title}, rows padded: {kind}", f"{f['time_ratio']:.2f}x the time of packed rows", ""))
+            rows.append((f"{title}, rows padded: {kind}", f"{f['time_ratio']:.2f}x the time of packed batches", ""))
     rows.append((f"{title}, peak memory", f"{result['peak_memory_mb'] / 1024:,.1f} GiB", result["model"]))
     if chip := result["machine"]["chip_flops_per_second"] if part == "ppo" else None:
         scaled = PUBLISHED * chip / PUBLISHED_CHIP

@@ -134,7 +134,7 @@ def summed(parts: list[Phases]) -> Phases:
 def measure(
     args: BenchFlags, world: World, step: Callable[[Batch, str], Phases]
 ) -> tuple[list[Phases], float, dict[str, Phases]]:
-    """(phases of each timed step of packed rows, peak memory in MiB, {layout: phases} over the same batches or {})."""
+    """(phases of each timed step, packed, peak memory in MiB, {layout: phases} over the same batches or {})."""
     batches = (batch_of(number, args.batch_size, world) for number in itertools.count())
     for batch in itertools.islice(batches, args.warmup_steps):
         step(batch, "packed")

@@ -1,4 +1,4 @@
-"""How fast PPO goes: sampling, scoring and training apart, and packed rows against padded ones.
+"""How fast PPO goes: sampling, scoring and training apart, and packed batches against padded rows.
 
 python benchmarks/step3.py [--hidden_size 256 --layers 4 ...]
 

@@ -1,9 +1,10 @@
 """TRL's side of compare.py, run by the Python of an environment that has TRL: python trl_runs.py SPEC padded|packed.
 
 Settings that are best for TRL on a CPU: no gradient checkpointing, no logging, no saving, no dropout, fp32 as the
-other side; SFT's default loss, which makes logits at trained tokens only. packed (SFT only): `packing` by best-fit decreasing, whose rows hold several examples that restarting
-position ids keep apart; one row per forward pass, since TRL flattens a batch of them into one row, whose attention mask
-costs its length squared; as many rows per optimizer step as hold a batch's tokens.
+other side; SFT's default loss, which makes logits at trained tokens only. packed (SFT only): `packing` by best-fit
+decreasing, whose rows hold several examples that restarting position ids keep apart; one row per forward pass, since
+TRL flattens a batch of them into one row, whose attention mask costs its length squared; as many rows per optimizer
+step as hold a batch's tokens.
 """
 
 import json

@@ -1,7 +1,6 @@
 """The models of step 3. With LoRA the reference is the actor with its adapter off; otherwise a frozen copy."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec
@@ -9,9 +8,9 @@ from korlhf.models.causal_lm import TokenLogps, load_causal_lm
 from korlhf.models.lora import add_lora
 from korlhf.models.reward_model import TokenValues, has_head, load_reward_model
 from korlhf.models.tokenizer import load_tokenizer
+from korlhf.rl.flags import Flags
 from korlhf.rl.rewards import Reward, RewardModel
 from korlhf.training.engine import Engine, Frozen, Recipe, World
-from korlhf.training.flags import ModelFlags, PpoFlags, RunFlags
 
 
 @dataclass
@@ -30,32 +29,6 @@ class Models:
         return {"actor": self.actor, "critic": self.critic}
 
 
-@dataclass(frozen=True)
-class Flags:
-    """The flags that the models are opened by."""
-
-    actor: ModelFlags
-    critic: ModelFlags
-    ppo: PpoFlags
-    run: RunFlags
-
-    @property
-    def paths(self) -> dict[str, str]:
-        """Name of the flag -> checkpoint, of each that is given."""
-        named = {
-            "actor_model_name_or_path": self.actor.model_name_or_path,
-            "critic_model_name_or_path": self.critic.model_name_or_path,
-            "reward_model_name_or_path": self.ppo.reward_model_name_or_path,
-            "reference_model_name_or_path": self.ppo.reference_model_name_or_path,
-        }
-        return {flag: path for flag, path in named.items() if path}
-
-    @property
-    def how(self) -> dict[str, Any]:
-        attention, trust = self.run.attn_implementation, self.run.trust_remote_code
-        return {"attn_implementation": attention, "trust_remote_code": trust, "dropout": 0.0}
-
-
 def open_models(flags: Flags, codec: Codec, world: World, dtype: str, ppo_steps: int) -> Models:
     """Actor, critic, reference and reward model; codec: the actor's.
 
@@ -69,7 +42,9 @@ def open_models(flags: Flags, codec: Codec, world: World, dtype: str, ppo_steps:
     if ppo.reference_model_name_or_path or not actor.lora_dim:
         path = ppo.reference_model_name_or_path or actor.model_name_or_path
         copy = load_causal_lm(path, codec.tokenizer, "--reference_model_name_or_path", **flags.how)
-        reference = Frozen(TokenLogps(copy), world, dtype, actor.zero_stage, ppo.offload_reference_model)
+        reference = Frozen(
+            TokenLogps(copy, flags.run.packing), world, dtype, actor.zero_stage, ppo.offload_reference_model
+        )
     lm, values = add_lora(lm, actor, "CAUSAL_LM"), add_lora(values, critic, "SEQ_CLS")
 
     answers = ppo.per_device_generation_batch_size * ppo.generation_batches
@@ -78,8 +53,8 @@ def open_models(flags: Flags, codec: Codec, world: World, dtype: str, ppo_steps:
     recipe = Recipe.of(flags.run, dtype, micro_batch, accumulation, updates * ppo_steps)
     shorter = replace(recipe, total_steps=updates * max(ppo_steps - ppo.critic_warmup_steps, 1))
     return Models(
-        actor=Engine(TokenLogps(lm), actor, world, shorter),
-        critic=Engine(TokenValues(values), critic, world, recipe),
+        actor=Engine(TokenLogps(lm, flags.run.packing), actor, world, shorter),
+        critic=Engine(TokenValues(values, flags.run.packing), critic, world, recipe),
         reference=reference,
         reward=reward,
         codec=codec,
@@ -92,7 +67,7 @@ def _open_reward(flags, world, dtype):
     flag = flag if flag in flags.paths else "critic_model_name_or_path"
     path, trust = flags.paths[flag], flags.run.trust_remote_code
     codec = Codec(load_tokenizer(path, trust_remote_code=trust, what=f"--{flag}"))
-    model = TokenValues(load_reward_model(path, f"--{flag}", **flags.how))
+    model = TokenValues(load_reward_model(path, f"--{flag}", **flags.how), flags.run.packing)
     frozen = Frozen(model, world, dtype, flags.critic.zero_stage)
     return RewardModel(frozen, codec, flags.ppo.per_device_training_batch_size)
 

@@ -6,6 +6,7 @@ build leaves a lock on which every later start waits for ever), is turned off; g
 Left out: the hybrid engine (it garbles GPT-NeoX text and fails on transformers 5).
 """
 
+import atexit
 import contextlib
 import logging
 import os
@@ -17,10 +18,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
-from transformers import get_scheduler
 
 from korlhf.core.errors import InputError
 from korlhf.training.flags import ModelFlags, RunFlags
+from korlhf.training.schedule import open_schedule
 
 
 def _without_accelerator(record):
@@ -74,7 +75,10 @@ class World:
 
 
 def start(local_rank: int) -> World:
-    """Join the processes that the deepspeed launcher started; `python main.py` alone is a group of one."""
+    """Join the processes that the deepspeed launcher started; `python main.py` alone is a group of one.
+
+    The end of the program leaves the group.
+    """
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if "RANK" not in os.environ:
@@ -90,6 +94,7 @@ def start(local_rank: int) -> World:
         device = torch.device(accelerator.device_name(), local_rank)
     backend = accelerator.communication_backend_name() if device.type != "cpu" else "gloo"
     deepspeed.init_distributed(dist_backend=backend, verbose=False)
+    atexit.register(stop)
     return World(dist.get_rank(), dist.get_world_size(), device)
 
 
@@ -194,7 +199,7 @@ class Engine:
         module.to(world.device)
         betas = flags.adam_beta1, flags.adam_beta2
         optimizer = torch.optim.AdamW(parameter_groups(module, flags), betas=betas, fused=True)
-        schedule: Any = get_scheduler(recipe.schedule, optimizer, recipe.num_warmup_steps, recipe.total_steps)
+        schedule: Any = open_schedule(recipe.schedule, optimizer, recipe.num_warmup_steps, recipe.total_steps)
         self.ds: Any
         self.ds, self.optimizer, _, _ = deepspeed.initialize(
             model=module,
