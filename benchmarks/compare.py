@@ -32,7 +32,7 @@ OURS, SHAPED = "korlhf", "DeepSpeed-Chat's layout"
 SIDES = {
     "sft": {OURS: "packed", SHAPED: "limit", "TRL, padded": "padded", "TRL, packed": "packed"},
     "reward": {OURS: "packed", SHAPED: "limit", "TRL": "padded"},
-    "ppo": {OURS: "packed", SHAPED: "limit", "TRL": "padded"},
+    "ppo": {OURS: "packed", SHAPED: "limit", "TRL": "padded", "TRL, gc left out": "frozen"},
 }
 UNIT = {"sft": "tokens", "reward": "tokens", "ppo": "samples"}
 

@@ -5,7 +5,6 @@ library only.
 """
 
 import contextlib
-import gc
 import json
 import os
 import subprocess
@@ -22,13 +21,7 @@ class Turns:
         os.dup2(2, 1)
 
     def ready(self, **about) -> None:
-        """Say that the warm-up is over; about: versions and settings.
-
-        What is there is taken out of the reach of garbage collection: TRL's PPO collects twice a step, which costs in
-        proportion to all that was imported and would weigh on small models only.
-        """
-        gc.collect()
-        gc.freeze()
+        """Say that the warm-up is over; about: versions and settings."""
         self._say(about)
 
     def wait(self) -> bool:

@@ -1,12 +1,14 @@
-"""TRL's side of compare.py, run by the Python of an environment that has TRL: python trl_runs.py SPEC padded|packed.
+"""TRL's side of compare.py, run by the Python of an environment that has TRL: python trl_runs.py SPEC VARIANT.
 
 Settings that are best for TRL on a CPU: no gradient checkpointing, no logging, no saving, no dropout, fp32 as the
 other side; SFT's default loss, which makes logits at trained tokens only. packed (SFT only): `packing` by best-fit
 decreasing, whose rows hold several examples that restarting position ids keep apart; one row per forward pass, since
 TRL flattens a batch of them into one row, whose attention mask costs its length squared; as many rows per optimizer
-step as hold a batch's tokens.
+step as hold a batch's tokens. frozen (PPO only): TRL collects garbage twice a step, which takes as long as all that was
+imported is large, and weighs on small models only; here it finds nothing to look at.
 """
 
+import gc
 import json
 import sys
 import tempfile
@@ -25,7 +27,8 @@ from trl import RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 class Rounds(TrainerCallback):
     """Ends a round every `steps` optimizer steps, and waits for the next one."""
 
-    def __init__(self, turns: Turns, spec: dict[str, Any]):
+    def __init__(self, turns: Turns, spec: dict[str, Any], frozen: bool):
+        self.frozen = frozen
         self.turns, self.flags, self.counts = turns, spec["flags"], {"samples": 0, "tokens": 0}
         self.losses, self.first_loss = [], None
 
@@ -39,6 +42,8 @@ class Rounds(TrainerCallback):
         if done == 0:
             versions = {"trl": trl.__version__, "transformers": transformers.__version__, "torch": torch.__version__}
             self.turns.ready(versions=versions, loss=self.first_loss)
+            if self.frozen:
+                gc.freeze()
         elif done < 0 or done % self.flags["steps"]:
             return
         else:
@@ -176,7 +181,7 @@ def main():
     turns = Turns()
     with open(sys.argv[1], encoding="utf-8") as file:
         spec = json.load(file)
-    rounds = Rounds(turns, spec)
+    rounds = Rounds(turns, spec, sys.argv[2] == "frozen")
     torch.manual_seed(spec["flags"]["seed"])
     with tempfile.TemporaryDirectory() as folder:
         if spec["task"] == "sft":
