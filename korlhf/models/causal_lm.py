@@ -136,22 +136,24 @@ def head_logits(lm: Any, hidden: torch.Tensor) -> torch.Tensor:
 
 
 class TokenLogps(nn.Module):
-    """A causal LM that returns log-probabilities of chosen tokens in packed rows.
+    """A causal LM that returns log-probabilities of chosen tokens of packed sequences.
 
     The vocabulary-sized logits are made only where a token is wanted: prompt and padding positions cost none.
     """
 
-    def __init__(self, lm: nn.Module):
+    def __init__(self, lm: nn.Module, packing: str = "auto"):
+        """packing: as of packed.hidden_states."""
         super().__init__()
         self.lm: Any = lm
+        self.packing = packing
 
     def forward(self, packed, logits_at, targets, with_entropy=False):
-        """packed: N rows of L tokens; logits_at, targets (M,) as of packing.targets.
+        """logits_at, targets (M,): as of packing.targets.
 
         Returns log-probabilities (M,) in nats, fp32; with_entropy: also the entropy (M,) of each distribution.
         """
         lm = without_adapter(self.lm)
-        logits = head_logits(lm, hidden_states(lm, packed)[logits_at])
+        logits = head_logits(lm, hidden_states(lm, packed, self.packing)[logits_at])
         if not with_entropy:
             return -F.cross_entropy(logits, targets, reduction="none")
         all_logps = logits.log_softmax(-1)

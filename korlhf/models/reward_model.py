@@ -107,16 +107,18 @@ def _from_deepspeed_chat(path, weights, what, **kwargs):
 
 
 class TokenValues(nn.Module):
-    """A reward model or critic that returns its head's output at every token of packed rows."""
+    """A reward model or critic that returns its head's output at every token of packed sequences."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, packing: str = "auto"):
+        """packing: as of packed.hidden_states."""
         super().__init__()
         self.model: Any = model
+        self.packing = packing
 
     def forward(self, packed: Packed) -> torch.Tensor:
-        """packed: N rows of L tokens -> values (N * L,), fp32."""
+        """packed: T tokens -> values (T,), fp32."""
         model: Any = without_adapter(self.model)
-        return model.score(hidden_states(model, packed)).float().flatten()
+        return model.score(hidden_states(model, packed, self.packing)).float().flatten()
 
 
 def set_padding(model: Any, tokenizer: PreTrainedTokenizerBase, eos_token_id: int) -> None:

@@ -42,7 +42,9 @@ def open_models(flags: Flags, codec: Codec, world: World, dtype: str, ppo_steps:
     if ppo.reference_model_name_or_path or not actor.lora_dim:
         path = ppo.reference_model_name_or_path or actor.model_name_or_path
         copy = load_causal_lm(path, codec.tokenizer, "--reference_model_name_or_path", **flags.how)
-        reference = Frozen(TokenLogps(copy), world, dtype, actor.zero_stage, ppo.offload_reference_model)
+        reference = Frozen(
+            TokenLogps(copy, flags.run.packing), world, dtype, actor.zero_stage, ppo.offload_reference_model
+        )
     lm, values = add_lora(lm, actor, "CAUSAL_LM"), add_lora(values, critic, "SEQ_CLS")
 
     answers = ppo.per_device_generation_batch_size * ppo.generation_batches
@@ -51,8 +53,8 @@ def open_models(flags: Flags, codec: Codec, world: World, dtype: str, ppo_steps:
     recipe = Recipe.of(flags.run, dtype, micro_batch, accumulation, updates * ppo_steps)
     shorter = replace(recipe, total_steps=updates * max(ppo_steps - ppo.critic_warmup_steps, 1))
     return Models(
-        actor=Engine(TokenLogps(lm), actor, world, shorter),
-        critic=Engine(TokenValues(values), critic, world, recipe),
+        actor=Engine(TokenLogps(lm, flags.run.packing), actor, world, shorter),
+        critic=Engine(TokenValues(values, flags.run.packing), critic, world, recipe),
         reference=reference,
         reward=reward,
         codec=codec,
@@ -65,7 +67,7 @@ def _open_reward(flags, world, dtype):
     flag = flag if flag in flags.paths else "critic_model_name_or_path"
     path, trust = flags.paths[flag], flags.run.trust_remote_code
     codec = Codec(load_tokenizer(path, trust_remote_code=trust, what=f"--{flag}"))
-    model = TokenValues(load_reward_model(path, f"--{flag}", **flags.how))
+    model = TokenValues(load_reward_model(path, f"--{flag}", **flags.how), flags.run.packing)
     frozen = Frozen(model, world, dtype, flags.critic.zero_stage)
     return RewardModel(frozen, codec, flags.ppo.per_device_training_batch_size)
 
