@@ -43,6 +43,9 @@ def slow_imports() -> Generator[None]:
     """Around the imports of torch and what builds on it: a fifth faster, as no garbage is looked for among the modules,
     neither now nor later.
     """
+    if "torch" in sys.modules:  # what has come to be besides modules may become garbage
+        yield
+        return
     gc.disable()
     try:
         yield

@@ -14,6 +14,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from korlhf.core import program
 from korlhf.core.errors import InputError
 from korlhf.data import record as records
 from korlhf.llm import batches
@@ -54,12 +55,13 @@ class ModelFolder:
         self, path: str, what: str, prompt_template: str = "auto", dtype: str = "auto", trust_remote_code: bool = False
     ):
         folders.check_folder(path, what)
-        import torch  # slow to import, like the modules below
+        with program.slow_imports():
+            import torch
 
-        from korlhf.data.tokenize import Codec
-        from korlhf.models import reward_model
-        from korlhf.models.tokenizer import load_tokenizer
-        from korlhf.training import engine
+            from korlhf.data.tokenize import Codec
+            from korlhf.models import reward_model
+            from korlhf.models.tokenizer import load_tokenizer
+            from korlhf.training import engine
 
         config = _config(path, what, trust_remote_code)
         if Path(path, "config.json").exists() and reward_model.has_head(path) != self.scores_answers:
