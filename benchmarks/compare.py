@@ -125,15 +125,23 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print one task."""
+    """Print one task as a Markdown table."""
     unit = "real tokens" if result["unit"] == "tokens" else "samples"
-    print(f"\n{result['task']}: {unit} per CPU second and per second; {OURS} = so many times as fast, round by round")
-    print(f"{'':<26}{'CPU':>9}{'min':>9}{'max':>9}{'wall':>9}{'ratio, CPU':>13}{'':<16}{'ratio, wall':>12}")
+    n = next(iter(result["sides"].values()))["ratio"]["cpu"]["n"]
+    print(f"\n{result['task']}: median of {n} rounds (lowest to highest)\n")
+    print(
+        f"| | {unit} per CPU second | per second | {OURS} is so many times as fast, CPU | wall |\n|---|---|---|---|---|"
+    )
     for name, side in result["sides"].items():
-        cpu, wall, ratio = side["per_second"]["cpu"], side["per_second"]["wall"], side["ratio"]
-        figures = "".join(f"{x:>9,.2f}" for x in (cpu["median"], cpu["min"], cpu["max"], wall["median"]))
-        low_high = f" ({ratio['cpu']['min']:.2f} to {ratio['cpu']['max']:.2f})"
-        print(f"{name:<26}{figures}{ratio['cpu']['median']:>12.2f}x{low_high:<16}{ratio['wall']['median']:>11.2f}x")
+        rates = [_cell(side["per_second"][clock]) for clock in ("cpu", "wall")]
+        ratios = [_cell(side["ratio"][clock], "x") for clock in ("cpu", "wall")]
+        print(f"| {' | '.join([name, *rates, *(ratios if name != OURS else ['', ''])])} |")
+
+
+def _cell(found, unit=""):
+    digits = 0 if found["median"] >= 100 else 2
+    median, low, high = (f"{found[key]:,.{digits}f}" for key in ("median", "min", "max"))
+    return f"{median}{unit} ({low} to {high})"
 
 
 def main():

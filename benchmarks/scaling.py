@@ -116,17 +116,19 @@ def summarise(found: dict[Setting, list[dict[str, Any]]]) -> list[dict[str, Any]
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print the rows."""
-    heads = f"{'tokens/s':>11}{'ratio':>8}{'min':>7}{'max':>7}{'CPU ms/token':>15}{'ratio':>8}{'MiB':>9}"
-    print(f"{'':<18}{heads}")
+    """Print the rows as a Markdown table."""
+    heads = ("", "real tokens/s", "ratio", "CPU ms per real token", "ratio", "peak memory, MiB", "runs")
+    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for row in rows:
-        rate, cpu = row["real_tokens_per_second_ratio"], row["cpu_seconds_per_token_ratio"]
-        print(
-            f"{row['varied'] + ' ' + str(row['value']):<18}{row['real_tokens_per_second']:>11,.0f}"
-            f"{rate['median']:>7.2f}x{rate['min']:>7.2f}{rate['max']:>7.2f}"
-            f"{1000 * row['cpu_seconds_per_token']:>15.3f}{cpu['median']:>7.2f}x{row['peak_memory_mb']:>9,.0f}"
-        )
-    print("\nratio: to the first value of what is varied, in the same round; real tokens only")
+        rate, cpu = (_ratio(row[f"{key}_ratio"]) for key in ("real_tokens_per_second", "cpu_seconds_per_token"))
+        cost, memory = f"{1000 * row['cpu_seconds_per_token']:.3f}", f"{row['peak_memory_mb']:,.0f}"
+        cells = [f"{row['varied']} {row['value']}", f"{row['real_tokens_per_second']:,.0f}", rate, cost, cpu, memory]
+        print(f"| {' | '.join(cells)} | {row['n']} |")
+    print("\nratio: to the first value of what is varied, in the same round; median (lowest to highest)")
+
+
+def _ratio(found):
+    return f"{found['median']:.2f}x ({found['min']:.2f} to {found['max']:.2f})"
 
 
 def main():
