@@ -8,7 +8,7 @@ import itertools
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -24,8 +24,9 @@ from korlhf.data.tokenize import Codec, prompt_tokens, reward_tokens, sft_tokens
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.training import engine
 from korlhf.training.engine import World
-from korlhf.training.flags import step_parser
+from korlhf.training.flags import RunFlags, step_parser
 
+ATTENTIONS = next(f.metadata["choices"] for f in fields(RunFlags) if f.name == "attn_implementation")
 SHOWN = {1: "PROMPT+ANSWER", 2: "PROMPT+ANSWER+ANSWER", 3: "PROMPT"}  # what --lengths takes in a step
 
 
@@ -54,7 +55,7 @@ class BenchFlags:
     lora_dim: int = flag(0, "LoRA rank; 0 trains all weights", low=0)
     learning_rate: float = flag(1e-6, "learning rate; a low one leaves the answers of step 3 as they are", low=0)
     gradient_checkpointing: bool = flag(False, "recompute activations in the backward pass")
-    attn_implementation: str = flag("sdpa", "attention kernel, as the steps take it")
+    attn_implementation: str = flag("sdpa", "attention kernel, as of the steps", choices=ATTENTIONS)
     zero_stage: int = flag(0, "ZeRO stage", choices=[0, 1, 2, 3])
     dtype: str = flag(
         "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]

@@ -11,7 +11,7 @@ import random
 import tempfile
 import traceback
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import bench
@@ -26,7 +26,6 @@ from korlhf.data.tokenize import Tokens
 from korlhf.models.causal_lm import TokenLogps
 from korlhf.rl import rollout
 from korlhf.training.engine import World
-from korlhf.training.flags import RunFlags
 from korlhf.training.run import seed_step
 from korlhf.training.sft import SftTraining, token_logps
 
@@ -37,9 +36,8 @@ STEPS = 4
 
 def attentions() -> list[str]:
     """The kernels that --attn_implementation takes and this machine has."""
-    choices = next(f.metadata["choices"] for f in fields(RunFlags) if f.name == "attn_implementation")
     flash = is_flash_attn_2_available() and torch.cuda.is_available()
-    return [name for name in choices if flash or not name.startswith("flash_attention")]
+    return [name for name in bench.ATTENTIONS if flash or not name.startswith("flash_attention")]
 
 
 def rows(args: bench.BenchFlags, n: int, rng: random.Random) -> list[Tokens]:

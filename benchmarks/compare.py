@@ -30,7 +30,13 @@ HERE = Path(__file__).resolve().parent
 STEP = {"sft": 1, "reward": 2, "ppo": 3}
 OURS, SHAPED = "korlhf", "DeepSpeed-Chat's layout"
 SIDES = {
-    "sft": {OURS: "packed", SHAPED: "limit", "TRL, padded": "padded", "TRL, packed": "packed"},
+    "sft": {
+        OURS: "packed",
+        SHAPED: "limit",
+        "TRL, padded": "padded",
+        "TRL, by length": "grouped",
+        "TRL, packed": "packed",
+    },
     "reward": {OURS: "packed", SHAPED: "limit", "TRL": "padded"},
     "ppo": {OURS: "packed", SHAPED: "limit", "TRL": "padded", "TRL, gc left out": "frozen"},
 }

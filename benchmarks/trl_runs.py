@@ -4,7 +4,8 @@ Settings that are best for TRL on a CPU: no gradient checkpointing, no logging, 
 other side; SFT's default loss, which makes logits at trained tokens only. packed (SFT only): `packing` by best-fit
 decreasing, whose rows hold several examples that restarting position ids keep apart; one row per forward pass, since
 TRL flattens a batch of them into one row, whose attention mask costs its length squared; as many rows per optimizer
-step as hold a batch's tokens. frozen (PPO only): TRL collects garbage twice a step, which takes as long as all that was
+step as hold a batch's tokens. grouped (SFT only): batches of rows that are about equally long, which Trainer draws
+instead of random ones. frozen (PPO only): TRL collects garbage twice a step, which takes as long as all that was
 imported is large, and weighs on small models only; here it finds nothing to look at.
 """
 
@@ -84,9 +85,10 @@ def total_steps(spec: dict[str, Any]) -> int:
     return len(spec["rows"]) // spec["flags"]["batch_size"]
 
 
-def sft(spec: dict[str, Any], folder: str, packed: bool, rounds: Rounds) -> Any:
+def sft(spec: dict[str, Any], folder: str, variant: str, rounds: Rounds) -> Any:
     flags, settings = spec["flags"], common(spec, folder)
-    if packed:
+    settings["train_sampling_strategy"] = "group_by_length" if variant == "grouped" else "sequential"
+    if variant == "packed":
         tokens = sum(len(ids) for ids, _ in spec["rows"]) / len(spec["rows"]) * flags["batch_size"]
         rows = max(1, round(tokens / flags["seq_len"]))
         settings |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": rows}
@@ -99,7 +101,6 @@ def sft(spec: dict[str, Any], folder: str, packed: bool, rounds: Rounds) -> Any:
         **settings,
         max_length=flags["seq_len"],
         max_steps=total_steps(spec),
-        train_sampling_strategy="sequential",
     )
 
     class Counted(SFTTrainer):
@@ -185,7 +186,7 @@ def main():
     torch.manual_seed(spec["flags"]["seed"])
     with tempfile.TemporaryDirectory() as folder:
         if spec["task"] == "sft":
-            trainer = sft(spec, folder, sys.argv[2] == "packed", rounds)
+            trainer = sft(spec, folder, sys.argv[2], rounds)
         else:
             trainer = {"reward": reward, "ppo": ppo}[spec["task"]](spec, folder, rounds)
         trainer.train()
