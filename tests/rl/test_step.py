@@ -72,9 +72,10 @@ class FakeEngine:
 class CountWord(torch.nn.Module):
     """A reward model: how many GOOD words the sequence holds so far."""
 
-    def forward(self, ids, position_ids):
-        values, count = torch.zeros(ids.numel()), 0
-        for i, (token, position) in enumerate(zip(ids.flatten().tolist(), position_ids.flatten().tolist())):
+    def forward(self, packed):
+        values, count = torch.zeros(packed.ids.numel()), 0
+        tokens = zip(packed.ids.flatten().tolist(), packed.position_ids.flatten().tolist())
+        for i, (token, position) in enumerate(tokens):
             count = (count if position else 0) + (token == GOOD)
             values[i] = count
         return values
@@ -379,8 +380,8 @@ def test_the_reward_model_reads_its_own_template(codec, prompts, chat_codec):
     """Scores come from the reward model's own tokenizer and template, at the token that ends the answer there."""
 
     class LastToken(torch.nn.Module):
-        def forward(self, ids, position_ids):
-            return ids.flatten().float()
+        def forward(self, packed):
+            return packed.ids.flatten().float()
 
     own = chat_codec("chatml")
     reward = RewardModel(Frozen(LastToken(), ALONE, "fp32"), own, 3)
