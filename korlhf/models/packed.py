@@ -1,4 +1,4 @@
-"""The forward pass over packed sequences: the one place that tells a transformers model which tokens belong together."""
+"""The forward pass over packed sequences: the one place that tells transformers which tokens belong together."""
 
 from typing import Any
 

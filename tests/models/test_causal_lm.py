@@ -33,9 +33,7 @@ def test_token_logps_are_the_labelled_loss_of_transformers(load_lm, name):
     packed = packing.pack(sequences)
     assert packed.ids.size(0) < len(sequences)
     with torch.no_grad():
-        logps, entropy = models.TokenLogps(lm)(
-            packed, *packing.targets(packed, masks), with_entropy=True
-        )
+        logps, entropy = models.TokenLogps(lm)(packed, *packing.targets(packed, masks), with_entropy=True)
         plain = models.TokenLogps(lm)(packed, *packing.targets(packed, masks))
         assert torch.allclose(plain, logps, atol=1e-5)
         at = 0

@@ -73,11 +73,10 @@ class CountWord(torch.nn.Module):
     """A reward model: how many GOOD words the sequence holds so far."""
 
     def forward(self, packed):
-        values, count = torch.zeros(packed.ids.numel()), 0
-        tokens = zip(packed.ids.flatten().tolist(), packed.position_ids.flatten().tolist())
-        for i, (token, position) in enumerate(tokens):
-            count = (count if position else 0) + (token == GOOD)
-            values[i] = count
+        good = (packed.ids.flatten() == GOOD).float()
+        values = torch.zeros(len(good))
+        for start, length in zip(packed.starts.tolist(), packed.lengths.tolist()):
+            values[start : start + length] = good[start : start + length].cumsum(0)
         return values
 
 

@@ -36,11 +36,12 @@ def test_all_pairs_in_order():
     assert pairs.as_pairs([example("a", 3)]) == [("가", "답0", "답1"), ("가", "답0", "답2"), ("가", "답1", "답2")]
 
 
-def sum_of_ids(ids, position_ids):
+def sum_of_ids(packed):
     """A reward model of which every token's value is the sum of its sequence so far."""
-    values = torch.zeros(ids.numel())
-    for i, (token, position) in enumerate(zip(ids.flatten().tolist(), position_ids.flatten().tolist())):
-        values[i] = token + (values[i - 1] if position else 0)
+    ids = packed.ids.flatten()
+    values = torch.zeros(len(ids))
+    for start, length in zip(packed.starts.tolist(), packed.lengths.tolist()):
+        values[start : start + length] = ids[start : start + length].cumsum(0).float()
     return values
 
 
@@ -76,9 +77,9 @@ def test_ranks_share_the_scoring_and_run_equally_many_passes():
     for r in range(3):
         calls = []
 
-        def reward(ids, position_ids, calls=calls):
+        def reward(packed, calls=calls):
             calls.append(1)
-            return sum_of_ids(ids, position_ids)
+            return sum_of_ids(packed)
 
         rank = Rank(r, sent)
         if r < 2:
