@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers.integrations import deepspeed as hf_deepspeed
 
 from korlhf.core.errors import InputError
 from korlhf.models.lora import without_adapter
@@ -128,14 +129,15 @@ def load_causal_lm(
     """
     base = lora_base(path, what)
     how: dict[str, Any] = {**kwargs, **({"dtype": torch.float32} if base and merge_lora else {})}
-    model, info = load(AutoModelForCausalLM, base or path, what, output_loading_info=True, **how)
+    with whole_weights() if base else contextlib.nullcontext():
+        model, info = load(AutoModelForCausalLM, base or path, what, output_loading_info=True, **how)
     if info["missing_keys"]:
         raise InputError(
             f"{what} {path}: not a language model (a reward model?): {sorted(info['missing_keys'])[0]} "
             "is missing in this checkpoint"
         )
-    rows = model.get_input_embeddings().weight.size(0)
-    if rows and len(tokenizer) > rows:
+    rows = embedding_rows(model)
+    if len(tokenizer) > rows:
         raise InputError(
             f"{what} {path}: the tokenizer has {len(tokenizer)} tokens, the model rows for {rows}; "
             "use the tokenizer it was trained with"
@@ -144,6 +146,25 @@ def load_causal_lm(
         return model
     model = _with_lora(model, path, what)
     return _cast(model.merge_and_unload(), kwargs.get("dtype", torch.float32)) if merge_lora else model
+
+
+def embedding_rows(model: Any) -> int:
+    """Token ids that the model has a row for, also where ZeRO-3 spreads the rows over processes."""
+    weight = model.get_input_embeddings().weight
+    return getattr(weight, "ds_shape", weight.shape)[0]
+
+
+@contextlib.contextmanager
+def whole_weights():
+    """Inside, models are loaded whole by every process also where ZeRO-3 would spread them while they are read: for
+    checkpoints that are changed before they are a model.
+    """
+    spread = hf_deepspeed._hf_deepspeed_config_weak_ref
+    hf_deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        hf_deepspeed._hf_deepspeed_config_weak_ref = spread
 
 
 def _with_lora(base, path, what):

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from transformers import get_scheduler
+from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
 from korlhf.core.errors import InputError
 from korlhf.training.flags import ModelFlags, RunFlags
@@ -177,8 +178,28 @@ def cast_parameters(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     ones).
     """
     for parameter in module.parameters():
-        parameter.data = parameter.data.to(dtype)
+        if parameter.is_floating_point():  # weights of four bits are packed into integers
+            parameter.data = parameter.data.to(dtype)
     return module
+
+
+@contextlib.contextmanager
+def loading(world: World, dtype: str, zero_stage: int = 0, offload: bool = False) -> Generator[dict[str, Any]]:
+    """What from_pretrained takes to load weights as they will be used: in their precision, on a GPU tensor by tensor
+    (never whole on the host), and with ZeRO-3 spread over the processes while they are read (zero.Init).
+
+    Whatever is done to the weights before they are an Engine's or Frozen's is done inside too. offload: as of those.
+    """
+    spread = None
+    if zero_stage == 3:  # transformers looks it up as long as it is referred to
+        spread = HfDeepSpeedConfig(config(Recipe(dtype, 1, 1, 0, offload=offload), 3, world.size))
+    how: dict[str, Any] = {"dtype": DTYPES[dtype]}
+    if world.device.type == "cuda" and not (spread or offload):
+        how["device_map"] = {"": world.device}
+    try:
+        yield how
+    finally:
+        del spread
 
 
 class Engine:
