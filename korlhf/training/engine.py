@@ -208,9 +208,12 @@ class Engine:
     def __init__(self, module: nn.Module, flags: ModelFlags, world: World, recipe: Recipe):
         """flags: of this module (learning rates, weight decay, betas, ZeRO stage, gradient checkpointing)."""
         self.world, self.zero_stage, self.dtype = world, flags.zero_stage, DTYPES[recipe.dtype]
+        model: Any = next(module.children(), None)  # inside TokenLogps or TokenValues
         if flags.gradient_checkpointing:
-            model: Any = next(m for m in module.modules() if hasattr(m, "gradient_checkpointing_enable"))
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if flags.zero_stage == 3 and flags.lora_dim and (head := model.get_output_embeddings()) is not None:
+            # Its LoRA layers are gathered with it: a process calls them once for each of its chunks of tokens.
+            deepspeed.utils.set_z3_leaf_module(head, True)
         cast_parameters(module, self.dtype)
         module.to(world.device)
         betas = flags.adam_beta1, flags.adam_beta2
