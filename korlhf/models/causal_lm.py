@@ -23,6 +23,7 @@ from transformers.integrations import deepspeed as hf_deepspeed
 from korlhf.core.errors import InputError
 from korlhf.models.lora import without_adapter
 from korlhf.models.packed import hidden_states
+from korlhf.models.quantize import four_bits, keep_scales
 
 # Logits alive at once: 256 MB in fp32. 8,000 tokens of a vocabulary of 8,000 are one chunk, 256 of one of 262,000.
 CHUNK_LOGITS = 2**26
@@ -93,14 +94,17 @@ def load(
     dtype: torch.dtype = torch.float32,
     dropout: float | None = None,
     attn_implementation: str = "sdpa",
-    trust_remote_code: bool = False,
     **kwargs,
 ) -> Any:
     """auto_class.from_pretrained with one-line errors.
 
-    dropout as in `load_config`; kwargs: num_labels, and what from_pretrained takes.
+    dropout as in `load_config`; kwargs: num_labels, load_in_4bit (QLoRA's nf4, computing in `dtype`), and what
+    from_pretrained takes.
     """
     check_folder(path, what)
+    trust_remote_code = kwargs.pop("trust_remote_code", False)
+    if kwargs.pop("load_in_4bit", False):
+        kwargs["quantization_config"] = four_bits(dtype)
     try:
         labels = {"num_labels": kwargs.pop("num_labels")} if "num_labels" in kwargs else {}
         config = load_config(path, dropout, trust_remote_code=trust_remote_code, **labels)
@@ -112,6 +116,8 @@ def load(
         raise
     except UNREADABLE as error:
         raise InputError(f"{what} {path}: the model could not be loaded: {first_line(error)}") from error
+    if "quantization_config" in kwargs:
+        keep_scales(loaded[0] if isinstance(loaded, tuple) else loaded)
     used = config._attn_implementation
     if used not in (None, attn_implementation):
         print(f"{what} {path}: no {attn_implementation} attention for {config.model_type}; {used} is used", flush=True)

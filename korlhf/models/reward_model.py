@@ -31,6 +31,11 @@ def load_reward_model(path: str, what: str = "--model_name_or_path", new_head: b
     """
     check_folder(path, what)
     foreign = _deepspeed_chat_weights(Path(path))
+    if foreign is not None and kwargs.get("load_in_4bit"):
+        raise InputError(
+            f"{what} {path}: a DeepSpeed-Chat checkpoint is not read in 4 bits; leave load_in_4bit out, or save it "
+            "again as a transformers model first"
+        )
     if foreign is not None:
         with whole_weights():
             return _from_deepspeed_chat(path, foreign, what, **kwargs)

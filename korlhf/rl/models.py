@@ -64,9 +64,10 @@ def open_models(flags: Flags, codec: Codec, world: World, dtype: str, ppo_steps:
     actor, critic, ppo = flags.actor, flags.critic, flags.ppo
     reward = _open_reward(flags, world, dtype)
     with loading(world, dtype, critic.zero_stage, flags.run.offload) as placed:
-        values = _open_critic(flags, codec, placed)
+        values = _open_critic(flags, codec, {**placed, "load_in_4bit": critic.load_in_4bit})
     with loading(world, dtype, actor.zero_stage, flags.run.offload) as placed:
         path, what = actor.model_name_or_path, "--actor_model_name_or_path"
+        placed["load_in_4bit"] = actor.load_in_4bit
         lm = load_causal_lm(path, codec.tokenizer, what, **flags.how, **placed)
         lm = add_lora(lm, actor, "CAUSAL_LM")
     reference = None

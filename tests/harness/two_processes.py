@@ -8,7 +8,6 @@ import sys
 
 import torch
 
-from korlhf.data import packing
 from korlhf.data.tokenize import Tokens
 from korlhf.models import causal_lm, lora, reward_model
 from korlhf.models.tokenizer import load_tokenizer
@@ -42,7 +41,7 @@ def reward_loss(trained, world):
 
 CASES = {
     "full": (language_model, sft_loss, {}),
-    "lora": (language_model, sft_loss, {"lora_dim": 2, "lora_module_name": "q_proj,lm_head"}),
+    "dora": (language_model, sft_loss, {"lora_dim": 2, "use_dora": True, "lora_module_name": "q_proj,lm_head"}),
     "reward": (scorer, reward_loss, {}),
     "reward_lora": (scorer, reward_loss, {"lora_dim": 2}),
 }

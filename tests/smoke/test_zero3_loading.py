@@ -31,7 +31,7 @@ def test_spread_weights_train_as_whole_ones(folders):
     (out, err), _ = (process.communicate(timeout=300) for process in started)
     assert [process.returncode for process in started] == [0, 0], err[-3000:]
     rows = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-    assert [row["case"] for row in rows] == ["full", "lora", "reward", "reward_lora"]
+    assert [row["case"] for row in rows] == ["full", "dora", "reward", "reward_lora"]
     for row in rows:
         whole, parts = row["losses"]
         assert row["spread"] and row["same_names"] and row["difference"] < 1e-5, row

@@ -59,6 +59,7 @@ def main():
 
     seed_step(data.seed, 0)
     how = {"attn_implementation": run.attn_implementation, "trust_remote_code": run.trust_remote_code}
+    how["load_in_4bit"] = model.load_in_4bit
     with engine.loading(world, dtype, model.zero_stage, run.offload) as placed:
         lm = load_causal_lm(model.model_name_or_path, codec.tokenizer, dropout=dropout.dropout, **how, **placed)
         module = TokenLogps(add_lora(lm, model, "CAUSAL_LM"))

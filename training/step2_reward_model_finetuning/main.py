@@ -49,6 +49,7 @@ def main():
 
     seed_step(data.seed, 0)
     how = {"attn_implementation": run.attn_implementation, "trust_remote_code": run.trust_remote_code}
+    how["load_in_4bit"] = model.load_in_4bit
     with engine.loading(world, dtype, model.zero_stage, run.offload) as placed:
         scorer = load_reward_model(model.model_name_or_path, new_head=True, dropout=dropout.dropout, **how, **placed)
         set_padding(scorer, tokenizer, codec.eos_token_id)
