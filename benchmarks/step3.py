@@ -177,11 +177,11 @@ class PpoStep:
         with layout:
             exp.advantages = whiten(exp.advantages, exp.mask, models.world.sum)
             ppo_step.update(models, exp, ppo, True)
-        seconds["training"] = clock.lap()
-        fed["training"] = layout.real, layout.computed
+        seconds["training"] += clock.lap()
+        fed["training"] = fed["scoring"]  # the same passes score and train
         lengths, sampled = [len(p) + len(a) for p, a in zip(exp.prompts, exp.answers)], sum(map(len, exp.answers))
         once, values = self.lm_flops.forward(lengths, sampled), self.score_flops.forward(lengths)
-        flops = {"sampling": once, "scoring": 2 * once + 2 * values, "training": 3 * once + 3 * values}
+        flops = {"sampling": once, "scoring": once + values, "training": 3 * once + 3 * values}
         tokens = {"sampling": sampled, "scoring": sum(lengths), "training": sum(lengths)}
         return {p: Phase(seconds[p], n, tokens[p], flops[p], *fed[p]) for p in PHASES}
 

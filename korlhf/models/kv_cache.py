@@ -20,6 +20,9 @@ class BlockLayer(DynamicLayer):
     on a CPU. What a sliding window does not see is masked, too.
     """
 
+    keys: Any
+    values: Any
+
     def __init__(self, rows: int, is_sliding: bool):
         """rows: the most there will be."""
         super().__init__()
@@ -86,9 +89,10 @@ class BlockCache(DynamicCache):
     def __init__(self, config: Any, rows: int):
         """config: of the model; rows: the most there will be."""
         super().__init__(config=config)
-        self.layers = [
-            BlockLayer(rows, layer.is_sliding) if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) else layer
-            for layer in self.layers
+        attention = DynamicLayer, DynamicSlidingWindowLayer
+        self.layers: list[Any] = [
+            BlockLayer(rows, sliding) if type(layer) in attention else layer
+            for layer, sliding in zip(self.layers, self.is_sliding)
         ]
 
     @property

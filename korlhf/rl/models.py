@@ -99,7 +99,7 @@ def _open_reward(flags, world, dtype):
     with loading(world, dtype, flags.critic.zero_stage) as placed:
         model = TokenValues(load_reward_model(path, f"--{flag}", **flags.how, **placed))
     frozen = Frozen(model, world, dtype, flags.critic.zero_stage)
-    return RewardModel(frozen, codec, flags.ppo.per_device_training_batch_size)
+    return RewardModel(frozen, codec, flags.ppo.per_device_generation_batch_size)
 
 
 def _open_reference(flags, codec, world, dtype):
