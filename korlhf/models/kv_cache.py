@@ -106,7 +106,7 @@ class BlockCache(DynamicCache):
             if isinstance(layer, BlockLayer):
                 layer.keep(rows)
             else:
-                layer.batch_select_indices(torch.tensor(rows, device=device))
+                layer.reorder_cache(torch.tensor(rows, device=device))
 
     def join(self, other: "BlockCache") -> None:
         """Append the rows of `other`, which end in the same column as those here; needs `can_join`."""

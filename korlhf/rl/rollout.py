@@ -14,8 +14,9 @@ from torch import nn
 from korlhf.models.causal_lm import head_logits
 from korlhf.models.kv_cache import BlockCache
 from korlhf.models.lora import without_adapter
+from korlhf.models.one_query import one_query_attention
 
-LOOK_EVERY = 8  # tokens between two looks at who has stopped, for each of which a GPU has to wait
+LOOK_EVERY = {"cpu": 1, "cuda": 8}  # tokens between two looks at who has stopped: a GPU has to wait for each
 SLACK = 32  # columns in front of all rows that may be left before they are dropped
 
 
@@ -51,13 +52,14 @@ def sample(
     batch = _Batch(without_adapter(lm), prompts, seeds, eos_token_id, limits, min(batch_size, len(prompts)))
     # The longest first: those that enter later fit into the columns that are there.
     waiting = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
-    while waiting or batch.members:
-        if free := batch.free if waiting else 0:
-            batch.enter(waiting[:free])
-            waiting = waiting[free:]
-        else:
-            batch.go_on(len(prompts[waiting[0]]) if waiting else 0)
-        batch.leave()
+    with one_query_attention(batch.model):
+        while waiting or batch.members:
+            if free := batch.free if waiting else 0:
+                batch.enter(waiting[:free])
+                waiting = waiting[free:]
+            else:
+                batch.go_on(len(prompts[waiting[0]]) if waiting else 0)
+            batch.leave()
     lm.train(was_training)
     return batch.answers()
 
@@ -68,7 +70,7 @@ class _Batch:
     def __init__(self, model, prompts, seeds, eos_token_id, limits, size):
         self.model, self.prompts, self.eos_token_id, self.limits, self.size = model, prompts, eos_token_id, limits, size
         self.device, n = model.get_input_embeddings().weight.device, limits.max_new_tokens
-        self.look_every = 1 if self.device.type == "cpu" else LOOK_EVERY
+        self.look_every = LOOK_EVERY.get(self.device.type, 1)
         noise = [torch.rand(n, generator=torch.Generator().manual_seed(s)) for s in seeds]
         self.noise = torch.stack(noise).to(self.device)  # (N, n) of all prompts
         self.tokens = torch.full((len(prompts), n), -1, device=self.device)  # (N, n) of all answers

@@ -2,6 +2,8 @@
 
 import contextlib
 import copy
+import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,10 +23,12 @@ from korlhf.models.lora import add_lora
 from korlhf.models.reward_model import TokenValues
 from korlhf.rl import rollout
 from korlhf.rl import step as ppo_step
+from korlhf.rl import training as rl_training
 from korlhf.rl.advantages import whiten
 from korlhf.rl.evaluate import evaluate
 from korlhf.rl.models import Models
 from korlhf.rl.rewards import Prompt, RewardModel, RunningMoments, shaped_scores
+from korlhf.rl.training import PpoTraining
 from korlhf.training import log
 from korlhf.training.engine import Frozen, World
 from korlhf.training.flags import ModelFlags, PpoFlags
@@ -482,3 +486,49 @@ def test_the_reward_rises(codec, prompts, lora, lr):
         ppo_step.update(models, exp, f, train_actor=True)
         scores.append(sums["score"] / 32)
     assert sum(scores[:3]) / 3 < 1.2 and sum(scores[-5:]) / 5 > 2.5
+
+
+def ppo_training(models, prompts, heldout, folder):
+    f = flags(8)
+    every = SimpleNamespace(ppo=f, paths={}, actor=SimpleNamespace(model_name_or_path="x"))
+    order = SimpleNamespace(seed=3)
+    return PpoTraining(models, every, prompts, heldout, [], order, SimpleNamespace(dir=folder))
+
+
+def test_the_zero_of_the_score_is_that_of_the_held_out_answers(codec, prompts, tmp_path, monkeypatch):
+    monkeypatch.setattr(rl_training, "REFERENCE_ANSWERS", 4)
+    models, _ = make_models(codec)
+    training = ppo_training(models, prompts[5:], prompts[:5], tmp_path)
+    figures = training.evaluate()
+    monkeypatch.setattr(rl_training, "evaluate", None)  # no further answers
+    training.begin()
+    scores = torch.tensor([score for *_, score in training.rows_before], dtype=torch.float64)
+    assert training.shaping.offset == figures["score"] == pytest.approx(float(scores.mean()))
+    assert (training.shaping.moments.count, training.shaping.moments.std) == (5, pytest.approx(float(scores.std())))
+
+    # killed now, and started again: the same answers, not sampled once more
+    again = ppo_training(models, prompts[5:], prompts[:5], tmp_path)
+    assert again.evaluate() == figures
+    again.begin()
+    assert again.state() == json.loads(json.dumps(training.state()))
+
+
+def test_few_held_out_prompts_are_not_enough_for_the_zero(codec, prompts, tmp_path, monkeypatch):
+    monkeypatch.setattr(rl_training, "REFERENCE_ANSWERS", 3)
+    models, _ = make_models(codec)
+    training, asked = ppo_training(models, prompts[2:], prompts[:2], tmp_path), []
+
+    def seen(models, chosen, *args):
+        asked.append([p.ids for p in chosen])
+        return evaluate(models, chosen, *args)
+
+    monkeypatch.setattr(rl_training, "evaluate", seen)
+    training.evaluate()
+    training.begin()
+    assert list(map(len, asked)) == [2, 3] and all(ids in [p.ids for p in prompts[2:]] for ids in asked[1])
+    again = ppo_training(models, prompts[2:], prompts[:2], tmp_path)
+    again.evaluate()
+    again.begin()
+    assert len(asked) == 2 and again.shaping.offset == training.shaping.offset
+    again.evaluate()  # in the course of the training
+    assert len(asked) == 3
