@@ -184,7 +184,7 @@ class PpoTraining(Training):
         self._write_actor(folder)
         if self.ema:
             dtype = self.models.actor.dtype
-            self._write_actor(folder / "actor_ema", {k: v.to(dtype) for k, v in self.ema.weights.items()})
+            self._write_actor(folder / "actor_ema", {k: v.to(dtype) for k, v in self.ema.weights().items()})
         base = self.bases["critic_model_name_or_path"]
         write_model(self.models.critic, self.models.codec.tokenizer, folder / "critic", base)
         if self.world.first:

@@ -208,7 +208,7 @@ class Engine:
     def __init__(self, module: nn.Module, flags: ModelFlags, world: World, recipe: Recipe):
         """flags: of this module (learning rates, weight decay, betas, ZeRO stage, gradient checkpointing)."""
         self.world, self.zero_stage, self.dtype = world, flags.zero_stage, DTYPES[recipe.dtype]
-        self.load_in_4bit = flags.load_in_4bit
+        self.load_in_4bit, self.offload = flags.load_in_4bit, recipe.offload
         model: Any = next(module.children(), None)  # inside TokenLogps or TokenValues
         if flags.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -266,7 +266,7 @@ class Engine:
         else:
             yield
 
-    def state_dict(self, trainable_only: bool = False) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """Weights on the CPU of rank 0, gathered one by one; others get an empty dict.
 
         Names are those of the model inside the module.
@@ -275,8 +275,6 @@ class Engine:
         buffers = [(n, b) for n, b in self.module.named_buffers() if n in persistent]
         out = {}
         for name, tensor in [*self.module.named_parameters(remove_duplicate=False), *buffers]:
-            if trainable_only and not tensor.requires_grad:
-                continue
             spread = self.zero_stage == 3 and hasattr(tensor, "ds_id")
             with deepspeed.zero.GatheredParameters([tensor]) if spread else contextlib.nullcontext():
                 if self.world.first:
