@@ -4,6 +4,7 @@ The names are DeepSpeed-Chat's wherever it has the same setting. A flag of DeepS
 is in REMOVED: it is refused with the reason and the remedy, never silently accepted.
 """
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -231,6 +232,8 @@ def check(data: DataFlags, models: dict[str, ModelFlags], run: RunFlags, parser:
             parser.error(
                 f"--{prefix}load_in_4bit: weights of 4 bits cannot be spread by ZeRO-3; set --{prefix}zero_stage to 2"
             )
+        if model.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
+            parser.error(f"--{prefix}load_in_4bit: bitsandbytes is not installed; pip install 'korlhf[qlora]'")
         path = Path(model.model_name_or_path).expanduser()
         if model.lora_dim and (path / "adapter_config.json").exists() and not (path / "config.json").exists():
             parser.error(
