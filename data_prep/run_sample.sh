@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The whole chain, offline, on invented miniature corpora of samples/raw: raw corpora -> training sets for the steps.
 # The tiny SFT model answers and the tiny reward model judges: those of quickstart.sh if it has run, else trained
-# here within two minutes. What no tiny model can do (translate, write new instructions) comes from a server on this
-# machine that reads samples/raw/replies.jsonl, written by hand. Real corpora and models: run_recipe.sh.
+# here first, in a few minutes. What no tiny model can do (translate, write new instructions) comes from a server on
+# this machine that reads samples/raw/replies.jsonl, written by hand. Real corpora and models: run_recipe.sh.
 #
 #   bash data_prep/run_sample.sh
 #
@@ -43,7 +43,6 @@ PRICE_INPUT="${PRICE_INPUT:-0}"
 PRICE_OUTPUT="${PRICE_OUTPUT:-0}"
 CACHE="${CACHE:-$OUT/llm_cache.sqlite}"
 MODELS="${MODELS:-$KORLHF_ROOT/output/quickstart}"                # folder of sft/ and reward/
-TRAIN_STEPS="${TRAIN_STEPS:-0}"  # of each training, if they are not there; 0 = one pass over its data
 NUM_ANSWERS="${NUM_ANSWERS:-4}"                                   # answers per prompt
 TEMPERATURE="${TEMPERATURE:-0.7}"
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-48}"
@@ -52,18 +51,11 @@ SHARES="${SHARES:-2,4,4}"                                         # of the promp
 TEST_SHARE="${TEST_SHARE:-0.1}"                                   # of each, held out
 SEED="${SEED:-1234}"
 
-# The tiny models of quickstart.sh; without them smaller trainings of the same scripts.
+# The tiny models of quickstart.sh, trained here if they are missing.
 sample_models() {
     [[ -f "$MODELS/sft/finished.json" && -f "$MODELS/reward/finished.json" ]] && return
     MODELS="$OUT/models"
-    local step1="$KORLHF_ROOT/training/step1_supervised_finetuning/training_scripts/tiny"
-    local step2="$KORLHF_ROOT/training/step2_reward_model_finetuning/training_scripts/tiny"
-    local flags=(--seed "$SEED" --max_steps "$TRAIN_STEPS" --num_train_epochs 1)
-    [[ -f "$MODELS/base_init/tokenizer_config.json" ]] \
-        || python "$KORLHF_ROOT/samples/tiny_base.py" --output_dir "$MODELS/base_init" --seed "$SEED"
-    bash "$step1/run_base.sh" "$MODELS/base" --model_name_or_path "$MODELS/base_init" "${flags[@]}"
-    bash "$step1/run_tiny.sh" "$MODELS/sft" --model_name_or_path "$MODELS/base" "${flags[@]}"
-    bash "$step2/run_tiny.sh" "$MODELS/reward" --model_name_or_path "$MODELS/base" "${flags[@]}"
+    RUN="$MODELS" RECIPE=quickstart bash "$KORLHF_ROOT/applications/rlhf/run_all.sh" --to reward
 }
 
 # The server of recorded replies, for as long as this script runs.

@@ -7,6 +7,16 @@ import sys
 import pytest
 from tiny_scripts import ROOT, environment, run_all
 
+FEW = "--max_steps 8 --max_eval_examples"
+FEW_STEPS = {
+    "BASE_FLAGS": f"{FEW} 40",
+    "SFT_FLAGS": f"{FEW} 40 --enable_tensorboard",
+    "REWARD_FLAGS": f"{FEW} 60 --per_device_train_batch_size 8",
+    "PPO_FLAGS": "--max_steps 3 --per_device_generation_batch_size 16 --per_device_training_batch_size 8 "
+    "--max_eval_examples 20 --max_answer_seq_len 24 --eval_interval 1 --enable_ema --print_answers "
+    "--unsupervised_dataset_name sample/text --unsup_coef 0.1",
+}
+
 
 @pytest.fixture(scope="session")
 def base_init(tmp_path_factory):
@@ -23,17 +33,5 @@ def three_steps(base_init, tmp_path_factory):
     """The quickstart up to PPO, a few steps each, in a folder with a space and Hangul in its name."""
     out = tmp_path_factory.mktemp("three") / "출력 폴더"
     shutil.copytree(base_init, out / "base_init")
-    few = "--max_steps 8 --max_eval_examples"
-    run_all(
-        out,
-        "--to",
-        "ppo",
-        RECIPE="quickstart",
-        BASE_FLAGS=f"{few} 40",
-        SFT_FLAGS=f"{few} 40 --enable_tensorboard",
-        REWARD_FLAGS=f"{few} 60 --per_device_train_batch_size 8",
-        PPO_FLAGS="--max_steps 3 --per_device_generation_batch_size 16 --per_device_training_batch_size 8 "
-        "--max_eval_examples 20 --max_answer_seq_len 24 --eval_interval 1 --enable_ema --print_answers "
-        "--unsupervised_dataset_name sample/text --unsup_coef 0.1",
-    )
+    run_all(out, "--to", "ppo", RECIPE="quickstart", **FEW_STEPS)
     return out

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import torch
-from tiny_scripts import ROOT, environment, finished, metrics, run
+from tiny_scripts import ROOT, environment, finished, metrics, run, run_all
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from korlhf.data import tokenize
@@ -139,3 +139,30 @@ def test_other_settings_in_the_same_folder_are_refused(three_steps):
     )
     assert done.returncode == 2
     assert "max_eval_examples" in done.stdout and "Traceback" not in done.stdout
+
+
+def test_the_quickstart_leaves_its_table_picture_and_dialogues(three_steps):
+    shown = run_all(
+        three_steps, "--from", "dialogues", "--to", "summary", RECIPE="quickstart", DIALOGUES_FLAGS="--max_prompts 2"
+    )
+    assert "reward: held-out accuracy" in shown
+    summary = json.loads((three_steps / "summary.json").read_text(encoding="utf-8"))
+    assert summary["seconds"]["total"] > 0 and summary["ppo"]["steps"] == 3 and summary["sft"]["peak_memory_mb"] > 10
+    assert (three_steps / "curves.png").stat().st_size
+    dialogues = (three_steps / "dialogues.md").read_text(encoding="utf-8")
+    assert dialogues.count("\n| base | sft | ppo |\n") == 2
+
+
+def test_the_sample_of_data_prep_takes_or_trains_the_quickstarts_models(three_steps, tmp_path):
+    """Found where it would train them, they are finished; it goes on, to a folder of corpora that is not there."""
+    (tmp_path / "models").symlink_to(three_steps)
+    settings = {"OUT": str(tmp_path), "MODELS": "none", "RAW": str(tmp_path / "no corpora")}
+    done = subprocess.run(
+        ["bash", str(ROOT / "data_prep/run_sample.sh")],
+        env={**environment(), **FEW_STEPS, **settings},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "the server of replies does not start" in done.stderr
+    for stage in ("base", "sft", "reward"):
+        assert any(stage in line and "finished" in line for line in done.stdout.splitlines()), done.stdout
