@@ -15,7 +15,8 @@ from korlhf.rl import step as ppo_step
 from korlhf.rl.advantages import explained_variance, whiten
 from korlhf.rl.ema import EMA
 from korlhf.rl.evaluate import Row, evaluate
-from korlhf.rl.models import Flags, Models
+from korlhf.rl.flags import Flags
+from korlhf.rl.models import Models
 from korlhf.rl.rewards import KLController, Prompt, RunningMoments, RunningShaping
 from korlhf.training import examples
 from korlhf.training.flags import PpoFlags
