@@ -9,5 +9,5 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cd "$ROOT"
 KORLHF_DEV=1 bash "$ROOT/setup.sh"
 export PYTHONUTF8=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec "${KORLHF_VENV:-$ROOT/.venv}/bin/python" -m pytest -q -n "${KORLHF_TEST_PROCESSES:-auto}" --maxprocesses 4 --dist loadfile \
+exec "${KORLHF_VENV:-$ROOT/.venv}/bin/python" -m pytest -q -n "${KORLHF_TEST_PROCESSES:-auto}" --maxprocesses 4 --dist loadgroup \
     --no-loadscope-reorder "$@"

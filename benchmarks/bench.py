@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -145,8 +145,7 @@ class Layout:
     """While entered, korlhf.data.packing.pack lays rows out as `kind` and is counted.
 
     packed: as it is. longest: one sequence per row, as wide as the batch's longest. limit: one sequence per row of
-    `limit` tokens. `real` and `computed` are tokens since it was entered. Padding is masked out by restarting
-    positions in all three.
+    `limit` tokens. `real` and `computed` are tokens since it was entered.
     """
 
     def __init__(self, kind, limit):
@@ -161,23 +160,15 @@ class Layout:
         packing.pack = self.own
 
     def lay_out(self, sequences):
-        width = max(map(len, sequences))
+        """packing.pack of `sequences` with zeros behind them: attention is causal, so no real token sees a zero."""
+        width = 0 if self.kind == "packed" else max(map(len, sequences))
         if self.kind == "limit":  # an answer written out for the reward model may be longer than that
             width = max(self.limit, width)
-        packed = self.own(sequences) if self.kind == "packed" else one_per_row(sequences, width)
+        packed = self.own([[*s, *[0] * (width - len(s))] for s in sequences])
+        packed = replace(packed, lengths=torch.tensor([len(s) for s in sequences]))
         self.real += sum(map(len, sequences))
-        self.computed += packed.ids.numel()
+        self.computed += len(packed.ids)
         return packed
-
-
-def one_per_row(sequences, width):
-    """packing.Packed with sequence s at the left of row s, rows `width` tokens wide."""
-    ids, positions = torch.zeros(2, len(sequences), width, dtype=torch.long)
-    for row, s in enumerate(sequences):
-        ids[row, : len(s)] = torch.tensor(s)
-        positions[row] = torch.cat([torch.arange(len(s)), torch.arange(width - len(s))])
-    lengths = torch.tensor([len(s) for s in sequences])
-    return packing.Packed(ids, positions, torch.arange(len(sequences)) * width, lengths)
 
 
 class Flops:

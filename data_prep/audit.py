@@ -11,7 +11,7 @@ from pathlib import Path
 from korlhf.core import flags, program
 from korlhf.core.flags import REQUIRED, flag
 from korlhf.data import stage
-from korlhf.data_prep.audit import REMOVABLE, report, run
+from korlhf.data_prep.audit import REMOVABLE, ROLES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class AuditFlags:
 def parse(argv=None):
     description = "Look for what would poison training in data sets, and put it right"
     parser, args = stage.parse(argv, description, AuditFlags)
-    if not any(getattr(args, role) for role in run.ROLES):
+    if not any(getattr(args, role) for role in ROLES):
         parser.error("nothing to look at: give --input FILES, or files by role: --sft, --reward, --prompts, --test")
     if unknown := [kind for kind in args.remove if kind not in REMOVABLE]:
         parser.error(f"--remove {' '.join(unknown)}: no such kind of finding; choose from {', '.join(REMOVABLE)}")
@@ -52,6 +52,8 @@ def parse(argv=None):
 
 def main(argv=None):
     args = parse(argv)
+    from korlhf.data_prep.audit import report, run
+
     found = run.run(args)
     print(report.table(found))
     output = Path(args.output).expanduser()

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from korlhf.core import program
 from korlhf.core.flags import flag
-from korlhf.data import record
+from korlhf.data import load, record
 from korlhf.data.prompts import prompts
-from korlhf.eval import comparison, diversity_report, reference, weights, weights_report
+from korlhf.eval import reference
 from korlhf.eval.flags import AnswerFlags, ResultFlags
 from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import session
@@ -54,10 +54,13 @@ def main(argv=None):
     files, args, asked, sampler, llm_flags = settings = parse(argv)
     who = responders.read_responders(asked.responder, llm_flags.base_url)
     other = reference.find(args.reference, who)
+    load.check_names([*asked.data_path, *args.heldout_data_path])
     opened = responders.open_checkpoints(who, sampler)
     if other.folder:
         how = sampler.prompt_template, sampler.dtype, sampler.trust_remote_code
         opened[other.name] = Checkpoint(other.folder, "--reference", *how)
+    from korlhf.eval import comparison, diversity_report, weights, weights_report
+
     records = prompts(asked.data_path, asked.max_prompts, files.seed)
     examples = weights.load_heldout(args.heldout_data_path, args.max_heldout, files.seed) if opened else []
     system = responders.read_system(asked.system, "--system") if asked.system else ""

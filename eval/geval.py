@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from korlhf.core import program
 from korlhf.core.flags import flag
-from korlhf.eval import comparison, geval
 from korlhf.eval.flags import AnswerFlags, ResultFlags, RubricFlags
 from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import baseline, session
@@ -37,6 +36,8 @@ def parse(argv=None):
 
 def main(argv=None):
     files, args, asked, judging, *_ = settings = parse(argv)
+    from korlhf.eval import comparison, geval
+
     records, grouped, of_category = comparison.prepare(asked, judging.judge, args.rubric, files.seed)
     with session("geval", settings, records, [judging.judge]) as s:
         judge, result, first = s.judges[judging.judge], s.result, baseline(args.baseline, s.answers)

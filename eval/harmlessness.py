@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from korlhf.core import program
 from korlhf.core.flags import flag
-from korlhf.eval import harmlessness_report as report
 from korlhf.eval.flags import AnswerFlags, ResultFlags
 from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.harmlessness import OWN, load_prompts
@@ -47,6 +46,8 @@ def parse(argv=None):
 
 def main(argv=None):
     files, args, asked, *_ = settings = parse(argv)
+    from korlhf.eval import harmlessness_report as report
+
     records = load_prompts(asked.data_path, asked.max_prompts, files.seed)
     pairs = {"harmful": args.harmful_pairs, "lookalike": args.lookalike_pairs, "harmless": args.lookalike_pairs}
     with session("harmlessness", settings, records, args.judge) as s:

@@ -63,7 +63,7 @@ def main(argv=None):
         )
     how = checkpoint.prompt_template, checkpoint.dtype, checkpoint.trust_remote_code
     models = open_models(args.model_name_or_path, lambda path: Checkpoint(path, "--model_name_or_path", *how))
-    from korlhf.eval import kobest_report as report  # slow to import
+    from korlhf.eval import kobest_report as report
     from korlhf.eval import lm_eval, lm_tasks
 
     units, read = lm_tasks.load(args.tasks, args.data_dir)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from korlhf.core import flags, program
-from korlhf.eval.report import checks, gather, page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +31,8 @@ def parse(argv=None):
 
 def main(argv=None):
     args = parse(argv)
+    from korlhf.eval.report import checks, gather, page
+
     run = gather.read_run(args.run_dir, args.eval_dir)
     warnings = checks.warnings(run)
     output = Path(args.output or run.folder / "report.html").expanduser()

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from korlhf.core import program
 from korlhf.core.flags import REQUIRED, flag
-from korlhf.eval import reward_pairs
-from korlhf.eval import reward_report as report
+from korlhf.data import load
 from korlhf.eval.flags import ResultFlags
 from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.result import Result
@@ -59,10 +58,14 @@ def parse(argv=None):
 
 def main(argv=None):
     files, args, checkpoint = settings = parse(argv)
+    load.check_names([*args.data_path, *args.train_data_path])
     limits = args.max_seq_len, args.batch_size
     models = open_models(
         args.model_name_or_path, lambda path: RewardJudge(path, "--model_name_or_path", checkpoint, *limits)
     )
+    from korlhf.eval import reward_pairs
+    from korlhf.eval import reward_report as report
+
     examples = reward_pairs.load_examples(args.data_path, args.max_pairs, files.seed)
     inputs = [judge.path for judge in models.values()]
     inputs += [path for path in (*args.data_path, *args.train_data_path) if Path(path).exists()]

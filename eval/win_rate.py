@@ -8,8 +8,6 @@ across prompts, and more than two answers in one question.
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.eval import comparison, win_rate
-from korlhf.eval import win_rate_report as report
 from korlhf.eval.flags import AnswerFlags, ResultFlags, RubricFlags
 from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import session
@@ -27,6 +25,9 @@ def main(argv=None):
     files, args, asked, judging, *_ = settings = parse(argv)
     if len(asked.responder) < 2:
         raise InputError("--responder: a win rate needs two or more responders")
+    from korlhf.eval import comparison, win_rate
+    from korlhf.eval import win_rate_report as report
+
     records, grouped, of_category = comparison.prepare(asked, judging.judge, args.rubric, files.seed)
     with session("win_rate", settings, records, [judging.judge]) as s:
         judge, result = s.judges[judging.judge], s.result

@@ -63,10 +63,15 @@ CHAT_SPECIALS = [
 
 
 def pytest_collection_modifyitems(items):
-    """Long runs first: with two processes neither waits for the other at the end."""
+    """Long runs first: with two processes neither waits for the other at the end.
+
+    A file's tests share a process, and so do all that need the models of the quickstart: they are trained once.
+    """
     for item in items:
         if "smoke" in item.path.relative_to(TESTS).parts:
             item.add_marker(pytest.mark.slow)
+        shared = "three_steps" if "three_steps" in item.fixturenames else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(shared))
     items.sort(key=lambda item: "smoke" not in item.path.relative_to(TESTS).parts)  # stable: the order within stays
 
 

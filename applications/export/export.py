@@ -8,9 +8,10 @@ other formats than safetensors."""
 
 from dataclasses import dataclass
 
-from korlhf.applications.export import export
+from korlhf.applications.export.folder import source_of
 from korlhf.core import flags, program
 from korlhf.data import stage
+from korlhf.models.folders import check_inputs
 
 STOPPED = "stopped; the same command starts over, but does not make a finished export again"
 
@@ -62,6 +63,9 @@ def main(argv=None):
     parser, args, push = stage.parse(argv, "Export a trained model", ExportFlags, PushFlags)
     if (push.public or push.yes) and not push.push_to_hub:
         parser.error("--public and --yes are for an upload: give --push_to_hub OWNER/NAME, or delete them")
+    check_inputs(args.check_data_path, [("--model_name_or_path", source_of(args.model_name_or_path))])
+    from korlhf.applications.export import export
+
     return export.run(args, push)
 
 

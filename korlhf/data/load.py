@@ -13,7 +13,7 @@ import random
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -82,6 +82,24 @@ def load_examples(name: str, step: int, split: str = "train") -> list[Example]:
     if examples is None:
         raise InputError(f"dataset {name}: has no evaluation split; give another dataset")
     return examples
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raises InputError if one of the names is neither known, nor a file or folder, nor can be a hub name. Reads
+    nothing.
+    """
+    for name in names:
+        path = Path(name).expanduser()
+        if name.partition("@")[0] not in registry.SOURCES and not path.exists():
+            _hub_name(name)
+
+
+def _hub_name(name):
+    """The parts of a hub name. Raises InputError if it looks like a path, at which there is nothing."""
+    path, hub = Path(name).expanduser(), _HUB.fullmatch(name)
+    if not hub or path.suffix.lower() in SUFFIXES or name.startswith((".", "sample/", "local/")):
+        raise InputError(f"{path}: no such file or folder{registry.close_names(name) or close_names(path)}")
+    return hub
 
 
 def prompt_key(example: Example) -> str:
@@ -175,9 +193,7 @@ def _open(name, step, split):
         source = registry.find_source(copy, step) if copy else None
         rows = _folder(path, name, split, source) if path.is_dir() else read_rows(path) if split == "train" else None
         return source, rows, source is None
-    hub = _HUB.fullmatch(name)
-    if not hub or path.suffix.lower() in SUFFIXES or name.startswith((".", "sample/", "local/")):
-        raise InputError(f"{path}: no such file or folder{registry.close_names(name) or close_names(path)}")
+    hub = _hub_name(name)
     return None, _pick(_hub(name, hub["hub"], hub["config"], hub["revision"]), name, split), False
 
 

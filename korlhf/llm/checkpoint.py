@@ -14,11 +14,13 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from korlhf.core import program
 from korlhf.core.errors import InputError
 from korlhf.data import record as records
 from korlhf.llm import batches
 from korlhf.llm.cache import Cache
 from korlhf.llm.protocol import Failure, Reply
+from korlhf.models import folders
 from korlhf.models.fingerprint import fingerprint
 
 
@@ -52,14 +54,15 @@ class ModelFolder:
     def __init__(
         self, path: str, what: str, prompt_template: str = "auto", dtype: str = "auto", trust_remote_code: bool = False
     ):
-        import torch  # slow to import, like the modules above it
+        folders.check_folder(path, what)
+        with program.slow_imports():
+            import torch
 
-        from korlhf.data.tokenize import Codec
-        from korlhf.models import causal_lm, reward_model
-        from korlhf.models.tokenizer import load_tokenizer
-        from korlhf.training import engine
+            from korlhf.data.tokenize import Codec
+            from korlhf.models import reward_model
+            from korlhf.models.tokenizer import load_tokenizer
+            from korlhf.training import engine
 
-        causal_lm.check_folder(path, what)
         config = _config(path, what, trust_remote_code)
         if Path(path, "config.json").exists() and reward_model.has_head(path) != self.scores_answers:
             raise InputError(f"{what} {path}: {self.wrong_kind}")
@@ -111,7 +114,7 @@ def _config(path: str, what: str, trust_remote_code: bool) -> Any:
     from korlhf.models import causal_lm
 
     try:
-        return causal_lm.load_config(causal_lm.lora_base(path, what) or path, trust_remote_code=trust_remote_code)
+        return causal_lm.load_config(folders.lora_base(path, what) or path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(

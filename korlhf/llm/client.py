@@ -14,10 +14,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
-import openai
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
@@ -26,6 +25,9 @@ from korlhf.llm.budget import Budget, new_usage
 from korlhf.llm.cache import Cache, cache_key
 from korlhf.llm.flags import LlmFlags
 from korlhf.llm.protocol import NO_KEY, OPENAI, Failure, Reply
+
+if TYPE_CHECKING:
+    import openai  # slow to import, so only what asks a server does
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds before a retry: each waits twice as long as the one before, up to this
 FAILED_IN_A_ROW = 50  # requests given up with no answer in between: the server is down, or a day's quota used up
@@ -125,7 +127,9 @@ class Client:
         """What the cache's key is made of."""
         return {"base_url": self._base_url, "body": request.body, "sample": request.sample, "attempt": attempt}
 
-    def _server(self) -> openai.AsyncOpenAI:
+    def _server(self) -> "openai.AsyncOpenAI":
+        import openai
+
         http = openai.DefaultAsyncHttpxClient(
             verify=_certificates(),
             timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),  # of a whole answer: see _post
@@ -164,7 +168,7 @@ class Client:
             )
         return results
 
-    async def _ask_one(self, server: openai.AsyncOpenAI, request: Request, attempts: int) -> Result:
+    async def _ask_one(self, server: "openai.AsyncOpenAI", request: Request, attempts: int) -> Result:
         """(Reply or Failure, parsed) of one request."""
         reason = ""
         for attempt in range(attempts):
@@ -189,7 +193,7 @@ class Client:
                 reason = self._line(error)
         return Failure("unusable", reason), None
 
-    async def _fetch(self, server: openai.AsyncOpenAI, body: dict) -> dict | Failure:
+    async def _fetch(self, server: "openai.AsyncOpenAI", body: dict) -> dict | Failure:
         """Ask until the server answers: the dict for the cache, or the Failure of the last try. Raises InputError."""
         heard, tries = self._heard, 0
         while True:
@@ -229,8 +233,10 @@ class Client:
             raise _Spent(self._budget.spent())
         self.usage["requests"] += 1
 
-    async def _post(self, server: openai.AsyncOpenAI, body: dict) -> dict | Failure | _Again:
+    async def _post(self, server: "openai.AsyncOpenAI", body: dict) -> dict | Failure | _Again:
         """One HTTP request: the dict for the cache, a Failure for good, or _Again. Raises InputError."""
+        import openai
+
         seconds = self._llm.request_timeout
         try:
             async with asyncio.timeout(seconds):  # a server that trickles keeps every timeout between two bytes
@@ -253,7 +259,7 @@ class Client:
             return _Again(Failure(answer.kind, self._line(answer.reason)))
         return answer
 
-    def _refused(self, error: openai.APIStatusError, model: str | None) -> dict | Failure | _Again:
+    def _refused(self, error: "openai.APIStatusError", model: str | None) -> dict | Failure | _Again:
         """What an HTTP status other than 2xx means."""
         status, message = error.status_code, self._line(protocol.message_of(error))
         said, remedy = f"{status}: {message}", ""

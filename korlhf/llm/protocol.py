@@ -4,11 +4,13 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import openai
-
 from korlhf.core.errors import InputError
+
+if TYPE_CHECKING:
+    import openai
 
 OPENAI = "https://api.openai.com/v1"
 NO_KEY = "not-needed"  # servers of one's own want some key, and take any
@@ -70,7 +72,7 @@ def one_line(text: object, key: str) -> str:
     return " ".join(SECRET.sub("***", whole(text)).split())[:300]
 
 
-def message_of(error: openai.APIStatusError) -> str:
+def message_of(error: "openai.APIStatusError") -> str:
     """What the server says about an error: {"error": {"message"}}, {"message"}, {"detail"} or any other body."""
     said = error.body
     if isinstance(said, dict):

@@ -7,20 +7,18 @@ keeps its rows).
 """
 
 import contextlib
-import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from safetensors import SafetensorError
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
-from transformers.integrations import deepspeed as hf_deepspeed
 
 from korlhf.core.errors import InputError
+from korlhf.models.folders import check_folder, first_line, lora_base
 from korlhf.models.lora import without_adapter
 from korlhf.models.packed import hidden_states
 from korlhf.models.quantize import four_bits, keep_scales
@@ -29,53 +27,6 @@ from korlhf.models.quantize import four_bits, keep_scales
 CHUNK_LOGITS = 2**26
 # RuntimeError: weights of another shape
 UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
-
-
-def check_folder(path: str, what: str) -> None:
-    """Raises InputError if `path` looks like a local folder and does not exist or holds no model."""
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").exists() and not (folder / "adapter_config.json").exists():
-            inside = sorted(folder.glob("*/config.json"))
-            hint = f", e.g. {inside[0].parent}" if inside else ""
-            raise InputError(f"{what} {path}: no config.json in this folder; give the folder of a finished model{hint}")
-    elif path.startswith((".", "/", "~")) or path.count("/") != 1:
-        raise InputError(
-            f"{what} {path}: no such folder; give a model folder or a hub name such as EleutherAI/polyglot-ko-1.3b"
-        )
-
-
-def lora_base(path: str, what: str = "--model_name_or_path") -> str | None:
-    """The base model that a LoRA folder is to be laid over; None if `path` is no LoRA folder.
-
-    Raises InputError if the folder is a reward model's adapter, or names no base or one that is not there.
-    """
-    folder = Path(path).expanduser()
-    if (folder / "config.json").exists() or not (folder / "adapter_config.json").exists():
-        return None
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        base, task = config.get("base_model_name_or_path"), config.get("task_type")
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{what} {path}: adapter_config.json cannot be read ({first_line(error)}); save the adapter again"
-        ) from error
-    if task not in (None, "CAUSAL_LM"):
-        raise InputError(f"{what} {path}: an adapter for {task}, not for a language model; give one of step 1 or 3")
-    if not base:
-        raise InputError(
-            f"{what} {path}: its adapter_config.json names no base model; write it into base_model_name_or_path"
-        )
-    try:
-        check_folder(base, "base_model_name_or_path")
-    except InputError as error:
-        raise InputError(f"{what} {path}: its adapter_config.json says {error}") from error
-    return base
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its type."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def load_config(path: str, dropout: float | None = None, **kwargs) -> PreTrainedConfig:
@@ -165,6 +116,8 @@ def whole_weights():
     """Inside, models are loaded whole by every process also where ZeRO-3 would spread them while they are read: for
     checkpoints that are changed before they are a model.
     """
+    from transformers.integrations import deepspeed as hf_deepspeed
+
     spread = hf_deepspeed._hf_deepspeed_config_weak_ref
     hf_deepspeed.unset_hf_deepspeed_config()
     try:
@@ -175,6 +128,8 @@ def whole_weights():
 
 def _with_lora(base, path, what):
     """`base` with the adapter of a LoRA folder, as a PeftModel."""
+    from peft import PeftModel  # more than a second, and most models have no adapter
+
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Found missing adapter keys")  # peft would go on without them
@@ -263,16 +218,19 @@ def _replaced_forward(module, forward):
 
 
 class TokenLogps(nn.Module):
-    """A causal LM that returns log-probabilities of chosen tokens in packed rows.
+    """A causal LM that returns log-probabilities of chosen tokens of packed sequences.
 
     The vocabulary-sized logits are made only where a token is wanted: prompt and padding positions cost none.
     """
 
-    def __init__(self, lm: nn.Module):
+    def __init__(self, lm: nn.Module, packing: str = "auto"):
+        """packing: as of packed.hidden_states."""
         super().__init__()
         self.lm: Any = lm
+        self.packing = packing
 
     def forward(self, packed, logits_at, targets, with_entropy=False, temperature=1.0):
-        """packed: N rows of L tokens; logits_at, targets (M,) as of packing.targets; the rest as of `token_logps`."""
+        """logits_at, targets (M,): as of packing.targets; the rest, and what is returned: as of `token_logps`."""
         lm = without_adapter(self.lm)
-        return token_logps(lm, hidden_states(lm, packed)[logits_at], targets, temperature, with_entropy)
+        hidden = hidden_states(lm, packed, self.packing)[logits_at]
+        return token_logps(lm, hidden, targets, temperature, with_entropy)

@@ -1,8 +1,8 @@
 """LoRA by peft: which modules of which architecture."""
 
+import sys
 from typing import Any, Protocol
 
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -41,6 +41,8 @@ def add_lora(model: PreTrainedModel, flags: LoraFlags, task_type: str) -> nn.Mod
     """`model` with new LoRA weights by peft, or as it is if lora_dim is 0. Raises InputError if no module matches."""
     if not flags.lora_dim:
         return model
+    from peft import LoraConfig, get_peft_model  # more than a second
+
     architecture = model.config.get_text_config().model_type
     names = LORA_TARGETS.get(architecture) if flags.lora_module_name == "auto" else flags.lora_module_name.split(",")
     linear = sorted({name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, nn.Linear)})
@@ -62,6 +64,12 @@ def add_lora(model: PreTrainedModel, flags: LoraFlags, task_type: str) -> nn.Mod
         ) from error
 
 
-def without_adapter(model: nn.Module) -> Any:
+def is_adapted(model: nn.Module) -> bool:
+    """Whether `model` is a PeftModel: none is as long as nobody has imported peft."""
+    peft: Any = sys.modules.get("peft")
+    return peft is not None and isinstance(model, peft.PeftModel)
+
+
+def without_adapter(model: Any) -> Any:
     """`model` with every LoRA layer still inside but no peft wrapper around it."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    return model.get_base_model() if is_adapted(model) else model

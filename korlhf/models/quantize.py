@@ -4,8 +4,6 @@ peft's prepare_model_for_kbit_training is not called: get_peft_model freezes the
 activations as it does without; what is left of it, fp32 norms, would be another precision than LoRA's otherwise.
 """
 
-from typing import Any
-
 import torch
 from torch import nn
 from transformers import BitsAndBytesConfig
@@ -25,7 +23,6 @@ def keep_scales(model: nn.Module) -> None:
     """Without this bitsandbytes rounds the weights' scales to bf16 at the first evaluation on a CPU that has bf16
     units, for good: the model would be another one after it.
     """
-    module: Any
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            vars(module)["support_avx512bf16_for_cpu"] = False

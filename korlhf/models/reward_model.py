@@ -7,18 +7,19 @@ one (Polyglot-Ko and KULLM have pad = EOS, and would be read one token early): t
 gives the same score.
 """
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft.utils.integrations import gather_params_ctx
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from korlhf.core.errors import InputError
 from korlhf.data.packing import Packed
-from korlhf.models.causal_lm import check_folder, embedding_rows, load, load_config, whole_weights
+from korlhf.models.causal_lm import embedding_rows, load, load_config, whole_weights
+from korlhf.models.folders import check_folder
 from korlhf.models.lora import without_adapter
 from korlhf.models.packed import hidden_states
 
@@ -45,7 +46,7 @@ def load_reward_model(path: str, what: str = "--model_name_or_path", new_head: b
     if missing:
         raise InputError(f"{what} {path}: weights are missing in this checkpoint: {', '.join(sorted(missing)[:3])} ...")
     if new_head:
-        with gather_params_ctx(head.weight):
+        with _gathered(head.weight):
             new = nn.init.normal_(torch.empty(head.weight.shape), std=1 / (head.in_features + 1) ** 0.5)
             head.weight.data.copy_(new)  # drawn in fp32 on the CPU, whatever the precision and the device
     elif info["missing_keys"]:
@@ -53,6 +54,15 @@ def load_reward_model(path: str, what: str = "--model_name_or_path", new_head: b
             f"{what} {path}: not a reward model (it has no score head); train one with step 2 and give its folder"
         )
     return model
+
+
+def _gathered(weight):
+    """A weight that ZeRO-3 spreads is whole inside, and what rank 0 writes is everybody's."""
+    if not hasattr(weight, "ds_id"):
+        return contextlib.nullcontext()
+    from peft.utils.integrations import gather_params_ctx  # it takes more than a second to import
+
+    return gather_params_ctx(weight)
 
 
 def has_head(path: str | Path) -> bool:
@@ -115,16 +125,18 @@ def _from_deepspeed_chat(path, weights, what, **kwargs):
 
 
 class TokenValues(nn.Module):
-    """A reward model or critic that returns its head's output at every token of packed rows."""
+    """A reward model or critic that returns its head's output at every token of packed sequences."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, packing: str = "auto"):
+        """packing: as of packed.hidden_states."""
         super().__init__()
         self.model: Any = model
+        self.packing = packing
 
     def forward(self, packed: Packed) -> torch.Tensor:
-        """packed: N rows of L tokens -> values (N * L,), fp32."""
+        """packed: T tokens -> values (T,), fp32."""
         model: Any = without_adapter(self.model)
-        return model.score(hidden_states(model, packed)).float().flatten()
+        return model.score(hidden_states(model, packed, self.packing)).float().flatten()
 
 
 def set_padding(model: Any, tokenizer: PreTrainedTokenizerBase, eos_token_id: int) -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from korlhf.models.causal_lm import load
+from korlhf.models.lora import is_adapted
 
 
 def save_model(
@@ -27,7 +27,7 @@ def save_model(
     written to generation_config.json.
     """
     folder = Path(folder)
-    if isinstance(module, PeftModel):
+    if is_adapted(module):
         module.save_pretrained(str(folder / "adapter"), state_dict=state_dict)
         tokenizer.save_pretrained(folder / "adapter")  # the base may have another template, or none
         module = _merged(module, state_dict, folder / "adapter", base_path)
@@ -47,6 +47,8 @@ def save_model(
 
 def _merged(module, state_dict, adapter, base_path):
     """A fresh copy of the base with the adapter that was just saved merged into it."""
+    from peft import PeftModel
+
     trained = module.get_base_model()
     from_code = type(trained).__module__.startswith("transformers_modules")  # loaded with --trust_remote_code
     labels: dict[str, Any] = {"num_labels": 1} if hasattr(trained, "score") else {}

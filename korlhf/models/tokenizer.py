@@ -7,7 +7,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from korlhf.core.errors import InputError
 from korlhf.data import chat_template
-from korlhf.models.causal_lm import check_folder, first_line, lora_base
+from korlhf.models.folders import check_folder, first_line, lora_base
 
 
 def load_tokenizer(

@@ -1,7 +1,6 @@
 """The models of step 3. With LoRA the reference is the actor with its adapter off; otherwise a frozen copy."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec
@@ -9,9 +8,9 @@ from korlhf.models.causal_lm import TokenLogps, load_causal_lm
 from korlhf.models.lora import add_lora
 from korlhf.models.reward_model import TokenValues, has_head, load_reward_model
 from korlhf.models.tokenizer import load_tokenizer
+from korlhf.rl.flags import Flags
 from korlhf.rl.rewards import Reward, RewardModel
 from korlhf.training.engine import Engine, Frozen, Recipe, World, loading
-from korlhf.training.flags import ModelFlags, PpoFlags, RunFlags
 
 
 @dataclass
@@ -28,32 +27,6 @@ class Models:
     @property
     def trained(self) -> dict[str, Engine]:
         return {"actor": self.actor, "critic": self.critic}
-
-
-@dataclass(frozen=True)
-class Flags:
-    """The flags that the models are opened by."""
-
-    actor: ModelFlags
-    critic: ModelFlags
-    ppo: PpoFlags
-    run: RunFlags
-
-    @property
-    def paths(self) -> dict[str, str]:
-        """Name of the flag -> checkpoint, of each that is given."""
-        named = {
-            "actor_model_name_or_path": self.actor.model_name_or_path,
-            "critic_model_name_or_path": self.critic.model_name_or_path,
-            "reward_model_name_or_path": self.ppo.reward_model_name_or_path,
-            "reference_model_name_or_path": self.ppo.reference_model_name_or_path,
-        }
-        return {flag: path for flag, path in named.items() if path}
-
-    @property
-    def how(self) -> dict[str, Any]:
-        attention, trust = self.run.attn_implementation, self.run.trust_remote_code
-        return {"attn_implementation": attention, "trust_remote_code": trust, "dropout": 0.0}
 
 
 def open_models(flags: Flags, codec: Codec, world: World, dtype: str, ppo_steps: int) -> Models:
@@ -82,8 +55,8 @@ def open_models(flags: Flags, codec: Codec, world: World, dtype: str, ppo_steps:
     recipe = Recipe.of(flags.run, dtype, micro_batch, accumulation, updates * ppo_steps)
     shorter = replace(recipe, total_steps=updates * max(ppo_steps - ppo.critic_warmup_steps, 1))
     return Models(
-        actor=Engine(TokenLogps(lm), actor, world, shorter),
-        critic=Engine(TokenValues(values), critic, world, recipe),
+        actor=Engine(TokenLogps(lm, flags.run.packing), actor, world, shorter),
+        critic=Engine(TokenValues(values, flags.run.packing), critic, world, recipe),
         reference=reference,
         reward=reward,
         codec=codec,
@@ -97,7 +70,8 @@ def _open_reward(flags, world, dtype):
     path, trust = flags.paths[flag], flags.run.trust_remote_code
     codec = Codec(load_tokenizer(path, trust_remote_code=trust, what=f"--{flag}"))
     with loading(world, dtype, flags.critic.zero_stage) as placed:
-        model = TokenValues(load_reward_model(path, f"--{flag}", **flags.how, **placed))
+        model = load_reward_model(path, f"--{flag}", **flags.how, **placed)
+    model = TokenValues(model, flags.run.packing)
     frozen = Frozen(model, world, dtype, flags.critic.zero_stage)
     return RewardModel(frozen, codec, flags.ppo.per_device_generation_batch_size)
 
@@ -107,7 +81,7 @@ def _open_reference(flags, codec, world, dtype):
     zero_stage, offload = flags.actor.zero_stage, flags.ppo.offload_reference_model
     with loading(world, dtype, zero_stage, offload) as placed:
         copy = load_causal_lm(path, codec.tokenizer, "--reference_model_name_or_path", **flags.how, **placed)
-    return Frozen(TokenLogps(copy), world, dtype, zero_stage, offload)
+    return Frozen(TokenLogps(copy, flags.run.packing), world, dtype, zero_stage, offload)
 
 
 def _open_critic(flags, codec, placed):

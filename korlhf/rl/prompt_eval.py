@@ -14,52 +14,18 @@ import torch
 from tqdm import tqdm
 
 from korlhf.core.errors import InputError
-from korlhf.core.flags import flag
 from korlhf.core.seeds import SAMPLE, derive
 from korlhf.data.example import RowError, turns
 from korlhf.data.load import load_step
 from korlhf.data.ngrams import repetition
 from korlhf.data.tokenize import Codec
 from korlhf.korean.friendly import friendly
-from korlhf.models.causal_lm import check_folder, load_causal_lm
+from korlhf.models.causal_lm import load_causal_lm
+from korlhf.models.folders import check_folder
 from korlhf.models.reward_model import has_head
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl import rollout
-
-TEMPLATES = ["auto", "kullm", "human_assistant", "chat"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalFlags:
-    """evaluation"""
-
-    model_name_or_path_baseline: str = flag("", "the model to compare with; a folder or a hub name")
-    model_name_or_path_finetune: str = flag("", "the fine-tuned model")
-    model_name_or_path: list[str] = flag([], "one or more further models")
-    prompt: list[str] = flag([], "prompts to answer")
-    data_path: list[str] = flag(
-        [], "datasets whose prompts are answered, named as in training; of one that has an evaluation split, that split"
-    )
-    max_prompts: int = flag(20, "at most this many prompts of --data_path, drawn at random; 0 = all")
-    max_prompt_seq_len: int = flag(
-        256, "longest prompt in tokens of any of the models; longer ones are left out and counted"
-    )
-    max_new_tokens: int = flag(100, "longest answer in tokens")
-    temperature: float = flag(0.0, "sampling temperature; 0 = greedy, always the likeliest token")
-    top_p: float = flag(1.0, "nucleus sampling; 1 = off")
-    num_return_sequences: int = flag(1, "answers per prompt; more than 1 needs a --temperature above 0")
-    per_device_eval_batch_size: int = flag(16, "prompts answered at once")
-    output: str = flag("", "write OUTPUT.md (the answers side by side) and OUTPUT.json")
-    prompt_template: str = flag(
-        "auto",
-        "how a conversation is written out; auto = the template in each model's folder, else kullm",
-        choices=TEMPLATES,
-    )
-    seed: int = flag(1234, "seed of the draw of prompts and of the sampler")
-    dtype: str = flag(
-        "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]
-    )
-    trust_remote_code: bool = flag(False, "run Python code that comes with a hub model")
+from korlhf.rl.flags import EvalFlags
 
 
 @dataclass(frozen=True)

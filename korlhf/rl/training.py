@@ -16,7 +16,8 @@ from korlhf.rl import step as ppo_step
 from korlhf.rl.advantages import explained_variance, whiten
 from korlhf.rl.ema import EMA
 from korlhf.rl.evaluate import Row, evaluate
-from korlhf.rl.models import Flags, Models
+from korlhf.rl.flags import Flags
+from korlhf.rl.models import Models
 from korlhf.rl.rewards import KLController, Prompt, RunningMoments, RunningShaping
 from korlhf.training import examples
 from korlhf.training.flags import PpoFlags
@@ -204,7 +205,7 @@ class PpoTraining(Training):
         self._write_actor(folder)
         if self.ema:
             dtype = self.models.actor.dtype
-            self._write_actor(folder / "actor_ema", {k: v.to(dtype) for k, v in self.ema.weights.items()})
+            self._write_actor(folder / "actor_ema", {k: v.to(dtype) for k, v in self.ema.weights().items()})
         base = self.bases["critic_model_name_or_path"]
         write_model(self.models.critic, self.models.codec.tokenizer, folder / "critic", base)
         if self.world.first:

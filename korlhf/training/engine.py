@@ -6,6 +6,7 @@ build leaves a lock on which every later start waits for ever), is turned off; g
 Left out: the hybrid engine (it garbles GPT-NeoX text and fails on transformers 5).
 """
 
+import atexit
 import contextlib
 import logging
 import os
@@ -17,11 +18,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
-from transformers import get_scheduler
-from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
 from korlhf.core.errors import InputError
 from korlhf.training.flags import ModelFlags, RunFlags
+from korlhf.training.schedule import open_schedule
 
 
 def _without_accelerator(record):
@@ -75,7 +75,10 @@ class World:
 
 
 def start(local_rank: int) -> World:
-    """Join the processes that the deepspeed launcher started; `python main.py` alone is a group of one."""
+    """Join the processes that the deepspeed launcher started; `python main.py` alone is a group of one.
+
+    The end of the program leaves the group.
+    """
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if "RANK" not in os.environ:
@@ -91,6 +94,7 @@ def start(local_rank: int) -> World:
         device = torch.device(accelerator.device_name(), local_rank)
     backend = accelerator.communication_backend_name() if device.type != "cpu" else "gloo"
     deepspeed.init_distributed(dist_backend=backend, verbose=False)
+    atexit.register(stop)
     return World(dist.get_rank(), dist.get_world_size(), device)
 
 
@@ -191,7 +195,10 @@ def loading(world: World, dtype: str, zero_stage: int = 0, offload: bool = False
     Whatever is done to the weights before they are an Engine's or Frozen's is done inside too. offload: as of those.
     """
     spread = None
-    if zero_stage == 3:  # transformers looks it up as long as it is referred to
+    if zero_stage == 3:
+        from transformers.integrations.deepspeed import HfDeepSpeedConfig
+
+        # transformers looks it up as long as it is referred to
         spread = HfDeepSpeedConfig(config(Recipe(dtype, 1, 1, 0, offload=offload), 3, world.size))
     how: dict[str, Any] = {"dtype": DTYPES[dtype]}
     if world.device.type == "cuda" and not (spread or offload):
@@ -208,7 +215,7 @@ class Engine:
     def __init__(self, module: nn.Module, flags: ModelFlags, world: World, recipe: Recipe):
         """flags: of this module (learning rates, weight decay, betas, ZeRO stage, gradient checkpointing)."""
         self.world, self.zero_stage, self.dtype = world, flags.zero_stage, DTYPES[recipe.dtype]
-        self.load_in_4bit = flags.load_in_4bit
+        self.load_in_4bit, self.offload = flags.load_in_4bit, recipe.offload
         model: Any = next(module.children(), None)  # inside TokenLogps or TokenValues
         if flags.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -219,7 +226,7 @@ class Engine:
         module.to(world.device)
         betas = flags.adam_beta1, flags.adam_beta2
         optimizer = torch.optim.AdamW(parameter_groups(module, flags), betas=betas, fused=True)
-        schedule: Any = get_scheduler(recipe.schedule, optimizer, recipe.num_warmup_steps, recipe.total_steps)
+        schedule: Any = open_schedule(recipe.schedule, optimizer, recipe.num_warmup_steps, recipe.total_steps)
         self.ds: Any
         self.ds, self.optimizer, _, _ = deepspeed.initialize(
             model=module,
@@ -266,7 +273,7 @@ class Engine:
         else:
             yield
 
-    def state_dict(self, trainable_only: bool = False) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """Weights on the CPU of rank 0, gathered one by one; others get an empty dict.
 
         Names are those of the model inside the module.
@@ -275,8 +282,6 @@ class Engine:
         buffers = [(n, b) for n, b in self.module.named_buffers() if n in persistent]
         out = {}
         for name, tensor in [*self.module.named_parameters(remove_duplicate=False), *buffers]:
-            if trainable_only and not tensor.requires_grad:
-                continue
             spread = self.zero_stage == 3 and hasattr(tensor, "ds_id")
             with deepspeed.zero.GatheredParameters([tensor]) if spread else contextlib.nullcontext():
                 if self.world.first:

@@ -4,6 +4,7 @@ The names are DeepSpeed-Chat's wherever it has the same setting. A flag of DeepS
 is in REMOVED: it is refused with the reason and the remedy, never silently accepted.
 """
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,9 +125,7 @@ class DropoutFlags:
 class TrainFlags:
     """training"""
 
-    per_device_train_batch_size: int = flag(
-        16, "sequences (step 2: prompts) per process and forward pass; they are packed into fewer rows"
-    )
+    per_device_train_batch_size: int = flag(16, "sequences (step 2: prompts) per process and forward pass")
     per_device_eval_batch_size: int = flag(16, "sequences (step 2: prompts) per process when evaluating")
     max_seq_len: int = flag(512, "longest prompt + answer in tokens; longer examples are left out and counted")
     num_train_epochs: int = flag(1, "passes over the training set, each in a new order")
@@ -156,6 +155,12 @@ class RunFlags:
     enable_tensorboard: bool = flag(False, "write TensorBoard events next to metrics.jsonl")
     tensorboard_path: str = flag("", "folder of the TensorBoard events; not given = OUTPUT_DIR/tensorboard")
     attn_implementation: str = flag("sdpa", "attention kernel", choices=["sdpa", "eager", "flash_attention_2"])
+    packing: str = flag(
+        "auto",
+        "batches without padding; auto = if the model keeps packed sequences apart (tried at the start), else padded "
+        "rows; on = stop if it does not; off = padded rows",
+        choices=["auto", "on", "off"],
+    )
     trust_remote_code: bool = flag(False, "run Python code that comes with a hub model")
     local_rank: int = flag(-1, "set by the deepspeed launcher")
 
@@ -231,6 +236,8 @@ def check(data: DataFlags, models: dict[str, ModelFlags], run: RunFlags, parser:
             parser.error(
                 f"--{prefix}load_in_4bit: weights of 4 bits cannot be spread by ZeRO-3; set --{prefix}zero_stage to 2"
             )
+        if model.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
+            parser.error(f"--{prefix}load_in_4bit: bitsandbytes is not installed; pip install 'korlhf[qlora]'")
         path = Path(model.model_name_or_path).expanduser()
         if model.lora_dim and (path / "adapter_config.json").exists() and not (path / "config.json").exists():
             parser.error(

@@ -90,13 +90,11 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
 
 def curves(folder: str | Path, panels: list[tuple[str, list[str]]], title: str) -> None:
     """Draw `panels` (heading, names of metrics) of a run's metrics.jsonl into folder/curves.png."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # slow to import; without pyplot, which no file needs
 
     rows = read_metrics(folder)
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.2), squeeze=False)
+    figure = Figure(figsize=(4.2 * len(panels), 3.2))
+    axes = figure.subplots(1, len(panels), squeeze=False)
     for axis, (heading, names) in zip(axes[0], panels):
         for name in names:
             points = [(r["step"], r[name]) for r in rows if name in r]
@@ -110,7 +108,6 @@ def curves(folder: str | Path, panels: list[tuple[str, list[str]]], title: str) 
     figure.suptitle(title, fontsize=11)
     figure.tight_layout()
     figure.savefig(Path(folder) / "curves.png", dpi=110)
-    plt.close(figure)
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the loss of trained tokens in packed rows.
+"""Supervised fine-tuning: the loss of trained tokens in packed batches.
 
 Loss on answers only, the token that ends them included; every answer of a conversation of several turns is trained.
 """

@@ -70,13 +70,12 @@ def flops(f):
 def test_step1(tmp_path):
     printed, result = run("step1", tmp_path, "--lengths", "3+5", "4+6", "10+20")
     check_common(printed, result)
-    # sequences of 8, 10 and 30 tokens: 48 real ones a step. Packed, rows of 30: [30], [10 + 8] = 60. One a row of 30:
-    # 90; of 32: 96.
+    # sequences of 8, 10 and 30 tokens: 48 real ones a step, and no others packed. One a row of 30: 90; of 32: 96.
     training, layouts = result["phases"]["training"], result["layouts"]
-    assert (training["samples"], training["real_tokens"], training["computed_tokens"]) == (6, 96, 120)
-    assert training["padding_share"] == pytest.approx(1 - 48 / 60)
-    assert [layouts[k]["computed_tokens"] for k in ("packed", "longest", "limit")] == [60, 90, 96]
-    assert [layouts[k]["padding_share"] for k in ("packed", "longest", "limit")] == pytest.approx([0.2, 42 / 90, 0.5])
+    assert (training["samples"], training["real_tokens"], training["computed_tokens"]) == (6, 96, 96)
+    assert training["padding_share"] == 0
+    assert [layouts[k]["computed_tokens"] for k in ("packed", "longest", "limit")] == [48, 90, 96]
+    assert [layouts[k]["padding_share"] for k in ("packed", "longest", "limit")] == pytest.approx([0, 42 / 90, 0.5])
     # 5 + 6 + 20 = 31 trained tokens have logits; backward is twice the forward; two steps
     forward = 2 * (BODY * 48 + HEAD * 31) + ATTENTION * (8**2 + 10**2 + 30**2)
     assert flops(training) == pytest.approx(2 * 3 * forward)
@@ -86,10 +85,10 @@ def test_step2(tmp_path):
     printed, result = run("step2", tmp_path, "--lengths", "3+5+4", "4+6+3", "10+20+3")
     check_common(printed, result)
     # prompt with answer: 8 7, 10 7, 30 13 = 75 real tokens a step.
-    # Packed, rows of 30: [30], [13 10 7], [8 7] = 90. One a row of 30: 180; of 32: 192.
+    # One a row of 30: 180; of 32: 192.
     training, layouts = result["phases"]["training"], result["layouts"]
-    assert (training["samples"], training["real_tokens"], training["computed_tokens"]) == (6, 150, 180)
-    assert [layouts[k]["computed_tokens"] for k in ("packed", "longest", "limit")] == [90, 180, 192]
+    assert (training["samples"], training["real_tokens"], training["computed_tokens"]) == (6, 150, 150)
+    assert [layouts[k]["computed_tokens"] for k in ("packed", "longest", "limit")] == [75, 180, 192]
     assert layouts["limit"]["padding_share"] == pytest.approx(1 - 75 / 192)
     # the scalar head is a matrix of 32; no logits over the vocabulary
     forward = 2 * (BODY + 32) * 75 + ATTENTION * (8**2 + 7**2 + 10**2 + 7**2 + 30**2 + 13**2)
@@ -107,17 +106,14 @@ def test_step3(tmp_path):
     # fed into the model: prompts 3 + 5 + 10 and 15 tokens of each answer = 63 real; prompts padded to 10: 3 x 10 + 3
     # x 15 = 75
     assert sampling["computed_tokens"] == 2 * 75 and sampling["padding_share"] == pytest.approx(1 - 63 / 75)
-    # actor, reference, critic: three rows of 26 = 78 each; the reward model reads an end more: 20, 22, 27 = 69 in
-    # three rows of 27 = 81
-    assert scoring["computed_tokens"] == 2 * (3 * 78 + 81) and scoring["padding_share"] == pytest.approx(
-        1 - (3 * 66 + 69) / 315
-    )
+    # actor, reference, critic: 66 each; the reward model reads an end more: 20, 22, 27 = 69
+    assert scoring["computed_tokens"] == 2 * (3 * 66 + 69) and scoring["padding_share"] == 0
     # actor and critic are run once for both
     assert training["computed_tokens"] == scoring["computed_tokens"]
     # to the limit: sampling 3 x (16 + 15) = 93, the four models 4 x 3 x 32 = 384
     assert result["layouts"]["limit"]["computed_tokens"] == 93 + 2 * 384
-    # to the longest, and all go on to the last one's 16: as packed here
-    assert result["layouts"]["longest"]["computed_tokens"] == 75 + 2 * 315
+    # to the longest (26, with an end 27), and all go on to the last one's 16
+    assert result["layouts"]["longest"]["computed_tokens"] == 75 + 2 * 3 * (3 * 26 + 27)
     lm = 2 * (BODY * 66 + HEAD * 48) + ATTENTION * (19**2 + 21**2 + 26**2)
     score = 2 * (BODY + 32) * 66 + ATTENTION * (19**2 + 21**2 + 26**2)
     assert [flops(f) / 2 for f in (sampling, scoring, training)] == pytest.approx([lm, lm + score, 3 * lm + 3 * score])

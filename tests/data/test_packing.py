@@ -1,4 +1,4 @@
-"""Rows of several sequences, targets and the order of an epoch."""
+"""Concatenated sequences, targets and the order of an epoch."""
 
 import pytest
 import torch
@@ -8,21 +8,12 @@ from korlhf.data import packing
 from korlhf.training.engine import World
 
 
-def test_first_fit_decreasing_by_hand():
-    # longest first: 5 -> bin 0 (1 free); 4 -> bin 1 (2 free); 3 -> bin 2 (3 free); 2 -> bin 1 (full); 1 -> bin 0 (full)
-    assert packing.first_fit([2, 5, 1, 4, 3], 6) == [[1, 2], [3, 0], [4]]
-    with pytest.raises(ValueError):
-        packing.first_fit([7], 6)
-
-
-def test_pack_keeps_every_token_and_restarts_positions():
-    sequences = [[11, 12], [21, 22, 23, 24, 25], [31], [41, 42, 43]]
-    packed = packing.pack(sequences)
-    assert packed.ids.tolist() == [[21, 22, 23, 24, 25], [41, 42, 43, 11, 12], [31, 0, 0, 0, 0]]
-    assert packed.position_ids.tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 0, 1], [0, 0, 1, 2, 3]]
-    flat = packed.ids.flatten().tolist()
-    assert [flat[s : s + n] for s, n in zip(packed.starts.tolist(), packed.lengths.tolist())] == sequences
-    assert [flat[i] for i in packed.last.tolist()] == [12, 25, 31, 43]
+def test_pack_concatenates_and_restarts_positions():
+    packed = packing.pack([[11, 12], [21, 22, 23, 24], [31]])
+    assert packed.ids.tolist() == [11, 12, 21, 22, 23, 24, 31]
+    assert packed.position_ids.tolist() == [0, 1, 0, 1, 2, 3, 0]
+    assert (packed.starts.tolist(), packed.lengths.tolist(), packed.bounds) == ([0, 2, 6], [2, 4, 1], [0, 2, 6, 7])
+    assert packed.last.tolist() == [1, 5, 6]
 
 
 @pytest.mark.parametrize("bad", [[], [[1], []]])
@@ -32,7 +23,7 @@ def test_pack_refuses_nothing(bad):
 
 
 def test_targets_by_hand():
-    packed = packing.pack([[11, 12, 13], [21, 22]])  # rows [11 12 13], [21 22 0]
+    packed = packing.pack([[11, 12, 13], [21, 22]])
     before, tokens = packing.targets(packed, [[1, 0, 1], [1, 1]])  # a first token is never predicted
     assert before.tolist() == [1, 3] and tokens.tolist() == [13, 22]
 

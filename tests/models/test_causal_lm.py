@@ -13,6 +13,7 @@ from korlhf.core.errors import InputError
 from korlhf.data import packing
 from korlhf.models import causal_lm as models
 from korlhf.models import save
+from korlhf.models.folders import check_folder, lora_base
 from korlhf.models.lora import add_lora, without_adapter
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.training.flags import ModelFlags
@@ -31,7 +32,6 @@ def test_token_logps_are_the_labelled_loss_of_transformers(load_lm, name):
     sequences = random_sequences(300, [9, 4, 14, 5])
     masks = [[0] * 4 + [1] * 5, [1, 0, 1, 1], [0] * 7 + [1, 1, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1]]
     packed = packing.pack(sequences)
-    assert packed.ids.size(0) < len(sequences)
     with torch.no_grad():
         logps, entropy = models.TokenLogps(lm)(packed, *packing.targets(packed, masks), with_entropy=True)
         plain = models.TokenLogps(lm)(packed, *packing.targets(packed, masks))
@@ -172,7 +172,7 @@ def test_a_lora_folder_loads_as_the_model_that_was_trained(lora, load_lm, tokeni
     folder, trained = lora(name, use_dora=use_dora)
     assert any("magnitude" in n for n, p in trained.named_parameters() if p.requires_grad) == use_dora
     path = str(folder / "adapter")
-    assert models.lora_base(path) and models.lora_base(str(folder)) is None
+    assert lora_base(path) and lora_base(str(folder)) is None
     merged = models.load_causal_lm(path, tokenizer)
     apart = models.load_causal_lm(path, tokenizer, merge_lora=False)
     assert type(merged) is type(load_lm(name)) and isinstance(apart, PeftModel)
@@ -307,7 +307,7 @@ def test_folders_that_hold_no_model(tmp_path, folders, tokenizer):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=f"e.g. {tmp_path / 'run'}"):
-        models.check_folder(str(tmp_path), "--x")
+        check_folder(str(tmp_path), "--x")
     tokenizer.add_tokens([f"새{i}" for i in range(9)])
     with pytest.raises(
         InputError, match=f"the tokenizer has {len(tokenizer)} tokens, the model rows for {len(tokenizer) - 9}"

@@ -5,17 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from tiny_scripts import ROOT, environment, run_all
-
-FEW = "--max_steps 8 --max_eval_examples"
-FEW_STEPS = {
-    "BASE_FLAGS": f"{FEW} 40",
-    "SFT_FLAGS": f"{FEW} 40 --enable_tensorboard",
-    "REWARD_FLAGS": f"{FEW} 60 --per_device_train_batch_size 8",
-    "PPO_FLAGS": "--max_steps 3 --per_device_generation_batch_size 16 --per_device_training_batch_size 8 "
-    "--max_eval_examples 20 --max_answer_seq_len 24 --eval_interval 1 --enable_ema --print_answers "
-    "--unsupervised_dataset_name sample/text --unsup_coef 0.1",
-}
+from tiny_scripts import FEW_STEPS, ROOT, environment, run_all
 
 
 @pytest.fixture(scope="session")

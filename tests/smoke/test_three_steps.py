@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import torch
-from tiny_scripts import ROOT, environment, finished, metrics, run, run_all
+from tiny_scripts import FEW_STEPS, ROOT, environment, finished, metrics, run, run_all
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from korlhf.data import tokenize

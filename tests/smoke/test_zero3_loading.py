@@ -9,11 +9,11 @@ from free_port import free_port
 from tiny_scripts import ROOT, environment
 
 
-def test_spread_weights_train_as_whole_ones(folders):
+def test_spread_weights_train_as_whole_ones_and_are_averaged(folders, tmp_path):
     script, port = str(ROOT / "tests/harness/two_processes.py"), str(free_port())
     started = [
         subprocess.Popen(
-            [sys.executable, script, folders["llama"]],
+            [sys.executable, script, folders["llama"], str(tmp_path)],
             env={
                 **environment(),
                 "RANK": rank,
@@ -34,5 +34,5 @@ def test_spread_weights_train_as_whole_ones(folders):
     assert [row["case"] for row in rows] == ["full", "dora", "reward", "reward_lora"]
     for row in rows:
         whole, parts = row["losses"]
-        assert row["spread"] and row["same_names"] and row["difference"] < 1e-5, row
+        assert row["spread"] and row["difference"] < 1e-5 and row["ema"] < 1e-6, row
         assert parts == pytest.approx(whole, rel=1e-5) and len(set(whole)) == 3, row

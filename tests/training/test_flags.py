@@ -1,5 +1,7 @@
 """Every flag of DeepSpeed-Chat's three main.py is accepted here, or refused with the reason and the remedy."""
 
+import sys
+
 import pytest
 from step_programs import main_of, parse
 
@@ -220,6 +222,11 @@ def test_new_lora_weights_over_an_adapter_are_refused_before_they_are_trained(tm
     (tmp_path / "adapter_config.json").touch()
     words = ["--model_name_or_path", str(tmp_path), "--data_path", "d", "--output_dir", "o", "--lora_dim", "8"]
     assert "is a LoRA adapter itself" in refusal(1, words, capsys)
+
+
+def test_four_bits_without_bitsandbytes_say_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    assert "pip install 'korlhf[qlora]'" in refusal(1, [*NEEDED[1], "--load_in_4bit", "--lora_dim", "8"], capsys)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])

@@ -18,6 +18,7 @@ from korlhf.training.flags import ModelFlags
 from korlhf.training.loop import write_model
 from korlhf.training.reward import ranked_loss
 
+pytest.importorskip("bitsandbytes")  # of requirements-dev.txt
 ROWS = [Tokens(list(range(3, 25)), [0] + [1] * 21)]
 ANSWERS = [Tokens(list(range(3 + i, 12 + i)), []) for i in range(2)]
 

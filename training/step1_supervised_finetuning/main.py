@@ -6,14 +6,10 @@ way).
 """
 
 from functools import partial
+from itertools import chain
 
 from korlhf.core import flags, program
-from korlhf.data.tokenize import Codec, sft_tokens
-from korlhf.models.causal_lm import TokenLogps, load_causal_lm
-from korlhf.models.fingerprint import fingerprint
-from korlhf.models.lora import add_lora
-from korlhf.models.tokenizer import load_tokenizer
-from korlhf.training import engine, examples
+from korlhf.models.folders import check_inputs
 from korlhf.training.flags import (
     DataFlags,
     DropoutFlags,
@@ -24,9 +20,6 @@ from korlhf.training.flags import (
     check,
     step_parser,
 )
-from korlhf.training.loop import Order, fit
-from korlhf.training.run import FINISHED, Run, seed_step
-from korlhf.training.sft import SftTraining
 
 FLAGS = (DataFlags, SftDataFlags, ModelFlags, DropoutFlags, TrainFlags, RunFlags)
 
@@ -44,6 +37,19 @@ def parse(argv=None):
 
 def main():
     data, sft, model, dropout, train, run, settings = parse()
+    names = data.data_path, data.eval_data_path, sft.sft_only_data_path
+    check_inputs(chain(*names), [("--model_name_or_path", model.model_name_or_path)])
+    with program.slow_imports():
+        from korlhf.data.tokenize import Codec, sft_tokens
+        from korlhf.models.causal_lm import TokenLogps, load_causal_lm
+        from korlhf.models.fingerprint import fingerprint
+        from korlhf.models.lora import add_lora
+        from korlhf.models.tokenizer import load_tokenizer
+        from korlhf.training import engine, examples
+        from korlhf.training.loop import Order, fit
+        from korlhf.training.run import FINISHED, Run, seed_step
+        from korlhf.training.sft import SftTraining
+
     world = engine.start(run.local_rank)
     dtype = engine.resolve_dtype(run.dtype, world.device)
 
@@ -62,7 +68,7 @@ def main():
     how["load_in_4bit"] = model.load_in_4bit
     with engine.loading(world, dtype, model.zero_stage, run.offload) as placed:
         lm = load_causal_lm(model.model_name_or_path, codec.tokenizer, dropout=dropout.dropout, **how, **placed)
-        module = TokenLogps(add_lora(lm, model, "CAUSAL_LM"))
+        module = TokenLogps(add_lora(lm, model, "CAUSAL_LM"), run.packing)
     recipe = engine.Recipe.of(run, dtype, order.batch_size, order.accumulation, order.total_steps)
     actor = engine.Engine(module, model, world, recipe)
     batch = train.per_device_eval_batch_size
@@ -71,4 +77,4 @@ def main():
 
 
 if __name__ == "__main__":
-    program.run(main, "stopped before the first step; start the same command again", engine.stop)
+    program.run(main, "stopped before the first step; start the same command again")

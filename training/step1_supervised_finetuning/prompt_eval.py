@@ -9,11 +9,8 @@ from pathlib import Path
 from korlhf.core import flags, program
 from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
-from korlhf.data.tokenize import within
-from korlhf.models.tokenizer import shown_template
-from korlhf.rl import prompt_eval
-from korlhf.rl.prompt_eval import EvalFlags
-from korlhf.training import engine
+from korlhf.models.folders import check_inputs
+from korlhf.rl.flags import EvalFlags
 from korlhf.training.flags import step_parser
 
 SAMPLED = "answers are sampled. Use --temperature (0 = greedy) and --top_p"
@@ -43,6 +40,13 @@ def parse(argv=None):
 
 def main():
     args = parse()
+    check_inputs(args.data_path, args.models)
+    with program.slow_imports():
+        from korlhf.data.tokenize import within
+        from korlhf.models.tokenizer import shown_template
+        from korlhf.rl import prompt_eval
+        from korlhf.training import engine
+
     output = Path(args.output).expanduser()
     output = output.with_suffix("") if output.suffix in (".md", ".json") else output
     if args.output and output.is_dir():
@@ -77,4 +81,4 @@ def main():
 
 
 if __name__ == "__main__":
-    program.run(main, at_end=engine.stop)
+    program.run(main)

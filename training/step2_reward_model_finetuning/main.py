@@ -7,16 +7,8 @@ share one forward pass. The checkpoint is a plain transformers sequence-classifi
 from functools import partial
 
 from korlhf.core import flags, program
-from korlhf.data.tokenize import Codec, reward_tokens
-from korlhf.models.fingerprint import fingerprint
-from korlhf.models.lora import add_lora
-from korlhf.models.reward_model import TokenValues, load_reward_model, set_padding
-from korlhf.models.tokenizer import load_tokenizer
-from korlhf.training import engine, examples
+from korlhf.models.folders import check_inputs
 from korlhf.training.flags import DataFlags, DropoutFlags, ModelFlags, RunFlags, TrainFlags, check, step_parser
-from korlhf.training.loop import Order, fit
-from korlhf.training.reward import RewardTraining
-from korlhf.training.run import FINISHED, Run, seed_step
 
 FLAGS = (DataFlags, ModelFlags, DropoutFlags, TrainFlags, RunFlags)
 
@@ -34,6 +26,18 @@ def parse(argv=None):
 
 def main():
     data, model, dropout, train, run, settings = parse()
+    check_inputs([*data.data_path, *data.eval_data_path], [("--model_name_or_path", model.model_name_or_path)])
+    with program.slow_imports():
+        from korlhf.data.tokenize import Codec, reward_tokens
+        from korlhf.models.fingerprint import fingerprint
+        from korlhf.models.lora import add_lora
+        from korlhf.models.reward_model import TokenValues, load_reward_model, set_padding
+        from korlhf.models.tokenizer import load_tokenizer
+        from korlhf.training import engine, examples
+        from korlhf.training.loop import Order, fit
+        from korlhf.training.reward import RewardTraining
+        from korlhf.training.run import FINISHED, Run, seed_step
+
     world = engine.start(run.local_rank)
     dtype = engine.resolve_dtype(run.dtype, world.device)
 
@@ -53,7 +57,7 @@ def main():
     with engine.loading(world, dtype, model.zero_stage, run.offload) as placed:
         scorer = load_reward_model(model.model_name_or_path, new_head=True, dropout=dropout.dropout, **how, **placed)
         set_padding(scorer, tokenizer, codec.eos_token_id)
-        module = TokenValues(add_lora(scorer, model, "SEQ_CLS"))
+        module = TokenValues(add_lora(scorer, model, "SEQ_CLS"), run.packing)
     recipe = engine.Recipe.of(run, dtype, order.batch_size, order.accumulation, order.total_steps)
     reward = engine.Engine(module, model, world, recipe)
     batch = train.per_device_eval_batch_size
@@ -62,4 +66,4 @@ def main():
 
 
 if __name__ == "__main__":
-    program.run(main, "stopped before the first step; start the same command again", engine.stop)
+    program.run(main, "stopped before the first step; start the same command again")

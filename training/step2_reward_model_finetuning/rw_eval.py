@@ -10,10 +10,9 @@ from pathlib import Path
 
 from korlhf.core import flags, program
 from korlhf.core.errors import InputError
-from korlhf.models.tokenizer import shown_template
-from korlhf.training import engine, rw_eval
+from korlhf.models.folders import check_inputs
+from korlhf.training.eval_flags import EvalFlags
 from korlhf.training.flags import step_parser
-from korlhf.training.rw_eval import EvalFlags
 
 
 def parse(argv=None):
@@ -32,6 +31,11 @@ def parse(argv=None):
 
 def main():
     args = parse()
+    check_inputs([*args.data_path, *args.train_data_path], [("--model_name_or_path", args.model_name_or_path)])
+    with program.slow_imports():
+        from korlhf.models.tokenizer import shown_template
+        from korlhf.training import rw_eval
+
     output = Path(args.output).expanduser()
     if args.output:
         if output.is_dir():
@@ -54,4 +58,4 @@ def main():
 
 
 if __name__ == "__main__":
-    program.run(main, at_end=engine.stop)
+    program.run(main)

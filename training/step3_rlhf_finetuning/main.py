@@ -8,16 +8,9 @@ model. Left out: the hybrid engine, value heads that share the actor's trunk, ot
 from functools import partial
 
 from korlhf.core import flags, program
-from korlhf.data.tokenize import Codec, prompt_tokens
-from korlhf.models.fingerprint import fingerprint
-from korlhf.models.tokenizer import load_tokenizer
-from korlhf.rl.models import Flags, open_models
-from korlhf.rl.rewards import Prompt
-from korlhf.rl.training import PpoTraining, load_unsupervised
-from korlhf.training import engine, examples
+from korlhf.models.folders import check_inputs
+from korlhf.rl.flags import Flags
 from korlhf.training.flags import DataFlags, ModelFlags, PpoFlags, RunFlags, check, check_ppo, step_parser
-from korlhf.training.loop import Order, fit
-from korlhf.training.run import FINISHED, Run, seed_step
 
 
 def parse(argv=None):
@@ -39,6 +32,18 @@ def parse(argv=None):
 def main():
     data, given, settings = parse()
     actor, ppo, run = given.actor, given.ppo, given.run
+    check_inputs([*data.data_path, *data.eval_data_path], [(f"--{flag}", path) for flag, path in given.paths.items()])
+    with program.slow_imports():
+        from korlhf.data.tokenize import Codec, prompt_tokens
+        from korlhf.models.fingerprint import fingerprint
+        from korlhf.models.tokenizer import load_tokenizer
+        from korlhf.rl.models import open_models
+        from korlhf.rl.rewards import Prompt
+        from korlhf.rl.training import PpoTraining, load_unsupervised
+        from korlhf.training import engine, examples
+        from korlhf.training.loop import Order, fit
+        from korlhf.training.run import FINISHED, Run, seed_step
+
     world = engine.start(run.local_rank)
     dtype = engine.resolve_dtype(run.dtype, world.device)
 
@@ -64,4 +69,4 @@ def main():
 
 
 if __name__ == "__main__":
-    program.run(main, "stopped before the first step; start the same command again", engine.stop)
+    program.run(main, "stopped before the first step; start the same command again")

@@ -11,7 +11,6 @@ open_bot("openai:MODEL@http://127.0.0.1:8000/v1")
 
 import os
 
-from korlhf.applications.chat.server_bot import ServerBot
 from korlhf.core.errors import InputError
 from korlhf.llm.checkpoint import Checkpoint
 from korlhf.llm.flags import CheckpointFlags, LlmFlags, StreamFlags
@@ -29,13 +28,11 @@ def open_bot(model, flags=NO_FLAGS, context_tokens=0, max_new_tokens=0, what="--
     if model.startswith("openai:"):
         bot = _server_bot(model, flags[1], context_tokens, what)
     else:
-        from korlhf.applications.chat.local_bot import (
-            LocalBot,
-        )  # imports torch, which a server's user need not wait for
-
         of = flags[0]
         path = os.path.expanduser(model)
         checkpoint = Checkpoint(path, what, of.prompt_template, of.dtype, of.trust_remote_code)
+        from korlhf.applications.chat.local_bot import LocalBot  # imports torch
+
         bot = LocalBot(checkpoint, context_tokens)
     if bot.context_tokens is not None and max_new_tokens >= bot.context_tokens:
         bot.close()
@@ -56,6 +53,8 @@ def _server_bot(model, server, context_tokens, what):
         request_timeout=server.request_timeout,
         max_retries=2,
     )
+    from korlhf.applications.chat.server_bot import ServerBot  # imports openai
+
     return ServerBot(match["model"], flags, context_tokens)
 
 

@@ -17,7 +17,7 @@ def run(args, push):
     answer as the trained one."""
     if push.push_to_hub:
         hub.check_ready(push.push_to_hub)
-    source, target = model.source_of(args.model_name_or_path), Path(args.output_dir).expanduser()
+    source, target = folder.source_of(args.model_name_or_path), Path(args.output_dir).expanduser()
     checkpoint = Checkpoint(source, "--model_name_or_path", args.prompt_template, "fp32", args.trust_remote_code)
     origins = provenance.chain(source)
     licence_id, where = provenance.licence(origins, args.license)

@@ -13,6 +13,14 @@ from korlhf.core.errors import InputError
 MARK = "export.json"
 
 
+def source_of(path):
+    """The folder whose weights are exported: of a step's folder that holds nothing but its adapter, that adapter's."""
+    folder = Path(path).expanduser()
+    if not (folder / "config.json").exists() and (folder / "adapter" / "adapter_config.json").exists():
+        return str(folder / "adapter")
+    return str(folder) if path.startswith("~") else path
+
+
 def claim(folder, source, settings, overwrite):
     """Whether the folder has to be written: not if it is a whole export of these settings. Raises InputError if it is
     something else."""

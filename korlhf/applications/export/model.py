@@ -1,31 +1,21 @@
 """The model that is exported: where its weights are, in which dtype they go out, and its folder without card and
 licence."""
 
-from pathlib import Path
-
 import torch
 from transformers import GenerationConfig
 
 from korlhf.core.errors import InputError
-from korlhf.models import causal_lm, save
+from korlhf.models import causal_lm, folders, save
 from korlhf.training import engine
 
 DTYPE_NAMES = {dtype: name for name, dtype in engine.DTYPES.items()}
-
-
-def source_of(path):
-    """The folder whose weights are exported: of a step's folder that holds nothing but its adapter, that adapter's."""
-    folder = Path(path).expanduser()
-    if not (folder / "config.json").exists() and (folder / "adapter" / "adapter_config.json").exists():
-        return str(folder / "adapter")
-    return str(folder) if path.startswith("~") else path
 
 
 def dtype_of(source, dtype, trust_remote_code):
     """--dtype with auto resolved: "fp32", "bf16" or "fp16"."""
     if dtype != "auto":
         return dtype
-    if causal_lm.lora_base(source) is not None:
+    if folders.lora_base(source) is not None:
         return "fp32"
     return DTYPE_NAMES.get(causal_lm.load_config(source, trust_remote_code=trust_remote_code).dtype, "fp32")
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import yaml
 
+ROLES = ("sft", "reward", "prompts", "test", "input")  # of files
+
 
 class Kind(NamedTuple):
     """See kinds.yaml."""

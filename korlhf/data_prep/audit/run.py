@@ -13,10 +13,9 @@ from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
 from korlhf.data.near_duplicates import HASHES, Signatures
 from korlhf.data.stage import whole_files
-from korlhf.data_prep.audit import fix, labels, overlap, report
+from korlhf.data_prep.audit import ROLES, fix, labels, overlap, report
 from korlhf.data_prep.audit.scan import LENGTH_BINS, Limits, Scan, Source
 
-ROLES = ("sft", "reward", "prompts", "test", "input")
 SHOWN_FLIPS = 30
 
 

@@ -1,0 +1,74 @@
+"""The flags of step 3 and of prompt_eval.py."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from korlhf.core.flags import flag
+from korlhf.training.flags import ModelFlags, PpoFlags, RunFlags
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The flags that the models are opened by."""
+
+    actor: ModelFlags
+    critic: ModelFlags
+    ppo: PpoFlags
+    run: RunFlags
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Name of the flag -> checkpoint, of each that is given."""
+        named = {
+            "actor_model_name_or_path": self.actor.model_name_or_path,
+            "critic_model_name_or_path": self.critic.model_name_or_path,
+            "reward_model_name_or_path": self.ppo.reward_model_name_or_path,
+            "reference_model_name_or_path": self.ppo.reference_model_name_or_path,
+        }
+        return {flag: path for flag, path in named.items() if path}
+
+    @property
+    def how(self) -> dict[str, Any]:
+        attention, trust = self.run.attn_implementation, self.run.trust_remote_code
+        return {"attn_implementation": attention, "trust_remote_code": trust, "dropout": 0.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalFlags:
+    """evaluation"""
+
+    model_name_or_path_baseline: str = flag("", "the model to compare with; a folder or a hub name")
+    model_name_or_path_finetune: str = flag("", "the fine-tuned model")
+    model_name_or_path: list[str] = flag([], "one or more further models")
+    prompt: list[str] = flag([], "prompts to answer")
+    data_path: list[str] = flag(
+        [], "datasets whose prompts are answered, named as in training; of one that has an evaluation split, that split"
+    )
+    max_prompts: int = flag(20, "at most this many prompts of --data_path, drawn at random; 0 = all")
+    max_prompt_seq_len: int = flag(
+        256, "longest prompt in tokens of any of the models; longer ones are left out and counted"
+    )
+    max_new_tokens: int = flag(100, "longest answer in tokens")
+    temperature: float = flag(0.0, "sampling temperature; 0 = greedy, always the likeliest token")
+    top_p: float = flag(1.0, "nucleus sampling; 1 = off")
+    num_return_sequences: int = flag(1, "answers per prompt; more than 1 needs a --temperature above 0")
+    per_device_eval_batch_size: int = flag(16, "prompts answered at once")
+    output: str = flag("", "write OUTPUT.md (the answers side by side) and OUTPUT.json")
+    prompt_template: str = flag(
+        "auto",
+        "how a conversation is written out; auto = the template in each model's folder, else kullm",
+        choices=["auto", "kullm", "human_assistant", "chat"],
+    )
+    seed: int = flag(1234, "seed of the draw of prompts and of the sampler")
+    dtype: str = flag(
+        "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]
+    )
+    trust_remote_code: bool = flag(False, "run Python code that comes with a hub model")
+
+    @property
+    def models(self) -> list[tuple[str, str]]:
+        """(flag, folder or hub name) of each that is given."""
+        several = [("--model_name_or_path", path) for path in self.model_name_or_path]
+        baseline, finetune = self.model_name_or_path_baseline, self.model_name_or_path_finetune
+        named = [("--model_name_or_path_baseline", baseline), ("--model_name_or_path_finetune", finetune)]
+        return [(flag, path) for flag, path in named if path] + several
