@@ -106,14 +106,14 @@ def test_step3(tmp_path):
     # fed into the model: prompts 3 + 5 + 10 and 15 tokens of each answer = 63 real; prompts padded to 10: 3 x 10 + 3
     # x 15 = 75
     assert sampling["computed_tokens"] == 2 * 75 and sampling["padding_share"] == pytest.approx(1 - 63 / 75)
-    # actor, reference, critic: 66 each; the reward model reads an end more: 20, 22, 27 = 69
-    assert scoring["computed_tokens"] == 2 * (3 * 66 + 69) and scoring["padding_share"] == 0
+    # packed for the reference, for actor and critic: 66 each; the reward model reads an end more: 20, 22, 27 = 69
+    assert scoring["computed_tokens"] == 2 * (2 * 66 + 69) and scoring["padding_share"] == 0
     # actor and critic are run once for both
     assert training["computed_tokens"] == scoring["computed_tokens"]
-    # to the limit: sampling 3 x (16 + 15) = 93, the four models 4 x 3 x 32 = 384
-    assert result["layouts"]["limit"]["computed_tokens"] == 93 + 2 * 384
+    # to the limit: sampling 3 x (16 + 15) = 93, the rest 3 x 3 x 32 = 288
+    assert result["layouts"]["limit"]["computed_tokens"] == 93 + 2 * 288
     # to the longest (26, with an end 27), and all go on to the last one's 16
-    assert result["layouts"]["longest"]["computed_tokens"] == 75 + 2 * 3 * (3 * 26 + 27)
+    assert result["layouts"]["longest"]["computed_tokens"] == 75 + 2 * 3 * (2 * 26 + 27)
     lm = 2 * (BODY * 66 + HEAD * 48) + ATTENTION * (19**2 + 21**2 + 26**2)
     score = 2 * (BODY + 32) * 66 + ATTENTION * (19**2 + 21**2 + 26**2)
     assert [flops(f) / 2 for f in (sampling, scoring, training)] == pytest.approx([lm, lm + score, 3 * lm + 3 * score])
