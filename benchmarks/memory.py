@@ -13,8 +13,6 @@ from korlhf.core.flags import Parser, add, check_positive, flag, read
 
 GIB = 2**30
 ELEMENT = {"bf16": 2, "fp16": 2, "fp32": 4}
-# a parameter at start-up: weights are cast on the host, each GPU then gets all of them before ZeRO-3 spreads them
-START_BYTES = 2
 # elements of DeepSpeed's gradient bucket (reduce_bucket_size), made whole however few weights are trained
 BUCKET = 500_000_000
 LIVE = 1_000_000_000  # parameters that ZeRO-3 may hold gathered (stage3_max_live_parameters)
@@ -22,8 +20,9 @@ LIVE = 1_000_000_000  # parameters that ZeRO-3 may hold gathered (stage3_max_liv
 LAYER_KEPT = 18
 LAYER_MOVING = 8  # hidden vectors per token of gradients in flight in the layer that is being differentiated
 LAYER_NO_GRAD = 12  # hidden vectors per token alive at once in a forward pass without gradients
-LOGITS_TRAINED = 10  # bytes per logit: fp32 log-probabilities and their gradient (8), and the gradient in bf16 (2)
-LOGITS_SCORED = 16  # bytes per logit when the entropy is wanted too: four fp32 tensors
+CHUNK_LOGITS = 2**26  # logits alive at once (korlhf/models/causal_lm.py)
+LOGITS_TRAINED = 12  # bytes per logit: log-probabilities, their gradient and that of the logits, in fp32
+LOGITS_SCORED = 10  # bytes per logit without gradients: in bf16, in fp32, and the log-probabilities
 ANSWERS = 2  # per prompt in step 2
 FILL = 0.9  # share of the GPU that may be planned
 GPU_SIZES = (24, 40, 80)
@@ -144,6 +143,21 @@ def cache(shape, tokens, setting):
     return 2 * shape.layers * shape.hidden * tokens * setting.element
 
 
+def logits_trained(shape, tokens, setting):
+    """Bytes of the logits of `tokens` that are trained: of one chunk, and its gradient of the output embedding."""
+    count = tokens * shape.vocab
+    second = shape.vocab * shape.hidden * setting.element if count > CHUNK_LOGITS and not setting.lora_dim else 0
+    return min(count, CHUNK_LOGITS) * LOGITS_TRAINED + second
+
+
+def start_up(shape, setting):
+    """Bytes of the weights as they are read: with ZeRO-3 a process keeps its share, and one matrix is whole."""
+    if setting.zero_stage == 3:
+        share = 0 if setting.offload else shape.params / setting.gpus
+        return (share + shape.vocab * shape.hidden) * setting.element
+    return 0 if setting.offload else shape.params * setting.element
+
+
 def phases_of_one(shape, setting, tokens, logits):
     """Peak bytes of each phase of step 1 or 2.
 
@@ -151,9 +165,9 @@ def phases_of_one(shape, setting, tokens, logits):
     """
     rest = weights(shape, setting) + optimizer(shape, setting)
     grads = gradients(shape, setting)
-    forward = activations(shape, tokens, setting) + logits * shape.vocab * LOGITS_TRAINED
+    forward = activations(shape, tokens, setting) + logits_trained(shape, logits, setting)
     return {
-        "start-up": shape.params * START_BYTES,
+        "start-up": start_up(shape, setting),
         "training": rest + grads + bucket(setting) + forward,
         "optimizer": rest + grads + step_copy(shape, setting),
     }
@@ -164,19 +178,20 @@ def phases_of_ppo(actor, critic, setting):
     as are trained.
     """
     tokens = setting.batch * setting.seq_len
-    logits = setting.batch * (setting.seq_len // 2) * actor.vocab
+    answers = setting.batch * (setting.seq_len // 2)
     frozen = replace(setting, lora_dim=0, offload=False)  # --offload is about the trained models
     reference = 0 if setting.lora_dim else weights(actor, frozen)
-    own = weights(actor, setting) + optimizer(actor, setting)
-    rest = reference + own + weights(critic, setting) + optimizer(critic, setting) + weights(critic, frozen)
+    trained_models = sum(weights(m, setting) + optimizer(m, setting) for m in (actor, critic))
+    rest = reference + trained_models + weights(critic, frozen)
     grads = gradients(actor, setting) + gradients(critic, setting)
     gathered = actor.params * setting.element if setting.zero_stage == 3 else 0  # whole weights to sample with
     work = tokens * actor.hidden * LAYER_NO_GRAD * setting.element
-    update = max(activations(actor, tokens, setting) + logits * LOGITS_TRAINED, activations(critic, tokens, setting))
+    logits = logits_trained(actor, answers, setting)
+    update = max(activations(actor, tokens, setting) + logits, activations(critic, tokens, setting))
     return {
-        "start-up": reference + max(actor.params * START_BYTES, own + critic.params * START_BYTES),
+        "start-up": reference + weights(critic, frozen) + start_up(actor, setting) + start_up(critic, setting),
         "sampling": rest + gathered + cache(actor, tokens, setting) + work,
-        "scoring": rest + work + logits * LOGITS_SCORED,
+        "scoring": rest + work + min(answers * actor.vocab, CHUNK_LOGITS) * LOGITS_SCORED,
         "training": rest + grads + bucket(setting) + update,
         "optimizer": rest + grads + max(step_copy(actor, setting), step_copy(critic, setting)),
     }

@@ -19,7 +19,10 @@ def test_every_pin_of_requirements_is_allowed_by_pyproject_and_none_is_missing()
     pinned = pins("requirements.txt")
     assert allowed.keys() == pinned.keys()
     assert {name for name, version in pinned.items() if version not in allowed[name]} == set()
-    assert not pinned.keys() & pins("requirements-dev.txt").keys()
+    dev = pins("requirements-dev.txt")
+    assert not pinned.keys() & dev.keys()
+    optional = [Requirement(line) for lines in project["optional-dependencies"].values() for line in lines]
+    assert all(dev[r.name] in r.specifier for r in optional)
 
 
 def test_every_file_of_the_library_that_is_no_module_is_in_the_wheel():

@@ -65,8 +65,10 @@ class RewardJudge(ModelFolder):
         from korlhf.models import reward_model
         from korlhf.training import engine
 
-        loaded = reward_model.load_reward_model(self.path, self.what, trust_remote_code=self.trust_remote_code)
         alone = engine.World(0, 1, self.device)
+        with engine.loading(alone, self.dtype) as placed:
+            trust = self.trust_remote_code
+            loaded = reward_model.load_reward_model(self.path, self.what, trust_remote_code=trust, **placed)
         return engine.Frozen(reward_model.TokenValues(loaded), alone, self.dtype), alone
 
     def _forward(self, chunk: list[list[int]]) -> list[float]:

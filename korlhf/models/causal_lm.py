@@ -6,21 +6,25 @@ Left out on purpose: LoRA of our own (peft), weight formats other than safetenso
 keeps its rows).
 """
 
+import contextlib
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 
 from korlhf.core.errors import InputError
 from korlhf.models.folders import check_folder, first_line, lora_base
 from korlhf.models.lora import without_adapter
 from korlhf.models.packed import hidden_states
+from korlhf.models.quantize import four_bits, keep_scales
 
+# Logits alive at once: 256 MB in fp32. 8,000 tokens of a vocabulary of 8,000 are one chunk, 256 of one of 262,000.
+CHUNK_LOGITS = 2**26
 # RuntimeError: weights of another shape
 UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
 
@@ -41,14 +45,17 @@ def load(
     dtype: torch.dtype = torch.float32,
     dropout: float | None = None,
     attn_implementation: str = "sdpa",
-    trust_remote_code: bool = False,
     **kwargs,
 ) -> Any:
     """auto_class.from_pretrained with one-line errors.
 
-    dropout as in `load_config`; kwargs: num_labels, and what from_pretrained takes.
+    dropout as in `load_config`; kwargs: num_labels, load_in_4bit (QLoRA's nf4, computing in `dtype`), and what
+    from_pretrained takes.
     """
     check_folder(path, what)
+    trust_remote_code = kwargs.pop("trust_remote_code", False)
+    if kwargs.pop("load_in_4bit", False):
+        kwargs["quantization_config"] = four_bits(dtype)
     try:
         labels = {"num_labels": kwargs.pop("num_labels")} if "num_labels" in kwargs else {}
         config = load_config(path, dropout, trust_remote_code=trust_remote_code, **labels)
@@ -60,6 +67,8 @@ def load(
         raise
     except UNREADABLE as error:
         raise InputError(f"{what} {path}: the model could not be loaded: {first_line(error)}") from error
+    if "quantization_config" in kwargs:
+        keep_scales(loaded[0] if isinstance(loaded, tuple) else loaded)
     used = config._attn_implementation
     if used not in (None, attn_implementation):
         print(f"{what} {path}: no {attn_implementation} attention for {config.model_type}; {used} is used", flush=True)
@@ -77,14 +86,15 @@ def load_causal_lm(
     """
     base = lora_base(path, what)
     how: dict[str, Any] = {**kwargs, **({"dtype": torch.float32} if base and merge_lora else {})}
-    model, info = load(AutoModelForCausalLM, base or path, what, output_loading_info=True, **how)
+    with whole_weights() if base else contextlib.nullcontext():
+        model, info = load(AutoModelForCausalLM, base or path, what, output_loading_info=True, **how)
     if info["missing_keys"]:
         raise InputError(
             f"{what} {path}: not a language model (a reward model?): {sorted(info['missing_keys'])[0]} "
             "is missing in this checkpoint"
         )
-    rows = model.get_input_embeddings().weight.size(0)
-    if rows and len(tokenizer) > rows:
+    rows = embedding_rows(model)
+    if len(tokenizer) > rows:
         raise InputError(
             f"{what} {path}: the tokenizer has {len(tokenizer)} tokens, the model rows for {rows}; "
             "use the tokenizer it was trained with"
@@ -93,6 +103,27 @@ def load_causal_lm(
         return model
     model = _with_lora(model, path, what)
     return _cast(model.merge_and_unload(), kwargs.get("dtype", torch.float32)) if merge_lora else model
+
+
+def embedding_rows(model: Any) -> int:
+    """Token ids that the model has a row for, also where ZeRO-3 spreads the rows over processes."""
+    weight = model.get_input_embeddings().weight
+    return getattr(weight, "ds_shape", weight.shape)[0]
+
+
+@contextlib.contextmanager
+def whole_weights():
+    """Inside, models are loaded whole by every process also where ZeRO-3 would spread them while they are read: for
+    checkpoints that are changed before they are a model.
+    """
+    from transformers.integrations import deepspeed as hf_deepspeed
+
+    spread = hf_deepspeed._hf_deepspeed_config_weak_ref
+    hf_deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        hf_deepspeed._hf_deepspeed_config_weak_ref = spread
 
 
 def _with_lora(base, path, what):
@@ -124,8 +155,11 @@ def _cast(model, dtype):
 
 def head_logits(lm: Any, hidden: torch.Tensor) -> torch.Tensor:
     """Logits (M, V) in fp32 of hidden states (M, D), with the scaling and soft-capping that some architectures add."""
-    logits = lm.get_output_embeddings()(hidden).float()
-    config = lm.config.get_text_config()
+    return _scaled(lm, lm.get_output_embeddings()(hidden))
+
+
+def _scaled(lm, logits):
+    config, logits = lm.config.get_text_config(), logits.float()
     if getattr(config, "logit_scale", None):  # Cohere
         logits = logits * config.logit_scale
     if getattr(config, "logits_scaling", None):  # Granite
@@ -133,6 +167,54 @@ def head_logits(lm: Any, hidden: torch.Tensor) -> torch.Tensor:
     if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2
         logits = cap * torch.tanh(logits / cap)
     return logits
+
+
+def token_logps(
+    lm: Any, hidden: torch.Tensor, targets: torch.Tensor, temperature: float = 1.0, with_entropy: bool = False
+) -> Any:
+    """Log-probabilities (M,) in nats, fp32, of `targets` (M,) from hidden states (M, D), at a sampling temperature.
+
+    with_entropy: also the entropy (M,) of each distribution, without a gradient. No more than CHUNK_LOGITS logits are
+    alive at once: those of each chunk of tokens are dropped, and made again in the backward pass. The chunks run
+    inside one call of the head, so that ZeRO-3 gathers its weights once per pass, however many chunks a process has.
+    """
+    head = lm.get_output_embeddings()
+    chunks = max(1, -(-len(targets) * lm.config.get_text_config().vocab_size // CHUNK_LOGITS))
+    layer = head if chunks == 1 else head.forward
+
+    def chunk(hidden, targets):
+        logits = _scaled(lm, layer(hidden))
+        all_logps = (logits if temperature == 1 else logits / temperature).log_softmax(-1)
+        del logits
+        logps = all_logps.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+        if not with_entropy:
+            return (logps,)
+        all_logps = all_logps.detach()
+        return logps, -all_logps.exp().mul_(all_logps).sum(-1)
+
+    def chunked(hidden):
+        pairs = zip(hidden.tensor_split(chunks), targets.tensor_split(chunks))
+        return tuple(map(torch.cat, zip(*(checkpoint(chunk, h, t, use_reentrant=False) for h, t in pairs))))
+
+    if chunks == 1:
+        out = chunk(hidden, targets)
+    else:
+        with _replaced_forward(head, chunked):
+            out = head(hidden)
+    return out if with_entropy else out[0]
+
+
+@contextlib.contextmanager
+def _replaced_forward(module, forward):
+    """`forward` in the place of the module's own; the hooks around it stay."""
+    own = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if own is not None:
+            module.forward = own
 
 
 class TokenLogps(nn.Module):
@@ -147,14 +229,8 @@ class TokenLogps(nn.Module):
         self.lm: Any = lm
         self.packing = packing
 
-    def forward(self, packed, logits_at, targets, with_entropy=False):
-        """logits_at, targets (M,): as of packing.targets.
-
-        Returns log-probabilities (M,) in nats, fp32; with_entropy: also the entropy (M,) of each distribution.
-        """
+    def forward(self, packed, logits_at, targets, with_entropy=False, temperature=1.0):
+        """logits_at, targets (M,): as of packing.targets; the rest, and what is returned: as of `token_logps`."""
         lm = without_adapter(self.lm)
-        logits = head_logits(lm, hidden_states(lm, packed, self.packing)[logits_at])
-        if not with_entropy:
-            return -F.cross_entropy(logits, targets, reduction="none")
-        all_logps = logits.log_softmax(-1)
-        return all_logps.gather(-1, targets.unsqueeze(-1)).squeeze(-1), -(all_logps.exp() * all_logps).sum(-1)
+        hidden = hidden_states(lm, packed, self.packing)[logits_at]
+        return token_logps(lm, hidden, targets, temperature, with_entropy)

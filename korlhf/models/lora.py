@@ -33,6 +33,9 @@ class LoraFlags(Protocol):
     @property
     def lora_module_name(self) -> str: ...
 
+    @property
+    def use_dora(self) -> bool: ...
+
 
 def add_lora(model: PreTrainedModel, flags: LoraFlags, task_type: str) -> nn.Module:
     """`model` with new LoRA weights by peft, or as it is if lora_dim is 0. Raises InputError if no module matches."""
@@ -49,7 +52,9 @@ def add_lora(model: PreTrainedModel, flags: LoraFlags, task_type: str) -> nn.Mod
             f"name the modules, some of {', '.join(linear)}"
         )
     alpha = flags.lora_alpha or 2 * flags.lora_dim
-    config = LoraConfig(r=flags.lora_dim, lora_alpha=alpha, target_modules=names, task_type=task_type)
+    config = LoraConfig(
+        r=flags.lora_dim, lora_alpha=alpha, target_modules=names, task_type=task_type, use_dora=flags.use_dora
+    )
     try:
         return get_peft_model(model, config)
     except ValueError as error:

@@ -7,6 +7,7 @@ one (Polyglot-Ko and KULLM have pad = EOS, and would be read one token early): t
 gives the same score.
 """
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from korlhf.core.errors import InputError
 from korlhf.data.packing import Packed
-from korlhf.models.causal_lm import load, load_config
+from korlhf.models.causal_lm import embedding_rows, load, load_config, whole_weights
 from korlhf.models.folders import check_folder
 from korlhf.models.lora import without_adapter
 from korlhf.models.packed import hidden_states
@@ -31,20 +32,37 @@ def load_reward_model(path: str, what: str = "--model_name_or_path", new_head: b
     """
     check_folder(path, what)
     foreign = _deepspeed_chat_weights(Path(path))
+    if foreign is not None and kwargs.get("load_in_4bit"):
+        raise InputError(
+            f"{what} {path}: a DeepSpeed-Chat checkpoint is not read in 4 bits; leave load_in_4bit out, or save it "
+            "again as a transformers model first"
+        )
     if foreign is not None:
-        return _from_deepspeed_chat(path, foreign, what, **kwargs)
+        with whole_weights():
+            return _from_deepspeed_chat(path, foreign, what, **kwargs)
     model, info = load(AutoModelForSequenceClassification, path, what, num_labels=1, output_loading_info=True, **kwargs)
     head = scalar_head(model)
     missing = [k for k in info["missing_keys"] if not k.startswith(("score", "classifier"))]
     if missing:
         raise InputError(f"{what} {path}: weights are missing in this checkpoint: {', '.join(sorted(missing)[:3])} ...")
     if new_head:
-        nn.init.normal_(head.weight, std=1 / (head.in_features + 1) ** 0.5)
+        with _gathered(head.weight):
+            new = nn.init.normal_(torch.empty(head.weight.shape), std=1 / (head.in_features + 1) ** 0.5)
+            head.weight.data.copy_(new)  # drawn in fp32 on the CPU, whatever the precision and the device
     elif info["missing_keys"]:
         raise InputError(
             f"{what} {path}: not a reward model (it has no score head); train one with step 2 and give its folder"
         )
     return model
+
+
+def _gathered(weight):
+    """A weight that ZeRO-3 spreads is whole inside, and what rank 0 writes is everybody's."""
+    if not hasattr(weight, "ds_id"):
+        return contextlib.nullcontext()
+    from peft.utils.integrations import gather_params_ctx  # it takes more than a second to import
+
+    return gather_params_ctx(weight)
 
 
 def has_head(path: str | Path) -> bool:
@@ -135,6 +153,6 @@ def set_padding(model: Any, tokenizer: PreTrainedTokenizerBase, eos_token_id: in
     tokenizer.add_special_tokens({"pad_token": "<|pad|>" if pad is None else tokenizer.convert_ids_to_tokens(pad)})
     tokenizer.padding_side = "right"
     pad_id: Any = tokenizer.pad_token_id
-    if pad_id >= model.get_input_embeddings().weight.size(0):
+    if pad_id >= embedding_rows(model):
         model.resize_token_embeddings(pad_id + 1)
     model.config.pad_token_id = pad_id

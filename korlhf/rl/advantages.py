@@ -17,10 +17,11 @@ def gae(
     """
     values = values * mask
     deltas = rewards + gamma * F.pad(values[:, 1:], (0, 1)) - values
-    advantages, running = torch.zeros_like(deltas), torch.zeros_like(deltas[:, 0])
-    for t in reversed(range(deltas.size(1))):
-        running = deltas[:, t] + gamma * lam * running
-        advantages[:, t] = running
+    # A_t = delta_t + c A_t+1: sums over 2, 4, 8 ... tokens. No power of c is divided by, so any c in [0, 1] is safe.
+    advantages, span, c = deltas, 1, gamma * lam
+    while span < deltas.size(1):
+        advantages = advantages + c * F.pad(advantages[:, span:], (0, span))
+        span, c = 2 * span, c * c
     return advantages * mask, (advantages + values) * mask
 
 

@@ -5,32 +5,41 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from korlhf.training import shares
 from korlhf.training.engine import Engine
 
 
 class EMA:
-    """The average of an engine's trained weights, in fp32 on the CPU of rank 0; empty elsewhere."""
+    """The average of an engine's trained weights in fp32: each process keeps its part of every weight, on the device,
+    or with --offload in CPU memory.
+    """
 
     def __init__(self, engine: Engine, decay: float, folder: Path):
         """folder: of the run's checkpoints, next to which the average is saved."""
         self.engine, self.decay, self.folder = engine, decay, folder
-        self.weights: dict[str, torch.Tensor] = {
-            k: v.float() for k, v in engine.state_dict(trainable_only=True).items()
-        }
+        device = torch.device("cpu") if engine.offload else engine.world.device
+        self.shares = {k: v.to(device, torch.float32, copy=True) for k, v in shares.own(engine).items()}
 
     def update(self) -> None:
-        for name, tensor in self.engine.state_dict(trainable_only=True).items():
-            self.weights[name].lerp_(tensor.float(), 1 - self.decay)
+        for name, share in shares.own(self.engine).items():
+            average = self.shares[name]
+            average.lerp_(share.to(average), 1 - self.decay)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The whole average on the CPU of rank 0; others get an empty dict. All processes call it."""
+        return shares.join(self.engine, self.shares)
 
     def save(self, step: int) -> None:
         """Before the checkpoint of `step` is written; averages of checkpoints that are gone go too."""
-        if self.weights:
+        weights = self.weights()
+        if self.engine.world.first:
             self.folder.mkdir(parents=True, exist_ok=True)
             for old in self.folder.glob("ema_*.safetensors"):
                 if not (self.folder / old.stem.replace("ema", "step")).exists():
                     old.unlink()
-            save_file(self.weights, self.folder / f"ema_{step:06d}.safetensors")
+            save_file(weights, self.folder / f"ema_{step:06d}.safetensors")
 
     def load(self, step: int) -> None:
-        if self.weights:
-            self.weights = load_file(self.folder / f"ema_{step:06d}.safetensors")
+        weights = load_file(self.folder / f"ema_{step:06d}.safetensors")
+        for name, average in self.shares.items():
+            average.copy_(shares.part(weights[name], self.engine.world))

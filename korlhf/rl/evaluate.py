@@ -30,9 +30,10 @@ def evaluate(models: Models, prompts: Sequence[Prompt], flags: PpoFlags, seed: i
     places = range(world.rank * each, (world.rank + 1) * each)  # equally many in each process; repeats are not counted
     rows = [prompts[i % n] for i in places]
     answers = sample(models, rows, [derive(seed, i % n) for i in places], flags)
-    size, ids, lengths = flags.per_device_training_batch_size, [p.ids for p in rows], [len(a) for a in answers]
+    size, ids, lengths = flags.per_device_generation_batch_size, [p.ids for p in rows], [len(a) for a in answers]
     logps, ref_logps = (
-        ppo.pad_rows(answer_logps(models, ids, answers, size, which)[0], lengths) for which in ("actor", "reference")
+        ppo.pad_rows(answer_logps(models, ids, answers, size, which, flags.temperature)[0], lengths)
+        for which in ("actor", "reference")
     )
     kl, _ = ppo.kl_estimates(logps, ref_logps, ppo.length_mask(lengths, world.device))
     texts = [models.codec.decode(a) for a in answers]

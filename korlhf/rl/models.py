@@ -10,7 +10,7 @@ from korlhf.models.reward_model import TokenValues, has_head, load_reward_model
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl.flags import Flags
 from korlhf.rl.rewards import Reward, RewardModel
-from korlhf.training.engine import Engine, Frozen, Recipe, World
+from korlhf.training.engine import Engine, Frozen, Recipe, World, loading
 
 
 @dataclass
@@ -36,16 +36,18 @@ def open_models(flags: Flags, codec: Codec, world: World, dtype: str, ppo_steps:
     """
     actor, critic, ppo = flags.actor, flags.critic, flags.ppo
     reward = _open_reward(flags, world, dtype)
-    values = _open_critic(flags, codec)
-    lm = load_causal_lm(actor.model_name_or_path, codec.tokenizer, "--actor_model_name_or_path", **flags.how)
+    with loading(world, dtype, critic.zero_stage, flags.run.offload) as placed:
+        values = _open_critic(flags, codec, {**placed, "load_in_4bit": critic.load_in_4bit})
+    with loading(world, dtype, actor.zero_stage, flags.run.offload) as placed:
+        path, what = actor.model_name_or_path, "--actor_model_name_or_path"
+        placed["load_in_4bit"] = actor.load_in_4bit
+        lm = load_causal_lm(path, codec.tokenizer, what, **flags.how, **placed)
+        lm = add_lora(lm, actor, "CAUSAL_LM")
     reference = None
     if ppo.reference_model_name_or_path or not actor.lora_dim:
-        path = ppo.reference_model_name_or_path or actor.model_name_or_path
-        copy = load_causal_lm(path, codec.tokenizer, "--reference_model_name_or_path", **flags.how)
-        reference = Frozen(
-            TokenLogps(copy, flags.run.packing), world, dtype, actor.zero_stage, ppo.offload_reference_model
-        )
-    lm, values = add_lora(lm, actor, "CAUSAL_LM"), add_lora(values, critic, "SEQ_CLS")
+        reference = _open_reference(flags, codec, world, dtype)
+    with loading(world, dtype, critic.zero_stage, flags.run.offload):
+        values = add_lora(values, critic, "SEQ_CLS")
 
     answers = ppo.per_device_generation_batch_size * ppo.generation_batches
     micro_batch, accumulation = ppo.per_device_training_batch_size, ppo.gradient_accumulation_steps
@@ -67,12 +69,22 @@ def _open_reward(flags, world, dtype):
     flag = flag if flag in flags.paths else "critic_model_name_or_path"
     path, trust = flags.paths[flag], flags.run.trust_remote_code
     codec = Codec(load_tokenizer(path, trust_remote_code=trust, what=f"--{flag}"))
-    model = TokenValues(load_reward_model(path, f"--{flag}", **flags.how), flags.run.packing)
+    with loading(world, dtype, flags.critic.zero_stage) as placed:
+        model = load_reward_model(path, f"--{flag}", **flags.how, **placed)
+    model = TokenValues(model, flags.run.packing)
     frozen = Frozen(model, world, dtype, flags.critic.zero_stage)
-    return RewardModel(frozen, codec, flags.ppo.per_device_training_batch_size)
+    return RewardModel(frozen, codec, flags.ppo.per_device_generation_batch_size)
 
 
-def _open_critic(flags, codec):
+def _open_reference(flags, codec, world, dtype):
+    path = flags.ppo.reference_model_name_or_path or flags.actor.model_name_or_path
+    zero_stage, offload = flags.actor.zero_stage, flags.ppo.offload_reference_model
+    with loading(world, dtype, zero_stage, offload) as placed:
+        copy = load_causal_lm(path, codec.tokenizer, "--reference_model_name_or_path", **flags.how, **placed)
+    return Frozen(TokenLogps(copy, flags.run.packing), world, dtype, zero_stage, offload)
+
+
+def _open_critic(flags, codec, placed):
     path, what = flags.critic.model_name_or_path, "--critic_model_name_or_path"
     tokenizer = load_tokenizer(path, trust_remote_code=flags.run.trust_remote_code, what=what)
     if tokenizer.get_vocab() != codec.tokenizer.get_vocab() and not _same_ids(tokenizer, codec.tokenizer):
@@ -81,7 +93,7 @@ def _open_critic(flags, codec):
             "folder as critic (it gets a new value head) and the reward model as --reward_model_name_or_path"
         )
     is_language_model = bool(flags.ppo.reward_model_name_or_path) and not has_head(path)
-    return load_reward_model(path, what, new_head=is_language_model, **flags.how)
+    return load_reward_model(path, what, new_head=is_language_model, **flags.how, **placed)
 
 
 def _same_ids(a, b):

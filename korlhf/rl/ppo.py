@@ -13,8 +13,16 @@ import torch
 
 
 @dataclass
+class Passes:
+    """Forward passes over the answers of one batch with their graphs; both (M,)."""
+
+    logps: torch.Tensor
+    values: torch.Tensor
+
+
+@dataclass
 class Experience:
-    """What one sampled batch leaves behind; everything is detached."""
+    """What one sampled batch leaves behind; everything but `passes` is detached."""
 
     prompts: list[list[int]]  # B lists of prompt ids
     answers: list[list[int]]  # B lists of answer ids, each at least one token
@@ -26,6 +34,7 @@ class Experience:
     advantages: torch.Tensor  # (B, R)
     returns: torch.Tensor  # (B, R)
     scores: torch.Tensor  # (B,)   reward model's, raw
+    passes: Passes | None = None  # if the one update takes its gradients from the passes that scored
 
     def __len__(self) -> int:
         return len(self.answers)

@@ -1,8 +1,8 @@
-"""Sampling answers: batches of prompts sorted by length, left-padded to the batch's own longest, until every row has
-stopped.
+"""Sampling answers: a batch of rows, left-padded to the batch's own longest, that goes on until every row has stopped.
 
-Rows that have stopped leave the batch, so a few long answers do not make all others wait. Each prompt draws from its
-own random stream, so an answer does not depend on which batch it was sampled in (but for rounding).
+Rows that have stopped leave the batch and further prompts take their place, so a few long answers do not make all
+others wait. Each prompt draws from its own random stream, so an answer does not depend on which batch it was sampled
+in (but for rounding).
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import DynamicCache
 
 from korlhf.models.causal_lm import head_logits
+from korlhf.models.kv_cache import BlockCache
 from korlhf.models.lora import without_adapter
+from korlhf.models.one_query import one_query_attention
+
+LOOK_EVERY = {"cpu": 1, "cuda": 8}  # tokens between two looks at who has stopped: a GPU has to wait for each
+SLACK = 32  # columns in front of all rows that may be left before they are dropped
 
 
 @dataclass(frozen=True)
@@ -40,52 +44,125 @@ def sample(
     """Sample one answer per prompt.
 
     prompts: lists of token ids (each at least one); seeds: one integer per prompt; eos_token_id: the token that ends
-    an answer. Returns lists of answer ids in the order given: through `eos_token_id`, or `max_new_tokens` long
-    without it.
+    an answer; batch_size: rows at once. Returns lists of answer ids in the order given: through `eos_token_id`, or
+    `max_new_tokens` long without it.
     """
-    answers: list[list[int]] = [[] for _ in prompts]
-    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     was_training = lm.training
     lm.eval()
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        batch = _sample_batch(lm, [prompts[i] for i in rows], [seeds[i] for i in rows], eos_token_id, limits)
-        for i, answer in zip(rows, batch):
-            answers[i] = answer
+    batch = _Batch(without_adapter(lm), prompts, seeds, eos_token_id, limits, min(batch_size, len(prompts)))
+    # The longest first: those that enter later fit into the columns that are there.
+    waiting = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+    with one_query_attention(batch.model):
+        while waiting or batch.members:
+            if free := batch.free if waiting else 0:
+                batch.enter(waiting[:free])
+                waiting = waiting[free:]
+            else:
+                batch.go_on(len(prompts[waiting[0]]) if waiting else 0)
+            batch.leave()
     lm.train(was_training)
-    return answers
+    return batch.answers()
 
 
-def _sample_batch(lm, prompts, seeds, eos_token_id, limits):
-    model = without_adapter(lm)
-    device = model.get_input_embeddings().weight.device
-    ids, mask = left_pad(prompts, eos_token_id, device)  # (B, P)
-    n = limits.max_new_tokens
-    noise = torch.stack([torch.rand(n, generator=torch.Generator().manual_seed(s)) for s in seeds]).to(device)
-    answers = [[] for _ in prompts]
-    alive = list(range(len(prompts)))
-    cache = DynamicCache(config=model.config)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    for t in range(n):
-        out = model.base_model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+class _Batch:
+    """Rows that are being sampled: a prompt and its answer so far, which ends in the same column as all others."""
+
+    def __init__(self, model, prompts, seeds, eos_token_id, limits, size):
+        self.model, self.prompts, self.eos_token_id, self.limits, self.size = model, prompts, eos_token_id, limits, size
+        self.device, n = model.get_input_embeddings().weight.device, limits.max_new_tokens
+        self.look_every = LOOK_EVERY.get(self.device.type, 1)
+        noise = [torch.rand(n, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        self.noise = torch.stack(noise).to(self.device)  # (N, n) of all prompts
+        self.tokens = torch.full((len(prompts), n), -1, device=self.device)  # (N, n) of all answers
+        # of each row: its prompt, the column it begins in, the tokens of its answer so far
+        self.members: list[int] = []
+        self.starts: list[int] = []
+        self.lengths: list[int] = []
+
+    @property
+    def free(self):
+        """How many rows may enter: none before a quarter of the batch has left, as one alone costs as much."""
+        if self.members and not (self.cache.can_join and len(self.members) <= 0.75 * self.size):
+            return 0
+        return self.size - len(self.members)
+
+    def enter(self, members):
+        """Read the prompts `members` and sample the first token of each answer."""
+        prompts = [self.prompts[i] for i in members]
+        ids, mask = left_pad(prompts, self.eos_token_id, self.device)
+        cache = BlockCache(self.model.config, len(members) if self.members else self.size)
+        hidden = self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
+        if self.members:
+            self.cache.join(cache)
+        else:
+            self.cache = cache
+        end = self.cache.get_seq_length()
+        self.members += members
+        self.starts += [end - len(p) for p in prompts]
+        self.lengths += [0] * len(members)
+        new = slice(-len(members), None)
+        self._to_device()
+        self._choose(hidden, self.row[new], self.length[new])
+        self.lengths[new] = [1] * len(members)
+        self.length[new] += 1
+
+    def go_on(self, longest_waiting):
+        """Sample further tokens, up to where it is time to look who has stopped.
+
+        longest_waiting: tokens of the longest prompt that may still enter.
+        """
+        steps = min(self.look_every, self.limits.max_new_tokens - max(self.lengths))
+        end = self.cache.get_seq_length()
+        empty = min(*self.starts, end - longest_waiting)
+        if self.cache.can_join and empty > SLACK:
+            self.cache.shift(empty)
+            self.starts = [start - empty for start in self.starts]
+            self._to_device()
+        for _ in range(steps):
+            end = self.cache.get_seq_length()
+            ids = self.tokens[self.row, self.length - 1].unsqueeze(1)
+            columns = torch.arange(self.cache.get_mask_sizes(1, 0)[0], device=self.device)
+            mask = ((columns >= self.start.unsqueeze(1)) & (columns <= end)).long()
+            hidden = self._forward(ids, mask, (end - self.start).unsqueeze(1), self.cache)
+            self._choose(hidden, self.row, self.length)
+            self.length += 1
+        self.lengths = [length + steps for length in self.lengths]
+
+    def leave(self):
+        """Take out the rows that have stopped."""
+        ended = (self.tokens[self.row] == self.eos_token_id).any(1).tolist()
+        going = [i for i, e in enumerate(ended) if not e and self.lengths[i] < self.limits.max_new_tokens]
+        if len(going) == len(ended):
+            return
+        count = len(going)
+        left = iter(i for i in going if i >= count)  # rows from the end fill the gaps
+        rows = [i if i in set(going) else next(left) for i in range(count)]
+        self.members, self.starts, self.lengths = (
+            [x[i] for i in rows] for x in (self.members, self.starts, self.lengths)
         )
-        logits = head_logits(model, out.last_hidden_state[:, -1])
-        tokens = choose(logits, noise[alive, t], limits.temperature, limits.top_p)  # (B,)
-        for row, token in zip(alive, tokens.tolist()):
-            answers[row].append(token)
-        going = tokens != eos_token_id
-        if not going.any():
-            break
-        if not going.all():
-            keep = going.nonzero().squeeze(1)
-            cache.batch_select_indices(keep)
-            mask, positions, tokens = mask[keep], positions[keep], tokens[keep]
-            alive = [alive[i] for i in keep.tolist()]
-        ids = tokens.unsqueeze(1)
-        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-        positions = positions[:, -1:] + 1
-    return answers
+        if rows:
+            self.cache.keep(rows, self.device)
+            self._to_device()
+
+    def answers(self):
+        """The answers of all prompts, each through its end."""
+        rows = self.tokens.tolist()
+        return [row[: row.index(self.eos_token_id) + 1] if self.eos_token_id in row else row for row in rows]
+
+    def _to_device(self):
+        rows = torch.tensor([self.members, self.starts, self.lengths], device=self.device)
+        self.row, self.start, self.length = rows
+
+    def _forward(self, ids, mask, positions, cache):
+        """Hidden states (B, D) of the last column."""
+        how = {"attention_mask": mask, "position_ids": positions, "past_key_values": cache, "use_cache": True}
+        return self.model.base_model(input_ids=ids, **how).last_hidden_state[:, -1]
+
+    def _choose(self, hidden, row, at):
+        """Write token `at` (B,) of the answers to the prompts `row` (B,)."""
+        logits = head_logits(self.model, hidden)
+        noise = self.noise[row, at]
+        self.tokens[row, at] = choose(logits, noise, self.limits.temperature, self.limits.top_p)
 
 
 def left_pad(sequences: Sequence[list[int]], fill: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -104,14 +181,14 @@ def choose(logits: torch.Tensor, noise: torch.Tensor, temperature: float, top_p:
     """
     if temperature == 0:
         return logits.argmax(-1)
-    probs = (logits / temperature).softmax(-1)
+    probs = (logits if temperature == 1 else logits / temperature).softmax(-1)
     tokens = None
     if top_p < 1:
         probs, tokens = probs.sort(descending=True, dim=-1)
         probs = probs * (probs.cumsum(-1) - probs < top_p)
     sums = probs.cumsum(-1)
-    at = torch.searchsorted(sums, (noise * sums[:, -1]).unsqueeze(1), right=True)
-    # rounding must not pick a token of probability 0
-    last = probs.size(-1) - 1 - (probs > 0).flip(-1).int().argmax(-1, keepdim=True)
-    at = torch.minimum(at, last)
+    total = sums[:, -1]
+    # Below the total, however it is rounded: a token of probability 0 is never picked.
+    wanted = torch.minimum(noise * total, torch.nextafter(total, torch.zeros_like(total)))
+    at = torch.searchsorted(sums, wanted.unsqueeze(1), right=True)
     return (at if tokens is None else tokens.gather(1, at)).squeeze(1)

@@ -1,6 +1,8 @@
 """One PPO step with real models: sample, score, update.
 
 The mathematics is in ppo.py; here are the forward passes. All of them are packed, and all processes run equally many.
+Where a step is one update of one forward pass, actor and critic are run once: with a graph, whose values are the old
+ones as well as those that are trained.
 """
 
 import contextlib
@@ -42,22 +44,29 @@ def packed_answers(
 
 @torch.no_grad()
 def answer_logps(
-    models: Models, prompts: Sequence[list[int]], answers: Sequence[list[int]], batch_size: int, which: str
-) -> tuple[torch.Tensor, float]:
-    """Log-probabilities (M,) and mean entropy of the answers' tokens under the "actor" or the "reference"."""
+    models: Models,
+    prompts: Sequence[list[int]],
+    answers: Sequence[list[int]],
+    batch_size: int,
+    which: str,
+    temperature: float = 1.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities and entropies (M,) of the answers' tokens under the "actor" or the "reference", both at the
+    sampling temperature.
+    """
     context: Any = contextlib.nullcontext(models.actor)
     if which == "reference":
         context = models.reference or _adapter_off(models.actor)
-    flat, entropy = [], 0.0
     with context as module:
-        for chunk in chunked(len(answers), batch_size):
-            batch = [prompts[i] for i in chunk], [answers[i] for i in chunk]
-            packed, logits_at, targets = packed_answers(*batch, models.world.device)
-            logps, h = module(packed, logits_at, targets, with_entropy=True)
-            flat.append(logps)
-            entropy += float(h.sum())
-    logps = torch.cat(flat)
-    return logps, entropy / len(logps)
+        chunks = chunked(len(answers), batch_size)
+        passes = [_logps(module, models, [prompts[i] for i in c], [answers[i] for i in c], temperature) for c in chunks]
+    logps, entropies = (torch.cat(parts) for parts in zip(*passes))
+    return logps, entropies
+
+
+def _logps(module, models, prompts, answers, temperature):
+    packed = packed_answers(prompts, answers, models.world.device)
+    return module(*packed, with_entropy=True, temperature=temperature)
 
 
 @contextlib.contextmanager
@@ -87,39 +96,62 @@ def collect(
     """Sample and score one answer per prompt: (Experience, figures of this process as sums, seconds)."""
     clock.lap()
     answers = sample(models, prompts, seeds, flags)
-    sampling = clock.lap()
-    device, size = models.world.device, flags.per_device_training_batch_size
-    ids, lengths = [p.ids for p in prompts], [len(a) for a in answers]
-    logps, entropy = answer_logps(models, ids, answers, size, "actor")
-    ref_logps, _ = answer_logps(models, ids, answers, size, "reference")
-    models.critic.eval()
-    with torch.no_grad():
-        chunks = chunked(len(answers), size)
-        values = [_values(models.critic, [ids[i] for i in c], [answers[i] for i in c], device) for c in chunks]
+    seconds = {"sampling": clock.lap(), "scoring": 0.0, "training": 0.0}
+    device, ids, lengths = models.world.device, [p.ids for p in prompts], [len(a) for a in answers]
     texts = [models.codec.decode(a) for a in answers]
     raw = models.reward(prompts, texts)
-    ended = torch.tensor([a[-1] == models.codec.eos_token_id for a in answers], device=device)
+    how = flags.per_device_generation_batch_size, "reference", flags.temperature
+    ref_logps, _ = answer_logps(models, ids, answers, *how)
+    seconds["scoring"] += clock.lap()
+    trains = one_pass(flags, len(answers))
+    passes, entropies = (_passes if trains else _passes_without_graph)(models, ids, answers, flags)
+    seconds["training" if trains else "scoring"] += clock.lap()
 
-    logps, ref_logps, values = (ppo.pad_rows(x, lengths) for x in (logps, ref_logps, torch.cat(values)))
+    flat = passes.logps.detach(), ref_logps, passes.values.detach()
+    logps, ref_logps, values = (ppo.pad_rows(x, lengths) for x in flat)
     mask = ppo.length_mask(lengths, device)
+    ended = torch.tensor([a[-1] == models.codec.eos_token_id for a in answers], device=device)
     rewards = kl_shaped_rewards(score_shaping(raw, ended), logps, ref_logps, mask, kl_coef)
     advantages, returns = gae(rewards, values, mask, flags.gamma, flags.lam)
-    scoring = clock.lap()
-    k1, k3 = ppo.kl_estimates(logps, ref_logps, mask)
+    k1, k3 = (k.sum() for k in ppo.kl_estimates(logps, ref_logps, mask))
+    tensors = {"score": raw.sum(), "reward": rewards.sum(), "kl": k1, "kl_k3": k3, "eos_rate": ended.sum()}
+    tensors["entropy"] = entropies.sum()
     sums = {
         "answers": len(answers),
         "tokens": sum(lengths),
-        "score": float(raw.sum()),
-        "reward": float(rewards.sum()),
-        "kl": float(k1.sum()),
-        "kl_k3": float(k3.sum()),
-        "eos_rate": float(ended.sum()),
-        "repetition": sum(map(repetition, answers)),
-        "entropy": entropy * sum(lengths),
         "prompt_tokens": sum(map(len, ids)),
+        "repetition": sum(map(repetition, answers)),
+        **dict(zip(tensors, torch.stack([t.double() for t in tensors.values()]).tolist())),
     }
+    seconds["scoring"] += clock.lap()
     experience = ppo.Experience(ids, answers, texts, mask, logps, ref_logps, values, advantages, returns, raw)
-    return experience, sums, {"sampling": sampling, "scoring": scoring}
+    experience.passes = passes if trains else None
+    return experience, sums, seconds
+
+
+def one_pass(flags: PpoFlags, answers: int) -> bool:
+    """Whether a step of so many answers in a process takes its gradients from the passes that score them."""
+    once = flags.ppo_epochs == flags.gradient_accumulation_steps == 1
+    return once and answers == flags.per_device_training_batch_size and not flags.unsupervised_dataset_name
+
+
+def _passes(models, prompts, answers, flags):
+    """(Passes, entropies (M,)) of actor and critic."""
+    models.actor.train()
+    models.critic.train()
+    packed, logits_at, targets = packed_answers(prompts, answers, models.world.device)
+    logps, entropies = models.actor(packed, logits_at, targets, with_entropy=True, temperature=flags.temperature)
+    return ppo.Passes(logps, models.critic(packed)[logits_at]), entropies
+
+
+@torch.no_grad()
+def _passes_without_graph(models, prompts, answers, flags):
+    size = flags.per_device_training_batch_size
+    logps, entropies = answer_logps(models, prompts, answers, size, "actor", flags.temperature)
+    models.critic.eval()
+    chunks, device = chunked(len(answers), size), models.world.device
+    values = [_values(models.critic, [prompts[i] for i in c], [answers[i] for i in c], device) for c in chunks]
+    return ppo.Passes(logps, torch.cat(values)), entropies
 
 
 def _values(critic, prompts, answers, device):
@@ -150,10 +182,15 @@ class _Minibatch:
     values: torch.Tensor
     returns: torch.Tensor
 
+    @property
+    def texts(self):
+        return self.prompts, self.answers
+
     @classmethod
     def of(cls, exp, chunk):
-        mask = exp.mask[chunk].bool()
-        flat = (x[chunk][mask] for x in (exp.logps, exp.advantages, exp.values, exp.returns))
+        width = exp.mask.size(1)  # places by lengths, for a mask would make a GPU wait
+        at = torch.tensor([i * width + t for i in chunk for t in range(len(exp.answers[i]))]).to(exp.mask.device)
+        flat = (x.flatten()[at] for x in (exp.logps, exp.advantages, exp.values, exp.returns))
         return cls([exp.prompts[i] for i in chunk], [exp.answers[i] for i in chunk], *flat)
 
 
@@ -171,9 +208,13 @@ def update(
     """
     world = models.world
     accumulation = flags.gradient_accumulation_steps
+    passes, exp.passes = exp.passes, None  # a graph serves once
     batches = list(minibatches(len(exp), flags.per_device_training_batch_size, accumulation, flags.ppo_epochs))
+    if passes:
+        batches = [[list(range(len(exp)))]]
     tokens = world.sum([sum(len(exp.answers[i]) for chunk in batch for i in chunk) for batch in batches]).tolist()
-    sums, highest, lowest = torch.zeros(5, dtype=torch.float64), 1.0, 1.0
+    sums = torch.zeros(len(FIGURES) + 1, dtype=torch.float64, device=world.device)
+    highest = lowest = torch.ones((), device=world.device)
     models.actor.train()
     models.critic.train()
     for batch, total in zip(batches, tokens):
@@ -182,17 +223,18 @@ def update(
             minibatch = _Minibatch.of(exp, chunk)
             if train_actor:
                 extra = next(unsupervised) if unsupervised is not None else []
-                figures = _actor_step(models, minibatch, flags, normalizer, extra)
-                sums[:4] += torch.tensor([figures[k] for k in FIGURES], dtype=torch.float64)
-                highest, lowest = max(highest, figures["ratio_max"]), min(lowest, figures["ratio_min"])
-            values = _values(models.critic, minibatch.prompts, minibatch.answers, world.device)
+                logps, ptx = (passes.logps, None) if passes else _actor_pass(models, minibatch, flags, extra)
+                figures = _actor_step(models.actor, minibatch, flags, normalizer, (logps, ptx))
+                sums[:-1] += torch.stack([figures[k].double() for k in FIGURES])
+                highest, lowest = highest.maximum(figures["ratio_max"]), lowest.minimum(figures["ratio_min"])
+            values = passes.values if passes else _values(models.critic, *minibatch.texts, world.device)
             loss = ppo.value_loss(values, minibatch.values, minibatch.returns, flags.cliprange_value)
             models.critic.backward(loss / normalizer)
             models.critic.step()
-            sums[4] += float(loss.detach())
+            sums[-1] += loss.detach()
     policy_loss, clipped, approx_kl, ptx, value_loss = world.sum(sums).tolist()
-    every, passes = sum(tokens), world.size * sum(map(len, batches))
-    extremes = world.gather((highest, lowest))
+    every, steps = sum(tokens), world.size * sum(map(len, batches))
+    extremes = world.gather(torch.stack([highest, lowest]).tolist())
     return {
         "policy_loss": policy_loss / every,
         "clip_fraction": clipped / every,
@@ -200,24 +242,30 @@ def update(
         "value_loss": value_loss / every,
         "ratio_max": max(high for high, _ in extremes),
         "ratio_min": min(low for _, low in extremes),
-        "ptx_loss": ptx / passes if unsupervised is not None else None,
+        "ptx_loss": ptx / steps if unsupervised is not None else None,
     }
 
 
-def _actor_step(models, minibatch, flags, normalizer, extra):
-    """One forward and backward pass of the actor; the ptx sequences share the answers' rows.
+def _actor_pass(models, minibatch, flags, extra):
+    """Log-probabilities of the answers' tokens, and of the ptx tokens or None; both share rows."""
+    device, temperature = models.world.device, flags.temperature
+    if not extra:
+        return models.actor(*packed_answers(*minibatch.texts, device), temperature=temperature), None
+    if temperature != 1:  # which is the sampler's alone
+        apart = models.actor(*packed_answers([], [], device, extra))
+        return models.actor(*packed_answers(*minibatch.texts, device), temperature=temperature), apart
+    logps, n = models.actor(*packed_answers(*minibatch.texts, device, extra)), len(minibatch.logps)
+    return logps[:n], logps[n:]
 
-    Figures are sums over tokens.
-    """
-    actor, answers = models.actor, minibatch.answers
-    packed, logits_at, targets = packed_answers(minibatch.prompts, answers, models.world.device, extra)
-    logps = actor(packed, logits_at, targets)
-    n = sum(map(len, answers))
-    loss, statistics = ppo.policy_loss(logps[:n], minibatch.logps, minibatch.advantages, flags.cliprange)
-    whole, ptx = loss / normalizer, torch.zeros(())
-    if extra:
-        ptx = sft_loss(logps[n:], len(logps) - n)
+
+def _actor_step(actor, minibatch, flags, normalizer, passed):
+    """Backward pass of the actor from what `_actor_pass` gave; detached figures as sums over tokens."""
+    logps, extra = passed
+    loss, statistics = ppo.policy_loss(logps, minibatch.logps, minibatch.advantages, flags.cliprange)
+    whole, ptx = loss / normalizer, torch.zeros((), device=loss.device)
+    if extra is not None:
+        ptx = sft_loss(extra, len(extra))
         whole = whole + flags.unsup_coef * ptx
     actor.backward(whole)
     actor.step()
-    return {k: float(v.detach()) for k, v in {**statistics, "loss": loss, "ptx": ptx}.items()}
+    return {**statistics, "loss": loss.detach(), "ptx": ptx.detach()}

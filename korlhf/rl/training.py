@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from korlhf.core.files import write_json
 from korlhf.core.seeds import PTX, derive
 from korlhf.data.load import load_examples
 from korlhf.data.tokenize import Codec, Tokens, sft_tokens
@@ -24,7 +25,9 @@ from korlhf.training.log import Clock
 from korlhf.training.loop import Order, Training, write_model
 from korlhf.training.run import Run
 
-REFERENCE_PROMPTS = 256  # prompts whose reference answers set the zero of the score
+# Answers of the untrained actor that set the zero of the score: known to 1/8 of the score's standard deviation, while
+# the critic's baseline and the whitening take in what is left.
+REFERENCE_ANSWERS = 64
 
 
 class PpoTraining(Training):
@@ -56,6 +59,7 @@ class PpoTraining(Training):
         self.unsupervised, self.order, self.run = unsupervised, order, run
         self.bases, self.base, self.engines = flags.paths, flags.actor.model_name_or_path, models.trained
         self.world, self.best, self.rows, self.rows_before = models.world, None, [], []
+        self.shaping: Any = None  # a RunningShaping from the first step on
         self.controller = KLController(flags.ppo.kl_coef, flags.ppo.kl_target, flags.ppo.kl_horizon)
         self.ema = None
         if flags.ppo.enable_ema:
@@ -64,8 +68,8 @@ class PpoTraining(Training):
     def begin(self):
         """Set the zero and spread of the score by the actor's own answers."""
         generator = torch.Generator().manual_seed(self.order.seed)
-        chosen = torch.randperm(len(self.prompts), generator=generator).tolist()[:REFERENCE_PROMPTS]
-        own, _ = evaluate(self.models, [self.prompts[i] for i in chosen], self.flags, self.order.seed)
+        chosen = torch.randperm(len(self.prompts), generator=generator).tolist()[:REFERENCE_ANSWERS]
+        own, _ = self._untrained("reference", [self.prompts[i] for i in chosen])
         moments = RunningMoments(own["n"], own["score"], own["score_std"] ** 2 * (own["n"] - 1))
         self.shaping = RunningShaping(moments, own["score"], self.flags, self.world.sum)
         self.rows_before = self.rows
@@ -102,7 +106,7 @@ class PpoTraining(Training):
             exp.advantages = whiten(exp.advantages, exp.mask, self.world.sum)
         ptx = self._ptx_batches(step) if self.unsupervised else None
         statistics = ppo_step.update(self.models, exp, flags, step > flags.critic_warmup_steps, ptx)
-        seconds["training"] = clock.lap()
+        seconds["training"] += clock.lap()
         if self.ema:
             self.ema.update()
         metrics = self._metrics(sums, seconds)
@@ -139,8 +143,21 @@ class PpoTraining(Training):
     def evaluate(self):
         if not self.heldout:
             return None
-        figures, self.rows = evaluate(self.models, self.heldout, self.flags, self.order.seed)
+        if self.shaping is None:
+            figures, self.rows = self._untrained("heldout", self.heldout)
+        else:
+            figures, self.rows = evaluate(self.models, self.heldout, self.flags, self.order.seed)
         return figures
+
+    def _untrained(self, name, prompts):
+        """`evaluate` before the first step; kept for a start that is killed before its first checkpoint."""
+        path = self.run.dir / "checkpoints" / f"untrained_{name}.json"
+        if all(self.world.gather(path.exists())):
+            return json.loads(path.read_text(encoding="utf-8"))
+        evaluated = evaluate(self.models, prompts, self.flags, self.order.seed)
+        if self.world.first:
+            write_json(path, evaluated)
+        return evaluated
 
     def evaluated(self, step, figures):
         """Write OUTPUT_DIR/best if these held-out figures beat the best ones under the KL limit."""
@@ -185,7 +202,7 @@ class PpoTraining(Training):
         self._write_actor(folder)
         if self.ema:
             dtype = self.models.actor.dtype
-            self._write_actor(folder / "actor_ema", {k: v.to(dtype) for k, v in self.ema.weights.items()})
+            self._write_actor(folder / "actor_ema", {k: v.to(dtype) for k, v in self.ema.weights().items()})
         base = self.bases["critic_model_name_or_path"]
         write_model(self.models.critic, self.models.codec.tokenizer, folder / "critic", base)
         if self.world.first:

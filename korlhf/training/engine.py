@@ -182,8 +182,31 @@ def cast_parameters(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     ones).
     """
     for parameter in module.parameters():
-        parameter.data = parameter.data.to(dtype)
+        if parameter.is_floating_point():  # weights of four bits are packed into integers
+            parameter.data = parameter.data.to(dtype)
     return module
+
+
+@contextlib.contextmanager
+def loading(world: World, dtype: str, zero_stage: int = 0, offload: bool = False) -> Generator[dict[str, Any]]:
+    """What from_pretrained takes to load weights as they will be used: in their precision, on a GPU tensor by tensor
+    (never whole on the host), and with ZeRO-3 spread over the processes while they are read (zero.Init).
+
+    Whatever is done to the weights before they are an Engine's or Frozen's is done inside too. offload: as of those.
+    """
+    spread = None
+    if zero_stage == 3:
+        from transformers.integrations.deepspeed import HfDeepSpeedConfig
+
+        # transformers looks it up as long as it is referred to
+        spread = HfDeepSpeedConfig(config(Recipe(dtype, 1, 1, 0, offload=offload), 3, world.size))
+    how: dict[str, Any] = {"dtype": DTYPES[dtype]}
+    if world.device.type == "cuda" and not (spread or offload):
+        how["device_map"] = {"": world.device}
+    try:
+        yield how
+    finally:
+        del spread
 
 
 class Engine:
@@ -192,9 +215,13 @@ class Engine:
     def __init__(self, module: nn.Module, flags: ModelFlags, world: World, recipe: Recipe):
         """flags: of this module (learning rates, weight decay, betas, ZeRO stage, gradient checkpointing)."""
         self.world, self.zero_stage, self.dtype = world, flags.zero_stage, DTYPES[recipe.dtype]
+        self.load_in_4bit, self.offload = flags.load_in_4bit, recipe.offload
+        model: Any = next(module.children(), None)  # inside TokenLogps or TokenValues
         if flags.gradient_checkpointing:
-            model: Any = next(m for m in module.modules() if hasattr(m, "gradient_checkpointing_enable"))
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if flags.zero_stage == 3 and flags.lora_dim and (head := model.get_output_embeddings()) is not None:
+            # Its LoRA layers are gathered with it: a process calls them once for each of its chunks of tokens.
+            deepspeed.utils.set_z3_leaf_module(head, True)
         cast_parameters(module, self.dtype)
         module.to(world.device)
         betas = flags.adam_beta1, flags.adam_beta2
@@ -246,7 +273,7 @@ class Engine:
         else:
             yield
 
-    def state_dict(self, trainable_only: bool = False) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """Weights on the CPU of rank 0, gathered one by one; others get an empty dict.
 
         Names are those of the model inside the module.
@@ -255,8 +282,6 @@ class Engine:
         buffers = [(n, b) for n, b in self.module.named_buffers() if n in persistent]
         out = {}
         for name, tensor in [*self.module.named_parameters(remove_duplicate=False), *buffers]:
-            if trainable_only and not tensor.requires_grad:
-                continue
             spread = self.zero_stage == 3 and hasattr(tensor, "ds_id")
             with deepspeed.zero.GatheredParameters([tensor]) if spread else contextlib.nullcontext():
                 if self.world.first:
@@ -264,12 +289,16 @@ class Engine:
         return out
 
     def save(self, folder) -> None:
-        """DeepSpeed's own files: weights, optimizer, scheduler. All processes call it."""
-        self.ds.save_checkpoint(str(folder), tag="state", save_latest=False)
+        """DeepSpeed's own files: weights, optimizer, scheduler. All processes call it.
+
+        Weights in 4 bits are left out: they are quantised from the checkpoint again.
+        """
+        frozen = self.load_in_4bit
+        self.ds.save_checkpoint(str(folder), tag="state", save_latest=False, exclude_frozen_parameters=frozen)
 
     def load(self, folder) -> None:
         """Read what `save` wrote; raises InputError if DeepSpeed refuses."""
-        path, _ = self.ds.load_checkpoint(str(folder), tag="state")
+        path, _ = self.ds.load_checkpoint(str(folder), tag="state", load_module_strict=not self.load_in_4bit)
         if path is None:
             raise InputError(f"{folder}: this checkpoint cannot be read; delete it to start from the one before")
 

@@ -4,6 +4,7 @@ The names are DeepSpeed-Chat's wherever it has the same setting. A flag of DeepS
 is in REMOVED: it is refused with the reason and the remedy, never silently accepted.
 """
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +107,8 @@ class ModelFlags:
         "(query_key_value for GPT-NeoX, q/k/v/o_proj for Llama)",
     )
     lora_alpha: int = flag(0, "LoRA scale numerator; 0 = twice the rank")
+    use_dora: bool = flag(False, "DoRA: LoRA with a trained length of each row of the weights; needs a LoRA rank")
+    load_in_4bit: bool = flag(False, "QLoRA: the frozen weights in 4 bits (nf4, bitsandbytes); needs a LoRA rank")
     lora_learning_rate: float = flag(5e-4, "peak learning rate of the LoRA weights")
     adam_beta1: float = flag(0.9, "decay of AdamW's mean of gradients")
     adam_beta2: float = flag(0.95, "decay of AdamW's mean of squared gradients")
@@ -226,6 +229,15 @@ def check(data: DataFlags, models: dict[str, ModelFlags], run: RunFlags, parser:
         for name in ("adam_beta1", "adam_beta2"):
             if not 0 <= (beta := getattr(model, name)) < 1:
                 parser.error(f"--{prefix}{name} {beta}: give a decay from 0 up to, but not, 1")
+        for name in ("use_dora", "load_in_4bit"):
+            if getattr(model, name) and not model.lora_dim:
+                parser.error(f"--{prefix}{name} needs a LoRA rank: set --{prefix}lora_dim, e.g. 16")
+        if model.load_in_4bit and model.zero_stage == 3:
+            parser.error(
+                f"--{prefix}load_in_4bit: weights of 4 bits cannot be spread by ZeRO-3; set --{prefix}zero_stage to 2"
+            )
+        if model.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
+            parser.error(f"--{prefix}load_in_4bit: bitsandbytes is not installed; pip install 'korlhf[qlora]'")
         path = Path(model.model_name_or_path).expanduser()
         if model.lora_dim and (path / "adapter_config.json").exists() and not (path / "config.json").exists():
             parser.error(

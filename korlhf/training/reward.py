@@ -27,10 +27,12 @@ def ranked_loss(scores: torch.Tensor, group_sizes: Iterable[int]) -> torch.Tenso
     return torch.stack([-F.logsigmoid(m).mean() for m in _margins(scores, group_sizes)]).mean()
 
 
-def ranked_right(scores: torch.Tensor, group_sizes: Iterable[int]) -> tuple[float, int]:
-    """How many pairs `scores` (as for ranked_loss) order rightly, equal scores as one half, and how many there are."""
+def ranked_right(scores: torch.Tensor, group_sizes: Iterable[int]) -> tuple[torch.Tensor, int]:
+    """How many pairs `scores` (as for ranked_loss) order rightly, equal scores as one half, fp64 (); and how many there
+    are.
+    """
     margins = torch.cat(list(_margins(scores, group_sizes)))
-    return float((margins > 0).sum() + 0.5 * (margins == 0).sum()), len(margins)
+    return ((margins > 0).double() + 0.5 * (margins == 0)).sum(), len(margins)
 
 
 def _margins(scores, group_sizes):
@@ -67,7 +69,7 @@ class RewardTraining(Training):
 
     def train_step(self, step, mine, everyone):
         clock, groups = Clock(), self.train.rows
-        sums = [0.0, 0.0, 0.0]
+        sums = torch.zeros(3, dtype=torch.float64, device=self.world.device)
         for chunk in mine:
             sizes = [len(groups[i]) for i in chunk]
             scores = pairs.forward(self.reward, [t for i in chunk for t in groups[i]], self.world.device)
@@ -75,7 +77,7 @@ class RewardTraining(Training):
             self.reward.backward(loss)
             self.reward.step()
             right, n = ranked_right(scores.detach(), sizes)
-            sums = [sums[0] + float(loss.detach()), sums[1] + right, sums[2] + n]
+            sums += torch.stack([loss.detach().double(), right, right.new_tensor(n)])
         total_loss, right, n = self.world.sum(sums).tolist()
         return {
             "loss": total_loss / (self.world.size * len(mine)),

@@ -26,8 +26,8 @@ FREE = {
     *("deepspeed", "local_rank", "print_answers", "per_device_eval_batch_size"),
 }
 # Settings that earlier versions did not write -> what their runs were trained with.
-BETAS = {"adam_beta1": 0.9, "adam_beta2": 0.95}
-ADDED = {f"{model}{name}": beta for name, beta in BETAS.items() for model in ("", "actor_", "critic_")}
+OF_A_MODEL = {"adam_beta1": 0.9, "adam_beta2": 0.95, "use_dora": False, "load_in_4bit": False}
+ADDED = {f"{model}{name}": value for name, value in OF_A_MODEL.items() for model in ("", "actor_", "critic_")}
 FINISHED = "is finished already; give another --output_dir, or --overwrite_output_dir to train again"
 LOCK_SECONDS = 10  # a run that was killed may take a moment to end
 

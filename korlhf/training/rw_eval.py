@@ -19,7 +19,7 @@ from korlhf.data.tokenize import Codec, Tokens, reward_tokens
 from korlhf.models.reward_model import TokenValues, load_reward_model
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.training import pairs
-from korlhf.training.engine import Frozen, World, resolve_dtype
+from korlhf.training.engine import Frozen, World, loading, resolve_dtype
 from korlhf.training.eval_flags import EvalFlags
 
 
@@ -31,7 +31,8 @@ class Scorer:
         self.dtype = resolve_dtype(flags.dtype, self.world.device)
         path, trust = flags.model_name_or_path, flags.trust_remote_code
         self.codec = Codec(load_tokenizer(path, flags.prompt_template, trust))
-        model = TokenValues(load_reward_model(path, trust_remote_code=trust))
+        with loading(self.world, self.dtype) as placed:
+            model = TokenValues(load_reward_model(path, trust_remote_code=trust, **placed))
         self._frozen = Frozen(model, self.world, self.dtype)
 
     def scores(self, groups: Sequence[list[Tokens]]) -> list[list[float]]:

@@ -60,14 +60,14 @@ class SftTraining(Training):
     def train_step(self, step, mine, everyone):
         clock, passes = Clock(), self.world.size * self.order.accumulation
         normalizer = max(sum(sum(self.rows[i].mask[1:]) for i in everyone), 1) / passes
-        total = 0.0
+        total = torch.zeros(1, dtype=torch.float64, device=self.world.device)
         for chunk in mine:
             loss = sft_loss(token_logps(self.actor, [self.rows[i] for i in chunk], self.world.device), normalizer)
             self.actor.backward(loss)
             self.actor.step()
-            total += float(loss.detach())
+            total += loss.detach()
         return {
-            "loss": float(self.world.sum([total])[0]) / passes,
+            "loss": float(self.world.sum(total)) / passes,
             "lr": self.actor.lr,
             "grad_norm": self.actor.grad_norm(),
             "epoch": step / self.order.steps_per_epoch,

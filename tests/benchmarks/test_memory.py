@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import memory
+from korlhf.models import causal_lm
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = memory.Shape("tiny", params=1000, hidden=10, layers=2, vocab=50)
@@ -58,14 +59,26 @@ def test_cache_of_keys_and_values():
 
 
 def test_phases_of_step_1():
-    # 4 tokens: activations 4 * 10 * 28 * 2 = 2240, logits 4 * 50 * 10 = 2000; the fp32 gradient of the optimizer step
+    # 4 tokens: activations 4 * 10 * 28 * 2 = 2240, logits 4 * 50 * 12 = 2400; the fp32 gradient of the optimizer step
     # is 4000
-    assert memory.phases(1, TINY, ONE) == {"start-up": 2000, "training": 16000 + 2240 + 2000, "optimizer": 20000}
+    assert memory.phases(1, TINY, ONE) == {"start-up": 2000, "training": 16000 + 2240 + 2400, "optimizer": 20000}
+
+
+def test_many_logits_cost_one_chunk_and_a_second_gradient_of_the_head(monkeypatch):
+    assert memory.CHUNK_LOGITS == causal_lm.CHUNK_LOGITS
+    monkeypatch.setattr(memory, "CHUNK_LOGITS", 100)  # two of four tokens
+    assert memory.logits_trained(TINY, 4, ONE) == 100 * 12 + 50 * 10 * 2
+    assert memory.logits_trained(TINY, 4, replace(ONE, lora_dim=2)) == 100 * 12
+
+
+def test_zero_3_reads_a_share_and_one_matrix():
+    # 1,000 parameters over two GPUs, and the 50 x 10 embedding
+    assert memory.start_up(TINY, replace(ONE, zero_stage=3, gpus=2)) == (500 + 500) * 2
 
 
 def test_gradient_bucket_is_there_with_zero_only():
     stage_2 = memory.phases(1, TINY, replace(ONE, zero_stage=2))
-    assert stage_2["training"] == 16000 + 2240 + 2000 + 500_000_000 * 2
+    assert stage_2["training"] == 16000 + 2240 + 2400 + 500_000_000 * 2
 
 
 def test_phases_of_step_2():
@@ -80,10 +93,10 @@ def test_phases_of_step_2():
 def test_phases_of_step_3_with_lora():
     rest = (2320 + 1920) + (670 * 2 + 1920) + 510 * 2  # actor, critic, reward model; no reference copy
     assert memory.phases(3, TINY, replace(ONE, lora_dim=2)) == {
-        "start-up": 2320 + 1920 + 510 * 2,
+        "start-up": 1000 * 2 + 510 * 2 + 510 * 2,
         "sampling": rest + 2 * 2 * 10 * 4 * 2 + 4 * 10 * 12 * 2,
-        "scoring": rest + 4 * 10 * 12 * 2 + 2 * 50 * 16,  # two answer tokens
-        "training": rest + 640 + 2240 + 2 * 50 * 10,
+        "scoring": rest + 4 * 10 * 12 * 2 + 2 * 50 * 10,  # two answer tokens
+        "training": rest + 640 + 2240 + 2 * 50 * 12,
         "optimizer": rest + 640 + 640,
     }
 

@@ -151,8 +151,8 @@ def test_lora_is_saved_merged_and_the_training_weights_stay(load_lm, folders, to
 def lora(load_lm, folders, tokenizer, tmp_path):
     """Function: architecture, dtype -> (folder of a finished LoRA training, the model as trained)."""
 
-    def make(name, dtype=None):
-        lm = add_lora(load_lm(name), lora_flags(), "CAUSAL_LM").eval()
+    def make(name, dtype=None, **flags):
+        lm = add_lora(load_lm(name), lora_flags(**flags), "CAUSAL_LM").eval()
         torch.manual_seed(0)
         for n, p in lm.named_parameters():
             if "lora_B" in n:
@@ -167,9 +167,10 @@ def lora(load_lm, folders, tokenizer, tmp_path):
 IDS = torch.tensor([random_sequences(300, [12])[0]])
 
 
-@pytest.mark.parametrize("name", ["gpt_neox", "llama", "gpt2"])
-def test_a_lora_folder_loads_as_the_model_that_was_trained(lora, load_lm, tokenizer, name):
-    folder, trained = lora(name)
+@pytest.mark.parametrize("name, use_dora", [("gpt_neox", False), ("llama", False), ("gpt2", False), ("llama", True)])
+def test_a_lora_folder_loads_as_the_model_that_was_trained(lora, load_lm, tokenizer, name, use_dora):
+    folder, trained = lora(name, use_dora=use_dora)
+    assert any("magnitude" in n for n, p in trained.named_parameters() if p.requires_grad) == use_dora
     path = str(folder / "adapter")
     assert lora_base(path) and lora_base(str(folder)) is None
     merged = models.load_causal_lm(path, tokenizer)

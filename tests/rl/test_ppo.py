@@ -44,6 +44,25 @@ def test_gae_by_hand():
     assert close(returns, [[3.26125, 4.025, 3.0], [4, 0, 0]])
 
 
+@pytest.mark.parametrize("gamma, lam", [(1.0, 1.0), (1.0, 0.95), (0.99, 0.9), (1.0, 1e-3), (0.9, 0.0)])
+@pytest.mark.parametrize("length", [1, 2, 37, 1024])
+def test_gae_is_the_recursion_of_the_paper(length, gamma, lam):
+    """A_t = r_t + gamma V_t+1 - V_t + gamma lambda A_t+1, token by token in fp64, behind an answer's end 0."""
+    torch.manual_seed(length)
+    lengths = [length, max(length // 3, 1)]
+    rewards, values, mask = torch.randn(2, length), 10 * torch.randn(2, length), ppo.length_mask(lengths)
+    advantages, returns = gae(rewards * mask, values, mask, gamma, lam)
+    for row, n in enumerate(lengths):
+        after = later = 0.0
+        for t in reversed(range(n)):
+            v = float(values[row, t])
+            later = float(rewards[row, t]) + gamma * after - v + gamma * lam * later
+            after = v
+            assert float(advantages[row, t]) == pytest.approx(later, abs=1e-3, rel=1e-4)
+            assert float(returns[row, t]) == pytest.approx(later + v, abs=1e-3, rel=1e-4)
+        assert not advantages[row, n:].any() and not returns[row, n:].any()
+
+
 def test_gae_with_lambda_one_returns_the_rewards_to_come():
     torch.manual_seed(0)
     rewards, values = torch.randn(1, 5), torch.randn(1, 5)

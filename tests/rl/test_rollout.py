@@ -2,7 +2,17 @@
 
 import pytest
 import torch
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    FalconConfig,
+    Gemma3TextConfig,
+    MistralConfig,
+    MptConfig,
+    OPTConfig,
+)
 
+from korlhf.models import kv_cache
 from korlhf.rl import rollout
 
 RARE = 1  # a stop token that these models hardly ever choose
@@ -18,21 +28,17 @@ def a_stop(answers):
     return max({t for a in answers for t in a}, key=lambda t: len({a.index(t) for a in answers if t in a}))
 
 
+def generate(lm, eos_token_id, n):
+    how = {"do_sample": False, "max_new_tokens": n, "eos_token_id": eos_token_id, "pad_token_id": 0}
+    ids = [torch.tensor([p]) for p in PROMPTS]
+    return [lm.generate(i, attention_mask=torch.ones_like(i), **how)[0, i.size(1) :].tolist() for i in ids]
+
+
 @pytest.mark.parametrize("name", ["gpt_neox", "llama", "qwen2", "gemma2", "gpt2"])
 def test_greedy_is_generate_of_each_prompt_alone(load_lm, name):
     lm = load_lm(name)
     stop = a_stop(greedy(lm, PROMPTS, RARE))
-    expected = [
-        lm.generate(
-            torch.tensor([p]),
-            attention_mask=torch.ones(1, len(p), dtype=torch.long),
-            do_sample=False,
-            max_new_tokens=10,
-            eos_token_id=stop,
-            pad_token_id=0,
-        )[0, len(p) :].tolist()
-        for p in PROMPTS
-    ]
+    expected = generate(lm, stop, 10)
     assert len({len(a) for a in expected}) > 1 and any(a[-1] == stop for a in expected)
     assert greedy(lm, PROMPTS, stop) == expected
     assert greedy(lm, PROMPTS, stop, batch_size=2) == expected
@@ -50,6 +56,69 @@ def test_an_answer_does_not_depend_on_its_batch(load_lm, name):
     assert rollout.sample(lm, prompts, seeds=seeds, batch_size=3, **how) == alone
     assert rollout.sample(lm, prompts[::-1], seeds=seeds[::-1], **how)[::-1] == alone
     assert rollout.sample(lm, prompts, seeds=[s + 100 for s in seeds], **how) != alone
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "llama", "gemma2", "gpt2"])
+@pytest.mark.parametrize("look", [1, 5])
+def test_rows_enter_where_others_have_left(load_lm, monkeypatch, name, look):
+    """Small blocks, columns dropped at once, and looks (as on a GPU) at every token or at every fifth."""
+    monkeypatch.setattr(rollout, "SLACK", 0)
+    monkeypatch.setattr(kv_cache, "BLOCK", 3)
+    monkeypatch.setitem(rollout.LOOK_EVERY, "cpu", look)
+    lm, prompts, seeds = load_lm(name), PROMPTS * 5, list(range(50, 75))
+    how = {"limits": rollout.Limits(17, 0.7)}
+    how["eos_token_id"] = a_stop(rollout.sample(lm, prompts, seeds, RARE, **how))
+    seen, forward = [], lm.base_model.forward
+
+    def counted(*args, **kwargs):
+        seen.append(kwargs["attention_mask"].shape)
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(lm.base_model, "forward", counted)
+    answers = rollout.sample(lm, prompts, seeds=seeds, batch_size=4, **how)
+    passes = len(seen)
+    assert max(rows for rows, _ in seen) == 4 and max(columns for _, columns in seen) <= 9 + 17 + 3
+    assert answers == [rollout.sample(lm, [p], seeds=[s], **how)[0] for p, s in zip(prompts, seeds)]
+    assert len({len(a) for a in answers}) > 3 and passes < sum(map(len, answers)) / 2
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        BloomConfig(vocab_size=300, hidden_size=32, n_layer=2, n_head=4),
+        FalconConfig(vocab_size=300, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, alibi=True),
+        MptConfig(vocab_size=300, d_model=32, n_layers=2, n_heads=4, max_seq_len=32),
+        OPTConfig(
+            vocab_size=300,
+            hidden_size=32,
+            ffn_dim=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            word_embed_proj_dim=32,
+        ),
+        MistralConfig(
+            **{"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2},
+            **{"num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 6},
+        ),
+        Gemma3TextConfig(
+            **{"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 8},
+            **{"num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 6},
+            layer_types=["sliding_attention", "full_attention"],
+        ),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_architectures_of_other_positions_and_windows(monkeypatch, config):
+    """ALiBi, learned positions, sliding windows shorter than the answers: greedy answers are those of generate."""
+    monkeypatch.setattr(rollout, "SLACK", 0)
+    monkeypatch.setattr(kv_cache, "BLOCK", 3)
+    torch.manual_seed(1)
+    lm = AutoModelForCausalLM.from_config(config).eval()
+    for p in lm.parameters():
+        p.data.mul_(8) if p.ndim > 1 else None  # clear favourites
+    stop = a_stop(greedy(lm, PROMPTS, RARE, 14))
+    assert greedy(lm, PROMPTS, stop, 14, batch_size=2) == generate(lm, stop, 14)
+    assert greedy(lm, PROMPTS, stop, 14) == generate(lm, stop, 14)
 
 
 def test_an_answer_ends_with_the_stop_token_or_at_the_limit(load_lm):

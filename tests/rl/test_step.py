@@ -2,6 +2,8 @@
 
 import contextlib
 import copy
+import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,10 +23,12 @@ from korlhf.models.lora import add_lora
 from korlhf.models.reward_model import TokenValues
 from korlhf.rl import rollout
 from korlhf.rl import step as ppo_step
+from korlhf.rl import training as rl_training
 from korlhf.rl.advantages import whiten
 from korlhf.rl.evaluate import evaluate
 from korlhf.rl.models import Models
 from korlhf.rl.rewards import Prompt, RewardModel, RunningMoments, shaped_scores
+from korlhf.rl.training import PpoTraining
 from korlhf.training import log
 from korlhf.training.engine import Frozen, World
 from korlhf.training.flags import ModelFlags, PpoFlags
@@ -154,10 +158,10 @@ def collect(models, prompts, f, seeds=None, score_shaping=unshaped, kl_coef=0.05
     return ppo_step.collect(models, prompts, seeds or list(range(len(prompts))), f, kl_coef, score_shaping, log.Clock())
 
 
-def plain_logps(lm, prompt, answer):
+def plain_logps(lm, prompt, answer, temperature=1.0):
     """Log-probabilities of `answer` by transformers, one sequence, no packing."""
     with torch.no_grad():
-        logps = lm(input_ids=torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
+        logps = (lm(input_ids=torch.tensor([prompt + answer])).logits[0] / temperature).log_softmax(-1)
     return torch.stack([logps[len(prompt) + j - 1, token] for j, token in enumerate(answer)])
 
 
@@ -245,11 +249,77 @@ def test_update_gradient_is_that_of_transformers(codec, prompts):
     assert all(torch.allclose(models.actor.gradient["lm." + n], g, atol=1e-5) for n, g in expected.items())
 
 
+@pytest.mark.parametrize("train_actor, lora", [(True, 0), (True, 2), (False, 0)])
+def test_one_pass_that_scores_and_trains_has_the_gradient_of_two(codec, prompts, train_actor, lora):
+    gradients, passes = [], []
+    for one in (True, False):
+        models, _ = make_models(codec, lora=lora)
+        runs = []
+        for engine in (models.actor, models.critic):
+            engine.module.register_forward_hook(lambda module, *_, runs=runs: runs.append(module))
+        exp, *_ = collect(models, prompts, flags(8), score_shaping=lambda raw, ended: raw - 1)
+        assert exp.passes is not None
+        if not one:
+            exp.passes = None
+        exp.advantages = whiten(exp.advantages, exp.mask)
+        stats = ppo_step.update(models, exp, flags(8), train_actor)
+        gradients.append({**models.actor.gradient, **models.critic.gradient})
+        passes.append(len(runs))
+        if one:
+            assert (stats["ratio_max"], stats["ratio_min"], stats["clip_fraction"], stats["approx_kl"]) == (1, 1, 0, 0)
+    assert passes[0] == passes[1] - (2 if train_actor else 1) == (3 if lora else 2)  # with LoRA one is the reference's
+    one, two = gradients
+    assert one.keys() == two.keys() and any(n.startswith("lm.") for n in one) == train_actor
+    assert all(torch.allclose(one[n], two[n], atol=1e-6) for n in two) and any(
+        g.abs().max() > 0.01 for g in one.values()
+    )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"ppo_epochs": 2},
+        {"per_device_training_batch_size": 4},
+        {"per_device_training_batch_size": 4, "gradient_accumulation_steps": 2},
+        {"unsupervised_dataset_name": "texts"},
+    ],
+)
+def test_several_passes_score_first(codec, prompts, changed):
+    models, _ = make_models(codec)
+    exp, *_ = collect(models, prompts, flags(8, **changed))
+    assert exp.passes is None and not exp.logps.requires_grad and not exp.values.requires_grad
+
+
+@pytest.mark.parametrize("size", [8, 4])
+def test_a_temperature_is_part_of_the_policy(codec, prompts, size):
+    """At temperature .5 the sampler's probabilities are those of twice the logits: rewards, ratios and gradient too."""
+    models, frozen = make_models(codec)
+    f = flags(8, temperature=0.5, per_device_training_batch_size=size)
+    exp, sums, _ = collect(models, prompts, f)
+    entropy, loss = 0.0, 0.0
+    for i, (p, a) in enumerate(zip(prompts, exp.answers)):
+        n = len(a)
+        assert torch.allclose(exp.logps[i, :n], plain_logps(frozen, p.ids, a, 0.5), atol=1e-5)
+        assert torch.allclose(exp.ref_logps[i, :n], plain_logps(frozen, p.ids, a, 0.5), atol=1e-5)
+        logps = (2 * frozen(input_ids=torch.tensor([p.ids + a])).logits[0, len(p.ids) - 1 : -1]).log_softmax(-1)
+        entropy -= float((logps.exp() * logps).detach().sum())
+        loss = loss - (logps.gather(1, torch.tensor(a).unsqueeze(1)).squeeze(1) * exp.advantages[i, :n]).sum()
+    assert sums["entropy"] == pytest.approx(entropy, abs=1e-3)
+    if size == 8:
+        exp.passes = None  # the update's own pass has it, too
+        stats = ppo_step.update(models, exp, f, train_actor=True)
+        assert stats["ratio_max"] == pytest.approx(1, abs=1e-5) and stats["ratio_min"] == pytest.approx(1, abs=1e-5)
+        (loss / sums["tokens"]).backward()
+        expected = {n: p.grad for n, p in frozen.named_parameters()}
+        assert all(torch.allclose(models.actor.gradient["lm." + n], g, atol=1e-5) for n, g in expected.items())
+    figures, rows = evaluate(models, prompts, f, seed=3)
+    assert size == 8 or figures["kl"] == pytest.approx(0, abs=1e-5)
+    assert size == 4 or figures["kl"] > 1e-5
+
+
 def test_the_end_of_an_answer_is_an_action(codec, prompts, monkeypatch):
     models, _ = make_models(codec)
     monkeypatch.setattr(rollout, "sample", lambda *args: [[4, 0]] * 8)
-    exp, *_ = collect(models, prompts, flags(8))
-    exp.advantages = torch.tensor([[0.0, 1.0]]).expand(8, -1)  # only the end was good
     seen = []
 
     def keep(module, args, logits):
@@ -257,6 +327,8 @@ def test_the_end_of_an_answer_is_an_action(codec, prompts, monkeypatch):
         seen.append(logits)
 
     handle = models.actor.module.lm.get_output_embeddings().register_forward_hook(keep)
+    exp, *_ = collect(models, prompts, flags(8))
+    exp.advantages = torch.tensor([[0.0, 1.0]]).expand(8, -1)  # only the end was good
     ppo_step.update(models, exp, flags(8), train_actor=True)
     handle.remove()
     gradient, p = seen[0].grad, seen[0].detach().softmax(-1)
@@ -331,13 +403,16 @@ def test_the_adapter_switched_off_is_the_reference(codec, prompts, architecture)
     )  # disabling must not freeze them
 
 
-def test_the_ptx_loss_is_the_mean_of_its_tokens(codec, prompts):
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_the_ptx_loss_is_the_mean_of_its_tokens(codec, prompts, temperature):
+    """Whatever the sampler's temperature."""
     extra = [Tokens([4, 5, 6, 0], [0, 1, 1, 1]), Tokens([7, 0], [1, 1])]
     gradients, loss = [], None
     for coefficient in (0.0, 2.0):
         models, frozen = make_models(codec)
-        exp, *_ = collect(models, prompts, flags(8))
-        loss = ppo_step.update(models, exp, flags(8, unsup_coef=coefficient), True, iter([extra]))["ptx_loss"]
+        f = flags(8, unsupervised_dataset_name="texts", unsup_coef=coefficient, temperature=temperature)
+        exp, *_ = collect(models, prompts, f)
+        loss = ppo_step.update(models, exp, f, True, iter([extra]))["ptx_loss"]
         gradients.append(models.actor.gradient)
     nll = sum(-plain_logps(frozen, t[:1], t[1:]).sum() for t in ([4, 5, 6, 0], [7, 0])) / 4
     assert loss == pytest.approx(float(nll), abs=1e-5)
@@ -411,3 +486,32 @@ def test_the_reward_rises(codec, prompts, lora, lr):
         ppo_step.update(models, exp, f, train_actor=True)
         scores.append(sums["score"] / 32)
     assert sum(scores[:3]) / 3 < 1.2 and sum(scores[-5:]) / 5 > 2.5
+
+
+def ppo_training(models, prompts, heldout, folder):
+    f = flags(8)
+    every = SimpleNamespace(ppo=f, paths={}, actor=SimpleNamespace(model_name_or_path="x"))
+    order = SimpleNamespace(seed=3)
+    return PpoTraining(models, every, prompts, heldout, [], order, SimpleNamespace(dir=folder))
+
+
+def test_the_zero_of_the_score_is_of_a_few_training_prompts_and_kept(codec, prompts, tmp_path, monkeypatch):
+    monkeypatch.setattr(rl_training, "REFERENCE_ANSWERS", 3)
+    models, _ = make_models(codec)
+    training, asked = ppo_training(models, prompts[2:], prompts[:2], tmp_path), []
+
+    def seen(models, chosen, *args):
+        asked.append([p.ids for p in chosen])
+        return evaluate(models, chosen, *args)
+
+    monkeypatch.setattr(rl_training, "evaluate", seen)
+    training.evaluate()
+    training.begin()
+    assert list(map(len, asked)) == [2, 3] and all(ids in [p.ids for p in prompts[2:]] for ids in asked[1])
+    # killed now, and started again: the same answers, not sampled once more
+    again = ppo_training(models, prompts[2:], prompts[:2], tmp_path)
+    again.evaluate()
+    again.begin()
+    assert len(asked) == 2 and again.state() == json.loads(json.dumps(training.state()))
+    again.evaluate()  # in the course of the training
+    assert len(asked) == 3

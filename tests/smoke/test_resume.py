@@ -70,13 +70,14 @@ def test_reward(base_init, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "stages, lora", [((0, 0), []), ((2, 3), ["--actor_lora_dim", "4", "--actor_lora_learning_rate", "1e-3"])]
+    "stages, trained, lora",  # answers per pass: two updates per step, and one whose passes score as well
+    [((0, 0), 4, []), ((2, 3), 8, ["--actor_lora_dim", "4", "--actor_lora_learning_rate", "1e-3"])],
 )
-def test_ppo(three_steps, tmp_path, stages, lora):
+def test_ppo(three_steps, tmp_path, stages, trained, lora):
     more = [
         *words(
             "--max_steps 12 --save_steps 1 --max_eval_examples 6 --eval_interval 4 "
-            "--per_device_generation_batch_size 8 --per_device_training_batch_size 4 --max_answer_seq_len 16 "
+            f"--per_device_generation_batch_size 8 --per_device_training_batch_size {trained} --max_answer_seq_len 16 "
             "--enable_ema --kl_target 1.0"
         ),
         *lora,

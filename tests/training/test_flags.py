@@ -1,5 +1,7 @@
 """Every flag of DeepSpeed-Chat's three main.py is accepted here, or refused with the reason and the remedy."""
 
+import sys
+
 import pytest
 from step_programs import main_of, parse
 
@@ -183,6 +185,9 @@ WRONG = [
     (1, "--offload", "--offload", "--zero_stage"),
     (3, "--offload", "--offload", "--actor_zero_stage"),
     (1, "--only_optimize_lora", "--only_optimize_lora", "--lora_dim"),
+    (1, "--load_in_4bit", "--load_in_4bit", "--lora_dim"),
+    (3, "--critic_use_dora --actor_lora_dim 8", "--critic_use_dora", "--critic_lora_dim"),
+    (2, "--load_in_4bit --lora_dim 8 --zero_stage 3", "--load_in_4bit", "--zero_stage to 2"),
     (3, "--only_optimize_lora", "--only_optimize_lora", "--actor_lora_dim"),
     (1, "--per_device_train_batch_size 0", "--per_device_train_batch_size 0", "above 0"),
     (2, "--max_seq_len -1", "--max_seq_len -1", "above 0"),
@@ -217,6 +222,11 @@ def test_new_lora_weights_over_an_adapter_are_refused_before_they_are_trained(tm
     (tmp_path / "adapter_config.json").touch()
     words = ["--model_name_or_path", str(tmp_path), "--data_path", "d", "--output_dir", "o", "--lora_dim", "8"]
     assert "is a LoRA adapter itself" in refusal(1, words, capsys)
+
+
+def test_four_bits_without_bitsandbytes_say_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    assert "pip install 'korlhf[qlora]'" in refusal(1, [*NEEDED[1], "--load_in_4bit", "--lora_dim", "8"], capsys)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
