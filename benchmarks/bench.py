@@ -86,14 +86,6 @@ def check(args: BenchFlags, parser: Parser) -> None:
         parser.error(f"--data {args.data}: --lengths are given too; delete one of them")
 
 
-def numbers(name: str, words: list[str]) -> list[int]:
-    """The values of a flag that takes several whole numbers above 0."""
-    for word in words:
-        if not word.isdigit() or not int(word):
-            raise InputError(f"--{name} {word}: give whole numbers above 0")
-    return [int(word) for word in words]
-
-
 def draw_lengths(args: BenchFlags, step: int, limit: int, rng: random.Random) -> Iterator[tuple[int, ...]]:
     """Endless tuples of lengths in tokens for a step: a prompt, and one (step 1), two (2) or no (3) answers; prompt and
     any one answer together within `limit`.

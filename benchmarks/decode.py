@@ -26,7 +26,7 @@ from korlhf.training.engine import DTYPES, World
 class DecodeFlags:
     """decoding"""
 
-    batch_sizes: list[str] = flags.flag(["16", "64", "256"], "prompts sampled at once")
+    batch_sizes: list[int] = flags.flag([16, 64, 256], "prompts sampled at once", above=0)
     prompt: int = flags.flag(128, "tokens of a prompt", above=0)
     new_tokens: int = flags.flag(128, "tokens of an answer", above=0)
     rounds: int = flags.flag(1, "timed rounds of each batch size, after a short one for warm-up", above=0)
@@ -71,7 +71,7 @@ def main():
     print(f"{about['device']}, {dtype}: {bytes_per_second / 1e9:,.0f} GB/s, of a copy {measured / 1e9:,.0f} GB/s")
     print(f"{'batch':>6}{'tokens/s':>12}{'roofline':>12}{'share':>8}")
     batches = []
-    for batch in bench.numbers("batch_sizes", more.batch_sizes):
+    for batch in more.batch_sizes:
         seconds = decode(lm, batch, more, world)
         roofline = batch * bytes_per_second / step_bytes(lm, batch, more.prompt + more.new_tokens / 2, element)
         rate = batch * more.new_tokens / statistics.median(seconds)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import report
-from bench import BenchFlags, numbers, parse
+from bench import BenchFlags, parse
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
@@ -33,9 +33,11 @@ class ScalingFlags:
     """scaling"""
 
     step: int = flag(1, "training step", choices=[1, 2, 3])
-    seq_lens: list[str] = flag([], "values of --seq_len")
-    batch_sizes: list[str] = flag([], "values of --batch_size")
-    processes: list[str] = flag([], "numbers of processes, each with --batch_size sequences and --threads threads")
+    seq_lens: list[int] = flag([], "values of --seq_len", above=0)
+    batch_sizes: list[int] = flag([], "values of --batch_size", above=0)
+    processes: list[int] = flag(
+        [], "numbers of processes, each with --batch_size sequences and --threads threads", above=0
+    )
     threads: int = flag(1, "threads of a process", above=0)
     rounds: int = flag(3, "runs of each setting", above=0)
 
@@ -45,7 +47,7 @@ Setting = tuple[str, int]  # what is varied, and its value
 
 def settings_of(more: ScalingFlags) -> list[Setting]:
     varied = {"seq_lens": "seq_len", "batch_sizes": "batch_size", "processes": "processes"}
-    return [(name, value) for given, name in varied.items() for value in numbers(given, getattr(more, given))]
+    return [(name, value) for given, name in varied.items() for value in getattr(more, given)]
 
 
 def command(args: BenchFlags, more: ScalingFlags, setting: Setting, output: Path) -> list[str]:
