@@ -59,7 +59,6 @@ class PpoTraining(Training):
         self.unsupervised, self.order, self.run = unsupervised, order, run
         self.bases, self.base, self.engines = flags.paths, flags.actor.model_name_or_path, models.trained
         self.world, self.best, self.rows, self.rows_before = models.world, None, [], []
-        self.before: dict[str, Any] | None = None  # held-out figures of the untrained actor
         self.shaping: Any = None  # a RunningShaping from the first step on
         self.controller = KLController(flags.ppo.kl_coef, flags.ppo.kl_target, flags.ppo.kl_horizon)
         self.ema = None
@@ -67,12 +66,10 @@ class PpoTraining(Training):
             self.ema = EMA(models.actor, flags.ppo.ema_decay, run.dir / "checkpoints")
 
     def begin(self):
-        """Set the zero and spread of the score by the actor's own answers: the held-out ones, if they are enough."""
-        own = self.before
-        if own is None or own["n"] < REFERENCE_ANSWERS:
-            generator = torch.Generator().manual_seed(self.order.seed)
-            chosen = torch.randperm(len(self.prompts), generator=generator).tolist()[:REFERENCE_ANSWERS]
-            own, _ = self._untrained("reference", [self.prompts[i] for i in chosen])
+        """Set the zero and spread of the score by the actor's own answers."""
+        generator = torch.Generator().manual_seed(self.order.seed)
+        chosen = torch.randperm(len(self.prompts), generator=generator).tolist()[:REFERENCE_ANSWERS]
+        own, _ = self._untrained("reference", [self.prompts[i] for i in chosen])
         moments = RunningMoments(own["n"], own["score"], own["score_std"] ** 2 * (own["n"] - 1))
         self.shaping = RunningShaping(moments, own["score"], self.flags, self.world.sum)
         self.rows_before = self.rows
@@ -147,9 +144,9 @@ class PpoTraining(Training):
         if not self.heldout:
             return None
         if self.shaping is None:
-            self.before, self.rows = self._untrained("heldout", self.heldout)
-            return self.before
-        figures, self.rows = evaluate(self.models, self.heldout, self.flags, self.order.seed)
+            figures, self.rows = self._untrained("heldout", self.heldout)
+        else:
+            figures, self.rows = evaluate(self.models, self.heldout, self.flags, self.order.seed)
         return figures
 
     def _untrained(self, name, prompts):

@@ -55,7 +55,7 @@ def reward_loss(trained, world):
 
 
 CASES = {
-    "full": (language_model, sft_loss, {}),
+    "full": (language_model, sft_loss, {"gradient_checkpointing": True}),
     "dora": (language_model, sft_loss, {"lora_dim": 2, "use_dora": True, "lora_module_name": "q_proj,lm_head"}),
     "reward": (scorer, reward_loss, {}),
     "reward_lora": (scorer, reward_loss, {"lora_dim": 2}),
@@ -74,6 +74,7 @@ def train(path, folder, case, zero_stage, world):
     loaded = [p for n, p in module.named_parameters() if "lora_" not in n and "modules_to_save" not in n]
     spread = all(hasattr(p, "ds_tensor") and p.numel() == 0 for p in loaded)
     trained = engine.Engine(module, flags, world, engine.Recipe("fp32", 1, 1, 3))
+    trained.train()
     losses, ema = [], EMA(trained, 0.9, folder)
     expected = ema.weights()
     start = trained.state_dict()
