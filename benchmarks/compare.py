@@ -40,7 +40,8 @@ SIDES = {
     "reward": {OURS: "packed", SHAPED: "limit", "TRL": "padded"},
     "ppo": {OURS: "packed", SHAPED: "limit", "TRL": "padded", "TRL, gc left out": "frozen"},
 }
-UNIT = {"sft": "tokens", "reward": "tokens", "ppo": "samples"}
+# PPO in both: answers of a few rounds are by chance longer on one side than on the other
+UNITS = {"sft": ["tokens"], "reward": ["tokens"], "ppo": ["samples", "tokens"]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +86,10 @@ def spec_of(task: str, args: CompareFlags) -> dict[str, Any]:
     return {"task": task, "flags": common, "rows": rows, "mean_answer": args.mean_answer}
 
 
-def compare(task: str, args: CompareFlags, folder: Path) -> dict[str, Any]:
-    """Figures of one task: rounds and versions of every side, ratios of this project to the others."""
+def compare(task: str, args: CompareFlags, folder: Path) -> list[dict[str, Any]]:
+    """Figures of one task in each of its units: rounds and versions of every side, ratios of this project to the
+    others.
+    """
     spec = folder / f"{task}.json"
     spec.write_text(json.dumps(spec_of(task, args)), encoding="utf-8")
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads))
@@ -109,13 +112,14 @@ def compare(task: str, args: CompareFlags, folder: Path) -> dict[str, Any]:
         for side in sides:
             side.close()
     found = {name: [r[i] for r in rounds] for i, name in enumerate(SIDES[task])}
-    return summarise(task, found, {name: side.about for name, side in zip(found, sides)})
+    about = {name: side.about for name, side in zip(found, sides)}
+    return [summarise(task, unit, found, about) for unit in UNITS[task]]
 
 
-def summarise(task: str, found: dict[str, list[dict[str, float]]], about: dict[str, Any]) -> dict[str, Any]:
+def summarise(task: str, unit: str, found: dict[str, list[dict[str, float]]], about: dict[str, Any]) -> dict[str, Any]:
     """found: side -> its rounds. Rates per CPU second and per second, and this project's ratio round by round."""
     rates = {
-        name: {clock: [r[UNIT[task]] / r[clock] for r in rounds] for clock in ("cpu", "wall")}
+        name: {clock: [r[unit] / r[clock] for r in rounds] for clock in ("cpu", "wall")}
         for name, rounds in found.items()
     }
     sides = {}
@@ -123,7 +127,7 @@ def summarise(task: str, found: dict[str, list[dict[str, float]]], about: dict[s
         ratios = {c: spread([a / b for a, b in zip(rates[OURS][c], rate[c])]) for c in rate}
         per_second = {c: spread(values) for c, values in rate.items()}
         sides[name] = {"per_second": per_second, "ratio": ratios, "rounds": found[name], **about[name]}
-    return {"task": task, "unit": UNIT[task], "sides": sides}
+    return {"task": task, "unit": unit, "sides": sides}
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -162,7 +166,7 @@ def main():
     folder = Path(tempfile.mkdtemp(prefix="compare_"))  # the logs stay if a side fails
     for task in args.tasks:
         try:
-            results.append(compare(task, args, folder))
+            results += compare(task, args, folder)
         except RuntimeError as error:
             raise InputError(str(error)) from error
     for path in folder.iterdir():

@@ -57,7 +57,7 @@ def test_ratios_are_taken_round_by_round():
     about = {name: {"loss": 1.0} for name in (compare.OURS, "TRL")}
     ours = [{"cpu": 2.0, "wall": 4.0, "tokens": 40}, {"cpu": 1.0, "wall": 1.0, "tokens": 40}]
     trl = [{"cpu": 4.0, "wall": 4.0, "tokens": 40}, {"cpu": 4.0, "wall": 8.0, "tokens": 40}]
-    result = compare.summarise("sft", {compare.OURS: ours, "TRL": trl}, about)
+    result = compare.summarise("sft", "tokens", {compare.OURS: ours, "TRL": trl}, about)
     side = result["sides"]["TRL"]
     assert side["ratio"]["cpu"] == {"median": 3.0, "min": 2.0, "max": 4.0, "n": 2}  # 20 / 10 and 40 / 10
     assert side["ratio"]["wall"] == {"median": 4.5, "min": 1.0, "max": 8.0, "n": 2}  # 10 / 10 and 40 / 5
@@ -102,7 +102,7 @@ def test_a_side_that_is_left_ends(tmp_path):
 
 @pytest.mark.skipif(not importlib.util.find_spec("trl"), reason="TRL is compared from an environment of its own")
 def test_trl_trains_the_same_loss(tmp_path):
-    found = compare.compare("sft", flags(trl=sys.executable), tmp_path)
+    (found,) = compare.compare("sft", flags(trl=sys.executable), tmp_path)
     losses = [found["sides"][name]["loss"] for name in (compare.OURS, "TRL, padded")]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
