@@ -15,7 +15,7 @@ TINY = {"hidden_size": 32, "layers": 1, "vocab_size": 64, "batch_size": 2, "seq_
 
 
 def flags(**more):
-    return compare.CompareFlags(trl="python", **{**TINY, "rounds": 2, "steps": 1, "warmup_steps": 1, **more})
+    return compare.CompareFlags(**{**TINY, "trl": "python", "rounds": 2, "steps": 1, "warmup_steps": 1, **more})
 
 
 class Turns:
