@@ -39,7 +39,8 @@ AttentionMaskInterface.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
 def one_query_attention(model: Any) -> Generator[None]:
     """While inside, a transformers model on a CPU uses it where it would use sdpa."""
     before, weight = model.config._attn_implementation, model.get_input_embeddings().weight
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or before not in REPLACED or not model._can_set_attn_implementation():
+    faster = weight.device.type == "cpu" and weight.dtype == torch.float32 and before in REPLACED
+    if not (faster and model._can_set_attn_implementation()):
         yield
         return
     model.set_attn_implementation(NAME)
