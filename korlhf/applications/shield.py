@@ -1,9 +1,9 @@
 """What stands before both programs with a page: requests from elsewhere, too large or too slow ones are refused before
 any of the program's own code sees them.
 
-Shield is middleware; Punctual is uvicorn's HTTP protocol with time limits. By hand: Starlette's TrustedHostMiddleware
-knows no addresses but those it is told, nothing there bounds a body or checks an Origin, and uvicorn's only time limit
-ends with the first byte of a request."""
+Shield is middleware; Punctual is uvicorn's HTTP protocol with time limits (Gradio brings both libraries). By hand:
+Starlette's TrustedHostMiddleware knows no addresses but those it is told, nothing there bounds a body or checks an
+Origin, and uvicorn's only time limit ends with the first byte of a request."""
 
 import asyncio
 from ipaddress import ip_address
@@ -130,9 +130,8 @@ class Punctual(H11Protocol):
     def _watch(self):
         """Start, keep or end the time limit of what the client does now."""
         limit = HEAD_SECONDS if self.conn.their_state is h11.IDLE else None
-        limit = WRITE_SECONDS if self.flow.write_paused else limit
-        if self.transport.is_closing() and not self.flow.write_paused:
-            limit = None
+        if self.flow.write_paused or self.transport.is_closing():
+            limit = WRITE_SECONDS
         if limit == self._limit:
             return
         if self._deadline:
@@ -145,7 +144,8 @@ class Punctual(H11Protocol):
 
     def connection_lost(self, exc):
         super().connection_lost(exc)
-        self._watch()
+        if self._deadline:
+            self._deadline.cancel()
 
     def handle_events(self):
         super().handle_events()

@@ -40,17 +40,12 @@ class ServerFlags:
         for name in self.allowed_hosts:
             if not NAME.fullmatch(name):
                 parser.error(f"--allowed_hosts {name}: give a name alone, such as label.example.org")
-        if not self.auth_file and not self.is_local():
-            print(
-                f"warning: --host {self.host} without --auth_file: whoever reaches this machine may come in",
-                file=sys.stderr,
-                flush=True,
-            )
 
-    def is_local(self):
-        """Whether only this machine can come in."""
-        loopback = ip_address(self.host).is_loopback if _is_address(self.host) else self.host == "localhost"
-        return loopback and not self.share
+    def warn(self):
+        """Say so where anybody may come in from other machines."""
+        local = ip_address(self.host).is_loopback if _is_address(self.host) else self.host == "localhost"
+        if self.share or not local:
+            print("warning: without --auth_file whoever reaches the address may come in", file=sys.stderr, flush=True)
 
 
 def _is_address(host):
@@ -105,6 +100,8 @@ def serve(site, server, name, stopped):
 
     from korlhf.applications.shield import Punctual, Shield
 
+    if not server.auth_file:
+        server.warn()
     hosts = {host.lower() for host in (server.host, *server.allowed_hosts) if not _is_address(host)}
     app = gradio.Server(routes=site.routes(), docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Shield, paths=site.paths, hosts=hosts, most_bytes=site.most_bytes)

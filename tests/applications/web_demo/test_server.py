@@ -168,13 +168,17 @@ def test_a_port_that_was_taken_while_models_were_loaded_is_told_in_our_words(mon
             web.serve(site, web.ServerFlags(port=other.getsockname()[1]), "x", "stopped")
 
 
-@pytest.mark.parametrize("words, share", [([], False), (["--share"], True)])
-def test_gradio_is_told_to_share_only_if_asked_and_never_to_tell_others(words, share, monkeypatch, echo):
+@pytest.mark.parametrize(
+    "words, share, host",
+    [([], False, "127.0.0.1"), (["--share"], True, "127.0.0.1"), (["--host", "0.0.0.0"], False, "0.0.0.0")],
+)
+def test_gradio_is_told_to_share_only_if_asked_and_never_to_tell_others(words, share, host, monkeypatch, echo, capsys):
     monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Server=NoPort))
     monkeypatch.delenv("GRADIO_ANALYTICS_ENABLED", raising=False)
     with pytest.raises(InputError, match="Cannot find empty port"):
         web_demo.main(["--model", f"m=openai:m@{echo.url}", "--port", str(free_port()), *words])
-    assert NoPort.launched["share"] is share and NoPort.launched["server_name"] == "127.0.0.1"
+    assert NoPort.launched["share"] is share and NoPort.launched["server_name"] == host
+    assert ("warning: without --auth_file" in capsys.readouterr().err) == bool(words)
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
 
 
