@@ -16,6 +16,7 @@ from web_demo_harness import GREEDY, Client, echo, serve  # noqa: F401 (fixtures
 from applications.web_demo import web_demo
 from korlhf.applications import web
 from korlhf.applications.chat.local_bot import LocalBot
+from korlhf.applications.shield import Punctual, Shield
 from korlhf.core.errors import InputError
 from korlhf.llm.checkpoint import Checkpoint, Sampling
 
@@ -180,6 +181,34 @@ def test_gradio_is_told_to_share_only_if_asked_and_never_to_tell_others(words, s
     assert NoPort.launched["share"] is share and NoPort.launched["server_name"] == host
     assert ("warning: without --auth_file" in capsys.readouterr().err) == bool(words)
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+
+
+class Listening(NoPort):
+    """Stands in for gradio.Server: listens at once, and is stopped by Ctrl-C."""
+
+    def add_middleware(self, middleware, **how):
+        Listening.shield = middleware, how
+
+    def launch(self, **_):
+        Listening.config = SimpleNamespace(http_protocol_class=None)
+        blocks = SimpleNamespace(server=SimpleNamespace(config=Listening.config))
+        return SimpleNamespace(get_blocks=lambda: blocks), "http://local", "https://public.example"
+
+
+def test_its_names_and_its_time_limits(monkeypatch, capsys):
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Server=Listening))
+    monkeypatch.setattr(web, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=stop)))
+    site = SimpleNamespace(routes=list, paths=("/",), most_bytes=7)
+    for host, own in (("demo.lan", {"demo.lan"}), ("192.0.2.1", set())):  # an address is no name
+        server = web.ServerFlags(host=host, allowed_hosts=["Demo.Example.org"], share=True)
+        web.serve(site, server, "x", "stopped")
+        hosts = {"demo.example.org", "public.example"} | own
+        assert Listening.shield == (Shield, {"paths": ("/",), "hosts": hosts, "most_bytes": 7})
+        assert Listening.config.http_protocol_class is Punctual
+    assert "x at https://public.example" in capsys.readouterr().out
 
 
 def test_ctrl_c_ends_it_also_with_an_answer_under_way(demo, echo):
