@@ -23,16 +23,16 @@ async def length(request):
     return PlainTextResponse(str(len(await request.body())))
 
 
-async def endless(request):
+async def long(request):
     async def pieces():
-        while True:
+        for _ in range(64):
             yield b"x" * 2**20
 
     return StreamingResponse(pieces())
 
 
 def app(paths=("/", "/page/", "/one")):
-    routes = [Route("/endless", endless), Route("/{rest:path}", length, methods=["GET", "POST"])]
+    routes = [Route("/long", long), Route("/{rest:path}", length, methods=["GET", "POST"])]
     guard = Middleware(Shield, paths=paths, hosts={"label.example.org"}, most_bytes=MOST)
     return Starlette(routes=routes, middleware=[guard])
 
@@ -116,7 +116,7 @@ def server():
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HEAD_SECONDS", "BODY_SECONDS", "WRITE_SECONDS"):
             patch.setattr(shield, name, 0.5)
-        config = uvicorn.Config(app(("/", "/endless")), port=0, http=Punctual, lifespan="off", log_level="error")
+        config = uvicorn.Config(app(("/", "/long")), port=0, http=Punctual, lifespan="off", log_level="error")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
@@ -171,6 +171,6 @@ def test_a_second_request_on_a_connection_is_timed_too_and_a_punctual_one_is_ans
 
 def test_who_takes_nothing_is_cut_off(server):
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
-        connection.sendall(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connection.sendall(b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n")
         connection.recv(1)
         wait_for(lambda: not server.server_state.connections)
