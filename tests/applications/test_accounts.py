@@ -1,5 +1,7 @@
 """Names, passwords, log-ins, and who guesses."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -103,6 +105,14 @@ def test_wrong_passwords_make_one_wait_longer_each_time(guarded):
     guarded.clock.seconds += 0.5
     assert guarded.enter("지민", "열려라", "192.0.2.1")
     assert [wait(guarded, "지민", "틀림", "192.0.2.1") for _ in range(5)] == [0, 0, 0, 0, 2]  # all is forgotten
+
+
+def test_guesses_at_once_are_looked_at_one_by_one(guarded, monkeypatch):
+    slowly = accounts._hash
+    monkeypatch.setattr(accounts, "_hash", lambda *values: time.sleep(0.01) or slowly(*values))
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda _: wait(guarded, "지민", "틀림", "192.0.2.1"), range(16)))
+    assert sorted(told) == [0] * 4 + [2] * 12 and len(guarded.hashed) == 4
 
 
 def test_nobody_waits_for_what_others_tried(guarded):
