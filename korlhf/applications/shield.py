@@ -123,7 +123,8 @@ def _again(body, receive):
 
 
 class Punctual(H11Protocol):
-    """Cuts off who sends the head of a request, or takes a response, too slowly."""
+    """Cuts off who sends the head of a request, or takes a response, too slowly. Who sends nothing at all after a
+    response is left to uvicorn's own limit."""
 
     _deadline = _limit = None
 
@@ -149,10 +150,6 @@ class Punctual(H11Protocol):
 
     def handle_events(self):
         super().handle_events()
-        self._watch()
-
-    def on_response_complete(self):
-        super().on_response_complete()
         self._watch()
 
     def pause_writing(self):

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 
 import pytest
 import uvicorn
@@ -114,8 +115,8 @@ def test_a_body_arrives_whole_or_is_refused():
 def server():
     """A server in a thread, with short time limits."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("HEAD_SECONDS", "BODY_SECONDS", "WRITE_SECONDS"):
-            patch.setattr(shield, name, 0.5)
+        for name, seconds in {"HEAD_SECONDS": 0.5, "BODY_SECONDS": 0.5, "WRITE_SECONDS": 1.0}.items():
+            patch.setattr(shield, name, seconds)
         config = uvicorn.Config(app(("/", "/long")), port=0, http=Punctual, lifespan="off", log_level="error")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, daemon=True)
@@ -174,3 +175,14 @@ def test_who_takes_nothing_is_cut_off(server):
         connection.sendall(b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n")
         connection.recv(1)
         wait_for(lambda: not server.server_state.connections)
+
+
+def test_who_takes_a_long_response_slowly_but_steadily_gets_it_all(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        got = 0
+        while got < 64 * 2**20:
+            time.sleep(0.025)  # longer than WRITE_SECONDS in all
+            taken = connection.recv(2**20, socket.MSG_WAITALL)
+            assert taken, f"cut off after {got} bytes"
+            got += len(taken)
