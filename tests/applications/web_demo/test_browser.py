@@ -229,6 +229,7 @@ def test_the_comparison_goes_on_as_a_talk(demo, echo, open_page):
     assert "이 메시지는 이어지는 대화에서 빠집니다" in page.inner_text(".round:last-child .outcome")
     answer(page, "셋째", "#compare")
     assert [m["content"] for m in echo.requests[-1]["messages"]] == ["첫째", "첫째", "셋째"]
+    page.wait_for_selector(".votes:visible")
     page.reload()  # a pair that waits for its vote is still there
     page.wait_for_selector(".votes:visible")
     assert "셋째" in said(page, "#compare")
