@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from korlhf.applications import accounts, web
-from korlhf.applications.label import items, page
+from korlhf.applications.label import items
 from korlhf.applications.label.desk import Desk
+from korlhf.applications.label.page import Page
 from korlhf.applications.label.service import Service
 from korlhf.applications.label.store import Store
 from korlhf.core import flags, program
@@ -60,9 +61,9 @@ def main(argv=None):
                 f"--database {args.database}: has no items; give files of prompts and answers with --input"
             )
         desk = Desk(store, args.annotators_per_item, 60 * args.lease_minutes, args.seed)
-        functions = Service(desk, accounts.Accounts(store, passwords)).functions()
-        blocks = page.build(PAGE, functions, args.language, passwords is not None)
-        web.serve(blocks, server, "labelling", STOPPED, **page.launching())
+        service = Service(desk, accounts.Accounts(store, passwords))
+        page = Page(PAGE, service, args.language, passwords is not None)
+        web.serve(page, server, "labelling", STOPPED)
 
 
 if __name__ == "__main__":

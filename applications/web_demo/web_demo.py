@@ -14,7 +14,7 @@ from korlhf.applications.chat.bots import open_scorer
 from korlhf.applications.database import Database
 from korlhf.applications.web_demo import models
 from korlhf.applications.web_demo.limits import Limits
-from korlhf.applications.web_demo.routes import Site, app
+from korlhf.applications.web_demo.routes import Site
 from korlhf.applications.web_demo.service import Service
 from korlhf.applications.web_demo.sessions import Sessions
 from korlhf.applications.web_demo.votes import VoteFile
@@ -89,7 +89,7 @@ def main(argv=None):
         people = passwords and accounts.Accounts(Database(":memory:", accounts.SCHEMA), passwords)
         settings = models.settings(named, scorer, demo.language, limits)
         site = Site(service, Sessions(limits.max_sessions), people, PAGE, settings, report)
-        web.serve(app(site), server, "web demo", STOPPED)
+        web.serve(site, server, "web demo", STOPPED)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,18 @@ writes it. Without such a file a name is enough, and people are trusted to give 
 
 import hashlib
 import hmac
+import math
 import re
 import secrets
 import threading
+import time
 import unicodedata
+from collections import OrderedDict
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 
+from korlhf.applications.web import Refused
 from korlhf.core.errors import InputError
 from korlhf.core.files import AtomicFile
 
@@ -25,8 +30,8 @@ CREATE TABLE IF NOT EXISTS sessions (
     token TEXT PRIMARY KEY, annotator INTEGER NOT NULL REFERENCES annotators, proof TEXT NOT NULL, began TEXT NOT NULL);
 """
 _LINE = re.compile(r"[^:]+:[0-9a-f]{32}:[0-9a-f]{64}")
-# A check takes 16 MB and some 50 ms: many guesses are slow, and do not fill the memory.
-_one_at_a_time = threading.Lock()
+FREE = 3  # wrong guesses; after each further one the wait is twice as long
+LONGEST_WAIT = 300  # seconds; while it lasts MOST others cannot be guessed, so that nobody makes room for themselves
 
 
 def clean_name(text):
@@ -41,8 +46,7 @@ def clean_name(text):
 def _hash(password, salt):
     # JSON can hold half a surrogate pair
     secret = unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
-    with _one_at_a_time:
-        return hashlib.scrypt(secret, salt=bytes.fromhex(salt), n=2**14, r=8, p=1, dklen=32).hex()
+    return hashlib.scrypt(secret, salt=bytes.fromhex(salt), n=2**14, r=8, p=1, dklen=32).hex()
 
 
 def read_passwords(path):
@@ -77,18 +81,43 @@ def write_password(path, name, password):
         print(*people.values(), f"{name}:{salt}:{_hash(password, salt)}", sep="\n", file=file)
 
 
+class Guesses:
+    """How long somebody waits who gave wrong passwords: for each name and address, so that no guesses lock out the
+    person whose name it is. At most MOST are remembered."""
+
+    def __init__(self):
+        self._wrong = OrderedDict()  # (number of guesses, time at which the wait ends)
+
+    def check(self, *who):
+        """Raises Refused while the wait lasts."""
+        left = self._wrong.get(who, (0, 0.0))[1] - time.monotonic()
+        if left > 0:
+            raise Refused("wait", seconds=math.ceil(left))
+
+    def note(self, right, *who):
+        """Remember a guess."""
+        n = self._wrong.pop(who, (0, 0.0))[0] + 1
+        if not right:
+            wait = min(2 ** min(n - FREE, 60), LONGEST_WAIT) if n > FREE else 0
+            self._wrong[who] = n, time.monotonic() + wait
+        if len(self._wrong) > MOST:
+            self._wrong.popitem(last=False)
+
+
 class Accounts:
     """Names and log-ins in a Database with the tables of SCHEMA. passwords: of read_passwords, or None where a name
     is enough."""
 
     def __init__(self, database, passwords=None):
         self.database, self.passwords = database, passwords
+        # One check at a time, which takes 16 MB and some 50 ms: guesses do not fill the memory, and wait for the last.
+        self._guesses, self._checking = Guesses(), threading.Lock()
 
-    def enter(self, name, password=""):
+    def enter(self, name, password="", address=""):
         """A token for who is called `name`, or None if the name is no name or the password is wrong; anything may be
-        given for both."""
+        given for both. address: of who asks. Raises Refused, wait, after several wrong passwords."""
         name = clean_name(name)
-        if not name or not self._is_known(name, password):
+        if not name or not self._is_known(name, password, address):
             return None
         key, token = name.casefold(), secrets.token_urlsafe(24)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -101,15 +130,20 @@ class Accounts:
             db.execute("DELETE FROM sessions WHERE rowid <= ?", (row.lastrowid - MOST,))
         return token
 
-    def _is_known(self, name, password):
+    def _is_known(self, name, password, address):
         """Whether the password is that of the name. Takes some 50 ms, as long for an unknown name as for a wrong
-        password."""
+        password. Raises Refused."""
         if self.passwords is None:
             return True
         if not isinstance(password, str) or len(password) > LONGEST_PASSWORD:
             return False
-        salt, expected = self.passwords.get(name.casefold(), ("00" * 16, ""))
-        return hmac.compare_digest(_hash(password, salt), expected)
+        salt, expected = self.passwords.get(name.casefold(), ("00" * 16, "00" * 32))
+        who = name.casefold(), _network(address)
+        with self._checking:
+            self._guesses.check(*who)
+            right = hmac.compare_digest(_hash(password, salt), expected)
+            self._guesses.note(right, *who)
+        return right
 
     def _proof(self, key):
         """What a log-in is worth: it ends when the password changes, and one without a password is none where they
@@ -121,14 +155,24 @@ class Accounts:
         person = self.database.one(
             "SELECT s.proof, a.key, a.number, a.name FROM sessions s JOIN annotators a ON a.number = s.annotator "
             "WHERE s.token = ?",
-            _digest(str(token)),
+            _digest(token if isinstance(token, str) else ""),
         )
         return person[2:] if person and hmac.compare_digest(person[0], self._proof(person[1])) else None
 
     def leave(self, token):
         """End a log-in."""
         with self.database.write() as db:
-            db.execute("DELETE FROM sessions WHERE token = ?", (_digest(str(token)),))
+            db.execute("DELETE FROM sessions WHERE token = ?", (_digest(token if isinstance(token, str) else ""),))
+
+
+def _network(address):
+    """What one person cannot easily change of their address: of IPv6 the first half."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return address
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return ip.packed[:8]
 
 
 def _digest(text):

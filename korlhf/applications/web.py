@@ -2,13 +2,18 @@
 as the server."""
 
 import os
+import re
 import socket
 import sys
 import threading
 from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from korlhf.core.errors import InputError
 from korlhf.core.flags import flag
+
+NAME = re.compile(r"[\w.-]+")  # of a machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +27,33 @@ class ServerFlags:
         "file of names and passwords (applications/label/add_annotator.py); not given: nobody is asked for a password",
     )
     share: bool = flag(False, "open a public link through Gradio's servers")
+    allowed_hosts: list[str] = flag(
+        [],
+        "names by which browsers reach this server, such as label.example.org, also of a proxy before it; others are "
+        "refused, but for localhost, --host and IP addresses",
+    )
 
     def check(self, parser):
-        """End with a usage error for a port that is none."""
+        """End with a usage error for a port or a name that is none."""
         if not 0 < self.port < 65536:
             parser.error(f"--port {self.port}: give a port from 1 to 65535")
+        for name in self.allowed_hosts:
+            if not NAME.fullmatch(name):
+                parser.error(f"--allowed_hosts {name}: give a name alone, such as label.example.org")
+
+    def warn(self):
+        """Say so where anybody may come in from other machines."""
+        local = ip_address(self.host).is_loopback if _is_address(self.host) else self.host == "localhost"
+        if self.share or not local:
+            print("warning: without --auth_file whoever reaches the address may come in", file=sys.stderr, flush=True)
+
+
+def _is_address(host):
+    """Whether a host is given by its address, not by name."""
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False
 
 
 class Refused(Exception):
@@ -62,40 +89,24 @@ def check_port(host, port):
         ) from error
 
 
-class Only:
-    """Middleware that lets only some addresses through: Gradio has more, such as one to upload files, that nobody
-    needs here.
-
-    paths: whole ones, and beginnings that end with "/".
-    """
-
-    def __init__(self, app, paths):
-        self.app, self.paths = app, tuple(paths)
-
-    async def __call__(self, scope, receive, send):
-        from starlette.responses import PlainTextResponse  # slow to import: a wrong flag is told at once
-
-        if scope["type"] == "lifespan" or (scope["type"] == "http" and self._is_open(scope["path"])):
-            await self.app(scope, receive, send)
-        elif scope["type"] == "http":
-            await PlainTextResponse("not here", 404)(scope, receive, send)
-        else:
-            await send({"type": "websocket.close"})
-
-    def _is_open(self, path):
-        return path in self.paths or any(path.startswith(p) for p in self.paths if p.endswith("/") and p != "/")
-
-
 def be_quiet():
     """No statistics of use for anybody. To be called before Gradio is imported."""
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")
 
 
-def serve(app, server, name, stopped, **more):
-    """Listen until Ctrl-C. app: with Gradio's `launch`; server: ServerFlags; stopped: the line at the end; more: for
-    `launch`."""
+def serve(site, server, name, stopped):
+    """Listen until Ctrl-C. site: site.Site; server: ServerFlags; stopped: the line at the end."""
+    import gradio  # slow to import, like what stands before it: a wrong flag is told at once
+
+    from korlhf.applications.shield import Punctual, Shield
+
+    if not server.auth_file:
+        server.warn()
+    hosts = {host.lower() for host in (server.host, *server.allowed_hosts) if not _is_address(host)}
+    app = gradio.Server(routes=site.routes(), docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Shield, paths=site.paths, hosts=hosts, most_bytes=site.most_bytes)
     try:
-        _, local, public = app.launch(
+        launched, local, public = app.launch(
             server_name=server.host,
             server_port=server.port,
             share=server.share,
@@ -103,13 +114,15 @@ def serve(app, server, name, stopped, **more):
             quiet=True,
             ssr_mode=False,
             show_error=False,
-            **more,
         )
     except OSError as error:
         check_port(server.host, server.port)  # taken since it was found free: Gradio would speak of its own settings
         raise InputError(
             f"--host {server.host} --port {server.port}: cannot be listened on: {error}; give another --port"
         ) from error
+    launched.get_blocks().server.config.http_protocol_class = Punctual  # `launch` takes none
+    if public:
+        hosts.add(urlsplit(public).hostname)
     print(f"{name} at {public or local}   (Ctrl-C stops)", flush=True)
     try:
         threading.Event().wait()

@@ -1,5 +1,7 @@
 // Words, and what is on the page.
 
+const element = document.querySelector("#label");
+const [texts, props] = await Promise.all(["texts", "settings"].map(async (name) => (await fetch(`page/${name}.json`)).json()));
 const LETTERS = "ABCDEF";
 let language = localStorage.getItem("korlhf_label_language") ?? props.language;
 

@@ -65,7 +65,7 @@ async function openMine() {
 }
 
 async function moreMine(before) {
-  const found = await ask("label_mine", { before });
+  const found = await ask("mine", { before });
   if (!found) return;
   const list = find(".labels");
   list.append(...found.labels.map(drawLabel));
@@ -86,7 +86,7 @@ function drawLabel(label) {
 async function openProgress() {
   openPanel(say("progress"), el("div.figures"));
   while (find(".panel").open && find(".figures")) {
-    const found = await ask("label_progress", {});
+    const found = await ask("progress", {});
     if (!found || !find(".figures")) return;
     drawFigures(found);
     await seconds(3);

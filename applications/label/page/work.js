@@ -17,7 +17,7 @@ async function ask(name, values) {
   }
   if (!answer.error) return answer;
   if (answer.error === "who") logOut(say("logged_out"));
-  else if (answer.error === "wrong_name" || answer.error === "wrong_password") drawLogin(say(answer.error));
+  else if (["wrong_name", "wrong_password", "wait"].includes(answer.error)) drawLogin(say(answer.error, answer));
   else notice(say(`error_${answer.error}`), "warn");
   return answer.error === "conflict" ? answer : null;
 }
@@ -25,7 +25,9 @@ async function ask(name, values) {
 // One call: what the server says, undefined if it says nothing.
 async function reach(name, values) {
   try {
-    return await server[name]({ token: state.token, ...values });
+    const response = await fetch(`api/${name}`, { method: "POST", headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ token: state.token, ...values }) });
+    return await response.json();
   } catch (error) {
     console.warn(error);
     return undefined;
@@ -33,7 +35,7 @@ async function reach(name, values) {
 }
 
 async function enter(name, password) {
-  const answer = await ask("label_enter", { name, password });
+  const answer = await ask("enter", { name, password });
   if (!answer) return;
   state.token = answer.token;
   localStorage.setItem("korlhf_label_token", answer.token);
@@ -42,7 +44,7 @@ async function enter(name, password) {
 }
 
 async function leave() {
-  await ask("label_leave", {});
+  await ask("leave", {});
   logOut("");
 }
 
@@ -92,7 +94,7 @@ function undo() {
 async function reopen(before) {
   if (state.busy) return;
   state.busy = true;
-  const answer = await ask("label_back", { before });
+  const answer = await ask("back", { before });
   state.busy = false;
   if (!answer) return;
   if (!answer.item) notice(say("no_earlier"), "warn");
@@ -106,7 +108,7 @@ async function goOn() {
 
 async function lookAgain() {
   state.busy = true;
-  const answer = await ask("label_next", {});
+  const answer = await ask("next", {});
   state.busy = false;
   if (answer) { takeItem(answer); notice(""); }
 }
@@ -129,7 +131,7 @@ async function submit(verdict) {
   state.busy = true;
   notice(say("saving"));
   const ticket = crypto.getRandomValues(new Uint32Array(4)).join("-");
-  const answer = await ask("label_submit", { item: state.item.item, verdict, revises: state.item.revises, ticket });
+  const answer = await ask("submit", { item: state.item.item, verdict, revises: state.item.revises, ticket });
   state.busy = false;
   if (!answer) return;
   if (answer.error) { await lookAgain(); notice(say(`error_${answer.error}`), "warn"); return; }
@@ -141,7 +143,7 @@ async function start() {
   drawFrame();
   document.addEventListener("keydown", onKey);
   if (!state.token) return drawLogin();
-  const answer = await ask("label_next", {});
+  const answer = await ask("next", {});
   if (answer) takeItem(answer);
   for (;;) {  // an item may come free, or be added
     await seconds(15);

@@ -73,7 +73,7 @@ async function enter(event) {
   event.preventDefault();
   const form = event.target;
   const answer = await ask("enter", { name: form.elements.name.value, password: form.elements.password.value });
-  form.querySelector(".wrong").textContent = answer.error ? say(`error_${answer.error}`) : "";
+  form.querySelector(".wrong").textContent = answer.error ? say(`error_${answer.error}`, answer) : "";
   if (answer.error) return;
   form.reset();
   await start();

@@ -15,6 +15,7 @@ from korlhf.data.ranking import Undecided
 VOTES = ("order", "all_bad")  # kinds that count towards the annotators an item needs
 KINDS = (*VOTES, "skip", "flag")
 REASONS = ("unclear", "broken", "personal", "unsafe", "other")
+LONGEST_EDIT, LONGEST_COMMENT = 20_000, 2_000  # characters; those of the page's boxes
 
 
 def _bare(text):
@@ -25,8 +26,8 @@ def _bare(text):
 
 
 Place = Annotated[int, Field(strict=True, ge=0)]
-Edit = Annotated[str, Field(max_length=20_000), AfterValidator(_bare)]  # both lengths are those of the page's boxes
-Comment = Annotated[str, Field(max_length=2_000), AfterValidator(_bare)]
+Edit = Annotated[str, Field(max_length=LONGEST_EDIT), AfterValidator(_bare)]
+Comment = Annotated[str, Field(max_length=LONGEST_COMMENT), AfterValidator(_bare)]
 
 
 class Ballot(BaseModel):

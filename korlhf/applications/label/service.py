@@ -1,9 +1,9 @@
-"""What the page may ask the server: functions of one dict that return one dict, {"error": code} for what the page has
-words for.
+"""What the page may ask the server: a dict in, a dict out, Refused for what the page has words for.
 
-codes: who (log in), wrong_name, wrong_password, storage, and those of ballot and desk. Any other exception is the
+codes: who (log in), wrong_name, wrong_password, wait, storage, and those of ballot and desk. Any other exception is the
 server's fault; the page then sends the same again."""
 
+import inspect
 import sqlite3
 import sys
 import threading
@@ -22,46 +22,40 @@ FROM annotators a ORDER BY number
 """
 ASKS = ("next", "submit", "back", "mine", "progress")  # only of who has logged in
 KINDS = {"item": str, "ticket": str, "revises": int | None, "before": int | None}  # of what the page sends
+LARGEST = 2**63  # SQLite has no larger number
 
 
 class Service:
-    """Answers for one Desk and its Accounts: each method of ASKS, enter and leave is a function of the page."""
+    """Answers for one Desk and its Accounts: enter, leave, and each method of ASKS."""
 
     def __init__(self, desk, people):
         self._desk, self._people = desk, people
         self._figures, self._stale_at, self._lock = {}, float("-inf"), threading.Lock()
 
-    def functions(self):
-        """{name: function of a dict} of all that the page may call."""
-        return {f"label_{name}": self._function(name) for name in ("enter", "leave", *ASKS)}
+    def answer(self, name, data, address=""):
+        """What the page asks for by a name -> dict. data: dict, whatever it holds; address: of who asks. Raises
+        Refused."""
+        token, values = data.get("token"), {key: value for key, value in data.items() if key != "token"}
+        try:
+            if name == "enter":
+                return self.enter(data.get("name"), data.get("password", ""), address)
+            if name == "leave":
+                return self.leave(token)
+            if name not in ASKS:
+                raise Refused("not_here")
+            me = self._people.who(token)
+            if me is None:
+                raise Refused("who")
+            return getattr(self, name)(*_arguments(getattr(self, name), me[0], values))
+        except sqlite3.Error as error:
+            reason = f"the database could not be used: {error}; make room on its disk"
+            print(f"error: {reason}", file=sys.stderr, flush=True)
+            raise Refused("storage") from error
 
-    def _function(self, name):
-        def answer(data):
-            try:
-                return self._answer(name, **data)
-            except Refused as refused:
-                return refused.reply()
-            except sqlite3.Error as error:
-                reason = f"the database could not be used: {error}; make room on its disk"
-                print(f"error: {reason}", file=sys.stderr, flush=True)
-                return {"error": "storage"}
-
-        return answer
-
-    def _answer(self, name, /, token=None, **data):
-        if name not in ASKS:
-            return self.enter(**data) if name == "enter" else self.leave(token)
-        me = self._people.who(token)
-        if me is None:
-            raise Refused("who")
-        if not all(isinstance(value, KINDS.get(key, object)) for key, value in data.items()):
-            raise Refused("malformed")
-        return getattr(self, name)(me[0], **data)
-
-    def enter(self, name=None, password=""):
+    def enter(self, name, password, address):
         if not accounts.clean_name(name):
             raise Refused("wrong_name")
-        token = self._people.enter(name, password)
+        token = self._people.enter(name, password, address)
         if token is None:
             raise Refused("wrong_password")
         number, name = self._people.who(token)
@@ -97,3 +91,15 @@ class Service:
                 self._stale_at = time.monotonic() + max(FRESH, 10 * (time.monotonic() - began))
         counts = self._desk.counts(me)
         return {"counts": counts, "needed": self._desk.needed, "people": people, "agreement": self._figures}
+
+
+def _arguments(function, me, values):
+    """The arguments of what the page may ask for. Raises Refused if one is missing, unknown or of another kind."""
+    try:
+        bound = inspect.signature(function).bind(me, **values)
+    except TypeError as error:
+        raise Refused("malformed") from error
+    for name, value in values.items():
+        if not isinstance(value, KINDS.get(name, object)) or (isinstance(value, int) and not 0 <= value < LARGEST):
+            raise Refused("malformed")
+    return bound.args

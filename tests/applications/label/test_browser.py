@@ -2,7 +2,7 @@
 that dies."""
 
 import pytest
-from browser_harness import chromium, open_page  # noqa: F401 (fixtures)
+from browser_harness import assert_kept_out, assert_markup_would_be_dead, chromium, open_page  # noqa: F401 (fixtures)
 from label_harness import Server, rows, serve, write  # noqa: F401 (fixture)
 
 from korlhf.applications.label import agreement
@@ -41,8 +41,15 @@ def own(server, name):
     return [(ballot, [a.text for a in answers]) for _, ballot, answers in found]
 
 
-MARKUP = ["<script>window.bad = 1</script>\n\n**굵게** [링크](javascript:alert(1))", "{{bad}} ${bad} &lt;b&gt;", "네."]
+MARKUP = [
+    "<script>window.bad = 1</script>\n\n**굵게** [링크](javascript:alert(1))",
+    "{{bad}} ${bad} &lt;b&gt;",
+    "네. \u202eesrever\u202c",
+]
 TALK = ["다정하게 답하세요.", "안녕", "네, 안녕하세요.", "<img src=x onerror=alert(1)>\n둘째 줄"]
+
+CATEGORY = "<img src=x onerror=window.bad=1>\u202e" + "a_category_with_a_very_long_name_" * 2
+CONTEXT = "<svg onload=window.bad=1></svg>\n[x](javascript:window.bad=1)"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +58,8 @@ def shared(tmp_path_factory):
     it."""
     roles = ("system", "user", "assistant", "user")
     first = {
-        "category": "a_category_with_a_very_long_name_" * 2,
+        "category": CATEGORY,
+        "input": CONTEXT,
         "messages": [{"role": role, "content": text} for role, text in zip(roles, TALK)],
         "candidates": [{"text": text} for text in MARKUP],
     }
@@ -229,17 +237,32 @@ def test_skip_flag_and_going_back(shared, open_page):
 
 
 def test_what_people_wrote_is_text_and_nothing_else(shared, open_page):
-    page = open_page(shared.url)
-    enter(page, "글자")
+    page, name = open_page(shared.url), "<img src=x onerror=window.bad=3>"
+    enter(page, name)
     assert page.locator(".turn > .said").all_inner_texts() == TALK and sorted(texts(page)) == sorted(MARKUP)
+    assert page.inner_text(".chip") == CATEGORY and page.inner_text(".context").endswith(CONTEXT)
     page.keyboard.press("1")
     page.keyboard.press("e")
     page.keyboard.type("<img src=x onerror='window.bad=2'>")
     page.keyboard.press("Escape")
+    page.keyboard.press("c")
+    page.keyboard.type("<script>window.bad=5</script>")
+    page.keyboard.press("Enter")
+    confirm(page)
     page.click("nav .mine")
-    page.wait_for_selector(".labels")
-    assert page.locator("main.work img, main.work script, main.work a, .panel img").count() == 0
-    assert page.evaluate("window.bad") is None and not page.errors
+    page.wait_for_selector(".labels button")
+    assert TALK[-1].splitlines()[0] in page.inner_text(".labels")
+    page.locator(".labels button").click()  # what was written comes back from the database
+    page.wait_for_selector(".revising:not([hidden])")
+    assert page.input_value(".comment") == "<script>window.bad=5</script>"
+    assert any("<img src=x onerror='window.bad=2'>" in text for text in texts(page))
+    page.click("nav .progress")
+    page.wait_for_selector(".figures table")
+    assert name in page.inner_text(".figures")
+    assert page.locator("main.work :is(img, script, svg, a), .panel :is(img, script, a)").count() == 0
+    assert page.evaluate("window.bad") is None and not page.errors and not page.refused and not page.outside
+    assert_markup_would_be_dead(page)
+    assert_kept_out(page, shared.url)
 
 
 def test_on_a_phone_it_fits_and_works_by_touch_in_both_languages(shared, open_page):

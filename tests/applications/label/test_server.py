@@ -1,11 +1,15 @@
 """The server as a process: what it refuses to start with, what it answers, who may ask, and kill -9 between labels."""
 
+import contextlib
+import http.client
 import json
+import re
+import select
 import signal
+import socket
 import sqlite3
 import threading
-import urllib.error
-import urllib.request
+from pathlib import Path
 
 import pytest
 from app_server import wait_for
@@ -103,21 +107,107 @@ def test_what_the_page_is_answered(running):
         assert Client(running, *words).entered == {"error": "wrong_password"}
 
 
+def test_who_guesses_waits_and_others_do_not(running):
+    def guess(**headers):
+        return ask(running, "api/enter", json.dumps({"name": "추측", "password": "x"}).encode("ascii"), **headers)
+
+    assert [guess() for _ in range(5)] == [401, 401, 401, 401, 429]
+    assert guess(X_Forwarded_For="192.0.2.1") == 401  # a proxy on this machine says who asks
+
+
 def test_gradio_takes_no_files_and_it_listens_on_this_machine_alone(running):
-    for method, path in (("POST", "upload"), ("GET", "info"), ("POST", "queue/join"), ("GET", "file=/etc/hostname")):
-        data = b"" if method == "POST" else None
-        request = urllib.request.Request(f"{running.url}/gradio_api/{path}", data, method=method)
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, timeout=20)
-        with refused.value as reply:
-            assert reply.code == 404 and reply.read() == b"not here", path
+    others = "upload", "info", "queue/join", "file=/etc/hostname", "component_server/"
+    for path in others:
+        assert ask(running, f"gradio_api/{path}") == ask(running, f"gradio_api/{path}", method="GET") == 404, path
     assert running.listens_on() == ["0100007F"] and f"labelling at {running.url}" in running.said
+
+
+def ask(server, path, body=b"{}", method="POST", **headers):
+    """The status of a request that no page of ours would send."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    headers = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    connection.request(method, f"/{path}", body, headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_a_body_without_an_end_is_refused_while_it_is_read_and_fills_no_memory(running):
+    before = resident(running)
+    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
+        connection.sendall(
+            b"POST /api/enter HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n"
+        )
+        piece, sent = b"10000\r\n" + b" " * 65536 + b"\r\n", 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 64 and not select.select([connection], [], [], 0.01)[0]:  # MiB / 16, until it answers
+                connection.sendall(piece)
+                sent += 1
+        with contextlib.suppress(ConnectionError):  # it hangs up on who goes on sending
+            assert b" 413 " in connection.recv(4096).splitlines()[0]
+    assert sent < 64 and resident(running) - before < 8
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+    connection.putrequest("POST", "/api/enter")
+    connection.putheader("Content-Length", "400000000")
+    connection.endheaders()  # nothing of it needs to be sent
+    reply = connection.getresponse()
+    assert reply.status == 413 and reply.getheader("Connection") == "close"
+    connection.close()
+
+
+def resident(server):
+    """MiB of memory of its process."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="ascii")
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+
+def test_pages_of_other_origins_and_other_names_are_refused(running):
+    own = f"http://127.0.0.1:{running.port}"
+    assert ask(running, "api/next") == 401 == ask(running, "api/next", Origin=own, Sec_Fetch_Site="same-origin")
+    for headers in (
+        {"Host": f"evil.example:{running.port}"},  # a name that points here
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": f"http://127.0.0.1:{running.port + 1}"},
+        {"Sec_Fetch_Site": "cross-site"},
+    ):
+        assert ask(running, "api/next", **headers) == 403, headers
+
+
+@pytest.mark.parametrize(
+    "name, body",
+    [
+        ("enter", {"name": "지민\ud800", "password": PASSWORD}),
+        ("enter", {"name": "지민", "password": "\udfff"}),
+        ("submit", {"ticket": "ticket-half-\ud800"}),
+        ("submit", {"ticket": "ticket-0123", "verdict": {**FIRST, "comment": "\udc00"}}),
+        ("submit", {"ticket": "ticket-0123", "revises": 2**63}),
+        ("submit", {"ticket": "ticket-0123", "me": 1}),
+        ("submit", {"ticket": "x" * 81}),
+        ("submit", {"ticket": "ticket-0123", "verdict": {**FIRST, "comment": "가" * 2001}}),
+        ("back", {"before": -1}),
+        ("mine", {"self": 1}),
+    ],
+)
+def test_what_no_page_sends_is_malformed_and_stored_nowhere(running, name, body):
+    client = Client(running, "나은", PASSWORD)
+    item = client.entered["item"]["item"]
+    default = {"item": item, "verdict": FIRST} if name == "submit" else {}
+    data = json.dumps({"token": client.token, **default, **body}).encode("ascii")
+    assert ask(running, f"api/{name}", data) == 400
+    for deep in (b"[" * 100_000, b'{"a":' * 900 + b"1" + b"}" * 900):
+        assert ask(running, f"api/{name}", deep) in (400, 401)
+    with Store(running.database) as store:
+        assert store.one("SELECT count(*) FROM labels WHERE ticket LIKE 'ticket-half%' OR ticket LIKE '%-0123'") == (0,)
+    assert "Traceback" not in running.said
 
 
 @pytest.mark.parametrize(
     "words, message",
     [
         (["--share"], "give --auth_file as well"),
+        (["--allowed_hosts", "https://label.example.org"], "give a name alone, such as label.example.org"),
         (["--auth_file", "none.txt"], "none.txt: cannot be read"),
         (["--database", "a file/x.sqlite"], "a file/x.sqlite: cannot be used"),
         ([], "has no items; give files"),

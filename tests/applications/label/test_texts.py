@@ -17,7 +17,7 @@ SERVER = "".join((ROOT / f"korlhf/applications/label/{n}.py").read_text("utf-8")
 def test_both_languages_have_the_words_that_the_page_asks_for_and_no_others():
     asked = {key for key in TEXTS["ko"] if f'"{key}"' in SCRIPTS} | set(re.findall(r'say\("(\w+)"', SCRIPTS))
     asked |= {f"reason_{code}" for code in ballot.REASONS} | {f"kind_{kind}" for kind in ballot.KINDS}
-    errors = set(re.findall(r'Refused\("(\w+)"\)', SERVER)) - {"who", "wrong_name", "wrong_password"} | {"storage"}
+    errors = set(re.findall(r'Refused\("(\w+)"\)', SERVER)) - {"who", "wrong_name", "wrong_password", "not_here"}
     asked |= {f"error_{code}" for code in errors} | {"user", "assistant", "system"}
     assert asked == TEXTS["ko"].keys() == TEXTS["en"].keys()
     for key, text in TEXTS["ko"].items():

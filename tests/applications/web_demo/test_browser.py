@@ -6,7 +6,7 @@ import threading
 import pytest
 import rigged_reward
 from app_server import lines, wait_for
-from browser_harness import chromium, open_page  # noqa: F401 (fixtures)
+from browser_harness import assert_kept_out, assert_markup_would_be_dead, chromium, open_page  # noqa: F401 (fixtures)
 from web_demo_harness import echo, serve  # noqa: F401 (fixture)
 
 from korlhf.applications import accounts
@@ -17,8 +17,9 @@ pytestmark = pytest.mark.browser
 EVIL = (
     '<img src=x onerror="window.bad=1"><script>window.bad=1</script>\n'
     "![사진](http://192.0.2.1/a.png) [눌러요](javascript:window.bad=1)\n"
-    "**굵게** &lt;b&gt; ${1+1} {{1+1}}"
+    "**굵게** &lt;b&gt; ${1+1} {{1+1}} \u202eesrever\u202c\u2066"
 )
+SMALL = "작은모델<script>alert(1)<b>\u202e&amp;"  # a model is called that
 REPORT = """<!DOCTYPE html><meta charset="utf-8"><h1>보고서예요</h1><p id="seen"></p>
 <a href="base/README.md">card</a><script>
 const tries = {page: () => parent.document.title, storage: () => localStorage.length, cookie: () => document.cookie,
@@ -34,13 +35,13 @@ fetch("/api/open", {method: "POST", headers: {"Content-Type": "application/json"
 
 @pytest.fixture(scope="module")
 def demo(serve, folders, echo, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo")
+    folder = tmp_path_factory.mktemp("demo <b onclick=alert(1)>")
     (folder / "report.html").write_text(REPORT, encoding="utf-8")
     reward = rigged_reward.counts_tokens(folder / "reward")
     server = serve(
         "--model",
         f"메아리=openai:echo@{echo.url}",
-        f"작은모델={folders['gpt_neox']}",
+        f"{SMALL}={folders['gpt_neox']}",
         "--votes",
         folder / "votes.jsonl",
         "--reward_model",
@@ -98,7 +99,7 @@ def shows(page, text, view="#chat"):
 
 def fine(page):
     """Nothing was thrown, nothing was asked of another machine, no text became an element."""
-    assert not page.errors and not page.outside
+    assert not page.errors and not page.outside and not page.refused
     assert page.evaluate("window.bad") is None
     assert page.locator(".talk :is(img, script, a, iframe, strong)").count() == 0
 
@@ -131,9 +132,9 @@ def test_a_talk_with_scores_again_another_model_reload_and_start_over(demo, echo
     page.wait_for_selector("#chat .score")
     expected = Scorer(demo.reward).score([{"role": "user", "content": "안녕하세요"}], "안녕하세요")
     assert page.inner_text("#chat .score") == f"보상 점수 +{expected:.2f}"
-    page.select_option("#chat select.model", "작은모델")
+    page.select_option("#chat select.model", SMALL)
     answer(page, "둘째 말이에요")
-    assert page.locator("#chat .name").all_inner_texts() == ["메\n메아리", "작\n작은모델"]
+    assert page.locator("#chat .name").all_inner_texts() == ["메\n메아리", f"작\n{SMALL}"]
     assert page.locator("#chat .again:visible").count() == 1
     page.select_option("#chat select.model", "메아리")
     page.click("#chat .again:visible")
@@ -171,9 +172,12 @@ def test_texts_stay_texts(demo, open_page):
     answer(page, short, "#compare")
     page.wait_for_selector(".votes:visible")
     assert short in said(page, "#compare")
-    page.click("[data-vote=tie]")
-    page.wait_for_selector(".outcome .good")
+    vote(page, "tie")
+    assert sorted(page.locator("#compare .head b").all_inner_texts()) == ["메아리", SMALL]
     fine(page)
+    assert page.locator("main :is(.head, select, .outcome) :is(img, script, b b)").count() == 0
+    assert_markup_would_be_dead(page)
+    assert_kept_out(page, demo.url)
 
 
 def vote(page, choice):
@@ -225,6 +229,7 @@ def test_the_comparison_goes_on_as_a_talk(demo, echo, open_page):
     assert "이 메시지는 이어지는 대화에서 빠집니다" in page.inner_text(".round:last-child .outcome")
     answer(page, "셋째", "#compare")
     assert [m["content"] for m in echo.requests[-1]["messages"]] == ["첫째", "첫째", "셋째"]
+    page.wait_for_selector(".votes:visible")
     page.reload()  # a pair that waits for its vote is still there
     page.wait_for_selector(".votes:visible")
     assert "셋째" in said(page, "#compare")
@@ -265,7 +270,7 @@ def test_limits_are_told_in_the_page(demo, open_page):
     assert page.input_value("#chat textarea") == "다섯째" and page.locator("#chat .turn.user").count() == 4
     page.click(".fresh")
     page.wait_for_selector("#chat.empty")
-    page.select_option("#chat select.model", "작은모델")
+    page.select_option("#chat select.model", SMALL)
     say(page, "가나다라마바사아자차" * 30)
     page.wait_for_selector("#chat .notice:visible")
     assert "(128토큰)" in page.inner_text("#chat .notice") and page.locator("#chat .turn").count() == 0
@@ -368,6 +373,14 @@ def test_log_in(serve, echo, tmp_path, open_page):
     assert said(page) == []  # whoever comes next in this tab does not see the talk
     page.click(".leave")
     page.wait_for_selector("#login input")
+    page.fill("input[name=name]", "지민")
+    page.fill("input[name=password]", "틀린 비밀번호")
+    for _ in range(5):
+        with page.expect_response("**/api/enter"):
+            page.keyboard.press("Enter")
+    page.wait_for_function(
+        "() => document.querySelector('.wrong').textContent.startsWith('비밀번호를 여러 번 틀렸습니다. 2초')"
+    )
     server.kill()
     page.fill("input[name=name]", "지민")
     page.fill("input[name=password]", "비밀번호 12345")

@@ -16,6 +16,7 @@ from web_demo_harness import GREEDY, Client, echo, serve  # noqa: F401 (fixtures
 from applications.web_demo import web_demo
 from korlhf.applications import web
 from korlhf.applications.chat.local_bot import LocalBot
+from korlhf.applications.shield import Punctual, Shield
 from korlhf.core.errors import InputError
 from korlhf.llm.checkpoint import Checkpoint, Sampling
 
@@ -158,22 +159,56 @@ class NoPort:
         raise OSError("Cannot find empty port; set GRADIO_SERVER_PORT")
 
 
-def test_a_port_that_was_taken_while_models_were_loaded_is_told_in_our_words():
+def test_a_port_that_was_taken_while_models_were_loaded_is_told_in_our_words(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Server=NoPort))
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(InputError, match="Address already in use; stop what uses it"):
-            web.serve(NoPort(), web.ServerFlags(port=other.getsockname()[1]), "x", "stopped")
+            site = SimpleNamespace(routes=list, paths=(), most_bytes=1)
+            web.serve(site, web.ServerFlags(port=other.getsockname()[1]), "x", "stopped")
 
 
-@pytest.mark.parametrize("words, share", [([], False), (["--share"], True)])
-def test_gradio_is_told_to_share_only_if_asked_and_never_to_tell_others(words, share, monkeypatch, echo):
+@pytest.mark.parametrize(
+    "words, share, host",
+    [([], False, "127.0.0.1"), (["--share"], True, "127.0.0.1"), (["--host", "0.0.0.0"], False, "0.0.0.0")],
+)
+def test_gradio_is_told_to_share_only_if_asked_and_never_to_tell_others(words, share, host, monkeypatch, echo, capsys):
     monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Server=NoPort))
     monkeypatch.delenv("GRADIO_ANALYTICS_ENABLED", raising=False)
     with pytest.raises(InputError, match="Cannot find empty port"):
         web_demo.main(["--model", f"m=openai:m@{echo.url}", "--port", str(free_port()), *words])
-    assert NoPort.launched["share"] is share and NoPort.launched["server_name"] == "127.0.0.1"
+    assert NoPort.launched["share"] is share and NoPort.launched["server_name"] == host
+    assert ("warning: without --auth_file" in capsys.readouterr().err) == bool(words)
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+
+
+class Listening(NoPort):
+    """Stands in for gradio.Server: listens at once, and is stopped by Ctrl-C."""
+
+    def add_middleware(self, middleware, **how):
+        Listening.shield = middleware, how
+
+    def launch(self, **_):
+        Listening.config = SimpleNamespace(http_protocol_class=None)
+        blocks = SimpleNamespace(server=SimpleNamespace(config=Listening.config))
+        return SimpleNamespace(get_blocks=lambda: blocks), "http://local", "https://public.example"
+
+
+def test_its_names_and_its_time_limits(monkeypatch, capsys):
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Server=Listening))
+    monkeypatch.setattr(web, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=stop)))
+    site = SimpleNamespace(routes=list, paths=("/",), most_bytes=7)
+    for host, own in (("demo.lan", {"demo.lan"}), ("192.0.2.1", set())):  # an address is no name
+        server = web.ServerFlags(host=host, allowed_hosts=["Demo.Example.org"], share=True)
+        web.serve(site, server, "x", "stopped")
+        hosts = {"demo.example.org", "public.example"} | own
+        assert Listening.shield == (Shield, {"paths": ("/",), "hosts": hosts, "most_bytes": 7})
+        assert Listening.config.http_protocol_class is Punctual
+    assert "x at https://public.example" in capsys.readouterr().out
 
 
 def test_ctrl_c_ends_it_also_with_an_answer_under_way(demo, echo):
