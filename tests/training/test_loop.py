@@ -18,10 +18,13 @@ ALONE = World(0, 1, torch.device("cpu"))
 class ToyEngine:
     """One number that a step adds random noise to."""
 
-    value = 0.0
+    value, skipped = 0.0, 0
 
     def train(self):
         pass
+
+    def non_finite(self):
+        return None
 
     def save(self, folder):
         folder.mkdir()
