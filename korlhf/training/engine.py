@@ -26,11 +26,13 @@ from korlhf.training.optimizer import is_unchecked, open_optimizer
 from korlhf.training.schedule import open_schedule
 
 
-def _without_accelerator(record):
-    return "Setting accelerator to CPU" not in record.getMessage()  # said at the import
+def _worth_saying(record):
+    """Not the line of the import, nor that a step was left out, of which the training's own warning tells more."""
+    told = record.getMessage()
+    return "Setting accelerator to CPU" not in told and "Gradients are non-finite" not in told
 
 
-logging.getLogger("DeepSpeed").addFilter(_without_accelerator)
+logging.getLogger("DeepSpeed").addFilter(_worth_saying)
 
 import deepspeed  # noqa: E402
 from deepspeed.accelerator import get_accelerator  # noqa: E402

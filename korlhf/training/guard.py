@@ -77,8 +77,9 @@ class Guard:
 
     def _left(self):
         """What the run leaves; a new checkpoint from which no step was good goes, if there is one before."""
-        if self.new is not None and self.good is not None:
+        if self.good is None:
+            only = f"The only checkpoint is that of step {self.new}, and no step from it was finite"
+            return "There is no checkpoint" if self.new is None else only
+        if self.new is not None:
             self.run.drop(self.new)
-            self.new = None
-        step = self.new if self.good is None else self.good
-        return "There is no checkpoint" if step is None else f"The last good checkpoint is that of step {step}"
+        return f"The last good checkpoint is that of step {self.good}"

@@ -1,7 +1,7 @@
 """AdamW over the groups of a model's weights, whose steps are left out if gradients are not finite."""
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,7 +38,7 @@ class CheckedAdamW(torch.optim.AdamW):
     overflow = False
     _global_grad_norm: float | None = None
 
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self, closure: Any = None) -> Any:
         trained = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
         self._global_grad_norm = float(norm)

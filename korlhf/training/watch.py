@@ -14,8 +14,8 @@ from korlhf.training.flags import RunFlags
 
 Figures = Mapping[str, Any]
 NON_FINITE = "non_finite_"  # begins the names of warnings about figures and gradients that are not finite
-# Figures that must be finite.
-WATCHED = ("loss", "policy_loss", "value_loss", "ptx_loss", "score", "reward", "kl", "entropy")
+# Figures that must be finite, causes first.
+WATCHED = ("loss", "score", "kl", "entropy", "reward", "value_loss", "ptx_loss", "policy_loss")
 FEW = 4  # answers of a process: fewer say nothing about whether they are alike
 NORMS = 20  # gradient norms that a spike is measured against, and how many there must be
 LEAST_NORMS = 5
@@ -178,14 +178,15 @@ class Watch:
     def _not_finite(self, figures, skipped):
         """Warnings about figures and about gradients of the models `skipped`: name -> text.
 
-        What was not finite the step before is not told again.
+        What was told is not told again until a step was finite.
         """
-        names = [k for k in figures if k.removeprefix("heldout_") in WATCHED and not finite(figures[k])]
+        names = [n for k in WATCHED for n in (k, f"heldout_{k}") if not finite(figures.get(n))]
         self.wrong = {name: self.remedy(name.removeprefix("heldout_")) for name in names}
         self.wrong |= {f"gradient of the {model} model": self.remedy(model) for model in skipped}
         codes = dict.fromkeys(NON_FINITE + name for name in [*names, *(["grad_norm"] if skipped else [])])
         new = [code for code in codes if code not in self.active]
-        self.active = [code for code in self.active if not code.startswith(NON_FINITE)] + list(codes)
+        kept = [code for code in self.active if self.wrong or not code.startswith(NON_FINITE)]
+        self.active = kept + new
         left_out = "; the step was not applied" if skipped else ""
         text = f"{self._told()}{left_out}; try {next(iter(self.wrong.values()), '')}"
         return dict.fromkeys(new, text)
