@@ -83,7 +83,7 @@ CASES = {
         "--max_steps 4 --gradient_accumulation_steps 2 --zero_stage 1",
         lambda: planted({4}, INF, SFT_LOSS),
     ),
-    "sft_stops": (1, "--max_steps 5 --save_steps 2 --stop_on_divergence", lambda: planted({3}, NAN, SFT_LOSS)),
+    "sft_stops": (1, "--max_steps 5 --save_steps 2 --stop_on_divergence", lambda: planted({4}, NAN, SFT_LOSS)),
     "sft_few_bad_steps": (1, "--max_steps 9 --max_bad_steps 2", lambda: planted({3, 4, 5}, NAN, SFT_LOSS)),
     "sft_from_nan": (1, "--max_steps 2 --model_name_or_path NAN_LM", None),
     "reward_rate": (2, "--learning_rate 1e30 --max_steps 14", None),

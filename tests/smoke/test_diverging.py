@@ -21,7 +21,7 @@ ENDS = {
     "sft_saves": (3, 11, "no step from it was finite"),
     "sft_one_loss": (0, 5, ""),
     "sft_one_loss_accumulated": (0, 4, ""),
-    "sft_stops": (3, 3, "The last good checkpoint is that of step 2"),
+    "sft_stops": (3, 4, "The last good checkpoint is that of step 2"),
     "sft_few_bad_steps": (3, 4, "--max_bad_steps 2"),
     "sft_from_nan": (2, 0, "input_layernorm.weight holds NaN or infinity"),
     "reward_rate": (3, 11, RATES),
@@ -34,7 +34,7 @@ ENDS = {
     "ppo_nan_reference": (2, 0, "--reference_model_name_or_path"),
     "ppo_inf_reward": (2, 0, "gave inf for the answer"),
 }
-ON_TWO = ["sft_one_loss", "sft_one_loss_accumulated", "reward_few_bad_steps", "ppo_value_loss", "ppo_inf_reward"]
+ON_TWO = ["sft_one_loss_accumulated", "reward_few_bad_steps", "ppo_inf_reward"]  # ZeRO 1, 3 and 0
 
 
 def start(script, *words, rank="0", processes="1", port="0"):
