@@ -9,15 +9,11 @@ from tiny_scripts import ROOT, environment
 
 RATES = "a lower --learning_rate"
 ACTOR, CRITIC = "a lower --actor_learning_rate", "a lower --critic_learning_rate"
-# case of diverging.py -> (exit code, its last step, what the line holds)
+# case of diverging.py, which holds more of the same -> (exit code, its last step, what the line holds)
 ENDS = {
     "sft_rate": (3, 11, RATES),
-    "sft_rate_few_steps": (3, 3, RATES),
-    "sft_rate_zero2": (3, 11, RATES),
     "sft_rate_zero3": (3, 11, RATES),
-    "sft_rate_bf16": (3, 11, RATES),
     "sft_rate_lora": (3, 11, "--lora_learning_rate"),
-    "sft_infinite_weights": (3, 3, RATES),
     "sft_saves": (3, 11, "no step from it was finite"),
     "sft_one_loss": (0, 5, ""),
     "sft_one_loss_accumulated": (0, 4, ""),
@@ -29,9 +25,7 @@ ENDS = {
     "reward_few_bad_steps": (3, 4, "--max_bad_steps 2"),
     "ppo_actor_rate": (3, 11, ACTOR),
     "ppo_critic_rate": (3, 11, CRITIC),
-    "ppo_value_loss": (3, 11, CRITIC),
     "ppo_nan_reward_model": (2, 0, "--reward_model_name_or_path"),
-    "ppo_nan_reference": (2, 0, "--reference_model_name_or_path"),
     "ppo_inf_reward": (2, 0, "gave inf for the answer"),
 }
 ON_TWO = ["sft_one_loss_accumulated", "reward_few_bad_steps", "ppo_inf_reward"]  # ZeRO 1, 3 and 0
@@ -65,7 +59,7 @@ def check(row):
 
 
 def test_every_divergence_is_caught(folders, tmp_path):
-    found = rows(start("diverging.py", folders["llama"], tmp_path, port=str(free_port())))
+    found = rows(start("diverging.py", folders["llama"], tmp_path, *ENDS, port=str(free_port())))
     assert [row["case"] for row in found] == list(ENDS)
     for row in found:
         check(row)
