@@ -1,5 +1,12 @@
-"""The one exception for what a user can put right: every program prints its one line and exits non-zero."""
+"""The exceptions for what a user can put right: every program prints their one line and exits non-zero."""
 
 
 class InputError(Exception):
     """Names the flag, or the file and line; the value; and what to do."""
+
+
+class Diverged(Exception):
+    """A training that cannot go on: what is not finite, at which step, the last good checkpoint, and what to try.
+
+    Empty where another process tells it.
+    """

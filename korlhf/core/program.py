@@ -11,23 +11,28 @@ from typing import NoReturn, TextIO
 from tqdm import tqdm
 
 from korlhf import __version__
-from korlhf.core.errors import InputError
+from korlhf.core.errors import Diverged, InputError
 
 TOO_MANY_FAILED = 3
+DIVERGED = 3
 
 
 def run(main: Callable[[], int | None], stopped: str = "stopped") -> NoReturn:
     """Call main() and exit with the code it returns.
 
-    An InputError becomes one line on stderr and exit code 2; Ctrl-C becomes 130 and the text of the KeyboardInterrupt
-    or, without one, the line `stopped` (they say how to resume, where that is possible); a pipe that was closed becomes
-    141.
+    An InputError becomes one line on stderr and exit code 2, Diverged one and exit code 3; Ctrl-C becomes 130 and the
+    text of the KeyboardInterrupt or, without one, the line `stopped` (they say how to resume, where that is possible);
+    a pipe that was closed becomes 141.
     """
     try:
         sys.exit(main() or 0)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
+    except Diverged as error:
+        if str(error):
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(DIVERGED)
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or stopped, file=sys.stderr, flush=True)
         sys.exit(130)

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 
 from korlhf.core.errors import InputError
+from korlhf.models.finite import check_finite
 from korlhf.models.folders import check_folder, first_line, lora_base
 from korlhf.models.lora import without_adapter
 from korlhf.models.packed import hidden_states
@@ -47,7 +48,7 @@ def load(
     attn_implementation: str = "sdpa",
     **kwargs,
 ) -> Any:
-    """auto_class.from_pretrained with one-line errors.
+    """auto_class.from_pretrained with one-line errors; weights that are not finite are an InputError.
 
     dropout as in `load_config`; kwargs: num_labels, load_in_4bit (QLoRA's nf4, computing in `dtype`), and what
     from_pretrained takes.
@@ -67,8 +68,10 @@ def load(
         raise
     except UNREADABLE as error:
         raise InputError(f"{what} {path}: the model could not be loaded: {first_line(error)}") from error
+    model, info = loaded if isinstance(loaded, tuple) else (loaded, {})
     if "quantization_config" in kwargs:
-        keep_scales(loaded[0] if isinstance(loaded, tuple) else loaded)
+        keep_scales(model)
+    check_finite(model, what, path, info.get("missing_keys", ()))
     used = config._attn_implementation
     if used not in (None, attn_implementation):
         print(f"{what} {path}: no {attn_implementation} attention for {config.model_type}; {used} is used", flush=True)
@@ -135,11 +138,13 @@ def _with_lora(base, path, what):
             warnings.filterwarnings("error", message="Found missing adapter keys")  # peft would go on without them
             # peft asks for it still
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-            return PeftModel.from_pretrained(base, Path(path).expanduser())
+            model = PeftModel.from_pretrained(base, Path(path).expanduser())
     except (*UNREADABLE, UserWarning) as error:
         raise InputError(
             f"{what} {path}: the adapter could not be laid over {base.name_or_path}: {first_line(error)}"
         ) from error
+    check_finite(model, what, path, skip={n for n, p in model.named_parameters() if "base_layer" in n})
+    return model
 
 
 def _cast(model, dtype):

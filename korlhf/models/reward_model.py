@@ -19,6 +19,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 from korlhf.core.errors import InputError
 from korlhf.data.packing import Packed
 from korlhf.models.causal_lm import embedding_rows, load, load_config, whole_weights
+from korlhf.models.finite import check_finite
 from korlhf.models.folders import check_folder
 from korlhf.models.lora import without_adapter
 from korlhf.models.packed import hidden_states
@@ -121,6 +122,7 @@ def _from_deepspeed_chat(path, weights, what, **kwargs):
         raise InputError(
             f"{wrong}{len(missing)} weights missing, {len(unexpected)} unknown, e.g. {(missing + unexpected)[0]}"
         )
+    check_finite(model, what, path)
     return model
 
 

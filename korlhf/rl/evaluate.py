@@ -10,7 +10,7 @@ from korlhf.data.ngrams import repetition
 from korlhf.korean.friendly import friendly
 from korlhf.rl import ppo
 from korlhf.rl.models import Models
-from korlhf.rl.rewards import Prompt
+from korlhf.rl.rewards import Prompt, finite_scores
 from korlhf.rl.step import answer_logps, sample
 from korlhf.training.flags import PpoFlags
 
@@ -37,7 +37,7 @@ def evaluate(models: Models, prompts: Sequence[Prompt], flags: PpoFlags, seed: i
     )
     kl, _ = ppo.kl_estimates(logps, ref_logps, ppo.length_mask(lengths, world.device))
     texts = [models.codec.decode(a) for a in answers]
-    scores = models.reward(rows, texts).tolist()
+    scores = finite_scores(models.reward, rows, texts, world).tolist()
     ended = [a[-1] == models.codec.eos_token_id for a in answers]
     per_answer = zip(places, texts, scores, kl.tolist(), lengths, ended, map(repetition, answers))
     mine = [row for row in per_answer if row[0] < n]

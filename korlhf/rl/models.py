@@ -73,7 +73,7 @@ def _open_reward(flags, world, dtype):
         model = load_reward_model(path, f"--{flag}", **flags.how, **placed)
     model = TokenValues(model, flags.run.packing)
     frozen = Frozen(model, world, dtype, flags.critic.zero_stage)
-    return RewardModel(frozen, codec, flags.ppo.per_device_generation_batch_size)
+    return RewardModel(frozen, codec, flags.ppo.per_device_generation_batch_size, f"--{flag} {path}")
 
 
 def _open_reference(flags, codec, world, dtype):

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
+from korlhf.core.errors import InputError
 from korlhf.data import packing
 from korlhf.data.tokenize import Codec
 from korlhf.rl.advantages import Total
-from korlhf.training.engine import Frozen
+from korlhf.training.engine import Frozen, World
 from korlhf.training.flags import PpoFlags
 
 
@@ -26,6 +27,24 @@ class Prompt:
 Reward = Callable[[Sequence[Prompt], Sequence[str]], torch.Tensor]  # prompts and answers -> raw scores (B,)
 
 
+def finite_scores(reward: Reward, prompts: Sequence[Prompt], texts: Sequence[str], world: World) -> torch.Tensor:
+    """What `reward` gives; raises InputError on all processes if a score of one of them is not finite."""
+    scores = reward(prompts, texts)
+    wrong = ~scores.isfinite()
+    if not float(world.sum([wrong.sum()])[0]):
+        return scores
+    told = None
+    if wrong.any():
+        k = int(wrong.nonzero()[0])
+        question = prompts[k].messages[-1]["content"]
+        told = f"{scores[k]} for the answer {texts[k]!r} to {question!r}"
+    first = next(text for text in world.gather(told) if text)
+    name = getattr(reward, "name", None) or getattr(reward, "__name__", type(reward).__name__)
+    raise InputError(
+        f"the reward {name} gave {first}; a score must be a finite number: mend the reward, or give another"
+    )
+
+
 class RewardModel:
     """The Reward of a reward model, which reads with its own template and tokenizer.
 
@@ -33,7 +52,9 @@ class RewardModel:
     penalty's business.
     """
 
-    def __init__(self, model: Frozen, codec: Codec, batch_size: int):
+    def __init__(self, model: Frozen, codec: Codec, batch_size: int, name: str = "model"):
+        """name: by which it is known in errors."""
+        self.name = name
         self.model, self.codec, self.batch_size = model, codec, batch_size
 
     @torch.no_grad()

@@ -190,5 +190,6 @@ def choose(logits: torch.Tensor, noise: torch.Tensor, temperature: float, top_p:
     total = sums[:, -1]
     # Below the total, however it is rounded: a token of probability 0 is never picked.
     wanted = torch.minimum(noise * total, torch.nextafter(total, torch.zeros_like(total)))
-    at = torch.searchsorted(sums, wanted.unsqueeze(1), right=True)
+    # Logits that are not finite find no place: the last word keeps the training alive until its KL has shown them.
+    at = torch.searchsorted(sums, wanted.unsqueeze(1), right=True).clamp(max=sums.size(-1) - 1)
     return (at if tokens is None else tokens.gather(1, at)).squeeze(1)

@@ -6,6 +6,7 @@ ones as well as those that are trained.
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from korlhf.data.tokenize import Tokens
 from korlhf.rl import ppo, rollout
 from korlhf.rl.advantages import gae
 from korlhf.rl.models import Models
-from korlhf.rl.rewards import Prompt, ScoreShaping, kl_shaped_rewards
+from korlhf.rl.rewards import Prompt, ScoreShaping, finite_scores, kl_shaped_rewards
 from korlhf.training.flags import PpoFlags
 from korlhf.training.log import Clock
 from korlhf.training.sft import sft_loss
@@ -99,7 +100,7 @@ def collect(
     seconds = {"sampling": clock.lap(), "scoring": 0.0, "training": 0.0}
     device, ids, lengths = models.world.device, [p.ids for p in prompts], [len(a) for a in answers]
     texts = [models.codec.decode(a) for a in answers]
-    raw = models.reward(prompts, texts)
+    raw = finite_scores(models.reward, prompts, texts, models.world)
     how = flags.per_device_generation_batch_size, "reference", flags.temperature
     ref_logps, _ = answer_logps(models, ids, answers, *how)
     seconds["scoring"] += clock.lap()
@@ -115,12 +116,13 @@ def collect(
     advantages, returns = gae(rewards, values, mask, flags.gamma, flags.lam)
     k1, k3 = (k.sum() for k in ppo.kl_estimates(logps, ref_logps, mask))
     tensors = {"score": raw.sum(), "reward": rewards.sum(), "kl": k1, "kl_k3": k3, "eos_rate": ended.sum()}
-    tensors["entropy"] = entropies.sum()
+    tensors |= {"entropy": entropies.sum(), "score_squares": (raw.double() ** 2).sum()}
     sums = {
         "answers": len(answers),
         "tokens": sum(lengths),
         "prompt_tokens": sum(map(len, ids)),
         "repetition": sum(map(repetition, answers)),
+        "same_answer": max(Counter(texts).values()),
         **dict(zip(tensors, torch.stack([t.double() for t in tensors.values()]).tolist())),
     }
     seconds["scoring"] += clock.lap()

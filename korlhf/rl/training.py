@@ -24,6 +24,7 @@ from korlhf.training.flags import PpoFlags
 from korlhf.training.log import Clock
 from korlhf.training.loop import Order, Training, write_model
 from korlhf.training.run import Run
+from korlhf.training.watch import finite, spread
 
 # Answers of the untrained actor that set the zero of the score: known to 1/8 of the score's standard deviation, while
 # the critic's baseline and the whitening take in what is left.
@@ -36,6 +37,13 @@ class PpoTraining(Training):
     name, title = "PPO", "PPO-tuned model (step 3)"
     shown = ("score", "kl", "eos_rate", "heldout_score")
     measured = ("score", "score_std", "kl", "eos_rate", "friendly", "length", "n")
+    remedies = {
+        "": "a lower --actor_learning_rate (of LoRA: --actor_lora_learning_rate) or a higher --kl_coef",
+        **dict.fromkeys(
+            ("critic", "value_loss"), "a lower --critic_learning_rate (of LoRA: --critic_lora_learning_rate)"
+        ),
+        "ptx_loss": "a lower --unsup_coef or --actor_learning_rate",
+    }
     panels = [
         ("reward-model score", ["score", "heldout_score"]),
         ("KL per answer (nats)", ["kl", "heldout_kl"]),
@@ -110,7 +118,8 @@ class PpoTraining(Training):
         if self.ema:
             self.ema.update()
         metrics = self._metrics(sums, seconds)
-        self.controller.update(metrics["kl"], metrics["answers"])
+        if finite(metrics["kl"]):
+            self.controller.update(metrics["kl"], metrics["answers"])
         return metrics | statistics | {"explained_variance": explained}
 
     def _ptx_batches(self, step) -> Iterator[list[Tokens]]:
@@ -128,7 +137,8 @@ class PpoTraining(Training):
         total = dict(zip(sums, self.world.sum(list(sums.values())).tolist()))
         n, tokens = total["answers"], total["tokens"]
         return {
-            **{k: total[k] / n for k in ("score", "reward", "kl", "kl_k3", "eos_rate", "repetition")},
+            **{k: total[k] / n for k in ("score", "reward", "kl", "kl_k3", "eos_rate", "repetition", "same_answer")},
+            "score_std": spread(n, total["score"], total["score_squares"]),
             "answers": n,
             "length": tokens / n,
             "entropy": total["entropy"] / tokens,
@@ -160,8 +170,10 @@ class PpoTraining(Training):
         return evaluated
 
     def evaluated(self, step, figures):
-        """Write OUTPUT_DIR/best if these held-out figures beat the best ones under the KL limit."""
+        """Write OUTPUT_DIR/best if these held-out figures are finite and beat the best ones under the KL limit."""
         limit = self.flags.kl_limit
+        if not (finite(figures["score"]) and finite(figures["kl"])):
+            return
         if (limit and figures["kl"] > limit) or (self.best and figures["score"] <= self.best["score"]):
             return
         self._write_actor(self.run.dir / "best")

@@ -19,16 +19,20 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from korlhf.core.errors import InputError
+from korlhf.core.errors import Diverged, InputError
+from korlhf.models.finite import non_finite
 from korlhf.training.flags import ModelFlags, RunFlags
+from korlhf.training.optimizer import is_unchecked, open_optimizer
 from korlhf.training.schedule import open_schedule
 
 
-def _without_accelerator(record):
-    return "Setting accelerator to CPU" not in record.getMessage()  # said at the import
+def _worth_saying(record):
+    """Not the line of the import, nor that a step was left out, of which the training's own warning tells more."""
+    told = record.getMessage()
+    return "Setting accelerator to CPU" not in told and "Gradients are non-finite" not in told
 
 
-logging.getLogger("DeepSpeed").addFilter(_without_accelerator)
+logging.getLogger("DeepSpeed").addFilter(_worth_saying)
 
 import deepspeed  # noqa: E402
 from deepspeed.accelerator import get_accelerator  # noqa: E402
@@ -138,20 +142,6 @@ class Recipe:
         return cls(dtype, micro_batch_size, accumulation, total_steps, *shared)
 
 
-def parameter_groups(module: nn.Module, flags: ModelFlags) -> list[dict]:
-    """Trainable parameters in up to four groups: LoRA or not, decayed or not (biases, norms and other vectors are
-    not).
-    """
-    groups: dict[tuple[bool, bool], dict] = {}
-    for name, p in module.named_parameters():
-        if p.requires_grad:
-            lora, decayed = "lora_" in name, p.ndim > 1
-            rate = flags.lora_learning_rate if lora else flags.learning_rate
-            new = {"params": [], "lr": rate, "weight_decay": flags.weight_decay if decayed else 0.0}
-            groups.setdefault((lora, decayed), new)["params"].append(p)
-    return list(groups.values())
-
-
 def config(recipe: Recipe, zero_stage: int, processes: int) -> dict:
     """The DeepSpeed configuration. Offload moves optimizer states (stage 3: parameters too) to CPU memory."""
     zero: dict[str, Any] = {"stage": zero_stage}
@@ -168,7 +158,7 @@ def config(recipe: Recipe, zero_stage: int, processes: int) -> dict:
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
-        "gradient_clipping": recipe.max_grad_norm,
+        "gradient_clipping": 0.0 if is_unchecked(recipe.dtype, zero_stage) else recipe.max_grad_norm,
         "steps_per_print": 10**9,
         **({"bf16": {"enabled": True}} if recipe.dtype == "bf16" else {}),
         **({"fp16": {"enabled": True, "initial_scale_power": 12}} if recipe.dtype == "fp16" else {}),
@@ -224,8 +214,8 @@ class Engine:
             deepspeed.utils.set_z3_leaf_module(head, True)
         cast_parameters(module, self.dtype)
         module.to(world.device)
-        betas = flags.adam_beta1, flags.adam_beta2
-        optimizer = torch.optim.AdamW(parameter_groups(module, flags), betas=betas, fused=True)
+        optimizer = open_optimizer(module, flags, recipe.dtype, recipe.max_grad_norm)
+        self.skipped = 0  # steps left out as their gradients were not finite, since the training last looked
         schedule: Any = open_schedule(recipe.schedule, optimizer, recipe.num_warmup_steps, recipe.total_steps)
         self.ds: Any
         self.ds, self.optimizer, _, _ = deepspeed.initialize(
@@ -254,15 +244,40 @@ class Engine:
         self.ds.eval()
 
     def backward(self, loss: torch.Tensor) -> None:
-        self.ds.backward(loss)
+        """A loss that is not finite makes every gradient so, on all processes: they leave the step out alike."""
+        self.ds.backward(loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan))
 
     def step(self) -> None:
-        self.ds.step()
+        """One step, unless gradients are not finite: `skipped` counts those; what --dtype fp16 leaves out to find its
+        loss scale is no divergence.
+        """
+        last, scaling = self.ds.is_gradient_accumulation_boundary(), self._loss_scale() > 1
+        try:
+            self.ds.step()
+        except Exception as error:  # DeepSpeed has no class of its own for it
+            if "loss scale already at minimum" not in str(error):
+                raise
+            reason = "gradients overflow fp16 at the smallest loss scale; use --dtype bf16 or fp32"
+            raise Diverged(reason if self.world.first else "") from error
+        self.skipped += last and not scaling and not self.ds.was_step_applied()
+
+    def _loss_scale(self):
+        """Of fp16, else 1."""
+        if self.dtype != torch.float16:
+            return 1.0
+        optimizer = self.ds.optimizer
+        own = getattr(optimizer, "loss_scale_config", None)  # without ZeRO
+        return own.cur_scale if own else optimizer.loss_scale
 
     def grad_norm(self) -> float | None:
-        """Norm of the last step's gradient before clipping, or None if the ZeRO stage does not keep it."""
+        """Norm of the last step's gradient before clipping; infinite if the step was left out."""
         norm = self.ds.get_global_grad_norm()
         return None if norm is None else float(norm)
+
+    def non_finite(self) -> str | None:
+        """The name of a weight that is not finite, or None. All processes call it."""
+        name = non_finite(self.module)
+        return name and name.split(".", 1)[1]
 
     @contextlib.contextmanager
     def gathered_weights(self) -> Generator[None]:

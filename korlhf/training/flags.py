@@ -150,6 +150,14 @@ class RunFlags:
     )
     save_steps: int = flag(0, "write a resumable checkpoint every N steps; 0 = only the finished model")
     save_total_limit: int = flag(1, "resumable checkpoints that are kept")
+    max_bad_steps: int = flag(
+        10, "end with exit code 3 after this many steps in a row whose loss or gradient is not finite", low=1
+    )
+    stop_on_divergence: bool = flag(
+        False,
+        "end with exit code 3, at the last good checkpoint, with the first step that is not finite or the first "
+        "warning of a collapse",
+    )
     eval_interval: int = flag(0, "evaluate every N steps (step 3 keeps the best model too); 0 = only before and after")
     overwrite_output_dir: bool = flag(False, "delete an earlier run in --output_dir instead of resuming it")
     enable_tensorboard: bool = flag(False, "write TensorBoard events next to metrics.jsonl")

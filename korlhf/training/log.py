@@ -6,6 +6,7 @@ import json
 import resource
 import sys
 import time
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ class Log:
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Write `values` for `step` without advancing the bar."""
         if self.active:
-            values = {k: v for k, v in values.items() if v is not None}
+            # JSON knows no NaN: what is not finite stands in `warnings`
+            values = {k: v for k, v in values.items() if v is not None and (not isinstance(v, float) or isfinite(v))}
             print(json.dumps({"step": step, **values}, ensure_ascii=False), file=self.file, flush=True)
             for k, v in values.items():
                 if self.events and isinstance(v, (int, float)):

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from korlhf.core.errors import Diverged
 from korlhf.data import packing
 from korlhf.models.card import compact, write_card
 from korlhf.models.save import save_model
 from korlhf.training import log
 from korlhf.training.engine import Engine, World
 from korlhf.training.flags import RunFlags, TrainFlags
+from korlhf.training.guard import Guard
 from korlhf.training.run import Run, seed_step
 
 
@@ -62,6 +64,7 @@ class Training:
     panels: list[tuple[str, list[str]]]  # of curves.png
     measured: tuple[str, ...] = ()  # figures on the model card, before and after
     notes: tuple[str, ...] = ()  # on the model card
+    remedies: dict[str, str] = {"": "a lower --learning_rate (of LoRA: --lora_learning_rate)"}  # as of watch.Watch
     world: World
     order: Order
     engines: dict[str, Engine]  # what is trained, saved and resumed
@@ -131,6 +134,8 @@ def fit(run: Run, training: Training, flags: RunFlags, data: Sequence[str], sett
     try:
         figures = _fit(run, training, flags)
         _finish(run, training, figures, data, settings)
+    except Diverged as error:
+        raise Diverged(str(error) if training.world.first else "") from error
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(run.stopped(flags.save_steps)) from interrupt
 
@@ -138,24 +143,28 @@ def fit(run: Run, training: Training, flags: RunFlags, data: Sequence[str], sett
 def _fit(run, training, flags):
     """The steps; returns the held-out figures and what else finished.json gets."""
     world, total = training.world, training.order.total_steps
-    start, before = _start(run, training)
+    start, before, guard = _start(run, training, flags)
     events = (flags.tensorboard_path or run.dir / "tensorboard") if flags.enable_tensorboard else None
     with closing(log.Log(run.dir, training.name, total, world.first, start, events)) as progress:
         if start == 0 and before:
             progress.write(0, training.heldout_metrics(before))
-        _steps(run, training, flags, progress, start, before)
+        _steps(run, training, guard, progress, (start, before))
         after = training.evaluate()
         if after:
+            guard.check_heldout(total, training.heldout_metrics(after))
             training.evaluated(total, after)
         figures = {"heldout_before": before, "heldout_after": after, **training.final_figures(after)}
+        figures["warnings"] = guard.watch.told
         if after:
             progress.write(total, training.heldout_metrics(after))
             progress.say(training.report(after, "after"))
     return figures
 
 
-def _steps(run, training, flags, progress, start, before):
-    order, world = training.order, training.world
+def _steps(run, training, guard, progress, begun):
+    """begun: the step that the folder stands at, and the figures before the first."""
+    order, world, flags = training.order, training.world, guard.flags
+    start, before = begun
     for engine in training.engines.values():
         engine.train()  # a loaded model is in evaluation mode, and a resumed run evaluates nothing first
     batches = order.examples, order.batch_size, world, order.accumulation, order.seed
@@ -167,27 +176,31 @@ def _steps(run, training, flags, progress, start, before):
             figures = training.evaluate()
             metrics |= training.heldout_metrics(figures)
             training.evaluated(step, figures)
-        progress.step(step, metrics, training.shown)
+        warnings = guard.look(step, metrics)
+        progress.step(step, metrics | ({"warnings": [w["name"] for w in warnings]} if warnings else {}), training.shown)
+        for text in dict.fromkeys(w["text"] for w in warnings):
+            progress.say(f"warning: step {step}: {text}")
         progress.say(training.comment(step))
+        guard.check(step, last, evaluated=bool(before))
         if flags.save_steps and step % flags.save_steps == 0 and not last:
-            training.before_checkpoint(step)
-            run.save(step, training.engines, {**training.state(), "before": before}, flags.save_total_limit)
+            guard.save(step, before)
 
 
-def _start(run, training):
-    """The step that the folder stands at, and the figures before the first."""
-    state = run.resume(training.engines)
+def _start(run, training, flags):
+    """The step that the folder stands at, the figures before the first, and the Guard of the checkpoints."""
+    state, guard = run.resume(training.engines), Guard(run, training, flags)
     first = training.world.first
     if state is not None:
         training.resume(state)
+        guard.resume(state)
         if first:
             print(f"resuming {run.dir} after step {state['step']}", flush=True)
-        return state["step"], state["before"]
+        return state["step"], state["before"], guard
     before = training.evaluate()
     if before and first and (text := training.report(before, "before")):
         print(text, flush=True)
     training.begin()
-    return 0, before
+    return 0, before, guard
 
 
 def _finish(run, training, figures, data, settings):
@@ -216,8 +229,10 @@ def write_model(
 ) -> None:
     """Save the model of an engine (LoRA merged) with its tokenizer; replaced: weights in the place of its own.
 
-    All processes call it.
+    Raises Diverged if a weight is not finite. All processes call it.
     """
+    if name := engine.non_finite():
+        raise Diverged(f"{folder}: not written, as the weight {name} is not finite" if engine.world.first else "")
     weights = engine.state_dict()
     if engine.world.first:
         model = next(engine.module.children())  # inside TokenLogps or TokenValues

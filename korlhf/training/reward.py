@@ -15,6 +15,7 @@ from korlhf.training.engine import Engine
 from korlhf.training.examples import Split
 from korlhf.training.log import Clock
 from korlhf.training.loop import Order, Training, write_model
+from korlhf.training.watch import spread
 
 
 def ranked_loss(scores: torch.Tensor, group_sizes: Iterable[int]) -> torch.Tensor:
@@ -69,7 +70,7 @@ class RewardTraining(Training):
 
     def train_step(self, step, mine, everyone):
         clock, groups = Clock(), self.train.rows
-        sums = torch.zeros(3, dtype=torch.float64, device=self.world.device)
+        sums = torch.zeros(5, dtype=torch.float64, device=self.world.device)
         for chunk in mine:
             sizes = [len(groups[i]) for i in chunk]
             scores = pairs.forward(self.reward, [t for i in chunk for t in groups[i]], self.world.device)
@@ -77,11 +78,15 @@ class RewardTraining(Training):
             self.reward.backward(loss)
             self.reward.step()
             right, n = ranked_right(scores.detach(), sizes)
-            sums += torch.stack([loss.detach().double(), right, right.new_tensor(n)])
-        total_loss, right, n = self.world.sum(sums).tolist()
+            known = scores.detach().double()
+            sums += torch.stack([loss.detach().double(), right, right.new_tensor(n), known.sum(), (known**2).sum()])
+        total_loss, right, n, *moments = self.world.sum(sums).tolist()
+        answers = sum(len(groups[i]) for i in everyone)
         return {
             "loss": total_loss / (self.world.size * len(mine)),
             "accuracy": right / n,
+            "score_std": spread(answers, *moments),
+            "answers": answers,
             "lr": self.reward.lr,
             "grad_norm": self.reward.grad_norm(),
             "epoch": step / self.order.steps_per_epoch,

@@ -24,6 +24,7 @@ from korlhf.training.engine import World
 FREE = {
     *("output_dir", "save_steps", "save_total_limit", "overwrite_output_dir", "enable_tensorboard", "tensorboard_path"),
     *("deepspeed", "local_rank", "print_answers", "per_device_eval_batch_size"),
+    *("max_bad_steps", "stop_on_divergence"),
 }
 # Settings that earlier versions did not write -> what their runs were trained with.
 OF_A_MODEL = {"adam_beta1": 0.9, "adam_beta2": 0.95, "use_dora": False, "load_in_4bit": False}
@@ -163,8 +164,19 @@ class Run:
         self.world.barrier()
         if self.world.first:
             write_json(folder / "state.json", {**state, "step": step})
+        self.prune(keep)
+
+    def prune(self, keep: int) -> None:
+        """Delete all but the newest `keep` checkpoints. All processes call it."""
+        if self.world.first:
             for old in self._checkpoints()[:-keep]:
                 shutil.rmtree(old)
+        self.world.barrier()
+
+    def drop(self, step: int) -> None:
+        """Delete the checkpoint of `step`. All processes call it."""
+        if self.world.first:
+            shutil.rmtree(self.dir / "checkpoints" / f"step_{step:06d}")
         self.world.barrier()
 
     def resume(self, engines: dict[str, Any]) -> dict[str, Any] | None:

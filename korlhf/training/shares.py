@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
+from korlhf.models.finite import spread_part
 from korlhf.training.engine import Engine, World
 
 
@@ -19,7 +20,8 @@ def own(engine: Engine) -> dict[str, torch.Tensor]:
     """This process's part of each trained weight, where it lies; names as of Engine.state_dict."""
     trained = ((name, p) for name, p in engine.module.named_parameters() if p.requires_grad)
     return {
-        _inside(name): _of_zero3(p, engine) if _spread(p) else part(p.detach(), engine.world) for name, p in trained
+        _inside(name): spread_part(p, engine.world.rank) if _spread(p) else part(p.detach(), engine.world)
+        for name, p in trained
     }
 
 
@@ -47,11 +49,6 @@ def _inside(name):
 
 def _spread(p) -> bool:
     return hasattr(p, "ds_id")
-
-
-def _of_zero3(p, engine):
-    """ZeRO-3's part of a parameter without what it is padded with."""
-    return p.ds_tensor.flatten()[: max(0, p.ds_numel - engine.world.rank * p.ds_tensor.ds_numel)]
 
 
 def _collect(tensor, world):

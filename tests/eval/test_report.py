@@ -18,7 +18,9 @@ import eval.report as program
 from korlhf.core.errors import InputError
 from korlhf.core.tables import both, column
 from korlhf.eval.report import checks, gather, summary
+from korlhf.eval.report.words import group
 from korlhf.llm import checkpoint
+from korlhf.training.watch import SIGNS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -341,6 +343,25 @@ def test_a_reward_model_that_a_trivial_rule_explains(run):
     change(run / "reward" / "finished.json", trivial_rules={"longer": 0.87})
     ((who, text),) = warned(run, "not clearly above")
     assert who == ("reward",) and "0.892 (0.862–0.916, n 500)" in text and "rule “longer” (0.870)" in text
+
+
+def test_what_went_wrong_in_a_training_is_told(run):
+    rows = [{"step": k, "loss": 1.0} for k in range(1, 5)]
+    rows[1]["warnings"] = ["non_finite_heldout_loss", "kl_explosion"]
+    rows[3]["warnings"] = ["kl_explosion", "of_later"]
+    write(run / "ppo" / "metrics.jsonl", rows)
+    about = [w for w in checks.warnings(gather.read_run(run)) if [a.name for a in w.about] == ["ppo"]]
+    en, ko = ([w.text[language] for w in about] for language in ("en", "ko"))
+    assert "a value that is not finite (NaN or infinity): Loss (step 2)" in en
+    assert "the KL exploded: the model moved far away from its reference (2 times, first at step 2)" in en
+    assert "of_later (step 4)" in en
+    assert "NaN이나 무한대가 된 값이 있습니다: 손실(2스텝)" in ko
+    _, page = made(run)
+    assert any("기준 모델에서 크게 벗어났습니다(2번, 처음은 2스텝)" in text for text in page.text)
+
+
+def test_the_report_has_a_text_for_every_sign_of_the_trainings():
+    assert group("signs")["en"].keys() == {"non_finite", *SIGNS}
 
 
 def test_other_versions_and_no_held_out_data(run):

@@ -3,6 +3,8 @@
 import contextlib
 import copy
 import json
+import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec, Tokens
 from korlhf.models.causal_lm import TokenLogps
 from korlhf.models.lora import add_lora
@@ -27,7 +30,7 @@ from korlhf.rl import training as rl_training
 from korlhf.rl.advantages import whiten
 from korlhf.rl.evaluate import evaluate
 from korlhf.rl.models import Models
-from korlhf.rl.rewards import Prompt, RewardModel, RunningMoments, shaped_scores
+from korlhf.rl.rewards import Prompt, RewardModel, RunningMoments, finite_scores, shaped_scores
 from korlhf.rl.training import PpoTraining
 from korlhf.training import log
 from korlhf.training.engine import Frozen, World
@@ -515,3 +518,66 @@ def test_the_zero_of_the_score_is_of_a_few_training_prompts_and_kept(codec, prom
     assert len(asked) == 2 and again.state() == json.loads(json.dumps(training.state()))
     again.evaluate()  # in the course of the training
     assert len(asked) == 3
+
+
+def with_score(value):
+    def too_long(prompts, texts):
+        return torch.tensor([1.0, value, 2.0])
+
+    return too_long
+
+
+@pytest.mark.parametrize("value, shown", [(float("nan"), "nan"), (float("inf"), "inf"), (float("-inf"), "-inf")])
+def test_a_score_that_is_not_finite_names_the_reward_and_the_answer(prompts, value, shown):
+    with pytest.raises(InputError) as error:
+        finite_scores(with_score(value), prompts[:3], ["하나", "둘 'x'", "셋"], ALONE)
+    assert str(error.value).startswith(f"the reward too_long gave {shown} for the answer \"둘 'x'\" to '다 라'; ")
+    assert finite_scores(with_score(0.0), prompts[:3], ["", "", ""], ALONE).tolist() == [1.0, 0.0, 2.0]
+
+
+def test_the_reward_of_a_step_and_of_an_evaluation_is_looked_at(codec, prompts):
+    class Broken(torch.nn.Module):
+        def forward(self, packed):
+            return torch.full((packed.ids.numel(),), float("nan"))
+
+    models, _ = make_models(codec, reward=Broken())
+    models.reward.name = "--reward_model_name_or_path x"
+    for go in (lambda: collect(models, prompts, flags(8)), lambda: evaluate(models, prompts, flags(8), 1)):
+        with pytest.raises(InputError, match="the reward --reward_model_name_or_path x gave nan"):
+            go()
+
+
+def test_the_best_model_is_never_one_of_figures_that_are_not_finite(codec, prompts, tmp_path, monkeypatch):
+    training, written = ppo_training(make_models(codec)[0], prompts, prompts, tmp_path), []
+    monkeypatch.setattr(training, "_write_actor", written.append)
+    training.flags = PpoFlags(kl_limit=5.0)
+    good = {"score": 1.0, "kl": 2.0, "eos_rate": 1.0, "friendly": 1.0}
+    for step, wrong in enumerate([{"score": math.nan}, {"score": math.inf}, {"kl": math.nan}, {"kl": -math.inf}]):
+        training.evaluated(step, good | wrong)
+        assert training.best is None and not written
+    training.evaluated(7, good)
+    for step, wrong in enumerate([{"score": math.nan}, {"score": math.inf}, {"score": 2.0, "kl": math.nan}], 8):
+        training.evaluated(step, good | wrong)
+    assert training.best["step"] == 7 and len(written) == 1
+    training.evaluated(11, good | {"score": 1.5})
+    assert training.best["step"] == 11 and len(written) == 2
+
+
+def test_figures_by_which_a_collapse_is_seen(codec, prompts, monkeypatch):
+    answers = [[3, 0], [3, 0], [3, 3, 0], [0], [4, 0], [3, 0], [5, 5], [6, 0]]
+    monkeypatch.setattr(rollout, "sample", lambda *args, **kwargs: answers)
+    models, _ = make_models(codec)
+    models.actor.lr, models.actor.grad_norm = 0.1, lambda: None
+    _, sums, seconds = collect(models, prompts, flags(8))
+    training = ppo_training(models, prompts, prompts, Path("none"))
+    metrics = training._metrics(sums, dict.fromkeys(seconds, 1.0))
+    assert metrics["same_answer"] == 3 / 8
+    scores = torch.tensor([1.0, 1, 2, 0, 0, 1, 0, 0])  # how often the word 3 stands in each
+    assert metrics["score_std"] == pytest.approx(float(scores.std(correction=0)))
+
+
+def test_an_actor_whose_logits_are_not_finite_still_samples_words():
+    """So that its KL, which is not finite either, ends the training in order."""
+    for top_p in (1.0, 0.5):
+        tokens = rollout.choose(torch.full((2, 5), float("nan")), torch.tensor([0.0, 0.9]), 1.0, top_p)
+        assert all(0 <= token < 5 for token in tokens.tolist())

@@ -18,10 +18,13 @@ ALONE = World(0, 1, torch.device("cpu"))
 class ToyEngine:
     """One number that a step adds random noise to."""
 
-    value = 0.0
+    value, skipped, broken = 0.0, 0, False
 
     def train(self):
         pass
+
+    def non_finite(self):
+        return "toy.weight" if self.broken else None
 
     def save(self, folder):
         folder.mkdir()
@@ -114,3 +117,126 @@ def test_fewer_examples_than_a_step_takes():
     ):
         Order(8, 9, 1, 1, 0, 1, ALONE)
     assert Order(8, 3, 1, 5, 0, 1, ALONE).total_steps == 10 and Order(8, 3, 1, 5, 4, 1, ALONE).total_steps == 4
+
+
+NAN = float("nan")
+
+
+class Diverging(Toy):
+    """Its loss and whether its gradient is finite are given: step -> loss, steps whose update is left out."""
+
+    remedies = {"": "a lower --learning_rate"}
+
+    def __init__(self, losses=None, skipped=(), heldout=1.0, broken_at=None, **how):
+        super().__init__(**how)
+        self.losses, self.skipped, self.heldout, self.broken_at = losses or {}, skipped, heldout, broken_at
+
+    def train_step(self, step, mine, everyone):
+        metrics = super().train_step(step, mine, everyone)
+        self.engine.skipped += step in self.skipped
+        self.engine.broken = self.broken_at is not None and step >= self.broken_at
+        return metrics | {"loss": self.losses.get(step, metrics["loss"])}
+
+    def evaluate(self):
+        return None if self.heldout is None else {"loss": self.heldout}
+
+
+def ended(folder, toy, capsys, **flags):
+    """(exit code, last line on stderr, names of the checkpoints) of a training that ends early."""
+    with pytest.raises(SystemExit) as end:
+        program.run(lambda: train(folder, toy, **flags))
+    assert not (folder / "finished.json").exists() and not (folder / "model").exists()
+    kept = sorted(p.name for p in (folder / "checkpoints").glob("*"))
+    return end.value.code, capsys.readouterr().err.splitlines()[-1], kept
+
+
+def test_bad_steps_are_told_and_a_run_goes_on(tmp_path, capsys):
+    train(tmp_path, Diverging({2: NAN, 3: NAN, 5: NAN}, skipped=[2, 3, 5]))
+    rows, both = metrics(tmp_path), ["non_finite_loss", "non_finite_grad_norm"]
+    assert [row.get("warnings") for row in rows] == [None, None, both, None, None, both, None, None]
+    assert "loss" not in rows[2] and "NaN" not in (tmp_path / "metrics.jsonl").read_text(encoding="utf-8")
+    text = "loss, gradient of the toy model not finite; the step was not applied; try a lower --learning_rate"
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert warnings == [f"warning: step {step}: {text}" for step in (2, 5)]
+    done = json.loads((tmp_path / "finished.json").read_text(encoding="utf-8"))
+    assert done["warnings"] == [{"step": step, "name": name, "text": text} for step in (2, 5) for name in both]
+
+
+def test_too_many_bad_steps_in_a_row_end_the_run_at_the_last_good_checkpoint(tmp_path, capsys):
+    toy = Diverging(dict.fromkeys(range(4, 12), NAN), steps=12)
+    code, line, kept = ended(tmp_path, toy, capsys, save_steps=1, max_bad_steps=3)
+    # of steps 2 and 3 both are kept until step 4, which finds that the update of step 3 broke the model
+    assert (
+        code == 3
+        and kept == ["step_000002"]
+        and line
+        == (
+            "error: diverged at step 6: loss not finite in 3 steps in a row (--max_bad_steps 3); "
+            "try a lower --learning_rate. The last good checkpoint is that of step 2"
+        )
+    )
+    assert metrics(tmp_path)[-1]["step"] == 6
+
+
+def test_the_only_checkpoint_is_left_but_not_called_good(tmp_path, capsys):
+    code, line, kept = ended(tmp_path, Diverging({3: NAN}, steps=9), capsys, save_steps=2, stop_on_divergence=True)
+    assert code == 3 and kept == ["step_000002"]
+    assert line.endswith("The only checkpoint is that of step 2, and no step from it was finite")
+
+
+def test_no_more_checkpoints_are_kept_than_asked_for(tmp_path):
+    seen, toy = [], Diverging(steps=9)
+    toy.comment = lambda step: seen.append(len(list(tmp_path.glob("checkpoints/step_*")))) or ""
+    train(tmp_path, toy, save_steps=2, save_total_limit=2)
+    assert seen == [0, 0, 1, 1, 2, 2, 3, 2, 3]  # before the check of each step; the third until it is known to be good
+
+
+@pytest.mark.parametrize(
+    "toy, what",
+    [
+        (Diverging({5: NAN, 6: NAN}), "diverged at step 6: loss not finite in 2 steps in a row"),
+        (Diverging({6: NAN}, heldout=None), "diverged at step 6: loss not finite; "),
+        (Diverging(heldout=NAN), "diverged at step 6: heldout_loss not finite; try a lower --learning_rate"),
+        (Diverging(broken_at=6), "diverged at step 6: the weight toy.weight of the toy is not finite; "),
+    ],
+)
+def test_what_is_not_finite_at_the_end_is_no_finished_model(tmp_path, capsys, toy, what):
+    code, line, _ = ended(tmp_path, toy, capsys)
+    assert code == 3 and line.startswith(f"error: {what}") and line.endswith("There is no checkpoint")
+
+
+def test_one_bad_step_at_the_end_is_let_pass_if_the_evaluation_is_finite(tmp_path):
+    train(tmp_path, Diverging({6: NAN}))
+    assert (tmp_path / "finished.json").exists()
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path, capsys):
+    code, line, kept = ended(tmp_path, Diverging(broken_at=4), capsys, save_steps=2)
+    assert (code, kept) == (3, ["step_000002"])
+    assert "the weight toy.weight" in line and line.endswith("The last good checkpoint is that of step 2")
+
+
+def test_it_stops_at_the_first_sign_of_a_collapse_if_asked(tmp_path, capsys):
+    class Collapsing(Diverging):
+        def train_step(self, step, mine, everyone):
+            return super().train_step(step, mine, everyone) | {"entropy": 1.0 if step < 4 else 0.05}
+
+    train(tmp_path / "on", Collapsing())
+    assert json.loads((tmp_path / "on" / "finished.json").read_text(encoding="utf-8"))["warnings"][0]["step"] == 4
+    capsys.readouterr()
+    code, line, kept = ended(tmp_path / "off", Collapsing(), capsys, save_steps=1, stop_on_divergence=True)
+    assert (code, kept) == (3, ["step_000002"]) and line.startswith(
+        "error: stopped at step 4 (--stop_on_divergence): the entropy fell to 0.05 nats per token"
+    )
+
+
+@pytest.mark.parametrize("killed_at", [4, 6])
+def test_warnings_of_a_resumed_run_are_those_of_a_whole_one(tmp_path, killed_at):
+    losses = {3: NAN, 4: NAN, 7: NAN}
+    train(tmp_path / "whole", Diverging(losses, steps=8), save_steps=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", Diverging(losses, steps=8, stop_at=killed_at), save_steps=2)
+    train(tmp_path / "killed", Diverging(losses, steps=8), save_steps=2, max_bad_steps=5)
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "killed")
+    whole, killed = ((tmp_path / k / "finished.json").read_text(encoding="utf-8") for k in ("whole", "killed"))
+    assert json.loads(whole)["warnings"] == json.loads(killed)["warnings"] != []

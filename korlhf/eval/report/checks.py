@@ -11,7 +11,7 @@ from korlhf.core.errors import InputError
 from korlhf.core.files import fingerprint
 from korlhf.core.tables import both, words
 from korlhf.eval.report import gather, summary
-from korlhf.eval.report.words import PROGRAMS, STEPS, joined, protocol_name, say
+from korlhf.eval.report.words import PROGRAMS, STEPS, joined, name_of, protocol_name, say
 from korlhf.eval.texts import rule_name
 from korlhf.llm import checkpoint
 
@@ -99,6 +99,26 @@ def _stages(run):
                 figures = map(summary.number, (s.heldout["accuracy"], *interval, best[1]))
                 values = zip(("accuracy", "low", "high", "share"), figures)
                 yield s, say("warnings.trivial", rule=rule_name(best[0]), n=s.heldout["n"], **dict(values))
+
+
+def _diverged(run):
+    """The warnings of the trainings, one line per name."""
+    for s in run.stages:
+        steps = defaultdict(list)
+        for row in s.metrics:
+            for name in row.get("warnings") or ():
+                steps[str(name)].append(row["step"])
+        for name, at in steps.items():
+            values = {"event": _event(name), "step": f"{at[0]:,}"}
+            yield s, say("warnings.signs", n=len(at), **values) if len(at) > 1 else say("warnings.sign", **values)
+
+
+def _event(name):
+    """What a warning of korlhf.training.watch says, in both languages."""
+    figure = name.removeprefix("non_finite_")
+    if figure != name:
+        return say("signs.non_finite", what=name_of("curves", figure.removeprefix("heldout_")))
+    return name_of("signs", name)
 
 
 def _made(folder):
@@ -227,4 +247,14 @@ def _versions(run):
         yield None, say("warnings.versions_differ", packages=", ".join(packages), programs=programs)
 
 
-CHECKS = (_not_evaluated, _stages, _trained_again, _unlike_settings, _unlike_models, _changed, _rows, _versions)
+CHECKS = (
+    _not_evaluated,
+    _stages,
+    _diverged,
+    _trained_again,
+    _unlike_settings,
+    _unlike_models,
+    _changed,
+    _rows,
+    _versions,
+)
