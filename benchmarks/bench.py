@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
 from korlhf.core import flags, program
 from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
-from korlhf.core.flags import flag
+from korlhf.core.flags import flag, seed_flag
 from korlhf.data import packing
 from korlhf.models import causal_lm, reward_model
 from korlhf.training import engine, log
@@ -38,14 +38,16 @@ class BenchFlags:
     """benchmark"""
 
     model_name_or_path: str = flag("", "a language model to run in the place of the random one")
-    hidden_size: int = flag(256, "hidden size of the random GPT-NeoX, a multiple of 32")
-    layers: int = flag(4, "its layers")
-    vocab_size: int = flag(4096, "its vocabulary")
-    batch_size: int = flag(16, "sequences (step 2: prompts with two answers, step 3: prompts) per process and step")
-    seq_len: int = flag(256, "longest prompt + answer in tokens; what rows of the layout `limit` are padded to")
-    steps: int = flag(4, "timed optimizer steps (step 3: PPO steps)")
-    warmup_steps: int = flag(1, "untimed steps before them")
-    compare_steps: int = flag(2, "steps in which the row layouts are compared; 0 = no comparison")
+    hidden_size: int = flag(256, "hidden size of the random GPT-NeoX, a multiple of 32", above=0)
+    layers: int = flag(4, "its layers", above=0)
+    vocab_size: int = flag(4096, "its vocabulary", above=0)
+    batch_size: int = flag(
+        16, "sequences (step 2: prompts with two answers, step 3: prompts) per process and step", above=0
+    )
+    seq_len: int = flag(256, "longest prompt + answer in tokens; what rows of the layout `limit` are padded to", low=16)
+    steps: int = flag(4, "timed optimizer steps (step 3: PPO steps)", above=0)
+    warmup_steps: int = flag(1, "untimed steps before them", low=0)
+    compare_steps: int = flag(2, "steps in which the row layouts are compared; 0 = no comparison", low=0)
     lengths: list[str] = flag(
         [],
         "lengths in tokens instead of random ones, used in turn: PROMPT+ANSWER, "
@@ -55,10 +57,10 @@ class BenchFlags:
     dtype: str = flag(
         "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]
     )
-    peak_seconds: float = flag(0.3, "seconds for each size of matrix product")
-    seed: int = flag(1234, "seed of lengths, tokens, weights and sampling")
+    peak_seconds: float = flag(0.3, "seconds for each size of matrix product", above=0)
+    seed: int = seed_flag("seed of lengths, tokens, weights and sampling")
     output: str = flag("", "also write the figures to this JSON file")
-    local_rank: int = flag(-1, "set by the deepspeed launcher")
+    local_rank: int = flag(-1, "set by the deepspeed launcher", low=-1)
 
 
 def parse(description, argv=None, more=None):
@@ -68,12 +70,8 @@ def parse(description, argv=None, more=None):
         flags.add(parser, cls)
     namespace = parser.parse_args(argv)
     args = flags.read(namespace, BenchFlags)
-    above_0 = ("hidden_size", "layers", "vocab_size", "batch_size", "seq_len", "steps", "peak_seconds")
-    flags.check_positive({name: getattr(args, name) for name in above_0}, parser)
     if args.hidden_size % 32:
         parser.error(f"--hidden_size {args.hidden_size}: must be a multiple of 32")
-    if args.seq_len < 16:
-        parser.error(f"--seq_len {args.seq_len}: must be 16 or more")
     return args, flags.read(namespace, more) if more else None
 
 

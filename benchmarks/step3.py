@@ -50,6 +50,7 @@ class SamplingFlags:
         -1,
         "mean answer length of the random actor in tokens; -1 = a quarter of the "
         "answer limit, 0 = it never stops by itself",
+        low=-1,
     )
 
 

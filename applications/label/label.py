@@ -33,7 +33,7 @@ class LabelFlags:
     lease_minutes: float = flags.flag(
         30.0, "how long an item waits for the person who has it before them, until it is given to another", above=0
     )
-    seed: int = flags.flag(1234, "seed of the order in which answers are shown, which differs for each person and item")
+    seed: int = flags.seed_flag("seed of the order in which answers are shown, which differs for each person and item")
     language: str = flags.flag("ko", "language of the page at first; each person can switch", choices=["ko", "en"])
 
 
@@ -43,7 +43,6 @@ def main(argv=None):
     flags.add(parser, web.ServerFlags, port=7870)
     space = parser.parse_args(argv)
     args, server = flags.read(space, LabelFlags), flags.read(space, web.ServerFlags)
-    server.check(parser)
     if server.share and not server.auth_file:
         parser.error("--share lets in everybody who has the link; give --auth_file as well")
     web.be_quiet()

@@ -60,10 +60,8 @@ def parse(argv=None):
     for group in GROUPS:
         flags.add(parser, group)
     space = parser.parse_args(argv)
-    found = demo, limits, server, openai, _ = [flags.read(space, group) for group in GROUPS]
+    found = demo, limits, *_ = [flags.read(space, group) for group in GROUPS]
     limits.check(parser, len(demo.model))
-    flags.check_positive({"request_timeout": openai.request_timeout}, parser)
-    server.check(parser)
     if len(demo.model) > 2:
         parser.error(f"--model: {len(demo.model)} are given; give one, or two to compare")
     if len(demo.model) == 2 and not demo.votes:

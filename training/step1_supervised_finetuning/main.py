@@ -31,7 +31,6 @@ def parse(argv=None):
     args = parser.parse_args(argv)
     data, sft, model, dropout, train, run = (flags.read(args, group) for group in FLAGS)
     check(data, {"": model}, run, parser)
-    flags.check_positive(vars(train) | {"learning_rate": model.learning_rate}, parser)
     return data, sft, model, dropout, train, run, vars(args)
 
 
