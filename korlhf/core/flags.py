@@ -6,11 +6,12 @@ Every flag is a dataclass field, declared once, on the floor that uses it.
 import argparse
 import dataclasses
 import math
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar, cast
+
+from korlhf.core.errors import is_first_process
 
 REQUIRED = dataclasses.MISSING
 RANGE = ("above", "low", "below", "high")  # of a number: greater than; at least; less than; at most
@@ -80,7 +81,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """One line, without the usage (of a hundred lines), by the first of several processes; exit code 2."""
-        if int(os.environ.get("RANK", 0)) == 0:
+        if is_first_process():
             hint = " (see --help)" if message.startswith(("argument ", "the following ")) else ""
             print(f"error: {' '.join(message.split())}{hint}", file=sys.stderr, flush=True)
         sys.exit(2)
