@@ -189,7 +189,7 @@ class PpoFlags:
     num_train_epochs: int = flag(1, "passes over the prompts, each in a new order", above=0)
     max_prompt_seq_len: int = flag(256, "longest prompt in tokens; longer prompts are left out and counted", above=0)
     max_answer_seq_len: int = flag(256, "longest answer in tokens, EOS included", above=0)
-    temperature: float = flag(1.0, "sampling temperature", above=0)
+    temperature: float = flag(1.0, "sampling temperature, also of log-probabilities, KL and entropy", above=0)
     top_p: float = flag(1.0, "nucleus sampling; 1 = off", above=0, high=1)
     kl_coef: float = flag(0.05, "weight of the per-token KL penalty", low=0)
     kl_target: float = flag(

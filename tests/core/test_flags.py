@@ -21,6 +21,7 @@ class Some:
     sizes: list[int] = flag([1, 2], "sizes", above=0)
     seed: int = seed_flag("a seed")
     words: list[str] = flag(["a", "b"], "words")
+    numbers: list[int] = flag([1], "numbers", above=0)
     every: int = flag(0, "bare means 1", nargs="?", const=1)
     yes: bool = flag(False, "a switch")
 
@@ -34,7 +35,10 @@ def parse(*argv, prefix="", **defaults):
 def test_flags_are_the_fields_of_a_dataclass():
     assert parse("--path", "x") == Some(path="x")
     given = ["--path", "x", "--size", "1", "--share", "1", "--rate", "0.1", "--words", "c", "--every", "--yes"]
-    assert parse(*given) == Some(path="x", size=1, share=1.0, rate=0.1, words=["c"], every=1, yes=True)
+    given += ["--numbers", "10", "20"]
+    assert parse(*given) == Some(
+        path="x", size=1, share=1.0, rate=0.1, words=["c"], numbers=[10, 20], every=1, yes=True
+    )
     assert parse("--a_path", "x", prefix="a_", size=7) == Some(path="x", size=7)
 
 
