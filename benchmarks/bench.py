@@ -62,7 +62,7 @@ class BenchFlags:
     )
     peak_seconds: float = flag(0.3, "seconds for each size of matrix product", above=0)
     seed: int = seed_flag("seed of lengths, tokens, weights and sampling")
-    output: str = flag("", "also write the figures to this JSON file")
+    output: str = flag("", "also write the figures to this JSON file", output="file")
     local_rank: int = flag(-1, "set by the deepspeed launcher", low=-1)
 
 

@@ -65,7 +65,7 @@ class CompareFlags:
     threads: int = flag(1, "threads of every side", above=0)
     learning_rate: float = flag(1e-6, "learning rate", low=0)
     seed: int = seed_flag("seed of lengths, tokens, weights and sampling")
-    output: str = flag("", "also write the figures to this JSON file")
+    output: str = flag("", "also write the figures to this JSON file", output="file")
 
 
 def spec_of(task: str, args: CompareFlags) -> dict[str, Any]:

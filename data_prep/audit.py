@@ -23,7 +23,7 @@ class AuditFlags:
     prompts: list[str] = flag([], "files of step 3: prompts")
     test: list[str] = flag([], "held-out files of any step; their prompts must not be in the others")
     input: list[str] = flag([], "files without a role: each is a set of its own")
-    output: str = flag(REQUIRED, "folder for audit.html, audit.json and fixed/")
+    output: str = flag(REQUIRED, "folder for audit.html, audit.json and fixed/", output="folder")
     fix: bool = flag(False, "write the files again, cleaned, without rows that cannot be used")
     remove: list[str] = flag([], f"with --fix: also remove the rows with these findings: {', '.join(REMOVABLE)}")
     min_hangul: float = flag(

@@ -28,7 +28,7 @@ class CollectFlags:
     input: list[str] = flag(
         REQUIRED, "nikl, aihub: folders or zips as downloaded; else JSONL, JSON, CSV or parquet files"
     )
-    output: str = flag(REQUIRED, "JSONL file; its report is next to it as .report.json")
+    output: str = flag(REQUIRED, "JSONL file; its report is next to it as .report.json", output="file")
     category: str = flag("", "category of all records; of aihub: keep only harmful or harmless; empty = by corpus")
     limit: int = flag(0, "at most this many records, as evenly over the topics as they allow; 0 = all", low=0)
     seed: int = seed_flag("seed of --limit and --per_topic")

@@ -23,7 +23,7 @@ class SplitFlags:
     """split"""
 
     input: list[str] = flag(REQUIRED, "JSONL (or JSON, CSV, parquet) files of records")
-    output_dir: str = flag(REQUIRED, "folder of the files to write")
+    output_dir: str = flag(REQUIRED, "folder of the files to write", output="folder")
     shares: str = flag("2,4,4", "shares of the prompts for SFT, reward model and PPO; a step with 0 gets no files")
     test_share: float = flag(0.1, "share of each step held out as its test set; 0 = no test sets", low=0, below=1)
     exclude: list[str] = flag([], "files of prompts, e.g. a benchmark's: their equals and near-duplicates are left out")

@@ -23,7 +23,9 @@ class ExportFlags:
     model_name_or_path: str = flags.flag(
         flags.REQUIRED, "a folder of step 1 or 3, or a LoRA folder (a step's adapter/, or of peft)"
     )
-    output_dir: str = flags.flag(flags.REQUIRED, "where the exported model goes: a new or empty folder")
+    output_dir: str = flags.flag(
+        flags.REQUIRED, "where the exported model goes: a new or empty folder", output="folder"
+    )
     overwrite: bool = flags.flag(False, "replace an earlier export in --output_dir")
     dtype: str = flags.flag(
         "auto",

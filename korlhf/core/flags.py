@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar, cast
 
 from korlhf.core.errors import is_first_process
+from korlhf.core.files import check_output
 
 REQUIRED = dataclasses.MISSING
 RANGE = ("above", "low", "below", "high")  # of a number: greater than; at least; less than; at most
@@ -24,7 +25,7 @@ def flag(default: Any, help: str, **more: Any) -> Any:
     """Declare one flag; `default` may be a list, or REQUIRED.
 
     more: arguments of argparse, and the range of a number: above=0 (greater than 0), low=0, high=1 (0 and 1 included),
-    below=1 (less than 1). NaN and the infinities are in no range.
+    below=1 (less than 1), in none of which are NaN and the infinities; output="file" or "folder" for what is written.
     """
     metadata = {"help": help, **more}
     if isinstance(default, list):
@@ -46,7 +47,9 @@ def add(parser: "Parser", cls: Any, prefix: str = "", **defaults: Any) -> None:
     for f in dataclasses.fields(cls):
         declared = f.default_factory() if f.default_factory is not REQUIRED else f.default
         default = defaults.get(f.name, declared)
-        kw: dict[str, Any] = {name: value for name, value in f.metadata.items() if name not in RANGE}
+        kw: dict[str, Any] = {name: value for name, value in f.metadata.items() if name not in (*RANGE, "output")}
+        if "output" in f.metadata:
+            parser.outputs[prefix + f.name] = f.metadata["output"]
         if default is not REQUIRED and default not in (None, "", []) and f.type is not bool:
             kw["help"] += f" (default: {default})".replace("%", "%%")
         if f.type is bool:
@@ -57,7 +60,9 @@ def add(parser: "Parser", cls: Any, prefix: str = "", **defaults: Any) -> None:
                 kw["nargs"] = "+"
             if kind := {int: int, float: float, float | None: float, list[int]: int}.get(f.type):
                 kw["type"] = _number(kind)
-                parser.ranges[prefix + f.name] = kind, {name: f.metadata[name] for name in RANGE if name in f.metadata}
+                if "choices" not in kw:
+                    bounds = {name: f.metadata[name] for name in RANGE if name in f.metadata}
+                    parser.ranges[prefix + f.name] = kind, bounds
         group.add_argument(f"--{prefix}{f.name}", **kw)
 
 
@@ -76,7 +81,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=36, width=140),
             **kwargs,
         )
-        self.removed, self.ranges = removed or {}, {}
+        self.removed, self.ranges, self.outputs = removed or {}, {}, {}
         self._negative_number_matcher = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)  # -1e-5 is a value, no flag
 
     def error(self, message: str) -> NoReturn:
@@ -99,6 +104,9 @@ class Parser(argparse.ArgumentParser):
             for value in given if isinstance(given, list) else [given]:
                 if value is not None and (right := _expected(value, kind, **bounds)):
                     self.error(f"--{name} {str(value)[:40]}: must be {right}")
+        for name, kind in self.outputs.items():
+            if path := getattr(parsed, name):
+                check_output(path, f"--{name}", kind == "folder")
         return parsed
 
 

@@ -12,7 +12,9 @@ class ResultFlags:
     """result of an evaluation"""
 
     output_dir: str = flag(
-        REQUIRED, "folder for PROGRAM.json, PROGRAM.jsonl and the cache; several programs may share one"
+        REQUIRED,
+        "folder for PROGRAM.json, PROGRAM.jsonl and the cache; several programs may share one",
+        output="folder",
     )
     seed: int = seed_flag("seed of draws, answers and resampling")
 

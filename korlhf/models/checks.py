@@ -32,16 +32,19 @@ def check_rows(model: Any, tokenizer: PreTrainedTokenizerBase, where: str) -> No
         )
 
 
-def check_positions(path: str, what: str, tokens: int, flags: str, trust_remote_code: bool = False) -> None:
-    """Raises InputError if `tokens`, which `flags` allow, are more than a model has learned positions for.
+def check_model(path: str, what: str, tokens: int, flags: str, trust_remote_code: bool = False) -> None:
+    """Raises InputError for a model that is not causal, that is quantised, or that has learned fewer positions than
+    `tokens`, which `flags` allow.
 
-    Rotary ones go on beyond, into what the model was never trained on: that is said, once.
+    Rotary positions go on beyond, into what the model was never trained on: that is said, once.
     """
     try:
         base = lora_base(path, what) or path
-        config = AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code).get_text_config()
+        config = AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{what} {path}: the model could not be loaded: {first_line(error)}") from error
+    check_causal(config, f"{what} {path}")
+    config = config.get_text_config()
     limit = getattr(config, "max_position_embeddings", None)
     if not limit or tokens <= limit:
         return

@@ -53,7 +53,7 @@ class EvalFlags:
     top_p: float = flag(1.0, "nucleus sampling; 1 = off", above=0, high=1)
     num_return_sequences: int = flag(1, "answers per prompt; more than 1 needs a --temperature above 0", above=0)
     per_device_eval_batch_size: int = flag(16, "prompts answered at once", above=0)
-    output: str = flag("", "write OUTPUT.md (the answers side by side) and OUTPUT.json")
+    output: str = flag("", "write OUTPUT.md (the answers side by side) and OUTPUT.json", output="file")
     prompt_template: str = flag(
         "auto",
         "how a conversation is written out; auto = the template in each model's folder, else kullm",

@@ -27,7 +27,9 @@ class EvalFlags:
     max_seq_len: int = flag(512, "longest prompt + answer in tokens; longer ones are left out and counted", above=0)
     per_device_eval_batch_size: int = flag(16, "prompts, with all their answers, in a forward pass", above=0)
     output: str = flag(
-        "", "write the figures to this JSON file, and one line per pair to the .pairs.jsonl file next to it"
+        "",
+        "write the figures to this JSON file, and one line per pair to the .pairs.jsonl file next to it",
+        output="file",
     )
     prompt_template: str = flag(
         "auto",

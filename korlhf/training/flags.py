@@ -140,7 +140,7 @@ class TrainFlags:
 class RunFlags:
     """run: schedule, precision, saving and logging of every step"""
 
-    output_dir: str = flag(REQUIRED, "where the finished model, the checkpoints and the logs go")
+    output_dir: str = flag(REQUIRED, "where the finished model, the checkpoints and the logs go", output="folder")
     lr_scheduler_type: str = flag("cosine", "learning-rate schedule", choices=SCHEDULES)
     num_warmup_steps: int = flag(0, "optimizer steps of linear warm-up", low=0)
     max_grad_norm: float = flag(1.0, "gradient clipping; 0 = off", low=0)
@@ -159,7 +159,9 @@ class RunFlags:
     )
     overwrite_output_dir: bool = flag(False, "delete an earlier run in --output_dir instead of resuming it")
     enable_tensorboard: bool = flag(False, "write TensorBoard events next to metrics.jsonl")
-    tensorboard_path: str = flag("", "folder of the TensorBoard events; not given = OUTPUT_DIR/tensorboard")
+    tensorboard_path: str = flag(
+        "", "folder of the TensorBoard events; not given = OUTPUT_DIR/tensorboard", output="folder"
+    )
     attn_implementation: str = flag("sdpa", "attention kernel", choices=["sdpa", "eager", "flash_attention_2"])
     packing: str = flag(
         "auto",
