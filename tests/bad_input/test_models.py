@@ -3,6 +3,7 @@ written.
 """
 
 import json
+import pickle
 import shutil
 
 import pytest
@@ -234,3 +235,44 @@ def test_more_tokens_than_rotary_positions_are_warned_of(folders, capsys):
     assert capsys.readouterr().out == ""
     check_model(folders["llama"], "--model_name_or_path", 129, "--max_seq_len")
     assert "WARNING: --max_seq_len: 129 tokens are more than the 128 positions" in capsys.readouterr().out
+
+
+class Bomb:
+    """Unpickled, it would make a file."""
+
+    def __reduce__(self):
+        return open, ("pickle_was_run", "w")
+
+
+@pytest.mark.parametrize(
+    ("program", "flag"), [("rw_eval", "--model_name_or_path"), ("ppo", "--critic_model_name_or_path")]
+)
+@pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps(Bomb())], ids=["empty", "text", "code"])
+def test_a_pickle_that_is_no_reward_model_of_deepspeed_chat(refused, folders, tmp_path_factory, program, flag, content):
+    folder = tmp_path_factory.mktemp("pickle") / "model"
+    shutil.copytree(folders["gpt_neox"], folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    (folder / "pytorch_model.bin").write_bytes(content)
+    refused(program, [flag, str(folder)], {}, [str(folder), "safetensors"])
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("{", ["adapter_config.json cannot be read", "save the model again"]),
+        ("[]", ["adapter_config.json cannot be read", "no JSON object"]),
+        ("{}", ["names no base model"]),
+        ('{"base_model_name_or_path": "/no/such/base"}', ["its adapter_config.json says", "/no/such/base"]),
+        ('{"base_model_name_or_path": "neox", "task_type": "SEQ_CLS"}', ["SEQ_CLS", "step 1 or 3"]),
+        ('{"base_model_name_or_path": "neox"}', ["no weights"]),
+    ],
+)
+@pytest.mark.parametrize("program", ["sft", "prompt_eval", "chat"])
+def test_adapters_that_cannot_be_laid_over_a_model(refused, program, config, says):
+    refused(program, [READS[program], "adapter"], {"adapter/adapter_config.json": config}, ["adapter", *says])
+
+
+def test_a_pickled_adapter(refused):
+    files = {"adapter/adapter_config.json": '{"base_model_name_or_path": "neox"}', "adapter/adapter_model.bin": b"x"}
+    refused(
+        "sft", ["--model_name_or_path", "adapter"], files, ["--model_name_or_path adapter", "pickles", "safetensors"]
+    )

@@ -5,6 +5,7 @@ the programs.
 """
 
 import math
+from pathlib import Path
 
 import bad_input
 import pytest
@@ -53,6 +54,14 @@ def outside(kind, above=None, low=None, below=None, high=None):
     elif kind is int:
         wrong.append((str(2**31), f"at most {2**31 - 1}"))
     return wrong
+
+
+def test_every_program_is_known():
+    """Without flags are the processes that compare.py starts, and what makes a table of results."""
+    tops = ("applications", "benchmarks", "data_prep", "eval", "training")
+    files = {p for top in tops for p in (bad_input.ROOT / top).rglob("*.py") if '"__main__"' in p.read_text()}
+    found = {Path(bad_input.module(name).__file__) for name in bad_input.PROGRAMS}
+    assert {p.name for p in files - found} <= {"our_runs.py", "trl_runs.py", "gpu_table.py"} and found <= files
 
 
 @pytest.mark.parametrize("name", bad_input.PROGRAMS)

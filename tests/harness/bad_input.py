@@ -13,6 +13,7 @@ from typing import Any
 
 from korlhf.core import program
 
+ROOT = Path(__file__).resolve().parents[2]
 BAR = re.compile(r"\[\d\d:\d\d[,<]")  # a progress bar is no message
 MODEL, REWARD = "neox", "reward"  # links in a row's folder to finished models
 
