@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from korlhf.core import flags
 from korlhf.core.errors import InputError
-from korlhf.core.flags import Parser, flag
+from korlhf.core.flags import Parser, flag, seed_flag
 from korlhf.data.chat_template import KULLM
 from korlhf.data.load import load_examples
 from korlhf.data.tokenize import Codec, prompt_tokens, reward_tokens, sft_tokens
@@ -61,9 +61,9 @@ class BenchFlags:
         "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]
     )
     peak_seconds: float = flag(0.3, "seconds for each size of matrix product", above=0)
-    seed: int = flag(1234, "seed of lengths, tokens, weights and sampling")
-    output: str = flag("", "also write the figures to this JSON file")
-    local_rank: int = flag(-1, "set by the deepspeed launcher")
+    seed: int = seed_flag("seed of lengths, tokens, weights and sampling")
+    output: str = flag("", "also write the figures to this JSON file", output="file")
+    local_rank: int = flag(-1, "set by the deepspeed launcher", low=-1)
 
 
 def parse(description: str, argv: list[str] | None = None, more: Any = None, **defaults: Any) -> tuple[BenchFlags, Any]:

@@ -24,7 +24,7 @@ from rounds import Side
 
 from korlhf.core import flags, program
 from korlhf.core.errors import InputError
-from korlhf.core.flags import REQUIRED, Parser, flag
+from korlhf.core.flags import REQUIRED, Parser, flag, seed_flag
 
 HERE = Path(__file__).resolve().parent
 STEP = {"sft": 1, "reward": 2, "ppo": 3}
@@ -64,8 +64,8 @@ class CompareFlags:
     ppo_data: str = flag("", "the same for PPO")
     threads: int = flag(1, "threads of every side", above=0)
     learning_rate: float = flag(1e-6, "learning rate", low=0)
-    seed: int = flag(1234, "seed of lengths, tokens, weights and sampling")
-    output: str = flag("", "also write the figures to this JSON file")
+    seed: int = seed_flag("seed of lengths, tokens, weights and sampling")
+    output: str = flag("", "also write the figures to this JSON file", output="file")
 
 
 def spec_of(task: str, args: CompareFlags) -> dict[str, Any]:

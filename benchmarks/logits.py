@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from korlhf.core import program
-from korlhf.core.flags import Parser, add, check_positive, flag, read
+from korlhf.core.flags import Parser, add, flag, read
 from korlhf.models import causal_lm
 
 
@@ -24,8 +24,8 @@ from korlhf.models import causal_lm
 class LogitsFlags:
     """logits"""
 
-    tokens: int = flag(1024, "tokens whose log-probabilities are wanted")
-    hidden_size: int = flag(64, "width of the hidden states")
+    tokens: int = flag(1024, "tokens whose log-probabilities are wanted", above=0)
+    hidden_size: int = flag(64, "width of the hidden states", above=0)
     vocab_sizes: list[int] = flag([30_080, 152_064, 262_144], "rows of the output embedding", above=0)
     dtype: str = flag("fp32", "precision of the head", choices=["fp32", "bf16"])
 
@@ -102,7 +102,6 @@ def main(argv=None):
     parser = Parser(description="Memory of log-probabilities, measured: whole logits and chunks of tokens.")
     add(parser, LogitsFlags)
     args = read(parser.parse_args(argv), LogitsFlags)
-    check_positive({name: getattr(args, name) for name in ("tokens", "hidden_size")}, parser)
     print(f"{args.tokens} tokens, hidden size {args.hidden_size}, {args.dtype}, CUDA {torch.cuda.is_available()}")
     print("| vocabulary | pass | whole logits | chunks | whole: s | chunks: s |\n|---|---|---|---|---|---|")
     spawn = multiprocessing.get_context("spawn")

@@ -9,7 +9,7 @@ of the host.
 
 from dataclasses import dataclass, replace
 
-from korlhf.core.flags import Parser, add, check_positive, flag, read
+from korlhf.core.flags import Parser, add, flag, read
 
 GIB = 2**30
 ELEMENT = {"bf16": 2, "fp16": 2, "fp32": 4}
@@ -46,13 +46,13 @@ class Shape:
 class Setting:
     """setting"""
 
-    gpus: int = flag(1, "processes, one per GPU")
+    gpus: int = flag(1, "processes, one per GPU", above=0)
     zero_stage: int = flag(2, "ZeRO stage", choices=[0, 1, 2, 3])
-    lora_dim: int = flag(0, "LoRA rank; 0 trains all weights")
+    lora_dim: int = flag(0, "LoRA rank; 0 trains all weights", low=0)
     offload: bool = flag(False, "optimizer states (ZeRO 3: weights too) in CPU memory")
     dtype: str = flag("bf16", "precision", choices=sorted(ELEMENT))
-    batch: int = flag(8, "sequences (step 2: prompts, step 3: answers) per process and forward pass")
-    seq_len: int = flag(512, "tokens of prompt and answer")
+    batch: int = flag(8, "sequences (step 2: prompts, step 3: answers) per process and forward pass", above=0)
+    seq_len: int = flag(512, "tokens of prompt and answer", above=0)
     no_gradient_checkpointing: bool = flag(False, "keep all activations")
 
     @property
@@ -65,10 +65,10 @@ class ModelFlags:
     """model: without flags the README's tables are printed"""
 
     step: int = flag(1, "training step (in step 3 the critic has the actor's shape)", choices=[1, 2, 3])
-    params: int = flag(0, "parameters; 0 = computed from --hidden, --layers and --vocab")
-    hidden: int = flag(0, "width of the model")
-    layers: int = flag(0, "its layers")
-    vocab: int = flag(30_080, "rows of its embedding; 30080 is Polyglot-Ko's")
+    params: int = flag(0, "parameters; 0 = computed from --hidden, --layers and --vocab", low=0, high=10**15)
+    hidden: int = flag(0, "width of the model", low=0)
+    layers: int = flag(0, "its layers", low=0)
+    vocab: int = flag(30_080, "rows of its embedding; 30080 is Polyglot-Ko's", low=0)
 
 
 def neox_params(hidden, layers, vocab):
@@ -273,10 +273,6 @@ def main(argv=None):
     add(parser, Setting)
     namespace = parser.parse_args(argv)
     model, setting = read(namespace, ModelFlags), read(namespace, Setting)
-    check_positive({name: getattr(setting, name) for name in ("gpus", "batch", "seq_len")}, parser)
-    for name, value in {**vars(model), "lora_dim": setting.lora_dim}.items():
-        if value < 0:
-            parser.error(f"--{name} {value}: must not be below 0")
     if setting.offload and not setting.zero_stage:
         parser.error("--offload needs ZeRO: set --zero_stage to 1, 2 or 3")
     if not (model.hidden or model.layers or model.params):

@@ -8,8 +8,8 @@ and NAME.removed.jsonl with the reasons. What it finds is no failure: the exit c
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf.core import flags, program
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core import program
+from korlhf.core.flags import REQUIRED, flag, seed_flag
 from korlhf.data import stage
 from korlhf.data_prep.audit import REMOVABLE, ROLES
 
@@ -23,14 +23,18 @@ class AuditFlags:
     prompts: list[str] = flag([], "files of step 3: prompts")
     test: list[str] = flag([], "held-out files of any step; their prompts must not be in the others")
     input: list[str] = flag([], "files without a role: each is a set of its own")
-    output: str = flag(REQUIRED, "folder for audit.html, audit.json and fixed/")
+    output: str = flag(REQUIRED, "folder for audit.html, audit.json and fixed/", output="folder")
     fix: bool = flag(False, "write the files again, cleaned, without rows that cannot be used")
     remove: list[str] = flag([], f"with --fix: also remove the rows with these findings: {', '.join(REMOVABLE)}")
-    min_hangul: float = flag(0.3, "a text with a smaller share of Hangul among its letters is reported as not Korean")
-    min_answer_chars: int = flag(5, "an answer with fewer non-space characters is reported as very short")
-    threshold: float = flag(0.8, "Jaccard similarity of character 3-grams from which two prompts are near-duplicates")
-    examples: int = flag(5, "examples shown of each finding")
-    seed: int = flag(1234, "seed of samples, halves and folds")
+    min_hangul: float = flag(
+        0.3, "a text with a smaller share of Hangul among its letters is reported as not Korean", low=0, high=1
+    )
+    min_answer_chars: int = flag(5, "an answer with fewer non-space characters is reported as very short", low=0)
+    threshold: float = flag(
+        0.8, "Jaccard similarity of character 3-grams from which two prompts are near-duplicates", above=0, high=1
+    )
+    examples: int = flag(5, "examples shown of each finding", above=0)
+    seed: int = seed_flag("seed of samples, halves and folds")
 
 
 def parse(argv=None):
@@ -42,11 +46,6 @@ def parse(argv=None):
         parser.error(f"--remove {' '.join(unknown)}: no such kind of finding; choose from {', '.join(REMOVABLE)}")
     if args.remove and not args.fix:
         parser.error("--remove needs --fix")
-    if not 0 < args.threshold <= 1:
-        parser.error(f"--threshold {args.threshold}: give a similarity above 0 and at most 1")
-    if not 0 <= args.min_hangul <= 1:
-        parser.error(f"--min_hangul {args.min_hangul}: give a share from 0 to 1")
-    flags.check_positive({"examples": args.examples}, parser)
     return args
 
 

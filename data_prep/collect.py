@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core.flags import REQUIRED, flag, seed_flag
 from korlhf.data import stage
 from korlhf.data.corpora import aihub
 from korlhf.data_prep import collect
@@ -28,12 +28,14 @@ class CollectFlags:
     input: list[str] = flag(
         REQUIRED, "nikl, aihub: folders or zips as downloaded; else JSONL, JSON, CSV or parquet files"
     )
-    output: str = flag(REQUIRED, "JSONL file; its report is next to it as .report.json")
+    output: str = flag(REQUIRED, "JSONL file; its report is next to it as .report.json", output="file")
     category: str = flag("", "category of all records; of aihub: keep only harmful or harmless; empty = by corpus")
-    limit: int = flag(0, "at most this many records, as evenly over the topics as they allow; 0 = all")
-    seed: int = flag(1234, "seed of --limit and --per_topic")
-    min_prompt_chars: int = flag(-1, "shortest prompt in non-space characters; -1 = 16 for nikl and aihub, else 1")
-    min_answer_chars: int = flag(-1, "shortest answer in non-space characters; -1 = 10 for nikl, else 1")
+    limit: int = flag(0, "at most this many records, as evenly over the topics as they allow; 0 = all", low=0)
+    seed: int = seed_flag("seed of --limit and --per_topic")
+    min_prompt_chars: int = flag(
+        -1, "shortest prompt in non-space characters; -1 = 16 for nikl and aihub, else 1", low=-1
+    )
+    min_answer_chars: int = flag(-1, "shortest answer in non-space characters; -1 = 10 for nikl, else 1", low=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +43,13 @@ class TalkFlags:
     """nikl and aihub"""
 
     exchanges: str = flag("all", "nikl: every turn and its reply, or a dialogue's first only", choices=["all", "first"])
-    history: int = flag(0, "earlier turns kept as messages, an even number; 0 = the prompt alone")
-    per_topic: int = flag(0, "nikl: at most this many records per topic; 0 = all")
+    history: int = flag(0, "earlier turns kept as messages, an even number; 0 = the prompt alone", low=0)
+    per_topic: int = flag(0, "nikl: at most this many records per topic; 0 = all", low=0)
     names: str = flag(
         "invent", "nikl: &name1& becomes an invented name that fits its particles, or name1", choices=["invent", "mark"]
     )
     types: list[str] = flag([], f"aihub: only utterances of these types: {', '.join(aihub.TYPES)}")
-    min_intensity: float = flag(0.0, "aihub: only utterances of this intensity (0 to 3) or more")
+    min_intensity: float = flag(0.0, "aihub: only utterances of this intensity (0 to 3) or more", low=0, high=3)
 
 
 def parse(argv=None):

@@ -10,9 +10,9 @@ are respond.py's part.
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from korlhf.core import flags, program
+from korlhf.core import program
 from korlhf.core.files import fingerprint
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core.flags import REQUIRED, flag, seed_flag
 from korlhf.data import stage
 from korlhf.data_prep.generate import common, evolve
 from korlhf.data_prep.generate.elimination import MAX_GROWTH, MUTATIONS, SPARE_CHARS
@@ -27,29 +27,32 @@ class EvolFlags:
     """evolution"""
 
     generator: str = flag(REQUIRED, "openai:MODEL, the model that rewrites them")
-    rounds: int = flag(1, "rounds; each evolves what the last one brought, and tries other mutations where it failed")
-    num_evolved: int = flag(0, "stop at this many, spread over the rounds; 0 = one try per record and round")
-    mutations: list[str] = flag(list(MUTATIONS), "which mutations are used", choices=MUTATIONS, metavar="MUTATION")
-    max_similarity: float = flag(0.7, "eliminated from this ROUGE-L on with another instruction, given or evolved")
-    max_parent_similarity: float = flag(0.9, "eliminated from this ROUGE-L on with its parent or an earlier ancestor")
-    max_chars: int = flag(
-        600, f"longest instruction in characters; never over {MAX_GROWTH} times its parent and {SPARE_CHARS} more"
+    rounds: int = flag(
+        1, "rounds; each evolves what the last one brought, and tries other mutations where it failed", above=0
     )
-    temperature: float = flag(1.0, "sampling temperature")
-    top_p: float = flag(1.0, "nucleus sampling; 1 = off")
-    max_new_tokens: int = flag(512, "longest answer to a request in tokens; one that is cut off is eliminated")
-    seed: int = flag(1234, "seed of the choice of mutations and of the requests")
+    num_evolved: int = flag(0, "stop at this many, spread over the rounds; 0 = one try per record and round", low=0)
+    mutations: list[str] = flag(list(MUTATIONS), "which mutations are used", choices=MUTATIONS, metavar="MUTATION")
+    max_similarity: float = flag(
+        0.7, "eliminated from this ROUGE-L on with another instruction, given or evolved", above=0, high=1
+    )
+    max_parent_similarity: float = flag(
+        0.9, "eliminated from this ROUGE-L on with its parent or an earlier ancestor", above=0, high=1
+    )
+    max_chars: int = flag(
+        600,
+        f"longest instruction in characters; never over {MAX_GROWTH} times its parent and {SPARE_CHARS} more",
+        above=0,
+    )
+    temperature: float = flag(1.0, "sampling temperature", low=0)
+    top_p: float = flag(1.0, "nucleus sampling; 1 = off", above=0, high=1)
+    max_new_tokens: int = flag(512, "longest answer to a request in tokens; one that is cut off is eliminated", above=0)
+    seed: int = seed_flag("seed of the choice of mutations and of the requests")
 
 
 def parse(argv=None):
     """(StageFlags, EvolFlags, LlmFlags) of a command line; exits like argparse does."""
     groups = (stage.StageFlags, EvolFlags, LlmFlags)
-    parser, files, args, llm = stage.parse(argv, "Evolve instructions into more varied and harder ones", *groups)
-    positive = ("rounds", "max_similarity", "max_parent_similarity", "max_chars", "max_new_tokens")
-    flags.check_positive({name: getattr(args, name) for name in positive}, parser)
-    if args.num_evolved < 0:
-        parser.error(f"--num_evolved {args.num_evolved}: must be 0, for no limit, or above")
-    return files, args, llm
+    return stage.parse(argv, "Evolve instructions into more varied and harder ones", *groups)[1:]
 
 
 def main(argv=None):

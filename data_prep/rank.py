@@ -23,7 +23,7 @@ class RankFlags:
         "all", "pairs by score: all of a prompt, or its best and its worst answer", choices=["all", "best_worst"]
     )
     threshold: float | None = flag(None, "no pair by score if both scores are under it; not given = no threshold")
-    min_margin: float = flag(0.0, "least difference of two scores; equal scores are never a pair")
+    min_margin: float = flag(0.0, "least difference of two scores; equal scores are never a pair", low=0)
     prefer: list[str] = flag(
         [], "rules that overrule scores: CATEGORY:BETTER>WORSE, names of responders, e.g. 'translated:chatgpt>sft'"
     )
@@ -38,7 +38,7 @@ class RankFlags:
     people_only: list[str] = flag([], "categories in which only human labels make pairs")
     leave_out: list[str] = flag([], "categories that get no pairs at all")
     max_pairs_per_prompt: int = flag(
-        0, "most pairs per prompt: people's first, then rules', then the widest margins; 0 = all"
+        0, "most pairs per prompt: people's first, then rules', then the widest margins; 0 = all", low=0
     )
 
 
@@ -46,9 +46,6 @@ def parse(argv=None):
     """(StageFlags, RankFlags)"""
     groups = (stage.StageFlags, RankFlags)
     parser, files, args = stage.parse(argv, "Pairs for the reward model out of scored or labelled answers", *groups)
-    if not args.min_margin >= 0 or args.max_pairs_per_prompt < 0:
-        given = f"--min_margin {args.min_margin}, --max_pairs_per_prompt {args.max_pairs_per_prompt}"
-        parser.error(f"{given}: must be 0 or above")
     if args.also_labelled and not args.labels:
         parser.error("--also_labelled goes with --labels; give those, or delete it")
     return files, args

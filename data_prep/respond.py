@@ -8,9 +8,9 @@ Left out: judging the answers (score.py) and choosing among them (rank.py).
 
 from dataclasses import asdict, dataclass, replace
 
-from korlhf.core import flags, program
+from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core.flags import REQUIRED, flag, seed_flag
 from korlhf.data import stage
 from korlhf.data_prep import respond
 from korlhf.llm import checkpoint, client, responders
@@ -26,25 +26,23 @@ class RespondFlags:
         "who answers: [NAME=]openai:MODEL[@BASE_URL], or [NAME=]FOLDER or hub name of a checkpoint; "
         "NAME is recorded with the answers (default: MODEL, or the folder's name)",
     )
-    num_answers: int = flag(0, "answers per prompt and responder; 0 = 2, or 1 with --as_output")
+    num_answers: int = flag(0, "answers per prompt and responder; 0 = 2, or 1 with --as_output", low=0)
     as_output: bool = flag(False, "the one responder's one answer becomes `output`, for SFT; earlier outputs stay")
-    temperature: float = flag(0.7, "sampling temperature; 0 = greedy")
-    top_p: float = flag(1.0, "nucleus sampling; 1 = off")
-    max_new_tokens: int = flag(256, "longest answer in tokens; one that is cut off has finish_reason length")
-    seed: int = flag(1234, "seed of the answers; each request to a server carries one of its own")
+    temperature: float = flag(0.7, "sampling temperature; 0 = greedy", low=0)
+    top_p: float = flag(1.0, "nucleus sampling; 1 = off", above=0, high=1)
+    max_new_tokens: int = flag(256, "longest answer in tokens; one that is cut off has finish_reason length", above=0)
+    seed: int = seed_flag("seed of the answers; each request to a server carries one of its own")
     system: str = flag("", "system message, a text or a UTF-8 file, for prompts that have none of their own")
     system_by_category: list[str] = flag([], "system messages of single categories instead: CATEGORY=FILE")
-    max_failed: float = flag(0.05, "if a larger share of the answers failed, exit with code 3 after writing everything")
+    max_failed: float = flag(
+        0.05, "if a larger share of the answers failed, exit with code 3 after writing everything", low=0, high=1
+    )
 
 
 def parse(argv=None):
     """(StageFlags, RespondFlags, SamplerFlags, LlmFlags)"""
     groups = (stage.StageFlags, RespondFlags, SamplerFlags, LlmFlags)
     parser, files, args, sampler, llm = stage.parse(argv, "Answers of models to the prompts of records", *groups)
-    positive = {"top_p": args.top_p, "max_new_tokens": args.max_new_tokens, "batch_size": sampler.batch_size}
-    flags.check_positive(positive, parser)
-    if args.num_answers < 0 or args.temperature < 0 or not 0 <= args.max_failed <= 1:
-        parser.error("--num_answers and --temperature must be 0 or above, --max_failed a share from 0 to 1")
     if args.as_output and (args.num_answers > 1 or len(args.responder) > 1):
         parser.error("--as_output takes one answer of one responder; give one --responder and no --num_answers")
     args = replace(args, num_answers=args.num_answers or (1 if args.as_output else 2))

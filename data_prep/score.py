@@ -9,7 +9,7 @@ Left out: choosing among the answers (rank.py), and several judges at once (a se
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from korlhf.core import flags, program
+from korlhf.core import program
 from korlhf.core.flags import REQUIRED, flag
 from korlhf.data import stage
 from korlhf.data_prep import score
@@ -29,31 +29,29 @@ class ScoreFlags:
     rubric: list[str] = flag(
         [], "rubrics of single categories: CATEGORY=NAME of one in korlhf/judges/rubrics, or CATEGORY=FILE.yaml"
     )
-    samples: int = flag(5, "forms sampled per answer, where the server gives no token probabilities")
-    temperature: float = flag(1.0, "temperature of those; with token probabilities it is 0")
+    samples: int = flag(5, "forms sampled per answer, where the server gives no token probabilities", above=0)
+    temperature: float = flag(1.0, "temperature of those; with token probabilities it is 0", low=0)
     together: bool = flag(False, "all answers to a prompt in one request, in both orders, and the mean of the two")
     structured: str = flag(
         "auto", "ask for JSON by a schema; auto = if the server takes it", choices=["auto", "on", "off"]
     )
-    max_failed: float = flag(0.05, "if a larger share of the answers has no score, exit with code 3 after writing all")
+    max_failed: float = flag(
+        0.05, "if a larger share of the answers has no score, exit with code 3 after writing all", low=0, high=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RewardFlags(CheckpointFlags):
     """reward model"""
 
-    max_seq_len: int = flag(512, "longest prompt + answer in tokens; longer ones are not scored")
-    batch_size: int = flag(16, "answers in a forward pass")
+    max_seq_len: int = flag(512, "longest prompt + answer in tokens; longer ones are not scored", above=0)
+    batch_size: int = flag(16, "answers in a forward pass", above=0)
 
 
 def parse(argv=None):
     """(StageFlags, ScoreFlags, RewardFlags, LlmFlags)"""
     groups = (stage.StageFlags, ScoreFlags, RewardFlags, LlmFlags)
     parser, files, args, reward, llm = stage.parse(argv, "Score answers with a judge or a reward model", *groups)
-    positive = {"samples": args.samples, "max_seq_len": reward.max_seq_len, "batch_size": reward.batch_size}
-    flags.check_positive(positive, parser)
-    if args.temperature < 0 or not 0 <= args.max_failed <= 1:
-        parser.error("--temperature must be 0 or above, --max_failed a share from 0 to 1")
     if args.temperature == 0 and args.samples > 1:
         parser.error(
             f"--samples {args.samples}: at --temperature 0 all are the same; give --samples 1, or a higher one"

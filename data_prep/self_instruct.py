@@ -9,8 +9,8 @@ Left out: answers (respond.py writes them) and classification tasks, which have 
 
 from dataclasses import asdict, dataclass
 
-from korlhf.core import flags, program
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core import program
+from korlhf.core.flags import REQUIRED, flag, seed_flag
 from korlhf.data import stage
 from korlhf.data_prep.generate import common, self_instruct
 from korlhf.llm.client import Client, open_cache
@@ -21,27 +21,29 @@ from korlhf.llm.flags import LlmFlags
 class SelfInstructFlags:
     """generation"""
 
-    num_instructions: int = flag(REQUIRED, "how many new instructions are wanted")
+    num_instructions: int = flag(REQUIRED, "how many new instructions are wanted", above=0)
     generator: str = flag(REQUIRED, "openai:MODEL, the model that writes them")
-    seeds_per_request: int = flag(8, "examples in a request; from the second round on a quarter are generated ones")
-    new_per_request: int = flag(8, "new instructions asked for in a request")
-    requests_per_round: int = flag(16, "requests asked side by side; their examples come from earlier rounds")
-    max_rounds_without_new: int = flag(3, "give up after this many rounds in a row that brought nothing new")
-    max_similarity: float = flag(0.7, "leave out an instruction from this ROUGE-L on with a seed or an earlier one")
-    min_chars: int = flag(8, "shortest instruction, without spaces")
-    max_chars: int = flag(150, "longest instruction, without spaces")
-    temperature: float = flag(1.0, "sampling temperature")
-    top_p: float = flag(1.0, "nucleus sampling; 1 = off")
-    max_new_tokens: int = flag(1024, "longest answer to a request in tokens")
-    seed: int = flag(1234, "seed of the choice of examples; request n carries the seed SEED + n")
+    seeds_per_request: int = flag(
+        8, "examples in a request; from the second round on a quarter are generated ones", above=0
+    )
+    new_per_request: int = flag(8, "new instructions asked for in a request", above=0)
+    requests_per_round: int = flag(16, "requests asked side by side; their examples come from earlier rounds", above=0)
+    max_rounds_without_new: int = flag(3, "give up after this many rounds in a row that brought nothing new", above=0)
+    max_similarity: float = flag(
+        0.7, "leave out an instruction from this ROUGE-L on with a seed or an earlier one", above=0, high=1
+    )
+    min_chars: int = flag(8, "shortest instruction, without spaces", above=0)
+    max_chars: int = flag(150, "longest instruction, without spaces", above=0)
+    temperature: float = flag(1.0, "sampling temperature", low=0)
+    top_p: float = flag(1.0, "nucleus sampling; 1 = off", above=0, high=1)
+    max_new_tokens: int = flag(1024, "longest answer to a request in tokens", above=0)
+    seed: int = seed_flag("seed of the choice of examples; request n carries the seed SEED + n")
 
 
 def parse(argv=None):
     """(StageFlags, SelfInstructFlags, LlmFlags) of a command line; exits like argparse does."""
     groups = (stage.StageFlags, SelfInstructFlags, LlmFlags)
     parser, files, args, llm = stage.parse(argv, "Write new everyday instructions after the pattern of seeds", *groups)
-    numbers = {k: v for k, v in vars(args).items() if isinstance(v, (int, float)) and k not in ("temperature", "seed")}
-    flags.check_positive(numbers, parser)
     if args.min_chars > args.max_chars:
         parser.error(
             f"--min_chars {args.min_chars}: is above --max_chars {args.max_chars}; nothing can be between them"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core.flags import REQUIRED, flag, seed_flag
 from korlhf.data import stage
 from korlhf.data.split import parse_shares
 from korlhf.data_prep import split
@@ -23,12 +23,14 @@ class SplitFlags:
     """split"""
 
     input: list[str] = flag(REQUIRED, "JSONL (or JSON, CSV, parquet) files of records")
-    output_dir: str = flag(REQUIRED, "folder of the files to write")
+    output_dir: str = flag(REQUIRED, "folder of the files to write", output="folder")
     shares: str = flag("2,4,4", "shares of the prompts for SFT, reward model and PPO; a step with 0 gets no files")
-    test_share: float = flag(0.1, "share of each step held out as its test set; 0 = no test sets")
+    test_share: float = flag(0.1, "share of each step held out as its test set; 0 = no test sets", low=0, below=1)
     exclude: list[str] = flag([], "files of prompts, e.g. a benchmark's: their equals and near-duplicates are left out")
-    threshold: float = flag(0.8, "Jaccard similarity of character 3-grams from which two prompts are near-duplicates")
-    seed: int = flag(1234, "seed of the order in which groups are dealt out")
+    threshold: float = flag(
+        0.8, "Jaccard similarity of character 3-grams from which two prompts are near-duplicates", above=0, high=1
+    )
+    seed: int = seed_flag("seed of the order in which groups are dealt out")
 
 
 def parse(argv=None):
@@ -37,10 +39,6 @@ def parse(argv=None):
         parse_shares(args.shares)
     except InputError:
         parser.error(f"--shares {args.shares!r}: give three shares, one for each step, e.g. 2,4,4")
-    if not 0 <= args.test_share < 1:
-        parser.error(f"--test_share {args.test_share}: give a share from 0 up to, but not, 1")
-    if not 0 < args.threshold <= 1:
-        parser.error(f"--threshold {args.threshold}: give a similarity above 0 and at most 1")
     return args
 
 

@@ -7,8 +7,8 @@ around it. Left out: judging how well a translation reads (score.py does that fo
 
 from dataclasses import asdict, dataclass
 
-from korlhf.core import flags, program
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core import program
+from korlhf.core.flags import REQUIRED, flag, seed_flag
 from korlhf.data import stage
 from korlhf.data_prep.generate import common, translate
 from korlhf.llm.client import Client, open_cache
@@ -20,25 +20,25 @@ class TranslateFlags:
     """translation"""
 
     translator: str = flag(REQUIRED, "openai:MODEL, the model that translates")
-    temperature: float = flag(0.3, "sampling temperature")
-    max_new_tokens: int = flag(2048, "longest translation in tokens; what is cut off there is dropped")
-    attempts: int = flag(3, "tries in all at a translation that fails a check")
-    seed: int = flag(1234, "seed of the first attempt; each further one has the next")
-    min_hangul: float = flag(0.5, "least share of Hangul among the letters outside code and URLs")
-    min_length_ratio: float = flag(0.25, "least length, in characters outside code per character of the original")
-    max_length_ratio: float = flag(1.2, "greatest length, likewise")
-    length_slack: int = flag(15, "characters that a translation may lie beyond these lengths")
-    max_failed: float = flag(0.05, "if a larger share of the records failed (dropped is not failed), exit with code 3")
+    temperature: float = flag(0.3, "sampling temperature", low=0)
+    max_new_tokens: int = flag(2048, "longest translation in tokens; what is cut off there is dropped", above=0)
+    attempts: int = flag(3, "tries in all at a translation that fails a check", above=0)
+    seed: int = seed_flag("seed of the first attempt; each further one has the next")
+    min_hangul: float = flag(0.5, "least share of Hangul among the letters outside code and URLs", low=0, high=1)
+    min_length_ratio: float = flag(
+        0.25, "least length, in characters outside code per character of the original", low=0
+    )
+    max_length_ratio: float = flag(1.2, "greatest length, likewise", above=0)
+    length_slack: int = flag(15, "characters that a translation may lie beyond these lengths", low=0)
+    max_failed: float = flag(
+        0.05, "if a larger share of the records failed (dropped is not failed), exit with code 3", low=0, high=1
+    )
 
 
 def parse(argv=None):
     """(StageFlags, TranslateFlags, LlmFlags)"""
     groups = (stage.StageFlags, TranslateFlags, LlmFlags)
-    parser, files, args, llm = stage.parse(argv, "Translate English records to Korean", *groups)
-    flags.check_positive({k: getattr(args, k) for k in ("max_new_tokens", "attempts", "max_length_ratio")}, parser)
-    if not 0 <= args.max_failed <= 1:
-        parser.error(f"--max_failed {args.max_failed}: give a share from 0 to 1")
-    return files, args, llm
+    return stage.parse(argv, "Translate English records to Korean", *groups)[1:]
 
 
 def main(argv=None):

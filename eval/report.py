@@ -19,7 +19,7 @@ class ReportFlags:
         flags.REQUIRED, "folder of a run: the trained models lie in its folders, e.g. output/quickstart"
     )
     eval_dir: str = flags.flag("", "folder with the results of the evaluation programs; default: eval in --run_dir")
-    output: str = flags.flag("", "HTML file to write; default: report.html in --run_dir")
+    output: str = flags.flag("", "HTML file to write; default: report.html in --run_dir", output="file")
     title: str = flags.flag("", "heading of the page; default: the name of the run's folder")
 
 

@@ -28,13 +28,15 @@ class ChatFlags:
     )
     reward_model: str = flags.flag("", "a reward model whose score of each answer is shown")
     system: str = flags.flag("", "system message, a text or a UTF-8 file")
-    temperature: float = flags.flag(0.7, "sampling temperature; 0 = greedy")
-    top_p: float = flags.flag(1.0, "nucleus sampling; 1 = off")
-    max_new_tokens: int = flags.flag(256, "longest answer in tokens")
+    temperature: float = flags.flag(0.7, "sampling temperature; 0 = greedy", low=0)
+    top_p: float = flags.flag(1.0, "nucleus sampling; 1 = off", above=0, high=1)
+    max_new_tokens: int = flags.flag(256, "longest answer in tokens", above=0)
     context_tokens: int = flags.flag(
-        0, "most tokens of history and answer (of a server: characters); older exchanges are left out; 0 = all that fit"
+        0,
+        "most tokens of history and answer (of a server: characters); older exchanges are left out; 0 = all that fit",
+        low=0,
     )
-    seed: int = flags.flag(1234, "seed of the answers: the same messages get the same answers again")
+    seed: int = flags.seed_flag("seed of the answers: the same messages get the same answers again")
     history_file: str = flags.flag(
         "~/.korlhf_chat_history", 'file of the messages typed in a terminal, for the arrow keys; "" = none'
     )
@@ -47,12 +49,7 @@ def parse(argv=None):
     for group in groups:
         flags.add(parser, group)
     space = parser.parse_args(argv)
-    args, server, checkpoint = (flags.read(space, group) for group in groups)
-    positive = {"top_p": args.top_p, "max_new_tokens": args.max_new_tokens, "request_timeout": server.request_timeout}
-    flags.check_positive(positive, parser)
-    if args.temperature < 0 or args.context_tokens < 0:
-        parser.error("--temperature and --context_tokens must be 0 or above")
-    return args, server, checkpoint
+    return tuple(flags.read(space, group) for group in groups)
 
 
 def main(argv=None):

@@ -23,7 +23,9 @@ class ExportFlags:
     model_name_or_path: str = flags.flag(
         flags.REQUIRED, "a folder of step 1 or 3, or a LoRA folder (a step's adapter/, or of peft)"
     )
-    output_dir: str = flags.flag(flags.REQUIRED, "where the exported model goes: a new or empty folder")
+    output_dir: str = flags.flag(
+        flags.REQUIRED, "where the exported model goes: a new or empty folder", output="folder"
+    )
     overwrite: bool = flags.flag(False, "replace an earlier export in --output_dir")
     dtype: str = flags.flag(
         "auto",
@@ -44,7 +46,7 @@ class ExportFlags:
     check_data_path: list[str] = flags.flag(["sample/heldout_prompts"], "datasets whose prompts the check asks")
     check_prompts: int = flags.flag(20, "how many prompts the check asks, drawn at random", above=0)
     max_new_tokens: int = flags.flag(64, "longest answer of the check", above=0)
-    seed: int = flags.flag(1234, "seed of the draw of prompts")
+    seed: int = flags.seed_flag("seed of the draw of prompts")
     trust_remote_code: bool = flags.flag(False, "run Python code that comes with a hub model")
 
 

@@ -18,7 +18,9 @@ class ExportFlags:
     """export"""
 
     database: str = flags.flag(flags.REQUIRED, "SQLite file of label.py")
-    output: str = flags.flag(flags.REQUIRED, "JSONL file to write; its report is next to it as .report.json")
+    output: str = flags.flag(
+        flags.REQUIRED, "JSONL file to write; its report is next to it as .report.json", output="file"
+    )
     form: str = flags.flag(
         "pairs",
         "pairs: chosen and rejected, a line for each pair that people decided; ranked: answers best first, a "

@@ -29,12 +29,14 @@ class LabelFlags:
         "files of prompts with 2 to 6 answers: of respond, score or rank, or with answers, or with chosen "
         "and rejected; items that are in the database already stay as they are; none: continue with the database",
     )
-    database: str = flags.flag(flags.REQUIRED, "SQLite file of items and labels; made if it is not there")
+    database: str = flags.flag(
+        flags.REQUIRED, "SQLite file of items and labels; made if it is not there", output="file"
+    )
     annotators_per_item: int = flags.flag(2, "people who label each item", low=1)
     lease_minutes: float = flags.flag(
         30.0, "how long an item waits for the person who has it before them, until it is given to another", above=0
     )
-    seed: int = flags.flag(1234, "seed of the order in which answers are shown, which differs for each person and item")
+    seed: int = flags.seed_flag("seed of the order in which answers are shown, which differs for each person and item")
     language: str = flags.flag("ko", "language of the page at first; each person can switch", choices=["ko", "en"])
 
 

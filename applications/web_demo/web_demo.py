@@ -38,7 +38,7 @@ class DemoFlags:
     reward_model: str = flags.flag(
         "", "reward model whose score is shown with answers (in the comparison after the vote)"
     )
-    votes: str = flags.flag("", "JSONL file that votes are added to, for step 2; needed with two models")
+    votes: str = flags.flag("", "JSONL file that votes are added to, for step 2; needed with two models", output="file")
     category: str = flags.flag("web_demo", "category of the votes, for step 2's figures by category")
     report: str = flags.flag(
         "", "HTML file of the run's report; not given = report.html next to the first model's folder, if it is there"
@@ -60,9 +60,8 @@ def parse(argv=None):
     for group in GROUPS:
         flags.add(parser, group)
     space = parser.parse_args(argv)
-    found = demo, limits, server, openai, _ = [flags.read(space, group) for group in GROUPS]
+    found = demo, limits, server, *_ = [flags.read(space, group) for group in GROUPS]
     limits.check(parser, len(demo.model))
-    flags.check_positive({"request_timeout": openai.request_timeout}, parser)
     server.check(parser)
     if len(demo.model) > 2:
         parser.error(f"--model: {len(demo.model)} are given; give one, or two to compare")

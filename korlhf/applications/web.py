@@ -21,7 +21,7 @@ class ServerFlags:
     """server"""
 
     host: str = flag("127.0.0.1", "address to listen on; 0.0.0.0 = all of this machine's, so that others can come in")
-    port: int = flag(7860, "port to listen on")
+    port: int = flag(7860, "port to listen on", low=1, high=65535)
     auth_file: str = flag(
         "",
         "file of names and passwords (applications/label/add_annotator.py); not given: nobody is asked for a password",
@@ -34,9 +34,7 @@ class ServerFlags:
     )
 
     def check(self, parser):
-        """End with a usage error for a port or a name that is none."""
-        if not 0 < self.port < 65536:
-            parser.error(f"--port {self.port}: give a port from 1 to 65535")
+        """End with a usage error for a name that is none."""
         for name in self.allowed_hosts:
             if not NAME.fullmatch(name):
                 parser.error(f"--allowed_hosts {name}: give a name alone, such as label.example.org")

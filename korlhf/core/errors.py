@@ -1,5 +1,7 @@
 """The exceptions for what a user can put right: every program prints their one line and exits non-zero."""
 
+import os
+
 
 class InputError(Exception):
     """Names the flag, or the file and line; the value; and what to do."""
@@ -10,3 +12,8 @@ class Diverged(Exception):
 
     Empty where another process tells it.
     """
+
+
+def is_first_process() -> bool:
+    """Whether this process is alone or the first of several: the one that speaks where all would say the same."""
+    return int(os.environ.get("RANK", 0)) == 0

@@ -5,6 +5,7 @@ import difflib
 import hashlib
 import json
 import os
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -82,6 +83,23 @@ class AtomicFile:
             self.commit()
         else:
             self.discard()
+
+
+def check_output(path: PathLike, what: str, folder: bool) -> None:
+    """Raises InputError if a file (or folder) of this name cannot be made or written; leaves nothing there.
+
+    what: the flag that names it.
+    """
+    path = Path(path).expanduser()
+    try:
+        there = next(p for p in (path, *path.parents) if p.exists())
+        if not there.is_dir() and (folder or there != path):
+            raise NotADirectoryError(0, "is a file" if there == path else f"{there} is a file")
+        with tempfile.TemporaryFile(dir=there if there.is_dir() else there.parent):
+            return
+    except OSError as error:
+        kind = "folder" if folder else "file"
+        raise InputError(f"{what} {path}: cannot be written: {error.strerror}; give another {kind}") from error
 
 
 def write_json(path: PathLike, value: Any) -> None:

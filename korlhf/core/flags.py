@@ -5,11 +5,18 @@ Every flag is a dataclass field, declared once, on the floor that uses it.
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, cast, get_args, get_origin
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn, TypeVar, cast
+
+from korlhf.core.errors import is_first_process
+from korlhf.core.files import check_output
 
 REQUIRED = dataclasses.MISSING
-RANGE = ("above", "low", "high")  # of a number: greater than; at least; at most
+RANGE = ("above", "low", "below", "high")  # of a number: greater than; at least; less than; at most
+MOST = 2**31 - 1  # of a whole number that declares no other bound: more fits into no tensor's size
 
 Flags = TypeVar("Flags")
 
@@ -17,12 +24,18 @@ Flags = TypeVar("Flags")
 def flag(default: Any, help: str, **more: Any) -> Any:
     """Declare one flag; `default` may be a list, or REQUIRED.
 
-    more: arguments of argparse, and the range of a number: above=0 (greater than 0), low=0, high=1 (0 and 1 included).
+    more: arguments of argparse, and the range of a number: above=0 (greater than 0), low=0, high=1 (0 and 1 included),
+    below=1 (less than 1), in none of which are NaN and the infinities; output="file" or "folder" for what is written.
     """
     metadata = {"help": help, **more}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def seed_flag(help: str) -> Any:
+    """Declare a seed: of 32 bits, which every generator takes."""
+    return flag(1234, help, low=0, high=2**32 - 1)
 
 
 def add(parser: "Parser", cls: Any, prefix: str = "", **defaults: Any) -> None:
@@ -34,18 +47,22 @@ def add(parser: "Parser", cls: Any, prefix: str = "", **defaults: Any) -> None:
     for f in dataclasses.fields(cls):
         declared = f.default_factory() if f.default_factory is not REQUIRED else f.default
         default = defaults.get(f.name, declared)
-        kw: dict[str, Any] = {name: value for name, value in f.metadata.items() if name not in RANGE}
-        parser.ranges[prefix + f.name] = {name: f.metadata[name] for name in RANGE if name in f.metadata}
+        kw: dict[str, Any] = {name: value for name, value in f.metadata.items() if name not in (*RANGE, "output")}
+        if "output" in f.metadata:
+            parser.outputs[prefix + f.name] = f.metadata["output"]
         if default is not REQUIRED and default not in (None, "", []) and f.type is not bool:
             kw["help"] += f" (default: {default})".replace("%", "%%")
         if f.type is bool:
             kw["action"] = "store_true"
         else:
             kw.update({"required": True} if default is REQUIRED else {"default": default})
-            if get_origin(f.type) is list:
-                kw.update({"nargs": "+", "type": get_args(f.type)[0]})
-            else:
-                kw["type"] = float if f.type == float | None else f.type
+            if f.type in (list[str], list[int]):
+                kw["nargs"] = "+"
+            if kind := {int: int, float: float, float | None: float, list[int]: int}.get(f.type):
+                kw["type"] = _number(kind)
+                if "choices" not in kw:
+                    bounds = {name: f.metadata[name] for name in RANGE if name in f.metadata}
+                    parser.ranges[prefix + f.name] = kind, bounds
         group.add_argument(f"--{prefix}{f.name}", **kw)
 
 
@@ -64,7 +81,15 @@ class Parser(argparse.ArgumentParser):
             formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=36, width=140),
             **kwargs,
         )
-        self.removed, self.ranges = removed or {}, {}
+        self.removed, self.ranges, self.outputs = removed or {}, {}, {}
+        self._negative_number_matcher = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)  # -1e-5 is a value, no flag
+
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage (of a hundred lines), by the first of several processes; exit code 2."""
+        if is_first_process():
+            hint = " (see --help)" if message.startswith(("argument ", "the following ")) else ""
+            print(f"error: {' '.join(message.split())}{hint}", file=sys.stderr, flush=True)
+        sys.exit(2)
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         parsed, unknown = self.parse_known_args(None if args is None else list(args), namespace)
@@ -74,29 +99,44 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{name} was removed: {self.removed[name]}.")
         if unknown:
             self.error(f"unknown flags: {' '.join(unknown)} (see --help)")
-        for name, bounds in self.ranges.items():
+        for name, (kind, bounds) in self.ranges.items():
             given = getattr(parsed, name)
             for value in given if isinstance(given, list) else [given]:
-                if bounds and value is not None and (wrong := _out_of_range(value, **bounds)):
-                    self.error(f"--{name} {value}: {wrong}")
+                if value is not None and (right := _expected(value, kind, **bounds)):
+                    self.error(f"--{name} {str(value)[:40]}: must be {right}")
+        for name, kind in self.outputs.items():
+            if path := getattr(parsed, name):
+                check_output(path, f"--{name}", kind == "folder")
         return parsed
 
 
-def _out_of_range(value: float, above: float | None = None, low: float | None = None, high: float | None = None) -> str:
+def _number(kind: type) -> Callable[[str], Any]:
+    """For argparse: what is no number stays a text, which parse_args refuses with the range in the same words."""
+
+    def number(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            return text
+
+    return number
+
+
+def _expected(value: Any, kind: type, **bounds: float) -> str:
     """What a number must be, if it is not, else ""."""
-    if above is not None and not value > above:
-        return f"must be above {above}"
-    if low is not None and high is not None and not low <= value <= high:
-        return f"must be from {low} to {high}"
-    if low is not None and not value >= low:
-        return f"must be {low} or above"
-    if high is not None and not value <= high:
-        return f"must be at most {high}"
-    return ""
-
-
-def check_positive(values: Mapping[str, float], parser: Parser) -> None:
-    """`values` maps flag names to numbers that must be above 0."""
-    for name, value in values.items():
-        if not value > 0:
-            parser.error(f"--{name} {value}: must be above 0")
+    above, low, below, high = map(bounds.get, RANGE)
+    if low is not None and high is not None:
+        right = f"from {low} to {high}"
+    elif low is not None and below is not None:
+        right = f"from {low} up to, but not, {below}"
+    else:
+        words = (("above {}", above), ("{} or above", low), ("below {}", below), ("at most {}", high))
+        right = " and ".join(word.format(bound) for word, bound in words if bound is not None)
+    if isinstance(value, str):
+        return f"a {'whole ' if kind is int else ''}number {right}".strip()
+    if not math.isfinite(value):
+        return f"a finite number {right}".strip()
+    inside = (above is None or value > above) and (low is None or value >= low)
+    if not (inside and (below is None or value < below) and (high is None or value <= high)):
+        return right
+    return f"at most {MOST}" if kind is int and high is None and value > MOST else ""

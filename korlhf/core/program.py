@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable, Generator, Iterable
 from importlib.metadata import version
 from typing import NoReturn, TextIO
@@ -11,22 +12,25 @@ from typing import NoReturn, TextIO
 from tqdm import tqdm
 
 from korlhf import __version__
-from korlhf.core.errors import Diverged, InputError
+from korlhf.core.errors import Diverged, InputError, is_first_process
 
 TOO_MANY_FAILED = 3
 DIVERGED = 3
+FIRST_SPEAKS = 5.0  # seconds; a launcher looks every second whether a process has ended, and then ends all
 
 
 def run(main: Callable[[], int | None], stopped: str = "stopped") -> NoReturn:
     """Call main() and exit with the code it returns.
 
-    An InputError becomes one line on stderr and exit code 2, Diverged one and exit code 3; Ctrl-C becomes 130 and the
-    text of the KeyboardInterrupt or, without one, the line `stopped` (they say how to resume, where that is possible);
-    a pipe that was closed becomes 141.
+    An InputError becomes one line on stderr, one for all processes that meet it, and exit code 2, Diverged one and
+    exit code 3; Ctrl-C becomes 130 and the text of the KeyboardInterrupt or, without one, the line `stopped` (they say
+    how to resume, where that is possible); a pipe that was closed becomes 141.
     """
     try:
         sys.exit(main() or 0)
     except InputError as error:
+        if not is_first_process():  # if the first has met it too, the launcher ends this one meanwhile
+            time.sleep(FIRST_SPEAKS)
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
     except Diverged as error:

@@ -34,7 +34,9 @@ class StageFlags:
     """files of a data_prep stage"""
 
     input: list[str] = flag(REQUIRED, "JSONL (or JSON, CSV, parquet) files of records")
-    output: str = flag(REQUIRED, "JSONL file; next to it OUTPUT.report.json and, of what failed, OUTPUT.failed.jsonl")
+    output: str = flag(
+        REQUIRED, "JSONL file; next to it OUTPUT.report.json and, of what failed, OUTPUT.failed.jsonl", output="file"
+    )
 
 
 def parse(argv, description, *groups):

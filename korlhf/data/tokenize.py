@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from jinja2 import TemplateError
+
 from korlhf.core.errors import InputError
 from korlhf.data import chat_template
 from korlhf.data.example import Example, Message
@@ -28,6 +30,10 @@ class Tokens:
         return len(self.ids)
 
 
+class UnfitConversation(InputError, ValueError):
+    """A chat template does not take a conversation; some programs count such ones and go on."""
+
+
 class Codec:
     """A tokenizer with its conversation template: what turns messages into ids and ids into answers."""
 
@@ -43,14 +49,26 @@ class Codec:
         self.special_ids = frozenset(tokenizer.all_special_ids) | {
             i for i, t in tokenizer.added_tokens_decoder.items() if t.special
         }
-        self.reads_input = "예시" in self._render([{"role": "user", "content": "가", "input": "예시"}], True)
         self.eos_token_id = self._eos_token_id()
+        self.reads_input = "예시" in self._render([{"role": "user", "content": "가", "input": "예시"}], True)
 
     def _ids(self, text, markup):
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=not markup).input_ids
 
     def _render(self, messages, add_generation_prompt):
         return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+
+    def _pieces(self, messages):
+        """chat_template.pieces, or UnfitConversation."""
+        try:
+            return chat_template.pieces(self._render, messages)
+        except (TemplateError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            roles = ", ".join(m["role"] for m in messages)
+            raise UnfitConversation(
+                f"{self.tokenizer.name_or_path}: its chat template does not take this conversation: {reason} "
+                f"(roles {roles[:60]}); {_REMEDY}"
+            ) from error
 
     def _eos_token_id(self):
         """The special token with which the template ends an answer: <|endoftext|>, <|im_end|>, <end_of_turn> ..."""
@@ -59,7 +77,7 @@ class Codec:
             {"role": "assistant", "content": "나"},
             {"role": "user", "content": "다"},
         ]
-        parts = chat_template.pieces(self._render, talk)
+        parts = self._pieces(talk)
         after = next((p.text for a, p in zip(parts, parts[1:]) if (a.kind, p.kind) == ("answer", "markup")), "")
         ids = self._encode(after.lstrip(), markup=True)
         if ids and ids[0] in self.special_ids:
@@ -71,7 +89,7 @@ class Codec:
         """Tokens of messages that end with the user's, and the cue of the answer; earlier answers have mask 1."""
         ids, mask, after_answer = [], [], False
         messages = list(messages) if self.reads_input else [_input_in_content(m) for m in messages]
-        for piece in chat_template.pieces(self._render, messages):
+        for piece in self._pieces(messages):
             new = self._encode(piece.text, piece.kind == "markup")
             trained = [int(piece.kind == "answer")] * len(new)
             if after_answer and new and new[0] == self.eos_token_id:

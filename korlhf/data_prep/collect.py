@@ -43,10 +43,6 @@ def check(args, talk, defaults):
         if getattr(talk, name) != getattr(defaults, name) and args.corpus not in of:
             whose = " and ".join(of)
             raise InputError(f"--{name}: {args.corpus} has no such thing; it is for --corpus {whose}. Delete it")
-    numbers = {"limit": args.limit} | {name: getattr(talk, name) for name in ("per_topic", "history", "min_intensity")}
-    for name, value in numbers.items():
-        if value < 0:
-            raise InputError(f"--{name} {value}: must be 0 or above")
     if talk.history % 2:
         raise InputError(f"--history {talk.history}: give an even number: a user's turn and its reply, so many times")
     if unknown := [t for t in talk.types if t not in aihub.TYPES]:

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from korlhf.core import flags
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core.flags import REQUIRED, flag, seed_flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,9 +12,11 @@ class ResultFlags:
     """result of an evaluation"""
 
     output_dir: str = flag(
-        REQUIRED, "folder for PROGRAM.json, PROGRAM.jsonl and the cache; several programs may share one"
+        REQUIRED,
+        "folder for PROGRAM.json, PROGRAM.jsonl and the cache; several programs may share one",
+        output="folder",
     )
-    seed: int = flag(1234, "seed of draws, answers and resampling")
+    seed: int = seed_flag("seed of draws, answers and resampling")
 
 
 @dataclass(frozen=True, kw_only=True)

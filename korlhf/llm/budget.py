@@ -9,7 +9,7 @@ from korlhf.llm.flags import LlmFlags
 def new_usage() -> dict[str, Any]:
     """An account of what was asked and paid: --max_requests and --max_cost hold for all Clients that share one."""
     counts = ("requests", "cached", "retries", "refused", "prompt_tokens", "answer_tokens", "without_token_counts")
-    return {**dict.fromkeys(counts, 0), "cost": 0.0}
+    return {**dict.fromkeys((*counts, "with_damaged_characters"), 0), "cost": 0.0}
 
 
 class Budget:

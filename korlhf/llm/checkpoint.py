@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
 from korlhf.core import program
 from korlhf.core.errors import InputError
 from korlhf.data import record as records
@@ -75,11 +73,12 @@ class ModelFolder:
 
     def encode(self, encode: Callable[..., Any], *args: Any) -> list[int] | Failure:
         """Token ids by a method of the codec, or a Failure (Gemma 2's template raises for a system message)."""
+        from korlhf.data.tokenize import UnfitConversation
+
         try:
             return encode(*args).ids
-        except (TemplateError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            return Failure("bad request", f"{self.path}: its chat template does not take this conversation: {reason}")
+        except UnfitConversation as error:
+            return Failure("bad request", str(error))
 
 
 class Checkpoint(ModelFolder):

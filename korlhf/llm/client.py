@@ -33,6 +33,7 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds before a retry: each waits twi
 FAILED_IN_A_ROW = 50  # requests given up with no answer in between: the server is down, or a day's quota used up
 SEED_STEP = 1_000_003  # between the attempts at one request
 CONNECT_TIMEOUT = 10.0  # seconds
+_LATER = "try again when the server is well"
 
 Check = Callable[[Reply], Any]
 Result = tuple[Reply | Failure, Any]
@@ -109,16 +110,16 @@ class Client:
     def supports(self, body: dict) -> bool:
         """Whether the server takes this body (any 2xx answer) or refuses it (400, 422 ...); remembered in the cache.
 
-        Raises InputError if the server answers neither way.
+        Raises InputError if the server answers neither way: if the body is too long for its model, that says nothing
+        about what it takes.
         """
         asked = {"base_url": self._base_url, "supports": body}
         known = self._cache.get(cache_key(asked))
         if known is None:
             outcome = asyncio.run(self._probe(body))
             if isinstance(outcome, Failure) and outcome.kind not in ("bad request", "empty"):
-                raise InputError(
-                    f"--base_url {self._base_url}: {outcome.kind}: {outcome.reason}; try again when the server is well"
-                )
+                remedy = "serve the model with a longer context" if outcome.kind == "too long" else _LATER
+                raise InputError(f"--base_url {self._base_url}: {outcome.kind}: {outcome.reason}; {remedy}")
             known = {"supported": not isinstance(outcome, Failure) or outcome.kind == "empty"}
             self._cache.put(cache_key(asked), known, asked)
         return known["supported"]
@@ -187,6 +188,7 @@ class Client:
                 self.usage["refused"] += 1
                 return Failure("refusal", self._line(value["refusal"])), None
             reply = Reply(**value)
+            self.usage["with_damaged_characters"] += "\ufffd" in reply.text
             try:
                 return reply, request.check(reply) if request.check else None
             except ValueError as error:
@@ -279,7 +281,8 @@ class Client:
             return _Again(Failure("server", said), wait, hold=wait is not None)
         if error.code == "content_filter":  # Azure's, for a prompt it will not pass to the model
             return {"refusal": message}
-        return Failure("bad request", said)
+        too_long = status == 413 or error.code == "context_length_exceeded" or protocol.CONTEXT_ERROR.search(message)
+        return Failure("too long" if too_long else "bad request", said)
 
     def _line(self, text: object) -> str:
         return protocol.one_line(text, self._key)

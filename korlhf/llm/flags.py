@@ -58,5 +58,7 @@ class LlmFlags:
     request_timeout: float = flag(120.0, "seconds until an unanswered request is given up and tried again", above=0)
     max_retries: int = flag(6, "tries after the first when the server is busy, fails or drops the connection", low=0)
     cache: str = flag(
-        "", "SQLite file of all answers: nothing is asked twice; not given = one in the folder of the output"
+        "",
+        "SQLite file of all answers: nothing is asked twice; not given = one in the folder of the output",
+        output="file",
     )

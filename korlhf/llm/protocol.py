@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from korlhf.core.errors import InputError
+from korlhf.data.characters import CONTROL
 
 if TYPE_CHECKING:
     import openai
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 OPENAI = "https://api.openai.com/v1"
 NO_KEY = "not-needed"  # servers of one's own want some key, and take any
 LONGEST_RETRY_AFTER = 120.0  # seconds; a server that asks for more is asked again anyway
-HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, which no UTF-8 file can hold
+CONTEXT_ERROR = re.compile(
+    r"context.?(length|window|size)|maximum.{0,20}(length|tokens)|too (long|many tokens)", re.IGNORECASE
+)
+PASSWORD = re.compile(r"(?<=://)[^/\s]*@")
 SECRET = re.compile(r"(?<![A-Za-z0-9])sk-[^\s\"',)}\]]+")
 
 
@@ -33,7 +37,8 @@ class Reply:
 
 @dataclass(frozen=True)
 class Failure:
-    """kind: refusal, empty, server, rate limit, timeout, connection, bad request or unusable; reason: one line."""
+    """kind: refusal, empty, server, rate limit, timeout, connection, too long, bad request or unusable; reason: one
+    line."""
 
     kind: str
     reason: str
@@ -46,6 +51,11 @@ def address(base_url: str) -> tuple[str, bool]:
         good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         good = False
+    if (shown := PASSWORD.sub("***@", base_url)) != base_url:  # it would stand in caches, reports and logs
+        raise InputError(
+            f"--base_url {shown}: holds a name or password; take it out, and give a key by the environment variable of "
+            "--api_key_env"
+        )
     if not good:
         raise InputError(f"--base_url {base_url}: is no address; give one like http://127.0.0.1:8000/v1")
     return base_url.rstrip("/"), f".{parts.hostname}".endswith(".api.openai.com")
@@ -117,5 +127,7 @@ def _token(token: dict) -> dict:
 
 
 def whole(text: str) -> str:
-    """The text with U+FFFD for every half of a surrogate pair."""
-    return HALF_CHARACTER.sub("\ufffd", text)
+    """The text with U+FFFD for what no text holds: NUL, ESC and other control characters, halves of a surrogate
+    pair.
+    """
+    return CONTROL.sub("\ufffd", text)

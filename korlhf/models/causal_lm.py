@@ -18,8 +18,9 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 
 from korlhf.core.errors import InputError
+from korlhf.models.checks import check_causal, check_rows
 from korlhf.models.finite import check_finite
-from korlhf.models.folders import check_folder, first_line, lora_base
+from korlhf.models.folders import check_folder, check_weights, first_line, lora_base
 from korlhf.models.lora import without_adapter
 from korlhf.models.packed import hidden_states
 from korlhf.models.quantize import four_bits, keep_scales
@@ -54,16 +55,18 @@ def load(
     from_pretrained takes.
     """
     check_folder(path, what)
+    check_weights(path, what)
     trust_remote_code = kwargs.pop("trust_remote_code", False)
     if kwargs.pop("load_in_4bit", False):
         kwargs["quantization_config"] = four_bits(dtype)
     try:
         labels = {"num_labels": kwargs.pop("num_labels")} if "num_labels" in kwargs else {}
         config = load_config(path, dropout, trust_remote_code=trust_remote_code, **labels)
+        check_causal(config, f"{what} {path}")
         # None: sdpa where transformers has it for the architecture; Gemma 2 has eager attention only.
         attention = None if attn_implementation == "sdpa" else attn_implementation
         same = {"config": config, "dtype": dtype, "trust_remote_code": trust_remote_code}
-        loaded = auto_class.from_pretrained(path, attn_implementation=attention, **same, **kwargs)
+        loaded = auto_class.from_pretrained(path, attn_implementation=attention, use_safetensors=True, **same, **kwargs)
     except torch.OutOfMemoryError:
         raise
     except UNREADABLE as error:
@@ -94,24 +97,13 @@ def load_causal_lm(
     if info["missing_keys"]:
         raise InputError(
             f"{what} {path}: not a language model (a reward model?): {sorted(info['missing_keys'])[0]} "
-            "is missing in this checkpoint"
+            "is missing in this checkpoint; give a folder of step 1 or 3, or a base model"
         )
-    rows = embedding_rows(model)
-    if len(tokenizer) > rows:
-        raise InputError(
-            f"{what} {path}: the tokenizer has {len(tokenizer)} tokens, the model rows for {rows}; "
-            "use the tokenizer it was trained with"
-        )
+    check_rows(model, tokenizer, f"{what} {path}")
     if base is None:
         return model
     model = _with_lora(model, path, what)
     return _cast(model.merge_and_unload(), kwargs.get("dtype", torch.float32)) if merge_lora else model
-
-
-def embedding_rows(model: Any) -> int:
-    """Token ids that the model has a row for, also where ZeRO-3 spreads the rows over processes."""
-    weight = model.get_input_embeddings().weight
-    return getattr(weight, "ds_shape", weight.shape)[0]
 
 
 @contextlib.contextmanager
@@ -133,6 +125,7 @@ def _with_lora(base, path, what):
     """`base` with the adapter of a LoRA folder, as a PeftModel."""
     from peft import PeftModel  # more than a second, and most models have no adapter
 
+    check_weights(path, what)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Found missing adapter keys")  # peft would go on without them

@@ -8,7 +8,7 @@ gives the same score.
 """
 
 import contextlib
-import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from korlhf.core.errors import InputError
 from korlhf.data.packing import Packed
-from korlhf.models.causal_lm import embedding_rows, load, load_config, whole_weights
+from korlhf.models.causal_lm import load, load_config, whole_weights
+from korlhf.models.checks import check_rows, embedding_rows
 from korlhf.models.finite import check_finite
-from korlhf.models.folders import check_folder
+from korlhf.models.folders import check_folder, first_line, read_json
 from korlhf.models.lora import without_adapter
 from korlhf.models.packed import hidden_states
 
@@ -74,7 +75,7 @@ def has_head(path: str | Path) -> bool:
     config = Path(path) / "config.json"
     if not config.exists():
         return True
-    architectures = json.loads(config.read_text(encoding="utf-8")).get("architectures") or []
+    architectures = read_json(config, str(path)).get("architectures") or []
     return any("SequenceClassification" in a for a in architectures) or _deepspeed_chat_weights(Path(path)) is not None
 
 
@@ -86,7 +87,8 @@ def scalar_head(model: Any) -> Any:
     head = getattr(without_adapter(model), "score", None)
     if head is None:
         raise InputError(
-            f"architecture {model.config.model_type!r} has no `score` head in transformers; use a decoder-only model"
+            f"{model.name_or_path}: architecture {model.config.model_type!r} has no `score` head in transformers; "
+            "use a decoder-only model"
         )
     return getattr(head, "original_module", head)
 
@@ -96,8 +98,13 @@ def _deepspeed_chat_weights(folder):
     file = folder / "pytorch_model.bin"
     if (folder / "model.safetensors").exists() or not file.exists():
         return None
-    weights = torch.load(file, map_location="cpu", weights_only=True)  # tensors only: nothing in it can run
-    return weights if any(k.startswith("rwtransformer.") for k in weights) else None
+    try:
+        weights = torch.load(file, map_location="cpu", weights_only=True)  # tensors only: nothing in it can run
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise InputError(
+            f"{file}: holds more than tensors, or is damaged ({first_line(error)}); save the model again as safetensors"
+        ) from error
+    return weights if isinstance(weights, dict) and any(k.startswith("rwtransformer.") for k in weights) else None
 
 
 def _from_deepspeed_chat(path, weights, what, **kwargs):
@@ -149,6 +156,7 @@ def set_padding(model: Any, tokenizer: PreTrainedTokenizerBase, eos_token_id: in
     the embedding if there is one). An ordinary token would not do: made special, it would change how text is
     tokenised.
     """
+    check_rows(model, tokenizer, model.name_or_path)
     special = sorted(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)
     candidates = [tokenizer.pad_token_id, tokenizer.unk_token_id, *special]
     pad = next((i for i in candidates if i is not None and i != eos_token_id), None)

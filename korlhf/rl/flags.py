@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from korlhf.core.flags import flag
+from korlhf.core.flags import flag, seed_flag
 from korlhf.training.flags import ModelFlags, PpoFlags, RunFlags
 
 
@@ -44,22 +44,22 @@ class EvalFlags:
     data_path: list[str] = flag(
         [], "datasets whose prompts are answered, named as in training; of one that has an evaluation split, that split"
     )
-    max_prompts: int = flag(20, "at most this many prompts of --data_path, drawn at random; 0 = all")
+    max_prompts: int = flag(20, "at most this many prompts of --data_path, drawn at random; 0 = all", low=0)
     max_prompt_seq_len: int = flag(
-        256, "longest prompt in tokens of any of the models; longer ones are left out and counted"
+        256, "longest prompt in tokens of any of the models; longer ones are left out and counted", above=0
     )
-    max_new_tokens: int = flag(100, "longest answer in tokens")
-    temperature: float = flag(0.0, "sampling temperature; 0 = greedy, always the likeliest token")
-    top_p: float = flag(1.0, "nucleus sampling; 1 = off")
-    num_return_sequences: int = flag(1, "answers per prompt; more than 1 needs a --temperature above 0")
-    per_device_eval_batch_size: int = flag(16, "prompts answered at once")
-    output: str = flag("", "write OUTPUT.md (the answers side by side) and OUTPUT.json")
+    max_new_tokens: int = flag(100, "longest answer in tokens", above=0)
+    temperature: float = flag(0.0, "sampling temperature; 0 = greedy, always the likeliest token", low=0)
+    top_p: float = flag(1.0, "nucleus sampling; 1 = off", above=0, high=1)
+    num_return_sequences: int = flag(1, "answers per prompt; more than 1 needs a --temperature above 0", above=0)
+    per_device_eval_batch_size: int = flag(16, "prompts answered at once", above=0)
+    output: str = flag("", "write OUTPUT.md (the answers side by side) and OUTPUT.json", output="file")
     prompt_template: str = flag(
         "auto",
         "how a conversation is written out; auto = the template in each model's folder, else kullm",
         choices=["auto", "kullm", "human_assistant", "chat"],
     )
-    seed: int = flag(1234, "seed of the draw of prompts and of the sampler")
+    seed: int = seed_flag("seed of the draw of prompts and of the sampler")
     dtype: str = flag(
         "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec
 from korlhf.models.causal_lm import TokenLogps, load_causal_lm
+from korlhf.models.checks import check_rows
 from korlhf.models.lora import add_lora
 from korlhf.models.reward_model import TokenValues, has_head, load_reward_model
 from korlhf.models.tokenizer import load_tokenizer
@@ -71,6 +72,7 @@ def _open_reward(flags, world, dtype):
     codec = Codec(load_tokenizer(path, trust_remote_code=trust, what=f"--{flag}"))
     with loading(world, dtype, flags.critic.zero_stage) as placed:
         model = load_reward_model(path, f"--{flag}", **flags.how, **placed)
+    check_rows(model, codec.tokenizer, f"--{flag} {path}")
     model = TokenValues(model, flags.run.packing)
     frozen = Frozen(model, world, dtype, flags.critic.zero_stage)
     return RewardModel(frozen, codec, flags.ppo.per_device_generation_batch_size, f"--{flag} {path}")

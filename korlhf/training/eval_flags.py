@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core.flags import REQUIRED, flag, seed_flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,17 +24,19 @@ class EvalFlags:
     )
     prompt: str = flag("", "one prompt, whose answers are scored")
     answer: list[str] = flag([], "one or more answers to --prompt")
-    max_seq_len: int = flag(512, "longest prompt + answer in tokens; longer ones are left out and counted")
-    per_device_eval_batch_size: int = flag(16, "prompts, with all their answers, in a forward pass")
+    max_seq_len: int = flag(512, "longest prompt + answer in tokens; longer ones are left out and counted", above=0)
+    per_device_eval_batch_size: int = flag(16, "prompts, with all their answers, in a forward pass", above=0)
     output: str = flag(
-        "", "write the figures to this JSON file, and one line per pair to the .pairs.jsonl file next to it"
+        "",
+        "write the figures to this JSON file, and one line per pair to the .pairs.jsonl file next to it",
+        output="file",
     )
     prompt_template: str = flag(
         "auto",
         "how a conversation is written out; auto = the template in the model's folder, else kullm",
         choices=["auto", "kullm", "human_assistant", "chat"],
     )
-    seed: int = flag(1234, "seed of the random half")
+    seed: int = seed_flag("seed of the random half")
     dtype: str = flag(
         "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]
     )

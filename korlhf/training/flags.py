@@ -8,7 +8,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf.core.flags import REQUIRED, Parser, check_positive, flag
+from korlhf.core.flags import REQUIRED, Parser, flag, seed_flag
 
 _HYBRID = (
     "the hybrid engine garbles GPT-NeoX text and fails on transformers 5. "
@@ -71,14 +71,16 @@ class DataFlags:
     eval_data_path: list[str] = flag(
         [], "held-out datasets; none: the dataset's own evaluation split, else --eval_share of it"
     )
-    eval_share: float = flag(0.05, "share of each training dataset held out when it has no evaluation split")
-    max_eval_examples: int = flag(0, "at most this many held-out examples; 0 = all")
+    eval_share: float = flag(
+        0.05, "share of each training dataset held out when it has no evaluation split", low=0, below=1
+    )
+    max_eval_examples: int = flag(0, "at most this many held-out examples; 0 = all", low=0)
     prompt_template: str = flag(
         "auto",
         "how a conversation is written out; auto = the model's own if it has one, else kullm",
         choices=["auto", "kullm", "human_assistant", "chat"],
     )
-    seed: int = flag(1234, "seed of the split, the shuffle, the new weights and the sampler")
+    seed: int = seed_flag("seed of the split, the shuffle, the new weights and the sampler")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,53 +96,55 @@ class ModelFlags:
     """model: one trained model; step 3 declares it twice, as actor_ and critic_"""
 
     model_name_or_path: str = flag(REQUIRED, "a checkpoint folder or a hub name")
-    learning_rate: float = flag(1e-5, "peak learning rate")
-    weight_decay: float = flag(0.0, "weight decay; biases and norms are left out")
+    learning_rate: float = flag(1e-5, "peak learning rate", above=0)
+    weight_decay: float = flag(0.0, "weight decay; biases and norms are left out", low=0)
     zero_stage: int = flag(0, "ZeRO stage", choices=[0, 1, 2, 3])
     gradient_checkpointing: bool = flag(
         False, "recompute activations in the backward pass: less memory, about 30 %% slower"
     )
-    lora_dim: int = flag(0, "LoRA rank; 0 trains all weights")
+    lora_dim: int = flag(0, "LoRA rank; 0 trains all weights", low=0)
     lora_module_name: str = flag(
         "auto",
         "modules that get LoRA, comma separated; auto = by architecture "
         "(query_key_value for GPT-NeoX, q/k/v/o_proj for Llama)",
     )
-    lora_alpha: int = flag(0, "LoRA scale numerator; 0 = twice the rank")
+    lora_alpha: int = flag(0, "LoRA scale numerator; 0 = twice the rank", low=0)
     use_dora: bool = flag(False, "DoRA: LoRA with a trained length of each row of the weights; needs a LoRA rank")
     load_in_4bit: bool = flag(False, "QLoRA: the frozen weights in 4 bits (nf4, bitsandbytes); needs a LoRA rank")
-    lora_learning_rate: float = flag(5e-4, "peak learning rate of the LoRA weights")
-    adam_beta1: float = flag(0.9, "decay of AdamW's mean of gradients")
-    adam_beta2: float = flag(0.95, "decay of AdamW's mean of squared gradients")
+    lora_learning_rate: float = flag(5e-4, "peak learning rate of the LoRA weights", above=0)
+    adam_beta1: float = flag(0.9, "decay of AdamW's mean of gradients", low=0, below=1)
+    adam_beta2: float = flag(0.95, "decay of AdamW's mean of squared gradients", low=0, below=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DropoutFlags:
     """dropout of steps 1 and 2 (step 3 runs without)"""
 
-    dropout: float | None = flag(None, "dropout probability of the model; not given = the checkpoint's own")
+    dropout: float | None = flag(
+        None, "dropout probability of the model; not given = the checkpoint's own", low=0, below=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainFlags:
     """training"""
 
-    per_device_train_batch_size: int = flag(16, "sequences (step 2: prompts) per process and forward pass")
-    per_device_eval_batch_size: int = flag(16, "sequences (step 2: prompts) per process when evaluating")
-    max_seq_len: int = flag(512, "longest prompt + answer in tokens; longer examples are left out and counted")
-    num_train_epochs: int = flag(1, "passes over the training set, each in a new order")
-    gradient_accumulation_steps: int = flag(1, "forward passes per optimizer step")
+    per_device_train_batch_size: int = flag(16, "sequences (step 2: prompts) per process and forward pass", above=0)
+    per_device_eval_batch_size: int = flag(16, "sequences (step 2: prompts) per process when evaluating", above=0)
+    max_seq_len: int = flag(512, "longest prompt + answer in tokens; longer examples are left out and counted", above=0)
+    num_train_epochs: int = flag(1, "passes over the training set, each in a new order", above=0)
+    gradient_accumulation_steps: int = flag(1, "forward passes per optimizer step", above=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFlags:
     """run: schedule, precision, saving and logging of every step"""
 
-    output_dir: str = flag(REQUIRED, "where the finished model, the checkpoints and the logs go")
+    output_dir: str = flag(REQUIRED, "where the finished model, the checkpoints and the logs go", output="folder")
     lr_scheduler_type: str = flag("cosine", "learning-rate schedule", choices=SCHEDULES)
-    num_warmup_steps: int = flag(0, "optimizer steps of linear warm-up")
-    max_grad_norm: float = flag(1.0, "gradient clipping; 0 = off")
-    max_steps: int = flag(0, "stop after this many optimizer steps (step 3: PPO steps); 0 = run all epochs")
+    num_warmup_steps: int = flag(0, "optimizer steps of linear warm-up", low=0)
+    max_grad_norm: float = flag(1.0, "gradient clipping; 0 = off", low=0)
+    max_steps: int = flag(0, "stop after this many optimizer steps (step 3: PPO steps); 0 = run all epochs", low=0)
     dtype: str = flag(
         "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]
     )
@@ -148,8 +152,8 @@ class RunFlags:
     only_optimize_lora: bool = flag(
         False, "accepted for DeepSpeed-Chat's scripts: with a LoRA rank the base weights are always frozen"
     )
-    save_steps: int = flag(0, "write a resumable checkpoint every N steps; 0 = only the finished model")
-    save_total_limit: int = flag(1, "resumable checkpoints that are kept")
+    save_steps: int = flag(0, "write a resumable checkpoint every N steps; 0 = only the finished model", low=0)
+    save_total_limit: int = flag(1, "resumable checkpoints that are kept", low=1)
     max_bad_steps: int = flag(
         10, "end with exit code 3 after this many steps in a row whose loss or gradient is not finite", low=1
     )
@@ -158,10 +162,14 @@ class RunFlags:
         "end with exit code 3, at the last good checkpoint, with the first step that is not finite or the first "
         "warning of a collapse",
     )
-    eval_interval: int = flag(0, "evaluate every N steps (step 3 keeps the best model too); 0 = only before and after")
+    eval_interval: int = flag(
+        0, "evaluate every N steps (step 3 keeps the best model too); 0 = only before and after", low=0
+    )
     overwrite_output_dir: bool = flag(False, "delete an earlier run in --output_dir instead of resuming it")
     enable_tensorboard: bool = flag(False, "write TensorBoard events next to metrics.jsonl")
-    tensorboard_path: str = flag("", "folder of the TensorBoard events; not given = OUTPUT_DIR/tensorboard")
+    tensorboard_path: str = flag(
+        "", "folder of the TensorBoard events; not given = OUTPUT_DIR/tensorboard", output="folder"
+    )
     attn_implementation: str = flag("sdpa", "attention kernel", choices=["sdpa", "eager", "flash_attention_2"])
     packing: str = flag(
         "auto",
@@ -170,7 +178,7 @@ class RunFlags:
         choices=["auto", "on", "off"],
     )
     trust_remote_code: bool = flag(False, "run Python code that comes with a hub model")
-    local_rank: int = flag(-1, "set by the deepspeed launcher")
+    local_rank: int = flag(-1, "set by the deepspeed launcher", low=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,39 +191,41 @@ class PpoFlags:
     reference_model_name_or_path: str = flag(
         "", "model that the KL penalty is measured against; not given = the actor as it starts"
     )
-    per_device_generation_batch_size: int = flag(16, "prompts per process sampled at once")
-    per_device_training_batch_size: int = flag(16, "answers per process and forward pass of an update")
-    generation_batches: int = flag(1, "sampled batches per PPO step")
-    gradient_accumulation_steps: int = flag(1, "forward passes per optimizer step of an update")
-    ppo_epochs: int = flag(1, "passes over each step's answers")
-    num_train_epochs: int = flag(1, "passes over the prompts, each in a new order")
-    max_prompt_seq_len: int = flag(256, "longest prompt in tokens; longer prompts are left out and counted")
-    max_answer_seq_len: int = flag(256, "longest answer in tokens, EOS included")
-    temperature: float = flag(1.0, "sampling temperature, also of log-probabilities, KL and entropy")
-    top_p: float = flag(1.0, "nucleus sampling; 1 = off")
-    kl_coef: float = flag(0.05, "weight of the per-token KL penalty")
-    kl_target: float = flag(0.0, "adaptive KL controller aims at this KL per answer (nats); 0 = the weight stays fixed")
-    kl_horizon: int = flag(2000, "answers over which the adaptive controller reacts")
-    gamma: float = flag(1.0, "discount")
-    lam: float = flag(0.95, "lambda of GAE")
-    cliprange: float = flag(0.2, "ratio clipping of the policy loss")
-    cliprange_value: float = flag(0.2, "clipping of the value loss")
-    reward_clip: float = flag(5.0, "normalised scores are clipped to +-this")
-    missing_eos_penalty: float = flag(1.0, "subtracted from the normalised score of an answer without EOS")
+    per_device_generation_batch_size: int = flag(16, "prompts per process sampled at once", above=0)
+    per_device_training_batch_size: int = flag(16, "answers per process and forward pass of an update", above=0)
+    generation_batches: int = flag(1, "sampled batches per PPO step", above=0)
+    gradient_accumulation_steps: int = flag(1, "forward passes per optimizer step of an update", above=0)
+    ppo_epochs: int = flag(1, "passes over each step's answers", above=0)
+    num_train_epochs: int = flag(1, "passes over the prompts, each in a new order", above=0)
+    max_prompt_seq_len: int = flag(256, "longest prompt in tokens; longer prompts are left out and counted", above=0)
+    max_answer_seq_len: int = flag(256, "longest answer in tokens, EOS included", above=0)
+    temperature: float = flag(1.0, "sampling temperature, also of log-probabilities, KL and entropy", above=0)
+    top_p: float = flag(1.0, "nucleus sampling; 1 = off", above=0, high=1)
+    kl_coef: float = flag(0.05, "weight of the per-token KL penalty", low=0)
+    kl_target: float = flag(
+        0.0, "adaptive KL controller aims at this KL per answer (nats); 0 = the weight stays fixed", low=0
+    )
+    kl_horizon: int = flag(2000, "answers over which the adaptive controller reacts", above=0)
+    gamma: float = flag(1.0, "discount", low=0, high=1)
+    lam: float = flag(0.95, "lambda of GAE", low=0, high=1)
+    cliprange: float = flag(0.2, "ratio clipping of the policy loss", above=0)
+    cliprange_value: float = flag(0.2, "clipping of the value loss", above=0)
+    reward_clip: float = flag(5.0, "normalised scores are clipped to +-this", above=0)
+    missing_eos_penalty: float = flag(1.0, "subtracted from the normalised score of an answer without EOS", low=0)
     no_score_normalization: bool = flag(False, "use raw reward-model scores: no running mean and standard deviation")
     no_whitening: bool = flag(False, "do not whiten advantages over the global batch")
-    critic_warmup_steps: int = flag(0, "first PPO steps in which only the critic learns")
+    critic_warmup_steps: int = flag(0, "first PPO steps in which only the critic learns", low=0)
     offload_reference_model: bool = flag(False, "keep the frozen reference copy in CPU memory between uses")
     enable_ema: bool = flag(False, "also keep an exponential moving average of the actor, saved as actor_ema/")
-    ema_decay: float = flag(0.992, "decay of that average per PPO step")
+    ema_decay: float = flag(0.992, "decay of that average per PPO step", low=0, below=1)
     unsupervised_dataset_name: str = flag("", "dataset of the ptx loss (step 1 examples or plain text)")
     unsupervised_dataset_config_name: str = flag("", "its configuration on the hub")
-    unsup_coef: float = flag(27.8, "weight of the ptx loss (gamma in InstructGPT, equation 2)")
+    unsup_coef: float = flag(27.8, "weight of the ptx loss (gamma in InstructGPT, equation 2)", low=0)
     kl_limit: float = flag(
-        0.0, "the best checkpoint is chosen among those under this KL per answer (nats); 0 = no limit"
+        0.0, "the best checkpoint is chosen among those under this KL per answer (nats); 0 = no limit", low=0
     )
     print_answers: int = flag(  # bare --print_answers, as DeepSpeed-Chat spells it, means every step
-        0, "print two sampled answers every N PPO steps; 0 = never", nargs="?", const=1
+        0, "print two sampled answers every N PPO steps; 0 = never", nargs="?", const=1, low=0
     )
 
 
@@ -227,16 +237,7 @@ def check(data: DataFlags, models: dict[str, ModelFlags], run: RunFlags, parser:
     shares = [s.strip() for s in data.data_split.split(",")]
     if len(shares) != 3 or not all(s.replace(".", "", 1).isdigit() for s in shares) or not any(map(float, shares)):
         parser.error(f"--data_split {data.data_split!r}: give three shares, one for each step, e.g. 2,4,4")
-    if not 0 <= data.eval_share < 1:
-        parser.error(f"--eval_share {data.eval_share}: give a share from 0 up to, but not, 1")
-    if run.save_total_limit < 1:
-        parser.error(
-            f"--save_total_limit {run.save_total_limit}: keep at least 1 checkpoint; --save_steps 0 writes none"
-        )
     for prefix, model in models.items():
-        for name in ("adam_beta1", "adam_beta2"):
-            if not 0 <= (beta := getattr(model, name)) < 1:
-                parser.error(f"--{prefix}{name} {beta}: give a decay from 0 up to, but not, 1")
         for name in ("use_dora", "load_in_4bit"):
             if getattr(model, name) and not model.lora_dim:
                 parser.error(f"--{prefix}{name} needs a LoRA rank: set --{prefix}lora_dim, e.g. 16")
@@ -261,12 +262,6 @@ def check(data: DataFlags, models: dict[str, ModelFlags], run: RunFlags, parser:
 
 def check_ppo(ppo: PpoFlags, parser: Parser) -> None:
     """Refuse values of step 3 that cannot work, as `check` does."""
-    above_0 = (
-        *("per_device_generation_batch_size", "per_device_training_batch_size", "generation_batches", "ppo_epochs"),
-        *("gradient_accumulation_steps", "num_train_epochs", "max_prompt_seq_len", "max_answer_seq_len"),
-        *("temperature", "top_p", "reward_clip"),
-    )
-    check_positive({name: getattr(ppo, name) for name in above_0}, parser)
     sampled = ppo.per_device_generation_batch_size * ppo.generation_batches
     used = ppo.per_device_training_batch_size * ppo.gradient_accumulation_steps
     if sampled % used:

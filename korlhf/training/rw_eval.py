@@ -16,6 +16,7 @@ from korlhf.core.files import write_json
 from korlhf.data.example import Example, RowError, bare, turns
 from korlhf.data.load import load_examples
 from korlhf.data.tokenize import Codec, Tokens, reward_tokens
+from korlhf.models.checks import check_model, check_rows
 from korlhf.models.reward_model import TokenValues, load_reward_model
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.training import pairs
@@ -31,9 +32,11 @@ class Scorer:
         self.dtype = resolve_dtype(flags.dtype, self.world.device)
         path, trust = flags.model_name_or_path, flags.trust_remote_code
         self.codec = Codec(load_tokenizer(path, flags.prompt_template, trust))
+        check_model(path, "--model_name_or_path", flags.max_seq_len, "--max_seq_len", trust)
         with loading(self.world, self.dtype) as placed:
-            model = TokenValues(load_reward_model(path, trust_remote_code=trust, **placed))
-        self._frozen = Frozen(model, self.world, self.dtype)
+            model = load_reward_model(path, trust_remote_code=trust, **placed)
+        check_rows(model, self.codec.tokenizer, f"--model_name_or_path {path}")
+        self._frozen = Frozen(TokenValues(model), self.world, self.dtype)
 
     def scores(self, groups: Sequence[list[Tokens]]) -> list[list[float]]:
         """Scores of every answer: lists of Tokens per prompt -> lists of floats, with a progress bar."""

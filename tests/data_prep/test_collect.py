@@ -377,7 +377,6 @@ def test_a_sample_is_even_over_topics_and_does_not_depend_on_order(run, nikl):
         (["--corpus aihub", "--per_topic 3"], "--per_topic: aihub"),
         (["--corpus own", "--history 2"], "--history: own .*nikl and aihub"),
         (["--corpus nikl", "--history 3"], "--history 3: give an even number"),
-        (["--corpus nikl", "--limit", "-1"], "--limit -1"),
         (["--corpus aihub", "--types RUDE"], "--types RUDE: not known; give some of CENSURE"),
         (["--corpus aihub", "--category everyday"], "--category everyday: of aihub give harmful"),
         (["--corpus nikl", "--input nowhere"], "--input nowhere: no such file"),

@@ -187,7 +187,7 @@ def test_input_that_cannot_be_scored(tmp_path):
     "flags, message",
     [
         ("--samples 0", "--samples 0: must be above 0"),
-        ("--max_failed 2", "--max_failed a share"),
+        ("--max_failed 2", "--max_failed 2.0: must be from 0 to 1"),
         ("--temperature 0", "--samples 5: at --temperature 0 all are the same"),
         ("--judge reward_model:x --together", "--together and --rubric are for --judge openai:MODEL"),
     ],

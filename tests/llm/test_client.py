@@ -47,6 +47,7 @@ def test_a_reply_says_what_came_back_and_what_it_cost(client):
             "prompt_tokens": 2,
             "answer_tokens": 6,
             "without_token_counts": 0,
+            "with_damaged_characters": 0,
             "cost": pytest.approx((2 * 2 + 6 * 10) / 1e6),
         }
         assert one.ask([]) == []
@@ -258,3 +259,17 @@ def test_logprobs_and_a_cut_answer(client):
             {"token": "!", "logprob": -1.0, "top": []},
         ]
         assert client(server).ask(requests(["안녕"]))[0][0].logprobs == reply.logprobs and len(server.requests) == 1
+
+
+def test_control_characters_and_broken_bytes_are_replaced_and_counted(client):
+    """NUL and ESC would end up in training files and terminals; bytes that are no UTF-8 cannot be read."""
+    broken = json.dumps(completion({"message": {"role": "assistant", "content": "가X나"}}), ensure_ascii=False)
+    faults = {
+        2: Fault("answer", headers={"Content-Type": "application/json"}, body=broken.encode().replace(b"X", b"\xff"))
+    }
+    texts = iter(["하나\x00둘", "\x1b[31m빨강\t그대로\n", "", "온전"])
+    with Server(lambda body: next(texts), faults=faults) as server:
+        one = client(server, concurrency=1)
+        found = texts_of(one.ask(requests(TEXTS[:3])))
+        assert found == ["하나\ufffd둘", "\ufffd[31m빨강\t그대로\n", "가\ufffd나"]
+        assert one.usage["with_damaged_characters"] == 3 and one.usage["requests"] == 3

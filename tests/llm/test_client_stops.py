@@ -206,3 +206,29 @@ def test_what_a_server_supports_is_asked_once(client):
         with pytest.raises(InputError, match="--base_url .*500: broken"):
             one.supports(unknown)
         assert texts_of(client(server).ask([llm.Request(able)])) == ["그냥"]  # the probe's answer is no answer
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        error(400, "This model's maximum context length is 64 tokens. However, you requested 900 tokens"),
+        error(400, "no room", "context_length_exceeded"),
+        error(413, "Payload too large"),
+    ],
+    ids=["vllm", "openai", "413"],
+)
+def test_a_form_too_long_for_the_model_does_not_mean_that_the_server_takes_no_schema(client, fault):
+    with Server(faults=lambda number, body: fault) as server:
+        with pytest.raises(InputError, match="--base_url .*: too long: 4.*longer context"):
+            client(server).supports(requests(["폼"])[0].body)
+        [(failure, _)] = client(server).ask(requests(["안녕"]))
+        assert failure.kind == "too long" and len(server.requests) == 2
+    with Server() as server:
+        assert client(server).supports(requests(["폼"])[0].body)  # nothing wrong was remembered
+
+
+@pytest.mark.parametrize("who", ["user:geheim@", "geheim@", ":geheim@"])
+def test_an_address_with_a_password_is_refused_without_it(client, who, tmp_path):
+    with pytest.raises(InputError, match=r"--base_url http://\*\*\*@127.0.0.1:1/v1: .*--api_key_env") as caught:
+        client(f"http://{who}127.0.0.1:1/v1")
+    assert "geheim" not in str(caught.value)

@@ -31,7 +31,6 @@ def parse(argv=None):
     args = parser.parse_args(argv)
     data, sft, model, dropout, train, run = (flags.read(args, group) for group in FLAGS)
     check(data, {"": model}, run, parser)
-    flags.check_positive(vars(train) | {"learning_rate": model.learning_rate}, parser)
     return data, sft, model, dropout, train, run, vars(args)
 
 
@@ -42,6 +41,7 @@ def main():
     with program.slow_imports():
         from korlhf.data.tokenize import Codec, sft_tokens
         from korlhf.models.causal_lm import TokenLogps, load_causal_lm
+        from korlhf.models.checks import check_model
         from korlhf.models.fingerprint import fingerprint
         from korlhf.models.lora import add_lora
         from korlhf.models.tokenizer import load_tokenizer
@@ -54,6 +54,8 @@ def main():
     dtype = engine.resolve_dtype(run.dtype, world.device)
 
     codec = Codec(load_tokenizer(model.model_name_or_path, data.prompt_template, run.trust_remote_code))
+    what = model.model_name_or_path, "--model_name_or_path"
+    check_model(*what, train.max_seq_len, "--max_seq_len", run.trust_remote_code)
     tokenise = partial(sft_tokens, codec, max_seq_len=train.max_seq_len, train_on_prompt=sft.train_on_prompt)
     *split, inputs = examples.load(1, data, tokenise, sft.sft_only_data_path)
     inputs["model_name_or_path"] = fingerprint(model.model_name_or_path, whole=False)

@@ -18,20 +18,16 @@ REFUSED = {
     **dict.fromkeys(["--num_beams", "--num_beam_groups", "--top_k", "--penalty_alpha"], SAMPLED),
     "--language": "prompts come from --prompt or --data_path, in any language. Delete the flag",
 }
-POSITIVE = ("max_prompt_seq_len", "max_new_tokens", "top_p", "num_return_sequences", "per_device_eval_batch_size")
 
 
 def parse(argv=None):
     parser = step_parser("Answers of several models to the same prompts, side by side", REFUSED)
     flags.add(parser, EvalFlags)
     args = flags.read(parser.parse_args(argv), EvalFlags)
-    flags.check_positive({name: getattr(args, name) for name in POSITIVE}, parser)
     if not (args.model_name_or_path_baseline or args.model_name_or_path_finetune or args.model_name_or_path):
         parser.error("no model: give --model_name_or_path_baseline and _finetune, or --model_name_or_path NAME ...")
     if not args.prompt and not args.data_path:
         parser.error("no prompts: give --prompt or --data_path")
-    if args.temperature < 0:
-        parser.error(f"--temperature {args.temperature}: must be 0 (greedy) or above")
     if args.num_return_sequences > 1 and args.temperature == 0:
         n = args.num_return_sequences
         parser.error(f"--num_return_sequences {n}: greedy answers are all the same; set --temperature, e.g. 0.7")

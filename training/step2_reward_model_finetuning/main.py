@@ -20,7 +20,6 @@ def parse(argv=None):
     args = parser.parse_args(argv)
     data, model, dropout, train, run = (flags.read(args, group) for group in FLAGS)
     check(data, {"": model}, run, parser)
-    flags.check_positive(vars(train) | {"learning_rate": model.learning_rate}, parser)
     return data, model, dropout, train, run, vars(args)
 
 
@@ -29,6 +28,7 @@ def main():
     check_inputs([*data.data_path, *data.eval_data_path], [("--model_name_or_path", model.model_name_or_path)])
     with program.slow_imports():
         from korlhf.data.tokenize import Codec, reward_tokens
+        from korlhf.models.checks import check_model
         from korlhf.models.fingerprint import fingerprint
         from korlhf.models.lora import add_lora
         from korlhf.models.reward_model import TokenValues, load_reward_model, set_padding
@@ -43,6 +43,8 @@ def main():
 
     tokenizer = load_tokenizer(model.model_name_or_path, data.prompt_template, run.trust_remote_code)
     codec = Codec(tokenizer)
+    what = model.model_name_or_path, "--model_name_or_path"
+    check_model(*what, train.max_seq_len, "--max_seq_len", run.trust_remote_code)
     *split, inputs = examples.load(2, data, partial(reward_tokens, codec, max_seq_len=train.max_seq_len))
     inputs["model_name_or_path"] = fingerprint(model.model_name_or_path, whole=False)
     order = Order.of(train, len(split[0]), run.max_steps, data.seed, world, "prompts")

@@ -19,7 +19,6 @@ def parse(argv=None):
     parser = step_parser("Score pairs of answers, or the answers to one prompt, with a reward model")
     flags.add(parser, EvalFlags)
     args = flags.read(parser.parse_args(argv), EvalFlags)
-    flags.check_positive({k: getattr(args, k) for k in ("max_seq_len", "per_device_eval_batch_size")}, parser)
     if not args.data_path and not args.prompt:
         parser.error("nothing to score: give --data_path, or --prompt with --answer")
     if bool(args.prompt) != bool(args.answer):

@@ -35,6 +35,7 @@ def main():
     check_inputs([*data.data_path, *data.eval_data_path], [(f"--{flag}", path) for flag, path in given.paths.items()])
     with program.slow_imports():
         from korlhf.data.tokenize import Codec, prompt_tokens
+        from korlhf.models.checks import check_model
         from korlhf.models.fingerprint import fingerprint
         from korlhf.models.tokenizer import load_tokenizer
         from korlhf.rl.models import open_models
@@ -49,6 +50,9 @@ def main():
 
     what, trust = "--actor_model_name_or_path", run.trust_remote_code
     codec = Codec(load_tokenizer(actor.model_name_or_path, data.prompt_template, trust, what))
+    longest, named = ppo.max_prompt_seq_len + ppo.max_answer_seq_len, "--max_answer_seq_len with --max_prompt_seq_len"
+    for flag, path in given.paths.items():
+        check_model(path, f"--{flag}", longest, named, trust)
     tokenise = partial(prompt_tokens, codec, max_prompt_seq_len=ppo.max_prompt_seq_len)
     *splits, inputs = examples.load(3, data, tokenise)
     prompts, heldout = ([Prompt(i, e.messages, e.category) for e, i in zip(s.examples, s.rows)] for s in splits)

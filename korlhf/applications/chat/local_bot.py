@@ -9,7 +9,6 @@ import threading
 from dataclasses import dataclass
 
 import torch
-from jinja2 import TemplateError
 
 from korlhf.applications.chat import conversation, guard, live
 from korlhf.applications.chat.conversation import AnswerStream, TooLong
@@ -86,12 +85,7 @@ class LocalBot:
         return self.context_tokens is None or len(self._ids(messages)) + max_new_tokens <= self.context_tokens
 
     def _ids(self, messages):
-        try:
-            return self.codec.prompt(self._guard.messages(messages)).ids
-        except (TemplateError, ValueError) as error:  # e.g. Gemma 2's template raises for a system message
-            raise InputError(
-                f"{self.name}: its chat template does not take this conversation: {str(error).splitlines()[0]}"
-            ) from error
+        return self.codec.prompt(self._guard.messages(messages)).ids
 
     def _work(self):
         """The sampling thread: it alone touches the model."""

@@ -5,7 +5,6 @@ import threading
 from pathlib import Path
 
 import torch
-from jinja2 import TemplateError
 
 from korlhf.applications.chat import conversation, guard
 from korlhf.applications.chat.conversation import TooLong
@@ -49,13 +48,8 @@ class Scorer:
         """
         messages = self._guard.messages(conversation.checked(messages))
         with self._one_at_a_time:
-            try:
-                messages, _ = conversation.cut(messages, lambda kept: self._fits(kept, answer))
-                tokens = self._codec.with_answer(messages, answer)
-            except (TemplateError, ValueError) as error:
-                raise InputError(
-                    f"{self.name}: its chat template does not take this conversation: {str(error).splitlines()[0]}"
-                ) from error
+            messages, _ = conversation.cut(messages, lambda kept: self._fits(kept, answer))
+            tokens = self._codec.with_answer(messages, answer)
             if not self._fits(messages, answer):
                 raise TooLong(
                     f"{self.name}: message and answer have {len(tokens)} tokens, more than its {self._limit} positions"

@@ -6,7 +6,6 @@ beyond those of the openai package, budgets and the cache (korlhf/llm/client.py 
 """
 
 import os
-import re
 import threading
 
 import httpx2
@@ -17,10 +16,6 @@ from korlhf.applications.chat.conversation import AnswerStream, TooLong
 from korlhf.core.errors import InputError
 from korlhf.llm import client, protocol
 from korlhf.llm.checkpoint import answer_seed
-
-CONTEXT_ERROR = re.compile(
-    r"context.?(length|window|size)|maximum.{0,20}(length|tokens)|too (long|many tokens)", re.IGNORECASE
-)
 
 
 class ServerBot:
@@ -104,7 +99,7 @@ class ServerBot:
                 self._stream(answer, messages, body)
             except openai.BadRequestError as error:
                 system, turns = conversation.parts(messages)
-                if len(turns) > 1 and CONTEXT_ERROR.search(protocol.message_of(error)):
+                if len(turns) > 1 and protocol.CONTEXT_ERROR.search(protocol.message_of(error)):
                     messages, answer.left_out = system + turns[2:], answer.left_out + 1
                     continue
                 answer.fail(self._problem(error))

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 
 from korlhf.applications.web import Refused, whole_number
-from korlhf.core.flags import check_positive, flag
+from korlhf.core.flags import flag
 from korlhf.data.example import RowError, bare
 from korlhf.llm.checkpoint import Sampling
 
@@ -16,33 +16,32 @@ from korlhf.llm.checkpoint import Sampling
 class Limits:
     """answers, and what visitors may ask for"""
 
-    temperature: float = flag(0.7, "sampling temperature at first; 0 = greedy")
-    max_temperature: float = flag(1.5, "highest temperature that a visitor may choose")
-    top_p: float = flag(1.0, "nucleus sampling; 1 = off")
-    max_new_tokens: int = flag(256, "longest answer in tokens; visitors may choose a shorter one")
+    temperature: float = flag(0.7, "sampling temperature at first; 0 = greedy", low=0)
+    max_temperature: float = flag(1.5, "highest temperature that a visitor may choose", low=0)
+    top_p: float = flag(1.0, "nucleus sampling; 1 = off", above=0, high=1)
+    max_new_tokens: int = flag(256, "longest answer in tokens; visitors may choose a shorter one", above=0)
     context_tokens: int = flag(
-        0, "most tokens of history and answer (of a server: characters); older exchanges are left out; 0 = all that fit"
+        0,
+        "most tokens of history and answer (of a server: characters); older exchanges are left out; 0 = all that fit",
+        low=0,
     )
-    max_characters: int = flag(2000, "longest message of a visitor")
-    max_messages: int = flag(50, "most messages of a visitor in one conversation")
+    max_characters: int = flag(2000, "longest message of a visitor", above=0)
+    max_messages: int = flag(50, "most messages of a visitor in one conversation", above=0)
     max_answers: int = flag(
-        64, "answers on their way at once, those that wait included; who asks for more is told to try again"
+        64, "answers on their way at once, those that wait included; who asks for more is told to try again", above=0
     )
     max_sessions: int = flag(
-        1000, "visitors whose conversations are remembered; the one who was away longest is forgotten first"
+        1000, "visitors whose conversations are remembered; the one who was away longest is forgotten first", above=0
     )
 
     def check(self, parser, models):
         """End with a usage error for limits that cannot be kept. models: how many there are."""
-        positive = ("top_p", "max_new_tokens", "max_characters", "max_messages", "max_sessions")
-        check_positive({name: getattr(self, name) for name in positive}, parser)
         if self.max_answers < models:
             parser.error(f"--max_answers {self.max_answers}: a comparison has two answers; give at least {models}")
-        if not 0 <= self.temperature <= self.max_temperature:
-            most = f"--max_temperature {self.max_temperature}"
-            parser.error(f"--temperature {self.temperature}: must be 0 or above, and not above {most}")
-        if self.context_tokens < 0:
-            parser.error("--context_tokens must be 0 or above")
+        if self.temperature > self.max_temperature:
+            parser.error(
+                f"--temperature {self.temperature}: must not be above --max_temperature {self.max_temperature}"
+            )
 
     def text(self, data):
         """The message of a request. Raises Refused."""
