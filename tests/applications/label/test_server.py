@@ -119,7 +119,7 @@ def test_gradio_takes_no_files_and_it_listens_on_this_machine_alone(running):
     [
         (["--share"], "give --auth_file as well"),
         (["--auth_file", "none.txt"], "none.txt: cannot be read"),
-        (["--database", "a file/x.sqlite"], "a file/x.sqlite: cannot be used"),
+        (["--database", "a file/x.sqlite"], "a file/x.sqlite: cannot be written"),
         ([], "has no items; give files"),
     ],
 )

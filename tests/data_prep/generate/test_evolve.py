@@ -231,7 +231,7 @@ def test_planted_replies(tmp_path):
         "too similar to another instruction": 1,
         "cut off": 1,
     }
-    assert report["failed"] == {"bad request": 1} and report["counts"]["instructions given"] == 10
+    assert report["failed"] == {"too long": 1} and report["counts"]["instructions given"] == 10
     first = found[0]
     parent = records.record_id([{"role": "user", "content": GIVEN[2]}])
     history = {"stage": "evol_instruct", "model": "test-model", "mutation": first["mutation"], "round": 1}
