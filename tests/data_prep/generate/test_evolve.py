@@ -253,7 +253,7 @@ def test_planted_replies(tmp_path):
     }
     assert sum(m.get("evolved", 0) for m in report["mutations"].values()) == 2
     assert sum(m.get("refusal or apology", 0) for m in report["mutations"].values()) == 2
-    assert sum(m.get("failed: bad request", 0) for m in report["mutations"].values()) == 1
+    assert sum(m.get("failed: too long", 0) for m in report["mutations"].values()) == 1
     others = [
         max(similar.rouge_l(r["prompt"], t) for i, t in enumerate(GIVEN) if i != own) for r, own in zip(found, (2, 9))
     ]
