@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from korlhf.core.errors import InputError
-from korlhf.data.characters import CONTROL
+from korlhf.data.characters import CONTROL, SURROGATE
 
 if TYPE_CHECKING:
     import openai
@@ -119,7 +119,7 @@ def read(text: str) -> tuple[dict | Failure, tuple[int, int] | None]:
         return {"refusal": whole(refusal or content or "content_filter"), **counted}, tokens
     if not isinstance(content, str) or not content:
         return Failure("empty", f"neither text nor refusal in its answer, finish_reason {finish}"), tokens or (0, 0)
-    return {"text": whole(content), "finish_reason": finish, "logprobs": logprobs, **counted}, tokens
+    return {"text": plain(content), "finish_reason": finish, "logprobs": logprobs, **counted}, tokens
 
 
 def _token(token: dict) -> dict:
@@ -127,6 +127,11 @@ def _token(token: dict) -> dict:
 
 
 def whole(text: str) -> str:
+    """The text with U+FFFD for every half of a surrogate pair."""
+    return SURROGATE.sub("\ufffd", text)
+
+
+def plain(text: str) -> str:
     """The text with U+FFFD for what no text holds: NUL, ESC and other control characters, halves of a surrogate
     pair.
     """

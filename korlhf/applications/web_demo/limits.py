@@ -39,9 +39,8 @@ class Limits:
         if self.max_answers < models:
             parser.error(f"--max_answers {self.max_answers}: a comparison has two answers; give at least {models}")
         if self.temperature > self.max_temperature:
-            parser.error(
-                f"--temperature {self.temperature}: must not be above --max_temperature {self.max_temperature}"
-            )
+            most = f"--max_temperature {self.max_temperature}"
+            parser.error(f"--temperature {self.temperature}: must be at most {most}")
 
     def text(self, data):
         """The message of a request. Raises Refused."""

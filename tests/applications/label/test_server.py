@@ -209,7 +209,7 @@ def test_what_no_page_sends_is_malformed_and_stored_nowhere(running, name, body)
         (["--share"], "give --auth_file as well"),
         (["--allowed_hosts", "https://label.example.org"], "give a name alone, such as label.example.org"),
         (["--auth_file", "none.txt"], "none.txt: cannot be read"),
-        (["--database", "a file/x.sqlite"], "a file/x.sqlite: cannot be used"),
+        (["--database", "a file/x.sqlite"], "a file/x.sqlite: cannot be written"),
         ([], "has no items; give files"),
     ],
 )

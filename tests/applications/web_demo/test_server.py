@@ -107,7 +107,7 @@ def test_nothing_of_gradios_own_is_open_and_it_listens_here_alone(demo):
     [
         (["--model", "a", "b", "c"], "--model: 3 are given; give one, or two"),
         (["--model", "a", "b"], "--votes: give the file"),
-        (["--model", "a", "--temperature", "1.6"], "not above --max_temperature 1.5"),
+        (["--model", "a", "--temperature", "1.6"], "must be at most --max_temperature 1.5"),
         (["--model", "a", "--temperature", "-1"], "must be 0 or above"),
         (["--model", "a", "--port", "0"], "--port 0: must be from 1 to 65535"),
         (["--model", "a", "--max_new_tokens", "0"], "--max_new_tokens 0: must be above 0"),

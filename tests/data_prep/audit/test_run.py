@@ -407,7 +407,7 @@ def test_files_that_cannot_be_looked_at(tmp_path):
         (["--sft", str(tmp_path / "none.jsonl")], "no such file"),
         (["--input", write(tmp_path / "odd.jsonl", [{"a": 1}])], "odd.jsonl:1: none of the 1 rows"),
         (["--reward", good], "step 2 needs"),
-        (["--input", good, "--output", good], "cannot be a folder"),
+        (["--input", good, "--output", good], "cannot be written: is a file"),
     ):
         with pytest.raises(InputError, match=part):
             audit.main([*argv, *(out if "--output" not in argv else [])])

@@ -231,7 +231,7 @@ def test_planted_replies(tmp_path):
         "too similar to another instruction": 1,
         "cut off": 1,
     }
-    assert report["failed"] == {"bad request": 1} and report["counts"]["instructions given"] == 10
+    assert report["failed"] == {"too long": 1} and report["counts"]["instructions given"] == 10
     first = found[0]
     parent = records.record_id([{"role": "user", "content": GIVEN[2]}])
     history = {"stage": "evol_instruct", "model": "test-model", "mutation": first["mutation"], "round": 1}
@@ -253,7 +253,7 @@ def test_planted_replies(tmp_path):
     }
     assert sum(m.get("evolved", 0) for m in report["mutations"].values()) == 2
     assert sum(m.get("refusal or apology", 0) for m in report["mutations"].values()) == 2
-    assert sum(m.get("failed: bad request", 0) for m in report["mutations"].values()) == 1
+    assert sum(m.get("failed: too long", 0) for m in report["mutations"].values()) == 1
     others = [
         max(similar.rouge_l(r["prompt"], t) for i, t in enumerate(GIVEN) if i != own) for r, own in zip(found, (2, 9))
     ]
