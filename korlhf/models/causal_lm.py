@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from korlhf.core.errors import InputError
 from korlhf.models.folders import check_folder, first_line, lora_base
-from korlhf.models.lora import without_adapter
+from korlhf.models.lora import untie, without_adapter, without_tie_warning
 from korlhf.models.packed import hidden_states
 from korlhf.models.quantize import four_bits, keep_scales
 
@@ -131,15 +131,17 @@ def _with_lora(base, path, what):
     from peft import PeftModel  # more than a second, and most models have no adapter
 
     try:
-        with warnings.catch_warnings():
+        with without_tie_warning():
             warnings.filterwarnings("error", message="Found missing adapter keys")  # peft would go on without them
             # peft asks for it still
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-            return PeftModel.from_pretrained(base, Path(path).expanduser())
+            adapted = PeftModel.from_pretrained(base, Path(path).expanduser())
     except (*UNREADABLE, UserWarning) as error:
         raise InputError(
             f"{what} {path}: the adapter could not be laid over {base.name_or_path}: {first_line(error)}"
         ) from error
+    untie(adapted)
+    return adapted
 
 
 def _cast(model, dtype):

@@ -104,7 +104,7 @@ class ModelFlags:
     lora_module_name: str = flag(
         "auto",
         "modules that get LoRA, comma separated; auto = by architecture "
-        "(query_key_value for GPT-NeoX, q/k/v/o_proj for Llama)",
+        "(query_key_value for GPT-NeoX, q/k/v/o_proj for Llama); all-linear = every linear layer but the head",
     )
     lora_alpha: int = flag(0, "LoRA scale numerator; 0 = twice the rank")
     use_dora: bool = flag(False, "DoRA: LoRA with a trained length of each row of the weights; needs a LoRA rank")
@@ -119,6 +119,7 @@ class DropoutFlags:
     """dropout of steps 1 and 2 (step 3 runs without)"""
 
     dropout: float | None = flag(None, "dropout probability of the model; not given = the checkpoint's own")
+    lora_dropout: float = flag(0.0, "dropout probability of what goes into the LoRA layers", low=0, high=0.99)
 
 
 @dataclass(frozen=True, kw_only=True)

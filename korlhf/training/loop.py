@@ -8,7 +8,9 @@ from typing import Any
 
 from korlhf.data import packing
 from korlhf.models.card import compact, write_card
-from korlhf.models.save import save_model
+from korlhf.models.lora import is_adapted
+from korlhf.models.merged import merge, probe
+from korlhf.models.save import save_adapter, save_model
 from korlhf.training import log
 from korlhf.training.engine import Engine, World
 from korlhf.training.flags import RunFlags, TrainFlags
@@ -216,11 +218,20 @@ def write_model(
 ) -> None:
     """Save the model of an engine (LoRA merged) with its tokenizer; replaced: weights in the place of its own.
 
-    All processes call it.
+    All processes call it. Raises InputError if merged LoRA computes something else than the model in training.
     """
-    weights = engine.state_dict()
+    model = next(engine.module.children())  # inside TokenLogps or TokenValues
+    weights, live = engine.state_dict(), None
+    if is_adapted(model) and not replaced and not engine.load_in_4bit:  # the saved base is another than one in 4 bits
+        training = engine.module.training
+        engine.eval()
+        live = probe(engine.module, engine, engine.world.device)
+        engine.module.train(training)
     if engine.world.first:
-        model = next(engine.module.children())  # inside TokenLogps or TokenValues
         weights |= replaced or {}
-        save_model(model, weights, tokenizer, folder, base, dtype=engine.dtype, eos_token_id=eos_token_id)
+        if live is not None:
+            adapter = save_adapter(model, weights, tokenizer, folder)
+            model = merge(model, weights, adapter, base, engine.dtype, live)
+            weights = model.state_dict()
+        save_model(model, weights, tokenizer, folder, base, engine.dtype, eos_token_id)
     engine.world.barrier()

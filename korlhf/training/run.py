@@ -28,6 +28,7 @@ FREE = {
 # Settings that earlier versions did not write -> what their runs were trained with.
 OF_A_MODEL = {"adam_beta1": 0.9, "adam_beta2": 0.95, "use_dora": False, "load_in_4bit": False}
 ADDED = {f"{model}{name}": value for name, value in OF_A_MODEL.items() for model in ("", "actor_", "critic_")}
+ADDED["lora_dropout"] = 0.0
 FINISHED = "is finished already; give another --output_dir, or --overwrite_output_dir to train again"
 LOCK_SECONDS = 10  # a run that was killed may take a moment to end
 

@@ -68,7 +68,7 @@ def main():
     how["load_in_4bit"] = model.load_in_4bit
     with engine.loading(world, dtype, model.zero_stage, run.offload) as placed:
         lm = load_causal_lm(model.model_name_or_path, codec.tokenizer, dropout=dropout.dropout, **how, **placed)
-        module = TokenLogps(add_lora(lm, model, "CAUSAL_LM"), run.packing)
+        module = TokenLogps(add_lora(lm, model, "CAUSAL_LM", dropout.lora_dropout), run.packing)
     recipe = engine.Recipe.of(run, dtype, order.batch_size, order.accumulation, order.total_steps)
     actor = engine.Engine(module, model, world, recipe)
     batch = train.per_device_eval_batch_size

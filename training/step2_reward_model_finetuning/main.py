@@ -57,7 +57,7 @@ def main():
     with engine.loading(world, dtype, model.zero_stage, run.offload) as placed:
         scorer = load_reward_model(model.model_name_or_path, new_head=True, dropout=dropout.dropout, **how, **placed)
         set_padding(scorer, tokenizer, codec.eos_token_id)
-        module = TokenValues(add_lora(scorer, model, "SEQ_CLS"), run.packing)
+        module = TokenValues(add_lora(scorer, model, "SEQ_CLS", dropout.lora_dropout), run.packing)
     recipe = engine.Recipe.of(run, dtype, order.batch_size, order.accumulation, order.total_steps)
     reward = engine.Engine(module, model, world, recipe)
     batch = train.per_device_eval_batch_size
