@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Protocol
 
 import torch
@@ -94,7 +94,7 @@ def _targets(model, wanted) -> tuple[str | list[str], list[str]]:
 
 
 @contextlib.contextmanager
-def without_tie_warning() -> Iterator[None]:
+def without_tie_warning() -> Generator[None]:
     """Inside, peft does not warn of LoRA on a tied embedding, which `untie` then unties."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Model (has|with) `tie_word_embeddings=True`")

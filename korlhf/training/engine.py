@@ -21,7 +21,7 @@ from torch import nn
 
 from korlhf.core.errors import InputError
 from korlhf.training.flags import ModelFlags, RunFlags
-from korlhf.training.schedule import open_schedule
+from korlhf.training.schedule import open_schedule, restart_schedule
 
 
 def _without_accelerator(record):
@@ -226,12 +226,12 @@ class Engine:
         module.to(world.device)
         betas = flags.adam_beta1, flags.adam_beta2
         optimizer = torch.optim.AdamW(parameter_groups(module, flags), betas=betas, fused=True)
-        schedule: Any = open_schedule(recipe.schedule, optimizer, recipe.num_warmup_steps, recipe.total_steps)
+        self.schedule: Any = open_schedule(recipe.schedule, optimizer, recipe.num_warmup_steps, recipe.total_steps)
         self.ds: Any
         self.ds, self.optimizer, _, _ = deepspeed.initialize(
             model=module,
             optimizer=optimizer,
-            lr_scheduler=schedule,
+            lr_scheduler=self.schedule,
             config=config(recipe, flags.zero_stage, world.size),
             dist_init_required=False,
         )
@@ -300,6 +300,7 @@ class Engine:
         path, _ = self.ds.load_checkpoint(str(folder), tag="state", load_module_strict=not self.lora)
         if path is None:
             raise InputError(f"{folder}: this checkpoint cannot be read; delete it to start from the one before")
+        restart_schedule(self.schedule)  # the run may have another length now
 
 
 class Frozen:

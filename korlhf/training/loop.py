@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from korlhf.core.errors import InputError
 from korlhf.data import packing
 from korlhf.models.card import compact, write_card
 from korlhf.models.lora import is_adapted
@@ -133,6 +134,8 @@ def fit(run: Run, training: Training, flags: RunFlags, data: Sequence[str], sett
     try:
         figures = _fit(run, training, flags)
         _finish(run, training, figures, data, settings)
+        if flags.save_steps and flags.max_steps:  # ended early: with more steps it can go on
+            _save(run, training, training.order.total_steps, figures["heldout_before"], 1)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(run.stopped(flags.save_steps)) from interrupt
 
@@ -172,8 +175,12 @@ def _steps(run, training, flags, progress, start, before):
         progress.step(step, metrics, training.shown)
         progress.say(training.comment(step))
         if flags.save_steps and step % flags.save_steps == 0 and not last:
-            training.before_checkpoint(step)
-            run.save(step, training.engines, {**training.state(), "before": before}, flags.save_total_limit)
+            _save(run, training, step, before, flags.save_total_limit)
+
+
+def _save(run, training, step, before, keep):
+    training.before_checkpoint(step)
+    run.save(step, training.engines, {**training.state(), "before": before}, keep)
 
 
 def _start(run, training):
@@ -181,6 +188,12 @@ def _start(run, training):
     state = run.resume(training.engines)
     first = training.world.first
     if state is not None:
+        step, total = state["step"], training.order.total_steps
+        if step > total:
+            raise InputError(
+                f"--output_dir {run.dir} stands at step {step}, and --max_steps or --num_train_epochs end it after "
+                f"{total}; --max_steps {step} makes a finished model of it as it stands"
+            )
         training.resume(state)
         if first:
             print(f"resuming {run.dir} after step {state['step']}", flush=True)

@@ -38,15 +38,15 @@ def tied(tmp_path_factory, plain_tokenizer):
 
 @pytest.fixture
 def actor(tied, world, tokenizer):
-    """Function: ZeRO stage -> an engine with LoRA on q_proj and the tied head."""
+    """Function: ZeRO stage, steps -> an engine with LoRA on q_proj and the tied head."""
 
-    def make(zero_stage):
+    def make(zero_stage, steps=9):
         how = {"lora_module_name": "q_proj,lm_head", "lora_dim": 2, "lora_learning_rate": 0.02}
         flags = ModelFlags(model_name_or_path=tied, zero_stage=zero_stage, **how)
         torch.manual_seed(0)
         with engine.loading(world, "fp32", zero_stage) as placed:
             lm = lora.add_lora(causal_lm.load_causal_lm(tied, tokenizer, **placed), flags, "CAUSAL_LM")
-        return engine.Engine(causal_lm.TokenLogps(lm), flags, world, engine.Recipe("fp32", 1, 1, 9))
+        return engine.Engine(causal_lm.TokenLogps(lm), flags, world, engine.Recipe("fp32", 1, 1, steps, "cosine"))
 
     return make
 
@@ -81,3 +81,19 @@ def test_adapter_and_optimizer_alone_resume_exactly(actor, world, tied, tokenize
     assert torch.allclose(merged.probe(causal_lm.TokenLogps(saved)), live, atol=1e-4)
     plain = causal_lm.load_causal_lm(tied, tokenizer).eval()
     assert float((merged.probe(causal_lm.TokenLogps(plain)) - live).abs().mean()) > 0.01
+
+
+@pytest.mark.parametrize("zero_stage", [0, 2])
+def test_a_longer_run_has_the_learning_rates_of_its_new_length(actor, world, tmp_path, zero_stage):
+    short = actor(zero_stage, 2)
+    train(short, world, 2)
+    assert short.lr == 0  # the cosine's end
+    short.save(tmp_path / "state")
+    longer = actor(zero_stage, 4)
+    longer.load(tmp_path / "state")
+    assert longer.lr == pytest.approx(0.02 * 0.5)  # half way
+    assert {g["lr"] for g in longer.optimizer.param_groups} == {longer.lr}
+    before = longer.state_dict()
+    train(longer, world, 1)
+    assert longer.lr == pytest.approx(0.02 * 0.14644660940672624)  # (1 + cos(3 pi / 4)) / 2
+    assert any(not torch.equal(v, before[k]) for k, v in longer.state_dict().items())

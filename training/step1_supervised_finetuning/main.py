@@ -58,7 +58,7 @@ def main():
     *split, inputs = examples.load(1, data, tokenise, sft.sft_only_data_path)
     inputs["model_name_or_path"] = fingerprint(model.model_name_or_path, whole=False)
     order = Order.of(train, len(split[0]), run.max_steps, data.seed, world)
-    settings |= {"dtype": dtype, "examples": order.examples}
+    settings |= {"dtype": dtype, "examples": order.examples, "total_steps": order.total_steps}
     folder = Run(run.output_dir, settings, world, run.overwrite_output_dir, inputs)
     if folder.finished:
         return print(folder.dir, FINISHED)

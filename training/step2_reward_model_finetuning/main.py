@@ -46,7 +46,7 @@ def main():
     *split, inputs = examples.load(2, data, partial(reward_tokens, codec, max_seq_len=train.max_seq_len))
     inputs["model_name_or_path"] = fingerprint(model.model_name_or_path, whole=False)
     order = Order.of(train, len(split[0]), run.max_steps, data.seed, world, "prompts")
-    settings |= {"dtype": dtype, "examples": order.examples}
+    settings |= {"dtype": dtype, "examples": order.examples, "total_steps": order.total_steps}
     folder = Run(run.output_dir, settings, world, run.overwrite_output_dir, inputs)
     if folder.finished:
         return print(folder.dir, FINISHED)

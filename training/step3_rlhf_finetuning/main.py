@@ -57,7 +57,7 @@ def main():
     batches = ppo.per_device_generation_batch_size, ppo.generation_batches, ppo.num_train_epochs
     flag = "--per_device_generation_batch_size"
     order = Order(len(prompts), *batches, run.max_steps, data.seed, world, "prompts", flag)
-    settings |= {"dtype": dtype, "examples": order.examples}
+    settings |= {"dtype": dtype, "examples": order.examples, "total_steps": order.total_steps}
     folder = Run(run.output_dir, settings, world, run.overwrite_output_dir, inputs)
     if folder.finished:
         return print(folder.dir, FINISHED)
