@@ -69,7 +69,7 @@ def add_lora(model: PreTrainedModel, flags: LoraFlags, task_type: str, dropout: 
         ) from error
     untie(adapted)
     for name, length in adapted.named_parameters():
-        if "lora_magnitude_vector" in name and not bool((length > 0).all()):
+        if "lora_magnitude_vector" in name and not length.is_meta and not bool((length > 0).all()):
             module = name.split(".lora_magnitude_vector")[0].split(".")[-1]
             raise InputError(
                 f"--use_dora: {module} has rows of zeros (padding of the vocabulary?), whose length cannot be trained; "

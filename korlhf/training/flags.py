@@ -163,6 +163,13 @@ class RunFlags:
         choices=["auto", "on", "off"],
     )
     trust_remote_code: bool = flag(False, "run Python code that comes with a hub model")
+    estimate_memory: int = flag(
+        0,
+        "print the memory that these flags take on each of N GPUs, and what would take less, and stop; nothing is "
+        "loaded; 0 = train",
+        nargs="?",
+        const=1,
+    )
     local_rank: int = flag(-1, "set by the deepspeed launcher")
 
 

@@ -23,7 +23,7 @@ from korlhf.training.engine import World
 # Settings that may differ between a run and its resumption without changing the result.
 FREE = {
     *("output_dir", "save_steps", "save_total_limit", "overwrite_output_dir", "enable_tensorboard", "tensorboard_path"),
-    *("deepspeed", "local_rank", "print_answers", "per_device_eval_batch_size"),
+    *("deepspeed", "local_rank", "print_answers", "per_device_eval_batch_size", "estimate_memory"),
 }
 # Settings that earlier versions did not write -> what their runs were trained with.
 OF_A_MODEL = {"adam_beta1": 0.9, "adam_beta2": 0.95, "use_dora": False, "load_in_4bit": False}

@@ -39,6 +39,10 @@ def main():
     data, sft, model, dropout, train, run, settings = parse()
     names = data.data_path, data.eval_data_path, sft.sft_only_data_path
     check_inputs(chain(*names), [("--model_name_or_path", model.model_name_or_path)])
+    if run.estimate_memory:
+        with program.slow_imports():
+            from korlhf.training import estimate
+        return estimate.say(1, {"": model}, train, run)
     with program.slow_imports():
         from korlhf.data.tokenize import Codec, sft_tokens
         from korlhf.models.causal_lm import TokenLogps, load_causal_lm

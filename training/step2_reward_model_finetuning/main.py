@@ -27,6 +27,10 @@ def parse(argv=None):
 def main():
     data, model, dropout, train, run, settings = parse()
     check_inputs([*data.data_path, *data.eval_data_path], [("--model_name_or_path", model.model_name_or_path)])
+    if run.estimate_memory:
+        with program.slow_imports():
+            from korlhf.training import estimate
+        return estimate.say(2, {"": model}, train, run)
     with program.slow_imports():
         from korlhf.data.tokenize import Codec, reward_tokens
         from korlhf.models.fingerprint import fingerprint

@@ -33,6 +33,10 @@ def main():
     data, given, settings = parse()
     actor, ppo, run = given.actor, given.ppo, given.run
     check_inputs([*data.data_path, *data.eval_data_path], [(f"--{flag}", path) for flag, path in given.paths.items()])
+    if run.estimate_memory:
+        with program.slow_imports():
+            from korlhf.training import estimate
+        return estimate.say(3, {"actor_": actor, "critic_": given.critic}, ppo, run)
     with program.slow_imports():
         from korlhf.data.tokenize import Codec, prompt_tokens
         from korlhf.models.fingerprint import fingerprint
