@@ -10,12 +10,10 @@ of the host.
 from dataclasses import dataclass, replace
 
 from korlhf.core.flags import Parser, add, flag, read
+from korlhf.training import memory
+from korlhf.training.memory import ELEMENT, FILL, Spread
 
 GIB = 2**30
-ELEMENT = {"bf16": 2, "fp16": 2, "fp32": 4}
-# elements of DeepSpeed's gradient bucket (reduce_bucket_size), made whole however few weights are trained
-BUCKET = 500_000_000
-LIVE = 1_000_000_000  # parameters that ZeRO-3 may hold gathered (stage3_max_live_parameters)
 # hidden vectors per token and layer kept for backward: input 1, norms 2, qkv 3, rotated q and k 2, attention 2, MLP 8
 LAYER_KEPT = 18
 LAYER_MOVING = 8  # hidden vectors per token of gradients in flight in the layer that is being differentiated
@@ -24,7 +22,6 @@ CHUNK_LOGITS = 2**26  # logits alive at once (korlhf/models/causal_lm.py)
 LOGITS_TRAINED = 12  # bytes per logit: log-probabilities, their gradient and that of the logits, in fp32
 LOGITS_SCORED = 10  # bytes per logit without gradients: in bf16, in fp32, and the log-probabilities
 ANSWERS = 2  # per prompt in step 2
-FILL = 0.9  # share of the GPU that may be planned
 GPU_SIZES = (24, 40, 80)
 BATCHES = (32, 16, 8, 4, 2, 1)
 TABLE_LORA_DIM = 16
@@ -58,6 +55,10 @@ class Setting:
     @property
     def element(self):
         return ELEMENT[self.dtype]
+
+    @property
+    def spread(self):
+        return Spread(zero_stage=self.zero_stage, gpus=self.gpus, offload=self.offload, dtype=self.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,36 +98,25 @@ def trained(shape, lora_dim):
 
 
 def weights(shape, setting):
-    """Bytes of the weights at rest; ZeRO-3 spreads them, and with offload keeps them on the host."""
+    """Bytes of the weights at rest."""
     adapter = trained(shape, setting.lora_dim) if setting.lora_dim else 0
-    whole = (shape.params + adapter) * setting.element
-    if setting.zero_stage == 3:
-        return min(shape.params, LIVE) * setting.element + (0 if setting.offload else whole / setting.gpus)
-    return whole
+    return memory.weights((shape.params + adapter) * setting.element, shape.params, setting.spread)
 
 
 def optimizer(shape, setting):
-    """Bytes of the fp32 master weights and Adam's two moments; spread from stage 1 on, on the host with offload."""
-    if setting.offload:
-        return 0
-    master = 0 if setting.dtype == "fp32" and setting.zero_stage == 0 else 4
-    return trained(shape, setting.lora_dim) * (master + 8) / (setting.gpus if setting.zero_stage else 1)
+    return memory.optimizer(trained(shape, setting.lora_dim), setting.spread)
 
 
 def gradients(shape, setting):
-    """Bytes of the gradients between two optimizer steps; spread from stage 2 on, on the host with offload."""
-    if setting.offload and setting.zero_stage >= 2:
-        return 0
-    return trained(shape, setting.lora_dim) * setting.element / (setting.gpus if setting.zero_stage >= 2 else 1)
+    return memory.gradients(trained(shape, setting.lora_dim), setting.spread)
 
 
 def step_copy(shape, setting):
-    """Bytes of the fp32 gradient that exists only while the optimizer steps."""
-    return 0 if setting.offload else trained(shape, setting.lora_dim) * 4 / (setting.gpus if setting.zero_stage else 1)
+    return memory.step_copy(trained(shape, setting.lora_dim), setting.spread)
 
 
 def bucket(setting):
-    return BUCKET * setting.element if setting.zero_stage else 0
+    return memory.bucket(setting.spread)
 
 
 def activations(shape, tokens, setting):

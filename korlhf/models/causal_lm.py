@@ -21,7 +21,7 @@ from korlhf.core.errors import InputError
 from korlhf.models.checks import check_causal, check_rows
 from korlhf.models.finite import check_finite
 from korlhf.models.folders import check_folder, check_weights, first_line, lora_base
-from korlhf.models.lora import without_adapter
+from korlhf.models.lora import untie, without_adapter, without_tie_warning
 from korlhf.models.packed import hidden_states
 from korlhf.models.quantize import four_bits, keep_scales
 
@@ -127,17 +127,18 @@ def _with_lora(base, path, what):
 
     check_weights(path, what)
     try:
-        with warnings.catch_warnings():
+        with without_tie_warning():
             warnings.filterwarnings("error", message="Found missing adapter keys")  # peft would go on without them
             # peft asks for it still
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-            model = PeftModel.from_pretrained(base, Path(path).expanduser())
+            adapted = PeftModel.from_pretrained(base, Path(path).expanduser())
     except (*UNREADABLE, UserWarning) as error:
         raise InputError(
             f"{what} {path}: the adapter could not be laid over {base.name_or_path}: {first_line(error)}"
         ) from error
-    check_finite(model, what, path, skip={n for n, p in model.named_parameters() if "base_layer" in n})
-    return model
+    check_finite(adapted, what, path, skip={n for n, p in adapted.named_parameters() if "base_layer" in n})
+    untie(adapted)
+    return adapted
 
 
 def _cast(model, dtype):

@@ -7,7 +7,6 @@ one (Polyglot-Ko and KULLM have pad = EOS, and would be read one token early): t
 gives the same score.
 """
 
-import contextlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from korlhf.models.causal_lm import load, load_config, whole_weights
 from korlhf.models.checks import check_rows, embedding_rows
 from korlhf.models.finite import check_finite
 from korlhf.models.folders import check_folder, first_line, read_json
-from korlhf.models.lora import without_adapter
+from korlhf.models.lora import gathered, without_adapter
 from korlhf.models.packed import hidden_states
 
 
@@ -48,7 +47,7 @@ def load_reward_model(path: str, what: str = "--model_name_or_path", new_head: b
     if missing:
         raise InputError(f"{what} {path}: weights are missing in this checkpoint: {', '.join(sorted(missing)[:3])} ...")
     if new_head:
-        with _gathered(head.weight):
+        with gathered(head.weight):
             new = nn.init.normal_(torch.empty(head.weight.shape), std=1 / (head.in_features + 1) ** 0.5)
             head.weight.data.copy_(new)  # drawn in fp32 on the CPU, whatever the precision and the device
     elif info["missing_keys"]:
@@ -56,15 +55,6 @@ def load_reward_model(path: str, what: str = "--model_name_or_path", new_head: b
             f"{what} {path}: not a reward model (it has no score head); train one with step 2 and give its folder"
         )
     return model
-
-
-def _gathered(weight):
-    """A weight that ZeRO-3 spreads is whole inside, and what rank 0 writes is everybody's."""
-    if not hasattr(weight, "ds_id"):
-        return contextlib.nullcontext()
-    from peft.utils.integrations import gather_params_ctx  # it takes more than a second to import
-
-    return gather_params_ctx(weight)
 
 
 def has_head(path: str | Path) -> bool:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from korlhf.models.causal_lm import load
 from korlhf.models.lora import is_adapted
+from korlhf.models.merged import merge
 
 
 def save_model(
@@ -24,13 +24,13 @@ def save_model(
     state_dict: its whole weights on the CPU (gathered over processes); dtype: of the weights in the file, None as
     they are. LoRA is merged into a fresh copy of `base_path`, so that the weights in training are not touched by a
     merge and an unmerge; the adapter alone goes to folder/adapter. eos_token_id: the token that ends an answer,
-    written to generation_config.json.
+    written to generation_config.json. Raises InputError if the merged model computes something else than the adapter
+    on its base: then the adapter alone is saved.
     """
     folder = Path(folder)
     if is_adapted(module):
-        module.save_pretrained(str(folder / "adapter"), state_dict=state_dict)
-        tokenizer.save_pretrained(folder / "adapter")  # the base may have another template, or none
-        module = _merged(module, state_dict, folder / "adapter", base_path)
+        adapter = save_adapter(module, state_dict, tokenizer, folder)
+        module = merge(module, state_dict, adapter, base_path, dtype)
         state_dict = module.state_dict()
     if dtype is not None:
         state_dict = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state_dict.items()}
@@ -45,20 +45,14 @@ def save_model(
     share_weights(folder)
 
 
-def _merged(module, state_dict, adapter, base_path):
-    """A fresh copy of the base with the adapter that was just saved merged into it."""
-    from peft import PeftModel
-
-    trained = module.get_base_model()
-    from_code = type(trained).__module__.startswith("transformers_modules")  # loaded with --trust_remote_code
-    labels: dict[str, Any] = {"num_labels": 1} if hasattr(trained, "score") else {}
-    base = load(type(trained), base_path, trust_remote_code=from_code, **labels)
-    embedding = trained.get_input_embeddings().weight
-    rows = state_dict[next(n for n, p in module.named_parameters() if p is embedding)].size(0)  # empty live in ZeRO-3
-    if base.get_input_embeddings().weight.size(0) != rows:
-        base.resize_token_embeddings(rows)
-    base.config.pad_token_id = trained.config.pad_token_id
-    return PeftModel.from_pretrained(base, adapter).merge_and_unload()
+def save_adapter(
+    module: Any, state_dict: dict[str, torch.Tensor], tokenizer: PreTrainedTokenizerBase, folder: str | Path
+) -> Path:
+    """Write the adapter of a peft model into folder/adapter, which is returned; arguments as of `save_model`."""
+    adapter = Path(folder) / "adapter"
+    module.save_pretrained(str(adapter), state_dict=state_dict)
+    tokenizer.save_pretrained(adapter)  # the base may have another template, or none
+    return adapter
 
 
 def share_weights(folder: str | Path) -> None:

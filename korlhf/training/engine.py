@@ -23,7 +23,7 @@ from korlhf.core.errors import Diverged, InputError
 from korlhf.models.finite import non_finite
 from korlhf.training.flags import ModelFlags, RunFlags
 from korlhf.training.optimizer import is_unchecked, open_optimizer
-from korlhf.training.schedule import open_schedule
+from korlhf.training.schedule import open_schedule, restart_schedule
 
 
 def _worth_saying(record):
@@ -205,7 +205,7 @@ class Engine:
     def __init__(self, module: nn.Module, flags: ModelFlags, world: World, recipe: Recipe):
         """flags: of this module (learning rates, weight decay, betas, ZeRO stage, gradient checkpointing)."""
         self.world, self.zero_stage, self.dtype = world, flags.zero_stage, DTYPES[recipe.dtype]
-        self.load_in_4bit, self.offload = flags.load_in_4bit, recipe.offload
+        self.load_in_4bit, self.offload, self.lora = flags.load_in_4bit, recipe.offload, bool(flags.lora_dim)
         model: Any = next(module.children(), None)  # inside TokenLogps or TokenValues
         if flags.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -216,12 +216,12 @@ class Engine:
         module.to(world.device)
         optimizer = open_optimizer(module, flags, recipe.dtype, recipe.max_grad_norm)
         self.skipped = 0  # steps left out as their gradients were not finite, since the training last looked
-        schedule: Any = open_schedule(recipe.schedule, optimizer, recipe.num_warmup_steps, recipe.total_steps)
+        self.schedule: Any = open_schedule(recipe.schedule, optimizer, recipe.num_warmup_steps, recipe.total_steps)
         self.ds: Any
         self.ds, self.optimizer, _, _ = deepspeed.initialize(
             model=module,
             optimizer=optimizer,
-            lr_scheduler=schedule,
+            lr_scheduler=self.schedule,
             config=config(recipe, flags.zero_stage, world.size),
             dist_init_required=False,
         )
@@ -304,18 +304,18 @@ class Engine:
         return out
 
     def save(self, folder) -> None:
-        """DeepSpeed's own files: weights, optimizer, scheduler. All processes call it.
+        """DeepSpeed's own files: trained weights, optimizer, scheduler. All processes call it.
 
-        Weights in 4 bits are left out: they are quantised from the checkpoint again.
+        LoRA's frozen base is left out: it is read, and quantised, from the model's own folder again.
         """
-        frozen = self.load_in_4bit
-        self.ds.save_checkpoint(str(folder), tag="state", save_latest=False, exclude_frozen_parameters=frozen)
+        self.ds.save_checkpoint(str(folder), tag="state", save_latest=False, exclude_frozen_parameters=self.lora)
 
     def load(self, folder) -> None:
         """Read what `save` wrote; raises InputError if DeepSpeed refuses."""
-        path, _ = self.ds.load_checkpoint(str(folder), tag="state", load_module_strict=not self.load_in_4bit)
+        path, _ = self.ds.load_checkpoint(str(folder), tag="state", load_module_strict=not self.lora)
         if path is None:
             raise InputError(f"{folder}: this checkpoint cannot be read; delete it to start from the one before")
+        restart_schedule(self.schedule)  # the run may have another length now
 
 
 class Frozen:

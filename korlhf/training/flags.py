@@ -106,7 +106,7 @@ class ModelFlags:
     lora_module_name: str = flag(
         "auto",
         "modules that get LoRA, comma separated; auto = by architecture "
-        "(query_key_value for GPT-NeoX, q/k/v/o_proj for Llama)",
+        "(query_key_value for GPT-NeoX, q/k/v/o_proj for Llama); all-linear = every linear layer but the head",
     )
     lora_alpha: int = flag(0, "LoRA scale numerator; 0 = twice the rank", low=0)
     use_dora: bool = flag(False, "DoRA: LoRA with a trained length of each row of the weights; needs a LoRA rank")
@@ -123,6 +123,7 @@ class DropoutFlags:
     dropout: float | None = flag(
         None, "dropout probability of the model; not given = the checkpoint's own", low=0, below=1
     )
+    lora_dropout: float = flag(0.0, "dropout probability of what goes into the LoRA layers", low=0, below=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +179,14 @@ class RunFlags:
         choices=["auto", "on", "off"],
     )
     trust_remote_code: bool = flag(False, "run Python code that comes with a hub model")
+    estimate_memory: int = flag(
+        0,
+        "print the memory that these flags take on each of N GPUs, and what would take less, and stop; nothing is "
+        "loaded; 0 = train",
+        nargs="?",
+        const=1,
+        low=0,
+    )
     local_rank: int = flag(-1, "set by the deepspeed launcher", low=-1)
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from korlhf.core.errors import Diverged
+from korlhf.core.errors import Diverged, InputError
 from korlhf.data import packing
 from korlhf.models.card import compact, write_card
-from korlhf.models.save import save_model
+from korlhf.models.lora import is_adapted
+from korlhf.models.merged import merge, probe
+from korlhf.models.save import save_adapter, save_model
 from korlhf.training import log
 from korlhf.training.engine import Engine, World
 from korlhf.training.flags import RunFlags, TrainFlags
@@ -132,8 +134,10 @@ def fit(run: Run, training: Training, flags: RunFlags, data: Sequence[str], sett
     data: names of the datasets, settings: every flag, for the model card.
     """
     try:
-        figures = _fit(run, training, flags)
+        figures, guard = _fit(run, training, flags)
         _finish(run, training, figures, data, settings)
+        if flags.save_steps and flags.max_steps:  # ended early: with more steps it can go on
+            guard.save(training.order.total_steps, figures["heldout_before"])
     except Diverged as error:
         raise Diverged(str(error) if training.world.first else "") from error
     except KeyboardInterrupt as interrupt:
@@ -141,7 +145,7 @@ def fit(run: Run, training: Training, flags: RunFlags, data: Sequence[str], sett
 
 
 def _fit(run, training, flags):
-    """The steps; returns the held-out figures and what else finished.json gets."""
+    """The steps; returns the held-out figures with what else finished.json gets, and the Guard of the checkpoints."""
     world, total = training.world, training.order.total_steps
     start, before, guard = _start(run, training, flags)
     events = (flags.tensorboard_path or run.dir / "tensorboard") if flags.enable_tensorboard else None
@@ -158,7 +162,7 @@ def _fit(run, training, flags):
         if after:
             progress.write(total, training.heldout_metrics(after))
             progress.say(training.report(after, "after"))
-    return figures
+    return figures, guard
 
 
 def _steps(run, training, guard, progress, begun):
@@ -191,6 +195,12 @@ def _start(run, training, flags):
     state, guard = run.resume(training.engines), Guard(run, training, flags)
     first = training.world.first
     if state is not None:
+        step, total = state["step"], training.order.total_steps
+        if step > total:
+            raise InputError(
+                f"--output_dir {run.dir} stands at step {step}, and --max_steps or --num_train_epochs end it after "
+                f"{total}; --max_steps {step} makes a finished model of it as it stands"
+            )
         training.resume(state)
         guard.resume(state)
         if first:
@@ -229,13 +239,23 @@ def write_model(
 ) -> None:
     """Save the model of an engine (LoRA merged) with its tokenizer; replaced: weights in the place of its own.
 
-    Raises Diverged if a weight is not finite. All processes call it.
+    All processes call it. Raises Diverged if a weight is not finite, and InputError if merged LoRA computes something
+    else than the model in training.
     """
     if name := engine.non_finite():
         raise Diverged(f"{folder}: not written, as the weight {name} is not finite" if engine.world.first else "")
-    weights = engine.state_dict()
+    model = next(engine.module.children())  # inside TokenLogps or TokenValues
+    weights, live = engine.state_dict(), None
+    if is_adapted(model) and not replaced and not engine.load_in_4bit:  # the saved base is another than one in 4 bits
+        training = engine.module.training
+        engine.eval()
+        live = probe(engine.module, engine, engine.world.device)
+        engine.module.train(training)
     if engine.world.first:
-        model = next(engine.module.children())  # inside TokenLogps or TokenValues
         weights |= replaced or {}
-        save_model(model, weights, tokenizer, folder, base, dtype=engine.dtype, eos_token_id=eos_token_id)
+        if live is not None:
+            adapter = save_adapter(model, weights, tokenizer, folder)
+            model = merge(model, weights, adapter, base, engine.dtype, live)
+            weights = model.state_dict()
+        save_model(model, weights, tokenizer, folder, base, engine.dtype, eos_token_id)
     engine.world.barrier()

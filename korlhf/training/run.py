@@ -23,12 +23,15 @@ from korlhf.training.engine import World
 # Settings that may differ between a run and its resumption without changing the result.
 FREE = {
     *("output_dir", "save_steps", "save_total_limit", "overwrite_output_dir", "enable_tensorboard", "tensorboard_path"),
-    *("deepspeed", "local_rank", "print_answers", "per_device_eval_batch_size"),
+    *("deepspeed", "local_rank", "print_answers", "per_device_eval_batch_size", "estimate_memory"),
     *("max_bad_steps", "stop_on_divergence"),
 }
 # Settings that earlier versions did not write -> what their runs were trained with.
 OF_A_MODEL = {"adam_beta1": 0.9, "adam_beta2": 0.95, "use_dora": False, "load_in_4bit": False}
 ADDED = {f"{model}{name}": value for name, value in OF_A_MODEL.items() for model in ("", "actor_", "critic_")}
+ADDED["lora_dropout"] = 0.0
+# How long a run is: a run that stands at an earlier step goes on to its new end.
+LENGTH = {"max_steps", "num_train_epochs", "total_steps"}
 FINISHED = "is finished already; give another --output_dir, or --overwrite_output_dir to train again"
 LOCK_SECONDS = 10  # a run that was killed may take a moment to end
 
@@ -49,12 +52,12 @@ class Run:
         overwrite: bool = False,
         inputs: dict[str, str] | None = None,
     ):
-        """settings: every flag and the number of examples; inputs: fingerprints of "... examples" and of the models
-        that flags name.
+        """settings: every flag, the number of examples, total_steps; inputs: fingerprints of "... examples" and of the
+        models that flags name.
 
         A folder begun with others is refused with InputError. One that already holds a finished model of the same is
-        not trained again: see `finished`. The folder is locked as long as this object lives: InputError if another
-        process trains into it.
+        not trained again: see `finished`; with more total_steps it goes on, if it kept a checkpoint. The folder is
+        locked as long as this object lives: InputError if another process trains into it.
         """
         self.dir, self.world = Path(output_dir), world
         self.settings = {k: v for k, v in settings.items() if k not in FREE}
@@ -68,9 +71,13 @@ class Run:
                 self._clear()
         world.barrier()
         self._check_settings()
+        goes_on = self._goes_on()
         world.barrier()
         if world.first:
+            if goes_on:
+                (self.dir / "finished.json").unlink()
             write_json(self.dir / "settings.json", self.settings)
+        world.barrier()
 
     def _locked(self):
         """The open log of the folder, locked; the system gives the lock back when this process ends, however it ends.
@@ -124,7 +131,7 @@ class Run:
         now = ADDED | json.loads(json.dumps(self.settings))
         inputs: dict[str, str] = now.pop("inputs")
         known: dict[str, str] = before.pop("inputs", {})  # earlier versions wrote none
-        changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
+        changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k) and k not in LENGTH]
         others = [k for k in sorted({*inputs, *known}) if known and inputs.get(k) != known.get(k)]
         remedy = "give another --output_dir, or --overwrite_output_dir"
         if others and set(changed) <= {"examples"}:
@@ -136,6 +143,26 @@ class Run:
                 f"--output_dir {self.dir} holds a run with other settings "
                 f"({k}: {before.get(k)!r} there, {now.get(k)!r} now{more}); {remedy}"
             )
+
+    def _goes_on(self):
+        """Whether a finished run is to be trained on; raises InputError if it is to be and cannot."""
+        if not self.finished:
+            return False
+        done = json.loads((self.dir / "finished.json").read_text(encoding="utf-8")).get("steps")
+        wanted = self.settings.get("total_steps", done)
+        if wanted == done:
+            return False
+        if wanted < done:
+            raise InputError(
+                f"--output_dir {self.dir} is finished after {done} steps, more than the {wanted} wanted now; "
+                "give another --output_dir to train a shorter one"
+            )
+        if not self._checkpoints():
+            raise InputError(
+                f"--output_dir {self.dir} is finished after {done} steps and kept no checkpoint to go on from "
+                "(a run with --save_steps that --max_steps ends keeps one); train its model on in another --output_dir"
+            )
+        return True
 
     @property
     def finished(self) -> bool:

@@ -16,6 +16,16 @@ def open_schedule(name: str, optimizer: Any, num_warmup_steps: int, total_steps:
     return LambdaLR(optimizer, partial(share, name=name, warmup=num_warmup_steps, total=total_steps))
 
 
+def restart_schedule(schedule: Any) -> None:
+    """Give the optimizer the rates of `schedule` at the step it stands at, in the place of those that were loaded: they
+    may be of a run of another length.
+    """
+    shares = [of(schedule.last_epoch) for of in schedule.lr_lambdas]
+    schedule._last_lr = [base * share for base, share in zip(schedule.base_lrs, shares)]
+    for group, rate in zip(schedule.optimizer.param_groups, schedule._last_lr):
+        group["lr"] = rate
+
+
 def share(step: int, name: str, warmup: int, total: int) -> float:
     """Share of the peak learning rate after `step` of `total` optimizer steps."""
     if name == "constant":

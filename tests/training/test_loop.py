@@ -62,7 +62,10 @@ class Toy(Training):
 
 
 def train(folder, toy, **flags):
-    run = Run(folder, {"dtype": "fp32"}, ALONE)
+    settings = {"dtype": "fp32", "max_steps": flags.get("max_steps", 0), "total_steps": toy.order.total_steps}
+    run = Run(folder, settings, ALONE)
+    if run.finished:
+        return
     fit(run, toy, RunFlags(output_dir=str(folder), **flags), ["sample/sft"], {"seed": 1})
 
 
@@ -95,6 +98,40 @@ def test_interrupted_and_started_again_is_the_same(tmp_path, killed_at):
     train(tmp_path / "killed", Toy(), save_steps=2, eval_interval=3)
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "killed")
     assert (tmp_path / "whole" / "model").read_bytes() == (tmp_path / "killed" / "model").read_bytes()
+
+
+def test_a_run_is_ended_early_and_goes_on_as_if_it_had_not_been(tmp_path):
+    train(tmp_path / "whole", Toy(6))
+    train(tmp_path / "longer", Toy(4), save_steps=2, max_steps=4)
+    assert json.loads((tmp_path / "longer" / "finished.json").read_text(encoding="utf-8"))["steps"] == 4
+    train(tmp_path / "longer", Toy(4), save_steps=2, max_steps=4)  # nothing to do
+    train(tmp_path / "longer", Toy(6))
+    assert (tmp_path / "whole" / "model").read_bytes() == (tmp_path / "longer" / "model").read_bytes()
+    assert json.loads((tmp_path / "longer" / "finished.json").read_text(encoding="utf-8"))["steps"] == 6
+    rows = metrics(tmp_path / "longer")
+    ended = {"step": 4, "heldout_loss": rows[4]["loss"]}
+    assert rows.pop(5) == ended and rows == metrics(tmp_path / "whole")
+    assert not (tmp_path / "longer" / "checkpoints").exists()
+
+
+def test_an_unfinished_run_ends_where_it_is_told_to(tmp_path):
+    train(tmp_path / "whole", Toy(3))
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", Toy(6, stop_at=4), save_steps=3)
+    with pytest.raises(InputError, match="stands at step 3, and .* end it after 2; --max_steps 3 makes"):
+        train(tmp_path / "killed", Toy(2), max_steps=2)
+    train(tmp_path / "killed", Toy(3), max_steps=3)
+    assert (tmp_path / "whole" / "model").read_bytes() == (tmp_path / "killed" / "model").read_bytes()
+
+
+def test_a_finished_run_without_a_checkpoint_or_that_is_longer_is_left_as_it_is(tmp_path):
+    train(tmp_path, Toy(4))
+    before = (tmp_path / "settings.json").read_bytes()
+    with pytest.raises(InputError, match="is finished after 4 steps and kept no checkpoint to go on from"):
+        train(tmp_path, Toy(6))
+    with pytest.raises(InputError, match="is finished after 4 steps, more than the 2 wanted now"):
+        train(tmp_path, Toy(2))
+    assert (tmp_path / "finished.json").exists() and (tmp_path / "settings.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,10 @@ def main():
     data, sft, model, dropout, train, run, settings = parse()
     names = data.data_path, data.eval_data_path, sft.sft_only_data_path
     check_inputs(chain(*names), [("--model_name_or_path", model.model_name_or_path)])
+    if run.estimate_memory:
+        with program.slow_imports():
+            from korlhf.training import estimate
+        return estimate.say(1, {"": model}, train, run)
     with program.slow_imports():
         from korlhf.data.tokenize import Codec, sft_tokens
         from korlhf.models.causal_lm import TokenLogps, load_causal_lm
@@ -60,7 +64,7 @@ def main():
     *split, inputs = examples.load(1, data, tokenise, sft.sft_only_data_path)
     inputs["model_name_or_path"] = fingerprint(model.model_name_or_path, whole=False)
     order = Order.of(train, len(split[0]), run.max_steps, data.seed, world)
-    settings |= {"dtype": dtype, "examples": order.examples}
+    settings |= {"dtype": dtype, "examples": order.examples, "total_steps": order.total_steps}
     folder = Run(run.output_dir, settings, world, run.overwrite_output_dir, inputs)
     if folder.finished:
         return print(folder.dir, FINISHED)
@@ -70,7 +74,7 @@ def main():
     how["load_in_4bit"] = model.load_in_4bit
     with engine.loading(world, dtype, model.zero_stage, run.offload) as placed:
         lm = load_causal_lm(model.model_name_or_path, codec.tokenizer, dropout=dropout.dropout, **how, **placed)
-        module = TokenLogps(add_lora(lm, model, "CAUSAL_LM"), run.packing)
+        module = TokenLogps(add_lora(lm, model, "CAUSAL_LM", dropout.lora_dropout), run.packing)
     recipe = engine.Recipe.of(run, dtype, order.batch_size, order.accumulation, order.total_steps)
     actor = engine.Engine(module, model, world, recipe)
     batch = train.per_device_eval_batch_size

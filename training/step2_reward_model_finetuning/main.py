@@ -26,6 +26,10 @@ def parse(argv=None):
 def main():
     data, model, dropout, train, run, settings = parse()
     check_inputs([*data.data_path, *data.eval_data_path], [("--model_name_or_path", model.model_name_or_path)])
+    if run.estimate_memory:
+        with program.slow_imports():
+            from korlhf.training import estimate
+        return estimate.say(2, {"": model}, train, run)
     with program.slow_imports():
         from korlhf.data.tokenize import Codec, reward_tokens
         from korlhf.models.checks import check_model
@@ -48,7 +52,7 @@ def main():
     *split, inputs = examples.load(2, data, partial(reward_tokens, codec, max_seq_len=train.max_seq_len))
     inputs["model_name_or_path"] = fingerprint(model.model_name_or_path, whole=False)
     order = Order.of(train, len(split[0]), run.max_steps, data.seed, world, "prompts")
-    settings |= {"dtype": dtype, "examples": order.examples}
+    settings |= {"dtype": dtype, "examples": order.examples, "total_steps": order.total_steps}
     folder = Run(run.output_dir, settings, world, run.overwrite_output_dir, inputs)
     if folder.finished:
         return print(folder.dir, FINISHED)
@@ -59,7 +63,7 @@ def main():
     with engine.loading(world, dtype, model.zero_stage, run.offload) as placed:
         scorer = load_reward_model(model.model_name_or_path, new_head=True, dropout=dropout.dropout, **how, **placed)
         set_padding(scorer, tokenizer, codec.eos_token_id)
-        module = TokenValues(add_lora(scorer, model, "SEQ_CLS"), run.packing)
+        module = TokenValues(add_lora(scorer, model, "SEQ_CLS", dropout.lora_dropout), run.packing)
     recipe = engine.Recipe.of(run, dtype, order.batch_size, order.accumulation, order.total_steps)
     reward = engine.Engine(module, model, world, recipe)
     batch = train.per_device_eval_batch_size

@@ -33,6 +33,10 @@ def main():
     data, given, settings = parse()
     actor, ppo, run = given.actor, given.ppo, given.run
     check_inputs([*data.data_path, *data.eval_data_path], [(f"--{flag}", path) for flag, path in given.paths.items()])
+    if run.estimate_memory:
+        with program.slow_imports():
+            from korlhf.training import estimate
+        return estimate.say(3, {"actor_": actor, "critic_": given.critic}, ppo, run)
     with program.slow_imports():
         from korlhf.data.tokenize import Codec, prompt_tokens
         from korlhf.models.checks import check_model
@@ -61,7 +65,7 @@ def main():
     batches = ppo.per_device_generation_batch_size, ppo.generation_batches, ppo.num_train_epochs
     flag = "--per_device_generation_batch_size"
     order = Order(len(prompts), *batches, run.max_steps, data.seed, world, "prompts", flag)
-    settings |= {"dtype": dtype, "examples": order.examples}
+    settings |= {"dtype": dtype, "examples": order.examples, "total_steps": order.total_steps}
     folder = Run(run.output_dir, settings, world, run.overwrite_output_dir, inputs)
     if folder.finished:
         return print(folder.dir, FINISHED)
