@@ -57,6 +57,7 @@ class AtomicFile:
                 self._file.flush()
                 os.fsync(self._file.fileno())
             self.part.replace(self.path)
+            sync(self.path.parent)
         except OSError as error:
             raise self._unwritable(error) from error
         finally:
@@ -89,6 +90,15 @@ def write_json(path: PathLike, value: Any) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=2)
     with AtomicFile(path, wait=10.0) as file:
         print(text, file=file)
+
+
+def sync(path: PathLike) -> None:
+    """What a file holds, or which names a folder holds, is on the disk when this returns."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def fingerprint(path: PathLike) -> str:

@@ -106,8 +106,10 @@ class Training:
         """A text to print after a step, or ""."""
         return ""
 
-    def before_checkpoint(self, step: int) -> None:
-        """Write what a checkpoint needs in files of its own."""
+    @property
+    def saved(self) -> dict[str, Any]:
+        """What a checkpoint holds in files of its own: name -> what has save(folder) and load(folder)."""
+        return self.engines
 
     def final_figures(self, after: dict[str, Any] | None) -> dict[str, Any]:
         """What finished.json gets besides the held-out figures."""
@@ -170,13 +172,13 @@ def _steps(run, training, flags, progress, start, before):
         progress.step(step, metrics, training.shown)
         progress.say(training.comment(step))
         if flags.save_steps and step % flags.save_steps == 0 and not last:
-            training.before_checkpoint(step)
-            run.save(step, training.engines, {**training.state(), "before": before}, flags.save_total_limit)
+            progress.sync()
+            run.save(step, training.saved, {**training.state(), "before": before}, flags.save_total_limit)
 
 
 def _start(run, training):
     """The step that the folder stands at, and the figures before the first."""
-    state = run.resume(training.engines)
+    state = run.resume(training.saved)
     first = training.world.first
     if state is not None:
         training.resume(state)

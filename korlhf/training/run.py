@@ -1,14 +1,15 @@
 """Save and exact resume: a run that is killed and started again ends with the same bits as one that was not.
 
-OUTPUT_DIR/checkpoints/step_000100/ holds one DeepSpeed folder per engine and state.json, which is written last: a
-folder without it is half written and is ignored. Nothing random is stored: every step draws from a seed made of --seed
-and the step. settings.json holds every flag and the fingerprints of what the run was begun with: data and models that
-changed since are noticed.
+OUTPUT_DIR/checkpoints/step_000100/ holds one folder per engine, state.json and manifest.json, which is written last and
+tells what every file must be: a folder that is half written or damaged is named and the one before is taken. Nothing
+random is stored: every step draws from a seed made of --seed and the step. settings.json holds every flag and the
+fingerprints of what the run was begun with: data and models that changed since are noticed.
 """
 
 import fcntl
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
 from korlhf.core.seeds import STEP, derive
+from korlhf.training import manifest
 from korlhf.training.engine import World
 
 # Settings that may differ between a run and its resumption without changing the result.
@@ -29,6 +31,8 @@ FREE = {
 OF_A_MODEL = {"adam_beta1": 0.9, "adam_beta2": 0.95, "use_dora": False, "load_in_4bit": False}
 ADDED = {f"{model}{name}": value for name, value in OF_A_MODEL.items() for model in ("", "actor_", "critic_")}
 FINISHED = "is finished already; give another --output_dir, or --overwrite_output_dir to train again"
+# What a run that was killed before it was begun leaves, and the log that the run script is writing.
+OWN_LEFTOVERS = {"training.log", "settings.json.part"}
 LOCK_SECONDS = 10  # a run that was killed may take a moment to end
 
 
@@ -99,13 +103,13 @@ class Run:
             shutil.rmtree(p) if p.is_dir() and not p.is_symlink() else p.unlink()
 
     def _foreign_checked(self):
-        """What lies in the folder, but for the log that the run script is writing.
+        """What lies in the folder, but for OWN_LEFTOVERS.
 
         Raises InputError if no run of ours put it there.
         """
         path = self.dir / "settings.json"  # other programs have one too
         ours = path.exists() and '"processes":' in path.read_text(encoding="utf-8")
-        inside = [p for p in self.dir.iterdir() if p.name != "training.log"]
+        inside = [p for p in self.dir.iterdir() if p.name not in OWN_LEFTOVERS]
         if inside and not ours:
             raise InputError(
                 f"--output_dir {self.dir} holds files but no settings.json of ours, so it is not a training run; "
@@ -148,11 +152,13 @@ class Run:
         self.world.barrier()
 
     def _checkpoints(self):
-        """Complete checkpoints, oldest first."""
-        return sorted(p.parent for p in (self.dir / "checkpoints").glob("step_*/state.json"))
+        """Folders of checkpoints, the half written ones too, oldest first."""
+        return sorted(p for p in (self.dir / "checkpoints").glob("step_*") if p.is_dir())
 
     def save(self, step: int, engines: dict[str, Any], state: dict[str, Any], keep: int) -> None:
-        """engines: name -> Engine; state: JSON-able values to resume with; keep: checkpoints. All processes call it."""
+        """engines: name -> what has save(folder) and load(folder), as Engine has; state: JSON-able values to resume
+        with; keep: checkpoints, older ones go once this one is whole. All processes call it.
+        """
         folder = self.dir / "checkpoints" / f"step_{step:06d}"
         if self.world.first:
             shutil.rmtree(folder, ignore_errors=True)
@@ -162,23 +168,48 @@ class Run:
             engine.save(folder / name)
         self.world.barrier()
         if self.world.first:
-            write_json(folder / "state.json", {**state, "step": step})
-            for old in self._checkpoints()[:-keep]:
-                shutil.rmtree(old)
+            write_json(folder / "state.json", {**state, "step": step, "manifest": True})
+        self.world.barrier()
+        manifest.write(folder, self.world)
+        if self.world.first:
+            self._delete_old(folder, keep)
         self.world.barrier()
 
+    def _delete_old(self, newest, keep):
+        """All but the last `keep` whole checkpoints up to `newest`; later ones were damaged when this run began."""
+        whole = [p for p in self._checkpoints() if p <= newest and manifest.written(p)]
+        for old in set(self._checkpoints()) - set(whole[-keep:]):
+            for last in (manifest.NAME, "state.json"):  # killed in between, the rest is known as half a checkpoint
+                (old / last).unlink(missing_ok=True)
+            shutil.rmtree(old)
+
     def resume(self, engines: dict[str, Any]) -> dict[str, Any] | None:
-        """Load the newest complete checkpoint into `engines` and return its state, or None."""
-        whole = self._checkpoints()
-        if not whole:
-            return None
-        for name, engine in engines.items():
-            engine.load(whole[-1] / name)
-        return json.loads((whole[-1] / "state.json").read_text(encoding="utf-8"))
+        """Load the newest whole checkpoint into `engines` and return its state, or None.
+
+        One that is not whole is named on stderr. Raises InputError if all are damaged; half written ones are what a
+        kill leaves.
+        """
+        lost = ""
+        for folder in reversed(self._checkpoints()):
+            damage = manifest.damage(folder, self.world)
+            if not damage:
+                for name, engine in engines.items():
+                    engine.load(folder / name)
+                state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+                return {k: v for k, v in state.items() if k != "manifest"}
+            if self.world.first:
+                print(f"warning: {folder} is left out: {damage}", file=sys.stderr, flush=True)
+            if damage != manifest.INTERRUPTED:
+                lost = lost or f"{folder.name}: {damage}"
+        if lost:
+            raise InputError(
+                f"--output_dir {self.dir}: no checkpoint is whole ({lost}); --overwrite_output_dir to train again"
+            )
+        return None
 
     def stopped(self, save_steps: int) -> str:
         """What to tell somebody who pressed Ctrl-C."""
-        whole = self._checkpoints()
+        whole = [p for p in self._checkpoints() if manifest.written(p)]
         if whole:
             step = int(whole[-1].name.removeprefix("step_"))
             return f"stopped; start the same command again to resume after step {step}"
