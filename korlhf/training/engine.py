@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import nn
 
 from korlhf.core.errors import InputError
+from korlhf.training import states
 from korlhf.training.flags import ModelFlags, RunFlags
 from korlhf.training.schedule import open_schedule
 
@@ -289,18 +290,12 @@ class Engine:
         return out
 
     def save(self, folder) -> None:
-        """DeepSpeed's own files: weights, optimizer, scheduler. All processes call it.
-
-        Weights in 4 bits are left out: they are quantised from the checkpoint again.
-        """
-        frozen = self.load_in_4bit
-        self.ds.save_checkpoint(str(folder), tag="state", save_latest=False, exclude_frozen_parameters=frozen)
+        """Trained weights, optimizer, schedule. All processes call it."""
+        states.save(self.ds, folder, self.world.rank, self.zero_stage > 0)
 
     def load(self, folder) -> None:
-        """Read what `save` wrote; raises InputError if DeepSpeed refuses."""
-        path, _ = self.ds.load_checkpoint(str(folder), tag="state", load_module_strict=not self.load_in_4bit)
-        if path is None:
-            raise InputError(f"{folder}: this checkpoint cannot be read; delete it to start from the one before")
+        """Read what `save` wrote, in however many processes and whatever ZeRO stage; raises InputError."""
+        states.load(self.ds, folder, self.world.rank)
 
 
 class Frozen:
