@@ -8,6 +8,7 @@ Left out: the hybrid engine (it garbles GPT-NeoX text and fails on transformers 
 
 import atexit
 import contextlib
+import functools
 import logging
 import os
 import socket
@@ -33,7 +34,10 @@ logging.getLogger("DeepSpeed").addFilter(_without_accelerator)
 
 import deepspeed  # noqa: E402
 from deepspeed.accelerator import get_accelerator  # noqa: E402
+from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler  # noqa: E402
 from deepspeed.runtime.zero import unwrap_model_for_generation  # noqa: E402
+from deepspeed.runtime.zero.config import ZeroStageEnum  # noqa: E402
+from deepspeed.utils.tensor_fragment import fragment_address  # noqa: E402
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -295,7 +299,28 @@ class Engine:
 
     def load(self, folder) -> None:
         """Read what `save` wrote, in however many processes and whatever ZeRO stage; raises InputError."""
-        states.load(self.ds, folder, self.world.rank)
+        if (folder / "state").is_dir():
+            self._load_deepspeeds(folder)
+        else:
+            states.load(self.ds, folder, self.world.rank)
+
+    def _load_deepspeeds(self, folder):
+        """Files of earlier versions, which DeepSpeed wrote as pickles: nothing but plain values and these is made of
+        them.
+        """
+        known = [ZeroStageEnum, LossScaler, DynamicLossScaler, fragment_address]
+        self.ds.checkpoint_engine.load = functools.partial(torch.load, weights_only=True)
+        try:
+            with torch.serialization.safe_globals(known):
+                path, _ = self.ds.load_checkpoint(str(folder), tag="state", load_module_strict=not self.load_in_4bit)
+            reason = "" if path else "files are missing"
+        except Exception as error:  # whatever damaged or foreign files, or another number of processes, lead to
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if any(self.world.gather(reason)):
+            raise InputError(
+                f"{folder}: this checkpoint of an earlier version cannot be read ({reason}); delete it to start from "
+                "the one before"
+            )
 
 
 class Frozen:
