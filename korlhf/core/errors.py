@@ -3,3 +3,7 @@
 
 class InputError(Exception):
     """Names the flag, or the file and line; the value; and what to do."""
+
+
+class Preempted(Exception):
+    """A training was asked to stop and has saved itself; the text says how it goes on."""

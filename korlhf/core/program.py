@@ -11,9 +11,10 @@ from typing import NoReturn, TextIO
 from tqdm import tqdm
 
 from korlhf import __version__
-from korlhf.core.errors import InputError
+from korlhf.core.errors import InputError, Preempted
 
 TOO_MANY_FAILED = 3
+PREEMPTED = 75  # as sysexits.h has it: a failure that passes, start again
 
 
 def run(main: Callable[[], int | None], stopped: str = "stopped") -> NoReturn:
@@ -21,13 +22,17 @@ def run(main: Callable[[], int | None], stopped: str = "stopped") -> NoReturn:
 
     An InputError becomes one line on stderr and exit code 2; Ctrl-C becomes 130 and the text of the KeyboardInterrupt
     or, without one, the line `stopped` (they say how to resume, where that is possible); a pipe that was closed becomes
-    141.
+    141. Preempted becomes its line and 75.
     """
     try:
         sys.exit(main() or 0)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
+    except Preempted as preempted:
+        if str(preempted):  # of the first process alone
+            print(preempted, file=sys.stderr, flush=True)
+        sys.exit(PREEMPTED)
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or stopped, file=sys.stderr, flush=True)
         sys.exit(130)

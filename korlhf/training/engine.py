@@ -308,7 +308,7 @@ class Engine:
         """Files of earlier versions, which DeepSpeed wrote as pickles: nothing but plain values and these is made of
         them.
         """
-        known = [ZeroStageEnum, LossScaler, DynamicLossScaler, fragment_address]
+        known: list[Any] = [ZeroStageEnum, LossScaler, DynamicLossScaler, fragment_address]
         self.ds.checkpoint_engine.load = functools.partial(torch.load, weights_only=True)
         try:
             with torch.serialization.safe_globals(known):

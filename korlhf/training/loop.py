@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from korlhf.core.errors import Preempted
 from korlhf.data import packing
 from korlhf.models.card import compact, write_card
 from korlhf.models.save import save_model
 from korlhf.training import log
 from korlhf.training.engine import Engine, World
 from korlhf.training.flags import RunFlags, TrainFlags
+from korlhf.training.preemption import Preemption
 from korlhf.training.run import Run, seed_step
 
 
@@ -145,7 +147,8 @@ def _fit(run, training, flags):
     with closing(log.Log(run.dir, training.name, total, world.first, start, events)) as progress:
         if start == 0 and before:
             progress.write(0, training.heldout_metrics(before))
-        _steps(run, training, flags, progress, start, before)
+        with Preemption(world) as preemption:
+            _steps(run, training, flags, (progress, preemption), start, before)
         after = training.evaluate()
         if after:
             training.evaluated(total, after)
@@ -156,8 +159,9 @@ def _fit(run, training, flags):
     return figures
 
 
-def _steps(run, training, flags, progress, start, before):
+def _steps(run, training, flags, watchers, start, before):
     order, world = training.order, training.world
+    progress, preemption = watchers
     for engine in training.engines.values():
         engine.train()  # a loaded model is in evaluation mode, and a resumed run evaluates nothing first
     batches = order.examples, order.batch_size, world, order.accumulation, order.seed
@@ -171,9 +175,12 @@ def _steps(run, training, flags, progress, start, before):
             training.evaluated(step, figures)
         progress.step(step, metrics, training.shown)
         progress.say(training.comment(step))
-        if flags.save_steps and step % flags.save_steps == 0 and not last:
+        preempted = preemption.agreed() and not last
+        if preempted or (flags.save_steps and step % flags.save_steps == 0 and not last):
             progress.sync()
             run.save(step, training.saved, {**training.state(), "before": before}, flags.save_total_limit)
+        if preempted:
+            raise Preempted(run.stopped(flags.save_steps) if world.first else "")
 
 
 def _start(run, training):

@@ -30,6 +30,13 @@ FREE = {
 # Settings that earlier versions did not write -> what their runs were trained with.
 OF_A_MODEL = {"adam_beta1": 0.9, "adam_beta2": 0.95, "use_dora": False, "load_in_4bit": False}
 ADDED = {f"{model}{name}": value for name, value in OF_A_MODEL.items() for model in ("", "actor_", "critic_")}
+# How a run is spread may differ too, but for rounding: what all processes together do in a step may not.
+SPREAD = {"processes", "zero_stage", "actor_zero_stage", "critic_zero_stage", "offload"}
+PER_STEP = {
+    "sequences per step": ("per_device_train_batch_size", "gradient_accumulation_steps"),
+    "sampled answers per step": ("per_device_generation_batch_size", "generation_batches"),
+    "trained answers per optimizer step": ("per_device_training_batch_size", "gradient_accumulation_steps"),
+}
 FINISHED = "is finished already; give another --output_dir, or --overwrite_output_dir to train again"
 # What a run that was killed before it was begun leaves, and the log that the run script is writing.
 OWN_LEFTOVERS = {"training.log", "settings.json.part"}
@@ -125,6 +132,7 @@ class Run:
         if "eval_steps" in before:  # step 3's name of --eval_interval, which it ignored then
             before["eval_interval"] = before.pop("eval_steps")
         now = ADDED | json.loads(json.dumps(self.settings))
+        before, now = _however_spread(before), _however_spread(now)
         inputs: dict[str, str] = now.pop("inputs")
         known: dict[str, str] = before.pop("inputs", {})  # earlier versions wrote none
         changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
@@ -215,3 +223,11 @@ class Run:
             return f"stopped; start the same command again to resume after step {step}"
         why = f"before the first checkpoint (--save_steps {save_steps})" if save_steps else "without --save_steps"
         return f"stopped {why}: the same command starts from the beginning"
+
+
+def _however_spread(settings):
+    """Settings with the sizes of all processes' batches in the place of those of each."""
+    sizes = {k: v for k, v in PER_STEP.items() if v[0] in settings}
+    kept = {k: v for k, v in settings.items() if k not in SPREAD.union(*sizes.values())}
+    processes = settings.get("processes", 1)
+    return kept | {k: settings[a] * settings[b] * processes for k, (a, b) in sizes.items()}

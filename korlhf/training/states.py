@@ -7,7 +7,7 @@ the ZeRO stage may change in between. Frozen weights are not written, they come 
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,14 +76,14 @@ def save(ds: Any, folder: Path, rank: int, spread: bool) -> None:
         return
     states = _adamw(ds).state
     tensors: dict[str, torch.Tensor] = {}
-    notes: dict[str, list] = {}  # name -> [at, steps]
+    notes: dict[str, tuple[int, float | None]] = {}  # name -> [at, steps]
     files, size = 0, 0
     parts = own_parts(ds, rank)
     for i, (name, part) in enumerate(parts.items(), 1):
         state = states.get(part.stepped) or {}
         whole = {"weight": part.stepped, **{k: state[k] for k in MOMENTS if k in state}}
         tensors |= {f"{k} {name}": part.of(v).to("cpu", copy=True) for k, v in whole.items()}
-        notes[name] = [part.at, float(state["step"]) if state else None]
+        notes[name] = part.at, float(state["step"]) if state else None
         size += part.length * 4 * len(whole)
         if size >= FILE_BYTES or i == len(parts):
             metadata = {"parts": json.dumps(notes)}
@@ -156,7 +156,7 @@ class _Written:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, folder: Path) -> Iterator["_Written"]:
+    def open(cls, folder: Path) -> Generator["_Written"]:
         with contextlib.ExitStack() as stack:
             paths = sorted(folder.glob("rank_*.safetensors"))
             yield cls([stack.enter_context(safe_open(path, "pt")) for path in paths])

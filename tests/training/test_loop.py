@@ -1,6 +1,10 @@
 """The loop of the trainings with a toy: what is evaluated and saved when, resumption, and what Ctrl-C promises."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -114,3 +118,51 @@ def test_fewer_examples_than_a_step_takes():
     ):
         Order(8, 9, 1, 1, 0, 1, ALONE)
     assert Order(8, 3, 1, 5, 0, 1, ALONE).total_steps == 10 and Order(8, 3, 1, 5, 4, 1, ALONE).total_steps == 4
+
+
+class ToldAt(Toy):
+    """Gets signals in a step."""
+
+    def __init__(self, step, numbers):
+        super().__init__()
+        self.told, self.numbers = step, numbers
+
+    def train_step(self, step, mine, everyone):
+        if step == self.told:
+            for number in self.numbers:
+                os.kill(os.getpid(), number)
+        return super().train_step(step, mine, everyone)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("save_steps, told", [(0, 1), (2, 3), (2, 4)])
+def test_a_training_that_is_told_to_stop_ends_the_step_and_saves(tmp_path, capsys, number, save_steps, told):
+    train(tmp_path / "whole", Toy(), eval_interval=3)
+    with pytest.raises(SystemExit, match="75"):  # DeepSpeed's launcher doubles a signal
+        toy = ToldAt(told, [number, number])
+        program.run(lambda: train(tmp_path / "told", toy, save_steps=save_steps, eval_interval=3))
+    line = f"stopped; start the same command again to resume after step {told}"
+    assert capsys.readouterr().err.splitlines()[-1] == line
+    assert signal.getsignal(number) is signal.SIG_DFL
+    train(tmp_path / "told", Toy(), save_steps=save_steps, eval_interval=3)
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "told")
+    assert (tmp_path / "whole" / "model").read_bytes() == (tmp_path / "told" / "model").read_bytes()
+
+
+def test_told_to_stop_in_the_last_step_it_finishes(tmp_path):
+    train(tmp_path, ToldAt(6, [signal.SIGTERM]))
+    assert (tmp_path / "finished.json").exists()
+
+
+def test_a_second_signal_ends_at_once():
+    program = (
+        "import os, signal, time; from korlhf.training import preemption; from korlhf.training.engine import World\n"
+        "preemption.ONE_SIGNAL = 0\n"
+        "with preemption.Preemption(World.alone()) as told:\n"
+        "    os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "    print(told.agreed(), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('still there', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "True\n")

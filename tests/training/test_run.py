@@ -79,8 +79,6 @@ def test_other_settings_are_refused_by_name(tmp_path):
         checkpoint.Run(tmp_path, {**SETTINGS, "seed": 2}, ONE)
     with pytest.raises(InputError, match=r"data_path: \['가.jsonl'\] there, \['나.jsonl'\] now, and 1 more"):
         checkpoint.Run(tmp_path, {**SETTINGS, "seed": 2, "data_path": ["나.jsonl"]}, ONE)
-    with pytest.raises(InputError, match="processes: 1 there, 2 now"):
-        checkpoint.Run(tmp_path, SETTINGS, TwoProcesses())
     assert json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))["seed"] == 1
 
 
@@ -303,3 +301,21 @@ def test_killed_before_the_settings_were_written_the_folder_is_still_ours(tmp_pa
     (tmp_path / "settings.json.part").write_text("{", encoding="utf-8")
     (tmp_path / "training.log").write_text("==", encoding="utf-8")
     checkpoint.Run(tmp_path, SETTINGS, ONE)
+
+
+def test_a_run_goes_on_however_it_is_spread(tmp_path):
+    """As long as all processes together take as many examples in a step."""
+    sizes = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "zero_stage": 0}
+    checkpoint.Run(tmp_path, SETTINGS | sizes, ONE)
+    two = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "zero_stage": 3}
+    checkpoint.Run(tmp_path, SETTINGS | two, TwoProcesses())
+    with pytest.raises(InputError, match="sequences per step: 8 there, 16 now"):
+        checkpoint.Run(tmp_path, SETTINGS | sizes, TwoProcesses())
+    rl = {"per_device_generation_batch_size": 4, "generation_batches": 2, "per_device_training_batch_size": 4}
+    rl |= {"gradient_accumulation_steps": 1}
+    checkpoint.Run(tmp_path / "rl", SETTINGS | rl, ONE)
+    checkpoint.Run(
+        tmp_path / "rl", SETTINGS | rl | {"generation_batches": 1, "per_device_training_batch_size": 2}, TwoProcesses()
+    )
+    with pytest.raises(InputError, match="trained answers per optimizer step: 4 there, 8 now"):
+        checkpoint.Run(tmp_path / "rl", SETTINGS | rl | {"gradient_accumulation_steps": 2}, ONE)
