@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,13 @@ from filelock import FileLock, Timeout
 from korlhf.core.errors import InputError
 
 PathLike = str | os.PathLike[str]
+
+
+# Of what a user mends: the rest of OSError is a defect of ours or of the machine.
+UNWRITABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+}
 
 
 class AtomicFile:

@@ -1,10 +1,13 @@
 """The loop of every training: begin or resume, step by step, evaluate and save now and then, finish."""
 
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from korlhf.core.errors import Preempted
 from korlhf.data import packing
@@ -14,7 +17,7 @@ from korlhf.training import log
 from korlhf.training.engine import Engine, World
 from korlhf.training.flags import RunFlags, TrainFlags
 from korlhf.training.preemption import Preemption
-from korlhf.training.run import Run, seed_step
+from korlhf.training.run import Run, seed_step, unwritable
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,13 @@ def fit(run: Run, training: Training, flags: RunFlags, data: Sequence[str], sett
     try:
         figures = _fit(run, training, flags)
         _finish(run, training, figures, data, settings)
+    except OSError as error:
+        raise unwritable(run.dir, error) from error
+    except SafetensorError as error:  # which has no errno
+        if "os error" not in str(error):
+            raise
+        code = int(str(error).rpartition("os error ")[2].rstrip(")"))
+        raise unwritable(run.dir, OSError(code, os.strerror(code))) from error
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(run.stopped(flags.save_steps)) from interrupt
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from korlhf.core.errors import InputError
-from korlhf.core.files import write_json
+from korlhf.core.files import UNWRITABLE, write_json
 from korlhf.core.seeds import STEP, derive
 from korlhf.training import manifest
 from korlhf.training.engine import World
@@ -70,17 +70,23 @@ class Run:
         self.settings = {k: v for k, v in settings.items() if k not in FREE}
         self.settings |= {"processes": world.size, "inputs": inputs or {}}
         if world.first:
-            if self.dir.exists():
-                self._foreign_checked()
-            self.dir.mkdir(parents=True, exist_ok=True)
-            self._lock = self._locked()
-            if overwrite:
-                self._clear()
+            try:
+                self._open(overwrite)
+            except OSError as error:
+                raise unwritable(self.dir, error) from error
         world.barrier()
         self._check_settings()
         world.barrier()
         if world.first:
             write_json(self.dir / "settings.json", self.settings)
+
+    def _open(self, overwrite):
+        if self.dir.exists():
+            self._foreign_checked()
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self._lock = self._locked()
+        if overwrite:
+            self._clear()
 
     def _locked(self):
         """The open log of the folder, locked; the system gives the lock back when this process ends, however it ends.
@@ -138,6 +144,8 @@ class Run:
         changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
         others = [k for k in sorted({*inputs, *known}) if known and inputs.get(k) != known.get(k)]
         remedy = "give another --output_dir, or --overwrite_output_dir"
+        if known and not others:  # the same models and data, wherever they lie now
+            changed = [k for k in changed if not k.endswith(("model_name_or_path", "data_path", "dataset_name"))]
         if others and set(changed) <= {"examples"}:
             names = ", ".join(f"the {k}" if k.endswith("examples") else f"the model of --{k}" for k in others)
             raise InputError(f"--output_dir {self.dir}: changed since its run began: {names}; {remedy}")
@@ -223,6 +231,17 @@ class Run:
             return f"stopped; start the same command again to resume after step {step}"
         why = f"before the first checkpoint (--save_steps {save_steps})" if save_steps else "without --save_steps"
         return f"stopped {why}: the same command starts from the beginning"
+
+
+def unwritable(folder: Path, error: OSError) -> Exception:
+    """InputError if a user can mend that `folder` was not written to, else `error` itself."""
+    if error.errno not in UNWRITABLE:
+        return error
+    where = error.filename or folder
+    return InputError(
+        f"--output_dir {folder}: {where} cannot be written: {error.strerror}; mend that and start the same command "
+        "again, or give another"
+    )
 
 
 def _however_spread(settings):

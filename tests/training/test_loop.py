@@ -1,5 +1,6 @@
 """The loop of the trainings with a toy: what is evaluated and saved when, resumption, and what Ctrl-C promises."""
 
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
@@ -166,3 +168,31 @@ def test_a_second_signal_ends_at_once():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "True\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, capsys, monkeypatch, error):
+    train(tmp_path / "whole", Toy(), save_steps=2)
+
+    def full(*_):
+        if list(tmp_path.glob("full/checkpoints/step_000002/manifest.json")):
+            raise error
+        real(*_)
+
+    real = ToyEngine.save
+    monkeypatch.setattr(ToyEngine, "save", full)
+    with pytest.raises(SystemExit, match="2"):
+        program.run(lambda: train(tmp_path / "full", Toy(), save_steps=2))
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"error: --output_dir {tmp_path / 'full'}: ") and "No space left on device; mend" in said
+    monkeypatch.undo()
+    error.__traceback__ = None  # it holds the first run, and so its lock
+    train(tmp_path / "full", Toy(), save_steps=2)
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "full")
+    assert (tmp_path / "whole" / "model").read_bytes() == (tmp_path / "full" / "model").read_bytes()

@@ -319,3 +319,29 @@ def test_a_run_goes_on_however_it_is_spread(tmp_path):
     )
     with pytest.raises(InputError, match="trained answers per optimizer step: 4 there, 8 now"):
         checkpoint.Run(tmp_path / "rl", SETTINGS | rl | {"gradient_accumulation_steps": 2}, ONE)
+
+
+PATHS = {"model_name_or_path": "/a/base", "data_path": ["/a/가.jsonl"]}
+MOVED = {"model_name_or_path": "/b/base", "data_path": ["/b/가.jsonl"]}
+
+
+def test_moved_models_and_data_are_known_by_what_they_hold(tmp_path):
+    begun = checkpoint.Run(tmp_path / "a", SETTINGS | PATHS, ONE, inputs=INPUTS)
+    begun.save(5, {"actor": FakeEngine(50)}, {}, keep=1)
+    del begun
+    (tmp_path / "a").rename(tmp_path / "b")
+    engine = FakeEngine()
+    assert checkpoint.Run(tmp_path / "b", SETTINGS | MOVED, ONE, inputs=INPUTS).resume({"actor": engine})["step"] == 5
+    with pytest.raises(InputError, match="seed: 1 there, 2 now"):
+        checkpoint.Run(tmp_path / "b", SETTINGS | PATHS | {"seed": 2}, ONE, inputs=INPUTS)
+    with pytest.raises(InputError, match="data_path"):
+        checkpoint.Run(tmp_path / "b", SETTINGS | PATHS, ONE, inputs=INPUTS | {"training examples": "x"})
+
+
+def test_a_folder_that_cannot_be_made_is_named_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("글", encoding="utf-8")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / ("가" * 100)):
+        with pytest.raises(InputError, match="--output_dir .* cannot be written: .*; mend that and start the same"):
+            checkpoint.Run(folder, SETTINGS, ONE)
+    (tmp_path / "file").unlink()
+    checkpoint.Run(tmp_path / "file", SETTINGS, ONE)
