@@ -26,7 +26,7 @@ class LogitsFlags:
 
     tokens: int = flag(1024, "tokens whose log-probabilities are wanted")
     hidden_size: int = flag(64, "width of the hidden states")
-    vocab_sizes: list[int] = flag([30_080, 152_064, 262_144], "rows of the output embedding")
+    vocab_sizes: list[int] = flag([30_080, 152_064, 262_144], "rows of the output embedding", above=0)
     dtype: str = flag("fp32", "precision of the head", choices=["fp32", "bf16"])
 
 

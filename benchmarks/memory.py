@@ -187,7 +187,8 @@ def phases_of_ppo(actor, critic, setting):
     gathered = actor.params * setting.element if setting.zero_stage == 3 else 0  # whole weights to sample with
     work = tokens * actor.hidden * LAYER_NO_GRAD * setting.element
     logits = logits_trained(actor, answers, setting)
-    update = max(activations(actor, tokens, setting) + logits, activations(critic, tokens, setting))
+    # One update per step: the passes of both are kept from scoring until their backward passes.
+    update = activations(actor, tokens, setting) + logits + activations(critic, tokens, setting)
     return {
         "start-up": reference + weights(critic, frozen) + start_up(actor, setting) + start_up(critic, setting),
         "sampling": rest + gathered + cache(actor, tokens, setting) + work,

@@ -62,6 +62,7 @@ CHAT_SPECIALS = [
 ]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Long runs first: with two processes neither waits for the other at the end.
 

@@ -6,7 +6,7 @@ Every flag is a dataclass field, declared once, on the floor that uses it.
 import argparse
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 REQUIRED = dataclasses.MISSING
 RANGE = ("above", "low", "high")  # of a number: greater than; at least; at most
@@ -42,8 +42,8 @@ def add(parser: "Parser", cls: Any, prefix: str = "", **defaults: Any) -> None:
             kw["action"] = "store_true"
         else:
             kw.update({"required": True} if default is REQUIRED else {"default": default})
-            if f.type == list[str]:
-                kw["nargs"] = "+"
+            if get_origin(f.type) is list:
+                kw.update({"nargs": "+", "type": get_args(f.type)[0]})
             else:
                 kw["type"] = float if f.type == float | None else f.type
         group.add_argument(f"--{prefix}{f.name}", **kw)
@@ -75,9 +75,10 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unknown flags: {' '.join(unknown)} (see --help)")
         for name, bounds in self.ranges.items():
-            value = getattr(parsed, name)
-            if value is not None and (wrong := _out_of_range(value, **bounds)):
-                self.error(f"--{name} {value}: {wrong}")
+            given = getattr(parsed, name)
+            for value in given if isinstance(given, list) else [given]:
+                if bounds and value is not None and (wrong := _out_of_range(value, **bounds)):
+                    self.error(f"--{name} {value}: {wrong}")
         return parsed
 
 

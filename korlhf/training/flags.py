@@ -183,7 +183,7 @@ class PpoFlags:
     num_train_epochs: int = flag(1, "passes over the prompts, each in a new order")
     max_prompt_seq_len: int = flag(256, "longest prompt in tokens; longer prompts are left out and counted")
     max_answer_seq_len: int = flag(256, "longest answer in tokens, EOS included")
-    temperature: float = flag(1.0, "sampling temperature")
+    temperature: float = flag(1.0, "sampling temperature, also of log-probabilities, KL and entropy")
     top_p: float = flag(1.0, "nucleus sampling; 1 = off")
     kl_coef: float = flag(0.05, "weight of the per-token KL penalty")
     kl_target: float = flag(0.0, "adaptive KL controller aims at this KL per answer (nats); 0 = the weight stays fixed")

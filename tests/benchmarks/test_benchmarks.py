@@ -3,20 +3,26 @@
 import itertools
 import json
 import random
-import subprocess
 import sys
-from pathlib import Path
 
+import bench
+import machine
+import measure
 import pytest
+import step1
+import step2
+import step3
+import torch
+import trainings
+from layouts import LAYOUTS, Flops
 
-from benchmarks import bench
 from korlhf.core.errors import InputError
+from korlhf.training.engine import World
 
 words = str.split
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = words(
-    "--hidden_size 32 --layers 1 --vocab_size 64 --batch_size 3 --seq_len 32 --steps 2 --warmup_steps 0 "
+    "--hidden_size 32 --layers 1 --vocab_size 64 --batch_size 3 --seq_len 32 --steps 2 --warmup_steps 1 "
     "--compare_steps 1 --peak_seconds 0.01 --dtype fp32"
 )
 PRINTED = [
@@ -33,15 +39,17 @@ PRINTED = [
 ]
 
 
-def run(step, tmp_path, *args):
-    """(printed text, JSON) of a benchmark with the smallest sizes."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / f"{step}.py"), *TINY, *args, "--output", str(tmp_path / "out.json")],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """A function that runs a benchmark with the smallest sizes: (printed text, JSON)."""
+
+    def run(step, *args):
+        out = tmp_path / "out.json"
+        monkeypatch.setattr(sys, "argv", [step.__name__, *TINY, *args, "--output", str(out)])
+        step.main()
+        return capsys.readouterr().out, json.loads(out.read_text(encoding="utf-8"))
+
+    return run
 
 
 def check_common(printed, result):
@@ -67,8 +75,8 @@ def flops(f):
     return f["model_flops_per_second"] * f["seconds"]
 
 
-def test_step1(tmp_path):
-    printed, result = run("step1", tmp_path, "--lengths", "3+5", "4+6", "10+20")
+def test_step1(run):
+    printed, result = run(step1, "--lengths", "3+5", "4+6", "10+20")
     check_common(printed, result)
     # sequences of 8, 10 and 30 tokens: 48 real ones a step, and no others packed. One a row of 30: 90; of 32: 96.
     training, layouts = result["phases"]["training"], result["layouts"]
@@ -81,8 +89,8 @@ def test_step1(tmp_path):
     assert flops(training) == pytest.approx(2 * 3 * forward)
 
 
-def test_step2(tmp_path):
-    printed, result = run("step2", tmp_path, "--lengths", "3+5+4", "4+6+3", "10+20+3")
+def test_step2(run):
+    printed, result = run(step2, "--lengths", "3+5+4", "4+6+3", "10+20+3")
     check_common(printed, result)
     # prompt with answer: 8 7, 10 7, 30 13 = 75 real tokens a step.
     # One a row of 30: 180; of 32: 192.
@@ -95,8 +103,8 @@ def test_step2(tmp_path):
     assert flops(training) == pytest.approx(2 * 3 * forward)
 
 
-def test_step3(tmp_path):
-    printed, result = run("step3", tmp_path, "--lengths", "3", "5", "10", "--mean_answer", "0")
+def test_step3(run):
+    printed, result = run(step3, "--lengths", "3", "5", "10", "--mean_answer", "0")
     check_common(printed, result)
     assert set(result["phases"]) == {"sampling", "scoring", "training", "total"}
     # Limits 16 + 16. Nothing ends by itself: answers of 16 tokens, sequences of 19, 21 and 26 = 66.
@@ -106,32 +114,83 @@ def test_step3(tmp_path):
     # fed into the model: prompts 3 + 5 + 10 and 15 tokens of each answer = 63 real; prompts padded to 10: 3 x 10 + 3
     # x 15 = 75
     assert sampling["computed_tokens"] == 2 * 75 and sampling["padding_share"] == pytest.approx(1 - 63 / 75)
-    # packed for the reference, for actor and critic: 66 each; the reward model reads an end more: 20, 22, 27 = 69
-    assert scoring["computed_tokens"] == 2 * (2 * 66 + 69) and scoring["padding_share"] == 0
-    # actor and critic are run once for both
-    assert training["computed_tokens"] == scoring["computed_tokens"]
-    # to the limit: sampling 3 x (16 + 15) = 93, the rest 3 x 3 x 32 = 288
-    assert result["layouts"]["limit"]["computed_tokens"] == 93 + 2 * 288
+    # the reference reads 66; the reward model an end more: 20, 22, 27 = 69. Actor and critic run once, with a graph
+    assert scoring["computed_tokens"] == 2 * (66 + 69) and scoring["padding_share"] == 0
+    assert training["computed_tokens"] == 2 * 2 * 66 and training["padding_share"] == 0
+    # to the limit: sampling 3 x (16 + 15) = 93, scoring and training 2 x 3 x 32 = 192 each
+    assert result["layouts"]["limit"]["computed_tokens"] == 93 + 192 + 192
     # to the longest (26, with an end 27), and all go on to the last one's 16
-    assert result["layouts"]["longest"]["computed_tokens"] == 75 + 2 * 3 * (2 * 26 + 27)
+    assert result["layouts"]["longest"]["computed_tokens"] == 75 + 3 * (26 + 27) + 2 * 3 * 26
     lm = 2 * (BODY * 66 + HEAD * 48) + ATTENTION * (19**2 + 21**2 + 26**2)
     score = 2 * (BODY + 32) * 66 + ATTENTION * (19**2 + 21**2 + 26**2)
-    assert [flops(f) / 2 for f in (sampling, scoring, training)] == pytest.approx([lm, lm + score, 3 * lm + 3 * score])
+    reward = 2 * (BODY + 32) * 69 + ATTENTION * (20**2 + 22**2 + 27**2)
+    assert [flops(f) / 2 for f in (sampling, scoring, training)] == pytest.approx([lm, lm + reward, 3 * lm + 3 * score])
     assert set(result["time_ratio_by_phase"]["limit"]) == {"sampling", "scoring", "training"}
 
 
 def test_lengths():
     """Random ones stay within the limit and vary; given ones come in turn; impossible ones are refused in one line."""
     args, _ = bench.parse("test", [])
-    found = list(itertools.islice(bench.draw_lengths(args, 3, 100, random.Random(1)), 500))
+    found = list(itertools.islice(bench.draw_lengths(args, 2, 100, random.Random(1)), 500))
     assert all(min(f) >= 3 and f[0] <= 50 and f[0] + max(f[1:]) <= 100 for f in found)
     assert len({f[0] for f in found}) > 20 and found == list(
-        itertools.islice(bench.draw_lengths(args, 3, 100, random.Random(1)), 500)
+        itertools.islice(bench.draw_lengths(args, 2, 100, random.Random(1)), 500)
     )
     assert sorted(f[0] for f in found)[250] == pytest.approx(100 / 6, abs=2)  # the median
     given, _ = bench.parse("test", ["--lengths", "3+5", "4+6"])
-    assert list(itertools.islice(bench.draw_lengths(given, 2, 32, None), 3)) == [(3, 5), (4, 6), (3, 5)]
+    assert list(itertools.islice(bench.draw_lengths(given, 1, 32, random.Random(1)), 3)) == [(3, 5), (4, 6), (3, 5)]
     for text in ("30+5", "3", "a+5", "2+5"):
         bad, _ = bench.parse("test", ["--lengths", text])
-        with pytest.raises(InputError, match="--lengths .*give 2 numbers"):
-            next(bench.draw_lengths(bad, 2, 32, None))
+        with pytest.raises(InputError, match="--lengths .*give PROMPT.ANSWER"):
+            next(bench.draw_lengths(bad, 1, 32, random.Random(1)))
+
+
+def test_lengths_of_data(tmp_path):
+    """Of a dataset: prompts with the template and answers with their end, in tokens of its own texts."""
+    rows = [{"prompt": "가나다", "output": "라마 " * n} for n in (2, 30)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
+    args, _ = bench.parse("test", ["--data", str(file), "--vocab_size", "300"])
+    short, long = sorted(set(itertools.islice(bench.draw_lengths(args, 1, 2048, random.Random(1)), 4)))
+    assert short[0] == long[0] > 3  # the same prompt
+    # of the bytes of 라마 and a blank (7) at most 44 pairs are merged, in each group alike; EOS is one token
+    per_group = (long[1] - short[1]) / 28
+    assert per_group == int(per_group) and 1 <= per_group <= 7 and short[1] <= 2 * per_group + 1
+    assert [n for (n,) in itertools.islice(bench.draw_lengths(args, 3, 2048, random.Random(1)), 1)] == [short[0]]
+
+
+def test_layouts_train_the_same():
+    """Padded rows give the loss of packed ones; the weights stand still."""
+    args, _ = bench.parse("test", [*TINY, "--learning_rate", "0", "--lengths", "3+5", "4+6", "10+20"])
+    world, dtype, rng = bench.start(args)
+    lm = trainings.language_model(args, world, dtype)
+    rows = trainings.sft_rows(bench.draw_lengths(args, 1, 32, rng), 3, args.vocab_size, rng)
+    with torch.no_grad():
+        logps = [lm(torch.tensor([r.ids])).logits[0].log_softmax(-1)[range(len(r) - 1), r.ids[1:]] for r in rows]
+    answers = torch.cat([x[[bool(m) for m in r.mask[1:]]] for x, r in zip(logps, rows)])
+    steps = measure.Steps(trainings.sft(lm, args, world, dtype, rows), args, Flops(lm), Flops(lm))
+    losses = []
+    for kind in LAYOUTS:
+        steps(measure.batch_of(0, 3, world), kind)
+        losses.append(steps.metrics["loss"])
+    assert losses == pytest.approx([-float(answers.mean())] * 3, abs=1e-5)
+
+
+def test_lora_leaves_out_the_gradients_of_frozen_weights(run):
+    _, whole = run(step1, "--lengths", "3+5", "--compare_steps", "0")
+    _, lora = run(step1, "--lengths", "3+5", "--compare_steps", "0", "--lora_dim", "2")
+    assert flops(lora["phases"]["training"]) == pytest.approx(flops(whole["phases"]["training"]) * 2 / 3)
+
+
+def test_batches_of_two_processes_share_the_examples():
+    two = [World(rank, 2, torch.device("cpu")) for rank in (0, 1)]
+    assert [measure.batch_of(1, 2, world) for world in two] == [
+        (2, [[4, 5]], [4, 5, 6, 7]),
+        (2, [[6, 7]], [4, 5, 6, 7]),
+    ]
+
+
+def test_chips():
+    assert machine.chip("NVIDIA H100 80GB HBM3") == (989e12, 3.35e12)
+    assert machine.chip("NVIDIA H100 PCIe") == (756e12, 2e12)
+    assert machine.chip("NVIDIA GeForce GT 710") is None

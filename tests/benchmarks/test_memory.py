@@ -96,7 +96,7 @@ def test_phases_of_step_3_with_lora():
         "start-up": 1000 * 2 + 510 * 2 + 510 * 2,
         "sampling": rest + 2 * 2 * 10 * 4 * 2 + 4 * 10 * 12 * 2,
         "scoring": rest + 4 * 10 * 12 * 2 + 2 * 50 * 10,  # two answer tokens
-        "training": rest + 640 + 2240 + 2 * 50 * 12,
+        "training": rest + 640 + 2 * 2240 + 2 * 50 * 12,  # of actor and critic
         "optimizer": rest + 640 + 640,
     }
 

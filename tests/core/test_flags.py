@@ -17,6 +17,7 @@ class Some:
     share: float = flag(0.5, "100 % at most", low=0, high=1)
     rate: float | None = flag(None, "a rate", low=0.1)
     words: list[str] = flag(["a", "b"], "words")
+    numbers: list[int] = flag([1], "numbers", above=0)
     every: int = flag(0, "bare means 1", nargs="?", const=1)
     yes: bool = flag(False, "a switch")
 
@@ -30,7 +31,10 @@ def parse(*argv, prefix="", **defaults):
 def test_flags_are_the_fields_of_a_dataclass():
     assert parse("--path", "x") == Some(path="x")
     given = ["--path", "x", "--size", "1", "--share", "1", "--rate", "0.1", "--words", "c", "--every", "--yes"]
-    assert parse(*given) == Some(path="x", size=1, share=1.0, rate=0.1, words=["c"], every=1, yes=True)
+    given += ["--numbers", "10", "20"]
+    assert parse(*given) == Some(
+        path="x", size=1, share=1.0, rate=0.1, words=["c"], numbers=[10, 20], every=1, yes=True
+    )
     assert parse("--a_path", "x", prefix="a_", size=7) == Some(path="x", size=7)
 
 
@@ -41,6 +45,8 @@ def test_flags_are_the_fields_of_a_dataclass():
         ("--path x --size 0", "--size 0: must be above 0"),
         ("--path x --share 1.5", "--share 1.5: must be from 0 to 1"),
         ("--path x --share nan", "--share nan: must be from 0 to 1"),
+        ("--path x --numbers 3 0", "--numbers 0: must be above 0"),
+        ("--path x --numbers a", "argument --numbers: invalid int value: 'a'"),
         ("--path x --rate 0", "--rate 0.0: must be 0.1 or above"),
         ("--path x --siz 3", "unknown flags: --siz 3 (see --help)"),
         ("--path x --gone=3", "--gone was removed: use --size."),

@@ -21,7 +21,7 @@ def base_init(tmp_path_factory):
 @pytest.fixture(scope="session")
 def three_steps(base_init, tmp_path_factory):
     """The quickstart up to PPO, a few steps each, in a folder with a space and Hangul in its name."""
-    out = tmp_path_factory.mktemp("three") / "출력 폴더"
+    out = tmp_path_factory.mktemp("three") / "출력 폴더" / "models"
     shutil.copytree(base_init, out / "base_init")
     run_all(out, "--to", "ppo", RECIPE="quickstart", **FEW_STEPS)
     return out
