@@ -49,7 +49,7 @@ def steps(trained, world, start, end):
         loss = (trained(x.to(trained.dtype)).float() - y).square().mean()
         trained.backward(loss)
         trained.step()
-        losses.append(float(world.sum([float(loss)])[0]) / world.size)
+        losses.append(float(world.sum([float(loss.detach())])[0]) / world.size)
     return losses
 
 

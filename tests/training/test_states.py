@@ -117,3 +117,14 @@ def test_two_processes_take_over_from_one_and_one_from_two(world, whole, tmp_pat
     again.load(tmp_path / "zero_3")
     assert steps(again, world, 5, 6) == pytest.approx(losses[2:], rel=1e-5)
     assert max(float((weights[k] - v).abs().max()) for k, v in again.state_dict().items()) < 1e-6
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_model_that_has_not_been_stepped_yet_goes_on(world, tmp_path, stage):
+    """As PPO's actor while its critic warms up."""
+    trained = open_engine(world, stage)
+    trained.save(tmp_path / "actor")
+    losses = steps(trained, world, 0, 2)
+    again = open_engine(world, stage)
+    again.load(tmp_path / "actor")
+    assert steps(again, world, 0, 2) == losses and same(trained.state_dict(), again.state_dict())
