@@ -1,6 +1,7 @@
 """Attention of one new token per row on a CPU, as two matrix products.
 
-torch's fused kernel for CPUs takes twice as long for a single query (16 rows, 8 heads of 32, 100 tokens).
+torch's fused kernel for CPUs takes twice as long for a single query (16 rows, 8 heads of 32, 100 tokens). In fp32 only:
+the products would round scores to half precision, which the kernel does not.
 """
 
 import contextlib
@@ -37,8 +38,9 @@ AttentionMaskInterface.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
 @contextlib.contextmanager
 def one_query_attention(model: Any) -> Generator[None]:
     """While inside, a transformers model on a CPU uses it where it would use sdpa."""
-    before, device = model.config._attn_implementation, model.get_input_embeddings().weight.device
-    if device.type != "cpu" or before not in REPLACED or not model._can_set_attn_implementation():
+    before, weight = model.config._attn_implementation, model.get_input_embeddings().weight
+    faster = weight.device.type == "cpu" and weight.dtype == torch.float32 and before in REPLACED
+    if not (faster and model._can_set_attn_implementation()):
         yield
         return
     model.set_attn_implementation(NAME)
