@@ -213,7 +213,7 @@ choose_command() {
 }
 
 # launch STEP NAME... -- WORD...: train with training/STEP*/main.py in the user's working directory. What it prints is
-# also appended to training.log in --output_dir. Returns main.py's exit code; Ctrl-C and TERM reach it.
+# also appended to training.log in --output_dir. Returns main.py's exit code; Ctrl-C, TERM and USR1 reach it.
 #
 # Older scripts write: launch FOLDER OUTPUT --flag value ...
 launch() {
@@ -247,12 +247,13 @@ launch() {
 # and then its exit code come through a pipe, whose end says that tee has written the last words: bash 5.2's `wait` and
 # PIPESTATUS lose exit codes when a signal arrives just as the program ends.
 run_logged() {
-    local log="$1" program="" code="" terminated="" line result
+    local log="$1" program="" code="" signal="" line result
     shift
     trap : INT  # Ctrl-C reaches the program by itself: wait for what it says
-    trap 'terminated=1; pass_on_term' TERM HUP
+    trap 'signal=TERM; pass_on' TERM HUP
+    trap 'signal=USR1; pass_on' USR1
     exec 8>&1 9< <(
-        trap '' INT TERM HUP  # for tee
+        trap '' INT TERM HUP USR1  # for tee; USR1 for DeepSpeed's launcher too, which would die of it
         set +e
         { {
             trap : INT TERM HUP
@@ -264,18 +265,29 @@ run_logged() {
         if [[ "$result" == 0 ]]; then  # else a second has passed
             [[ -z "$program" ]] && program="$line" || code="$line"
         fi
-        [[ -z "$terminated" ]] || pass_on_term
+        [[ -z "$signal" ]] || pass_on
     done
     exec 8>&- 9<&-
-    trap - INT TERM HUP
+    trap - INT TERM HUP USR1
     return "${code:-137}"  # no code: killed before it could tell
 }
 
-# For run_logged: TERM to its program, once it is there, and to its children: the deepspeed launcher's outer process
-# dies of a TERM without telling its inner one.
-pass_on_term() {
+# For run_logged: `signal` to its program, once it is there. With DeepSpeed's launcher, whose outer process dies of a
+# TERM and whose inner one gives the training 30 seconds, it goes to the training processes alone, where there are any.
+pass_on() {
     [[ -n "$program" ]] || return 0
-    terminated=""
-    # shellcheck disable=SC2046
-    kill -TERM $(cat "/proc/$program/task/$program/children" 2>/dev/null) "$program" 2>/dev/null || true
+    local children grandchildren=""
+    children="$(children_of "$program")"
+    # shellcheck disable=SC2086
+    [[ -n "${HOSTFILE:-}" || "$(tr '\0' ' ' <"/proc/$program/cmdline")" != *deepspeed.launcher* ]] 2>/dev/null \
+        || grandchildren="$(children_of $children)"
+    # shellcheck disable=SC2086
+    kill -"$signal" ${grandchildren:-$children "$program"} 2>/dev/null || true
+    signal=""
+}
+
+# children_of PID...: the process ids of their children.
+children_of() {
+    local pid
+    for pid; do cat "/proc/$pid/task/$pid/children" 2>/dev/null || true; done
 }

@@ -14,6 +14,12 @@ class Diverged(Exception):
     """
 
 
+class Preempted(Exception):
+    """A training was asked to stop and has saved itself; the text says how it goes on, empty where another process
+    tells it.
+    """
+
+
 def is_first_process() -> bool:
     """Whether this process is alone or the first of several: the one that speaks where all would say the same."""
     return int(os.environ.get("RANK", 0)) == 0

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,13 @@ from filelock import FileLock, Timeout
 from korlhf.core.errors import InputError
 
 PathLike = str | os.PathLike[str]
+
+
+# Of what a user mends: the rest of OSError is a defect of ours or of the machine.
+UNWRITABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+}
 
 
 class AtomicFile:
@@ -58,6 +66,7 @@ class AtomicFile:
                 self._file.flush()
                 os.fsync(self._file.fileno())
             self.part.replace(self.path)
+            sync(self.path.parent)
         except OSError as error:
             raise self._unwritable(error) from error
         finally:
@@ -107,6 +116,15 @@ def write_json(path: PathLike, value: Any) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=2)
     with AtomicFile(path, wait=10.0) as file:
         print(text, file=file)
+
+
+def sync(path: PathLike) -> None:
+    """What a file holds, or which names a folder holds, is on the disk when this returns."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def fingerprint(path: PathLike) -> str:

@@ -12,10 +12,11 @@ from typing import NoReturn, TextIO
 from tqdm import tqdm
 
 from korlhf import __version__
-from korlhf.core.errors import Diverged, InputError, is_first_process
+from korlhf.core.errors import Diverged, InputError, Preempted, is_first_process
 
 TOO_MANY_FAILED = 3
 DIVERGED = 3
+PREEMPTED = 75  # as sysexits.h has it: a failure that passes, start again
 FIRST_SPEAKS = 5.0  # seconds; a launcher looks every second whether a process has ended, and then ends all
 
 
@@ -23,8 +24,8 @@ def run(main: Callable[[], int | None], stopped: str = "stopped") -> NoReturn:
     """Call main() and exit with the code it returns.
 
     An InputError becomes one line on stderr, one for all processes that meet it, and exit code 2, Diverged one and
-    exit code 3; Ctrl-C becomes 130 and the text of the KeyboardInterrupt or, without one, the line `stopped` (they say
-    how to resume, where that is possible); a pipe that was closed becomes 141.
+    exit code 3, Preempted one and 75; Ctrl-C becomes 130 and the text of the KeyboardInterrupt or, without one, the
+    line `stopped` (they say how to resume, where that is possible); a pipe that was closed becomes 141.
     """
     try:
         sys.exit(main() or 0)
@@ -37,6 +38,10 @@ def run(main: Callable[[], int | None], stopped: str = "stopped") -> NoReturn:
         if str(error):
             print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(DIVERGED)
+    except Preempted as preempted:
+        if str(preempted):  # of the first process alone
+            print(preempted, file=sys.stderr, flush=True)
+        sys.exit(PREEMPTED)
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or stopped, file=sys.stderr, flush=True)
         sys.exit(130)

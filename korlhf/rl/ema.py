@@ -14,9 +14,8 @@ class EMA:
     or with --offload in CPU memory.
     """
 
-    def __init__(self, engine: Engine, decay: float, folder: Path):
-        """folder: of the run's checkpoints, next to which the average is saved."""
-        self.engine, self.decay, self.folder = engine, decay, folder
+    def __init__(self, engine: Engine, decay: float):
+        self.engine, self.decay = engine, decay
         device = torch.device("cpu") if engine.offload else engine.world.device
         self.shares = {k: v.to(device, torch.float32, copy=True) for k, v in shares.own(engine).items()}
 
@@ -29,17 +28,18 @@ class EMA:
         """The whole average on the CPU of rank 0; others get an empty dict. All processes call it."""
         return shares.join(self.engine, self.shares)
 
-    def save(self, step: int) -> None:
-        """Before the checkpoint of `step` is written; averages of checkpoints that are gone go too."""
+    def save(self, folder: Path) -> None:
+        """Into `folder` of a checkpoint. All processes call it."""
         weights = self.weights()
         if self.engine.world.first:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for old in self.folder.glob("ema_*.safetensors"):
-                if not (self.folder / old.stem.replace("ema", "step")).exists():
-                    old.unlink()
-            save_file(weights, self.folder / f"ema_{step:06d}.safetensors")
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(weights, folder / "average.safetensors")
 
-    def load(self, step: int) -> None:
-        weights = load_file(self.folder / f"ema_{step:06d}.safetensors")
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        path, checkpoint = folder / "average.safetensors", folder.parent
+        if not path.exists():  # earlier versions wrote it next to the checkpoint
+            path = checkpoint.with_name(checkpoint.name.replace("step_", "ema_") + ".safetensors")
+        weights = load_file(path)
         for name, average in self.shares.items():
             average.copy_(shares.part(weights[name], self.engine.world))

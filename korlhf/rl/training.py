@@ -71,7 +71,7 @@ class PpoTraining(Training):
         self.controller = KLController(flags.ppo.kl_coef, flags.ppo.kl_target, flags.ppo.kl_horizon)
         self.ema = None
         if flags.ppo.enable_ema:
-            self.ema = EMA(models.actor, flags.ppo.ema_decay, run.dir / "checkpoints")
+            self.ema = EMA(models.actor, flags.ppo.ema_decay)
 
     def begin(self):
         """Set the zero and spread of the score by the actor's own answers."""
@@ -97,8 +97,6 @@ class PpoTraining(Training):
         moments = RunningMoments(**state["moments"])
         self.shaping = RunningShaping(moments, state["offset"], self.flags, self.world.sum)
         self.controller.coef, self.best, self.rows_before = state["kl_coef"], state["best"], state["answers_before"]
-        if self.ema:
-            self.ema.load(state["step"])
 
     def train_step(self, step, mine, everyone):
         clock, seed, flags = Clock(), self.order.seed, self.flags
@@ -198,9 +196,9 @@ class PpoTraining(Training):
             lines += [f"  [{step}] {prompt.messages[-1]['content']}", f"      -> {text}  (score {score:.3f})"]
         return "\n".join(lines)
 
-    def before_checkpoint(self, step):
-        if self.ema:
-            self.ema.save(step)
+    @property
+    def saved(self):
+        return {**self.engines, "ema": self.ema} if self.ema else self.engines
 
     def final_figures(self, after):
         return {"best": self.best, "score_offset": self.shaping.offset}

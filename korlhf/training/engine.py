@@ -8,6 +8,7 @@ Left out: the hybrid engine (it garbles GPT-NeoX text and fails on transformers 
 
 import atexit
 import contextlib
+import functools
 import logging
 import os
 import socket
@@ -21,6 +22,7 @@ from torch import nn
 
 from korlhf.core.errors import Diverged, InputError
 from korlhf.models.finite import non_finite
+from korlhf.training import states
 from korlhf.training.flags import ModelFlags, RunFlags
 from korlhf.training.optimizer import is_unchecked, open_optimizer
 from korlhf.training.schedule import open_schedule, restart_schedule
@@ -36,7 +38,10 @@ logging.getLogger("DeepSpeed").addFilter(_worth_saying)
 
 import deepspeed  # noqa: E402
 from deepspeed.accelerator import get_accelerator  # noqa: E402
+from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler  # noqa: E402
 from deepspeed.runtime.zero import unwrap_model_for_generation  # noqa: E402
+from deepspeed.runtime.zero.config import ZeroStageEnum  # noqa: E402
+from deepspeed.utils.tensor_fragment import fragment_address  # noqa: E402
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -205,7 +210,7 @@ class Engine:
     def __init__(self, module: nn.Module, flags: ModelFlags, world: World, recipe: Recipe):
         """flags: of this module (learning rates, weight decay, betas, ZeRO stage, gradient checkpointing)."""
         self.world, self.zero_stage, self.dtype = world, flags.zero_stage, DTYPES[recipe.dtype]
-        self.load_in_4bit, self.offload, self.lora = flags.load_in_4bit, recipe.offload, bool(flags.lora_dim)
+        self.load_in_4bit, self.offload = flags.load_in_4bit, recipe.offload
         model: Any = next(module.children(), None)  # inside TokenLogps or TokenValues
         if flags.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -304,18 +309,34 @@ class Engine:
         return out
 
     def save(self, folder) -> None:
-        """DeepSpeed's own files: trained weights, optimizer, scheduler. All processes call it.
-
-        LoRA's frozen base is left out: it is read, and quantised, from the model's own folder again.
-        """
-        self.ds.save_checkpoint(str(folder), tag="state", save_latest=False, exclude_frozen_parameters=self.lora)
+        """Trained weights, optimizer, schedule. All processes call it."""
+        states.save(self.ds, folder, self.world.rank, self.zero_stage > 0)
 
     def load(self, folder) -> None:
-        """Read what `save` wrote; raises InputError if DeepSpeed refuses."""
-        path, _ = self.ds.load_checkpoint(str(folder), tag="state", load_module_strict=not self.lora)
-        if path is None:
-            raise InputError(f"{folder}: this checkpoint cannot be read; delete it to start from the one before")
+        """Read what `save` wrote, in however many processes and whatever ZeRO stage; raises InputError."""
+        if (folder / "state").is_dir():
+            self._load_deepspeeds(folder)
+        else:
+            states.load(self.ds, folder, self.world.rank)
         restart_schedule(self.schedule)  # the run may have another length now
+
+    def _load_deepspeeds(self, folder):
+        """Files of earlier versions, which DeepSpeed wrote as pickles: nothing but plain values and these is made of
+        them.
+        """
+        known: list[Any] = [ZeroStageEnum, LossScaler, DynamicLossScaler, fragment_address]
+        self.ds.checkpoint_engine.load = functools.partial(torch.load, weights_only=True)
+        try:
+            with torch.serialization.safe_globals(known):
+                path, _ = self.ds.load_checkpoint(str(folder), tag="state", load_module_strict=not self.load_in_4bit)
+            reason = "" if path else "files are missing"
+        except Exception as error:  # whatever damaged or foreign files, or another number of processes, lead to
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if any(self.world.gather(reason)):
+            raise InputError(
+                f"{folder}: this checkpoint of an earlier version cannot be read ({reason}); delete it to start from "
+                "the one before"
+            )
 
 
 class Frozen:

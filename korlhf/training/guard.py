@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from korlhf.core.errors import Diverged
 from korlhf.training.flags import RunFlags
+from korlhf.training.log import Log
 from korlhf.training.run import Run
 from korlhf.training.watch import Watch, finite
 
@@ -47,7 +48,7 @@ class Guard:
         if reason := self.watch.reason(step, limit) or (self._weights(step) if last else ""):
             raise Diverged(f"{reason}. {self._left()}")
         if self.new is not None and not self.watch.bad:
-            self.run.prune(self.flags.save_total_limit)
+            self.run.prune(self.new, self.flags.save_total_limit)
             self.good, self.new = self.new, None
 
     def check_heldout(self, step: int, metrics: dict[str, float]) -> None:
@@ -56,15 +57,18 @@ class Guard:
             remedy = self.watch.remedy("")
             raise Diverged(f"diverged at step {step}: {', '.join(wrong)} not finite; try {remedy}. {self._left()}")
 
-    def save(self, step: int, before: dict[str, Any] | None) -> None:
-        """Write a checkpoint, unless the step was not finite; raises Diverged if weights are not."""
+    def save(self, step: int, before: dict[str, Any] | None, progress: Log) -> None:
+        """Write a checkpoint, unless the step was not finite; raises Diverged if weights are not.
+
+        before: figures before the first step; progress: what it has written is on the disk before the checkpoint is.
+        """
         if self.watch.bad:
             return
         if reason := self._weights(step):
             raise Diverged(f"{reason}. {self._left()}")
-        self.training.before_checkpoint(step)
+        progress.sync()
         state = {**self.training.state(), "before": before, "watch": self.watch.state()}
-        self.run.save(step, self.training.engines, state, self.flags.save_total_limit + 1)
+        self.run.save(step, self.training.saved, state, self.flags.save_total_limit + 1)
         self.new = step
 
     def _weights(self, step):

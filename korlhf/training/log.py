@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from korlhf.core.files import AtomicFile, sync
+
 
 class Log:
     """Progress and metrics of one run; in other processes than the first every method does nothing."""
@@ -44,9 +46,14 @@ class Log:
             self.events = SummaryWriter(tensorboard_dir)
 
     def _cut(self, start):
-        if self.path.exists():
-            keep = [line for line in _whole_lines(self.path) if start and json.loads(line)["step"] <= start]
-            self.path.write_text("".join(line + "\n" for line in keep), encoding="utf-8")
+        """Never in place: killed in the middle, the file is the old one or the new one."""
+        if not self.path.exists():
+            return
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        keep = "".join(line + "\n" for line, row in _rows(text) if start and row["step"] <= start)
+        if keep != text:
+            with AtomicFile(self.path, wait=10.0) as file:
+                file.write(keep)
 
     def step(self, step: int, values: dict[str, Any], shown: tuple[str, ...] = ()) -> None:
         """Advance the bar by one step and write `values` (name -> number); shown: the names that appear on the bar."""
@@ -65,6 +72,11 @@ class Log:
                 if self.events and isinstance(v, (int, float)):
                     self.events.add_scalar(k, v, step)
 
+    def sync(self) -> None:
+        """What is written is on the disk when this returns: before the checkpoint from which a resumption goes on."""
+        if self.active:
+            sync(self.path)
+
     def say(self, text: str) -> None:
         """Print a line without breaking the bar."""
         if self.active and text:
@@ -79,15 +91,21 @@ class Log:
                 self.events.close()
 
 
-def _whole_lines(path):
-    """Lines of a JSONL file; one that a kill has cut is left out."""
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+def _rows(text):
+    """(line, its dict) of metrics.jsonl; a line that a kill has cut, or a broken one, is left out."""
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and "step" in row:
+            yield line, row
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     """metrics.jsonl of a run as a list of dicts; a line cut by a kill is skipped."""
     path = Path(folder) / "metrics.jsonl"
-    return [json.loads(line) for line in _whole_lines(path)] if path.exists() else []
+    return [row for _, row in _rows(path.read_text(encoding="utf-8", errors="replace"))] if path.exists() else []
 
 
 def curves(folder: str | Path, panels: list[tuple[str, list[str]]], title: str) -> None:

@@ -1,12 +1,15 @@
 """The loop of every training: begin or resume, step by step, evaluate and save now and then, finish."""
 
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from korlhf.core.errors import Diverged, InputError
+from safetensors import SafetensorError
+
+from korlhf.core.errors import Diverged, InputError, Preempted
 from korlhf.data import packing
 from korlhf.models.card import compact, write_card
 from korlhf.models.lora import is_adapted
@@ -16,7 +19,8 @@ from korlhf.training import log
 from korlhf.training.engine import Engine, World
 from korlhf.training.flags import RunFlags, TrainFlags
 from korlhf.training.guard import Guard
-from korlhf.training.run import Run, seed_step
+from korlhf.training.preemption import Preemption
+from korlhf.training.run import Run, seed_step, unwritable
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,10 @@ class Training:
         """A text to print after a step, or ""."""
         return ""
 
-    def before_checkpoint(self, step: int) -> None:
-        """Write what a checkpoint needs in files of its own."""
+    @property
+    def saved(self) -> dict[str, Any]:
+        """What a checkpoint holds in files of its own: name -> what has save(folder) and load(folder)."""
+        return self.engines
 
     def final_figures(self, after: dict[str, Any] | None) -> dict[str, Any]:
         """What finished.json gets besides the held-out figures."""
@@ -134,25 +140,33 @@ def fit(run: Run, training: Training, flags: RunFlags, data: Sequence[str], sett
     data: names of the datasets, settings: every flag, for the model card.
     """
     try:
-        figures, guard = _fit(run, training, flags)
+        figures, guard, progress = _fit(run, training, flags)
         _finish(run, training, figures, data, settings)
         if flags.save_steps and flags.max_steps:  # ended early: with more steps it can go on
-            guard.save(training.order.total_steps, figures["heldout_before"])
+            guard.save(training.order.total_steps, figures["heldout_before"], progress)
     except Diverged as error:
         raise Diverged(str(error) if training.world.first else "") from error
+    except OSError as error:
+        raise unwritable(run.dir, error) from error
+    except SafetensorError as error:  # which has no errno
+        if "os error" not in str(error):
+            raise
+        code = int(str(error).rpartition("os error ")[2].rstrip(")"))
+        raise unwritable(run.dir, OSError(code, os.strerror(code))) from error
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(run.stopped(flags.save_steps)) from interrupt
 
 
 def _fit(run, training, flags):
-    """The steps; returns the held-out figures with what else finished.json gets, and the Guard of the checkpoints."""
+    """The steps; returns the held-out figures with what else finished.json gets, the Guard, and the closed Log."""
     world, total = training.world, training.order.total_steps
     start, before, guard = _start(run, training, flags)
     events = (flags.tensorboard_path or run.dir / "tensorboard") if flags.enable_tensorboard else None
     with closing(log.Log(run.dir, training.name, total, world.first, start, events)) as progress:
         if start == 0 and before:
             progress.write(0, training.heldout_metrics(before))
-        _steps(run, training, guard, progress, (start, before))
+        with Preemption(world) as preemption:
+            _steps(run, training, guard, (progress, preemption), (start, before))
         after = training.evaluate()
         if after:
             guard.check_heldout(total, training.heldout_metrics(after))
@@ -162,13 +176,13 @@ def _fit(run, training, flags):
         if after:
             progress.write(total, training.heldout_metrics(after))
             progress.say(training.report(after, "after"))
-    return figures, guard
+    return figures, guard, progress
 
 
-def _steps(run, training, guard, progress, begun):
+def _steps(run, training, guard, watchers, begun):
     """begun: the step that the folder stands at, and the figures before the first."""
     order, world, flags = training.order, training.world, guard.flags
-    start, before = begun
+    (start, before), (progress, preemption) = begun, watchers
     for engine in training.engines.values():
         engine.train()  # a loaded model is in evaluation mode, and a resumed run evaluates nothing first
     batches = order.examples, order.batch_size, world, order.accumulation, order.seed
@@ -186,13 +200,16 @@ def _steps(run, training, guard, progress, begun):
             progress.say(f"warning: step {step}: {text}")
         progress.say(training.comment(step))
         guard.check(step, last, evaluated=bool(before))
-        if flags.save_steps and step % flags.save_steps == 0 and not last:
-            guard.save(step, before)
+        preempted = preemption.agreed() and not last
+        if preempted or (flags.save_steps and step % flags.save_steps == 0 and not last):
+            guard.save(step, before, progress)
+        if preempted:
+            raise Preempted(run.stopped(flags.save_steps) if world.first else "")
 
 
 def _start(run, training, flags):
     """The step that the folder stands at, the figures before the first, and the Guard of the checkpoints."""
-    state, guard = run.resume(training.engines), Guard(run, training, flags)
+    state, guard = run.resume(training.saved), Guard(run, training, flags)
     first = training.world.first
     if state is not None:
         step, total = state["step"], training.order.total_steps

@@ -1,14 +1,15 @@
 """Save and exact resume: a run that is killed and started again ends with the same bits as one that was not.
 
-OUTPUT_DIR/checkpoints/step_000100/ holds one DeepSpeed folder per engine and state.json, which is written last: a
-folder without it is half written and is ignored. Nothing random is stored: every step draws from a seed made of --seed
-and the step. settings.json holds every flag and the fingerprints of what the run was begun with: data and models that
-changed since are noticed.
+OUTPUT_DIR/checkpoints/step_000100/ holds one folder per engine, state.json and manifest.json, which is written last and
+tells what every file must be: a folder that is half written or damaged is named and the one before is taken. Nothing
+random is stored: every step draws from a seed made of --seed and the step. settings.json holds every flag and the
+fingerprints of what the run was begun with: data and models that changed since are noticed.
 """
 
 import fcntl
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from typing import Any
 import torch
 
 from korlhf.core.errors import InputError
-from korlhf.core.files import write_json
+from korlhf.core.files import UNWRITABLE, write_json
 from korlhf.core.seeds import STEP, derive
+from korlhf.training import manifest
 from korlhf.training.engine import World
 
 # Settings that may differ between a run and its resumption without changing the result.
@@ -32,7 +34,16 @@ ADDED = {f"{model}{name}": value for name, value in OF_A_MODEL.items() for model
 ADDED["lora_dropout"] = 0.0
 # How long a run is: a run that stands at an earlier step goes on to its new end.
 LENGTH = {"max_steps", "num_train_epochs", "total_steps"}
+# How a run is spread may differ too, but for rounding: what all processes together do in a step may not.
+SPREAD = {"processes", "zero_stage", "actor_zero_stage", "critic_zero_stage", "offload"}
+PER_STEP = {
+    "sequences per step": ("per_device_train_batch_size", "gradient_accumulation_steps"),
+    "sampled answers per step": ("per_device_generation_batch_size", "generation_batches"),
+    "trained answers per optimizer step": ("per_device_training_batch_size", "gradient_accumulation_steps"),
+}
 FINISHED = "is finished already; give another --output_dir, or --overwrite_output_dir to train again"
+# What a run that was killed before it was begun leaves, and the log that the run script is writing.
+OWN_LEFTOVERS = {"training.log", "settings.json.part"}
 LOCK_SECONDS = 10  # a run that was killed may take a moment to end
 
 
@@ -63,12 +74,10 @@ class Run:
         self.settings = {k: v for k, v in settings.items() if k not in FREE}
         self.settings |= {"processes": world.size, "inputs": inputs or {}}
         if world.first:
-            if self.dir.exists():
-                self._foreign_checked()
-            self.dir.mkdir(parents=True, exist_ok=True)
-            self._lock = self._locked()
-            if overwrite:
-                self._clear()
+            try:
+                self._open(overwrite)
+            except OSError as error:
+                raise unwritable(self.dir, error) from error
         world.barrier()
         self._check_settings()
         goes_on = self._goes_on()
@@ -78,6 +87,14 @@ class Run:
                 (self.dir / "finished.json").unlink()
             write_json(self.dir / "settings.json", self.settings)
         world.barrier()
+
+    def _open(self, overwrite):
+        if self.dir.exists():
+            self._foreign_checked()
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self._lock = self._locked()
+        if overwrite:
+            self._clear()
 
     def _locked(self):
         """The open log of the folder, locked; the system gives the lock back when this process ends, however it ends.
@@ -107,13 +124,13 @@ class Run:
             shutil.rmtree(p) if p.is_dir() and not p.is_symlink() else p.unlink()
 
     def _foreign_checked(self):
-        """What lies in the folder, but for the log that the run script is writing.
+        """What lies in the folder, but for OWN_LEFTOVERS.
 
         Raises InputError if no run of ours put it there.
         """
         path = self.dir / "settings.json"  # other programs have one too
         ours = path.exists() and '"processes":' in path.read_text(encoding="utf-8")
-        inside = [p for p in self.dir.iterdir() if p.name != "training.log"]
+        inside = [p for p in self.dir.iterdir() if p.name not in OWN_LEFTOVERS]
         if inside and not ours:
             raise InputError(
                 f"--output_dir {self.dir} holds files but no settings.json of ours, so it is not a training run; "
@@ -129,11 +146,14 @@ class Run:
         if "eval_steps" in before:  # step 3's name of --eval_interval, which it ignored then
             before["eval_interval"] = before.pop("eval_steps")
         now = ADDED | json.loads(json.dumps(self.settings))
+        before, now = _however_spread(before), _however_spread(now)
         inputs: dict[str, str] = now.pop("inputs")
         known: dict[str, str] = before.pop("inputs", {})  # earlier versions wrote none
         changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k) and k not in LENGTH]
         others = [k for k in sorted({*inputs, *known}) if known and inputs.get(k) != known.get(k)]
         remedy = "give another --output_dir, or --overwrite_output_dir"
+        if known and not others:  # the same models and data, wherever they lie now
+            changed = [k for k in changed if not k.endswith(("model_name_or_path", "data_path", "dataset_name"))]
         if others and set(changed) <= {"examples"}:
             names = ", ".join(f"the {k}" if k.endswith("examples") else f"the model of --{k}" for k in others)
             raise InputError(f"--output_dir {self.dir}: changed since its run began: {names}; {remedy}")
@@ -157,9 +177,9 @@ class Run:
                 f"--output_dir {self.dir} is finished after {done} steps, more than the {wanted} wanted now; "
                 "give another --output_dir to train a shorter one"
             )
-        if not self._checkpoints():
+        if all(manifest.damage(p, self.world) for p in self._checkpoints()):
             raise InputError(
-                f"--output_dir {self.dir} is finished after {done} steps and kept no checkpoint to go on from "
+                f"--output_dir {self.dir} is finished after {done} steps and kept no whole checkpoint to go on from "
                 "(a run with --save_steps that --max_steps ends keeps one); train its model on in another --output_dir"
             )
         return True
@@ -175,13 +195,18 @@ class Run:
             shutil.rmtree(self.dir / "checkpoints", ignore_errors=True)
         self.world.barrier()
 
+    def _folder(self, step):
+        return self.dir / "checkpoints" / f"step_{step:06d}"
+
     def _checkpoints(self):
-        """Complete checkpoints, oldest first."""
-        return sorted(p.parent for p in (self.dir / "checkpoints").glob("step_*/state.json"))
+        """Folders of checkpoints, the half written ones too, oldest first."""
+        return sorted(p for p in (self.dir / "checkpoints").glob("step_*") if p.is_dir())
 
     def save(self, step: int, engines: dict[str, Any], state: dict[str, Any], keep: int) -> None:
-        """engines: name -> Engine; state: JSON-able values to resume with; keep: checkpoints. All processes call it."""
-        folder = self.dir / "checkpoints" / f"step_{step:06d}"
+        """engines: name -> what has save(folder) and load(folder), as Engine has; state: JSON-able values to resume
+        with; keep: checkpoints, older ones go once this one is whole. All processes call it.
+        """
+        folder = self._folder(step)
         if self.world.first:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -190,36 +215,82 @@ class Run:
             engine.save(folder / name)
         self.world.barrier()
         if self.world.first:
-            write_json(folder / "state.json", {**state, "step": step})
-        self.prune(keep)
+            write_json(folder / "state.json", {**state, "step": step, "manifest": True})
+        self.world.barrier()
+        manifest.write(folder, self.world)
+        self.prune(step, keep)
 
-    def prune(self, keep: int) -> None:
-        """Delete all but the newest `keep` checkpoints. All processes call it."""
+    def prune(self, step: int, keep: int) -> None:
+        """Delete all but the last `keep` whole checkpoints up to that of `step`; later ones were damaged when this run
+        began. All processes call it.
+        """
         if self.world.first:
-            for old in self._checkpoints()[:-keep]:
-                shutil.rmtree(old)
+            newest = self._folder(step)
+            whole = [p for p in self._checkpoints() if p <= newest and manifest.written(p)]
+            for old in set(self._checkpoints()) - set(whole[-keep:]):
+                _delete(old)
         self.world.barrier()
 
     def drop(self, step: int) -> None:
         """Delete the checkpoint of `step`. All processes call it."""
         if self.world.first:
-            shutil.rmtree(self.dir / "checkpoints" / f"step_{step:06d}")
+            _delete(self._folder(step))
         self.world.barrier()
 
     def resume(self, engines: dict[str, Any]) -> dict[str, Any] | None:
-        """Load the newest complete checkpoint into `engines` and return its state, or None."""
-        whole = self._checkpoints()
-        if not whole:
-            return None
-        for name, engine in engines.items():
-            engine.load(whole[-1] / name)
-        return json.loads((whole[-1] / "state.json").read_text(encoding="utf-8"))
+        """Load the newest whole checkpoint into `engines` and return its state, or None.
+
+        One that is not whole is named on stderr. Raises InputError if all are damaged; half written ones are what a
+        kill leaves.
+        """
+        lost = ""
+        for folder in reversed(self._checkpoints()):
+            damage = manifest.damage(folder, self.world)
+            if not damage:
+                for name, engine in engines.items():
+                    engine.load(folder / name)
+                state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+                return {k: v for k, v in state.items() if k != "manifest"}
+            if self.world.first:
+                print(f"warning: {folder} is left out: {damage}", file=sys.stderr, flush=True)
+            if damage != manifest.INTERRUPTED:
+                lost = lost or f"{folder.name}: {damage}"
+        if lost:
+            raise InputError(
+                f"--output_dir {self.dir}: no checkpoint is whole ({lost}); --overwrite_output_dir to train again"
+            )
+        return None
 
     def stopped(self, save_steps: int) -> str:
         """What to tell somebody who pressed Ctrl-C."""
-        whole = self._checkpoints()
+        whole = [p for p in self._checkpoints() if manifest.written(p)]
         if whole:
             step = int(whole[-1].name.removeprefix("step_"))
             return f"stopped; start the same command again to resume after step {step}"
         why = f"before the first checkpoint (--save_steps {save_steps})" if save_steps else "without --save_steps"
         return f"stopped {why}: the same command starts from the beginning"
+
+
+def _delete(checkpoint):
+    for last in (manifest.NAME, "state.json"):  # killed in between, the rest is known as half a checkpoint
+        (checkpoint / last).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint)
+
+
+def unwritable(folder: Path, error: OSError) -> Exception:
+    """InputError if a user can mend that `folder` was not written to, else `error` itself."""
+    if error.errno not in UNWRITABLE:
+        return error
+    where = error.filename or folder
+    return InputError(
+        f"--output_dir {folder}: {where} cannot be written: {error.strerror}; mend that and start the same command "
+        "again, or give another"
+    )
+
+
+def _however_spread(settings):
+    """Settings with the sizes of all processes' batches in the place of those of each."""
+    sizes = {k: v for k, v in PER_STEP.items() if v[0] in settings}
+    kept = {k: v for k, v in settings.items() if k not in SPREAD.union(*sizes.values())}
+    processes = settings.get("processes", 1)
+    return kept | {k: settings[a] * settings[b] * processes for k, (a, b) in sizes.items()}

@@ -75,7 +75,7 @@ def train(path, folder, case, zero_stage, world):
     spread = all(hasattr(p, "ds_tensor") and p.numel() == 0 for p in loaded)
     trained = engine.Engine(module, flags, world, engine.Recipe("fp32", 1, 1, 3))
     trained.train()
-    losses, ema = [], EMA(trained, 0.9, folder)
+    losses, ema = [], EMA(trained, 0.9)
     expected = ema.weights()
     start = trained.state_dict()
     assert all(torch.equal(v, start[k]) for k, v in expected.items())
@@ -88,10 +88,10 @@ def train(path, folder, case, zero_stage, world):
         after = trained.state_dict()
         expected = {k: 0.9 * v + 0.1 * after[k] for k, v in expected.items()}
         if step == 1:
-            ema.save(2)
+            ema.save(folder)
             world.barrier()
-            again = EMA(trained, 0.9, folder)
-            again.load(2)
+            again = EMA(trained, 0.9)
+            again.load(folder)
             ema = again  # as after a resumption
     return losses, after, spread, largest_difference(expected, ema.weights())
 

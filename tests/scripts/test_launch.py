@@ -211,8 +211,9 @@ def test_a_missing_python_is_told_with_the_remedy(harness, run_1_3b, plain):
         assert done.stderr == f"error: there is no python on PATH; run: bash '{plain}/setup.sh'\n"
 
 
-def test_a_term_to_the_script_reaches_the_launchers_inner_process(harness, plain):
-    """deepspeed's outer process dies of a TERM without telling the inner one, whose children train."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_the_script_reaches_the_processes_that_train(number, harness, plain):
+    """deepspeed's outer process dies of a TERM without telling the inner one, which kills what trains after 30 s."""
     write_program(harness.folder / "venv/bin/python", OUTER)
     process = subprocess.Popen(
         ["bash", str(plain / TINY[1]), "out"],
@@ -223,14 +224,27 @@ def test_a_term_to_the_script_reaches_the_launchers_inner_process(harness, plain
         text=True,
     )
     wait_for(harness.folder / "started", process)
-    process.terminate()
+    process.send_signal(number)
     out, _ = process.communicate(timeout=60)
-    assert process.returncode == 143 and "inner: last words" in out
+    assert process.returncode == 75 and f"{number.name[3:]}: last words" in out and "inner" not in out
 
 
-OUTER = """#!/bin/sh
-sh -c 'trap "echo inner: last words; exit 0" TERM; touch "$STAND_IN/started"; while :; do sleep 0.05; done' &
-wait
+OUTER = """#!/usr/bin/env python3
+import os, pathlib, signal, subprocess, sys, time
+def rank():
+    def told(number, _):
+        print(signal.Signals(number).name[3:] + ": last words", flush=True)
+        sys.exit(75)
+    signal.signal(signal.SIGTERM, told)
+    signal.signal(signal.SIGUSR1, told)
+    pathlib.Path(os.environ["STAND_IN"], "started").touch()
+    time.sleep(60)
+def inner():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("inner"))
+    sys.exit(subprocess.call([sys.executable, __file__, "rank"]))
+if sys.argv[-1] in ("rank", "inner"):
+    {"rank": rank, "inner": inner}[sys.argv[-1]]()
+sys.exit(subprocess.call([sys.executable, __file__, "inner"]))
 """
 
 

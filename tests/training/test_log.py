@@ -57,3 +57,19 @@ def test_curves_and_tensorboard(tmp_path):
     log.curves(tmp_path, [("loss", ["loss", "missing"]), ("empty", ["nothing"])], "title")
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
     assert list((tmp_path / "tb").iterdir())
+
+
+def test_killed_while_it_is_opened_no_row_is_lost(tmp_path, monkeypatch):
+    """metrics.jsonl is the old one or the new one at every moment of the opening."""
+    text = "".join(f'{{"step": {i}}}\n' for i in range(6))
+    (tmp_path / "metrics.jsonl").write_text(text, encoding="utf-8")
+    commit, moments = log.AtomicFile.commit, []
+    monkeypatch.setattr(log.AtomicFile, "commit", lambda f: (moments.append(f.path.read_text("utf-8")), commit(f)))
+    log.Log(tmp_path, "x", 10, start=3).close()
+    assert moments == [text]
+    assert [r["step"] for r in written(tmp_path)] == [0, 1, 2, 3]
+
+
+def test_a_broken_row_is_left_out(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"st\xff": 2}\n[1]\n{"step": 2}\n')
+    assert log.read_metrics(tmp_path) == [{"step": 1}, {"step": 2}]

@@ -1,9 +1,15 @@
 """The loop of the trainings with a toy: what is evaluated and saved when, resumption, and what Ctrl-C promises."""
 
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
@@ -127,7 +133,7 @@ def test_an_unfinished_run_ends_where_it_is_told_to(tmp_path):
 def test_a_finished_run_without_a_checkpoint_or_that_is_longer_is_left_as_it_is(tmp_path):
     train(tmp_path, Toy(4))
     before = (tmp_path / "settings.json").read_bytes()
-    with pytest.raises(InputError, match="is finished after 4 steps and kept no checkpoint to go on from"):
+    with pytest.raises(InputError, match="is finished after 4 steps and kept no whole checkpoint to go on from"):
         train(tmp_path, Toy(6))
     with pytest.raises(InputError, match="is finished after 4 steps, more than the 2 wanted now"):
         train(tmp_path, Toy(2))
@@ -277,3 +283,79 @@ def test_warnings_of_a_resumed_run_are_those_of_a_whole_one(tmp_path, killed_at)
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "killed")
     whole, killed = ((tmp_path / k / "finished.json").read_text(encoding="utf-8") for k in ("whole", "killed"))
     assert json.loads(whole)["warnings"] == json.loads(killed)["warnings"] != []
+
+
+class ToldAt(Toy):
+    """Gets signals in a step."""
+
+    def __init__(self, step, numbers):
+        super().__init__()
+        self.told, self.numbers = step, numbers
+
+    def train_step(self, step, mine, everyone):
+        if step == self.told:
+            for number in self.numbers:
+                os.kill(os.getpid(), number)
+        return super().train_step(step, mine, everyone)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("save_steps, told", [(0, 1), (2, 3), (2, 4)])
+def test_a_training_that_is_told_to_stop_ends_the_step_and_saves(tmp_path, capsys, number, save_steps, told):
+    train(tmp_path / "whole", Toy(), eval_interval=3)
+    with pytest.raises(SystemExit, match="75"):  # DeepSpeed's launcher doubles a signal
+        toy = ToldAt(told, [number, number])
+        program.run(lambda: train(tmp_path / "told", toy, save_steps=save_steps, eval_interval=3))
+    line = f"stopped; start the same command again to resume after step {told}"
+    assert capsys.readouterr().err.splitlines()[-1] == line
+    assert signal.getsignal(number) is signal.SIG_DFL
+    train(tmp_path / "told", Toy(), save_steps=save_steps, eval_interval=3)
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "told")
+    assert (tmp_path / "whole" / "model").read_bytes() == (tmp_path / "told" / "model").read_bytes()
+
+
+def test_told_to_stop_in_the_last_step_it_finishes(tmp_path):
+    train(tmp_path, ToldAt(6, [signal.SIGTERM]))
+    assert (tmp_path / "finished.json").exists()
+
+
+def test_a_second_signal_ends_at_once():
+    program = (
+        "import os, signal, time; from korlhf.training import preemption; from korlhf.training.engine import World\n"
+        "preemption.ONE_SIGNAL = 0\n"
+        "with preemption.Preemption(World.alone()) as told:\n"
+        "    os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "    print(told.agreed(), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('still there', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "True\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, capsys, monkeypatch, error):
+    train(tmp_path / "whole", Toy(), save_steps=2)
+
+    def full(*_):
+        if list(tmp_path.glob("full/checkpoints/step_000002/manifest.json")):
+            raise error
+        real(*_)
+
+    real = ToyEngine.save
+    monkeypatch.setattr(ToyEngine, "save", full)
+    with pytest.raises(SystemExit, match="2"):
+        program.run(lambda: train(tmp_path / "full", Toy(), save_steps=2))
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"error: --output_dir {tmp_path / 'full'}: ") and "No space left on device; mend" in said
+    monkeypatch.undo()
+    error.__traceback__ = None  # it holds the first run, and so its lock
+    train(tmp_path / "full", Toy(), save_steps=2)
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "full")
+    assert (tmp_path / "whole" / "model").read_bytes() == (tmp_path / "full" / "model").read_bytes()

@@ -43,7 +43,7 @@ def test_the_newest_whole_checkpoint_is_resumed(tmp_path):
     run.save(5, {"actor": FakeEngine(50)}, {"kl": 0.1}, keep=3)
     run.save(10, {"actor": FakeEngine(100)}, {"kl": 0.2}, keep=3)
     run.save(15, {"actor": FakeEngine(150)}, {"kl": 0.3}, keep=3)
-    (run.dir / "checkpoints" / "step_000015" / "state.json").unlink()  # killed before it was whole
+    (run.dir / "checkpoints" / "step_000015" / "manifest.json").unlink()  # killed before it was whole
     engine = FakeEngine()
     assert run.resume({"actor": engine}) == {"kl": 0.2, "step": 10} and engine.value == 100
     run.save(15, {"actor": FakeEngine(151)}, {"kl": 0.4}, keep=3)  # written again over the half one
@@ -79,8 +79,6 @@ def test_other_settings_are_refused_by_name(tmp_path):
         checkpoint.Run(tmp_path, {**SETTINGS, "seed": 2}, ONE)
     with pytest.raises(InputError, match=r"data_path: \['가.jsonl'\] there, \['나.jsonl'\] now, and 1 more"):
         checkpoint.Run(tmp_path, {**SETTINGS, "seed": 2, "data_path": ["나.jsonl"]}, ONE)
-    with pytest.raises(InputError, match="processes: 1 there, 2 now"):
-        checkpoint.Run(tmp_path, SETTINGS, TwoProcesses())
     assert json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))["seed"] == 1
 
 
@@ -217,3 +215,133 @@ def test_killed_while_it_clears_a_folder_that_is_still_known_as_ours(tmp_path, m
     monkeypatch.setattr(Path, "unlink", unlink)
     checkpoint.Run(folder, SETTINGS, ONE, overwrite=True)
     assert gone[-1] == "settings.json" and {"a.safetensors", "z.safetensors"} < set(gone)
+
+
+def begun(folder, steps, keep=3):
+    run = checkpoint.Run(folder, SETTINGS, ONE)
+    for step in steps:
+        run.save(step, {"actor": FakeEngine(step * 10)}, {"step_before": step - 1}, keep=keep)
+    return run
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path):
+    first, *rest = path.read_bytes()
+    path.write_bytes(bytes([first ^ 1, *rest]))
+
+
+DAMAGES = [
+    ("actor/value", cut, "actor/value has 2 bytes of 3"),
+    ("actor/value", flip, "actor/value was changed"),
+    ("actor/value", Path.unlink, "actor/value is missing"),
+    ("state.json", flip, "state.json was changed"),
+    ("state.json", Path.unlink, "state.json is missing"),
+    ("manifest.json", cut, ""),  # the line's end alone
+    ("manifest.json", flip, "its files cannot be read"),
+    ("manifest.json", lambda p: p.write_text(p.read_text().replace("value", "valve"), encoding="utf-8"), "was changed"),
+    ("manifest.json", lambda p: p.write_text("[]", encoding="utf-8"), "its files cannot be read"),
+]
+
+
+@pytest.mark.parametrize("name, damage, line", DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, capsys, name, damage, line):
+    run, engine = begun(tmp_path, (5, 10)), FakeEngine()
+    damage(tmp_path / "checkpoints" / "step_000010" / name)
+    state = run.resume({"actor": engine})
+    said = capsys.readouterr().err
+    if not line:
+        assert (state["step"], engine.value, said) == (10, 100, "")
+        return
+    assert (state["step"], engine.value) == (5, 50)
+    assert said.count("\n") == 1 and "step_000010 is left out: " in said and line in said
+    run.save(7, {"actor": FakeEngine(70)}, {}, keep=3)  # the damaged one is not in the way
+    assert run.resume({"actor": engine})["step"] == 7
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step_000005", "step_000007"]
+
+
+def test_without_a_whole_checkpoint_nothing_is_begun_silently(tmp_path, capsys):
+    run = begun(tmp_path, (5,))
+    flip(tmp_path / "checkpoints" / "step_000005" / "actor" / "value")
+    with pytest.raises(InputError, match=r"no checkpoint is whole \(step_000005: actor/value was changed\); --overwr"):
+        run.resume({"actor": FakeEngine()})
+
+
+def test_the_first_checkpoint_was_only_half_written(tmp_path, capsys):
+    run = begun(tmp_path, (5,))
+    (tmp_path / "checkpoints" / "step_000005" / "manifest.json").unlink()
+    assert run.resume({"actor": FakeEngine()}) is None
+    assert "step_000005 is left out: it was only half written" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_manifest(tmp_path):
+    run = begun(tmp_path, (5,))
+    folder = tmp_path / "checkpoints" / "step_000005"
+    (folder / "manifest.json").unlink()
+    (folder / "state.json").write_text('{"step": 5}', encoding="utf-8")
+    assert run.resume({"actor": FakeEngine()}) == {"step": 5}
+
+
+def test_the_last_one_goes_only_when_the_new_one_is_whole(tmp_path, monkeypatch):
+    run = begun(tmp_path, (5,), keep=1)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint.manifest, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.save(10, {"actor": FakeEngine(100)}, {}, keep=1)
+    engine = FakeEngine()
+    assert run.resume({"actor": engine})["step"] == 5 and engine.value == 50
+
+
+def test_killed_before_the_settings_were_written_the_folder_is_still_ours(tmp_path):
+    (tmp_path / "settings.json.part").write_text("{", encoding="utf-8")
+    (tmp_path / "training.log").write_text("==", encoding="utf-8")
+    checkpoint.Run(tmp_path, SETTINGS, ONE)
+
+
+def test_a_run_goes_on_however_it_is_spread(tmp_path):
+    """As long as all processes together take as many examples in a step."""
+    sizes = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "zero_stage": 0}
+    checkpoint.Run(tmp_path, SETTINGS | sizes, ONE)
+    two = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "zero_stage": 3}
+    checkpoint.Run(tmp_path, SETTINGS | two, TwoProcesses())
+    with pytest.raises(InputError, match="sequences per step: 8 there, 16 now"):
+        checkpoint.Run(tmp_path, SETTINGS | sizes, TwoProcesses())
+    rl = {"per_device_generation_batch_size": 4, "generation_batches": 2, "per_device_training_batch_size": 4}
+    rl |= {"gradient_accumulation_steps": 1}
+    checkpoint.Run(tmp_path / "rl", SETTINGS | rl, ONE)
+    checkpoint.Run(
+        tmp_path / "rl", SETTINGS | rl | {"generation_batches": 1, "per_device_training_batch_size": 2}, TwoProcesses()
+    )
+    with pytest.raises(InputError, match="trained answers per optimizer step: 4 there, 8 now"):
+        checkpoint.Run(tmp_path / "rl", SETTINGS | rl | {"gradient_accumulation_steps": 2}, ONE)
+
+
+PATHS = {"model_name_or_path": "/a/base", "data_path": ["/a/가.jsonl"]}
+MOVED = {"model_name_or_path": "/b/base", "data_path": ["/b/가.jsonl"]}
+
+
+def test_moved_models_and_data_are_known_by_what_they_hold(tmp_path):
+    begun = checkpoint.Run(tmp_path / "a", SETTINGS | PATHS, ONE, inputs=INPUTS)
+    begun.save(5, {"actor": FakeEngine(50)}, {}, keep=1)
+    del begun
+    (tmp_path / "a").rename(tmp_path / "b")
+    engine = FakeEngine()
+    assert checkpoint.Run(tmp_path / "b", SETTINGS | MOVED, ONE, inputs=INPUTS).resume({"actor": engine})["step"] == 5
+    with pytest.raises(InputError, match="seed: 1 there, 2 now"):
+        checkpoint.Run(tmp_path / "b", SETTINGS | PATHS | {"seed": 2}, ONE, inputs=INPUTS)
+    with pytest.raises(InputError, match="data_path"):
+        checkpoint.Run(tmp_path / "b", SETTINGS | PATHS, ONE, inputs=INPUTS | {"training examples": "x"})
+
+
+def test_a_folder_that_cannot_be_made_is_named_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("글", encoding="utf-8")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / ("가" * 100)):
+        with pytest.raises(InputError, match="--output_dir .* cannot be written: .*; mend that and start the same"):
+            checkpoint.Run(folder, SETTINGS, ONE)
+    (tmp_path / "file").unlink()
+    checkpoint.Run(tmp_path / "file", SETTINGS, ONE)
