@@ -145,7 +145,7 @@ def left_alone(setting, models, out):
         time.sleep(0.002)
     if any(started.codes):
         sys.exit(f"{out}: ended with {started.codes}; see {out}.log")
-    return time.monotonic() - began, manifests
+    return time.monotonic() - began, manifests | whole_checkpoints(out)  # the last one stays
 
 
 def whole_checkpoints(folder):

@@ -120,6 +120,16 @@ def test_a_run_is_ended_early_and_goes_on_as_if_it_had_not_been(tmp_path):
     assert not (tmp_path / "longer" / "checkpoints").exists()
 
 
+def test_a_finished_run_whose_last_checkpoint_is_not_whole_stays_finished(tmp_path):
+    train(tmp_path, Toy(4), save_steps=2, max_steps=4)
+    (kept,) = (tmp_path / "checkpoints").iterdir()
+    for damage in (lambda: (kept / "toy" / "value").write_text("x"), lambda: (kept / "manifest.json").unlink()):
+        damage()
+        with pytest.raises(InputError, match="kept no whole checkpoint to go on from"):
+            train(tmp_path, Toy(6))
+        assert (tmp_path / "finished.json").exists()
+
+
 def test_an_unfinished_run_ends_where_it_is_told_to(tmp_path):
     train(tmp_path / "whole", Toy(3))
     with pytest.raises(KeyboardInterrupt):

@@ -1,9 +1,11 @@
 """What an engine goes on from: other ZeRO stages and numbers of processes, earlier versions' files, planted pickles."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -20,7 +22,9 @@ STAGES = (0, 1, 2, 3)
 
 @pytest.fixture(scope="module")
 def world():
-    return engine.start(-1)
+    with patch.dict(os.environ):
+        yield engine.start(-1)
+        engine.stop()
 
 
 @pytest.fixture(scope="module")
