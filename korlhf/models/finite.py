@@ -51,7 +51,9 @@ def check_finite(module: nn.Module, what: str, path: str, skip: Container[str] =
     finite; skip: as of non_finite.
     """
     if name := non_finite(module, skip):
+        half = next(module.parameters()).dtype == torch.float16
         raise InputError(
-            f"{what} {path}: {name} holds NaN or infinity, so the model is broken; give an earlier checkpoint, or "
-            "train it again with a lower learning rate"
+            f"{what} {path}: {name} holds NaN or infinity"
+            + (" in fp16; use bf16 or fp32, or if it does there too" if half else ", so the model is broken;")
+            + " give an earlier checkpoint, or train it again with a lower learning rate"
         )

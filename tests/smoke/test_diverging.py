@@ -36,7 +36,7 @@ def start(script, *words, rank="0", processes="1", port="0"):
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1"}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "tests/harness" / script), *map(str, words)],
-        env={**environment(), **place, "MASTER_PORT": port},
+        env={**environment(), **place, "MASTER_PORT": port, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
