@@ -12,6 +12,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import bench
@@ -128,7 +129,8 @@ def resume(args: bench.BenchFlags, world: World, dtype: str) -> Figures:
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
             written = training(args, world, dtype)
             losses(written, args, range(2))
             written.actor.save(folder)

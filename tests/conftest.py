@@ -1,6 +1,7 @@
 """Tiny models and tokenizers with random weights, made once a session, in the shapes of real ones."""
 
 import gc
+import logging
 import signal
 from pathlib import Path
 
@@ -74,6 +75,13 @@ def pytest_collection_modifyitems(items):
         shared = "three_steps" if "three_steps" in item.fixturenames else str(item.path)
         item.add_marker(pytest.mark.xdist_group(shared))
     items.sort(key=lambda item: "smoke" not in item.path.relative_to(TESTS).parts)  # stable: the order within stays
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """Programs that are called in the tests' process may turn warnings off for all that comes after."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 def make_tokenizer(first_specials=("<|unused0|>", "<|unused1|>"), vocab_size=400):
