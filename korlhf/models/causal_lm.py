@@ -103,7 +103,11 @@ def load_causal_lm(
     if base is None:
         return model
     model = _with_lora(model, path, what)
-    return _cast(model.merge_and_unload(), kwargs.get("dtype", torch.float32)) if merge_lora else model
+    if not merge_lora:
+        return model
+    merged = _cast(model.merge_and_unload(), kwargs.get("dtype", torch.float32))
+    check_finite(merged, what, path)  # the cast may have made infinity of what fp16 cannot hold
+    return merged
 
 
 @contextlib.contextmanager

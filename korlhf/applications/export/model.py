@@ -1,10 +1,8 @@
 """The model that is exported: where its weights are, in which dtype they go out, and its folder without card and
 licence."""
 
-import torch
 from transformers import GenerationConfig
 
-from korlhf.core.errors import InputError
 from korlhf.models import causal_lm, folders, save
 from korlhf.training import engine
 
@@ -27,13 +25,8 @@ def load(path, checkpoint, dtype, **kwargs):
 
 
 def write(checkpoint, folder, dtype):
-    """Weights, configuration, tokenizer with template, generation settings. Raises InputError for weights that are
-    not finite."""
+    """Weights, configuration, tokenizer with template, generation settings."""
     lm, codec = load(checkpoint.path, checkpoint, dtype), checkpoint.codec
-    broken = next((name for name, p in lm.named_parameters() if not torch.isfinite(p).all()), None)
-    if broken is not None:
-        hint = ", probably too large for fp16; use bf16" if dtype == "fp16" else ""
-        raise InputError(f"--dtype {dtype}: weights of {broken} are not finite{hint}")
     # do_sample: a server would else ignore the temperature that it is asked for. top_k 0: transformers' own default
     # would cut at 50.
     lm.generation_config = GenerationConfig(

@@ -170,6 +170,14 @@ def test_weights_too_large_for_fp16_are_told(export, trained):
     assert code == 2 and "attention.dense.weight holds NaN or infinity in fp16; use bf16" in err
 
 
+def test_a_merged_adapter_too_large_for_fp16_is_told(export, lora):
+    file = lora[0] / "adapter" / "adapter_model.safetensors"
+    weights = {name: w * 1e8 if "lora_B" in name else w for name, w in load_file(file).items()}
+    save_file(weights, file, metadata={"format": "pt"})
+    code, _, err = export(lora[0] / "adapter", "--dtype", "fp16")
+    assert code == 2 and "_proj.weight holds NaN or infinity in fp16; use bf16" in err
+
+
 def test_a_folder_that_holds_something_is_not_overwritten(export, trained, tmp_path):
     mine, out = tmp_path / "mine", tmp_path / "out"
     mine.mkdir()
