@@ -23,8 +23,8 @@ from korlhf.data.load import load_examples
 from korlhf.data.tokenize import Codec, prompt_tokens, reward_tokens, sft_tokens
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.training import engine
-from korlhf.training.engine import World
 from korlhf.training.flags import RunFlags, step_parser
+from korlhf.training.world import World, resolve_dtype
 
 ATTENTIONS = next(f.metadata["choices"] for f in fields(RunFlags) if f.name == "attn_implementation")
 SHOWN = {1: "PROMPT+ANSWER", 2: "PROMPT+ANSWER+ANSWER", 3: "PROMPT"}  # what --lengths takes in a step
@@ -150,4 +150,4 @@ def start(args: BenchFlags) -> tuple[World, str, random.Random]:
     """Join the processes and seed this one: (World, dtype, random.Random, the same in every process)."""
     world = engine.start(args.local_rank)
     torch.manual_seed(args.seed)
-    return world, engine.resolve_dtype(args.dtype, world.device), random.Random(args.seed)
+    return world, resolve_dtype(args.dtype, world.device), random.Random(args.seed)

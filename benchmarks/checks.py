@@ -26,9 +26,9 @@ from korlhf.core import program
 from korlhf.data.tokenize import Tokens
 from korlhf.models.causal_lm import TokenLogps
 from korlhf.rl import rollout
-from korlhf.training.engine import World
 from korlhf.training.run import seed_step
 from korlhf.training.sft import SftTraining, token_logps
+from korlhf.training.world import World
 
 Figures = dict[str, Any]  # "passed" and what was seen
 SLACK = 1e-4  # nats; of fp32

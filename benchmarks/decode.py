@@ -19,7 +19,7 @@ from measure import Clocks
 
 from korlhf.core import flags, program
 from korlhf.rl import rollout
-from korlhf.training.engine import DTYPES, World
+from korlhf.training.world import DTYPES, World
 
 
 @dataclass(frozen=True, kw_only=True)

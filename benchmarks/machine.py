@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from korlhf.core import program
-from korlhf.training.engine import DTYPES, World
+from korlhf.training.world import DTYPES, World
 
 # Vendors' figures, by the first name that the device's begins with or holds: dense bf16 TFLOP/s, memory TB/s.
 CHIPS = {

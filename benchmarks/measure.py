@@ -12,11 +12,11 @@ from layouts import LAYOUTS, Fed, Flops, Layout
 
 from korlhf.rl.training import PpoTraining
 from korlhf.training import log
-from korlhf.training.engine import World
 from korlhf.training.loop import Training
 from korlhf.training.reward import RewardTraining
 from korlhf.training.run import seed_step
 from korlhf.training.sft import SftTraining
+from korlhf.training.world import World
 
 
 @dataclass(frozen=True)

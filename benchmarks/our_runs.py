@@ -15,8 +15,8 @@ from korlhf.data.tokenize import Tokens
 from korlhf.rl import step as ppo_step
 from korlhf.rl.rewards import Prompt
 from korlhf.rl.training import PpoTraining
-from korlhf.training.engine import World
 from korlhf.training.flags import PpoFlags
+from korlhf.training.world import World
 
 
 def build(spec: dict[str, Any], args: bench.BenchFlags, world: World, dtype: str) -> Steps:

@@ -11,7 +11,7 @@ from layouts import FORMULA
 from measure import Phase, Phases, summed
 
 from korlhf.core.files import write_json
-from korlhf.training.engine import World
+from korlhf.training.world import World
 
 
 def throughput(world: World, phase: Phase) -> dict[str, float]:

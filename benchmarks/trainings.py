@@ -17,12 +17,13 @@ from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl.models import Flags, Models
 from korlhf.rl.rewards import Prompt, RewardModel, RunningMoments, RunningShaping
 from korlhf.rl.training import PpoTraining
-from korlhf.training.engine import DTYPES, Engine, Frozen, Recipe, World
+from korlhf.training.engine import Engine, Frozen, Recipe
 from korlhf.training.examples import Split
 from korlhf.training.flags import ModelFlags, PpoFlags, RunFlags
 from korlhf.training.loop import Order
 from korlhf.training.reward import RewardTraining
 from korlhf.training.sft import SftTraining
+from korlhf.training.world import DTYPES, World
 
 KOREAN = "오늘 날씨가 좋은데 같이 산책하러 갈까요 저녁에는 무엇을 먹으면 좋을지 친구와 이야기하고 싶어요"
 NONE = Split([], [])

@@ -64,8 +64,9 @@ class RewardJudge(ModelFolder):
         """The loaded model, and the one process it is in."""
         from korlhf.models import reward_model
         from korlhf.training import engine
+        from korlhf.training.world import World
 
-        alone = engine.World(0, 1, self.device)
+        alone = World(0, 1, self.device)
         with engine.loading(alone, self.dtype) as placed:
             trust = self.trust_remote_code
             loaded = reward_model.load_reward_model(self.path, self.what, trust_remote_code=trust, **placed)

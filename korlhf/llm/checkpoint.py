@@ -59,7 +59,7 @@ class ModelFolder:
             from korlhf.data.tokenize import Codec
             from korlhf.models import reward_model
             from korlhf.models.tokenizer import load_tokenizer
-            from korlhf.training import engine
+            from korlhf.training.world import resolve_dtype
 
         config = _config(path, what, trust_remote_code)
         if Path(path, "config.json").exists() and reward_model.has_head(path) != self.scores_answers:
@@ -67,7 +67,7 @@ class ModelFolder:
         self.path, self.what, self.trust_remote_code = path, what, trust_remote_code
         self.codec = Codec(load_tokenizer(path, prompt_template, trust_remote_code, what))
         self.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-        self.dtype = engine.resolve_dtype(dtype, self.device)
+        self.dtype = resolve_dtype(dtype, self.device)
         self.positions = getattr(config.get_text_config(), "max_position_embeddings", None)
         self.fingerprint = fingerprint(path)
 
@@ -87,13 +87,13 @@ class Checkpoint(ModelFolder):
     def load(self) -> Any:
         """The language model, on the GPU if there is one."""
         from korlhf.models import causal_lm
-        from korlhf.training import engine
+        from korlhf.training.world import DTYPES
 
         return causal_lm.load_causal_lm(
             self.path,
             self.codec.tokenizer,
             self.what,
-            dtype=engine.DTYPES[self.dtype],
+            dtype=DTYPES[self.dtype],
             trust_remote_code=self.trust_remote_code,
         ).to(self.device)
 

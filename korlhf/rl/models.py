@@ -11,7 +11,8 @@ from korlhf.models.reward_model import TokenValues, has_head, load_reward_model
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl.flags import Flags
 from korlhf.rl.rewards import Reward, RewardModel
-from korlhf.training.engine import Engine, Frozen, Recipe, World, loading
+from korlhf.training.engine import Engine, Frozen, Recipe, loading
+from korlhf.training.world import World
 
 
 @dataclass

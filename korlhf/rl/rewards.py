@@ -11,8 +11,9 @@ from korlhf.core.errors import InputError
 from korlhf.data import packing
 from korlhf.data.tokenize import Codec
 from korlhf.rl.advantages import Total
-from korlhf.training.engine import Frozen, World
+from korlhf.training.engine import Frozen
 from korlhf.training.flags import PpoFlags
+from korlhf.training.world import World
 
 
 @dataclass(frozen=True)

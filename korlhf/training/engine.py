@@ -12,7 +12,7 @@ import functools
 import logging
 import os
 import socket
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from korlhf.training import states
 from korlhf.training.flags import ModelFlags, RunFlags
 from korlhf.training.optimizer import is_unchecked, open_optimizer
 from korlhf.training.schedule import open_schedule, restart_schedule
+from korlhf.training.world import DTYPES, World
 
 
 def _worth_saying(record):
@@ -42,45 +43,6 @@ from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler  # 
 from deepspeed.runtime.zero import unwrap_model_for_generation  # noqa: E402
 from deepspeed.runtime.zero.config import ZeroStageEnum  # noqa: E402
 from deepspeed.utils.tensor_fragment import fragment_address  # noqa: E402
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class World:
-    """This process among all."""
-
-    rank: int
-    size: int
-    device: torch.device
-
-    @classmethod
-    def alone(cls) -> "World":
-        """One process, on the GPU if there is one."""
-        return cls(0, 1, torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu"))
-
-    @property
-    def first(self) -> bool:
-        return self.rank == 0
-
-    def sum(self, values: Sequence[Any] | torch.Tensor) -> torch.Tensor:
-        """Element-wise sum over all processes of a list of numbers or a tensor; fp64, so counts stay exact."""
-        total = torch.as_tensor(values, dtype=torch.float64).clone().to(self.device)
-        if self.size > 1:
-            dist.all_reduce(total)
-        return total
-
-    def gather(self, thing: Any) -> list[Any]:
-        """Every process's `thing` (small, picklable), in rank order, on every process."""
-        if self.size == 1:
-            return [thing]
-        out: list[Any] = [None] * self.size
-        dist.all_gather_object(out, thing)
-        return out
-
-    def barrier(self) -> None:
-        if self.size > 1:
-            dist.barrier()
 
 
 def start(local_rank: int) -> World:
@@ -113,23 +75,11 @@ def stop() -> None:
         dist.destroy_process_group()
 
 
-def resolve_dtype(name: str, device: torch.device) -> str:
-    """--dtype to "fp32", "bf16" or "fp16".
-
-    auto: bf16 on GPUs that have it, fp32 elsewhere (CPUs without bf16 units emulate it, 50 times slower).
-    """
-    if name == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    if name == "fp16" and device.type == "cpu":
-        raise InputError("--dtype fp16: DeepSpeed has no fp16 on CPU; use --dtype auto")
-    return name
-
-
 @dataclass(frozen=True)
 class Recipe:
     """How the models of one training are optimised.
 
-    dtype: a key of DTYPES; total_steps: optimizer steps of the schedule.
+    dtype: a key of world.DTYPES; total_steps: optimizer steps of the schedule.
     """
 
     dtype: str

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from korlhf.training.engine import World, resolve_dtype
 from korlhf.training.flags import ModelFlags, PpoFlags, RunFlags, TrainFlags
 from korlhf.training.memory import FILL, Counted, Phases, Spread, update, weights
+from korlhf.training.world import World, resolve_dtype
 
 ANSWERS = 2  # per prompt in step 2
 GIB = 2**30

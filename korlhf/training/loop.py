@@ -16,11 +16,12 @@ from korlhf.models.lora import is_adapted
 from korlhf.models.merged import merge, probe
 from korlhf.models.save import save_adapter, save_model
 from korlhf.training import log
-from korlhf.training.engine import Engine, World
+from korlhf.training.engine import Engine
 from korlhf.training.flags import RunFlags, TrainFlags
 from korlhf.training.guard import Guard
 from korlhf.training.preemption import Preemption
 from korlhf.training.run import Run, seed_step, unwritable
+from korlhf.training.world import World
 
 
 @dataclass(frozen=True)

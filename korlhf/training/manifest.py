@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from korlhf.core.files import fingerprint, sync, write_json
-from korlhf.training.engine import World
+from korlhf.training.world import World
 
 NAME = "manifest.json"
 INTERRUPTED = "it was only half written"

@@ -51,7 +51,7 @@ class CheckedAdamW(torch.optim.AdamW):
 
 
 def open_optimizer(module: nn.Module, flags: ModelFlags, dtype: str, max_grad_norm: float) -> torch.optim.AdamW:
-    """The optimizer of a module's trainable weights; dtype: a key of engine.DTYPES."""
+    """The optimizer of a module's trainable weights; dtype: a key of world.DTYPES."""
     groups, betas = parameter_groups(module, flags), (flags.adam_beta1, flags.adam_beta2)
     if not is_unchecked(dtype, flags.zero_stage):
         return torch.optim.AdamW(groups, betas=betas, fused=True)

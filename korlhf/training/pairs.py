@@ -15,7 +15,7 @@ from korlhf.data.tokenize import Tokens
 from korlhf.korean.trivial_rules import best_trivial_rules
 
 if TYPE_CHECKING:
-    from korlhf.training.engine import World  # deepspeed is slow to import, and evaluations do without
+    from korlhf.training.world import World
 
 
 def load_heldout(names: Iterable[str]) -> tuple[list[Example], list[dict]]:

@@ -6,7 +6,7 @@ import sys
 import time
 from types import FrameType
 
-from korlhf.training.engine import World
+from korlhf.training.world import World
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 ONE_SIGNAL = 1.0  # seconds: DeepSpeed's launcher passes on what the whole group has had already

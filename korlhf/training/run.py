@@ -20,7 +20,7 @@ from korlhf.core.errors import InputError
 from korlhf.core.files import UNWRITABLE, write_json
 from korlhf.core.seeds import STEP, derive
 from korlhf.training import manifest
-from korlhf.training.engine import World
+from korlhf.training.world import World
 
 # Settings that may differ between a run and its resumption without changing the result.
 FREE = {

@@ -20,8 +20,9 @@ from korlhf.models.checks import check_model, check_rows
 from korlhf.models.reward_model import TokenValues, load_reward_model
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.training import pairs
-from korlhf.training.engine import Frozen, World, loading, resolve_dtype
+from korlhf.training.engine import Frozen, loading
 from korlhf.training.eval_flags import EvalFlags
+from korlhf.training.world import World, resolve_dtype
 
 
 class Scorer:

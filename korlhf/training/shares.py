@@ -7,7 +7,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 
 from korlhf.models.finite import spread_part
-from korlhf.training.engine import Engine, World
+from korlhf.training.engine import Engine
+from korlhf.training.world import World
 
 
 def part(whole: torch.Tensor, world: World) -> torch.Tensor:

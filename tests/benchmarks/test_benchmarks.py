@@ -17,7 +17,7 @@ import trainings
 from layouts import LAYOUTS, Flops
 
 from korlhf.core.errors import InputError
-from korlhf.training.engine import World
+from korlhf.training.world import World
 
 words = str.split
 

@@ -5,7 +5,7 @@ import torch
 
 from korlhf.core.errors import InputError
 from korlhf.data import packing
-from korlhf.training.engine import World
+from korlhf.training.world import World
 
 
 def test_pack_concatenates_and_restarts_positions():

@@ -8,6 +8,7 @@ import torch
 
 from korlhf.training import engine
 from korlhf.training.flags import ModelFlags
+from korlhf.training.world import DTYPES
 
 
 class Inner(torch.nn.Module):
@@ -45,7 +46,7 @@ def train(world, dtype, zero_stage, offload, bads):
     recipe = engine.Recipe(dtype, 1, 2, 10, schedule="linear", offload=offload)
     trained = engine.Engine(Outer(), flags, world, recipe)
     trained.train()
-    x = torch.randn(3, 4, device=world.device).to(engine.DTYPES[dtype])
+    x = torch.randn(3, 4, device=world.device).to(DTYPES[dtype])
     return [(step(trained, x, bad), trained.skipped, trained.lr, trained.grad_norm()) for bad in (0.0, *bads, 0.0)]
 
 

@@ -33,8 +33,9 @@ from korlhf.rl.models import Models
 from korlhf.rl.rewards import Prompt, RewardModel, RunningMoments, finite_scores, shaped_scores
 from korlhf.rl.training import PpoTraining
 from korlhf.training import log
-from korlhf.training.engine import Frozen, World
+from korlhf.training.engine import Frozen
 from korlhf.training.flags import ModelFlags, PpoFlags
+from korlhf.training.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
 WORDS = ["<|endoftext|>", "Q", "A", "가", "나", "다", "라", "마"]

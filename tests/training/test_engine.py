@@ -9,8 +9,9 @@ from korlhf.core.errors import Diverged, InputError
 from korlhf.training import engine
 from korlhf.training.flags import ModelFlags
 from korlhf.training.optimizer import open_optimizer, parameter_groups
+from korlhf.training.world import World, resolve_dtype
 
-ALONE = engine.World(0, 1, torch.device("cpu"))
+ALONE = World(0, 1, torch.device("cpu"))
 
 
 class Module(torch.nn.Module):
@@ -102,6 +103,6 @@ def test_what_the_loss_scaler_leaves_out_is_no_divergence_until_it_can_scale_no_
 
 
 def test_dtype():
-    assert engine.resolve_dtype("auto", torch.device("cpu")) == "fp32"
+    assert resolve_dtype("auto", torch.device("cpu")) == "fp32"
     with pytest.raises(InputError, match="--dtype fp16"):
-        engine.resolve_dtype("fp16", torch.device("cpu"))
+        resolve_dtype("fp16", torch.device("cpu"))

@@ -10,7 +10,7 @@ from korlhf.data.tokenize import sft_tokens
 from korlhf.training import examples
 from korlhf.training.flags import DataFlags
 
-ROWS = [{"prompt": f"질문 {i}", "output": "네, 좋아요. " * (30 if i % 2 else 1)} for i in range(40)]
+ROWS = [{"prompt": f"질문 {i}", "output": "네, 좋아요. " * (30 if i % 2 else 1)} for i in range(400)]
 
 
 def flags(path, **more):
@@ -26,7 +26,7 @@ def test_as_many_are_evaluated_as_are_asked_for(codec, tmp_path):
     """Half of the held-out examples are too long: 6 of the others are drawn, not 6 of all."""
     path, tokenise = write(tmp_path / "a.jsonl", ROWS), partial(sft_tokens, codec, max_seq_len=150)
     _, every, _ = examples.load(1, flags(path), tokenise)
-    assert 6 < len(every) < 20
+    assert 60 < len(every) < 140  # about half of about 200: the draw is seeded by the file's path
     _, heldout, _ = examples.load(1, flags(path, max_eval_examples=6), tokenise)
     assert len(heldout.examples) == len(heldout.rows) == 6
     assert [e for e in every.examples if e in heldout.examples] == heldout.examples

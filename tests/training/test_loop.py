@@ -13,10 +13,10 @@ from safetensors import SafetensorError
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.training.engine import World
 from korlhf.training.flags import RunFlags
 from korlhf.training.loop import Order, Training, fit
 from korlhf.training.run import Run
+from korlhf.training.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -331,7 +331,7 @@ def test_told_to_stop_in_the_last_step_it_finishes(tmp_path):
 
 def test_a_second_signal_ends_at_once():
     program = (
-        "import os, signal, time; from korlhf.training import preemption; from korlhf.training.engine import World\n"
+        "import os, signal, time; from korlhf.training import preemption; from korlhf.training.world import World\n"
         "preemption.ONE_SIGNAL = 0\n"
         "with preemption.Preemption(World.alone()) as told:\n"
         "    os.kill(os.getpid(), signal.SIGUSR1)\n"

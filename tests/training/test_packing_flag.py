@@ -8,7 +8,7 @@ from step_programs import main_of
 from korlhf.models.reward_model import load_reward_model
 from korlhf.rl import models as ppo_models
 from korlhf.training import engine
-from korlhf.training.engine import World
+from korlhf.training.world import World
 
 
 class Stop(Exception):

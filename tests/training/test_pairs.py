@@ -9,7 +9,7 @@ from korlhf.core import stats
 from korlhf.data.example import Example
 from korlhf.data.tokenize import Tokens
 from korlhf.training import pairs
-from korlhf.training.engine import World
+from korlhf.training.world import World
 
 
 def example(category, n):

@@ -10,7 +10,7 @@ import torch
 
 from korlhf.core.errors import InputError
 from korlhf.training import run as checkpoint
-from korlhf.training.engine import World
+from korlhf.training.world import World
 
 ONE = World(0, 1, torch.device("cpu"))
 SETTINGS = {
@@ -155,7 +155,7 @@ def test_overwrite_empties_a_run_and_nothing_else(tmp_path):
 def test_a_folder_that_another_process_trains_into_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "LOCK_SECONDS", 0.5)
     program = (
-        "import sys, torch; from korlhf.training import run as checkpoint; from korlhf.training.engine import World; "
+        "import sys, torch; from korlhf.training import run as checkpoint; from korlhf.training.world import World; "
         "run = checkpoint.Run(sys.argv[1], {'seed': 1}, World(0, 1, torch.device('cpu'))); "
         "print('begun', flush=True); sys.stdin.read()"
     )

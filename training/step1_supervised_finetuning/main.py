@@ -53,9 +53,10 @@ def main():
         from korlhf.training.loop import Order, fit
         from korlhf.training.run import FINISHED, Run, seed_step
         from korlhf.training.sft import SftTraining
+        from korlhf.training.world import resolve_dtype
 
     world = engine.start(run.local_rank)
-    dtype = engine.resolve_dtype(run.dtype, world.device)
+    dtype = resolve_dtype(run.dtype, world.device)
 
     codec = Codec(load_tokenizer(model.model_name_or_path, data.prompt_template, run.trust_remote_code))
     what = model.model_name_or_path, "--model_name_or_path"

@@ -41,15 +41,15 @@ def main():
         from korlhf.data.tokenize import within
         from korlhf.models.tokenizer import shown_template
         from korlhf.rl import prompt_eval
-        from korlhf.training import engine
+        from korlhf.training.world import DTYPES, World, resolve_dtype
 
     output = Path(args.output).expanduser()
     output = output.with_suffix("") if output.suffix in (".md", ".json") else output
     if args.output and output.is_dir():
         raise InputError(f"--output {args.output}: is a folder; give a file name, e.g. {output / 'answers'}")
     output.parent.mkdir(parents=True, exist_ok=True)
-    models, device = prompt_eval.named_models(args), engine.World.alone().device
-    dtype = engine.resolve_dtype(args.dtype, device)
+    models, device = prompt_eval.named_models(args), World.alone().device
+    dtype = resolve_dtype(args.dtype, device)
     codecs, prompts = prompt_eval.load_codecs(models, args), prompt_eval.load_prompts(args)
 
     # What one model cannot read, the others are not asked either.
@@ -61,7 +61,7 @@ def main():
     result = {**how, "dtype": dtype, "versions": program.versions(), "models": [], "prompts": rows}
     for model, codec, own in zip(models, codecs, ids):
         asked = [own[i] for i in kept]
-        answers = prompt_eval.answers_of(model, codec, asked, args, device, engine.DTYPES[dtype])
+        answers = prompt_eval.answers_of(model, codec, asked, args, device, DTYPES[dtype])
         for row, of_prompt in zip(rows, answers):
             row["answers"][model.name] = of_prompt
         template, means = shown_template(codec.tokenizer), prompt_eval.means(answers)

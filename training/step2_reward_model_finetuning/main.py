@@ -41,9 +41,10 @@ def main():
         from korlhf.training.loop import Order, fit
         from korlhf.training.reward import RewardTraining
         from korlhf.training.run import FINISHED, Run, seed_step
+        from korlhf.training.world import resolve_dtype
 
     world = engine.start(run.local_rank)
-    dtype = engine.resolve_dtype(run.dtype, world.device)
+    dtype = resolve_dtype(run.dtype, world.device)
 
     tokenizer = load_tokenizer(model.model_name_or_path, data.prompt_template, run.trust_remote_code)
     codec = Codec(tokenizer)

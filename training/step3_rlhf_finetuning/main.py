@@ -48,9 +48,10 @@ def main():
         from korlhf.training import engine, examples
         from korlhf.training.loop import Order, fit
         from korlhf.training.run import FINISHED, Run, seed_step
+        from korlhf.training.world import resolve_dtype
 
     world = engine.start(run.local_rank)
-    dtype = engine.resolve_dtype(run.dtype, world.device)
+    dtype = resolve_dtype(run.dtype, world.device)
 
     what, trust = "--actor_model_name_or_path", run.trust_remote_code
     codec = Codec(load_tokenizer(actor.model_name_or_path, data.prompt_template, trust, what))

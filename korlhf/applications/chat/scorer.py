@@ -12,7 +12,8 @@ from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec
 from korlhf.models import reward_model
 from korlhf.models.tokenizer import load_tokenizer
-from korlhf.training import engine, pairs
+from korlhf.training import pairs
+from korlhf.training.world import DTYPES, resolve_dtype
 
 
 class Scorer:
@@ -31,7 +32,7 @@ class Scorer:
         model = reward_model.load_reward_model(
             path,
             what,
-            dtype=engine.DTYPES[engine.resolve_dtype(dtype, self._device)],
+            dtype=DTYPES[resolve_dtype(dtype, self._device)],
             trust_remote_code=trust_remote_code,
         )
         self._limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)

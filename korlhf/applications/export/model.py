@@ -4,9 +4,9 @@ licence."""
 from transformers import GenerationConfig
 
 from korlhf.models import causal_lm, folders, save
-from korlhf.training import engine
+from korlhf.training.world import DTYPES
 
-DTYPE_NAMES = {dtype: name for name, dtype in engine.DTYPES.items()}
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def dtype_of(source, dtype, trust_remote_code):
@@ -20,7 +20,7 @@ def dtype_of(source, dtype, trust_remote_code):
 
 def load(path, checkpoint, dtype, **kwargs):
     """The language model in `path`, on the device and with the tokenizer and trust of a llm.checkpoint.Checkpoint."""
-    kwargs.update(dtype=engine.DTYPES[dtype], trust_remote_code=checkpoint.trust_remote_code)
+    kwargs.update(dtype=DTYPES[dtype], trust_remote_code=checkpoint.trust_remote_code)
     return causal_lm.load_causal_lm(path, checkpoint.codec.tokenizer, **kwargs).to(checkpoint.device).eval()
 
 
