@@ -6,7 +6,9 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -116,6 +118,26 @@ def write_json(path: PathLike, value: Any) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=2)
     with AtomicFile(path, wait=10.0) as file:
         print(text, file=file)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Generator[Path]:
+    """FOLDER.part to write into, which takes the place of `folder` at the end of the block, if that ends well."""
+    part, old = (folder.with_name(folder.name + end) for end in (".part", ".old"))
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        yield part
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    for path in part.rglob("*"):
+        sync(path)
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    part.rename(folder)
+    sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def sync(path: PathLike) -> None:

@@ -1,5 +1,6 @@
 """PPO as a training: sample, score, pull the actor towards higher scores and not far from the reference."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -8,7 +9,7 @@ from typing import Any
 
 import torch
 
-from korlhf.core.files import write_json
+from korlhf.core.files import whole_folder, write_json
 from korlhf.core.seeds import PTX, derive
 from korlhf.data.load import load_examples
 from korlhf.data.tokenize import Codec, Tokens, sft_tokens
@@ -174,7 +175,9 @@ class PpoTraining(Training):
             return
         if (limit and figures["kl"] > limit) or (self.best and figures["score"] <= self.best["score"]):
             return
-        self._write_actor(self.run.dir / "best")
+        best = self.run.dir / "best"
+        with whole_folder(best) if self.world.first else contextlib.nullcontext(best) as folder:
+            self._write_actor(folder)
         self.best = {"step": step, **{k: figures[k] for k in ("score", "kl", "eos_rate", "friendly")}}
 
     def heldout_metrics(self, figures):

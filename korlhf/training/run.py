@@ -129,7 +129,7 @@ class Run:
         Raises InputError if no run of ours put it there.
         """
         path = self.dir / "settings.json"  # other programs have one too
-        ours = path.exists() and '"processes":' in path.read_text(encoding="utf-8")
+        ours = path.exists() and b'"processes":' in path.read_bytes()
         inside = [p for p in self.dir.iterdir() if p.name not in OWN_LEFTOVERS]
         if inside and not ours:
             raise InputError(
@@ -142,7 +142,7 @@ class Run:
         """Raises InputError if the folder was begun with other settings or inputs."""
         if not self._foreign_checked():
             return
-        before = ADDED | json.loads((self.dir / "settings.json").read_text(encoding="utf-8"))
+        before = ADDED | self._read("settings.json")
         if "eval_steps" in before:  # step 3's name of --eval_interval, which it ignored then
             before["eval_interval"] = before.pop("eval_steps")
         now = ADDED | json.loads(json.dumps(self.settings))
@@ -164,11 +164,23 @@ class Run:
                 f"({k}: {before.get(k)!r} there, {now.get(k)!r} now{more}); {remedy}"
             )
 
+    def _read(self, name):
+        try:
+            value = json.loads((self.dir / name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            value = str(error)
+        if not isinstance(value, dict):
+            raise InputError(
+                f"--output_dir {self.dir}: {name} is damaged ({value}); put it back, or --overwrite_output_dir to train "
+                "again"
+            )
+        return value
+
     def _goes_on(self):
         """Whether a finished run is to be trained on; raises InputError if it is to be and cannot."""
         if not self.finished:
             return False
-        done = json.loads((self.dir / "finished.json").read_text(encoding="utf-8")).get("steps")
+        done = self._read("finished.json").get("steps")
         wanted = self.settings.get("total_steps", done)
         if wanted == done:
             return False

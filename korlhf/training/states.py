@@ -121,6 +121,12 @@ def load(ds: Any, folder: Path, rank: int) -> None:
             setattr(scale, k, v)
 
 
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Name -> trained weight, flat, fp32, on the CPU: of what `save` wrote."""
+    with _Written.open(folder) as written:
+        return {name: written.read("weight", name, 0, written.length(name)) for name in written.steps}
+
+
 def _load_moments(states, part, name, written):
     state = states[part.stepped]
     if "step" not in state:
@@ -160,6 +166,10 @@ class _Written:
         with contextlib.ExitStack() as stack:
             paths = sorted(folder.glob("rank_*.safetensors"))
             yield cls([stack.enter_context(safe_open(path, "pt")) for path in paths])
+
+    def length(self, name):
+        """Of a weight, all parts together."""
+        return max(at + file.get_slice(f"weight {name}").get_shape()[0] for file, at in self.parts[name])
 
     def read(self, key, name, at, length):
         """The values `at` to `at + length` of a weight or its moment, flat, on the CPU."""

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from korlhf.core.errors import InputError
-from korlhf.core.files import AtomicFile, close_names, write_json
+from korlhf.core.files import AtomicFile, close_names, write_json, whole_folder
 
 WRITER = """
 import sys, time
@@ -70,3 +70,20 @@ def test_close_names(tmp_path):
     assert close_names(tmp_path / "chta.jsonl") == f"; did you mean {tmp_path}/chat.jsonl?"
     assert close_names(tmp_path / "x") == f"; look with: ls {tmp_path}"
     assert f"there is no folder {tmp_path}/no either" in close_names(tmp_path / "no" / "x")
+
+
+def test_a_folder_is_whole_or_the_one_before(tmp_path):
+    folder = tmp_path / "best"
+    for text in ("하나", "둘"):
+        with whole_folder(folder) as part:
+            (part / "안").mkdir(parents=True)
+            (part / "안" / "a.txt").write_text(text, encoding="utf-8")
+            assert not folder.exists() or (folder / "안" / "a.txt").read_text(encoding="utf-8") == "하나"
+    (folder.with_name("best.part")).mkdir()  # of a kill
+    with pytest.raises(RuntimeError), whole_folder(folder) as part:
+        part.mkdir()
+        (part / "half.txt").write_text("셋", encoding="utf-8")
+        raise RuntimeError
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.txt")] == ["best/안/a.txt"]
+    assert (folder / "안" / "a.txt").read_text(encoding="utf-8") == "둘"
+    assert [p.name for p in tmp_path.iterdir()] == ["best"]

@@ -158,7 +158,7 @@ def whole_checkpoints(folder):
 
 EVENTS = {
     "saving": lambda f: any(not (p / "manifest.json").exists() for p in f.glob("checkpoints/step_*")),
-    "best": lambda f: (f / "best").exists() and not (f / "best" / "tokenizer.json").exists(),
+    "best": lambda f: (f / "best.part").exists(),
     "the final model": lambda f: (f / "model.safetensors").exists(),
     "finishing": lambda f: (f / "curves.png").exists() or (f / "README.md").exists(),
 }
@@ -237,7 +237,7 @@ def make_models(work):
         capture_output=True,
     )
     for name, step, flags in (("sft", 1, SFT + " 4"), ("reward", 2, REWARD + " --per_device_train_batch_size 4")):
-        left_alone(Setting(step, f"{flags} {FEW} --max_steps 2"), work, work / name)
+        left_alone(Setting(step, f"{flags} {FEW} --max_steps 2 --save_steps 2"), work, work / name)
 
 
 def imports():

@@ -345,3 +345,17 @@ def test_a_folder_that_cannot_be_made_is_named_in_one_line(tmp_path):
             checkpoint.Run(folder, SETTINGS, ONE)
     (tmp_path / "file").unlink()
     checkpoint.Run(tmp_path / "file", SETTINGS, ONE)
+
+
+@pytest.mark.parametrize("name", ["settings.json", "finished.json"])
+@pytest.mark.parametrize("damage", [lambda b: b[:-20], lambda b: b[:9] + b"\xff" + b[10:], lambda b: b"[]"])
+def test_a_damaged_record_of_the_run_is_named(tmp_path, name, damage):
+    run = checkpoint.Run(tmp_path, SETTINGS, ONE)
+    run.finish({"steps": 5, "이름": "값"})
+    del run
+    path = tmp_path / name
+    path.write_bytes(damage(path.read_bytes()) + (b'"processes":' if name == "settings.json" else b""))
+    with pytest.raises(InputError, match=f"{name} is damaged .*--overwrite_output_dir"):
+        checkpoint.Run(tmp_path, SETTINGS | {"total_steps": 9}, ONE)
+    checkpoint.Run(tmp_path, SETTINGS, ONE, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir() if p.name != "training.log"] == ["settings.json"]
