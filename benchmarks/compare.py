@@ -87,11 +87,10 @@ def spec_of(task: str, args: CompareFlags) -> dict[str, Any]:
 
 
 def compare(task: str, args: CompareFlags, folder: Path) -> list[dict[str, Any]]:
-    """Figures of one task in each of its units: rounds and versions of every side, ratios of this project to the
-    others.
+    """Figures of one task, whose spec_of is in folder/TASK.json, in each of its units: rounds and versions of every
+    side, ratios of this project to the others.
     """
     spec = folder / f"{task}.json"
-    spec.write_text(json.dumps(spec_of(task, args)), encoding="utf-8")
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads))
     environment = {**threads, "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false", "PYTHONUTF8": "1"}
     sides = []
@@ -164,6 +163,8 @@ def main():
         parser.error(f"--trl {args.trl}: no such program; give an environment's bin/python")
     results = []
     folder = Path(tempfile.mkdtemp(prefix="compare_"))  # the logs stay if a side fails
+    for task in args.tasks:  # all of them first: bad data of one costs no measurement of another
+        (folder / f"{task}.json").write_text(json.dumps(spec_of(task, args)), encoding="utf-8")
     for task in args.tasks:
         try:
             results += compare(task, args, folder)

@@ -104,7 +104,7 @@ def collect(
     how = flags.per_device_generation_batch_size, "reference", flags.temperature
     ref_logps, _ = answer_logps(models, ids, answers, *how)
     seconds["scoring"] += clock.lap()
-    trains = one_pass(flags, len(answers))
+    trains = flags.one_pass(len(answers))
     passes, entropies = (_passes if trains else _passes_without_graph)(models, ids, answers, flags)
     seconds["training" if trains else "scoring"] += clock.lap()
 
@@ -129,12 +129,6 @@ def collect(
     experience = ppo.Experience(ids, answers, texts, mask, logps, ref_logps, values, advantages, returns, raw)
     experience.passes = passes if trains else None
     return experience, sums, seconds
-
-
-def one_pass(flags: PpoFlags, answers: int) -> bool:
-    """Whether a step of so many answers in a process takes its gradients from the passes that score them."""
-    once = flags.ppo_epochs == flags.gradient_accumulation_steps == 1
-    return once and answers == flags.per_device_training_batch_size and not flags.unsupervised_dataset_name
 
 
 def _passes(models, prompts, answers, flags):

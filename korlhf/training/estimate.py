@@ -100,6 +100,9 @@ def _ppo(given) -> Phases:
         update(actor, of_actor, rows * length, rows * flags.max_answer_seq_len, several),
         update(critic, of_critic, rows * length, 0, several),
     )
+    if flags.one_pass(sampled * flags.generation_batches):  # both passes are made before the actor's backward pass
+        for parts in updates[0].values():
+            parts["activations of the critic"] = updates[1]["training"]["activations"]
     at_rest = [sum(u["training"][k] for k in ("parameters", "optimizer")) for u in updates]
     frozen = _frozen(given, actor, critic)
     phases = {}

@@ -237,6 +237,11 @@ class PpoFlags:
         0, "print two sampled answers every N PPO steps; 0 = never", nargs="?", const=1, low=0
     )
 
+    def one_pass(self, answers: int) -> bool:
+        """Whether a step of so many answers in a process takes its gradients from the passes that score them."""
+        once = self.ppo_epochs == self.gradient_accumulation_steps == 1
+        return once and answers == self.per_device_training_batch_size and not self.unsupervised_dataset_name
+
 
 def check(data: DataFlags, models: dict[str, ModelFlags], run: RunFlags, parser: Parser) -> None:
     """Refuse values that cannot work, naming the flag and the remedy, as argparse does.

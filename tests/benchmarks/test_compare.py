@@ -102,7 +102,9 @@ def test_a_side_that_is_left_ends(tmp_path):
 
 @pytest.mark.skipif(not importlib.util.find_spec("trl"), reason="TRL is compared from an environment of its own")
 def test_trl_trains_the_same_loss(tmp_path):
-    (found,) = compare.compare("sft", flags(trl=sys.executable), tmp_path)
+    args = flags(trl=sys.executable)
+    (tmp_path / "sft.json").write_text(json.dumps(compare.spec_of("sft", args)), encoding="utf-8")
+    (found,) = compare.compare("sft", args, tmp_path)
     losses = [found["sides"][name]["loss"] for name in (compare.OURS, "TRL, padded")]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
