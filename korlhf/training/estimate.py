@@ -3,6 +3,7 @@
 Every sequence is taken to be as long as allowed: packed shorter texts need less.
 """
 
+import functools
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -35,8 +36,13 @@ class Given:
         return Spread(zero_stage=model.zero_stage, gpus=self.gpus, offload=self.run.offload, dtype=self.dtype)
 
     def counted(self, prefix: str, reward: bool) -> Counted:
-        model = self.models[prefix]
-        return Counted(model.model_name_or_path, model, self.dtype, reward, self.run.trust_remote_code)
+        model = replace(self.models[prefix], zero_stage=0)  # which does not change what a pass takes
+        return _counted(model.model_name_or_path, model, self.dtype, reward, self.run.trust_remote_code)
+
+
+@functools.cache
+def _counted(*how: Any) -> Counted:
+    return Counted(*how)
 
 
 def say(step: int, models: Mapping[str, ModelFlags], batch: TrainFlags | PpoFlags, run: RunFlags) -> None:
@@ -126,10 +132,10 @@ def _frozen(given, actor, critic) -> float:
     (of_actor, a), (of_critic, c) = ((given.models[p], given.spread(given.models[p])) for p in ("actor_", "critic_"))
     path = flags.reference_model_name_or_path or ("" if of_actor.lora_dim else of_actor.model_name_or_path)
     if path:
-        model = Counted(path, None, given.dtype, trust=trust)
+        model = _counted(path, None, given.dtype, False, trust)
         total += weights(model.whole, model.params, replace(a, offload=flags.offload_reference_model))
     path = flags.reward_model_name_or_path or of_critic.model_name_or_path
-    model = Counted(path, None, given.dtype, True, trust)
+    model = _counted(path, None, given.dtype, True, trust)
     return total + weights(model.whole, model.params, replace(c, offload=False))
 
 

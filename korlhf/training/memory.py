@@ -7,6 +7,7 @@ room; memory of the host.
 """
 
 import contextlib
+import functools
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -164,6 +165,7 @@ class Counted:
         self.reward, self.config = reward, config.get_text_config()
         self.cache = _cache(self.config) * ELEMENT[dtype]  # bytes of keys and values of one token
 
+    @functools.cache  # noqa: B019 a handful of models, kept anyway
     def run(self, tokens: int, logits: int = 0, train: bool = True, keep_grads: bool = True) -> tuple[float, float]:
         """Bytes of a pass over `tokens`, of which `logits` get a row of the vocabulary: (activations that are kept for
         the backward pass, the most there are at once besides: logits, gradients in flight).

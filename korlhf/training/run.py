@@ -171,8 +171,8 @@ class Run:
             value = str(error)
         if not isinstance(value, dict):
             raise InputError(
-                f"--output_dir {self.dir}: {name} is damaged ({value}); put it back, or --overwrite_output_dir to train "
-                "again"
+                f"--output_dir {self.dir}: {name} is damaged ({value}); put it back, or "
+                "--overwrite_output_dir to train again"
             )
         return value
 
