@@ -76,7 +76,8 @@ LOST = re.compile(r"gloo|NCCL|c10d|TCPStore|connection (closed|reset|refused)|ti
 def _tell(error):
     """What ended one of several processes, as the last line on the console."""
     text, rank = "".join(traceback.format_exception(error)), ranks.rank()
-    reason = " ".join(re.sub(r"\[\S+:\d+\]", "", str(error)).split())[:200]  # without places in C++ files
+    reason = " ".join(re.sub(r"\[\S+\.cc:\d+\]", "", str(error)).split())  # without places in C++ files
+    reason = reason.split(". ")[0][:200]
     classes = {cls.__name__ for cls in type(error).__mro__}
     if "DistError" in classes or ("RuntimeError" in classes and LOST.search(str(error))):
         said = f"lost the others: {reason}"
