@@ -50,8 +50,10 @@ class Spread:
 
 WHOLE = Spread(0, 1, 1)
 SPREADS = [
-    *(Spread(zero, processes, n) for zero in range(4) for processes in (1, 2) for n in (1, 2, 4)),
-    *(Spread(zero, 2, 2, "gradient_checkpointing") for zero in range(4)),
+    *(Spread(0, processes, n) for processes in (1, 2) for n in (1, 2, 4)),
+    *(Spread(zero, 1, 2) for zero in (1, 2, 3)),
+    *(Spread(zero, 2, n) for zero in (1, 2, 3) for n in (1, 4)),
+    *(Spread(zero, 2, 2, "gradient_checkpointing") for zero in (0, 3)),
     *(Spread(zero, 2, 2, "offload") for zero in (1, 2, 3)),
 ]
 SHORT = [Spread(0, 1, 4), Spread(1, 2, 4, "offload"), Spread(3, 2, 2, "gradient_checkpointing")]
