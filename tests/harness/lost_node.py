@@ -15,8 +15,9 @@ import spread
 
 FLAGS = (
     "--data_path sample/sft --eval_data_path sample/heldout_sft --data_split 10,0,0 --per_device_train_batch_size 2 "
-    "--max_eval_examples 8 --max_steps 40 --save_steps 3 --seed 7 --ddp_timeout 5 --zero_stage"
+    "--max_eval_examples 8 --max_steps 20 --save_steps 3 --seed 7 --zero_stage"
 )
+TIMEOUT = 10  # seconds of --ddp_timeout; the first process alone draws curves and writes the model meanwhile
 SECONDS = 60  # a survivor that takes longer hangs
 # case -> (the rank, its signal, ZeRO stage)
 CASES = {
@@ -26,8 +27,8 @@ CASES = {
 }
 
 
-def start(forked, model, out, zero_stage):
-    words = [*FLAGS.split(), zero_stage, "--model_name_or_path", model, "--output_dir", out]
+def start(forked, model, out, zero_stage, timeout=600):
+    words = [*FLAGS.split(), zero_stage, "--ddp_timeout", timeout, "--model_name_or_path", model, "--output_dir", out]
     return forked.Started(1, words, 2, f"{out}.log")
 
 
@@ -38,7 +39,7 @@ def rows(out):
 
 def lose(forked, model, out, rank, number, zero_stage):
     """What became of the other process: seconds until it ended, exit code, its last line, its traceback's file."""
-    started, survivor = start(forked, model, out, zero_stage), 1 - rank
+    started, survivor = start(forked, model, out, zero_stage, TIMEOUT), 1 - rank
     limit = time.monotonic() + 200
     while rows(out) < 8 and time.monotonic() < limit:
         time.sleep(0.005)

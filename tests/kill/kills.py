@@ -111,6 +111,8 @@ class Started:
     def ended(self):
         """Whether all processes are gone; one that fails takes the others along."""
         for pid in list(self.running):
+            if pid not in self.running:  # killed with the one before
+                continue
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
                 self.running.discard(pid)
