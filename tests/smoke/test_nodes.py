@@ -77,7 +77,7 @@ def test_deepspeeds_launcher_over_ssh(folders, tmp_path, lost):
             said, _ = process.communicate(timeout=300)
     assert all(f"{host}: " in said for host in HOSTS)
     if lost:
-        assert process.returncode == 1 and "rank 0: lost the others: " in said, said[-3000:]
+        assert process.returncode > 0 and "rank 0: lost the others: " in said, said[-3000:]
         assert "Traceback" not in said and (out / "errors/rank0.txt").exists()
     else:
         assert process.returncode == 0, said[-3000:]
