@@ -94,7 +94,8 @@ def _tell(error):
     except OSError:
         print(text, file=sys.stderr)
     sys.stdout.flush()
-    print("; ".join([f"rank {rank}: {said}", *hints]), file=sys.stderr, flush=True)
+    end = "\n" if rank else ""  # of the first process's progress bar, which may have died with it
+    print(end + "; ".join([f"rank {rank}: {said}", *hints]), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

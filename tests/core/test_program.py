@@ -54,7 +54,7 @@ def run(folder, error, note="", processes="2"):
 def test_one_line_and_the_whole_text_in_a_file(tmp_path, error, note, line):
     done = run(tmp_path / "out", error, note)
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith(f"rank 1: {line}") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"\nrank 1: {line}") and done.stderr.count("\n") == 2
     written = (tmp_path / "out/errors/rank1.txt").read_text(encoding="utf-8")
     assert done.stderr.endswith(f"all of it: {tmp_path}/out/errors/rank1.txt\n")
     assert written.startswith("== 2") and "Traceback" in written and note in written
