@@ -18,6 +18,8 @@
 #   DEEPSPEED_ARGS              arguments of the deepspeed launcher, instead of a number of processes
 #   MASTER_PORT                 port of the process group; default: a random one (with HOSTFILE: DeepSpeed's 29500)
 #   OMP_NUM_THREADS             threads per process; default: processor cores / processes
+#   RANK, WORLD_SIZE ...        set by torchrun (--no_python), or SLURM's variables by srun: this shell is one process of
+#                               several already, and starts no launcher
 #   KORLHF_VENV                 virtual environment; default: .venv of the project if it exists, else the python on PATH
 
 KORLHF_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -164,9 +166,18 @@ visible_gpus() {
     fi
 }
 
-# choose_command MAIN: fill COMMAND, which starts MAIN: python itself for one process, the deepspeed launcher for
-# several. The launcher is called as a module: the script `deepspeed` of a virtual environment does not start when its
-# path has a space.
+# Whether torchrun, srun or a user's own hand started this shell as one process of several; korlhf/core/ranks.py reads
+# the same variables.
+one_of_several() {
+    [[ -z "${DEEPSPEED_ARGS:-}" ]] || return 1
+    [[ -z "${RANK:-}" ]] || { [[ "${WORLD_SIZE:-}" != 1 ]]; return; }
+    [[ "${SLURM_STEP_ID:-none}" =~ ^[0-9]+$ && "$SLURM_STEP_ID" -lt $((0xFFFFFFF0)) \
+        && "${SLURM_STEP_NUM_TASKS:-${SLURM_NTASKS:-1}}" -gt 1 ]]
+}
+
+# choose_command MAIN: fill COMMAND, which starts MAIN: python itself for one process, or where other processes were
+# started like this one, the deepspeed launcher for several. The launcher is called as a module: the script `deepspeed`
+# of a virtual environment does not start when its path has a space.
 choose_command() {
     local main="$1" count gpus name path port
     local launcher=("$python" -m deepspeed.launcher.runner)
@@ -175,10 +186,15 @@ choose_command() {
     name=NUM_PROCESSES
     [[ -z "${NUM_PROCESSES:-}" && -n "${NUM_GPUS:-}" ]] && name=NUM_GPUS
     count="${!name:-$((gpus > 0 ? gpus : 1))}"
+    ! one_of_several || count="${LOCAL_WORLD_SIZE:-1}"  # SLURM's tasks see their own cores alone
     [[ "$count" =~ ^[1-9][0-9]*$ ]] || fail "$name=$count: give a number of processes of 1 or more"
     local threads=$(($(cores) / count))
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}"
 
+    if one_of_several; then
+        COMMAND=("$python" -u "$main")
+        return
+    fi
     if [[ -n "${HOSTFILE:-}" ]]; then
         [[ -f "$HOSTFILE" ]] || fail "HOSTFILE=$HOSTFILE: no such file; one line for each machine: NAME slots=GPUS"
         # pdsh hands the command to a shell on each machine, unquoted.
@@ -235,6 +251,8 @@ launch() {
     done
     mkdir -p "$output" || fail "--output_dir $output cannot be made; give another"
     log="$output/training.log"
+    # On a shared disk several machines would write over each other's lines.
+    [[ "${RANK:-${SLURM_PROCID:-0}}" == 0 ]] || ! one_of_several || log=/dev/null
     printf '== %s  OMP_NUM_THREADS=%s%s\n' "$(date '+%Y-%m-%d %H:%M:%S')" "$OMP_NUM_THREADS" \
         "$(printf ' %q' "${COMMAND[@]}")" >>"$log"
     run_logged "$log" "${COMMAND[@]}"

@@ -1,7 +1,5 @@
 """The exceptions for what a user can put right: every program prints their one line and exits non-zero."""
 
-import os
-
 
 class InputError(Exception):
     """Names the flag, or the file and line; the value; and what to do."""
@@ -18,8 +16,3 @@ class Preempted(Exception):
     """A training was asked to stop and has saved itself; the text says how it goes on, empty where another process
     tells it.
     """
-
-
-def is_first_process() -> bool:
-    """Whether this process is alone or the first of several: the one that speaks where all would say the same."""
-    return int(os.environ.get("RANK", 0)) == 0

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar, cast
 
-from korlhf.core.errors import is_first_process
+from korlhf.core import ranks
 from korlhf.core.files import check_output
 
 REQUIRED = dataclasses.MISSING
@@ -86,7 +86,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """One line, without the usage (of a hundred lines), by the first of several processes; exit code 2."""
-        if is_first_process():
+        if ranks.is_first():
             hint = " (see --help)" if message.startswith(("argument ", "the following ")) else ""
             print(f"error: {' '.join(message.split())}{hint}", file=sys.stderr, flush=True)
         sys.exit(2)

@@ -3,16 +3,20 @@
 import contextlib
 import gc
 import os
+import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterable
 from importlib.metadata import version
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 from tqdm import tqdm
 
 from korlhf import __version__
-from korlhf.core.errors import Diverged, InputError, Preempted, is_first_process
+from korlhf.core import ranks
+from korlhf.core.errors import Diverged, InputError, Preempted
 
 TOO_MANY_FAILED = 3
 DIVERGED = 3
@@ -25,12 +29,13 @@ def run(main: Callable[[], int | None], stopped: str = "stopped") -> NoReturn:
 
     An InputError becomes one line on stderr, one for all processes that meet it, and exit code 2, Diverged one and
     exit code 3, Preempted one and 75; Ctrl-C becomes 130 and the text of the KeyboardInterrupt or, without one, the
-    line `stopped` (they say how to resume, where that is possible); a pipe that was closed becomes 141.
+    line `stopped` (they say how to resume, where that is possible); a pipe that was closed becomes 141. Whatever else
+    ends one of several processes becomes one line and exit code 1, and its whole text a file of `errors_in`.
     """
     try:
         sys.exit(main() or 0)
     except InputError as error:
-        if not is_first_process():  # if the first has met it too, the launcher ends this one meanwhile
+        if not ranks.is_first():  # if the first has met it too, the launcher ends this one meanwhile
             time.sleep(FIRST_SPEAKS)
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
@@ -50,6 +55,47 @@ def run(main: Callable[[], int | None], stopped: str = "stopped") -> NoReturn:
     ):  # nobody reads the output any more; what had to be written is written, or the next start resumes
         nobody_reads(sys.stdout)
         sys.exit(141)
+    except Exception as error:
+        if not ranks.several():
+            raise
+        _tell(error)
+        os._exit(1)  # a usual end takes leave of the others, and might wait for those that are gone
+
+
+def errors_in(output_dir: str | Path) -> None:
+    """Tracebacks of one of several processes go to output_dir/errors/rankN.txt from here on."""
+    global _errors
+    _errors = Path(output_dir) / "errors"
+
+
+_errors: Path | None = None
+# What torch, gloo and NCCL say if another process is gone or does not answer; gloo's errors have no class of their own.
+LOST = re.compile(r"gloo|NCCL|c10d|TCPStore|connection (closed|reset|refused)|timed out (after|waiting)", re.IGNORECASE)
+
+
+def _tell(error):
+    """What ended one of several processes, as the last line on the console."""
+    text, rank = "".join(traceback.format_exception(error)), ranks.rank()
+    reason = " ".join(re.sub(r"\[\S+\.cc:\d+\]", "", str(error)).split())  # without places in C++ files
+    reason = reason.split(". ")[0][:200]
+    classes = {cls.__name__ for cls in type(error).__mro__}
+    if "DistError" in classes or ("RuntimeError" in classes and LOST.search(str(error))):
+        said = f"lost the others: {reason}"
+        hints = getattr(error, "__notes__", ["stopped; start the same command again"])
+    else:
+        said, hints = f"{type(error).__name__}: {reason}".removesuffix(": "), []
+    try:
+        if _errors is None:
+            raise FileNotFoundError
+        _errors.mkdir(parents=True, exist_ok=True)
+        with open(_errors / f"rank{rank}.txt", "a", encoding="utf-8") as file:
+            print(time.strftime("== %Y-%m-%d %H:%M:%S"), text, sep="\n", file=file)
+        hints = [*hints, f"all of it: {_errors}/rank{rank}.txt"]
+    except OSError:
+        print(text, file=sys.stderr)
+    sys.stdout.flush()
+    end = "\n" if rank else ""  # of the first process's progress bar, which may have died with it
+    print(end + "; ".join([f"rank {rank}: {said}", *hints]), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from korlhf.core.errors import InputError, is_first_process
+from korlhf.core import ranks
+from korlhf.core.errors import InputError
 from korlhf.models.folders import check_precision, first_line, lora_base
 
 
@@ -51,7 +52,7 @@ def check_model(path: str, what: str, tokens: int, flags: str, trust_remote_code
     told = f"{flags}: {tokens} tokens are more than the {limit} positions of {what} {path}"
     if not getattr(config, "rope_parameters", None):
         raise InputError(f"{told}; lower {flags.split()[0]}")
-    if is_first_process():
+    if ranks.is_first():
         print(f"WARNING: {told}: answers that long are beyond what it was trained on", flush=True)
 
 

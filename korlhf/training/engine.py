@@ -8,6 +8,7 @@ Left out: the hybrid engine (it garbles GPT-NeoX text and fails on transformers 
 
 import atexit
 import contextlib
+import datetime
 import functools
 import logging
 import os
@@ -20,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from korlhf.core import ranks
 from korlhf.core.errors import Diverged, InputError
 from korlhf.models.finite import non_finite
 from korlhf.training import states
@@ -45,28 +47,55 @@ from deepspeed.runtime.zero.config import ZeroStageEnum  # noqa: E402
 from deepspeed.utils.tensor_fragment import fragment_address  # noqa: E402
 
 
-def start(local_rank: int) -> World:
-    """Join the processes that the deepspeed launcher started; `python main.py` alone is a group of one.
+def start(local_rank: int, timeout: float = 1800.0) -> World:
+    """Join the processes that a launcher started (DeepSpeed's, torchrun, srun); `python main.py` alone is a group of
+    one.
 
-    The end of the program leaves the group.
+    local_rank: -1, or what the launcher gave as a flag; timeout: seconds after which an exchange with the others fails.
+    The end of the program leaves the group. Raises InputError if variables of the launcher are missing or wrong.
     """
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    if "RANK" not in os.environ:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    accelerator: Any = get_accelerator()
-    local_rank = max(local_rank, int(os.environ.get("LOCAL_RANK", 0)))
-    device = torch.device("cpu")
-    if accelerator.device_name() != "cpu":
-        accelerator.set_device(local_rank)
-        device = torch.device(accelerator.device_name(), local_rank)
-    backend = accelerator.communication_backend_name() if device.type != "cpu" else "gloo"
-    deepspeed.init_distributed(dist_backend=backend, verbose=False)
+    given = {"LOCAL_RANK": str(local_rank)} if local_rank >= 0 and "RANK" in os.environ else {}
+    os.environ.update(ranks.place(given | os.environ) or _alone())
+    limit = datetime.timedelta(seconds=timeout)
+    # Of the groups that DeepSpeed opens, too: torch's own limit is 10 minutes for NCCL and 30 for gloo.
+    dist.distributed_c10d.default_pg_timeout = dist.distributed_c10d.default_pg_nccl_timeout = limit
+    device = _device(max(local_rank, int(os.environ["LOCAL_RANK"])))
+    backend = get_accelerator().communication_backend_name() if device.type != "cpu" else "gloo"
+    try:
+        deepspeed.init_distributed(dist_backend=backend, verbose=False, timeout=limit)
+    except RuntimeError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        port = os.environ["MASTER_PORT"]
+        raise InputError(f"MASTER_PORT={port} is in use on this machine; give another to all processes") from error
     atexit.register(stop)
     return World(dist.get_rank(), dist.get_world_size(), device)
+
+
+def _alone():
+    """The variables of a group of one."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    return {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+def _device(local_rank):
+    accelerator: Any = get_accelerator()
+    if accelerator.device_name() == "cpu":
+        return torch.device("cpu")
+    visible = accelerator.device_count()
+    if visible == 1 and "SLURM_LOCALID" in os.environ:  # with --gpus-per-task each process sees its own alone
+        local_rank = 0
+    if local_rank >= visible:
+        raise InputError(
+            f"LOCAL_RANK={local_rank}, but {visible} GPUs are visible to this process; start at most {visible} "
+            "processes on a machine"
+        )
+    accelerator.set_device(local_rank)
+    return torch.device(accelerator.device_name(), local_rank)
 
 
 def stop() -> None:

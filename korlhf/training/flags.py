@@ -187,6 +187,13 @@ class RunFlags:
         const=1,
         low=0,
     )
+    ddp_timeout: float = flag(
+        1800.0,
+        "seconds that a process waits for the others in one exchange before it ends: how soon one that hangs, or a "
+        "machine that vanishes, is noticed",
+        above=0,
+        high=31_536_000,
+    )
     local_rank: int = flag(-1, "set by the deepspeed launcher", low=-1)
 
 

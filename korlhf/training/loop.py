@@ -154,6 +154,10 @@ def fit(run: Run, training: Training, flags: RunFlags, data: Sequence[str], sett
             raise
         code = int(str(error).rpartition("os error ")[2].rstrip(")"))
         raise unwritable(run.dir, OSError(code, os.strerror(code))) from error
+    except RuntimeError as error:  # the others may be gone
+        if training.world.size > 1:
+            error.add_note(run.stopped(flags.save_steps))
+        raise
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(run.stopped(flags.save_steps)) from interrupt
 

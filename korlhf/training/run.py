@@ -26,7 +26,7 @@ from korlhf.training.world import World
 FREE = {
     *("output_dir", "save_steps", "save_total_limit", "overwrite_output_dir", "enable_tensorboard", "tensorboard_path"),
     *("deepspeed", "local_rank", "print_answers", "per_device_eval_batch_size", "estimate_memory"),
-    *("max_bad_steps", "stop_on_divergence"),
+    *("max_bad_steps", "stop_on_divergence", "ddp_timeout"),
 }
 # Settings that earlier versions did not write -> what their runs were trained with.
 OF_A_MODEL = {"adam_beta1": 0.9, "adam_beta2": 0.95, "use_dora": False, "load_in_4bit": False}
@@ -43,7 +43,7 @@ PER_STEP = {
 }
 FINISHED = "is finished already; give another --output_dir, or --overwrite_output_dir to train again"
 # What a run that was killed before it was begun leaves, and the log that the run script is writing.
-OWN_LEFTOVERS = {"training.log", "settings.json.part"}
+OWN_LEFTOVERS = {"training.log", "settings.json.part", "errors"}
 LOCK_SECONDS = 10  # a run that was killed may take a moment to end
 
 
@@ -201,10 +201,11 @@ class Run:
         return (self.dir / "finished.json").exists()
 
     def finish(self, figures: dict[str, Any]) -> None:
-        """Mark the run as finished and drop its resumable checkpoints."""
+        """Mark the run as finished and drop its resumable checkpoints and what ended it before."""
         if self.world.first:
             write_json(self.dir / "finished.json", figures)
-            shutil.rmtree(self.dir / "checkpoints", ignore_errors=True)
+            for gone in ("checkpoints", "errors"):
+                shutil.rmtree(self.dir / gone, ignore_errors=True)
         self.world.barrier()
 
     def _folder(self, step):

@@ -78,13 +78,14 @@ MAIN = {
 
 
 class Started:
-    """The processes of a training."""
+    """The processes of a training; pids: by rank."""
 
     def __init__(self, step, words, processes, log):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        self.running = {self._fork(step, words, r, processes, port, log) for r in range(processes)}
+        self.pids = [self._fork(step, words, r, processes, port, log) for r in range(processes)]
+        self.running = set(self.pids)
         self.codes = []
 
     def _fork(self, step, words, rank, processes, port, log):
@@ -110,6 +111,8 @@ class Started:
     def ended(self):
         """Whether all processes are gone; one that fails takes the others along."""
         for pid in list(self.running):
+            if pid not in self.running:  # killed with the one before
+                continue
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
                 self.running.discard(pid)

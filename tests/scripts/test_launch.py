@@ -160,6 +160,33 @@ def test_several_machines(harness, plain):
         assert all(values[k] == 3 for k in values if k.endswith("zero_stage"))
 
 
+TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+SRUN = {"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_STEP_ID": "0"}
+
+
+@pytest.mark.parametrize(("env", "logged"), [(TORCHRUN, False), (TORCHRUN | {"RANK": "0"}, True), (SRUN, True)])
+def test_one_process_of_several_starts_no_launcher(env, logged, harness, plain):
+    """What srun or torchrun starts on each machine; the first process alone writes the log."""
+    harness.run(plain / MULTI_NODE[0], str(harness.folder / "out"), GPUS="8", **env)
+    assert harness.before_program == ["-u"]
+    assert (harness.folder / "out" / "training.log").exists() == logged
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "2"},  # a batch script
+        SRUN | {"SLURM_STEP_ID": "4294967290"},  # an interactive shell
+        SRUN | {"SLURM_STEP_NUM_TASKS": "1"},
+        TORCHRUN | {"RANK": "0", "WORLD_SIZE": "1"},
+        TORCHRUN | {"DEEPSPEED_ARGS": "--num_nodes 2"},
+    ],
+)
+def test_what_is_no_process_of_several_starts_the_launcher(env, harness, run_1_3b):
+    harness.run(run_1_3b, "out", GPUS="8", **env)
+    assert harness.before_program[:2] == LAUNCHER
+
+
 @pytest.mark.parametrize(
     "env, line",
     [

@@ -42,6 +42,7 @@ def main():
         with program.slow_imports():
             from korlhf.training import estimate
         return estimate.say(1, {"": model}, train, run)
+    program.errors_in(run.output_dir)
     with program.slow_imports():
         from korlhf.data.tokenize import Codec, sft_tokens
         from korlhf.models.causal_lm import TokenLogps, load_causal_lm
@@ -55,7 +56,7 @@ def main():
         from korlhf.training.sft import SftTraining
         from korlhf.training.world import resolve_dtype
 
-    world = engine.start(run.local_rank)
+    world = engine.start(run.local_rank, run.ddp_timeout)
     dtype = resolve_dtype(run.dtype, world.device)
 
     codec = Codec(load_tokenizer(model.model_name_or_path, data.prompt_template, run.trust_remote_code))

@@ -30,6 +30,7 @@ def main():
         with program.slow_imports():
             from korlhf.training import estimate
         return estimate.say(2, {"": model}, train, run)
+    program.errors_in(run.output_dir)
     with program.slow_imports():
         from korlhf.data.tokenize import Codec, reward_tokens
         from korlhf.models.checks import check_model
@@ -43,7 +44,7 @@ def main():
         from korlhf.training.run import FINISHED, Run, seed_step
         from korlhf.training.world import resolve_dtype
 
-    world = engine.start(run.local_rank)
+    world = engine.start(run.local_rank, run.ddp_timeout)
     dtype = resolve_dtype(run.dtype, world.device)
 
     tokenizer = load_tokenizer(model.model_name_or_path, data.prompt_template, run.trust_remote_code)

@@ -37,6 +37,7 @@ def main():
         with program.slow_imports():
             from korlhf.training import estimate
         return estimate.say(3, {"actor_": actor, "critic_": given.critic}, ppo, run)
+    program.errors_in(run.output_dir)
     with program.slow_imports():
         from korlhf.data.tokenize import Codec, prompt_tokens
         from korlhf.models.checks import check_model
@@ -50,7 +51,7 @@ def main():
         from korlhf.training.run import FINISHED, Run, seed_step
         from korlhf.training.world import resolve_dtype
 
-    world = engine.start(run.local_rank)
+    world = engine.start(run.local_rank, run.ddp_timeout)
     dtype = resolve_dtype(run.dtype, world.device)
 
     what, trust = "--actor_model_name_or_path", run.trust_remote_code

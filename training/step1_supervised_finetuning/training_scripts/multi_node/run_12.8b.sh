@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
 # Step 1, supervised fine-tuning: Polyglot-Ko 12.8B, all weights, on several machines.
 # Machine: two or more of 8 GPUs of 40 GB or more. The project, its virtual environment, the model, the data and OUTPUT
-# must lie at the same path on all of them (a shared disk), and this one must reach the others by ssh without a
-# password; pdsh must be installed here.
+# must lie at the same path on all of them (a shared disk). With a HOSTFILE this one must reach the others by ssh without
+# a password, and pdsh must be installed here. Inside of torchrun or srun, which start this script once for each GPU,
+# the HOSTFILE is not needed:
+#
+#   torchrun --no_python --nnodes 2 --node_rank K --nproc_per_node 8 --master_addr HOST --master_port 29500 \
+#       bash run_12.8b.sh
+#   srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 bash run_12.8b.sh
 #
 #   bash run_12.8b.sh [OUTPUT] [ZERO_STAGE] [--flag value ...]
 #
