@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from korlhf.core.errors import InputError
-from korlhf.core.files import AtomicFile, close_names, write_json, whole_folder
+from korlhf.core.files import AtomicFile, close_names, whole_folder, write_json
 
 WRITER = """
 import sys, time

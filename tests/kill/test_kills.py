@@ -1,4 +1,4 @@
-"""The short form of run.sh: a few kills, of LoRA and of PPO with an average of the actor; and checkpoints made models."""
+"""The short form of run.sh: a few kills, of LoRA and of PPO with an average; and checkpoints made models."""
 
 import subprocess
 import sys
