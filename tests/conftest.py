@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(items):
     A file's tests share a process, and so do all that need the models of the quickstart: they are trained once.
     """
     for item in items:
-        if "smoke" in item.path.relative_to(TESTS).parts:
+        if "smoke" in item.path.relative_to(TESTS).parts or item.get_closest_marker("long"):
             item.add_marker(pytest.mark.slow)
         shared = "three_steps" if "three_steps" in item.fixturenames else str(item.path)
         item.add_marker(pytest.mark.xdist_group(shared))

@@ -10,6 +10,8 @@ from tiny_scripts import environment
 
 from training import checkpoint_to_model
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
@@ -20,14 +22,12 @@ def killed(tmp_path_factory):
     return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600), work
 
 
-@pytest.mark.slow
 def test_killed_runs_end_with_the_same_bits(killed):
     done, _ = killed
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 4 kills, 0 differences" in done.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "model", "saved"),
     [

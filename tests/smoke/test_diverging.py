@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 from free_port import free_port
 from tiny_scripts import ROOT, environment
 
@@ -66,6 +67,7 @@ def test_every_divergence_is_caught(folders, tmp_path):
         check(row)
 
 
+@pytest.mark.long
 def test_what_only_one_process_meets_all_leave_out_alike(folders, tmp_path):
     how = {"processes": "2", "port": str(free_port())}
     words = folders["llama"], tmp_path, *ON_TWO

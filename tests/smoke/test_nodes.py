@@ -17,6 +17,7 @@ FEW = ["--max_steps", "3", "--save_steps", "0", "--max_eval_examples", "1", "--p
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 
+@pytest.mark.long
 def test_a_lost_process_ends_the_other_and_both_go_on_to_the_same_bits(folders, tmp_path):
     command = [sys.executable, str(ROOT / "tests/harness/lost_node.py"), folders["gpt_neox"], str(tmp_path)]
     done = subprocess.run(command, env=environment(), timeout=900, **PIPES)
@@ -59,6 +60,7 @@ def test_two_processes_that_fail_alike_say_it_once(tmp_path):
     assert said[0].startswith("error: no_such.jsonl: no such file") and said[0].count("\n") == 1, said
 
 
+@pytest.mark.long
 @pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} not installed: apt-get install openssh-server pdsh")
 @pytest.mark.parametrize("lost", [False, True])
 def test_deepspeeds_launcher_over_ssh(folders, tmp_path, lost):

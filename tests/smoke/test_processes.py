@@ -20,7 +20,9 @@ def one_process(base_init, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    "zero_stage", [0, pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long), 3]
+)
 def test_sft_on_two_processes(base_init, one_process, tmp_path, zero_stage):
     more = ["--offload"] if zero_stage == 2 else ["--gradient_checkpointing"] if zero_stage == 1 else []
     run(
@@ -66,6 +68,7 @@ def ppo(three_steps, out, processes, batch, actor_stage, critic_stage):
     )
 
 
+@pytest.mark.long
 def test_ppo_with_lora_on_two_processes(three_steps, tmp_path):
     """Sampling seeds belong to prompts, whitening is global: the same answers, scores, KL and advantages as on one
     process.

@@ -15,6 +15,7 @@ def logged(folder):
     return (folder / "metrics.jsonl").exists() and len(metrics(folder))
 
 
+@pytest.mark.long
 def test_reward(base_init, tmp_path):
     more = ["--model_name_or_path", base_init, *FLAGS.split(), "--per_device_train_batch_size"]
     run("reward", tmp_path / "whole", 0, *more, 4)

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 
+import pytest
 from tiny_scripts import ROOT, environment
 
 
+@pytest.mark.long
 def test_losses_agree_however_a_training_is_spread(folders, tmp_path):
     """One example is held out: a process of two has none, and waits for the other all the same."""
     (tmp_path / "base").symlink_to(folders["gpt_neox"])

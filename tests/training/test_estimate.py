@@ -48,6 +48,7 @@ def given(folder, gpus=1, dtype="fp32", step=1, **flags):
     return estimate.Given(step, models, batch, RunFlags(output_dir="x"), gpus, dtype)
 
 
+@pytest.mark.long
 def test_estimates_are_within_a_fifth_of_measured_peaks(folder, monkeypatch):
     command = [sys.executable, ROOT / "tests/harness/measured_peaks.py", folder, str(TOKENS), *map(json.dumps, CASES)]
     alone = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")}
