@@ -1,12 +1,13 @@
 """A rule-based check whether Korean answers are kind in tone and make sense, and in what speech level they speak.
 
-Three things apart: kindness (no swearing, no contempt, no cold shoulder), sense (Korean, of known morphemes, whole, no loop) and the
-speech level, which is told and not judged: 다정한 반말 is friendly, cold 존댓말 is not. An answer is friendly if it is kind and
-makes sense.
+Three things apart: kindness (no swearing, no contempt, no cold shoulder), sense (Korean, of known morphemes, whole, no
+loop) and the speech level, which is told and not judged: 다정한 반말 is friendly, cold 존댓말 is not. An answer is
+friendly if it is kind and makes sense.
 
-It knows nothing of any reward model, so it can referee one. Swear words are korcen's; contempt and coldness are words of the
-dictionary and grammar over Kiwi's morphemes (words.yaml), none of them taken from samples/. How far it agrees with a reader is in
-samples/README.md: sarcasm in kind words passes, and so does well-formed nonsense, which a base model's perplexity may tell.
+It knows nothing of any reward model, so it can referee one. Swear words are korcen's; contempt and coldness are words
+of the dictionary and grammar over Kiwi's morphemes (words.yaml), none of them taken from samples/. samples/README.md
+tells how far it agrees with a reader: sarcasm in kind words passes, and so does well-formed nonsense, which a base
+model's perplexity may tell.
 """
 
 import re
@@ -25,7 +26,9 @@ MIN_HANGUL_SHARE = 0.6  # of all non-space characters that are not punctuation
 MAX_RUN = 3  # the same token n-gram this many times in a row is a loop
 MIN_DISTINCT_BIGRAMS = 0.5
 
-MIN_PER_MORPHEME, MIN_KNOWN = -7.5, 0.7  # chosen on the dev half of samples/friendly_labels.jsonl
+MIN_PER_MORPHEME, DOUBTFUL, MIN_KNOWN = -7.5, -6.5, 0.7  # chosen on the dev half of samples/friendly_labels.jsonl
+CASES = ("JKS", "JKO", "JKG", "JKB")
+PARTICLES = frozenset(["을", "를", "은", "는", "에게", "에서", "으로", "의", "에"])  # no words of their own
 SENSE = ("empty", "not Korean", "broken characters", "salad", "loop", "incomplete")
 KINDNESS = ("abuse", "contempt", "cold")
 LEVELS = ("haeyo", "hapsyo", "banmal", "mixed", "none")
@@ -38,9 +41,11 @@ _LAUGHS = re.compile(r"[ㄱ-ㅎㅏ-ㅣ]+")
 _KEYS = re.compile(r"[ㅋㅎㅠㅜㅡㅇㅉㄷㄴㄱㅊㅅ]+")  # ㅋㅋ, ㅠㅠ, ㅇㅇ, ㄱㅅ: typed alone by everybody
 _LIST = re.compile(r"(?m)^\s*(?:[-*•·]|\d+[.)])\s+")
 _SWEARING = ("general", "minor", "sexual", "belittle", "race", "parent", "special")  # korcen's levels, without politics
-_YOUNG = re.compile(r"새끼 ?(?=[손발]|고양이|강아지|돼지|사자|곰|새|양|오리|호랑이|염소|줄|꼬)")  # 새끼발가락, 새끼 고양이
+_YOUNG = re.compile(
+    r"새끼 ?(?=[손발]|고양이|강아지|돼지|사자|곰|새|양|오리|호랑이|염소|줄|꼬)"
+)  # 새끼발가락, 새끼 고양이
 _EMOJI_OR_MARK = ("S", "W_")
-_UNFINISHED = frozenset("EP ETM JKS JKC JKG JKO JKB JKQ JC XR XPN MM NNB EC".split())
+_UNFINISHED = frozenset(["EP", "ETM", "JKC", "JKQ", "JC", "XR", "XPN", "MM", "NNB", "EC", *CASES])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +85,8 @@ def manners(answers: Sequence[str]) -> list[Manner]:
 def _manner(text, of):
     if not text:
         return Manner(("empty",), "none")
-    parts, quotes = sentences(of.morphemes), [match.span() for match in _QUOTED.finditer(text)]
-    own = [[one for one in part if not any(a <= one.start < b for a, b in quotes)] for part in parts] if quotes else parts
+    parts = sentences(of.morphemes)
+    own = _own(text, parts)
     checks = {
         "not Korean": not _in_korean(text),
         "broken characters": _is_broken(text),
@@ -89,21 +94,20 @@ def _manner(text, of):
         "loop": _loops(text),
         "incomplete": _is_cut(text, of.morphemes),
         "abuse": _swears(text),
-        "contempt": any(map(_scorns, own)) or _hides_scorn(text),
+        "contempt": any(map(_scorned, own)) or _hides_scorn(text),
         "cold": any(_COLD.search(line(part)) for part in own),
     }
     return Manner(tuple(name for name, failed in checks.items() if failed), speech_level(parts))
 
 
-def figures(answers: Sequence[str]) -> dict[str, float]:
-    """Shares of answers, at least one: {"friendly", "sense", "polite"}. They belong together: broken text is not rude."""
-    found = manners(answers)
+def shares(found: Sequence[Manner]) -> dict[str, float]:
+    """{"friendly", "sense", "polite"}: shares of at least one Manner. Kindness is never told without sense."""
     return {name: sum(getattr(m, name) for m in found) / len(found) for name in ("friendly", "sense", "polite")}
 
 
 def speech_level(parts: Sequence[Sequence[Morpheme]]) -> str:
-    """The level of the final endings of sentences: "haeyo" or "hapsyo" (the one there is more of), "banmal", "mixed" (banmal and
-    one of the former), "none" without an ending."""
+    """The level of the final endings of sentences: "haeyo" or "hapsyo" (the one there is more of), "banmal",
+    "mixed" (banmal and one of the former), "none" without an ending."""
     found: Counter = Counter()
     for part in parts:
         endings = [one for one in part if one.tag in ("EF", "EC") or one.said == "요/JX"]
@@ -143,11 +147,9 @@ def _is_salad(text, of: Analysis):
         return True
     if not _LIST.search(text) and len(said) >= 8 and of.per_morpheme < MIN_PER_MORPHEME:
         return True
-    astray = 0
-    for before, after in zip(of.morphemes, of.morphemes[1:]):
-        if after.tag in ("JKS", "JKO", "JKG", "JKB") or (after.tag == "JX" and after.form in ("은", "는")):
-            astray += after.start > before.end and before.tag[0] != "S" or before.tag in ("JKO", "JKS")
-    return astray >= 1
+    stacked = any(a.tag in ("JKO", "JKS") and b.tag in CASES for a, b in zip(of.morphemes, of.morphemes[1:]))
+    loose = sum(word in PARTICLES for word in words(text))
+    return stacked or loose >= 2 or (loose == 1 and of.per_morpheme < DOUBTFUL)
 
 
 def _loops(text):
@@ -187,8 +189,8 @@ def _swears(text):
 
 
 def unmasked(text: str) -> str:
-    """Without what hides a word: marks and digits between syllables (꺼.져), jamo for syllables (ㄸㅏ), drawn-out vowels
-    (시이이발)."""
+    """Without what hides a word: marks and digits between syllables (꺼.져), jamo for syllables (ㄸㅏ), drawn-out
+    vowels (시이이발)."""
     text = re.sub(r"(?<=[가-힣ㄱ-ㅎ])[.@*_^\d-]+(?=[가-힣ㄱ-ㅎ])", "", text)
     text = re.sub("([ㄱ-ㅎ])([ㅏ-ㅣ])", lambda two: _syllable(*two.groups()), text)
     return re.sub(r"([가-힣])([아-잏])\2*", lambda two: two[1] if _drawn_out(*two.groups()) else two[0], text)
@@ -206,18 +208,32 @@ def _drawn_out(syllable, after):
     return a % 28 == 0 and b % 28 == 0 and b // 588 == 11 and a // 28 % 21 == b // 28 % 21
 
 
-def _scorns(part):
-    said = line(part)
-    for one in part:
-        if one.said in _CONTEMPT and not _DENIED.search(said.partition(f" {one.said} ")[2].join("  ")):
-            return True
-    return False
+def scorn(text: str) -> tuple[str, ...]:
+    """The words of contempt in a text, as form/tag, quotes and what is denied left out."""
+    return tuple(said for part in _own(text, sentences(analyse([text])[0].morphemes)) for said in _scorned(part))
+
+
+def _own(text, parts):
+    """The sentences without what stands in quotes."""
+    quotes = [match.span() for match in _QUOTED.finditer(text)]
+    return (
+        [[one for one in part if not any(a <= one.start < b for a, b in quotes)] for part in parts] if quotes else parts
+    )
+
+
+def _scorned(part):
+    whole = line(part)
+    return [
+        one.said
+        for one in part
+        if one.said in _CONTEMPT and not _DENIED.search(whole.partition(f" {one.said} ")[2].join("  "))
+    ]
 
 
 def _hides_scorn(text):
     bare = _QUOTED.sub("", text)
     shown = unmasked(bare)
-    return shown != bare and any(_scorns(part) for part in sentences(analyse([shown])[0].morphemes))
+    return shown != bare and bool(scorn(shown))
 
 
 def is_korean(text: str) -> bool:

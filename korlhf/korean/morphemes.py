@@ -16,8 +16,8 @@ KEPT = 4096  # analyses kept: the answers of an evaluation are looked at for sev
 
 
 class Morpheme(NamedTuple):
-    """form and tag (Sejong tags without Kiwi's mark of regularity: VV, EF, JKS ...), `said`, which is form/tag, characters
-    start to end of the text, the number of its sentence, and whether Kiwi's dictionary has it."""
+    """form and tag (Sejong tags without Kiwi's mark of regularity: VV, EF, JKS ...), `said`, which is form/tag,
+    characters start to end of the text, the number of its sentence, and whether Kiwi's dictionary has it."""
 
     form: str
     tag: str
