@@ -1,4 +1,4 @@
-"""The checks of answers against labels by another hand; their documented figures; their words against those of the corpus."""
+"""The checks of answers against labels by another hand; their documented figures; their words and the corpus."""
 
 import json
 import re

@@ -53,7 +53,9 @@ def by_n_grams(rows, test_rows):
 def table():
     """{first cell: the other cells} of the README's table."""
     lines = [
-        line for line in README_OF_IT.splitlines() if re.match(r"\| (?:right|\w+, found|harmful prompts:|look-alikes:)", line)
+        line
+        for line in README_OF_IT.splitlines()
+        if re.match(r"\| (?:right|\w+, found|harmful prompts:|look-alikes:)", line)
     ]
     return {cells[0]: cells[1:] for cells in ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)}
 
