@@ -118,8 +118,22 @@ def test_the_labels_are_of_the_kinds_there_are():
     assert {row["prompt_kind"] for row in ROWS["verdict"]} < set(KINDS)
 
 
-# Words of the dictionary for contempt that everybody uses, also the worst answers of the corpus.
-ORDINARY = {"한심", "뻔뻔", "바보", "멍청", "대가리", "꼴불견", "유치원생", "초등학생"}
+# Single words of the dictionary that the worst answers of the corpus use too, as everybody does.
+CONTEMPT = {
+    "바보",
+    "멍청",
+    "멍청이",
+    "멍청하",
+    "한심",
+    "한심하",
+    "뻔뻔",
+    "뻔뻔하",
+    "꼴불견",
+    "꼴좋",
+    "못나",
+    "감지덕지",
+}
+ORDINARY = {*CONTEMPT, "때려치우", "유치원생", "초등학생", "그러니까", "아이디어"}
 
 
 def literals(cues):
