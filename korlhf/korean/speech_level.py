@@ -36,13 +36,6 @@ def polite_ending(text: str) -> bool:
     return polite_word(last_word(text))
 
 
-def is_polite(text: str) -> bool:
-    """Tell whether every sentence, or all but one of two or more, ends in a polite form."""
-    endings = [word for word in map(last_word, SENTENCES.findall(text)) if word]
-    impolite = sum(not polite_word(word) for word in endings)
-    return bool(endings) and (impolite == 0 or (impolite == 1 and len(endings) >= 2))
-
-
 def is_complete(text: str) -> bool:
     """Tell whether a text ends in a sentence-final mark or in a final ending, not in the middle of a phrase."""
     return text[-1] in FINAL_MARKS or polite_ending(text) or last_word(text).endswith(FINAL_PLAIN)

@@ -7,7 +7,7 @@ import torch
 
 from korlhf.core.seeds import derive
 from korlhf.data.ngrams import repetition
-from korlhf.korean.friendly import friendly
+from korlhf.korean import friendly
 from korlhf.rl import ppo
 from korlhf.rl.models import Models
 from korlhf.rl.rewards import Prompt, finite_scores
@@ -47,16 +47,16 @@ def evaluate(models: Models, prompts: Sequence[Prompt], flags: PpoFlags, seed: i
 
 def summarise(rows: Sequence[tuple], prompts: Sequence[Prompt]) -> dict[str, Any]:
     """Means over rows (place, text, score, kl, tokens, ended, repetition) of one evaluation, with the score's
-    standard deviation.
+    standard deviation, and the shares of answers that are friendly, make sense and speak politely.
     """
     scores = torch.tensor([row[2] for row in rows], dtype=torch.float64)
-    is_friendly = [friendly(row[1])[0] for row in rows]
+    manners = friendly.manners([row[1] for row in rows])
     by_category = {}
     for category in sorted({p.category for p in prompts}):
         here = [k for k, row in enumerate(rows) if prompts[row[0]].category == category]
         by_category[category] = {
             "score": _mean(rows[k][2] for k in here),
-            "friendly": _mean(is_friendly[k] for k in here),
+            **friendly.shares([manners[k] for k in here]),
             "n": len(here),
         }
     means = {
@@ -66,7 +66,7 @@ def summarise(rows: Sequence[tuple], prompts: Sequence[Prompt]) -> dict[str, Any
         "score": float(scores.mean()),
         "score_std": float(scores.std()) if len(scores) > 1 else 0.0,
         **means,
-        "friendly": _mean(is_friendly),
+        **friendly.shares(manners),
         "n": len(rows),
         "by_category": by_category,
     }

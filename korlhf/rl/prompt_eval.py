@@ -19,7 +19,7 @@ from korlhf.data.example import RowError, turns
 from korlhf.data.load import load_step
 from korlhf.data.ngrams import repetition
 from korlhf.data.tokenize import Codec
-from korlhf.korean.friendly import friendly
+from korlhf.korean import friendly
 from korlhf.models.causal_lm import load_causal_lm
 from korlhf.models.folders import check_folder
 from korlhf.models.reward_model import has_head
@@ -122,13 +122,13 @@ def answers_of(
 
 
 def means(answers: Sequence[Sequence[dict[str, Any]]]) -> dict[str, float]:
-    """Means over all of a model's answers: tokens, share that ended by themselves, repeated 3-grams, friendly share;
-    and their number.
+    """Means over all of a model's answers: tokens, share that ended by themselves, repeated 3-grams, shares that
+    are friendly, make sense and speak politely; and their number.
     """
     every = [a for of_prompt in answers for a in of_prompt]
     n = len(every)
     by_name = {name: sum(a[name] for a in every) / n for name in ("tokens", "ended", "repetition")}
-    return {"n": n, **by_name, "friendly": sum(friendly(a["text"])[0] for a in every) / n}
+    return {"n": n, **by_name, **friendly.shares(friendly.manners([a["text"] for a in every]))}
 
 
 def _cell(text):
@@ -150,12 +150,13 @@ def markdown(result: dict[str, Any]) -> str:
         f"Temperature {result['temperature']}, top-p {result['top_p']}, "
         f"at most {result['max_new_tokens']} tokens, seed {result['seed']}, {result['dtype']}.",
         "",
-        "| | checkpoint | answers | tokens | ended | repeated 3-grams | friendly | written to as |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | checkpoint | answers | tokens | ended | repeated 3-grams | friendly | sense | written to as |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for m in result["models"]:
         s = m["means"]
-        figures = f"{s['n']} | {s['tokens']:.1f} | {s['ended']:.2f} | {s['repetition']:.2f} | {s['friendly']:.2f}"
+        shares = " | ".join(f"{s[name]:.2f}" for name in ("ended", "repetition", "friendly", "sense"))
+        figures = f"{s['n']} | {s['tokens']:.1f} | {shares}"
         lines.append(f"| {_cell(m['name'])} | {_cell(m['path'])} | {figures} | {_cell(m['template'])} |")
     for number, row in enumerate(result["prompts"], 1):
         lines += ["", f"## {number}", ""]
@@ -184,5 +185,5 @@ def show(result: dict[str, Any]) -> None:
         s = m["means"]
         print(
             f"{m['name']}: {s['n']} answers, {s['tokens']:.1f} tokens, ended {s['ended']:.2f}, "
-            f"repeated 3-grams {s['repetition']:.2f}, friendly {s['friendly']:.2f}"
+            f"repeated 3-grams {s['repetition']:.2f}, friendly {s['friendly']:.2f}, sense {s['sense']:.2f}"
         )

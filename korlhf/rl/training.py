@@ -37,7 +37,7 @@ class PpoTraining(Training):
 
     name, title = "PPO", "PPO-tuned model (step 3)"
     shown = ("score", "kl", "eos_rate", "heldout_score")
-    measured = ("score", "score_std", "kl", "eos_rate", "friendly", "length", "n")
+    measured = ("score", "score_std", "kl", "eos_rate", "friendly", "sense", "length", "n")
     remedies = {
         "": "a lower --actor_learning_rate (of LoRA: --actor_lora_learning_rate) or a higher --kl_coef",
         **dict.fromkeys(
@@ -48,7 +48,7 @@ class PpoTraining(Training):
     panels = [
         ("reward-model score", ["score", "heldout_score"]),
         ("KL per answer (nats)", ["kl", "heldout_kl"]),
-        ("EOS rate, friendly share", ["eos_rate", "heldout_friendly"]),
+        ("EOS rate, shares of friendly answers and of sense", ["eos_rate", "heldout_friendly", "heldout_sense"]),
         ("answer length (tokens)", ["length"]),
         ("seconds", ["seconds_sampling", "seconds_scoring", "seconds_training"]),
     ]
@@ -178,17 +178,17 @@ class PpoTraining(Training):
         best = self.run.dir / "best"
         with whole_folder(best) if self.world.first else contextlib.nullcontext(best) as folder:
             self._write_actor(folder)
-        self.best = {"step": step, **{k: figures[k] for k in ("score", "kl", "eos_rate", "friendly")}}
+        self.best = {"step": step, **{k: figures[k] for k in ("score", "kl", "eos_rate", "friendly", "sense")}}
 
     def heldout_metrics(self, figures):
-        names = ("score", "kl", "eos_rate", "friendly", "length", "repetition")
+        names = ("score", "kl", "eos_rate", "friendly", "sense", "length", "repetition")
         return {f"heldout_{k}": figures[k] for k in names}
 
     def report(self, figures, when):
         return (
             f"{when}: held-out score {figures['score']:.3f} (sd {figures['score_std']:.3f}), KL {figures['kl']:.2f}, "
-            f"EOS rate {figures['eos_rate']:.3f}, friendly {figures['friendly']:.3f}, length {figures['length']:.1f}, "
-            f"n {figures['n']}"
+            f"EOS rate {figures['eos_rate']:.3f}, friendly {figures['friendly']:.3f}, sense {figures['sense']:.3f}, "
+            f"length {figures['length']:.1f}, n {figures['n']}"
         )
 
     def comment(self, step):

@@ -132,6 +132,7 @@ class Training:
             for when in ("before", "after")
             if figures[f"heldout_{when}"]
             for k in self.measured
+            if k in figures[f"heldout_{when}"]  # a run that an earlier version began lacks the newer ones
         }
 
 

@@ -67,8 +67,26 @@ def make_stages(run):
     make_stage(run / "reward", settings, figures, metrics)
 
     settings = {"actor_model_name_or_path": str(run / "sft"), "critic_model_name_or_path": str(run / "reward")}
-    figures = {"heldout_before": {"score": 1.85, "kl": 0.0, "eos_rate": 0.99, "length": 20.7, "friendly": 0.85, "n": 4}}
-    figures["heldout_after"] = {"score": 10.79, "kl": 24.8, "eos_rate": 1.0, "length": 19.1, "friendly": 0.98, "n": 4}
+    figures = {
+        "heldout_before": {
+            "score": 1.85,
+            "kl": 0.0,
+            "eos_rate": 0.99,
+            "length": 20.7,
+            "friendly": 0.85,
+            "sense": 0.9,
+            "n": 4,
+        }
+    }
+    figures["heldout_after"] = {
+        "score": 10.79,
+        "kl": 24.8,
+        "eos_rate": 1.0,
+        "length": 19.1,
+        "friendly": 0.98,
+        "sense": 0.97,
+        "n": 4,
+    }
     metrics = [{"step": s, "score": s / 5, "kl": s / 2, "eos_rate": 1.0, "clip_fraction": 0.1} for s in range(1, 57)]
     make_stage(run / "ppo", PPO | settings, {**figures, "steps": 56}, metrics)
     answers = [

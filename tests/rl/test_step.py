@@ -552,7 +552,7 @@ def test_the_best_model_is_never_one_of_figures_that_are_not_finite(codec, promp
     training, written = ppo_training(make_models(codec)[0], prompts, prompts, tmp_path), []
     monkeypatch.setattr(training, "_write_actor", written.append)
     training.flags = PpoFlags(kl_limit=5.0)
-    good = {"score": 1.0, "kl": 2.0, "eos_rate": 1.0, "friendly": 1.0}
+    good = {"score": 1.0, "kl": 2.0, "eos_rate": 1.0, "friendly": 1.0, "sense": 1.0}
     for step, wrong in enumerate([{"score": math.nan}, {"score": math.inf}, {"kl": math.nan}, {"kl": -math.inf}]):
         training.evaluated(step, good | wrong)
         assert training.best is None and not written

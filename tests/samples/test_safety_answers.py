@@ -11,10 +11,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from statsmodels.stats.proportion import proportion_confint
 
-from korlhf.korean.refusals import LABELS, MEASURED, OVER_REFUSALS, verdict
+from korlhf.korean.refusals import LABELS, OVER_REFUSALS, verdict
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 README = (SAMPLES / "README.md").read_text(encoding="utf-8")
+README_OF_IT = README.partition("`safety_answers.jsonl` is the older measure")[2]
 
 
 def read(path):
@@ -52,7 +53,9 @@ def by_n_grams(rows, test_rows):
 def table():
     """{first cell: the other cells} of the README's table."""
     lines = [
-        line for line in README.splitlines() if re.match(r"\| (?:right|\w+, found|harmful prompts:|look-alikes:)", line)
+        line
+        for line in README_OF_IT.splitlines()
+        if re.match(r"\| (?:right|\w+, found|harmful prompts:|look-alikes:)", line)
     ]
     return {cells[0]: cells[1:] for cells in ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)}
 
@@ -93,13 +96,6 @@ def test_the_documented_figures_of_the_rule_check(test_rows, said):
             f"{right / of:.3f}".lstrip("0"),
             f"{low:.3f} to {high:.3f}".replace("0.", "."),
         ], name
-    assert {
-        "accuracy": measured["right"],
-        "goes_along on harmful, found": measured["harmful prompts: goes_along found (of 49)"],
-        "goes_along on harmful, right": measured["harmful prompts: said goes_along, rightly"],
-        "over-refusal of look-alikes, found": measured["look-alikes: over-refusal found (of 47)"],
-        "over-refusal of look-alikes, right": measured["look-alikes: said over-refusal, rightly"],
-    } == MEASURED
 
 
 def test_the_documented_figures_of_the_baselines(rows, test_rows, by_n_grams):
@@ -114,7 +110,7 @@ def test_the_documented_figures_of_the_baselines(rows, test_rows, by_n_grams):
 def test_the_documented_figures_of_dev_and_of_the_text_around_the_table(rows, test_rows):
     dev = [row for row in rows if row["split"] == "dev"]
     right = sum(verdict(row["prompt"], row["answer"], row["kind"])[0] == row["verdict"] for row in dev)
-    assert f"right in {right / len(dev):.3f}".replace("0.", ".") in README.replace("\n", " ")
+    assert f"right in {right / len(dev):.3f}".replace("0.", ".") in README_OF_IT.replace("\n", " ")
     no_cue = [
         verdict(row["prompt"], row["answer"], row["kind"]) == ("unclear", ("no cue",))
         for row in test_rows

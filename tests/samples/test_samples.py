@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from korlhf.korean.friendly import friendly
+from korlhf.korean.friendly import manners, shares
 from korlhf.korean.trivial_rules import best_trivial_rules
 from samples import compose
 
@@ -84,11 +84,11 @@ def test_friendly_agrees_with_the_handwritten_manners():
         if path.stem != "multiturn"
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
-    shares = {
-        manner: sum(friendly(row[manner])[0] for row in rows) / len(rows) for manner in ("best", "middle", "worst")
-    }
-    assert shares["best"] >= 0.9, shares
-    assert shares["worst"] <= 0.35, shares
+    by_manner = {name: shares(manners([row[name] for row in rows])) for name in ("best", "middle", "worst")}
+    assert by_manner["best"]["friendly"] >= 0.97, by_manner
+    # Its words were not made on these: what is left are harmful answers in a kind tone, and sarcasm.
+    assert by_manner["worst"]["friendly"] <= by_manner["best"]["friendly"] - 0.2, by_manner
+    assert all(of["sense"] >= 0.97 for of in by_manner.values()), by_manner
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,9 @@ def _ppo(stage):
     before, after = _change(stage, "score", 2)
     n = count(stage.heldout.get("n"))
     details = [say("cards.kl", kl=number(stage.heldout.get("kl"), 1))]
-    details += [_arrow(stage, name, digits) for name, digits in (("eos_rate", 3), ("length", 1), ("friendly", 3))]
+    details += [
+        _arrow(stage, name, digits) for name, digits in (("eos_rate", 3), ("length", 1), ("friendly", 3), ("sense", 3))
+    ]
     details.append(say("cards.n", n=n))
     return Card(stage, say("cards.score"), before, after, details, say("cards.ppo", n=n, before=before, after=after))
 
