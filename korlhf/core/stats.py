@@ -65,30 +65,44 @@ def share_interval(right: Values, groups: Groups = None) -> tuple[float, float]:
     square of t / z because that is estimated from so few (Korn and Graubard 1998). Prompts that are all alike count as
     one result each.
     """
-    if not len(right):
-        return UNIT
-    sums, counts = _group_sums(right, groups)
-    return interval_of_sums(len(sums), *(float(m) for m in _moments(sums, counts)))
+    sums, counts = _group_sums(right, groups) if len(right) else (np.zeros(0), np.zeros(0))
+    return Sums(len(sums), *(float(m.sum()) for m in (sums, counts, sums**2, sums * counts, counts**2))).interval()
 
 
-def _moments(sums: np.ndarray, counts: np.ndarray) -> tuple[float, ...]:
-    return sums.sum(), counts.sum(), (sums**2).sum(), (sums * counts).sum(), (counts**2).sum()
+@dataclass
+class Sums:
+    """What `share_interval` needs of results that come by groups of r right of k each, without keeping them: sums over
+    the groups of r, k, r * r, r * k and k * k."""
 
+    groups: int = 0
+    right: float = 0.0
+    n: float = 0.0
+    right2: float = 0.0
+    right_n: float = 0.0
+    n2: float = 0.0
 
-def interval_of_sums(
-    groups: int, right: float, n: float, right2: float, right_n: float, n2: float
-) -> tuple[float, float]:
-    """`share_interval` of counts: groups of r right of k each; sums over them of r, k, r * r, r * k and k * k."""
-    if n == groups:
-        return wilson(right, n)
-    if groups < 2:
-        return UNIT
-    mean = right / n
-    variance = groups / (groups - 1) * (right2 - 2 * mean * right_n + mean**2 * n2) / n**2
-    alike = variance < 1e-12 or mean * (1 - mean) < 1e-12
-    effective = groups if alike else min(n, mean * (1 - mean) / variance)
-    effective *= (Z / _t(groups)) ** 2
-    return wilson(mean * effective, effective)
+    def add(self, right: float, n: int) -> None:
+        """Count one group."""
+        self.groups += 1
+        self.right += right
+        self.n += n
+        self.right2 += right**2
+        self.right_n += right * n
+        self.n2 += n**2
+
+    def interval(self) -> tuple[float, float]:
+        """(low, high) of the share; see `share_interval`."""
+        if self.n == self.groups:
+            return wilson(self.right, self.n)
+        if self.groups < 2:
+            return UNIT
+        mean = self.right / self.n
+        squares = self.right2 - 2 * mean * self.right_n + mean**2 * self.n2
+        variance = self.groups / (self.groups - 1) * squares / self.n**2
+        alike = variance < 1e-12 or mean * (1 - mean) < 1e-12
+        few = (Z / _t(self.groups)) ** 2
+        effective = self.groups if alike else min(self.n, mean * (1 - mean) / variance) * few
+        return wilson(mean * effective, effective)
 
 
 def _t(groups: int) -> float:
@@ -152,8 +166,8 @@ def _bounded(mean, error, k, bounds):
 
 
 def expanded(groups: int) -> tuple[float, float]:
-    """The quantiles of a bootstrap over so many groups that make its 95 % percentile interval as wide as t's (Hesterberg
-    2015, section 5.3.3)."""
+    """The quantiles of a bootstrap over so many groups that make its 95 % percentile interval as wide as t's
+    (Hesterberg 2015, section 5.3.3)."""
     from scipy import stats
 
     tail = float(stats.norm.cdf(-math.sqrt(groups / (groups - 1)) * _t(groups))) if groups > 1 else 0.0

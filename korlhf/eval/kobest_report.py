@@ -111,7 +111,8 @@ def differences(units, models, outcomes, seed):
             for other, model in combinations(models, 2):
                 a, b = np.array(_scores(items[model], metric)), np.array(_scores(items[other], metric))
                 if len(a) and len(b):
-                    gap, only = stats.mean_interval(a - b, bounds=stats.CHANGE), (int((a > b).sum()), int((a < b).sum()))
+                    gap = stats.mean_interval(a - b, bounds=stats.CHANGE)
+                    only = int((a > b).sum()), int((a < b).sum())
                     names = {"task": unit.name, "metric": metric, "model": model, "other": other}
                     values = {"mean": gap.mean, "low": gap.low, "high": gap.high, "n": gap.n}
                     told = {"only_model": only[0], "only_other": only[1], "p": stats.mcnemar(*only)}

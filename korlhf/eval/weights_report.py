@@ -62,7 +62,7 @@ def tables(s, opened, examples, talks, reference, args):
 
 def _kl_table(result, drawn, reference, max_kl):
     """KL to the reference, and the warnings about it."""
-    figures, seed = result.figures.setdefault("kl", {}), result.settings["seed"]
+    figures = result.figures.setdefault("kl", {})
     for name, answers in drawn.items():
         lengths = [len(d["ids"]) for d in answers]
         f = figures[name] = {"n": len(answers), "tokens": sum(lengths)}

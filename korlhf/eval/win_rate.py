@@ -161,8 +161,8 @@ def length_controlled(games, seed):
 
 
 def _fitted(games, fit, seed):
-    """Of each figure that `fit` finds in games {"mean", "low", "high"}: resampled are prompts, with all their games; the
-    quantiles are `stats.expanded` for few prompts."""
+    """Of each figure that `fit` finds in games {"mean", "low", "high"}: resampled are prompts, with all their games;
+    the quantiles are `stats.expanded` for few prompts."""
     of_prompt = list(games.reset_index(drop=True).groupby("prompt").indices.values())
     draws = np.random.default_rng(seed).integers(len(of_prompt), size=(RESAMPLES, len(of_prompt)))
     fits = [fit(games.iloc[np.concatenate([of_prompt[k] for k in draw])]) for draw in draws]

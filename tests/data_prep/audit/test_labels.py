@@ -26,7 +26,7 @@ def test_lengths_by_category():
         ("일상", "가나다라", "가"),
         ("번역", "가", "나"),
     ]:
-        tally.add(category, chosen, rejected, set(), set())
+        tally.add(category, [((chosen, set()), (rejected, set()))])
     table = tally.length_table()
     assert table["일상"]["n"] == 3 and table["일상"]["share_longer"] == pytest.approx(2 / 3)
     assert (table["일상"]["mean_chosen"], table["일상"]["mean_rejected"]) == (
@@ -46,7 +46,7 @@ def test_forms_by_side():
         ({"emoji"}, {"emoji"}),
         (set(), {"line break"}),
     ]:
-        tally.add("일상", "가", "나", has, has_not)
+        tally.add("일상", [(("가", has), ("나", has_not))])
     emoji = next(row for row in tally.form_table() if row["feature"] == "emoji")
     assert (emoji["only_chosen"], emoji["only_rejected"], emoji["prefers"]) == (2, 1, "with")
     assert emoji["right_alone"] == pytest.approx((2 + 2 / 2) / 5)  # right twice, wrong once, silent twice
@@ -95,7 +95,7 @@ def test_rules_without_signal_stay_near_one_half():
 def test_further_categories_are_counted_together():
     tally = Tally()
     for i in range(labels.CATEGORIES + 5):
-        tally.add(f"분류 {i}", "가", "나", set(), set())
+        tally.add(f"분류 {i}", [(("가", set()), ("나", set()))])
     assert len(tally.lengths) == labels.CATEGORIES + 1 and tally.lengths[labels.OTHERS]["equal"] == 5
 
 
