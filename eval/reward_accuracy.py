@@ -87,8 +87,7 @@ def main(argv=None):
         report.models(result, kept, of_kept)
         if fit is not None:
             of_compared = {name: s[compared] for name, s in of_kept.items()}
-            left_out = reward_pairs.unseen(examples, training, left_out)
-            left_out = left_out[~left_out["prompt_id"].isin(fit["prompt_id"])]
+            left_out = reward_pairs.beside_compared(examples, training, left_out, compared, files.seed)
             report.baselines(result, (fit, where, left_out), kept[compared], of_compared)
         else:
             compared[:] = False

@@ -10,6 +10,7 @@ seconds.
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,7 @@ class Sums:
         return wilson(mean * effective, effective)
 
 
+@lru_cache(maxsize=1 << 10)
 def _t(groups: int) -> float:
     """The t that 95 % of a mean over so many groups is within."""
     from scipy import stats

@@ -116,11 +116,17 @@ def leave_out_seen(examples, training, scored, scores, result):
     return fresh if fresh.any() else ~fresh
 
 
-def unseen(examples, training, left_out):
-    """The pairs that no model scored, without the prompts that are in a model's training data, unless all are."""
+def beside_compared(examples, training, left_out, compared, seed):
+    """Of the pairs that no model scored those that belong to the compared ones: without the prompts that are in a
+    model's training data, unless all are; and half of them where half of the others are compared."""
     known = {load.prompt_key(e) for train in training.values() for e in train or ()}
     fresh = [load.prompt_key(examples[i]) not in known for i in left_out["example"]]
-    return left_out[fresh] if any(fresh) else left_out
+    left_out = left_out[fresh] if any(fresh) else left_out
+    if compared.all() or left_out.empty:
+        return left_out
+    places = sorted(left_out["example"].unique())
+    _, second = pairs.halves([examples[i] for i in places], seed)
+    return left_out[left_out["example"].isin([places[i] for i in second])]
 
 
 def to_fit(train_data_path, examples, training, kept, seed):

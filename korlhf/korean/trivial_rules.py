@@ -111,17 +111,21 @@ def best_trivial_rules(train_pairs: list[Triple], test_pairs: list[Triple]) -> d
     return dict(sorted(table.items(), key=lambda item: -item[1]))
 
 
-def rules_of_each(train: dict[str, list[Triple]]) -> tuple[dict[str, tuple[str, Rule]], tuple[str, Rule]]:
+def rules_of_each(
+    train: dict[str, list[Triple]], pooled: dict[str, Rule] | None = None
+) -> tuple[dict[str, tuple[str, Rule]], tuple[str, Rule]]:
     """The best rule of each category, chosen on its own pairs in `train`: ({category: (name, rule)}, the best of all).
+
+    pooled: `trivial_rules` of all these pairs, if they are known already.
 
     A category with fewer than LEAST_PAIRS is not in it. One rule over all hides what each category has: where "longer"
     is right in most of one and wrong in most of another, it scores .5. Raises ValueError without pairs.
     """
     every = [pair for pairs in train.values() for pair in pairs]
-    return {c: _best(pairs) for c, pairs in train.items() if len(pairs) >= LEAST_PAIRS}, _best(every)
+    return {c: _best(pairs) for c, pairs in train.items() if len(pairs) >= LEAST_PAIRS}, _best(every, pooled)
 
 
-def _best(pairs):
-    rules = trivial_rules(pairs)
+def _best(pairs, rules=None):
+    rules = rules or trivial_rules(pairs)
     name = max(rules, key=lambda n: accuracy(rules[n], pairs))
     return name, rules[name]

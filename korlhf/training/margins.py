@@ -27,8 +27,8 @@ def by_margin(right: Sequence[float], margins: Sequence[float], groups: Sequence
     values, m, of = np.asarray(right, dtype=float), np.asarray(margins, dtype=float), np.asarray(groups)
     if not len(m):
         return []
-    ends = np.unique(np.quantile(m, np.linspace(0, 1, BINS + 1), method="lower"))
-    place = np.searchsorted(ends[1:-1], m, side="right")
+    cuts = np.unique(np.quantile(m, np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
+    place = np.searchsorted(cuts, m)  # a margin that is a cut belongs below it
     return [
         {
             "from": float(m[here].min()),

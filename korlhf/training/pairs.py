@@ -134,30 +134,38 @@ def as_pairs(examples: Iterable[Example]) -> list[tuple[str, str, str]]:
     return [(e.prompt, a, b) for e in examples for a, b in combinations(e.written, 2)]
 
 
-def trivial_rules(train: Iterable[Example], heldout: Iterable[Example]) -> dict[str, float]:
-    """Accuracy on `heldout` of each trivial rule, its direction and word chosen on `train`: name -> accuracy, best
-    first. With several categories also of the best rule of each (trivial_rules.EACH).
-    """
-    train, heldout = list(train), list(heldout)
-    found = rules.best_trivial_rules(as_pairs(train), as_pairs(heldout))
-    of_each = rules_by_category(train, heldout)
-    if len(of_each) > 1:
-        n = sum(f["n"] for f in of_each.values())
-        found[rules.EACH] = sum(f["accuracy"] * f["n"] for f in of_each.values()) / n
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+def beside(train: Sequence[Example], heldout: Sequence[Example], left_out: Sequence[Example] = ()) -> dict[str, Any]:
+    """What a model's accuracy on `heldout` stands next to, all of it chosen on `train`.
 
-
-def rules_by_category(train: Iterable[Example], heldout: Iterable[Example]) -> dict[str, dict[str, Any]]:
-    """The best rule of each category, chosen on its pairs of `train` and measured on those of `heldout`:
-    {category: {"rule", "accuracy", "n"}}. A category with few pairs in `train` has the rule that is best over all.
+    Returns {"trivial_rules": {name: accuracy}, best first, with several categories also of the best rule of each
+    (trivial_rules.EACH); "rules_by_category": {category: {"rule", "accuracy", "n"}}, where one with few pairs in `train`
+    has the rule that is best over all; "left_out": {category: pairs that are too long for the model}; "with_left_out":
+    trivial_rules on `heldout` and those, None if there are none}.
     """
-    fit, measured = _by_category(train), _by_category(heldout)
-    chosen, best = rules.rules_of_each(fit)
-    out = {}
-    for category, pairs in sorted(measured.items()):
-        name, rule = chosen.get(category, best)
-        out[category] = {"rule": name, "accuracy": rules.accuracy(rule, pairs), "n": len(pairs)}
-    return out
+    fit = _by_category(train)
+    pooled = rules.trivial_rules([pair for pairs in fit.values() for pair in pairs])
+    chosen, best = rules.rules_of_each(fit, pooled)
+
+    def by_category(examples):
+        out = {}
+        for category, pairs in sorted(_by_category(examples).items()):
+            name, rule = chosen.get(category, best)
+            out[category] = {"rule": name, "accuracy": rules.accuracy(rule, pairs), "n": len(pairs)}
+        return out
+
+    def over_all(examples):
+        found = {name: rules.accuracy(rule, as_pairs(examples)) for name, rule in pooled.items()}
+        if len(of_each := by_category(examples)) > 1:
+            n = sum(f["n"] for f in of_each.values())
+            found[rules.EACH] = sum(f["accuracy"] * f["n"] for f in of_each.values()) / n
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    return {
+        "trivial_rules": over_all(heldout),
+        "rules_by_category": by_category(heldout),
+        "left_out": {category: len(pairs) for category, pairs in sorted(_by_category(left_out).items())},
+        "with_left_out": over_all([*heldout, *left_out]) if left_out else None,
+    }
 
 
 def _by_category(examples):
@@ -165,20 +173,6 @@ def _by_category(examples):
     for e in examples:
         out[e.category] += as_pairs([e])
     return out
-
-
-def beside(train: Sequence[Example], heldout: Sequence[Example], left_out: Sequence[Example] = ()) -> dict[str, Any]:
-    """What a model's accuracy on `heldout` stands next to, all chosen on `train`: {"trivial_rules": of `trivial_rules`,
-    "rules_by_category", "left_out": pairs by category that are too long for the model, "with_left_out": the trivial
-    rules on `heldout` and those, None if there are none}.
-    """
-    counts = {category: len(pairs) for category, pairs in sorted(_by_category(left_out).items())}
-    return {
-        "trivial_rules": trivial_rules(train, heldout),
-        "rules_by_category": rules_by_category(train, heldout),
-        "left_out": counts,
-        "with_left_out": trivial_rules(train, [*heldout, *left_out]) if left_out else None,
-    }
 
 
 def report(figures: dict[str, Any], title: str, beside: dict[str, Any] | None = None) -> str:

@@ -86,7 +86,7 @@ def _with_rules(flags, examples, scores, left_out):
     if flags.train_data_path:
         names = " ".join(flags.train_data_path)
         chosen_on = [e for name in flags.train_data_path for e in load_examples(name, 2)]
-        kept = pairs.apart(chosen_on, examples)
+        kept = pairs.apart(chosen_on, [*examples, *left_out])
         if not kept:
             raise InputError(
                 f"--train_data_path {names}: all {len(chosen_on)} of its prompts are in --data_path too; "
@@ -96,17 +96,18 @@ def _with_rules(flags, examples, scores, left_out):
         if len(kept) < len(chosen_on):
             heading += f" ({len(chosen_on) - len(kept)} that are in --data_path too left out)"
         return heading, pairs.accuracy(examples, scores), pairs.beside(kept, examples, left_out)
-    first, second = pairs.halves(examples, flags.seed)
-    if not second:
+    first, second = pairs.halves([*examples, *left_out], flags.seed)
+    chosen_on, rest = ([i for i in half if i < len(examples)] for half in (first, second))
+    if not (chosen_on and rest):
         return "no trivial rules: they need two different prompts or more, or --train_data_path", None, None
-    rest = [examples[i] for i in second]
     heading = (
-        f"the half of the prompts ({len(second)} of {len(examples)}, seed {flags.seed}) on which the trivial rules are "
+        f"the half of the prompts ({len(rest)} of {len(examples)}, seed {flags.seed}) on which the trivial rules are "
         "measured; their direction and words were chosen on the other half"
     )
-    chosen_on = [examples[i] for i in first]
-    rules = pairs.beside(chosen_on, rest, pairs.apart(left_out, chosen_on))
-    return heading, pairs.accuracy(rest, [scores[i] for i in second]), rules
+    measured = [examples[i] for i in rest]
+    out = [left_out[i - len(examples)] for i in second if i >= len(examples)]
+    rules = pairs.beside([examples[i] for i in chosen_on], measured, out)
+    return heading, pairs.accuracy(measured, [scores[i] for i in rest]), rules
 
 
 def pair_rows(examples: Sequence[Example], scores: Sequence[list[float]]) -> Iterator[dict[str, Any]]:

@@ -117,7 +117,7 @@ def test_the_interval_of_an_accuracy_covers(answers, noise, prompts):
 
 
 def test_pairs_of_a_prompt_taken_as_independent_do_not_cover():
-    """Prompts differ in how hard they are: Wilson's interval over 36 pairs of each holds the truth in less than half."""
+    """Where prompts differ in how hard they are, Wilson's interval over 36 pairs of each covers less than half."""
     right = np.random.default_rng(0).binomial(36, np.random.default_rng(1).beta(2.4, 0.6, size=(RUNS, 30)))
     low, high = shares(right, 36).T
     assert 0.93 <= ((low <= 0.8) & (high >= 0.8)).mean() <= 0.97

@@ -98,7 +98,7 @@ def test_trivial_rules_see_what_length_alone_knows():
         Example(({"role": "user", "content": "가"},), ("아주 길고 길고 긴 답이에요 정말로" + "요" * i, "짧아"), "all")
         for i in range(12)
     ]
-    found = pairs.trivial_rules(longer, longer)
+    found = pairs.beside(longer, longer)["trivial_rules"]
     assert max(found.values()) == 1.0 and list(found.values()) == sorted(found.values(), reverse=True)
 
 
