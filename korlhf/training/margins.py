@@ -24,7 +24,7 @@ def by_margin(right: Sequence[float], margins: Sequence[float], groups: Sequence
 
     right: 1, .5 or 0 for each pair; margins: of its labels, above 0; groups: its prompt. Equal margins stay together.
     """
-    values, m, of = np.asarray(right, dtype=float), np.asarray(margins, dtype=float), np.asarray(groups)
+    values, m, of = np.asarray(right, dtype=float), np.asarray(margins, dtype=float), np.asarray(list(groups))
     if not len(m):
         return []
     cuts = np.unique(np.quantile(m, np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
@@ -56,7 +56,7 @@ def ceiling(
     m = np.asarray(margins, dtype=float)
     if len(m) < LEAST_PAIRS or len(np.unique(m)) < BINS:
         return None
-    _, of = np.unique(np.asarray(groups), return_inverse=True)
+    _, of = np.unique(np.asarray(list(groups)), return_inverse=True)
     if of.max() + 1 > MOST_PROMPTS:
         kept = of % (of.max() // MOST_PROMPTS + 1) == 0
         return ceiling(np.asarray(right, dtype=float)[kept], m[kept], of[kept].tolist(), seed)

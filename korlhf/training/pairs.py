@@ -138,9 +138,9 @@ def beside(train: Sequence[Example], heldout: Sequence[Example], left_out: Seque
     """What a model's accuracy on `heldout` stands next to, all of it chosen on `train`.
 
     Returns {"trivial_rules": {name: accuracy}, best first, with several categories also of the best rule of each
-    (trivial_rules.EACH); "rules_by_category": {category: {"rule", "accuracy", "n"}}, where one with few pairs in `train`
-    has the rule that is best over all; "left_out": {category: pairs that are too long for the model}; "with_left_out":
-    trivial_rules on `heldout` and those, None if there are none}.
+    (trivial_rules.EACH); "rules_by_category": {category: {"rule", "accuracy", "n"}}, of which one with few pairs in
+    `train` has the rule that is best over all; "left_out": {category: pairs that are too long for the model};
+    "with_left_out": trivial_rules on `heldout` and those, None if there are none}.
     """
     fit = _by_category(train)
     pooled = rules.trivial_rules([pair for pairs in fit.values() for pair in pairs])

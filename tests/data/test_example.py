@@ -88,7 +88,7 @@ def test_scores_of_a_pair(value, scores):
     "value, message",
     [
         ("높음", "margin is '높음'; expected the margin of a pair, or a list"),
-        (True, "margin is True; expected"),
+        (True, "margin is 'True'; expected"),
         ([1, float("nan")], "expected the margin of a pair"),
         ([3, 2], "margin has 2 scores for 3 different answers"),
         (0.5, "margin has one margin for 3 different answers"),

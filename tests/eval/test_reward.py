@@ -29,8 +29,9 @@ def test_accuracy_and_its_interval_over_prompts():
     assert found["all"]["mean_margin"] == pytest.approx((1 + 0 - 2 - 1 + 4) / 5)
     a = found["by_category"]["a"]
     assert (a["mean"], a["n"], a["prompts"], a["mean_margin"]) == (2.5 / 4, 4, 2, 0.75)
-    # of 가 1.5 of 3 and of 다 1 of 1: residuals -.375 and .375, variance 2 * 2 * .375 ** 2 / 4 ** 2
-    effective = 0.625 * 0.375 / (4 * 0.375**2 / 16) * (1.959963984540054 / scipy_stats.t.ppf(0.975, 1)) ** 2
+    # of 가 1.5 of 3 and of 다 1 of 1: residuals -.375 and .375, variance 2 * 2 * .375 ** 2 / 4 ** 2, which 6.7
+    # independent pairs would have; there are four
+    effective = 4 * (1.959963984540054 / scipy_stats.t.ppf(0.975, 1)) ** 2
     assert a["interval"] == pytest.approx(proportion_confint(0.625 * effective, effective, method="wilson"))
     b = found["by_category"]["b"]
     assert b["mean"] == 0.0 and b["interval"] == pytest.approx(proportion_confint(0, 1, method="wilson"), abs=1e-9)

@@ -438,4 +438,4 @@ def test_fix_says_what_it_left_and_does_not_shrink_the_test_set(tmp_path, capsys
     assert "left in the test set" not in shown and "personal_data" not in shown
     assert [len(read(tmp_path / "two" / "fixed" / f"{n}.jsonl")) for n in "st"] == [1, 1]
     audit.main([*files, "--output", str(tmp_path / "three")])
-    assert "left" not in capsys.readouterr().out  # nothing was fixed
+    assert "  left" not in capsys.readouterr().out  # nothing was fixed
