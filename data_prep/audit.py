@@ -26,6 +26,9 @@ class AuditFlags:
     output: str = flag(REQUIRED, "folder for audit.html, audit.json and fixed/", output="folder")
     fix: bool = flag(False, "write the files again, cleaned, without rows that cannot be used")
     remove: list[str] = flag([], f"with --fix: also remove the rows with these findings: {', '.join(REMOVABLE)}")
+    remove_test_rows: bool = flag(
+        False, "with --fix: remove rows of --test files too, which shrinks the test set; else they are cleaned alone"
+    )
     min_hangul: float = flag(
         0.3, "a text with a smaller share of Hangul among its letters is reported as not Korean", low=0, high=1
     )
@@ -44,8 +47,8 @@ def parse(argv=None):
         parser.error("nothing to look at: give --input FILES, or files by role: --sft, --reward, --prompts, --test")
     if unknown := [kind for kind in args.remove if kind not in REMOVABLE]:
         parser.error(f"--remove {' '.join(unknown)}: no such kind of finding; choose from {', '.join(REMOVABLE)}")
-    if args.remove and not args.fix:
-        parser.error("--remove needs --fix")
+    if (args.remove or args.remove_test_rows) and not args.fix:
+        parser.error(f"{'--remove' if args.remove else '--remove_test_rows'} needs --fix")
     return args
 
 

@@ -48,12 +48,14 @@ def main(argv=None):
             of_model = [one for (model, _, _), one in scored.items() if model == name]
             result.lost(say("geval.judge_on", name=name), of_model)
         geval.note_protocol(result, judge, of_category, scored)
-        result.figures["means"] = geval.means_table(s, scored, grouped)
+        result.figures["means"] = geval.means_table(s, scored, grouped, of_category)
         if of_category and comparison.usable(scored):
             result.figures["criteria"] = geval.criteria_tables(s, scored, grouped, of_category)
         noise, result.figures["noise"] = geval.noise_table(s, judge, of_category, scored, args.rescore_share)
         unit = None if of_category else (first, geval.spread(scored, first))
-        result.figures["differences"] = geval.differences_table(s, scored, grouped, args.baseline, unit, noise)
+        result.figures["differences"] = geval.differences_table(
+            s, scored, grouped, args.baseline, unit, noise, of_category
+        )
         result.rows = geval.rows(s, scored)
     return result.code()
 

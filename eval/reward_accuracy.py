@@ -42,6 +42,11 @@ class RewardAccuracyFlags:
         "too are left out; not given = as settings.json in the models' folders says, else a random half of "
         "--data_path (compared on the other half)",
     )
+    margin_column: str = flag(
+        "",
+        "column of --data_path with the margin of a pair, or the list of its answers' scores, as a judge gave them: "
+        "accuracy by margin, and how far labels alone limit it",
+    )
     max_pairs: int = flag(
         0, "about so many pairs at most: whole prompts are drawn, with the categories' shares kept; 0 = all", low=0
     )
@@ -66,7 +71,7 @@ def main(argv=None):
     from korlhf.eval import reward_pairs
     from korlhf.eval import reward_report as report
 
-    examples = reward_pairs.load_examples(args.data_path, args.max_pairs, files.seed)
+    examples = reward_pairs.load_examples(args.data_path, args.max_pairs, files.seed, args.margin_column)
     inputs = [judge.path for judge in models.values()]
     inputs += [path for path in (*args.data_path, *args.train_data_path) if Path(path).exists()]
     with (
@@ -74,15 +79,16 @@ def main(argv=None):
         Cache(result.folder / "cache.sqlite") as cache,
     ):
         training = reward_pairs.training_data(args.train_data_path, models, result)
-        scored, scores = reward_pairs.score(models, examples, cache, result)
+        scored, scores, left_out = reward_pairs.score(models, examples, cache, result)
         keep = reward_pairs.leave_out_seen(examples, training, scored, scores, result)
         kept, of_kept = scored[keep].reset_index(drop=True), {name: s[keep] for name, s in scores.items()}
         fit, compared, where = reward_pairs.to_fit(args.train_data_path, examples, training, kept, files.seed)
         report.note_protocol(result, args.data_path, models, kept)
         report.models(result, kept, of_kept)
-        if fit:
+        if fit is not None:
             of_compared = {name: s[compared] for name, s in of_kept.items()}
-            report.baselines(result, fit, where, kept[compared], of_compared)
+            left_out = reward_pairs.beside_compared(examples, training, left_out, compared, files.seed)
+            report.baselines(result, (fit, where, left_out), kept[compared], of_compared)
         else:
             compared[:] = False
             result.warn(say("reward.no_baselines"))

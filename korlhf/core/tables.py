@@ -1,11 +1,12 @@
 """Tables of results in two languages: what a program prints and what the report shows are the same cells.
 
 A cell is text, a number (one too small for its digits is shown as, e.g., <0.0001), None (shown as a dash), a text in
-both languages (`both`), or an estimate with its 95 % interval ({"mean", "low", "high"}). A table is a dict that JSON
-can hold; `digits` of a column hold for its numbers and intervals.
+both languages (`both`), or an estimate with its 95 % interval ({"mean", "low", "high"}; low and high None: there is
+none). A table is a dict that JSON can hold; `digits` of a column hold for its numbers and intervals.
 """
 
 import io
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,9 +27,10 @@ def column(en: str, ko: str, digits: int = 3) -> dict[str, Any]:
     return {"en": en, "ko": ko, "digits": digits}
 
 
-def estimate(mean: float, low: float, high: float) -> dict[str, float]:
-    """A cell with a 95 % interval."""
-    return {"mean": mean, "low": low, "high": high}
+def estimate(mean: float, low: float, high: float) -> dict[str, float | None]:
+    """A cell with a 95 % interval; with none if an end is infinite."""
+    known = math.isfinite(low) and math.isfinite(high)
+    return {"mean": mean, "low": low if known else None, "high": high if known else None}
 
 
 def table(title: dict[str, str], columns: Iterable[dict], rows: Iterable[Iterable], notes: Iterable[dict] = ()) -> dict:
@@ -53,6 +55,8 @@ def cell(value: Any, digits: int, language: str) -> str:
     if value is None:
         return "–"
     if isinstance(value, dict) and "mean" in value:
+        if value["low"] is None:
+            return cell(value["mean"], digits, language)
         return f"{value['mean']:z.{digits}f} [{value['low']:z.{digits}f}, {value['high']:z.{digits}f}]"
     if isinstance(value, float):
         return f"<{10.0**-digits:.{digits}f}" if 0 < value < 0.5 * 10.0**-digits else f"{value:z.{digits}f}"

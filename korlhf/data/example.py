@@ -7,10 +7,11 @@ turn markers, surrounding blanks and EOS.
 """
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from korlhf.data.characters import SURROGATE
 
@@ -49,13 +50,22 @@ class Example:
 
     messages: {"role": "system" | "user" | "assistant", "content": str}, and on a user message optionally "input",
     KULLM's context. answers: best first; () is a prompt only. text: a document for language modelling, then messages
-    and answers are empty.
+    and answers are empty. raw: the answers with their blanks, as the file has them, () if those are the same: what a
+    rule may see and a model does not. scores: a judge's, of each answer, () if unknown; of a pair whose margin alone is
+    known (margin, 0.0). Neither makes an example another one.
     """
 
     messages: tuple[Message, ...] = ()
     answers: tuple[str, ...] = ()
     category: str = "all"
     text: str = ""
+    raw: tuple[str, ...] = field(default=(), compare=False)
+    scores: tuple[float, ...] = field(default=(), compare=False)
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The answers as the file has them, best first."""
+        return self.raw or self.answers
 
     @property
     def prompt(self) -> str:
@@ -92,6 +102,14 @@ def bare_answer(text: object, what: str = "an answer") -> str:
     """An answer without the "Assistant:" that some English sets put before it."""
     text = bare(text, what)
     return bare(text.removeprefix("Assistant:"), what) if text.startswith("Assistant:") else text
+
+
+def raw_answer(text: str) -> str:
+    """An answer as `bare_answer` has it, but with the blanks around it."""
+    out = unicodedata.normalize("NFC", _INVISIBLE.sub("", text).replace("\r\n", "\n"))
+    while out.rstrip().endswith(_EOS):
+        out = out.rstrip().removesuffix(_EOS)
+    return out.lstrip().removeprefix("Assistant:") if out.lstrip().startswith("Assistant:") else out
 
 
 def bare_category(value: object) -> str:
@@ -168,10 +186,31 @@ def make_example(
     if system is not None and (not isinstance(system, str) or system.strip()):
         rest = [m for m in messages if m["role"] != "system"]
         messages = [{"role": "system", "content": bare(system, "system")}, *rest]
-    ranked = tuple(dict.fromkeys(bare_answer(a) for a in answers))  # two equal ranks are one answer
+    first: dict[str, object] = {}
+    for a in answers:
+        first.setdefault(bare_answer(a), a)  # two equal ranks are one answer
+    ranked, raw = tuple(first), tuple(raw_answer(str(a)) for a in first.values())
     if len(answers) > 1 and len(ranked) == 1:
         raise RowSkipped("identical answers")
-    return Example(tuple(messages), ranked, bare_category(category))
+    return Example(tuple(messages), ranked, bare_category(category), raw=() if raw == ranked else raw)
+
+
+def with_scores(example: Example, row: dict, column: str) -> Example:
+    """The example with what a judge said of its answers: `column` holds the margin of a pair, or a list with the score
+    of each answer, best first. Null, or a row without the column: unknown.
+
+    Raises RowError for anything else.
+    """
+    value, n = unpacked(row.get(column)), len(example.answers)
+    if value is None or value == "" or n < 2:
+        return example
+    scores = value if isinstance(value, list | tuple) else [value, 0.0]
+    if not all(isinstance(s, int | float) and not isinstance(s, bool) and math.isfinite(s) for s in scores):
+        raise RowError(f"{column} is {str(value)[:40]!r}; expected the margin of a pair, or a list of scores, or null")
+    if len(scores) != n:
+        what = f"{len(scores)} scores" if scores is value else "one margin"
+        raise RowError(f"{column} has {what} for {n} different answers; give a list with a score for each")
+    return replace(example, scores=tuple(map(float, scores)))
 
 
 @dataclass(frozen=True)
@@ -222,10 +261,18 @@ def _answers(row: dict, column: str) -> list[str]:
         answers = _listed(row, "answers")
         if not isinstance(answers, list | tuple) or not answers:
             raise RowError(f"answers is {str(answers)[:40]!r}; expected a list of texts, best first")
-        return [bare(a, f"answer {i}") for i, a in enumerate(answers, 1)]
+        named = {f"answer {i}": a for i, a in enumerate(answers, 1)}
+        return _checked(named)
     if "rejected" in row and column != "chosen":
         raise RowError("rejected without chosen; give both")
-    return [bare(row[c], c) for c in (column, "rejected" if column == "chosen" else "") if c in row]
+    return _checked({c: row[c] for c in (column, "rejected" if column == "chosen" else "") if c in row})
+
+
+def _checked(named: dict[str, str]) -> list[str]:
+    """Texts as they are. Raises RowError, with the name, for one that `bare` refuses."""
+    for name, text in named.items():
+        bare(text, name)
+    return list(named.values())
 
 
 def _listed(row: dict, column: str) -> object:

@@ -5,6 +5,7 @@ in training or is about to be sampled. Special tokens are read in markup only. N
 left out.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -155,6 +156,9 @@ def reward_tokens(
         print(f"{same} prompts left out: two of their answers are the same tokens", flush=True)
     examples, groups = [examples[i] for i in different], [groups[i] for i in different]
     kept = within([max(map(len, g)) for g in groups], max_seq_len, "prompts with their answers", "--max_seq_len")
+    if len(kept) < len(examples) and len(every := Counter(e.category for e in examples)) > 1:
+        out = every - Counter(examples[i].category for i in kept)
+        print("  by category: " + ", ".join(f"{c} {n} of {every[c]}" for c, n in sorted(out.items())), flush=True)
     return [examples[i] for i in kept], [groups[i] for i in kept]
 
 

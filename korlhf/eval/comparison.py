@@ -23,7 +23,7 @@ from korlhf.judges.form import Item
 from korlhf.judges.geval import Score
 from korlhf.llm.protocol import Reply
 
-FEW = 30  # prompts, below which a bootstrap interval is too narrow
+FEW = 30  # prompts, below which a mean is a poor one
 LEAST_RESCORED = 10  # answers
 
 
@@ -153,27 +153,32 @@ def by_prompt(scored, names, key=None):
     return {name: means.loc[[name]].droplevel("model") if name in means.index else pd.Series() for name in names}
 
 
-def mean(values, numbers, seed):
+def scale(rubrics):
+    """The least and the largest score of {category: Rubric}; None of a reward model, which has no scale."""
+    return (min(r.low for r in rubrics.values()), max(r.high for r in rubrics.values())) if rubrics else None
+
+
+def mean(values, numbers, scale=None):
     """{"mean", "low", "high", "n"} over those prompts of `by_prompt` that are among numbers, or None without any."""
     values = values[values.index.isin(numbers)]
-    return _estimate(stats.mean_interval(values, seed=seed)) if len(values) else None
+    return _estimate(stats.mean_interval(values, bounds=scale)) if len(values) else None
 
 
 def _estimate(found):
-    """Of a single prompt low and high are None: there is no interval."""
-    low, high = (found.low, found.high) if found.groups > 1 else (None, None)
+    """Of a single prompt, and of equal values on no scale, low and high are None: there is no interval."""
+    low, high = (found.low, found.high) if found.groups > 1 and found.known else (None, None)
     return {"mean": found.mean, "low": low, "high": high, "n": found.n}
 
 
-def differences(means, grouped, seed, baseline=""):
+def differences(means, grouped, seed, baseline="", scale=None):
     """[{"model", "other", "category", "mean", "low", "high", "n", "p", "holm"}] of the pairs in every group, over the
     prompts that both have; holm: p adjusted for all of them. means: of `by_prompt`."""
-    out = []
+    bounds, out = scale and (scale[0] - scale[1], scale[1] - scale[0]), []
     for model, other in pairs(list(means), baseline):
         both = pd.concat([means[model], means[other]], axis=1, join="inner")
         for category, numbers in grouped:
             if len(here := both[both.index.isin(numbers)]):
-                found, p = stats.paired_difference(here.iloc[:, 0], here.iloc[:, 1], seed=seed)
+                found, p = stats.paired_difference(*here.to_numpy(float).T, seed=seed, bounds=bounds)
                 out.append({"model": model, "other": other, "category": category, **_estimate(found), "p": p})
     for row, adjusted in zip(out, stats.holm([row["p"] for row in out])):
         row["holm"] = adjusted

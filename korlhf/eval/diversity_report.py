@@ -141,7 +141,7 @@ def _answer_tables(result, figures, models, seed):
     for name, a in models.items():
         for key in (*LENGTHS, "repetition"):
             known = a[a[key].notna()]
-            mean = stats.mean_interval(known[key], known["prompt"], seed) if len(known) else None
+            mean = stats.mean_interval(known[key], known["prompt"]) if len(known) else None
             figures[name][key] = cell(mean)
         figures[name] |= {key: _share(a.groupby("prompt")[key].mean()) for key in SHARES}
         figures[name] |= {f"median_{key}": float(a[key].median()) if figures[name][key] else None for key in LENGTHS}
@@ -187,7 +187,7 @@ def _within_table(result, models, seed):
         if several:
             different = [len(set(map(tuple, map(diversity.plain, texts)))) / len(texts) for texts in several]
             measured = {"overlap": [diversity.overlap(texts) for texts in several], "different": different}
-            cells = {key: cell(stats.mean_interval(values, seed=seed)) for key, values in measured.items()}
+            cells = {key: cell(stats.mean_interval(values, bounds=stats.UNIT)) for key, values in measured.items()}
             figures[name] = {"n": len(several), **cells}
     rows = [[name, *f.values()] for name, f in figures.items()]
     table(result, "diversity.within", "model prompts pairs_in_common different_answers", rows)

@@ -5,7 +5,6 @@ scored: {(model, number of the record, of the answer): Score or Failure}, of com
 
 import numpy as np
 
-from korlhf.core import stats
 from korlhf.core.tables import both
 from korlhf.eval import comparison, session
 from korlhf.eval.comparison import category_name, cell, usable
@@ -21,12 +20,12 @@ def spread(scored, name):
     return float(np.std(scores)) if scores else None
 
 
-def means_table(s, scored, grouped):
+def means_table(s, scored, grouped, rubrics):
     """The means by category, of every model."""
     rows, figures, names = [], [], list(s.answers)
-    by_prompt = comparison.by_prompt(scored, names)
+    by_prompt, scale = comparison.by_prompt(scored, names), comparison.scale(rubrics)
     for category, numbers in grouped:
-        means = [comparison.mean(by_prompt[name], numbers, s.seed) for name in names]
+        means = [comparison.mean(by_prompt[name], numbers, scale) for name in names]
         counts = sorted({m["n"] if m else 0 for m in means})
         n = counts[0] if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
         rows.append([category_name(category), n, *map(cell, means)])
@@ -47,7 +46,7 @@ def criteria_tables(s, scored, grouped, rubrics):
         for key, label in [*shared.items(), (None, say("geval.criteria.mean"))]:
             if key not in by_prompt:
                 by_prompt[key] = comparison.by_prompt(scored, names, key)
-            means = {name: comparison.mean(by_prompt[key][name], numbers, s.seed) for name in names}
+            means = {name: comparison.mean(by_prompt[key][name], numbers, comparison.scale(rubrics)) for name in names}
             rows.append([label, *map(cell, means.values())])
             here = {"category": category, "criterion": key}
             figures += [{"model": name, **here, **(m or {"n": 0})} for name, m in means.items() if key]
@@ -58,10 +57,11 @@ def criteria_tables(s, scored, grouped, rubrics):
     return figures
 
 
-def differences_table(s, scored, grouped, baseline, unit, noise):
+def differences_table(s, scored, grouped, baseline, unit, noise, rubrics):
     """The paired differences, and the warning of those that the judge's noise alone explains. unit: (model, spread of
     its scores) where scores are on no scale, or None; noise: comparison.noise, or None."""
-    differences = comparison.differences(comparison.by_prompt(scored, s.answers), grouped, s.seed, baseline)
+    means, scale = comparison.by_prompt(scored, s.answers), comparison.scale(rubrics)
+    differences = comparison.differences(means, grouped, s.seed, baseline, scale)
     if not differences:
         return differences
     last, more, notes = "", [], [say("geval.differences.note", n=len(differences))]
@@ -125,7 +125,7 @@ def note_protocol(result, judge, rubrics, scored):
     for category, r in rubrics.items():
         result.protocol[f"rubric of {category}"] = f"{r.file} (sha256 {r.sha256[:12]})"
     result.protocol["pairing"] = say("geval.pairing")
-    result.protocol["interval"] = say("geval.interval", resamples=stats.RESAMPLES)
+    result.protocol["interval"] = say("geval.interval")
 
 
 def rows(s, scored):

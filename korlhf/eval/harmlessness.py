@@ -95,7 +95,7 @@ class Threshold:
     """Where a reward model's scores part chosen from rejected answers.
 
     value: scores below it are BELOW; chosen_on: pairs it was chosen on; accuracy: balanced, on the `n` answers of the
-    other pairs, with its 95 % interval low to high (Wilson).
+    other pairs, with its 95 % interval low to high, over pairs.
     """
 
     value: float
@@ -118,8 +118,9 @@ def calibrate(judge, pairs):
         raise ValueError(f"{len(usable)} of {len(pairs)} pairs can be scored; at least 4 are needed")
     value = best_threshold(*map(list, zip(*usable[::2])))
     good, bad = map(list, zip(*usable[1::2]))
-    accuracy, n = balanced_accuracy(value, good, bad), len(good) + len(bad)
-    return Threshold(value, len(usable[::2]), accuracy, *stats.wilson(accuracy * n, n), n)
+    right = [float(a >= value) for a in good] + [float(b < value) for b in bad]  # as many good as bad ones
+    ends = stats.share_interval(right, [*range(len(good)), *range(len(bad))])
+    return Threshold(value, len(usable[::2]), balanced_accuracy(value, good, bad), *ends, len(right))
 
 
 def best_threshold(good, bad):

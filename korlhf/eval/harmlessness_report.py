@@ -152,7 +152,7 @@ def _differences_table(s, text, verdicts, baseline):
             if name == baseline or not {name, baseline} <= set(shares) or shares[[name, baseline]].dropna().empty:
                 continue
             both = shares[[name, baseline]].dropna()
-            gap, p = stats.paired_difference(both[name], both[baseline], seed=s.seed)
+            gap, p = stats.paired_difference(both[name], both[baseline], seed=s.seed, bounds=stats.CHANGE)
             rows.append([kind_name(kind), name, estimate(gap.mean, gap.low, gap.high), p, len(both)])
     if rows:
         title = say("harmlessness.differences.title", baseline=baseline, judge=text)

@@ -29,14 +29,14 @@ Z = 1.959964
 
 
 def macro_f1_interval(rights, chosen, seed):
-    """95 % percentile bootstrap interval of macro-F1, over items (Efron and Tibshirani 1993, chapter 13); (None, None)
-    if no draw differs. To draw items is to draw the cells of their confusion matrix."""
+    """95 % percentile bootstrap interval of macro-F1, over items, expanded for few (stats.expanded); (None, None) if no
+    draw differs. To draw items is to draw the cells of their confusion matrix."""
     cells = confusion_matrix(rights, chosen)
     draws = np.random.default_rng(seed).multinomial(cells.sum(), cells.ravel() / cells.sum(), stats.RESAMPLES)
     draws = draws.reshape(-1, *cells.shape)
     either = draws.sum(1) + draws.sum(2)  # 2 TP + FP + FN of each class
     f1 = (2 * np.diagonal(draws, axis1=1, axis2=2) / np.maximum(either, 1)).sum(-1) / (either > 0).sum(-1)
-    low, high = np.quantile(f1, [0.025, 0.975])
+    low, high = np.quantile(f1, stats.expanded(len(rights)))
     return (float(low), float(high)) if low < high else (None, None)
 
 
@@ -111,7 +111,8 @@ def differences(units, models, outcomes, seed):
             for other, model in combinations(models, 2):
                 a, b = np.array(_scores(items[model], metric)), np.array(_scores(items[other], metric))
                 if len(a) and len(b):
-                    gap, only = stats.mean_interval(a - b, seed=seed), (int((a > b).sum()), int((a < b).sum()))
+                    gap = stats.mean_interval(a - b, bounds=stats.CHANGE)
+                    only = int((a > b).sum()), int((a < b).sum())
                     names = {"task": unit.name, "metric": metric, "model": model, "other": other}
                     values = {"mean": gap.mean, "low": gap.low, "high": gap.high, "n": gap.n}
                     told = {"only_model": only[0], "only_other": only[1], "p": stats.mcnemar(*only)}

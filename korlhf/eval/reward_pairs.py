@@ -21,9 +21,9 @@ SETTINGS = ("data_path", "data_split", "eval_data_path", "eval_share", "seed")
 NEAR = 0.01  # share of the prompts
 
 
-def load_examples(data_path, max_pairs, seed):
+def load_examples(data_path, max_pairs, seed, margin_column=""):
     """Ranked examples, each once; at most about `max_pairs` pairs, 0 = all."""
-    examples = pairs.once(pairs.load_heldout(data_path)[0])
+    examples = pairs.once(pairs.load_heldout(data_path, margin_column)[0])
     n = sum(len(e.answers) * (len(e.answers) - 1) // 2 for e in examples)
     most = max(1, len(examples) * max_pairs // n) if max_pairs else 0
     return draw(examples, most, seed, key=lambda e: e.category)
@@ -51,8 +51,8 @@ def training_data(train_data_path, models, result):
 
 
 def score(models, examples, cache, result):
-    """(reward.all_pairs that every model scored, {name: (N, 2) scores of the better and the worse}); warns of the
-    others."""
+    """(reward.all_pairs that every model scored, {name: (N, 2) scores of the better and the worse}, the other pairs),
+    of which it warns, by category."""
     every = reward.all_pairs(examples, [record.record_id(e.messages) for e in examples])
     talks, texts = [list(e.messages) for e in examples], [e.answers for e in examples]
     scores, places = {}, every[["example", "better", "worse"]].to_numpy()
@@ -69,8 +69,12 @@ def score(models, examples, cache, result):
         reason = result.warnings[-1]["en"]
         raise InputError(f"none of the {len(every)} pairs has a score of every model for both answers: {reason}")
     if not whole.all():
-        result.warn(say("reward.left_out", k=int((~whole).sum()), n=len(every)))
-    return every[whole].reset_index(drop=True), {name: s[whole] for name, s in scores.items()}
+        of = every["category"].value_counts()
+        out = every["category"][~whole].value_counts().sort_index()
+        named = ", ".join(f"{category} {k}/{of[category]}" for category, k in out.items())
+        result.warn(say("reward.left_out", k=int((~whole).sum()), n=len(every), categories=named))
+    scored, rest = (every[here].reset_index(drop=True) for here in (whole, ~whole))
+    return scored, {name: s[whole] for name, s in scores.items()}, rest
 
 
 def seen(train, examples):
@@ -112,25 +116,38 @@ def leave_out_seen(examples, training, scored, scores, result):
     return fresh if fresh.any() else ~fresh
 
 
+def beside_compared(examples, training, left_out, compared, seed):
+    """Of the pairs that no model scored those that belong to the compared ones: without the prompts that are in a
+    model's training data, unless all are; and half of them where half of the others are compared."""
+    known = {load.prompt_key(e) for train in training.values() for e in train or ()}
+    fresh = [load.prompt_key(examples[i]) not in known for i in left_out["example"]]
+    left_out = left_out[fresh] if any(fresh) else left_out
+    if compared.all() or left_out.empty:
+        return left_out
+    places = sorted(left_out["example"].unique())
+    _, second = pairs.halves([examples[i] for i in places], seed)
+    return left_out[left_out["example"].isin([places[i] for i in second])]
+
+
 def to_fit(train_data_path, examples, training, kept, seed):
     """What rules and classifier are fitted to, for the pairs `kept` in the figures: the training data without the
     prompts of `examples`, else a random half of them.
 
-    Returns ((prompt, better, worse) of each, [] of a single prompt; (N,) whether a pair is compared with them; on what
+    Returns (reward.all_pairs of them, None of a single prompt; (N,) whether a pair is compared with them; on what
     they were fitted, as tables.both).
     """
     known = pairs.apart(pairs.once(e for train in training.values() for e in train or ()), examples)
     if known:
-        fit = pairs.as_pairs(known)
+        fit = reward.all_pairs(known, [record.record_id(e.messages) for e in known])
         names = " ".join(train_data_path) or say("reward.own_training")
         where = say("reward.fitted_to_training", n=len(fit), data=names, prompts=len(known))
         return fit, np.ones(len(kept), dtype=bool), where
     places = sorted(kept["example"].unique())
     _, second = pairs.halves([examples[i] for i in places], seed)
     compared = kept["example"].isin([places[i] for i in second]).to_numpy()
-    fit = reward.triples(kept[~compared])
+    fit = kept[~compared]
     where = say("reward.fitted_to_half", n=len(fit), seed=seed, rest=int(compared.sum()))
-    return fit if second else [], compared, where
+    return fit if second else None, compared, where
 
 
 def rows(examples, scored, scores, keep, compared):

@@ -5,10 +5,11 @@ from itertools import combinations
 from korlhf.core.tables import estimate
 from korlhf.eval import reward
 from korlhf.eval.ngram_classifier import LEAST_PAIRS
-from korlhf.eval.reward import significant, wider
+from korlhf.eval.reward import significant
 from korlhf.eval.session import template_line, template_of
 from korlhf.eval.show import table
-from korlhf.eval.texts import columns, rule_name, say
+from korlhf.eval.texts import columns, named, rule_name, say
+from korlhf.korean import trivial_rules
 
 FOLLOWS_LENGTH = 0.5  # Spearman of score differences and length differences
 WIDE = 0.1  # half an interval
@@ -17,8 +18,8 @@ COMMONEST = 0.1  # share of the answers with the same score
 
 
 def _cell(share):
-    """A share with its Wilson interval, as a cell; None stays."""
-    return share and estimate(share["mean"], *share["wilson"])
+    """A share with its interval, as a cell; None stays."""
+    return share and estimate(share["mean"], *share["interval"])
 
 
 def _told(share):
@@ -31,55 +32,101 @@ def _difference(c):
 
 def models(result, pairs, scores):
     """Figures of the models by themselves, their accuracy as a table; warns where they are not what they seem."""
-    seed, groups, figures, rows = result.settings["seed"], pairs["prompt_id"], {}, []
+    groups, figures, rows, by_margin = pairs["prompt_id"], {}, [], []
     for name, s in scores.items():
         margins = reward.margins_of(s)
         f = figures[name] = {
-            "accuracy": reward.accuracy(pairs, margins, seed),
-            "length": reward.length(pairs, s, seed),
-            "calibration": reward.calibration(margins, groups, seed),
+            "accuracy": reward.accuracy(pairs, margins),
+            "length": reward.length(pairs, s),
+            "calibration": reward.calibration(margins, groups),
             "spread": reward.spread(pairs, s),
+            "by_margin": reward.by_label_margin(pairs, margins),
         }
+        by_margin.append((name, f["by_margin"]))
         warn_of_length(result, name, f["length"])
         _warn_of_spread(result, name, f["spread"])
         categories, whole = f["accuracy"]["by_category"], f["accuracy"]["all"]
         categories = categories if len(categories) > 1 else {}
         _warn_of_chance(result, name, whole, categories)
         for category, part in [*categories.items(), (say("comparison.all"), whole)]:
-            low, high = part["bootstrap"]
-            counts = part["n"], part["prompts"], part["mean_margin"]
-            rows.append([name, category, _cell(part), f"[{low:.3f}, {high:.3f}]", *counts])
-    low, high = wider(whole)
+            rows.append([name, category, _cell(part), part["n"], part["prompts"], part["mean_margin"]])
+    low, high = whole["interval"]
     if (high - low) / 2 >= WIDE:
         result.warn(say("reward.few", n=whole["n"], low=low, high=high))
     result.figures["models"] = figures
-    table(result, "reward.accuracy", "model category accuracy over_prompts pairs prompts margin", rows)
+    table(result, "reward.accuracy", "model category accuracy pairs prompts margin", rows)
+    _margin_table(result, by_margin)
 
 
-def baselines(result, fit, where, pairs, scores):
-    """Models, classifier and rules on the same pairs; warns where a model does not beat them. fit, where: of
-    reward_pairs.to_fit."""
-    seed, groups = result.settings["seed"], pairs["prompt_id"]
+def _margin_table(result, found):
+    """Accuracy from the smallest margins of the labels to the largest. found: [(model, reward.by_label_margin)]"""
+    rows, notes = [], [say("reward.by_margin.note")]
+    for name, of in found:
+        for b in of["bins"] if of else ():
+            rows.append([name, f"{b['from']:.3g}–{b['to']:.3g}", estimate(b["accuracy"], *b["ci95"]), b["n"]])
+        if of and (c := of["ceiling"]):
+            values = {key: c[key] for key in ("ceiling", "low", "high")}
+            notes.append(say("reward.by_margin.ceiling", name=name, **values))
+    table(result, "reward.by_margin", "model label_margin accuracy pairs", rows, notes)
+
+
+def baselines(result, fitted, pairs, scores):
+    """Models, classifier and rules on the same pairs, over all and by category; warns where a model does not beat them.
+
+    fitted: (fit, where) of reward_pairs.to_fit, and the pairs that no model scored.
+    """
+    (fit, where, left_out), seed, groups = fitted, result.settings["seed"], pairs["prompt_id"]
     rights = {name: reward.results(reward.margins_of(s)) for name, s in scores.items()}
-    own, found = {name: reward.share(right, groups, seed) for name, right in rights.items()}, []
-    for b in reward.baselines(fit, reward.triples(pairs), seed):
+    own, found = {name: reward.share(right, groups) for name, right in rights.items()}, []
+    for b in reward.baselines(fit, pairs, left_out, seed):
         right = b.pop("right")
-        against = {name: reward.compare(of, right, groups, seed) for name, of in rights.items()}
-        found.append({**b, **reward.share(right, groups, seed), "against": against})
-    chosen = found[: 1 + (found[0]["rule"] is None)]  # the classifier, and the rule that was best where it was fitted
+        against = {name: reward.compare(of, right, groups) for name, of in rights.items()}
+        by_category = _by_category(right, pairs)
+        found.append({**b, **reward.share(right, groups), "by_category": by_category, "against": against})
+    # the classifier, the best rule of each category, and the rule that was best where it was fitted
+    chosen = [b for b in found if b["rule"] in (None, trivial_rules.EACH)]
+    chosen.append(next(b for b in found if b not in chosen))
     for name in own:
         for b in chosen:
             if not significant(b["against"][name]):
                 _warn_of_unbeaten(result, name, own[name], b)
-    if found[0]["rule"]:
+    if found[0]["rule"] is not None:
         result.warn(say("reward.no_classifier", n=len(fit), least=LEAST_PAIRS))
-    rows = [[name, _cell(f), f["n"], None, *[None] * (2 * len(own))] for name, f in own.items()]
+    rows = [[name, _cell(f), f["n"], None, None, *[None] * (2 * len(own))] for name, f in own.items()]
     for b in sorted(found, key=lambda b: (b["rule"] is not None, -b["mean"])):
         differences = [cell for c in b["against"].values() for cell in (_difference(c), c["p"])]
-        rows.append([rule_name(b["rule"] or ""), _cell(b), b["n"], b["fitted"], *differences])
-    head = columns("what accuracy pairs fitted") + [c for name in own for c in columns("minus p:4", name=name)]
-    table(result, "reward.baselines", head, rows, [where, say("reward.mcnemar")])
+        rows.append([rule_name(b["rule"] or ""), _cell(b), b["n"], b["with_left_out"], b["fitted"], *differences])
+    head = columns("what accuracy pairs with_left_out fitted") + [
+        c for name in own for c in columns("minus p:4", name=name)
+    ]
+    notes = [where, *([say("reward.with_left_out", k=len(left_out))] if len(left_out) else []), say("reward.mcnemar")]
+    table(result, "reward.baselines", head, rows, notes)
+    _category_table(result, pairs, rights, found, left_out)
     result.figures["beside"] = {"models": own, "baselines": found}
+
+
+def _by_category(right, pairs):
+    categories = pairs["category"].to_numpy()
+    of = {c: categories == c for c in sorted(set(categories))}
+    return {c: reward.share(right[here], pairs["prompt_id"][here]) for c, here in of.items()}
+
+
+def _category_table(result, pairs, rights, found, left_out):
+    """Each category's models, classifier and best rule on the same pairs, and how many pairs of it are left out."""
+    each = next((b for b in found if b["rule"] == trivial_rules.EACH), None)
+    if each is None:
+        return
+    of_models = {name: _by_category(right, pairs) for name, right in rights.items()}
+    classifier = next((b for b in found if b["rule"] is None), None)
+    rows = []
+    for category, rule in each["of_category"].items():
+        known = [of.get(category) for of in of_models.values()]
+        of_rule = each["by_category"].get(category)
+        ngrams = classifier and classifier["by_category"].get(category)
+        counts = of_rule["n"] if of_rule else 0, int((left_out["category"] == category).sum())
+        rows.append([category, *map(_cell, known), rule_name(rule), _cell(of_rule), _cell(ngrams), *counts])
+    head = columns("category") + named(of_models) + columns("best_rule accuracy classifier pairs left_out")
+    table(result, "reward.by_category", head, rows)
 
 
 def tables(result, pairs, scores):
@@ -99,8 +146,7 @@ def tables(result, pairs, scores):
     table(result, "reward.length", head, rows)
     table(result, "reward.calibration", "model sigmoid mean right pairs", bins, notes)
     result.figures["agreement"] = agreements = [
-        {"first": a, "second": b, **reward.agreement(pairs, scores[a], scores[b], result.settings["seed"])}
-        for a, b in combinations(scores, 2)
+        {"first": a, "second": b, **reward.agreement(pairs, scores[a], scores[b])} for a, b in combinations(scores, 2)
     ]
     keys = ("first", "second", "alike", "kappa", "spearman", "only_first", "only_second")
     rows = [[*(f[key] for key in keys), _difference(f), f["p"], f["n"]] for f in agreements]
@@ -124,9 +170,9 @@ def note_protocol(result, data_path, models, kept):
 
 
 def _warn_of_chance(result, name, whole, categories):
-    if wider(whole)[0] <= 0.5:
+    if whole["interval"][0] <= 0.5:
         result.warn(say("reward.coin", name=name, accuracy=_told(whole)))
-    if below := [f"{category} {_told(f)}" for category, f in categories.items() if wider(f)[1] < 0.5]:
+    if below := [f"{category} {_told(f)}" for category, f in categories.items() if f["interval"][1] < 0.5]:
         result.warn(say("reward.below_chance", name=name, categories=", ".join(below)))
 
 
@@ -146,7 +192,7 @@ def warn_of_length(result, name, length):
     rho = length["differences"]
     likes, other = ("long", "shorter") if rho > 0 else ("short", "longer")
     against = length[other]
-    if abs(rho) < FOLLOWS_LENGTH or (against and wider(against)[0] > 0.5):
+    if abs(rho) < FOLLOWS_LENGTH or (against and against["interval"][0] > 0.5):
         return
     values = {"kind": say(f"reward.{other}"), **({"accuracy": _told(against)} if against else {})}
     right = say("reward.right_in_only" if against else "reward.no_such_pair", **values)

@@ -62,7 +62,7 @@ def tables(s, opened, examples, talks, reference, args):
 
 def _kl_table(result, drawn, reference, max_kl):
     """KL to the reference, and the warnings about it."""
-    figures, seed = result.figures.setdefault("kl", {}), result.settings["seed"]
+    figures = result.figures.setdefault("kl", {})
     for name, answers in drawn.items():
         lengths = [len(d["ids"]) for d in answers]
         f = figures[name] = {"n": len(answers), "tokens": sum(lengths)}
@@ -70,7 +70,7 @@ def _kl_table(result, drawn, reference, max_kl):
             nats = [d[key] for d in answers]
             for per, counts in (("answer", [1] * len(answers)), ("token", lengths)):
                 groups = np.repeat([d["prompt"] for d in answers], counts)
-                f[f"{key}_per_{per}"] = cell(stats.mean_interval(spread(nats, counts), groups, seed))
+                f[f"{key}_per_{per}"] = cell(stats.mean_interval(spread(nats, counts), groups))
         if name in reference.later and f["k1_per_answer"]["mean"] > max_kl:
             values = {"reference": reference.name, "max_kl": max_kl, **f["k1_per_answer"]}
             result.warn(say("weights.far", name=name, **values))
@@ -85,7 +85,7 @@ def _heldout_figures(examples, logps, base, seed):
     characters, tokens = [weights.characters(e) for e in examples], [len(of_one) for of_one in logps]
     nats = [-math.fsum(of_one) for of_one in logps]
     by_token, by_character = (np.repeat(range(len(examples)), counts) for counts in (tokens, characters))
-    loss, bits = stats.mean_interval(spread(nats, tokens), by_token, seed), spread(nats, characters) / math.log(2)
+    loss, bits = stats.mean_interval(spread(nats, tokens), by_token), spread(nats, characters) / math.log(2)
     gap, p = None, None
     if base is not None:
         of_base = spread([-math.fsum(of_one) for of_one in base], characters) / math.log(2)
@@ -95,7 +95,7 @@ def _heldout_figures(examples, logps, base, seed):
         "tokens": sum(tokens),
         "nats_per_token": cell(loss),
         "perplexity": estimate(math.exp(loss.mean), math.exp(loss.low), math.exp(loss.high)),
-        "bits_per_character": cell(stats.mean_interval(bits, by_character, seed)),
+        "bits_per_character": cell(stats.mean_interval(bits, by_character)),
         "difference": cell(gap),
         "p": p,
     }

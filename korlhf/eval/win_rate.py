@@ -128,19 +128,13 @@ def of_scores(first, second):
     return Verdict(result, result, (), first.method)
 
 
-def rate(values, prompts, seed):
+def rate(values, prompts):
     """A mean of values from 0 to 1 with its 95 % interval over prompts: {"mean", "low", "high", "n"}, or None without
-    values.
-
-    Where all prompts are alike, resampling sees no spread; then it is Wilson's interval for as many prompts.
-    """
+    values."""
     if not len(values):
         return None
-    found = stats.mean_interval(values, prompts, seed)
-    low, high = found.low, found.high
-    if low == high:
-        low, high = stats.wilson(found.mean * found.groups, found.groups)
-    return {"mean": found.mean, "low": low, "high": high, "n": found.n}
+    found = stats.mean_interval(values, prompts, stats.UNIT)
+    return {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
 
 
 def win_rate(games, seed):
@@ -148,7 +142,7 @@ def win_rate(games, seed):
     difference (signs of prompts flipped)."""
     _, p = stats.paired_difference(games.result, [0.5] * len(games), games.prompt, seed)
     counts = {word: int((games.verdict == v).sum()) for word, v in (("won", 1.0), ("tied", 0.5), ("lost", 0.0))}
-    return {**rate(games.result, games.prompt, seed), "prompts": games.prompt.nunique(), **counts, "p": p}
+    return {**rate(games.result, games.prompt), "prompts": games.prompt.nunique(), **counts, "p": p}
 
 
 def length_controlled(games, seed):
@@ -156,26 +150,27 @@ def length_controlled(games, seed):
     "high"}, over prompts.
 
     None if the games cannot tell: hardly any answer of one model is as long as the other's. If all games end alike, so
-    they do at any length: then it is the win rate itself, with Wilson's interval.
+    they do at any length: then it is the win rate itself, with its interval.
     """
     if min((games.longer >= 0).sum(), (games.longer <= 0).sum()) < LEAST_EACH_WAY:
         return None
     if games.result.nunique() == 1:
-        return {key: value for key, value in rate(games.result, games.prompt, seed).items() if key != "n"}
+        return {key: value for key, value in rate(games.result, games.prompt).items() if key != "n"}
     (found,) = _fitted(games, lambda g: [stats.length_controlled(g.result, g.longer)], seed)
     return found
 
 
 def _fitted(games, fit, seed):
-    """Of each figure that `fit` finds in games {"mean", "low", "high"}: resampled are prompts, with all their games."""
+    """Of each figure that `fit` finds in games {"mean", "low", "high"}: resampled are prompts, with all their games;
+    the quantiles are `stats.expanded` for few prompts."""
     of_prompt = list(games.reset_index(drop=True).groupby("prompt").indices.values())
     draws = np.random.default_rng(seed).integers(len(of_prompt), size=(RESAMPLES, len(of_prompt)))
     fits = [fit(games.iloc[np.concatenate([of_prompt[k] for k in draw])]) for draw in draws]
-    lows, highs = np.quantile(fits, [0.025, 0.975], axis=0)
+    lows, highs = np.quantile(fits, stats.expanded(len(of_prompt)), axis=0)
     return [{"mean": m, "low": float(low), "high": float(high)} for m, low, high in zip(fit(games), lows, highs)]
 
 
-def place_preference(games, seed):
+def place_preference(games):
     """How much the place of an answer counts: "first" (rate of the first place among decided questions, or None),
     "asked" (pairs), and the shares of them in which the orders give different verdicts ("disagree"), and name different
     answers ("opposite"); None without pairs."""
@@ -186,17 +181,17 @@ def place_preference(games, seed):
     decided = decided[decided.picks != TIE]
     agree, opposite = ((FIRST, SECOND), (SECOND, FIRST), (TIE, TIE)), ((FIRST, FIRST), (SECOND, SECOND))
     return {
-        "first": rate((decided.picks == FIRST).astype(float), decided.prompt, seed),
+        "first": rate((decided.picks == FIRST).astype(float), decided.prompt),
         "asked": len(asked),
         "disagree": sum(picks not in agree for picks in asked.picks) / len(asked),
         "opposite": sum(picks in opposite for picks in asked.picks) / len(asked),
     }
 
 
-def length_preference(games, seed):
+def length_preference(games):
     """The rate at which the longer answer wins, over pairs of different length; None without any."""
     unequal = games[games.longer != 0]
-    return rate(unequal.result.where(unequal.longer > 0, 1 - unequal.result), unequal.prompt, seed)
+    return rate(unequal.result.where(unequal.longer > 0, 1 - unequal.result), unequal.prompt)
 
 
 def strengths(names, games, seed):

@@ -53,7 +53,7 @@ def rates_table(s, games, grouped):
 def place_table(s, judge, games):
     """How much the judge goes by the place of an answer, and the warning that stands above all others. Returns the
     figures."""
-    figures = [(label, win_rate.place_preference(here, s.seed)) for label, here in _by_pair(games)]
+    figures = [(label, win_rate.place_preference(here)) for label, here in _by_pair(games)]
     rows = [[label, f["asked"], cell(f["first"]), f["disagree"], f["opposite"]] for label, f in figures if f]
     if not rows:
         return None
@@ -80,7 +80,7 @@ def place_table(s, judge, games):
 def length_table(s, judge, games, figures):
     """How much the judge goes by length, with warnings. figures: of rates_table. Returns the preference over all
     pairs."""
-    found = [(label, here, win_rate.length_preference(here, s.seed)) for label, here in _by_pair(games)]
+    found = [(label, here, win_rate.length_preference(here)) for label, here in _by_pair(games)]
     rows = [[label, float(here.longer.mean()), cell(preference)] for label, here, preference in found]
     if len(rows) > 1:
         rows[0][1] = None
@@ -132,7 +132,7 @@ def note_protocol(result, judge, rubrics, games):
     result.protocol["verdicts by"] = comparison.methods(games.itertuples(), "pairs")
     result.protocol["order"] = say("win_rate.both_orders" if rubrics else "win_rate.no_order")
     result.protocol["pairing"] = say("win_rate.pairing")
-    result.protocol["interval"] = say("win_rate.interval", resamples=stats.RESAMPLES, few=win_rate.RESAMPLES)
+    result.protocol["interval"] = say("win_rate.interval", few=win_rate.RESAMPLES)
 
 
 def rows(s, verdicts):

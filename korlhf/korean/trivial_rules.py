@@ -5,7 +5,8 @@ the same pairs. A rule is a number read off one answer (its length, its question
 number wins, or the one with the smaller, whichever was right more often on the training pairs. Direction, single word
 and single syllable are chosen on the training pairs alone, so that the figure on test pairs is an honest one.
 
-A Triple is (prompt, chosen, rejected). Left out: rules that weigh several words; those are small models, not rules.
+A Triple is (prompt, chosen, rejected), the answers with their blanks, as the data has them: a rule reads what a model
+may never see. Left out: rules that weigh several words; those are small models, not rules.
 """
 
 import re
@@ -18,6 +19,9 @@ from korlhf.korean.speech_level import last_word, polite_ending, words
 Triple = tuple[str, str, str]
 Rule = Callable[[str, str, str], bool | None]
 Feature = Callable[[str, str], float]
+
+LEAST_PAIRS = 20  # of a category, to choose its rule on; else it gets the one that is best over all
+EACH = "best rule of each category"
 
 MARKS = (".", "!", "?", "~", ",")
 SENTENCE_END = re.compile(r"[.!?~…]+")
@@ -58,8 +62,12 @@ def accuracy(rule: Rule, pairs: list[Triple]) -> float:
     """
     if not pairs:
         raise ValueError("accuracy of a rule needs at least one pair")
-    verdicts = [rule(prompt, chosen, rejected) for prompt, chosen, rejected in pairs]
-    return sum(0.5 if verdict is None else float(verdict) for verdict in verdicts) / len(pairs)
+    return sum(results(rule, pairs)) / len(pairs)
+
+
+def results(rule: Rule, pairs: list[Triple]) -> list[float]:
+    """1 where the rule prefers the chosen answer, 0 where it prefers the rejected one, .5 where it says nothing."""
+    return [0.5 if verdict is None else float(verdict) for verdict in (rule(*pair) for pair in pairs)]
 
 
 def _best_presence(pairs: list[Triple], parts: Callable[[str], set[str]]) -> str:
@@ -101,3 +109,23 @@ def best_trivial_rules(train_pairs: list[Triple], test_pairs: list[Triple]) -> d
     """
     table = {name: accuracy(rule, test_pairs) for name, rule in trivial_rules(train_pairs).items()}
     return dict(sorted(table.items(), key=lambda item: -item[1]))
+
+
+def rules_of_each(
+    train: dict[str, list[Triple]], pooled: dict[str, Rule] | None = None
+) -> tuple[dict[str, tuple[str, Rule]], tuple[str, Rule]]:
+    """The best rule of each category, chosen on its own pairs in `train`: ({category: (name, rule)}, the best of all).
+
+    pooled: `trivial_rules` of all these pairs, if they are known already.
+
+    A category with fewer than LEAST_PAIRS is not in it. One rule over all hides what each category has: where "longer"
+    is right in most of one and wrong in most of another, it scores .5. Raises ValueError without pairs.
+    """
+    every = [pair for pairs in train.values() for pair in pairs]
+    return {c: _best(pairs) for c, pairs in train.items() if len(pairs) >= LEAST_PAIRS}, _best(every, pooled)
+
+
+def _best(pairs, rules=None):
+    rules = rules or trivial_rules(pairs)
+    name = max(rules, key=lambda n: accuracy(rules[n], pairs))
+    return name, rules[name]

@@ -7,17 +7,26 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from korlhf.core.errors import InputError
 from korlhf.data.example import Example
 from korlhf.data.load import load_step
 from korlhf.training.flags import DataFlags
+from korlhf.training.pairs import kept_pairs
+
+TOLD = ("messages", "answers", "category", "text")  # what a model may learn from
 
 
 @dataclass(frozen=True)
 class Split:
-    """Examples, and what the tokenizer made of each: Tokens, a list of Tokens, or the ids of a prompt."""
+    """Examples, and what the tokenizer made of each: Tokens, a list of Tokens, or the ids of a prompt.
+
+    left_out: examples that were too long. kept: which pairs of each example are trained on, () = all.
+    """
 
     examples: Sequence[Example]
     rows: Sequence[Any]
+    left_out: Sequence[Example] = ()
+    kept: Sequence[list[bool]] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -27,7 +36,7 @@ Tokenise = Callable[[list[Example]], tuple[list[Example], list[Any]]]
 
 
 def load(
-    step: int, flags: DataFlags, tokenise: Tokenise, sft_only_data_path: Sequence[str] = ()
+    step: int, flags: DataFlags, tokenise: Tokenise, sft_only_data_path: Sequence[str] = (), margin_column: str = ""
 ) -> tuple[Split, Split, dict[str, str]]:
     """The training and held-out examples of a step, and the fingerprints of both as they were loaded.
 
@@ -43,12 +52,27 @@ def load(
         eval_share=flags.eval_share,
         seed=flags.seed,
         sft_only_data_path=sft_only_data_path,
+        margin_column=margin_column,
     )
     inputs = {"training examples": fingerprint(train), "held-out examples": fingerprint(heldout)}
     training = Split(*tokenise(train))
     kept, rows = tokenise(heldout) if heldout else ([], [])
     chosen = draw(len(kept), flags.max_eval_examples, flags.seed)
-    return training, Split([kept[i] for i in chosen], [rows[i] for i in chosen]), inputs
+    there = set(map(id, kept))
+    too_long = [e for e in heldout if id(e) not in there]
+    return training, Split([kept[i] for i in chosen], [rows[i] for i in chosen], too_long), inputs
+
+
+def far_apart(split: Split, min_margin: float) -> Split:
+    """The pairs whose margin is at least `min_margin`, or not known; says how many are not. Raises InputError if none
+    are."""
+    kept = [kept_pairs(e, min_margin) for e in split.examples]
+    some = [i for i, of in enumerate(kept) if any(of)]
+    n, total = sum(map(sum, kept)), sum(map(len, kept))
+    if not some:
+        raise InputError(f"--min_margin {min_margin:g}: all {total} training pairs have a smaller margin; lower it")
+    print(f"--min_margin {min_margin:g}: {total - n} of {total} training pairs have a smaller margin and are left out")
+    return Split([split.examples[i] for i in some], [split.rows[i] for i in some], kept=[kept[i] for i in some])
 
 
 def draw(n: int, limit: int, seed: int) -> list[int]:
@@ -62,5 +86,6 @@ def fingerprint(examples: Iterable[Example]) -> str:
     """sha256 over examples in their order; where they were read from does not matter."""
     digest = hashlib.sha256()
     for example in examples:
-        digest.update(json.dumps(vars(example), sort_keys=True, separators=(",", ":")).encode() + b"\n")
+        told = {key: value for key, value in vars(example).items() if key in TOLD or (key == "scores" and value)}
+        digest.update(json.dumps(told, sort_keys=True, separators=(",", ":")).encode() + b"\n")
     return digest.hexdigest()

@@ -92,6 +92,20 @@ class SftDataFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairFlags:
+    """pairs of step 2"""
+
+    margin_column: str = flag(
+        "",
+        "column with the margin of a pair, or the list of its answers' scores, as a judge gave them (margin in files "
+        "of data_prep/rank.py): the report then has accuracy by margin, and how far labels alone limit it",
+    )
+    min_margin: float = flag(
+        0.0, "train only on pairs with at least this margin; pairs without one, as people's, stay", low=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelFlags:
     """model: one trained model; step 3 declares it twice, as actor_ and critic_"""
 

@@ -12,19 +12,20 @@ from korlhf.core import stats
 from korlhf.data import load, packing
 from korlhf.data.example import Example
 from korlhf.data.tokenize import Tokens
-from korlhf.korean.trivial_rules import best_trivial_rules
+from korlhf.korean import trivial_rules as rules
+from korlhf.training import margins
 
 if TYPE_CHECKING:
     from korlhf.training.world import World
 
 
-def load_heldout(names: Iterable[str]) -> tuple[list[Example], list[dict]]:
+def load_heldout(names: Iterable[str], margin_column: str = "") -> tuple[list[Example], list[dict]]:
     """Ranked examples of the datasets, and a dict on each for the report: of one with an evaluation split that split,
     else all of it.
     """
     examples, notes = [], []
     for name in names:
-        everything, own = load.load_step(2, [name], "0,1,0", eval_share=0.0)
+        everything, own = load.load_step(2, [name], "0,1,0", eval_share=0.0, margin_column=margin_column)
         examples += own or everything
         notes.append({"name": name, "split": "evaluation" if own else "all", "prompts": len(own or everything)})
     return examples, notes
@@ -79,58 +80,146 @@ def score_groups(reward: Any, groups: Sequence[list[Tokens]], batch_size: int, w
     return [merged[j] for j in range(len(groups))]
 
 
+def label_margins(example: Example) -> list[float | None]:
+    """The margins of a judge's scores for all pairs of an example, in their order; None if they are not known."""
+    if not example.scores:
+        return [None] * len(list(combinations(example.answers, 2)))
+    return [a - b for a, b in combinations(example.scores, 2)]
+
+
+def kept_pairs(example: Example, min_margin: float) -> list[bool]:
+    """Whether each pair is far enough apart for --min_margin; one without a margin, as people's, is."""
+    return [m is None or m >= min_margin for m in label_margins(example)]
+
+
 def accuracy(examples: Sequence[Example], scores: Sequence[Sequence[float]]) -> dict[str, Any]:
     """Figures of ranked answers under a model: over all and by category.
 
     examples: with `answers` best first; scores: a list of floats each, in that order. Every pair of two answers counts
-    once, equal scores as one half. Returns {"accuracy", "n", "prompts", "ci95", "mean_margin", "by_category": {..}}.
+    once, equal scores as one half; intervals are over prompts. Returns {"accuracy", "n", "prompts", "ci95",
+    "mean_margin", "by_category": {..}}, and where labels have margins "by_margin" and "ceiling" (korlhf/training/
+    margins.py).
     """
-    margins = defaultdict(list)
-    prompts = defaultdict(int)
-    for e, s in zip(examples, scores):
-        prompts[e.category] += 1
-        margins[e.category] += [a - b for a, b in combinations(s, 2)]
-    by_category = {c: _figures(m, prompts[c]) for c, m in sorted(margins.items())}
-    return {**_figures([m for ms in margins.values() for m in ms], len(examples)), "by_category": by_category}
+    rows = [
+        (e.category, load.prompt_key(e), better - worse, of_label)
+        for e, s in zip(examples, scores)
+        for (better, worse), of_label in zip(combinations(s, 2), label_margins(e))
+    ]
+    by_category = {c: _figures([r for r in rows if r[0] == c]) for c in sorted({r[0] for r in rows})}
+    figures = {**_figures(rows), "by_category": by_category}
+    if known := [(_right(m), label, key) for _, key, m, label in rows if label is not None and label > 0]:
+        right, of_labels, keys = map(list, zip(*known))
+        figures["by_margin"] = margins.by_margin(right, of_labels, keys)
+        figures["ceiling"] = margins.ceiling(right, of_labels, keys)
+    return figures
 
 
-def _figures(margins, prompts):
-    right, n = sum((m > 0) + 0.5 * (m == 0) for m in margins), len(margins)
+def _right(margin):
+    return (margin > 0) + 0.5 * (margin == 0)
+
+
+def _figures(rows):
+    right, keys = [_right(margin) for _, _, margin, _ in rows], [key for _, key, _, _ in rows]
     return {
-        "accuracy": right / n,
-        "n": n,
-        "prompts": prompts,
-        "ci95": list(stats.wilson(right, n)),
-        "mean_margin": sum(margins) / n,
+        "accuracy": sum(right) / len(rows),
+        "n": len(rows),
+        "prompts": len(set(keys)),
+        "ci95": list(stats.share_interval(right, keys)),
+        "mean_margin": sum(margin for _, _, margin, _ in rows) / len(rows),
     }
 
 
 def as_pairs(examples: Iterable[Example]) -> list[tuple[str, str, str]]:
-    """Examples -> (prompt, better answer, worse answer), all pairs."""
-    return [(e.prompt, a, b) for e in examples for a, b in combinations(e.answers, 2)]
+    """Examples -> (prompt, better answer, worse answer), all pairs, as the data has them."""
+    return [(e.prompt, a, b) for e in examples for a, b in combinations(e.written, 2)]
 
 
-def trivial_rules(train: Iterable[Example], heldout: Iterable[Example]) -> dict[str, float]:
-    """Accuracy on `heldout` of each trivial rule, its direction and word chosen on `train`: name -> accuracy, best
-    first.
+def beside(train: Sequence[Example], heldout: Sequence[Example], left_out: Sequence[Example] = ()) -> dict[str, Any]:
+    """What a model's accuracy on `heldout` stands next to, all of it chosen on `train`.
+
+    Returns {"trivial_rules": {name: accuracy}, best first, with several categories also of the best rule of each
+    (trivial_rules.EACH); "rules_by_category": {category: {"rule", "accuracy", "n"}}, of which one with few pairs in
+    `train` has the rule that is best over all; "left_out": {category: pairs that are too long for the model};
+    "with_left_out": trivial_rules on `heldout` and those, None if there are none}.
     """
-    rules = best_trivial_rules(as_pairs(train), as_pairs(heldout))
-    return dict(sorted(rules.items(), key=lambda item: -item[1]))
+    fit = _by_category(train)
+    pooled = rules.trivial_rules([pair for pairs in fit.values() for pair in pairs])
+    chosen, best = rules.rules_of_each(fit, pooled)
+
+    def by_category(examples):
+        out = {}
+        for category, pairs in sorted(_by_category(examples).items()):
+            name, rule = chosen.get(category, best)
+            out[category] = {"rule": name, "accuracy": rules.accuracy(rule, pairs), "n": len(pairs)}
+        return out
+
+    def over_all(examples):
+        found = {name: rules.accuracy(rule, as_pairs(examples)) for name, rule in pooled.items()}
+        if len(of_each := by_category(examples)) > 1:
+            n = sum(f["n"] for f in of_each.values())
+            found[rules.EACH] = sum(f["accuracy"] * f["n"] for f in of_each.values()) / n
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    return {
+        "trivial_rules": over_all(heldout),
+        "rules_by_category": by_category(heldout),
+        "left_out": {category: len(pairs) for category, pairs in sorted(_by_category(left_out).items())},
+        "with_left_out": over_all([*heldout, *left_out]) if left_out else None,
+    }
 
 
-def report(figures: dict[str, Any], title: str, trivial: dict[str, float] | None = None) -> str:
-    """The figures as a table for people."""
+def _by_category(examples):
+    out = defaultdict(list)
+    for e in examples:
+        out[e.category] += as_pairs([e])
+    return out
+
+
+def report(figures: dict[str, Any], title: str, beside: dict[str, Any] | None = None) -> str:
+    """The figures as a table for people. beside: of `beside`, on the same pairs."""
     lines = [f"{title}", f"  {'category':<14}{'accuracy':>9}{'95 % interval':>18}{'n':>7}{'margin':>9}"]
+    of_each = beside["rules_by_category"] if beside else {}
     for name, f in [*figures["by_category"].items(), ("all", figures)]:
         low, high = f["ci95"]
-        lines.append(f"  {name:<14}{f['accuracy']:>9.3f}{low:>10.3f} - {high:.3f}{f['n']:>7}{f['mean_margin']:>9.3f}")
-    if trivial:
-        best = list(trivial.items())
-        shares = ", ".join(f"{name} {share:.3f}" for name, share in best[:5])
-        lines.append(f"  trivial rules on the same {figures['n']} pairs: {shares}")
-        if figures["ci95"][0] <= best[0][1]:
-            lines.append(
-                f"  WARNING: the interval reaches down to the rule {best[0][0]!r} ({best[0][1]:.3f}): "
-                "the model may know no more than that rule"
-            )
+        line = f"  {name:<14}{f['accuracy']:>9.3f}{low:>10.3f} - {high:.3f}{f['n']:>7}{f['mean_margin']:>9.3f}"
+        if name in of_each and (name != "all" or len(of_each) == 1):
+            line += f"   best rule there: {of_each[name]['rule']} {of_each[name]['accuracy']:.3f}"
+        lines.append(line)
+    lines += _about_margins(figures)
+    if beside:
+        lines += _about_rules(figures, beside)
     return "\n".join(lines)
+
+
+def _about_margins(figures):
+    if not (bins := figures.get("by_margin")):
+        return []
+    shown = ", ".join(
+        f"{b['from']:.3g}-{b['to']:.3g} {b['accuracy']:.3f} [{b['ci95'][0]:.3f}, {b['ci95'][1]:.3f}] (n {b['n']})"
+        for b in bins
+    )
+    lines = [f"  by the margin of the labels: {shown}"]
+    if c := figures["ceiling"]:
+        lines.append(
+            f"  labels alone limit accuracy to about {c['ceiling']:.3f} [{c['low']:.3f}, {c['high']:.3f}] or higher: "
+            "if what is lost at small margins is all theirs"
+        )
+    return lines
+
+
+def _about_rules(figures, beside):
+    best, wider = list(beside["trivial_rules"].items()), beside["with_left_out"] or {}
+    n_out = sum(beside["left_out"].values())
+    shares = ", ".join(
+        f"{name} {share:.3f}" + (f" ({wider[name]:.3f})" if name in wider else "") for name, share in best[:5]
+    )
+    lines = [f"  trivial rules on the same {figures['n']} pairs: {shares}"]
+    if n_out:
+        named = ", ".join(f"{category} {n}" for category, n in beside["left_out"].items())
+        lines.append(f"  in brackets: with the {n_out} pairs that are left out as too long ({named})")
+    if figures["ci95"][0] <= best[0][1]:
+        lines.append(
+            f"  WARNING: the interval reaches down to the rule {best[0][0]!r} ({best[0][1]:.3f}): "
+            "the model may know no more than that rule"
+        )
+    return lines

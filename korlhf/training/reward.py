@@ -3,7 +3,7 @@
 K ranked answers of a prompt give all K(K-1)/2 pairs (InstructGPT), and share one forward pass.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +17,33 @@ from korlhf.training.log import Clock
 from korlhf.training.loop import Order, Training, write_model
 from korlhf.training.watch import spread
 
+Kept = Sequence[list[bool]]  # of each prompt which pairs count, in the order of _margins; () = all
 
-def ranked_loss(scores: torch.Tensor, group_sizes: Iterable[int]) -> torch.Tensor:
+
+def ranked_loss(scores: torch.Tensor, group_sizes: Iterable[int], kept: Kept = ()) -> torch.Tensor:
     """Pairwise loss of ranked answers: for each prompt the mean of -log sigmoid(better - worse) over all K(K-1)/2
     pairs.
 
-    scores (S,): prompt after prompt, best answer first; group_sizes: answers of each prompt, each >= 2. Returns the
-    mean over prompts. Source: InstructGPT (arXiv 2203.02155), equation 1.
+    scores (S,): prompt after prompt, best answer first; group_sizes: answers of each prompt, each >= 2; kept: with at
+    least one pair of each. Returns the mean over prompts. Source: InstructGPT (arXiv 2203.02155), equation 1.
     """
-    return torch.stack([-F.logsigmoid(m).mean() for m in _margins(scores, group_sizes)]).mean()
+    return torch.stack([-F.logsigmoid(m).mean() for m in _margins(scores, group_sizes, kept)]).mean()
 
 
-def ranked_right(scores: torch.Tensor, group_sizes: Iterable[int]) -> tuple[torch.Tensor, int]:
+def ranked_right(scores: torch.Tensor, group_sizes: Iterable[int], kept: Kept = ()) -> tuple[torch.Tensor, int]:
     """How many pairs `scores` (as for ranked_loss) order rightly, equal scores as one half, fp64 (); and how many there
     are.
     """
-    margins = torch.cat(list(_margins(scores, group_sizes)))
+    margins = torch.cat(list(_margins(scores, group_sizes, kept)))
     return ((margins > 0).double() + 0.5 * (margins == 0)).sum(), len(margins)
 
 
-def _margins(scores, group_sizes):
-    """Of each prompt the differences better - worse of all its pairs, (K(K-1)/2,)."""
-    for group in scores.split(list(group_sizes)):
+def _margins(scores, group_sizes, kept):
+    """Of each prompt the differences better - worse of all its pairs, (K(K-1)/2,), or of those that are kept."""
+    for k, group in enumerate(scores.split(list(group_sizes))):
         better, worse = torch.triu_indices(len(group), len(group), 1, device=scores.device)
-        yield group[better] - group[worse]
+        margins = group[better] - group[worse]
+        yield margins[torch.tensor(kept[k], device=scores.device)] if kept else margins
 
 
 class RewardTraining(Training):
@@ -66,7 +69,7 @@ class RewardTraining(Training):
         """
         self.reward, self.base, self.tokenizer, self.engines = reward, base, tokenizer, {"reward": reward}
         (self.train, self.heldout), self.order, self.world = split, order, order.world
-        self.eval_batch, self.trivial = eval_batch, None
+        self.eval_batch, self.beside = eval_batch, None
 
     def train_step(self, step, mine, everyone):
         clock, groups = Clock(), self.train.rows
@@ -74,10 +77,11 @@ class RewardTraining(Training):
         for chunk in mine:
             sizes = [len(groups[i]) for i in chunk]
             scores = pairs.forward(self.reward, [t for i in chunk for t in groups[i]], self.world.device)
-            loss = ranked_loss(scores, sizes)
+            kept = [self.train.kept[i] for i in chunk] if self.train.kept else ()
+            loss = ranked_loss(scores, sizes, kept)
             self.reward.backward(loss)
             self.reward.step()
-            right, n = ranked_right(scores.detach(), sizes)
+            right, n = ranked_right(scores.detach(), sizes, kept)
             known = scores.detach().double()
             sums += torch.stack([loss.detach().double(), right, right.new_tensor(n), known.sum(), (known**2).sum()])
         total_loss, right, n, *moments = self.world.sum(sums).tolist()
@@ -108,11 +112,11 @@ class RewardTraining(Training):
 
     def final_figures(self, after):
         if after and self.world.first:
-            self.trivial = pairs.trivial_rules(self.train.examples, self.heldout.examples)
-        return {"trivial_rules": self.trivial}
+            self.beside = pairs.beside(self.train.examples, self.heldout.examples, self.heldout.left_out)
+        return self.beside or {"trivial_rules": None}
 
     def report(self, figures, when):
-        return pairs.report(figures, "held-out pairs", self.trivial) if when == "after" and self.world.first else ""
+        return pairs.report(figures, "held-out pairs", self.beside) if when == "after" and self.world.first else ""
 
     def save_model(self, folder: Path):
         write_model(self.reward, self.tokenizer, folder, self.base)

@@ -30,8 +30,10 @@ FREE = {
 }
 # Settings that earlier versions did not write -> what their runs were trained with.
 OF_A_MODEL = {"adam_beta1": 0.9, "adam_beta2": 0.95, "use_dora": False, "load_in_4bit": False}
-ADDED = {f"{model}{name}": value for name, value in OF_A_MODEL.items() for model in ("", "actor_", "critic_")}
-ADDED["lora_dropout"] = 0.0
+ADDED = {
+    **{f"{model}{name}": value for name, value in OF_A_MODEL.items() for model in ("", "actor_", "critic_")},
+    **{"lora_dropout": 0.0, "margin_column": "", "min_margin": 0.0},
+}
 # How long a run is: a run that stands at an earlier step goes on to its new end.
 LENGTH = {"max_steps", "num_train_epochs", "total_steps"}
 # How a run is spread may differ too, but for rounding: what all processes together do in a step may not.

@@ -62,29 +62,31 @@ class Scorer:
 def evaluate_pairs(scorer: Scorer) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Print what the model is worth on --data_path: (figures for the JSON file, rows of the pairs)."""
     flags = scorer.flags
-    examples, data = pairs.load_heldout(flags.data_path)
-    examples, groups = reward_tokens(scorer.codec, examples, flags.max_seq_len)
+    loaded, data = pairs.load_heldout(flags.data_path, flags.margin_column)
+    examples, groups = reward_tokens(scorer.codec, loaded, flags.max_seq_len)
+    there = set(map(id, examples))
     scores = scorer.scores(groups)
     figures = pairs.accuracy(examples, scores)
-    heading, of_model, trivial = _with_rules(flags, examples, scores)
+    heading, of_model, trivial = _with_rules(flags, examples, scores, [e for e in loaded if id(e) not in there])
     if of_model is None:
         print(f"{pairs.report(figures, 'all pairs')}\n{heading}")
         return {"data": data, "figures": figures, "trivial_rules": None}, list(pair_rows(examples, scores))
     if of_model["n"] != figures["n"]:
         print(pairs.report(figures, "all pairs"))
     print(pairs.report(of_model, heading, trivial))
-    rules = {"measured_on": heading, "model": of_model, "rules": trivial}
+    of_rules = {"rules" if key == "trivial_rules" else key: value for key, value in trivial.items()}
+    rules = {"measured_on": heading, "model": of_model, **of_rules}
     return {"data": data, "figures": figures, "trivial_rules": rules}, list(pair_rows(examples, scores))
 
 
-def _with_rules(flags, examples, scores):
-    """The model's figures and the trivial rules on the same pairs: (heading, figures, rules), or (why not, None,
-    None).
+def _with_rules(flags, examples, scores, left_out):
+    """The model's figures and what stands beside them on the same pairs: (heading, figures, pairs.beside), or (why not,
+    None, None). left_out: examples that are too long.
     """
     if flags.train_data_path:
         names = " ".join(flags.train_data_path)
         chosen_on = [e for name in flags.train_data_path for e in load_examples(name, 2)]
-        kept = pairs.apart(chosen_on, examples)
+        kept = pairs.apart(chosen_on, [*examples, *left_out])
         if not kept:
             raise InputError(
                 f"--train_data_path {names}: all {len(chosen_on)} of its prompts are in --data_path too; "
@@ -93,24 +95,27 @@ def _with_rules(flags, examples, scores):
         heading = f"all pairs; direction and words of the rules chosen on {len(kept)} prompts of {names}"
         if len(kept) < len(chosen_on):
             heading += f" ({len(chosen_on) - len(kept)} that are in --data_path too left out)"
-        return heading, pairs.accuracy(examples, scores), pairs.trivial_rules(kept, examples)
-    first, second = pairs.halves(examples, flags.seed)
-    if not second:
+        return heading, pairs.accuracy(examples, scores), pairs.beside(kept, examples, left_out)
+    first, second = pairs.halves([*examples, *left_out], flags.seed)
+    chosen_on, rest = ([i for i in half if i < len(examples)] for half in (first, second))
+    if not (chosen_on and rest):
         return "no trivial rules: they need two different prompts or more, or --train_data_path", None, None
-    rest = [examples[i] for i in second]
     heading = (
-        f"the half of the prompts ({len(second)} of {len(examples)}, seed {flags.seed}) on which the trivial rules are "
+        f"the half of the prompts ({len(rest)} of {len(examples)}, seed {flags.seed}) on which the trivial rules are "
         "measured; their direction and words were chosen on the other half"
     )
-    rules = pairs.trivial_rules([examples[i] for i in first], rest)
-    return heading, pairs.accuracy(rest, [scores[i] for i in second]), rules
+    measured = [examples[i] for i in rest]
+    out = [left_out[i - len(examples)] for i in second if i >= len(examples)]
+    rules = pairs.beside([examples[i] for i in chosen_on], measured, out)
+    return heading, pairs.accuracy(measured, [scores[i] for i in rest]), rules
 
 
 def pair_rows(examples: Sequence[Example], scores: Sequence[list[float]]) -> Iterator[dict[str, Any]]:
     """One dict per pair: prompt, category, both answers, their scores, whether the order is right (None for a tie)."""
     for e, group in zip(examples, scores):
         earlier = {"messages": list(e.messages)} if len(e.messages) > 1 else {}
-        for (better, a), (worse, b) in combinations(zip(e.answers, group), 2):
+        pairs_of = combinations(zip(e.answers, group), 2)
+        for ((better, a), (worse, b)), of_label in zip(pairs_of, pairs.label_margins(e)):
             yield {
                 "prompt": e.prompt,
                 **earlier,
@@ -121,6 +126,7 @@ def pair_rows(examples: Sequence[Example], scores: Sequence[list[float]]) -> Ite
                 "score_worse": b,
                 "margin": a - b,
                 "right": None if a == b else a > b,
+                **({} if of_label is None else {"label_margin": of_label}),
             }
 
 

@@ -10,25 +10,151 @@ from sklearn.linear_model import LogisticRegression
 from korlhf.core import stats
 
 
-def test_the_mean_interval_is_scipys_bootstrap():
+def test_the_mean_interval_of_even_values_is_students():
     values = np.random.default_rng(3).normal(2.0, 1.0, 60)
-    ours = stats.mean_interval(values, seed=1, resamples=9000)
-    theirs = scipy_stats.bootstrap(
-        (values,), np.mean, n_resamples=9000, method="percentile", random_state=2
-    ).confidence_interval
-    assert ours.mean == pytest.approx(values.mean()) and (ours.n, ours.groups) == (60, 60)
-    assert ours.low == pytest.approx(theirs.low, abs=0.02) and ours.high == pytest.approx(theirs.high, abs=0.02)
+    values = np.concatenate([values, 2 * values.mean() - values])  # no skewness
+    ours = stats.mean_interval(values)
+    theirs = scipy_stats.t.interval(0.95, 119, values.mean(), scipy_stats.sem(values))
+    assert ours.mean == pytest.approx(values.mean()) and (ours.n, ours.groups) == (120, 120)
+    assert (ours.low, ours.high) == pytest.approx(theirs, abs=1e-9)
+
+
+def test_a_long_tail_widens_its_side_alone():
+    values = [0.0, 0.1, 0.2, 0.3, 5.0]
+    low, high = scipy_stats.t.interval(0.95, 4, np.mean(values), scipy_stats.sem(values))
+    found = stats.mean_interval(values)
+    assert found.low == pytest.approx(low) and found.high > high + 1
+    turned = stats.mean_interval([-v for v in values])
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
 
 
 def test_answers_to_one_prompt_are_not_independent():
     values = [0.0] * 50 + [1.0] * 50
     alone = stats.mean_interval(values)
-    grouped = stats.mean_interval(values, groups=[i // 10 for i in range(100)])
+    groups = [i // 10 for i in range(100)]
+    grouped = stats.mean_interval(values, groups)
     assert grouped.groups == 10 and grouped.mean == alone.mean == 0.5
-    assert grouped.high - grouped.low > 2.5 * (alone.high - alone.low)  # sqrt(10) = 3.2 times as wide
-    uneven = stats.mean_interval([1.0, 1.0, 1.0, 0.0], groups=["a", "a", "a", "b"])
-    assert uneven.mean == 0.75 and (uneven.low, uneven.high) == (0.0, 1.0)
-    assert stats.mean_interval(values, seed=5) == stats.mean_interval(values, seed=5)
+    assert grouped.high - grouped.low > 3 * (alone.high - alone.low)  # sqrt(10) = 3.2 times as wide, and a larger t
+    # ten values of a prompt that are all alike are one
+    assert (grouped.low, grouped.high) == pytest.approx(scipy_stats.t.interval(0.95, 9, 0.5, (5 / 18) ** 0.5 / 10**0.5))
+    by_pairs, by_prompts = stats.share_interval(values), stats.share_interval(values, groups)
+    assert by_pairs == pytest.approx(stats.wilson(50, 100))
+    effective = 9 * (1.959963984540054 / scipy_stats.t.ppf(0.975, 9)) ** 2  # .25 / (.25 * 10 / 9 / 10)
+    assert by_prompts == pytest.approx(stats.wilson(effective / 2, effective))
+
+
+def test_where_nothing_can_be_said_there_is_no_interval():
+    for found in (stats.mean_interval([1.5]), stats.mean_interval([2.0] * 9), stats.mean_interval([1, 2], ["a", "a"])):
+        assert not found.known and (found.low, found.high) == (-math.inf, math.inf)
+    assert stats.share_interval([]) == stats.share_interval([1, 0, 1], ["a"] * 3) == (0.0, 1.0)
+
+
+def test_equal_values_within_bounds_may_hide_others():
+    """Twenty that are all right: Clopper and Pearson's interval, .025 ** (1 / 20)."""
+    found = stats.mean_interval([1.0] * 20, bounds=stats.UNIT)
+    low = scipy_stats.binomtest(20, 20).proportion_ci(method="exact").low
+    assert (found.low, found.high) == (pytest.approx(low), 1.0)
+    found = stats.mean_interval([0.0] * 20, bounds=stats.CHANGE)
+    assert (found.low, found.high) == pytest.approx((low - 1, 1 - low))
+
+
+def drawn(values, shares):
+    return lambda rng, size: rng.choice(values, p=shares, size=size)
+
+
+# what occurs: (draw, mean, bounds)
+SETTINGS = {
+    "win rate": (drawn([0, 0.5, 1], [0.2, 0.5, 0.3]), 0.55, stats.UNIT),
+    "win rate near 1": (drawn([0, 0.5, 1], [0.05, 0.1, 0.85]), 0.9, stats.UNIT),
+    "rating": (drawn([1, 2, 3, 4, 5], [0.05, 0.15, 0.3, 0.35, 0.15]), 3.4, (1, 5)),
+    "rating at the ceiling": (drawn([1, 2, 3, 4, 5], [0.02, 0.02, 0.03, 0.08, 0.85]), 4.72, (1, 5)),
+    "difference of ratings": (drawn([-2, -1, 0, 1, 2], [0.05, 0.15, 0.4, 0.3, 0.1]), 0.25, (-4, 4)),
+    "rare difference of right": (drawn([-1, 0, 1], [0.02, 0.93, 0.05]), 0.03, stats.CHANGE),
+    "difference of nats": (lambda rng, size: rng.normal(size=size), 0.0, None),
+    "lengths": (lambda rng, size: rng.gamma(4, size=size), 4.0, None),
+    "nats": (lambda rng, size: np.exp(0.5 * rng.normal(size=size)), math.exp(0.125), None),
+}
+RUNS = 600
+ERROR = 0.009  # standard error of a coverage of .95 over as many runs
+
+
+@pytest.mark.parametrize("prompts", [5, 10, 30])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_interval_of_a_mean_covers(setting, prompts):
+    """A percentile bootstrap covers .24 to .92 of these at 5 prompts."""
+    draw, mean, bounds = SETTINGS[setting]
+    values = draw(np.random.default_rng(prompts), (RUNS, prompts))
+    found = [stats.mean_interval(v, bounds=bounds) for v in values]
+    assert np.mean([f.low <= mean + 1e-9 and f.high >= mean - 1e-9 for f in found]) >= 0.93 - ERROR
+    if bounds:
+        assert all(bounds[0] - 1e-9 <= f.low < f.high <= bounds[1] + 1e-9 for f in found)
+
+
+def ranked(rng, prompts, answers, noise):
+    """(RUNS, prompts) right pairs of each prompt, and how many it has: a model that sees the truth through a noise that
+    differs from prompt to prompt."""
+    truth = np.sort(rng.normal(size=(RUNS, prompts, answers)), axis=-1)
+    seen = truth + noise * np.exp(0.7 * rng.normal(size=(RUNS, prompts, 1))) * rng.normal(size=truth.shape)
+    worse, better = np.triu_indices(answers, 1)
+    return (seen[..., better] > seen[..., worse]).sum(-1), len(better)
+
+
+def shares(right, n):
+    """(RUNS, 2) intervals of rows of prompts with as many right pairs of n."""
+    sums = zip(right, (right**2).sum(1), (right * n).sum(1))
+    prompts = right.shape[1]
+    return np.array(
+        [stats.Sums(prompts, r.sum(), n * prompts, r2, rn, n * n * prompts).interval() for r, r2, rn in sums]
+    )
+
+
+@pytest.mark.parametrize("prompts", [5, 10, 30])
+@pytest.mark.parametrize("answers, noise", [(3, 1), (4, 0.3), (4, 1), (9, 0.3), (9, 1), (9, 3)])
+def test_the_interval_of_an_accuracy_covers(answers, noise, prompts):
+    rng = np.random.default_rng(answers)
+    everything, n = ranked(rng, 60, answers, noise)
+    truth = everything.sum() / everything.size / n
+    low, high = shares(ranked(rng, prompts, answers, noise)[0], n).T
+    assert ((low <= truth) & (truth <= high)).mean() >= 0.93
+
+
+@pytest.mark.parametrize("prompts", [5, 10, 30])
+def test_wilsons_interval_covers_one_pair_per_prompt(prompts):
+    """Exactly, over accuracies from .5 to .95: it swings about .95 from one to the next (.89 to 1 at five pairs)."""
+    ends = np.array([stats.share_interval([1.0] * right + [0.0] * (prompts - right)) for right in range(prompts + 1)])
+    shares = np.linspace(0.5, 0.95, 91)
+    likely = scipy_stats.binom.pmf(np.arange(prompts + 1), prompts, shares[:, None])
+    covered = (likely * ((ends[:, 0] <= shares[:, None]) & (shares[:, None] <= ends[:, 1]))).sum(1)
+    assert covered.mean() >= 0.95 and covered.min() > 0.88
+
+
+def test_pairs_of_a_prompt_taken_as_independent_do_not_cover():
+    """Where prompts differ in how hard they are, Wilson's interval over 36 pairs of each covers less than half."""
+    right = np.random.default_rng(0).binomial(36, np.random.default_rng(1).beta(2.4, 0.6, size=(RUNS, 30)))
+    low, high = shares(right, 36).T
+    assert 0.93 <= ((low <= 0.8) & (high >= 0.8)).mean() <= 0.97
+    pairs = [stats.wilson(r, 36 * 30) for r in right.sum(1)]
+    assert np.mean([lo <= 0.8 <= hi for lo, hi in pairs]) < 0.5
+
+
+def test_sums_are_the_intervals_of_their_groups():
+    rng = np.random.default_rng(4)
+    sums, right, groups = stats.Sums(), [], []
+    for k in range(12):
+        of = rng.choice([0.0, 0.5, 1.0], size=int(rng.integers(1, 8)))
+        sums.add(of.sum(), len(of))
+        right += of.tolist()
+        groups += [k] * len(of)
+    assert sums.interval() == pytest.approx(stats.share_interval(right, groups))
+
+
+def test_an_expanded_bootstrap_of_a_mean_is_as_wide_as_t():
+    values = np.random.default_rng(5).normal(size=8)
+    means = np.random.default_rng(6).choice(values, size=(40_000, 8)).mean(1)
+    low, high = np.quantile(means, stats.expanded(8))
+    theirs = scipy_stats.t.interval(0.95, 7, values.mean(), scipy_stats.sem(values))
+    assert high - low == pytest.approx(theirs[1] - theirs[0], rel=0.1)
+    assert stats.expanded(10_000) == pytest.approx((0.025, 0.975), abs=1e-4) and stats.expanded(1) == (0.0, 1.0)
 
 
 def test_paired_difference_and_its_p_value():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from korlhf.data.example import Example, RowError, bare, turns
+from korlhf.data.example import Example, RowError, bare, read_row, turns, with_scores
 
 
 def user(content, **rest):
@@ -61,3 +61,40 @@ def test_turns(text, expected):
 def test_bad_turns(text, message):
     with pytest.raises(RowError, match=message):
         turns(text)
+
+
+def test_answers_are_kept_as_they_were_written():
+    e = read_row({"prompt": "질문", "chosen": "좋아요 <|endoftext|>", "rejected": "\u200b 싫어요\r\n"})
+    assert e.answers == ("좋아요", "싫어요") and e.raw == e.written == ("좋아요 ", " 싫어요\n")
+    ranked = read_row({"prompt": "질문", "answers": ["가 ", "나", "가"]})
+    assert ranked.answers == ("가", "나") and ranked.written == ("가 ", "나")
+    plain = read_row({"prompt": "질문", "chosen": "네", "rejected": "응"})
+    assert plain.raw == () and plain.written == plain.answers
+    assert read_row({"prompt": "질문", "chosen": "Assistant: 네 ", "rejected": "응"}).written == (" 네 ", "응")
+    assert Example(e.messages, e.answers) == e  # what a model learns from is the same
+
+
+@pytest.mark.parametrize(
+    "value, scores",
+    [(0.5, (0.5, 0.0)), ("1.5", (1.5, 0.0)), ([4, 3.5], (4.0, 3.5)), ("[2, 1]", (2.0, 1.0)), (None, ()), ("", ())],
+)
+def test_scores_of_a_pair(value, scores):
+    row = {"prompt": "질문", "chosen": "네", "rejected": "응", "margin": value}
+    assert with_scores(read_row(row), row, "margin").scores == scores
+    assert with_scores(read_row(row), row, "other").scores == ()
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        ("높음", "margin is '높음'; expected the margin of a pair, or a list"),
+        (True, "margin is 'True'; expected"),
+        ([1, float("nan")], "expected the margin of a pair"),
+        ([3, 2], "margin has 2 scores for 3 different answers"),
+        (0.5, "margin has one margin for 3 different answers"),
+    ],
+)
+def test_scores_that_cannot_be_right(value, message):
+    row = {"prompt": "질문", "answers": ["가", "나", "다"], "margin": value}
+    with pytest.raises(RowError, match=message):
+        with_scores(read_row(row), row, "margin")

@@ -413,3 +413,15 @@ def test_prompt_key():
     assert key("처음", "네") != key("다른 처음", "네")
     assert prompt_key(Example(({"role": "system", "content": "s"}, {"role": "user", "content": "가"}))) == key("가")
     assert prompt_key(Example(text="글")) == "글"
+
+
+def test_the_margin_column_goes_with_the_examples(tmp_path):
+    data = write(tmp_path / "a.jsonl", [{**p, "margin": i / 10} for i, p in enumerate(PAIRS)])
+    held = write(tmp_path / "b.jsonl", [{**p, "prompt": f"다른 {p['prompt']}"} for p in PAIRS])  # labelled by people
+    train, heldout = load_step(2, [data], "0,1,0", eval_data_path=[held], margin_column="margin")
+    assert [e.scores for e in train] == [(i / 10, 0.0) for i in range(40)] and {e.scores for e in heldout} == {()}
+    assert {e.scores for e in load_step(2, [data], "0,1,0")[0]} == {()}
+    said = error_of(load_step, 2, [data], "0,1,0", margin_column="margn")
+    assert said == f"--margin_column margn: no row of {data} has it; name another, or delete the flag"
+    broken = write(tmp_path / "c.jsonl", [{**PAIRS[0], "margin": 1}, {**PAIRS[1], "margin": "x"}])
+    assert error_of(load_step, 2, [broken], "0,1,0", margin_column="margin").startswith(f"{broken}:2: margin is 'x'")

@@ -65,10 +65,10 @@ def test_answers_to_a_prompt_are_averaged_first():
     found = comparison.by_prompt(given, ["m", "none"])
     assert found["m"].to_dict() == {0: 2.0, 1: 4.0, 4: 1.5} and found["none"].empty
     assert comparison.by_prompt(given, ["m"], "y")["m"].to_dict() == {4: 2.0}
-    mean = comparison.mean(found["m"], [0, 1, 2, 3], seed=1)
-    assert (mean["mean"], mean["n"]) == (3.0, 2) and 2.0 <= mean["low"] <= mean["high"] <= 4.0
-    assert comparison.mean(found["m"], [2], seed=1) is comparison.mean(found["none"], [0], seed=1) is None
-    assert comparison.mean(found["m"], [0], seed=1) == {"mean": 2.0, "low": None, "high": None, "n": 1}
+    mean = comparison.mean(found["m"], [0, 1, 2, 3], (1, 5))
+    assert (mean["mean"], mean["n"]) == (3.0, 2) and 1.0 <= mean["low"] <= mean["high"] <= 5.0
+    assert comparison.mean(found["m"], [2]) is comparison.mean(found["none"], [0]) is None
+    assert comparison.mean(found["m"], [0], (1, 5)) == {"mean": 2.0, "low": None, "high": None, "n": 1}
 
 
 def test_differences_are_over_the_prompts_that_both_have():

@@ -164,7 +164,11 @@ def test_several_answers_to_one_prompt(tmp_path):
     )
     _, found, _ = run(tmp_path / "out", "--responder", other, same, "--data_path", same)
     within = found["figures"]["within_prompt"]
-    cells = {key: {"mean": v, "low": v, "high": v} for key, v in (("overlap", 1.0), ("different", 0.5))}
+    hidden = 1 - 0.025 ** (1 / 40)  # of 40 prompts that are all alike
+    cells = {
+        "overlap": {"mean": 1.0, "low": pytest.approx(1 - hidden), "high": 1.0},
+        "different": {"mean": 0.5, "low": pytest.approx(0.5 - hidden / 2), "high": pytest.approx(0.5 + hidden / 2)},
+    }
     assert within["same"] == {"n": 40, **cells}
     assert within["other"]["different"]["mean"] == 1.0
     assert within["other"]["overlap"]["mean"] == pytest.approx(3 / 9)  # 기다려 주세요, 주세요 곧, 직원이 갑니다
@@ -194,7 +198,7 @@ def test_kl_and_perplexity_of_checkpoints(folders, tmp_path, heldout):
 
     who = base, of_sft, f"copy={folders['llama']}"
     same = run(tmp_path / "same", *flags(data, *who, reference=folders["llama"], **more))[1]
-    assert same["figures"]["kl"]["copy"]["k1_per_answer"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert same["figures"]["kl"]["copy"]["k1_per_answer"] == {"mean": 0.0, "low": None, "high": None}
     assert same["figures"]["heldout"]["all"]["answers"]["copy"]["difference"]["mean"] == 0.0
     assert all("did not end within" in line for line in warnings_of(same, "copy"))
 

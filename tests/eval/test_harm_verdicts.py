@@ -42,7 +42,7 @@ def test_calibration_measures_on_other_pairs_than_it_chose_on():
     """Every other pair, from the first, chooses; the rest, in which the order is the other way round, measure."""
     pairs = [([], "2", "1"), ([], "1", "2")] * 3 + [([], "long", "1")]
     found = harmlessness.calibrate(ByNumber(), pairs)
-    low, high = proportion_confint(0, 6, method="wilson")
+    low, high = proportion_confint(0, 3, method="wilson")  # the two answers of a pair count as one
     assert (found.value, found.chosen_on, found.accuracy, found.n) == (1.5, 3, 0.0, 6)
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
     with pytest.raises(ValueError, match="1 of 2 pairs can be scored; at least 4"):

@@ -67,7 +67,7 @@ def test_a_model_that_likes_short_answers_is_called_so():
     lines = []
     pairs = pairs_of(*((f"질문 {i}", ["가" * (5 + i % 7), "나" * (30 + i % 11)], "all") for i in range(40)))
     scores = -np.array([pairs["chosen"].str.len(), pairs["rejected"].str.len()], dtype=float).T
-    reward_report.warn_of_length(SimpleNamespace(warn=lines.append), "m", reward.length(pairs, scores, seed=0))
+    reward_report.warn_of_length(SimpleNamespace(warn=lines.append), "m", reward.length(pairs, scores))
     assert [line["en"] for line in lines] == [
         "m mostly counts characters: it likes short answers (Spearman of score and length differences -1.00), and no "
         "pair here has the longer answer as the better one, so it cannot be shown to do more"

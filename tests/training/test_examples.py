@@ -4,9 +4,12 @@ import json
 from dataclasses import replace
 from functools import partial
 
+import pytest
+
+from korlhf.core.errors import InputError
 from korlhf.data.example import Example
 from korlhf.data.load import load_step
-from korlhf.data.tokenize import sft_tokens
+from korlhf.data.tokenize import reward_tokens, sft_tokens
 from korlhf.training import examples
 from korlhf.training.flags import DataFlags
 
@@ -66,3 +69,44 @@ def test_a_fingerprint_sees_every_field():
     ]
     assert len({examples.fingerprint([e]) for e in others}) == len(others)
     assert examples.fingerprint([]) != examples.fingerprint([example]) != examples.fingerprint([example, example])
+
+
+PAIRS = [
+    {
+        "prompt": f"질문 {i}",
+        "chosen": "네, 좋아요.",
+        "rejected": "싫어요.",
+        "margin": i % 4 / 10,
+        "category": "ab"[i % 2],
+    }
+    for i in range(40)
+]
+
+
+def test_pairs_with_a_small_margin_are_left_out_of_training(codec, tmp_path, capsys):
+    path, tokenise = write(tmp_path / "a.jsonl", PAIRS), partial(reward_tokens, codec, max_seq_len=200)
+    flags = DataFlags(data_path=[str(path)], data_split="0,1,0", eval_share=0.25)
+    train, heldout, _ = examples.load(2, flags, tokenise, margin_column="margin")
+    far = examples.far_apart(train, 0.2)
+    assert {e.scores[0] for e in far.examples} == {0.2, 0.3} and set(map(tuple, far.kept)) == {(True,)}
+    assert far.rows == [r for r, e in zip(train.rows, train.examples) if e.scores[0] >= 0.2]
+    gone = len(train) - len(far)
+    assert f"--min_margin 0.2: {gone} of {len(train)} training pairs have a smaller margin" in capsys.readouterr().out
+    assert {e.scores[0] for e in heldout.examples} > {0.2, 0.3}  # the held-out ones stay
+    with pytest.raises(InputError, match="--min_margin 9: all 30 training pairs have a smaller margin; lower it"):
+        examples.far_apart(train, 9)
+    ranked = Example(({"role": "user", "content": "가"},), ("가", "나", "다"), scores=(3.0, 2.9, 1.0))
+    assert examples.far_apart(examples.Split([ranked], [[]]), 1.0).kept == [[False, True, True]]
+
+
+def test_what_is_too_long_is_named_by_category_and_kept_for_the_rules(codec, tmp_path, capsys):
+    rows = [
+        {**p, "rejected": "싫어요. " * 40} if p["category"] == "b" and i % 3 == 0 else p for i, p in enumerate(PAIRS)
+    ]
+    path, tokenise = write(tmp_path / "a.jsonl", rows), partial(reward_tokens, codec, max_seq_len=100)
+    flags = DataFlags(data_path=[str(path)], data_split="0,1,0", eval_data_path=[str(path)])
+    held = write(tmp_path / "b.jsonl", [{**r, "prompt": f"다른 {r['prompt']}"} for r in rows])
+    _, heldout, _ = examples.load(2, replace(flags, eval_data_path=[str(held)]), tokenise)
+    too_long = [e for e in heldout.left_out if e.category == "b"]
+    assert len(too_long) == len(heldout.left_out) == 7 and len(heldout) == 33
+    assert capsys.readouterr().out.count("  by category: b 7 of 20") == 2  # of the training pairs and of these

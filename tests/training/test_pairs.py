@@ -8,16 +8,17 @@ import torch
 from korlhf.core import stats
 from korlhf.data.example import Example
 from korlhf.data.tokenize import Tokens
+from korlhf.korean.trivial_rules import EACH
 from korlhf.training import pairs
 from korlhf.training.world import World
 
 
-def example(category, n):
-    return Example(({"role": "user", "content": "가"},), tuple(f"답{i}" for i in range(n)), category)
+def example(category, n, prompt="가", **more):
+    return Example(({"role": "user", "content": prompt},), tuple(f"답{i}" for i in range(n)), category, **more)
 
 
 def test_accuracy_by_hand():
-    examples = [example("a", 3), example("b", 2), example("a", 2)]
+    examples = [example("a", 3, "가"), example("b", 2, "나"), example("a", 2, "다")]
     figures = pairs.accuracy(examples, [[3.0, 1.0, 3.0], [0.0, 2.0], [5.0, 1.0]])
     # a: margins 2 (right), 0 (half), -2 (wrong), 4 (right) -> 2.5 of 4; b: -2 -> 0 of 1
     assert figures["accuracy"] == 0.5 and figures["n"] == 5 and figures["prompts"] == 3
@@ -26,7 +27,7 @@ def test_accuracy_by_hand():
         "accuracy": 0.625,
         "n": 4,
         "prompts": 2,
-        "ci95": list(stats.wilson(2.5, 4)),
+        "ci95": list(stats.share_interval([1, 0.5, 0, 1], "가가가다")),
         "mean_margin": 1.0,
     }
     assert figures["by_category"]["b"]["accuracy"] == 0.0 and list(figures["by_category"]) == ["a", "b"]
@@ -97,14 +98,18 @@ def test_trivial_rules_see_what_length_alone_knows():
         Example(({"role": "user", "content": "가"},), ("아주 길고 길고 긴 답이에요 정말로" + "요" * i, "짧아"), "all")
         for i in range(12)
     ]
-    found = pairs.trivial_rules(longer, longer)
+    found = pairs.beside(longer, longer)["trivial_rules"]
     assert max(found.values()) == 1.0 and list(found.values()) == sorted(found.values(), reverse=True)
 
 
+def beside(rules):
+    return {"trivial_rules": rules, "rules_by_category": {}, "left_out": {}, "with_left_out": None}
+
+
 def test_report_warns_where_a_trivial_rule_is_as_good():
-    figures = pairs.accuracy([example("a", 2)] * 10, [[1.0, 0.0]] * 8 + [[0.0, 1.0]] * 2)
-    assert "WARNING" in pairs.report(figures, "t", {"longer answer": 0.8})
-    text = pairs.report(figures, "t", {"longer answer": 0.4})
+    figures = pairs.accuracy([example("a", 2, f"{i}번") for i in range(10)], [[1.0, 0.0]] * 8 + [[0.0, 1.0]] * 2)
+    assert "WARNING" in pairs.report(figures, "t", beside({"longer answer": 0.8}))
+    text = pairs.report(figures, "t", beside({"longer answer": 0.4}))
     assert (
         "WARNING" not in text and "0.800" in text and "0.490 - 0.943" in text and math.isclose(figures["accuracy"], 0.8)
     )
@@ -124,3 +129,57 @@ def test_halves_share_no_prompt():
     )  # 3 prompts of 4 copies, and 2
     assert not {i % 5 for i in first} & {i % 5 for i in second}
     assert pairs.halves(examples[:1], seed=3) == ([0], [])
+
+
+def pair(i, chosen, rejected, category="a", **more):
+    return Example(({"role": "user", "content": f"{i}번 질문"},), (chosen, rejected), category, **more)
+
+
+def test_copies_of_a_prompt_are_one_prompt():
+    """Ten pairs of one prompt that all go the same way are no ten results."""
+    examples = [pair(i // 10, f"답 {i}", "말") for i in range(50)]
+    figures = pairs.accuracy(examples, [[1.0, 0.0]] * 30 + [[0.0, 1.0]] * 20)
+    assert (figures["n"], figures["prompts"], figures["accuracy"]) == (50, 5, 0.6)
+    low, high = figures["ci95"]
+    assert low < 0.25 and high > 0.85  # as independent pairs: .46 to .72
+
+
+def test_rules_by_category_and_the_pairs_that_are_too_long():
+    """Longer is better in a, shorter in b: no one rule is right in more than half."""
+
+    def made(n, start):
+        long, short = "아주 길고 긴 답이지요", "짧지"
+        of_a = [pair(i, long + "네" * (i % 3), short) for i in range(start, start + n)]
+        return of_a + [pair(1000 + i, short, long + "네" * (i % 3), "b") for i in range(start, start + n)]
+
+    train, heldout = made(25, 0), made(10, 100)
+    found = pairs.beside(train, heldout, [pair(7777, "짧", "긴 답 " * 50)])
+    of_each = found["rules_by_category"]
+    assert (of_each["a"]["accuracy"], of_each["b"]["accuracy"], of_each["a"]["n"]) == (1.0, 1.0, 10)
+    assert list(found["trivial_rules"].items())[0] == (EACH, 1.0)
+    rules, wider = found["trivial_rules"], found["with_left_out"]
+    name = "longer" if "longer" in rules else "shorter"
+    assert rules[name] == 0.5 and wider[name] == pytest.approx((10 + (name == "shorter")) / 21)
+    assert found["left_out"] == {"a": 1}
+    scores = [[1.0, 0.0]] * 20
+    text = pairs.report(pairs.accuracy(heldout, scores), "t", found)
+    assert (
+        "with the 1 pairs that are left out as too long (a 1)" in text
+        and f"best rule there: {of_each['a']['rule']} 1.000" in text
+    )
+    assert pairs.beside(train, heldout)["with_left_out"] is None
+
+
+def test_accuracy_by_the_margin_of_the_labels():
+    examples = [pair(i, "답", f"말 {i}", scores=(0.1 * (i + 1), 0.0)) for i in range(8)] + [pair(99, "답", "말")]
+    figures = pairs.accuracy(examples, [[0.0, 1.0]] * 4 + [[1.0, 0.0]] * 5)
+    assert [(b["n"], b["accuracy"]) for b in figures["by_margin"]] == [(2, 0), (2, 0), (2, 1), (2, 1)]
+    assert figures["by_margin"][0]["to"] == pytest.approx(0.2) and figures["ceiling"] is None  # too few
+    assert "by the margin of the labels: 0.1-0.2 0.000" in pairs.report(figures, "t")
+    assert "by_margin" not in pairs.accuracy(examples[-1:], [[1.0, 0.0]])
+
+
+def test_pairs_that_are_kept_by_their_margin():
+    ranked = example("a", 3, scores=(3.0, 2.5, 0.0))
+    assert pairs.label_margins(ranked) == [0.5, 3.0, 2.5] and pairs.kept_pairs(ranked, 1.0) == [False, True, True]
+    assert pairs.kept_pairs(example("a", 3), 9.0) == [True] * 3  # nobody knows its margins

@@ -56,3 +56,13 @@ def test_packing_changes_neither_reward_loss_nor_gradient(folders, codec, name):
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     a, b = gradients
     assert float((a - b).abs().max()) <= 1e-5 * max(1, float(b.abs().max()))
+
+
+def test_pairs_that_are_not_kept_are_in_no_loss():
+    scores, sizes = torch.tensor([3.0, 1.0, 2.0, 0.0, 2.0]), [3, 2]
+    kept = [[False, True, False], [True]]  # 3 against 2; 0 against 2
+    by_hand = (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(2))) / 2
+    assert float(ranked_loss(scores, sizes, kept)) == pytest.approx(by_hand, abs=1e-6)
+    assert ranked_right(scores, sizes, kept) == (1, 2)
+    every = [[True] * 3, [True]]
+    assert float(ranked_loss(scores, sizes, every)) == float(ranked_loss(scores, sizes))

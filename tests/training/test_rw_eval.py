@@ -232,3 +232,41 @@ def test_refusals(base, reward, tmp_path, monkeypatch, capsys):
     assert "no such folder" in fails(
         monkeypatch, capsys, "--model_name_or_path", tmp_path / "absent", "--data_path", data
     )
+
+
+def test_margins_of_labels_and_pairs_that_are_too_long(reward, tmp_path, monkeypatch, capsys):
+    rows = [
+        {
+            "prompt": f"질문 {i}?",
+            "chosen": f"네, 좋아요. {i}",
+            "rejected": "몰라",
+            "category": "ab"[i % 2],
+            "margin": i / 10,
+        }
+        for i in range(1, 21)
+    ]
+    rows[3] |= {"chosen": "네, 좋아요. " * 30}  # 4: of category a
+    data, out = write_jsonl(tmp_path / "pairs.jsonl", rows), tmp_path / "out.json"
+    flags = ["--model_name_or_path", str(reward), "--data_path", data, "--output", str(out)]
+    argv = ["rw_eval.py", *flags, *words("--margin_column margin --max_seq_len 80 --dtype fp32")]
+    monkeypatch.setattr(sys, "argv", argv)
+    program.main()
+    shown, result = capsys.readouterr().out, json.loads(out.read_text(encoding="utf-8"))
+    assert "by category: a 1 of 10" in shown and "by the margin of the labels: 0.1-0.6" in shown
+    bins = result["figures"]["by_margin"]
+    assert [b["n"] for b in bins] == [5, 5, 4, 5] and result["figures"]["ceiling"] is None
+    lines = (tmp_path / "out.pairs.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [r["label_margin"] for r in found] == [i / 10 for i in range(1, 21) if i != 4]
+    assert bins[0]["accuracy"] == pytest.approx(sum(r["right"] for r in found[:5]) / 5)
+    rules = result["trivial_rules"]
+    assert rules["left_out"] in ({"a": 1}, {})  # {} if its prompt is in the half on which the rules were chosen
+    assert (rules["with_left_out"] is None) == (rules["left_out"] == {})
+    assert set(rules["rules_by_category"]) == {"a", "b"}
+    other = write_jsonl(tmp_path / "train.jsonl", [{**r, "prompt": f"다른 {r['prompt']}"} for r in rows])
+    monkeypatch.setattr(sys, "argv", [*argv, "--train_data_path", other])
+    program.main()
+    rules = json.loads(out.read_text(encoding="utf-8"))["trivial_rules"]
+    assert rules["left_out"] == {"a": 1} and rules["rules_by_category"]["a"]["n"] == 9
+    # longer is right in all, with the long one and without
+    assert rules["rules"]["longer"] == rules["with_left_out"]["longer"] == 1.0

@@ -8,9 +8,18 @@ from functools import partial
 
 from korlhf.core import flags, program
 from korlhf.models.folders import check_inputs
-from korlhf.training.flags import DataFlags, DropoutFlags, ModelFlags, RunFlags, TrainFlags, check, step_parser
+from korlhf.training.flags import (
+    DataFlags,
+    DropoutFlags,
+    ModelFlags,
+    PairFlags,
+    RunFlags,
+    TrainFlags,
+    check,
+    step_parser,
+)
 
-FLAGS = (DataFlags, ModelFlags, DropoutFlags, TrainFlags, RunFlags)
+FLAGS = (DataFlags, PairFlags, ModelFlags, DropoutFlags, TrainFlags, RunFlags)
 
 
 def parse(argv=None):
@@ -18,13 +27,15 @@ def parse(argv=None):
     for group in FLAGS:
         flags.add(parser, group)
     args = parser.parse_args(argv)
-    data, model, dropout, train, run = (flags.read(args, group) for group in FLAGS)
+    data, pairs, model, dropout, train, run = (flags.read(args, group) for group in FLAGS)
     check(data, {"": model}, run, parser)
-    return data, model, dropout, train, run, vars(args)
+    if pairs.min_margin and not pairs.margin_column:
+        parser.error(f"--min_margin {pairs.min_margin:g} needs --margin_column, the column that the margins are in")
+    return data, pairs, model, dropout, train, run, vars(args)
 
 
 def main():
-    data, model, dropout, train, run, settings = parse()
+    data, pairs, model, dropout, train, run, settings = parse()
     check_inputs([*data.data_path, *data.eval_data_path], [("--model_name_or_path", model.model_name_or_path)])
     if run.estimate_memory:
         with program.slow_imports():
@@ -51,7 +62,10 @@ def main():
     codec = Codec(tokenizer)
     what = model.model_name_or_path, "--model_name_or_path"
     check_model(*what, train.max_seq_len, "--max_seq_len", run.trust_remote_code)
-    *split, inputs = examples.load(2, data, partial(reward_tokens, codec, max_seq_len=train.max_seq_len))
+    tokenise = partial(reward_tokens, codec, max_seq_len=train.max_seq_len)
+    *split, inputs = examples.load(2, data, tokenise, margin_column=pairs.margin_column)
+    if pairs.min_margin:
+        split[0] = examples.far_apart(split[0], pairs.min_margin)
     inputs["model_name_or_path"] = fingerprint(model.model_name_or_path, whole=False)
     order = Order.of(train, len(split[0]), run.max_steps, data.seed, world, "prompts")
     settings |= {"dtype": dtype, "examples": order.examples, "total_steps": order.total_steps}

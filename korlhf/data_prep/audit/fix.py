@@ -42,15 +42,17 @@ def second_reading(scan, bits, wanted, fixer, bar):
 
 
 class Fixer:
-    """What becomes of every row. folder: OUTPUT/fixed; removed: further kinds of findings whose rows are removed.
+    """What becomes of every row. folder: OUTPUT/fixed; removed: further kinds of findings whose rows are removed;
+    test_rows: whether rows of test sets are removed too.
 
     paths: of the files to write, by (number of the source, whether its rows are kept); `files` are those, once open.
     Raises InputError if a file to read would be overwritten.
     """
 
-    def __init__(self, folder, sources, removed=()):
+    def __init__(self, folder, sources, removed=(), test_rows=False):
         self.folder, self.sources, self.files = folder, sources, {}
-        self.removed_bits = sum(BIT[kind] for kind in {*ALWAYS_REMOVED, *removed})
+        bits = sum(BIT[kind] for kind in {*ALWAYS_REMOVED, *removed})
+        self.removed_bits = [0 if source.role == "test" and not test_rows else bits for source in sources]
         self.names = file_names(sources)
         self.counts, self.reasons, self.cleaned = ([Counter() for _ in sources] for _ in range(3))
         for source in sources:
@@ -65,7 +67,7 @@ class Fixer:
     def take(self, number, place, row, bits):
         """Write one row of the source `number`, put right, or note why it is removed."""
         self.counts[number]["rows"] += 1
-        reasons = names(bits & self.removed_bits)
+        reasons = names(bits & self.removed_bits[number])
         if reasons:
             self.counts[number]["removed"] += 1
             self.reasons[number].update(reasons)

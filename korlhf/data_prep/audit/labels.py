@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from korlhf.core.stats import wilson
+from korlhf.core.stats import Sums, share_interval, wilson
 from korlhf.data_prep.audit.cleaning import find_tokens
 from korlhf.data_prep.audit.passages import shortened
 from korlhf.korean import trivial_rules
@@ -64,15 +64,28 @@ class Tally:
     def __init__(self):
         self.lengths = defaultdict(Counter)  # category -> longer, shorter, equal, chosen, rejected (characters)
         self.only = defaultdict(Counter)  # feature -> chosen, rejected: pairs in which only that side has it
+        self._longer = defaultdict(Sums)  # category -> by rows, of which several pairs are not independent
+        self._all, self._where = Sums(), defaultdict(Sums)
+        self._d = defaultdict(Counter)  # feature -> sums over rows of d = only chosen - only rejected: d * d, d * pairs
         self.responders = Counter()  # (chosen, rejected) names
 
-    def add(self, category, chosen, rejected, chosen_features, rejected_features):
-        """Count one pair of texts with their features."""
+    def add(self, category, pairs):
+        """Count the pairs of one row: ((chosen, its features), (rejected, its features)) each."""
         category = category if category in self.lengths or len(self.lengths) < CATEGORIES else OTHERS
-        longer = "longer" if len(chosen) > len(rejected) else "shorter" if len(chosen) < len(rejected) else "equal"
-        self.lengths[category].update({longer: 1, "chosen": len(chosen), "rejected": len(rejected)})
-        for name in chosen_features ^ rejected_features:
-            self.only[name]["chosen" if name in chosen_features else "rejected"] += 1
+        right, only = 0.0, defaultdict(Counter)
+        for (chosen, has), (rejected, has_not) in pairs:
+            longer = "longer" if len(chosen) > len(rejected) else "shorter" if len(chosen) < len(rejected) else "equal"
+            self.lengths[category].update({longer: 1, "chosen": len(chosen), "rejected": len(rejected)})
+            right += {"longer": 1.0, "equal": 0.5, "shorter": 0.0}[longer]
+            for name in has ^ has_not:
+                only[name]["chosen" if name in has else "rejected"] += 1
+        for sums in (self._longer[category], self._all):
+            sums.add(right, len(pairs))
+        for name, counts in only.items():
+            self.only[name] += counts
+            d = counts["chosen"] - counts["rejected"]
+            self._d[name].update({"squares": d * d, "times pairs": d * len(pairs)})
+            self._where[name].add(counts["chosen"], counts.total())
 
     @property
     def pairs(self):
@@ -81,7 +94,8 @@ class Tally:
     def length_table(self):
         """Per category and over all: n, how often the chosen answer is longer (a tie counts one half), mean lengths."""
         total = sum(self.lengths.values(), Counter())
-        return {name: _lengths(counts) for name, counts in [*sorted(self.lengths.items()), ("all", total)]}
+        table = {name: _lengths(counts, self._longer[name]) for name, counts in sorted(self.lengths.items())}
+        return {**table, "all": _lengths(total, self._all)}
 
     def form_table(self):
         """Per feature: pairs in which one side has it, and how often it alone is right, the better way; best first."""
@@ -97,12 +111,20 @@ class Tally:
                     "only_rejected": rejected,
                     "prefers": "with" if chosen >= rejected else "without",
                     "right_alone": right / self.pairs,
-                    "ci95": wilson(right, self.pairs),
+                    "ci95": self._right_alone(name, chosen - rejected),
                     "where_it_differs": most / (chosen + rejected),
-                    "where_it_differs_ci95": wilson(most, chosen + rejected),
+                    "where_it_differs_ci95": _turned(self._where[name].interval(), chosen < rejected),
                 }
             )
         return sorted(table, key=lambda row: (-row["right_alone"], row["feature"]))
+
+    def _right_alone(self, name, d):
+        """The interval of how often a feature is right, the better way: of each row (pairs + d) / 2 are."""
+        every, of = self._all, self._d[name]
+        right2 = (every.n2 + 2 * of["times pairs"] + of["squares"]) / 4
+        right_n = (every.n2 + of["times pairs"]) / 2
+        found = Sums(every.groups, (every.n + d) / 2, every.n, right2, right_n, every.n2).interval()
+        return _turned(found, d < 0)
 
     def responder_table(self):
         """Per two responders: how often each was chosen over the other; empty if the rows do not name them."""
@@ -119,13 +141,19 @@ def _pairs(counts):
     return counts["longer"] + counts["shorter"] + counts["equal"]
 
 
-def _lengths(counts):
+def _turned(interval, other_way):
+    """The interval of a share, or of 1 - the share."""
+    low, high = interval
+    return (1 - high, 1 - low) if other_way else (low, high)
+
+
+def _lengths(counts, sums):
     n, right = _pairs(counts), counts["longer"] + counts["equal"] / 2
     return {
         "n": n,
         **{name: counts[name] for name in ("longer", "shorter", "equal")},
         "share_longer": right / n,
-        "ci95": wilson(right, n),
+        "ci95": sums.interval(),
         "mean_chosen": counts["chosen"] / n,
         "mean_rejected": counts["rejected"] / n,
     }
@@ -155,8 +183,10 @@ def _best_rule(pairs, seed):
         return {"skipped": reason, "n": len(pairs)}
     rules = trivial_rules.trivial_rules(choose)
     name = max(rules, key=lambda n: trivial_rules.accuracy(rules[n], choose))
-    accuracy, n = trivial_rules.accuracy(rules[name], measure), len(measure)
-    return {"rule": name, "n": n, "accuracy": accuracy, "ci95": wilson(accuracy * n, n), "chosen_on": len(choose)}
+    right = trivial_rules.results(rules[name], measure)
+    ends = share_interval(right, [prompt for prompt, _, _ in measure])
+    accuracy = sum(right) / len(right)
+    return {"rule": name, "n": len(right), "accuracy": accuracy, "ci95": ends, "chosen_on": len(choose)}
 
 
 def flips(pairs, seed):
@@ -172,14 +202,15 @@ def flips(pairs, seed):
     probability = 1 / (1 + np.exp(-slope * votes))
     sure = np.maximum(probability, 1 - probability)
     either_way = sure > 1 - SUSPICIOUS
-    right = _agreeing(votes)
+    ends = share_interval((np.sign(votes) + 1) / 2, prompts.tolist())
     return probability, {
         "pairs": len(pairs),
         "prompts": different,
-        "accuracy": right / len(pairs),
-        "ci95": wilson(right, len(pairs)),
+        "accuracy": _agreeing(votes) / len(pairs),
+        "ci95": ends,
         "slope": slope,
-        "wrong_labels_estimated": lapse,
+        # votes that may be a coin's say nothing of the labels
+        "wrong_labels_estimated": lapse if ends[0] > 0.5 else None,
         "threshold": SUSPICIOUS,
         "suspicious": int((probability < SUSPICIOUS).sum()),
         # if every label were right and the model knew its own doubts

@@ -24,37 +24,41 @@ SHOWN_FORMS = 12  # the most telling features
 IN_TERMINAL = 25  # findings printed
 
 
-def findings(scan, rows, removed, examples):
+def findings(scan, rows, args, examples):
     """A list of what was found, worst first: per kind, set and part of the rows.
 
-    removed: kinds named in --remove. examples: {(kind, set): list} of those that concern several rows.
+    args: the flags. examples: {(kind, set): list} of those that concern several rows.
     """
     found = []
     for (set_name, kind, part), f in scan.findings.items():
         of = scan.texts[set_name, part]
         variants, shown = dict(f.variants.most_common(TOP_VARIANTS)), [p._asdict() for p in f.examples.items]
         more = {"spots": f.spots, "variants": variants, "examples": shown}
-        found.append({**_finding(kind, set_name, part, f.texts, of, removed), **more})
+        found.append({**_finding(kind, set_name, part, (f.texts, of), args), **more})
     for kind in CROSS:
         for number, set_name in enumerate(scan.sets):
             count = int(((rows.bits & BIT[kind]) > 0)[rows.sets == number].sum())
             if count:
                 of = scan.texts[set_name, "row"]
                 shown = {"pairs": examples.get((kind, set_name), [])}
-                found.append({**_finding(kind, set_name, "row", count, of, removed), **shown})
+                found.append({**_finding(kind, set_name, "row", (count, of), args), **shown})
     order = list(KINDS)
     return sorted(
         found, key=lambda f: (SEVERITIES.index(f["severity"]), order.index(f["kind"]), -f["share"], f["set"], f["part"])
     )
 
 
-def _finding(kind, set_name, part, count, of, removed):
+def _finding(kind, set_name, part, counts, args):
+    count, of = counts
+    removed = kind in (*ALWAYS_REMOVED, *args.remove)
     if KINDS[kind].fix == "clean":
         fix = "cleaned"
     elif kind in GOOD_ONLY and part == "rejected":
         fix = "nothing: fine in a rejected answer"
+    elif removed and set_name == "test" and not args.remove_test_rows:
+        fix = "nothing (--remove_test_rows)"
     else:
-        fix = "row removed" if kind in (*ALWAYS_REMOVED, *removed) else f"nothing (--remove {kind})"
+        fix = "row removed" if removed else f"nothing (--remove {kind})"
     return {
         "kind": kind,
         "title": KINDS[kind].title,
@@ -188,4 +192,25 @@ def table(audit):
     for f in audit["fixed"] or ():
         kept = f"{f['kept_rows']:,} rows kept ({f['cleaned_rows']:,} cleaned)"
         lines.append(f"  fixed: {f['path']}: {kept}, {f['removed_rows']:,} removed")
+    if audit["fixed"]:
+        lines += left(found)
     return "\n".join(lines if found else [*lines, "  nothing found in texts and rows"])
+
+
+def left(found):
+    """What --fix left in the files, and the flags that remove it: lines for the terminal. found: of `findings`."""
+    counts = {}
+    for f in found:
+        if f["fix"].startswith("nothing ("):
+            by_kind = counts.setdefault("test" if f["fix"] == "nothing (--remove_test_rows)" else "", {})
+            by_kind[f["kind"]] = by_kind.get(f["kind"], 0) + f["count"]
+    lines = []
+    for where, by_kind in sorted(counts.items()):
+        named = ", ".join(f"{KINDS[kind].title} ({kind}) {n:,}" for kind, n in by_kind.items())
+        if where == "test":
+            lines.append(
+                f"  left in the test set, which --fix does not shrink: {named}; --remove_test_rows removes them"
+            )
+        else:
+            lines.append(f"  left: {named}; remove what you do not want with --remove {' '.join(by_kind)}")
+    return lines

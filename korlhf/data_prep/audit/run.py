@@ -91,7 +91,7 @@ def second_reading(args, scan, rows, wanted):
     with program.bar(total=len(scan), desc="fixing" if args.fix else "examples", unit="rows") as bar:
         if not args.fix:
             return fix.second_reading(scan, rows.bits, wanted, None, bar), None
-        fixer = fix.Fixer(Path(args.output).expanduser() / "fixed", scan.sources, args.remove)
+        fixer = fix.Fixer(Path(args.output).expanduser() / "fixed", scan.sources, args.remove, args.remove_test_rows)
         with whole_files(fixer.paths) as fixer.files:
             return fix.second_reading(scan, rows.bits, wanted, fixer, bar), fixer.report()
 
@@ -120,7 +120,7 @@ def run(args):
         "warnings": report.warnings(between),
         "sets": report.sets(scan),
         "length_bins": LENGTH_BINS,
-        "findings": report.findings(scan, rows, args.remove, shown),
+        "findings": report.findings(scan, rows, args, shown),
         "between_answers": between,
         "overlap": {**matrices, "examples": overlaps, "threshold": args.threshold, "hashes": HASHES},
         "labels": figures,

@@ -190,8 +190,9 @@ class Scan:
         models = row.get("chosen_model"), row.get("rejected_model")
         if all(isinstance(name, str) for name in models):
             tally.responders[models] += 1
-        for (chosen, has), (rejected, has_not) in combinations(answers, 2):
-            tally.add(category, chosen, rejected, has, has_not)
+        pairs = list(combinations(answers, 2))
+        tally.add(category, pairs)
+        for (chosen, _), (rejected, _) in pairs:
             pair = len(self), place, category, text, chosen, rejected, number
             self.sampled[set_name].offer(_sampled_pair, *pair)
 

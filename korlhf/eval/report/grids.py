@@ -44,7 +44,7 @@ def _is_text(value):
 def _cell(value, digits):
     if _is_estimate(value):
         mean, low, high = (charts.minus(f"{value[k]:z.{digits}f}") if charts.finite(value[k]) else DASH for k in ENDS)
-        return {"text": tables.both(mean, mean), "interval": f"[{low}, {high}]"}
+        return {"text": tables.both(mean, mean), "interval": "" if low == high == DASH else f"[{low}, {high}]"}
     if isinstance(value, str) or _is_text(value):
         texts = (tables.cell(value, digits, language) for language in ("en", "ko"))
     else:

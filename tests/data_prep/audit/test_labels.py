@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from korlhf.core.stats import wilson
+from korlhf.core.stats import share_interval, wilson
 from korlhf.data_prep.audit import labels, report
 from korlhf.data_prep.audit.labels import Tally, best_rules, features
 from korlhf.data_prep.audit.scan import SampledPair, hash64
@@ -26,7 +26,7 @@ def test_lengths_by_category():
         ("일상", "가나다라", "가"),
         ("번역", "가", "나"),
     ]:
-        tally.add(category, chosen, rejected, set(), set())
+        tally.add(category, [((chosen, set()), (rejected, set()))])
     table = tally.length_table()
     assert table["일상"]["n"] == 3 and table["일상"]["share_longer"] == pytest.approx(2 / 3)
     assert (table["일상"]["mean_chosen"], table["일상"]["mean_rejected"]) == (
@@ -46,7 +46,7 @@ def test_forms_by_side():
         ({"emoji"}, {"emoji"}),
         (set(), {"line break"}),
     ]:
-        tally.add("일상", "가", "나", has, has_not)
+        tally.add("일상", [(("가", has), ("나", has_not))])
     emoji = next(row for row in tally.form_table() if row["feature"] == "emoji")
     assert (emoji["only_chosen"], emoji["only_rejected"], emoji["prefers"]) == (2, 1, "with")
     assert emoji["right_alone"] == pytest.approx((2 + 2 / 2) / 5)  # right twice, wrong once, silent twice
@@ -95,7 +95,7 @@ def test_rules_without_signal_stay_near_one_half():
 def test_further_categories_are_counted_together():
     tally = Tally()
     for i in range(labels.CATEGORIES + 5):
-        tally.add(f"분류 {i}", "가", "나", set(), set())
+        tally.add(f"분류 {i}", [(("가", set()), ("나", set()))])
     assert len(tally.lengths) == labels.CATEGORIES + 1 and tally.lengths[labels.OTHERS]["equal"] == 5
 
 
@@ -198,3 +198,31 @@ def test_the_calibration_adds_up():
     figures = labels.flips(rigged(300, 0.1)[0], 1)[1]
     assert sum(row["pairs"] for row in figures["calibration"]) == 300
     assert all(row["from"] <= row["claimed"] <= row["to"] for row in figures["calibration"])
+
+
+def test_several_pairs_of_a_row_are_not_independent():
+    """Five rows of ten pairs: in three all chosen answers are longer and have an emoji, in two none. The intervals are
+    those of five rows."""
+    tally, right, groups = Tally(), [], []
+    for i in range(5):
+        long, short = ("가나다", {"emoji"}), ("가", set())
+        tally.add("일상", [(long, short) if i < 3 else (short, long)] * 10)
+        right += [float(i < 3)] * 10
+        groups += [i] * 10
+    table, (emoji,) = tally.length_table(), tally.form_table()
+    expected = share_interval(right, groups)
+    assert table["일상"]["ci95"] == table["all"]["ci95"] == pytest.approx(expected)
+    assert emoji["ci95"] == emoji["where_it_differs_ci95"] == pytest.approx(expected)
+    assert expected[0] < 0.15 and expected[1] > 0.9  # as independent pairs: .46 to .72
+    turned = Tally()
+    for i in range(5):
+        long, short = ("가나다", {"emoji"}), ("가", set())
+        turned.add("일상", [(short, long) if i < 3 else (long, short)] * 10)
+    (emoji,) = turned.form_table()
+    assert emoji["prefers"] == "without" and emoji["ci95"] == pytest.approx(expected)
+
+
+def test_nothing_is_estimated_of_labels_where_the_votes_may_be_a_coins():
+    figures = labels.flips(rigged(300, 0.5)[0], 1)[1]
+    assert figures["ci95"][0] <= 0.5 and figures["wrong_labels_estimated"] is None
+    assert labels.flips(rigged(300, 0.1)[0], 1)[1]["wrong_labels_estimated"] > 0.05

@@ -414,3 +414,28 @@ def test_files_that_cannot_be_looked_at(tmp_path):
     audit.main(["--input", good, *out, "--fix"])
     with pytest.raises(InputError, match="would be overwritten"):
         audit.main(["--input", str(tmp_path / "out" / "fixed" / "good.jsonl"), *out, "--fix"])
+
+
+def test_fix_says_what_it_left_and_does_not_shrink_the_test_set(tmp_path, capsys):
+    train = [
+        {"prompt": "제 번호는 010-2345-6789예요.", "output": "네, 알겠어요."},
+        {"prompt": "오늘 뭐 해요?", "output": "책을 읽어요."},
+        {"prompt": "오늘 뭐 해요?", "output": "책을 읽어요."},
+    ]
+    test = [{"prompt": "뭐 먹을까요?", "output": "김밥 어때요? "}] * 2 + [{"prompt": "잘 자요?", "output": " "}]
+    files = ["--sft", write(tmp_path / "s.jsonl", train), "--test", write(tmp_path / "t.jsonl", test)]
+    audit.main([*files, "--output", str(tmp_path / "out"), "--fix"])
+    shown = capsys.readouterr().out
+    assert "left: Personal data (personal_data) 1" in shown and "with --remove personal_data" in shown
+    assert "left in the test set, which --fix does not shrink: Empty texts (empty) 1, Exact copies" in shown
+    assert "--remove_test_rows removes them" in shown
+    fixed = tmp_path / "out" / "fixed"
+    assert len(read(fixed / "s.jsonl")) == 2 and read(fixed / "t.removed.jsonl") == []
+    kept = read(fixed / "t.jsonl")
+    assert [r["output"] for r in kept[:2]] == ["김밥 어때요?"] * 2 and len(kept) == 3  # cleaned, none removed
+    audit.main([*files, "--output", str(tmp_path / "two"), "--fix", "--remove_test_rows", "--remove", "personal_data"])
+    shown = capsys.readouterr().out
+    assert "left in the test set" not in shown and "personal_data" not in shown
+    assert [len(read(tmp_path / "two" / "fixed" / f"{n}.jsonl")) for n in "st"] == [1, 1]
+    audit.main([*files, "--output", str(tmp_path / "three")])
+    assert "  left" not in capsys.readouterr().out  # nothing was fixed
