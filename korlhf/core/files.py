@@ -125,6 +125,7 @@ def whole_folder(folder: Path) -> Generator[Path]:
     """FOLDER.part to write into, which takes the place of `folder` at the end of the block, if that ends well."""
     part, old = (folder.with_name(folder.name + end) for end in (".part", ".old"))
     shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
     try:
         yield part
     except BaseException:

@@ -76,12 +76,11 @@ def test_a_folder_is_whole_or_the_one_before(tmp_path):
     folder = tmp_path / "best"
     for text in ("하나", "둘"):
         with whole_folder(folder) as part:
-            (part / "안").mkdir(parents=True)
+            (part / "안").mkdir()
             (part / "안" / "a.txt").write_text(text, encoding="utf-8")
             assert not folder.exists() or (folder / "안" / "a.txt").read_text(encoding="utf-8") == "하나"
     (folder.with_name("best.part")).mkdir()  # of a kill
     with pytest.raises(RuntimeError), whole_folder(folder) as part:
-        part.mkdir()
         (part / "half.txt").write_text("셋", encoding="utf-8")
         raise RuntimeError
     assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.txt")] == ["best/안/a.txt"]
