@@ -1,10 +1,8 @@
-"""Rebuild the sample corpus: `python samples/build.py` writes samples/*.jsonl from handwritten/*.jsonl and
-grammar/*.json.
+"""Rebuild the sample corpus: `python samples/build.py` writes samples/*.jsonl from handwritten/*.jsonl.
 
-The output is the same byte for byte every time. Nothing is learnt here and no model is looked at: the held-out pairs
-are chosen so that no trivial rule (korlhf/korean/trivial_rules.py) tells the better answer, and that table is printed
-at the end. Left out: held-out answers are not kept apart by step (the three held-out files may share prompts); training
-prompts are.
+The output is the same byte for byte every time. Nothing is learnt here, no model is looked at and nothing is chosen by
+how it looks: records are dealt to the steps by a hash of their prompts, the dev and held-out sets are whole files. Left
+out: dev and held-out answers are not kept apart by step (the three files of each share prompts); training prompts are.
 """
 
 import argparse
@@ -13,30 +11,52 @@ import itertools
 import json
 import random
 import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas
-from balance import choose_pairs, ranked_pairs
-from compose import CATEGORIES, MANNERS, Record, compose_all, fillers_of, load_grammar
 
+from korlhf.data.near_duplicates import groups
 from korlhf.korean.trivial_rules import best_trivial_rules
 
 HERE = Path(__file__).resolve().parent
-HANDWRITTEN = {
-    "everyday": ("everyday_1", "everyday_2", "everyday_3"),
-    "harmful": ("harmful",),
-    "lookalike": ("lookalike",),
-    "translated": ("translated",),
-    "evol": ("evol",),
-}
-STEPS = ("reward", "sft", "prompts")
-# of the groups of a category, in the order of STEPS
-SHARES = {"handwritten": (0.72, 0.16, 0.12), "grammar": (0.34, 0.38, 0.28)}
-# that best, middle, worst become an example
-SFT_CHANCES = {"handwritten": (1.0, 0.71, 0.59), "grammar": (0.78, 0.53, 0.43)}
-SINGLE_PAIR_SHARE = 0.125  # of the reward records: one chosen/rejected pair instead of a ranking of three
-HELDOUT_PAIRS, HELDOUT_HANDWRITTEN = 100, 60  # a category, and how many of them are handwritten
-HELDOUT_PROMPTS, HELDOUT_SFT = 60, 60  # a category; half handwritten, half from the grammar
+CATEGORIES = ("everyday", "harmful", "lookalike", "translated", "evol")
+MANNERS = ("best", "middle", "worst")
+SHARES = {"reward": 0.52, "sft": 0.26, "prompts": 0.22}  # of the training records of a category
+SFT_CHANCES = (1.0, 0.71, 0.59)  # that best, middle, worst become a training example of step 1
+SFT_MIX = (0.45, 0.3, 0.25)  # what that comes to; a dev or held-out record gives one example, drawn so
+SINGLE_PAIR_SHARE = 0.125  # of the training rankings: one chosen/rejected pair instead of a ranking of three
+HELDOUT_PROMPTS = 60  # a category; they are answered several times in a run of step 3
+NEAR = 0.5  # prompts so alike (Jaccard of their 3-grams) may stand in no two records
+
+
+@dataclass(frozen=True)
+class Record:
+    """One conversation that ends with a user's turn, and its three answers, best first."""
+
+    category: str
+    topic: str
+    turns: tuple[str, ...]  # user, assistant, ..., user
+    answers: tuple[str, ...]
+
+    @property
+    def said(self) -> str:
+        """What the user said, a line a turn: it tells records apart."""
+        return "\n".join(self.turns[::2])
+
+    @property
+    def prompt(self) -> dict:
+        """The prompt's column of a row."""
+        if len(self.turns) == 1:
+            return {"prompt": self.turns[0]}
+        roles = itertools.cycle(("user", "assistant"))
+        return {"messages": [{"role": role, "content": turn} for role, turn in zip(roles, self.turns)]}
+
+    def row(self, *texts: str, **columns: object) -> dict:
+        """A row with this prompt; its id is 12 hex digits of the SHA-1 of the prompt and `texts`."""
+        identity = hashlib.sha1("\n".join([*self.turns, *texts]).encode("utf-8")).hexdigest()[:12]
+        return {"id": identity, "category": self.category, "topic": self.topic, **self.prompt, **columns}
 
 
 def read_jsonl(path: Path) -> list[dict]:
@@ -47,200 +67,141 @@ def normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def stable_id(*texts: str) -> str:
-    """Return 12 hex digits of the SHA-1 of the normalised texts."""
-    return hashlib.sha1("\n".join(normalise(text) for text in texts).encode("utf-8")).hexdigest()[:12]
-
-
 def order_key(text: str) -> str:
     """Return a key that orders texts as if shuffled, the same way everywhere and whatever else is in the list."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def read_records(folder: Path, names: dict[str, tuple[str, ...]]) -> list[Record]:
-    """Return the records of handwritten files; names: category -> their stems."""
+def turns_of(row: dict) -> tuple[str, ...]:
+    said = [message["content"] for message in row["messages"]] if "messages" in row else [row["prompt"]]
+    return tuple(map(normalise, said))
+
+
+def read_records(part: str) -> list[Record]:
+    """Return the records of handwritten/`part`CATEGORY*.jsonl, part "", "dev_" or "heldout_"."""
     return [
-        Record(
-            category, row["topic"], normalise(row["prompt"]), tuple(normalise(row[m]) for m in MANNERS), row["prompt"]
-        )
-        for category, stems in names.items()
-        for stem in stems
-        for row in read_jsonl(folder / f"{stem}.jsonl")
+        Record(category, row["topic"], turns_of(row), tuple(normalise(row[manner]) for manner in MANNERS))
+        for category in CATEGORIES
+        for path in sorted((HERE / "handwritten").glob(f"{part}{category}*.jsonl"))
+        for row in read_jsonl(path)
     ]
 
 
-def deal(records: list[Record], shares: tuple[float, ...]) -> dict[str, list[Record]]:
-    """Deal the groups of each category to STEPS in the given shares; near-duplicates stay together."""
-    dealt = {step: [] for step in STEPS}
-    for category in CATEGORIES:
-        groups = sorted({record.group for record in records if record.category == category}, key=order_key)
-        bounds = [round(sum(shares[:count]) * len(groups)) for count in range(len(STEPS) + 1)]
-        for index, step in enumerate(STEPS):
-            mine = set(groups[bounds[index] : bounds[index + 1]])
-            dealt[step] += [record for record in records if record.category == category and record.group in mine]
+def by_category(records: list[Record], salt: str = "") -> list[list[Record]]:
+    """Return the records of each category, shuffled."""
+    return [
+        sorted((r for r in records if r.category == category), key=lambda record: order_key(salt + record.said))
+        for category in CATEGORIES
+    ]
+
+
+def deal(records: list[Record]) -> dict[str, list[Record]]:
+    """Deal the records of each category to the steps, in their SHARES."""
+    dealt = {step: [] for step in SHARES}
+    bounds = [*itertools.accumulate(SHARES.values(), initial=0)]
+    for mine in by_category(records):
+        for step, start, end in zip(SHARES, bounds, bounds[1:]):
+            dealt[step] += mine[round(start * len(mine)) : round(end * len(mine))]
     return dealt
 
 
-def without_repeats(*sources: list[Record]) -> list[list[Record]]:
-    """Keep of all records the first of each prompt."""
-    seen: dict[str, Record] = {}
-    for record in itertools.chain(*sources):
-        seen.setdefault(normalise(record.prompt), record)
-    first = set(map(id, seen.values()))
-    return [[record for record in source if id(record) in first] for source in sources]
-
-
-def head(record: Record, *texts: str) -> dict:
-    """Return the fields that every row begins with; the id is that of `texts`."""
-    return {"id": stable_id(*texts), "category": record.category, "topic": record.topic}
-
-
-def sft_examples(records: list[Record], chances: tuple[float, ...]) -> list[dict]:
-    """Return one to three examples per record, manners drawn by `chances`: a base learns real talk, too."""
-    examples = []
-    for record in records:
-        rng = random.Random("sft " + record.prompt)
-        drawn = [number for number, chance in enumerate(chances) if rng.random() < chance] or [rng.choice((0, 0, 1, 2))]
-        examples += [
-            {
-                **head(record, record.prompt, record.answers[number]),
-                "style": MANNERS[number],
-                "prompt": record.prompt,
-                "output": record.answers[number],
-            }
-            for number in drawn
-        ]
-    return examples
-
-
-def multiturn_examples(folder: Path) -> list[dict]:
-    styles = dict(zip(("warm", "curt", "rude"), MANNERS, strict=True))
-    examples = []
-    for row in read_jsonl(folder / "multiturn.jsonl"):
-        *messages, last = row["messages"]
-        identity = stable_id(*(message["content"] for message in row["messages"]))
-        kind = {"category": "everyday", "topic": row["topic"], "style": styles[row["style"]]}
-        examples.append({"id": identity, **kind, "messages": messages, "output": last["content"]})
-    return examples
-
-
-def reward_rows(records: list[Record]) -> list[dict]:
+def sft_rows(records: list[Record], training: bool) -> list[dict]:
+    """Return one to three examples a training record, one of each other; not of best answers alone, as in real talk."""
     rows = []
     for record in records:
-        rng = random.Random("reward " + record.prompt)
-        answers = {"answers": list(record.answers)}
-        if rng.random() < SINGLE_PAIR_SHARE:
-            answers = dict(zip(("chosen", "rejected"), rng.choice(ranked_pairs(record))[1:]))
-        rows.append({**head(record, record.prompt, *record.answers), "prompt": record.prompt, **answers})
+        rng = random.Random("sft " + record.said)
+        drawn = [number for number, chance in enumerate(SFT_CHANCES) if rng.random() < chance]
+        for number in drawn if training else rng.choices(range(3), SFT_MIX):
+            answer = record.answers[number]
+            rows.append(record.row(answer, style=MANNERS[number], output=answer))
     return rows
 
 
-def pairs_of(rows: list[dict]) -> list[tuple[str, str, str]]:
-    """Return the (prompt, chosen, rejected) pairs of reward rows; a ranking of three gives three."""
-    answers = [(row["prompt"], row.get("answers") or [row["chosen"], row["rejected"]]) for row in rows]
-    return [(prompt, *pair) for prompt, ranked in answers for pair in itertools.combinations(ranked, 2)]
+def dialogue_rows() -> list[dict]:
+    """Return the dialogues of multiturn.jsonl, which have one answer each, as examples of step 1."""
+    styles, rows = dict(zip(("warm", "curt", "rude"), MANNERS)), []
+    for row in read_jsonl(HERE / "handwritten" / "multiturn.jsonl"):
+        *turns, answer = turns_of(row)
+        record = Record("everyday", row["topic"], tuple(turns), ())
+        rows.append(record.row(answer, style=styles[row["style"]], output=answer))
+    return rows
 
 
-def prompt_rows(records: list[Record]) -> list[dict]:
-    return [{**head(record, record.prompt), "prompt": record.prompt} for record in records]
+def reward_rows(records: list[Record], training: bool) -> list[dict]:
+    """Return a ranking of every record; of some training records a pair, as many published sets have."""
+    rows = []
+    for record in records:
+        rng = random.Random("reward " + record.said)
+        columns: dict = {"answers": list(record.answers)}
+        if training and rng.random() < SINGLE_PAIR_SHARE:
+            columns = dict(zip(("chosen", "rejected"), rng.choice([*itertools.combinations(record.answers, 2)])))
+        rows.append(record.row(*record.answers, **columns))
+    return rows
 
 
-def text_rows(dealt: dict[str, list[Record]], dialogues: list[dict]) -> list[dict]:
+def text_rows(records: list[Record], dialogues: list[dict]) -> list[dict]:
     """Return every training dialogue as running text; of a prompt's three answers each makes a document of its own."""
-    texts = [f"{record.prompt}\n{answer}" for step in STEPS for record in dealt[step] for answer in record.answers]
-    texts += ["\n".join([*(message["content"] for message in row["messages"]), row["output"]]) for row in dialogues]
+    texts = ["\n".join([*record.turns, answer]) for record in records for answer in record.answers]
+    texts += ["\n".join([*turns_of(row), row["output"]]) for row in dialogues]
     return [{"text": text} for text in dict.fromkeys(texts)]
 
 
-def pick(handwritten: list[Record], composed: list[Record], count: int, salt: str) -> list[Record]:
-    """Return `count` records a category, half handwritten and half composed."""
-    picked = []
-    for category in CATEGORIES:
-        for source, share in ((handwritten, count // 2), (composed, count - count // 2)):
-            mine = (record for record in source if record.category == category)
-            picked += sorted(mine, key=lambda record: order_key(salt + record.prompt))[:share]
-    return picked
+def check_apart(records: list[Record]) -> None:
+    """Raise ValueError if two records have nearly the same prompt, be it in training, dev or held out."""
+    alike = defaultdict(list)
+    for group, record in zip(groups([record.said for record in records], NEAR), records):
+        alike[group].append(record.said)
+    if repeated := [said for said in alike.values() if len(said) > 1]:
+        raise ValueError(f"prompts nearly the same, leave all but one of each out of handwritten/: {repeated}")
 
 
-def check_heldout(training: dict[str, list[dict]], heldout: list[Record]) -> None:
-    """Raise ValueError if a held-out topic, prompt or filler of the grammar occurs in the training rows."""
-    rows = [row for name in training for row in training[name]]
-    text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    topics, prompts = {row.get("topic") for row in rows}, {normalise(row.get("prompt", "")) for row in rows}
-    frames = [frame for frames in load_grammar(HERE / "grammar")[1].values() for frame in frames]
-    fillers = [word for frame in frames for filler in fillers_of(frame, "heldout") for word in filler if word]
-    leaks = sorted({record.topic for record in heldout} & topics)
-    leaks += sorted({normalise(record.prompt) for record in heldout} & prompts)
-    leaks += [word for word in fillers if word in text]
-    if leaks:
-        raise ValueError(f"held-out material occurs in training files, change it in handwritten/ or grammar/: {leaks}")
-
-
-def shuffled(rows: list[dict]) -> list[dict]:
-    return sorted(rows, key=lambda row: order_key(row.get("id") or row["text"]))
-
-
-def build_training() -> dict[str, list[dict]]:
-    folder = HERE / "handwritten"
-    handwritten, composed = without_repeats(read_records(folder, HANDWRITTEN), compose_all(HERE / "grammar", "train"))
-    by_hand, by_grammar = deal(handwritten, SHARES["handwritten"]), deal(composed, SHARES["grammar"])
-    dealt = {step: by_hand[step] + by_grammar[step] for step in STEPS}
-    dialogues = multiturn_examples(folder)
-    sft = sft_examples(by_hand["sft"], SFT_CHANCES["handwritten"])
-    sft += sft_examples(by_grammar["sft"], SFT_CHANCES["grammar"])
-    return {
-        "sft": sft + dialogues,
-        "reward": reward_rows(dealt["reward"]),
-        "prompts": prompt_rows(dealt["prompts"]),
-        "text": text_rows(dealt, dialogues),
-    }
-
-
-def build_heldout(reward: list[dict]) -> tuple[dict[str, list[dict]], list[Record]]:
-    """Return the held-out rows by file stem, and all held-out records; `reward` (training rows) orients the rules."""
-    names = {category: (f"heldout_{category}",) for category in CATEGORIES}
-    by_hand = read_records(HERE / "handwritten", names)
-    handwritten, composed = without_repeats(by_hand, compose_all(HERE / "grammar", "heldout"))
-    pairs = choose_pairs(handwritten, composed, pairs_of(reward), HELDOUT_PAIRS, HELDOUT_HANDWRITTEN)
-    rows = [
-        {**head(record, *pair), **dict(zip(("prompt", "chosen", "rejected"), pair, strict=True))}
-        for record, pair in pairs
-    ]
-    sft = sft_examples(pick(handwritten, composed, HELDOUT_SFT, "sft "), (0.45, 0.3, 0.25))
-    prompts = prompt_rows(pick(handwritten, composed, HELDOUT_PROMPTS, "prompts "))
-    return {"heldout_sft": sft, "heldout_reward": rows, "heldout_prompts": prompts}, handwritten + composed
+def pairs_of(rows: list[dict]) -> list[tuple[str, str, str]]:
+    """Return the (last user's turn, chosen, rejected) pairs of reward rows; a ranking of three gives three."""
+    answers = [(turns_of(row)[-1], row.get("answers") or [row["chosen"], row["rejected"]]) for row in rows]
+    return [(prompt, *pair) for prompt, ranked in answers for pair in itertools.combinations(ranked, 2)]
 
 
 def build() -> dict[str, list[dict]]:
     """Return file stem -> rows, in the order in which they are written."""
-    training = build_training()
-    heldout, records = build_heldout(training["reward"])
-    check_heldout(training, records)
-    return {stem: shuffled(rows) for stem, rows in {**training, **heldout}.items()}
+    records, dialogues = read_records(""), dialogue_rows()
+    parts = {"dev": read_records("dev_"), "heldout": read_records("heldout_")}
+    check_apart([*records, *parts["dev"], *parts["heldout"]])
+    dealt = deal(records)
+    files = {
+        "text": text_rows(records, dialogues),
+        "sft": sft_rows(dealt["sft"], True) + dialogues,
+        "reward": reward_rows(dealt["reward"], True),
+        "prompts": [record.row() for record in dealt["prompts"]],
+    }
+    for part, mine in parts.items():
+        prompts = [record for some in by_category(mine, "prompts ") for record in some[:HELDOUT_PROMPTS]]
+        files[f"{part}_sft"] = sft_rows(mine, False)
+        files[f"{part}_reward"] = reward_rows(mine, False)
+        files[f"{part}_prompts"] = [record.row() for record in prompts]
+    return {stem: sorted(rows, key=lambda row: order_key(row.get("id") or row["text"])) for stem, rows in files.items()}
 
 
-def write(files: dict[str, list[dict]], folder: Path) -> None:
-    for stem, rows in files.items():
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (folder / f"{stem}.jsonl").write_text(text, encoding="utf-8", newline="\n")
+def rule_table(files: dict[str, list[dict]]) -> pandas.DataFrame:
+    """Return the accuracy of each trivial rule, chosen on the training pairs, on each set and held-out category."""
+    heldout = files["heldout_reward"]
+    rows = {"training": files["reward"], "dev": files["dev_reward"], "heldout": heldout}
+    rows |= {category: [row for row in heldout if row["category"] == category] for category in CATEGORIES}
+    train = pairs_of(files["reward"])
+    return pandas.DataFrame({name: best_trivial_rules(train, pairs_of(some)) for name, some in rows.items()})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Rebuild the sample corpus from handwritten/ and grammar/.")
+    parser = argparse.ArgumentParser(description="Rebuild the sample corpus from handwritten/.")
     parser.add_argument("--output_dir", type=Path, default=HERE, help="folder of the JSONL files")
     folder = parser.parse_args().output_dir
     folder.mkdir(parents=True, exist_ok=True)
     files = build()
-    write(files, folder)
     for stem, rows in files.items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{stem}.jsonl").write_text(text, encoding="utf-8", newline="\n")
         print(f"{stem + '.jsonl':24}{len(rows):6} rows")
-    train, test = pairs_of(files["reward"]), pairs_of(files["heldout_reward"])
-    about = f"chosen on {len(train)} training pairs, on {len(test)} held-out pairs (a tie counts one half)"
-    print(f"\nTrivial rules, {about}:")
-    of_category = {c: [row for row in files["heldout_reward"] if row["category"] == c] for c in CATEGORIES}
-    tests = {"train": train, "all": test, **{c: pairs_of(rows) for c, rows in of_category.items()}}
-    table = pandas.DataFrame({name: best_trivial_rules(train, pairs) for name, pairs in tests.items()})
-    print(table.sort_values("all", ascending=False).round(3).to_string())
+    print("\nTrivial rules, chosen on the training pairs, on all pairs of each set (a tie counts one half):")
+    print(rule_table(files).sort_values("heldout", ascending=False).round(3).to_string())
 
 
 if __name__ == "__main__":

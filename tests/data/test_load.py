@@ -139,12 +139,14 @@ def test_sample(tmp_path, monkeypatch):
         ("heldout_sft", files["sft"]),
         ("heldout_reward", PAIRS[1]),
         ("heldout_prompts", {"prompt": "다"}),
+        ("dev_prompts", {"prompt": "라"}),
     ):
         write(tmp_path / "samples" / f"{name}.jsonl", [row])
     assert load_examples("sample/reward", 2, "eval") == EXPECTED[1:2]
     train, heldout = load_step(2, ["sample/reward"], "0,1,0")
     assert (train, heldout) == (EXPECTED[:1], EXPECTED[1:2])
-    assert load_examples("sample/heldout_prompts", 3) == [Example(({"role": "user", "content": "다"},))]
+    for name, said in (("heldout", "다"), ("dev", "라")):
+        assert load_examples(f"sample/{name}_prompts", 3) == [Example(({"role": "user", "content": said},))]
     assert "can train step 1" in error_of(load_examples, "sample/text", 2)
 
 

@@ -49,8 +49,10 @@ def test_a_copy_of_an_older_script_works(own_copy, harness, plain):
         MODEL_NAME_OR_PATH="m",
         PER_DEVICE_TRAIN_BATCH_SIZE="3",
         DATA_PATH="one two",
+        LEARNING_RATE="5e-4",
+        EVAL_INTERVAL="30",
     )
-    assert sorted(harness.flags) == sorted(older)
+    assert sorted(harness.flags) == sorted([*older, "--num_warmup_steps", "10"])
 
 
 def test_copies_of_older_evaluation_and_chat_scripts_work(harness, plain):

@@ -17,10 +17,11 @@ DATA_SPLIT="${DATA_SPLIT:-10,0,0}"                                # all of it be
 EVAL_DATA_PATH="${EVAL_DATA_PATH:-sample/heldout_sft}"            # held-out part of the sample
 PER_DEVICE_TRAIN_BATCH_SIZE="${PER_DEVICE_TRAIN_BATCH_SIZE:-16}"  # examples per process and optimizer step
 PER_DEVICE_EVAL_BATCH_SIZE="${PER_DEVICE_EVAL_BATCH_SIZE:-$PER_DEVICE_TRAIN_BATCH_SIZE}"
-LEARNING_RATE="${LEARNING_RATE:-5e-4}"                            # peak learning rate
+LEARNING_RATE="${LEARNING_RATE:-2e-4}"                            # peak learning rate
+NUM_WARMUP_STEPS="${NUM_WARMUP_STEPS:-10}"                        # optimizer steps of linear warm-up
 NUM_TRAIN_EPOCHS="${NUM_TRAIN_EPOCHS:-1}"                         # passes over the data
 MAX_SEQ_LEN="${MAX_SEQ_LEN:-192}"                                 # tokens of prompt and answer
-EVAL_INTERVAL="${EVAL_INTERVAL:-30}"                              # steps between evaluations
+EVAL_INTERVAL="${EVAL_INTERVAL:-47}"                              # steps between evaluations
 SAVE_STEPS="${SAVE_STEPS:-25}"                                    # steps between resumable checkpoints
 ZERO_STAGE="${ZERO_STAGE:-0}"                                     # ZeRO stage
 NUM_PROCESSES="${NUM_PROCESSES:-1}"                               # processes
@@ -28,5 +29,5 @@ DTYPE="${DTYPE:-fp32}"                                            # also on a GP
 SEED="${SEED:-1234}"                                              # seed of the shuffle and the new weights
 
 launch step1 MODEL_NAME_OR_PATH OUTPUT_DIR DATA_PATH... DATA_SPLIT EVAL_DATA_PATH... PER_DEVICE_TRAIN_BATCH_SIZE \
-    PER_DEVICE_EVAL_BATCH_SIZE LEARNING_RATE NUM_TRAIN_EPOCHS MAX_SEQ_LEN ZERO_STAGE DTYPE SEED EVAL_INTERVAL \
-    SAVE_STEPS -- "$@"
+    PER_DEVICE_EVAL_BATCH_SIZE LEARNING_RATE NUM_WARMUP_STEPS NUM_TRAIN_EPOCHS MAX_SEQ_LEN ZERO_STAGE DTYPE SEED \
+    EVAL_INTERVAL SAVE_STEPS -- "$@"
