@@ -78,7 +78,7 @@ PROGRAMS = {
     "bench_step1": ("step1", ""),
     "bench_step2": ("step2", ""),
     "bench_step3": ("step3", ""),
-    "bench_memory": ("memory", ""),
+    "checkpoint_to_model": ("training.checkpoint_to_model", "checkpoints/step_000001 --output_dir out"),
     "bench_logits": ("logits", ""),
     "bench_scaling": ("scaling", ""),
     "bench_decode": ("decode", ""),

@@ -133,7 +133,7 @@ CONTEMPT = {
     "못나",
     "감지덕지",
 }
-ORDINARY = {*CONTEMPT, "때려치우", "유치원생", "초등학생", "그러니까", "아이디어"}
+ORDINARY = {*CONTEMPT, "때려치우", "유치원생", "초등학생", "그러니까", "아무래도", "아이디어"}
 
 
 def literals(cues):

@@ -40,7 +40,7 @@ def test_training_did_something(three_steps):
     assert sft["heldout_after"]["loss"] < sft["heldout_before"]["loss"]
     assert sft["heldout_after"]["n"] == 40
     reward = finished(three_steps / "reward")["heldout_after"]
-    assert reward["n"] == 60 and 0 <= reward["ci95"][0] <= reward["accuracy"] <= reward["ci95"][1] <= 1
+    assert reward["n"] == 180 and 0 <= reward["ci95"][0] <= reward["accuracy"] <= reward["ci95"][1] <= 1
     assert finished(three_steps / "reward")["trivial_rules"]
     steps = [m for m in metrics(three_steps / "ppo") if "policy_loss" in m]
     assert [m["step"] for m in steps] == [1, 2, 3]

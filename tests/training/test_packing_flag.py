@@ -37,7 +37,7 @@ def test_every_model_gets_the_flag(step, models, engines, folders, codec, tmp_pa
     for owner in (engine, ppo_models):
         monkeypatch.setattr(owner, "Engine", engine_of)
     monkeypatch.setattr(ppo_models, "Frozen", engine_of)
-    monkeypatch.setattr(engine, "start", lambda _: World.alone())
+    monkeypatch.setattr(engine, "start", lambda *_: World.alone())
     paths = {"lm": folders["llama"], "rm": tmp_path / "rm"}
     load_reward_model(folders["llama"], new_head=True).save_pretrained(paths["rm"])
     codec.tokenizer.save_pretrained(paths["rm"])
