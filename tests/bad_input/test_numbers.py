@@ -61,7 +61,12 @@ def test_every_program_is_known():
     tops = ("applications", "benchmarks", "data_prep", "eval", "training")
     files = {p for top in tops for p in (bad_input.ROOT / top).rglob("*.py") if '"__main__"' in p.read_text()}
     found = {Path(bad_input.module(name).__file__) for name in bad_input.PROGRAMS}
-    assert {p.name for p in files - found} <= {"our_runs.py", "trl_runs.py", "gpu_table.py", "memory.py"} and found <= files
+    assert {p.name for p in files - found} <= {
+        "our_runs.py",
+        "trl_runs.py",
+        "gpu_table.py",
+        "memory.py",
+    } and found <= files
 
 
 @pytest.mark.parametrize("name", bad_input.PROGRAMS)

@@ -89,9 +89,7 @@ def test_a_judge_that_always_prefers_a_place_is_unmasked(run, share, letter, pla
     assert code == 0
     assert (overall["won"], overall["tied"], overall["lost"]) == (0, 20, 0)
     assert overall["mean"] == pytest.approx(0.5)
-    assert (
-        overall["p"] == 1.0 and overall["low"] < 0.45 and overall["high"] > 0.55
-    )  # ties alone are no certainty
+    assert overall["p"] == 1.0 and overall["low"] < 0.45 and overall["high"] > 0.55  # ties alone are no certainty
     first = found["warnings"][0]
     assert (
         f"the judge test-model prefers the answer in the {place} position: it wins 100.0% of 40 decided questions"
