@@ -76,6 +76,7 @@ def test_records_tell_where_they_come_from(run):
     assert record["chosen_score"] > record["rejected_score"] and record["by"] == "score"
 
 
+@pytest.mark.long
 def test_a_second_run_of_data_prep_asks_nothing_and_ends_with_the_same_bytes(run):
     data, settings = run[0] / "data", run[1]
     before = {p.relative_to(data): p.read_bytes() for p in data.rglob("*.jsonl")}
