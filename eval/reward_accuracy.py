@@ -20,6 +20,7 @@ from korlhf.eval.texts import say
 from korlhf.judges.reward import RewardJudge
 from korlhf.llm.cache import Cache
 from korlhf.llm.flags import CheckpointFlags
+from korlhf.training.flags import margin_flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +43,7 @@ class RewardAccuracyFlags:
         "too are left out; not given = as settings.json in the models' folders says, else a random half of "
         "--data_path (compared on the other half)",
     )
-    margin_column: str = flag(
-        "",
-        "column of --data_path with the margin of a pair, or the list of its answers' scores, as a judge gave them: "
-        "accuracy by margin, and how far labels alone limit it",
-    )
+    margin_column: str = margin_flag()
     max_pairs: int = flag(
         0, "about so many pairs at most: whole prompts are drawn, with the categories' shares kept; 0 = all", low=0
     )

@@ -162,7 +162,7 @@ def _is_cut(text, morphemes):
     tail = [one for one in morphemes if not one.tag.startswith(_EMOJI_OR_MARK)]
     if not tail or re.search(r"[.!?~…♡^)”\"']\s*$|[^\w\s,]\s*$|[ㅋㅎㅠㅜ]\s*$", text):
         return False
-    last, after = tail[-1], 0
+    last = tail[-1]
     if last.form.endswith("요") or last.tag in ("EF", "IC", "ETN"):
         return False
     ends = [k for k, one in enumerate(tail) if one.tag == "EF"]

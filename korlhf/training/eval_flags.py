@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from korlhf.core.flags import REQUIRED, flag, seed_flag
+from korlhf.training.flags import margin_flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +23,7 @@ class EvalFlags:
         "pairs on which the trivial rules choose direction and words; not given = "
         "a random half of --data_path, and the rules are measured on the other half",
     )
-    margin_column: str = flag(
-        "",
-        "column with the margin of a pair, or the list of its answers' scores, as a judge gave them: accuracy by "
-        "margin, and how far labels alone limit it",
-    )
+    margin_column: str = margin_flag()
     prompt: str = flag("", "one prompt, whose answers are scored")
     answer: list[str] = flag([], "one or more answers to --prompt")
     max_seq_len: int = flag(512, "longest prompt + answer in tokens; longer ones are left out and counted", above=0)

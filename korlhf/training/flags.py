@@ -7,6 +7,7 @@ is in REMOVED: it is refused with the reason and the remedy, never silently acce
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from korlhf.core.flags import REQUIRED, Parser, flag, seed_flag
 
@@ -91,15 +92,20 @@ class SftDataFlags:
     train_on_prompt: bool = flag(False, "count the prompt's tokens in the loss too, not only the answers and their EOS")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PairFlags:
-    """pairs of step 2"""
-
-    margin_column: str = flag(
+def margin_flag() -> Any:
+    """Declare --margin_column, of every program that tells how right a reward model is."""
+    return flag(
         "",
         "column with the margin of a pair, or the list of its answers' scores, as a judge gave them (margin in files "
         "of data_prep/rank.py): the report then has accuracy by margin, and how far labels alone limit it",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFlags:
+    """pairs of step 2"""
+
+    margin_column: str = margin_flag()
     min_margin: float = flag(
         0.0, "train only on pairs with at least this margin; pairs without one, as people's, stay", low=0
     )
