@@ -9,6 +9,7 @@ the higher upper clip (DAPO, 2503.14476), one ratio per answer (GSPO, 2507.18071
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -33,8 +34,8 @@ class Experience:
     ref_logps: torch.Tensor | None  # (B, R) under the reference
     advantages: torch.Tensor  # (B, R)
     scores: torch.Tensor  # (B,)   raw
-    values: torch.Tensor | None  # (B, R) critic's, before each answer token
-    returns: torch.Tensor | None  # (B, R) what the critic learns
+    values: Any  # (B, R) critic's, before each answer token; None without one
+    returns: Any  # (B, R) what the critic learns; None without one
     weights: torch.Tensor  # (B, R) of each token in the policy's loss
     shares: list[float]  # B: what each answer adds to the number that the loss is divided by
     passes: Passes | None = None  # if the one update takes its gradients from the passes that scored

@@ -117,35 +117,40 @@ def collect(
     mask = ppo.length_mask(lengths, device)
     ended = torch.tensor([a[-1] == models.codec.eos_token_id for a in answers], device=device)
     groups = torch.arange(len(answers), device=device) // flags.num_generations
-    shaped, in_reward = score_shaping(raw, ended), flags.kl_in == "reward" and ref_logps is not None
-    rewards = kl_shaped_rewards(
-        shaped, logps, ref_logps if in_reward else logps, mask, kl_coef, flags.kl_estimator == "k3"
-    )
+    against = logps if ref_logps is None or flags.kl_in == "loss" else ref_logps
+    shaped = score_shaping(raw, ended)
+    rewards = kl_shaped_rewards(shaped, logps, against, mask, kl_coef, flags.kl_estimator == "k3")
     advantages, returns = _advantages(rewards, values, mask, groups, flags, models.world)
     equal, kept = estimators.equal_groups(raw, groups), torch.ones_like(ended)
     kept &= ~equal if flags.dynamic_sampling else kept
     kept &= ended if flags.mask_truncated else kept
     weights, shares = ppo.loss_weights(mask, kept, flags.loss_aggregation, flags.max_answer_seq_len)
-    tensors = {"score": raw.sum(), "reward": rewards.sum(), "eos_rate": ended.sum(), "entropy": entropies.sum()}
-    tensors |= {"score_squares": (raw.double() ** 2).sum(), "kept": kept.sum()}
-    if ref_logps is not None:
-        tensors |= {k: v.sum() for k, v in zip(("kl", "kl_k3"), ppo.kl_estimates(logps, ref_logps, mask))}
-    if flags.num_generations > 1:
-        tensors |= {"equal_groups": equal.sum()}
-    sums = {
-        "answers": len(answers),
-        "tokens": sum(lengths),
-        "prompt_tokens": sum(map(len, ids)),
-        "repetition": sum(map(repetition, answers)),
-        "same_answer": max(Counter(texts).values()),
-        **dict(zip(tensors, torch.stack([t.double() for t in tensors.values()]).tolist())),
-    }
-    seconds["scoring"] += clock.lap()
-    experience = ppo.Experience(
+    exp = ppo.Experience(
         ids, answers, texts, mask, logps, ref_logps, advantages, raw, values, returns, weights, shares.tolist()
     )
-    experience.passes = passes if trains else None
-    return experience, sums, seconds
+    tensors = {"reward": rewards.sum(), "eos_rate": ended.sum(), "entropy": entropies.sum(), "kept": kept.sum()}
+    if flags.num_generations > 1:
+        tensors |= {"equal_groups": equal.sum()}
+    sums = _figures(exp, tensors)
+    seconds["scoring"] += clock.lap()
+    exp.passes = passes if trains else None
+    return exp, sums, seconds
+
+
+def _figures(exp, tensors):
+    """Sums over the answers of an Experience, those of `tensors` among them."""
+    tensors |= {"score": exp.scores.sum(), "score_squares": (exp.scores.double() ** 2).sum()}
+    if exp.ref_logps is not None:
+        kl = ppo.kl_estimates(exp.logps, exp.ref_logps, exp.mask)
+        tensors |= {name: estimate.sum() for name, estimate in zip(("kl", "kl_k3"), kl)}
+    return {
+        "answers": len(exp),
+        "tokens": sum(map(len, exp.answers)),
+        "prompt_tokens": sum(map(len, exp.prompts)),
+        "repetition": sum(map(repetition, exp.answers)),
+        "same_answer": max(Counter(exp.texts).values()),
+        **dict(zip(tensors, torch.stack([t.double() for t in tensors.values()]).tolist())),
+    }
 
 
 def _advantages(rewards, values, mask, groups, flags, world):
@@ -210,8 +215,8 @@ class _Minibatch:
     ref_logps: torch.Tensor | None
     advantages: torch.Tensor
     weights: torch.Tensor
-    values: torch.Tensor | None
-    returns: torch.Tensor | None
+    values: Any
+    returns: Any
 
     @property
     def texts(self):
@@ -222,7 +227,7 @@ class _Minibatch:
         width = exp.mask.size(1)  # places by lengths, for a mask would make a GPU wait
         at = torch.tensor([i * width + t for i in chunk for t in range(len(exp.answers[i]))]).to(exp.mask.device)
         padded = exp.logps, exp.ref_logps, exp.advantages, exp.weights, exp.values, exp.returns
-        flat = (None if x is None else x.flatten()[at] for x in padded)
+        flat: Any = (None if x is None else x.flatten()[at] for x in padded)
         return cls([exp.prompts[i] for i in chunk], [exp.answers[i] for i in chunk], *flat)
 
 
