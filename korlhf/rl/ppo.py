@@ -19,7 +19,7 @@ class Passes:
     """Forward passes over the answers of one batch with their graphs; both (M,), values None without a critic."""
 
     logps: torch.Tensor
-    values: torch.Tensor | None
+    values: Any
 
 
 @dataclass
