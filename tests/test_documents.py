@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from free_port import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,6 +117,32 @@ def test_the_faq_speaks_in_the_words_of_the_programs():
     python = "ModuleNotFoundError: No module named 'korlhf'"  # Python's own
     assert [error for error in errors if error not in text and error != python] == []
     assert errors == [title[1:-1] for _, title in headings(ROOT / "docs/faq.ko.md") if title[0] == title[-1] == "`"]
+
+
+def test_flags_that_the_documents_name_are_there():
+    """A flag that was renamed stays in no document; the changelog tells of those that are gone."""
+    folders = ("korlhf", "training", "data_prep", "eval", "applications", "benchmarks", "samples")
+    sources = [p for folder in folders for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".sh")]
+    words = set(re.findall(r"\w+", "\n".join(p.read_text(encoding="utf-8") for p in [*sources, *ROOT.glob("*.sh")])))
+    of_others = {"continuous-batching", "served-model-name", "num_gpus", "ntasks-per-node", "gpus-per-node"}
+    unknown = {
+        (name(page), flag)
+        for page in PAGES
+        for flag in re.findall(r"(?<![\w#-])--([a-z][a-z0-9_-]+)", page.read_text(encoding="utf-8"))
+        if page.name != "CHANGELOG.md" and not {flag, re.sub("^(actor|critic)_", "", flag)} & (words | of_others)
+    }
+    assert unknown == set()
+
+
+def test_issue_forms_are_such_as_github_takes():
+    forms = [p for p in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml") if p.name != "config.yml"]
+    assert {p.stem for p in forms} == {"bug", "feature", "question"}
+    for form in (yaml.safe_load(p.read_text(encoding="utf-8")) for p in forms):
+        assert {"name", "description", "body"} <= form.keys()
+        fields = [item for item in form["body"] if item["type"] != "markdown"]
+        assert len({item["id"] for item in fields}) == len(fields)
+        assert all(item["attributes"]["label"] for item in fields)
+        assert {item["type"] for item in fields} <= {"input", "textarea", "dropdown", "checkboxes"}
 
 
 @pytest.mark.long
