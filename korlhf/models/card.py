@@ -12,6 +12,7 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from korlhf import __version__
+from korlhf.core.progress import one_line
 
 TEMPLATE = Path(__file__).with_name("card.md")
 KINDS: dict[str, dict[str, Any]] = yaml.safe_load(TEMPLATE.with_suffix(".yaml").read_text(encoding="utf-8"))
@@ -78,17 +79,7 @@ def written(sample: Sample) -> Sample:
 
 
 def quoted(text: str) -> str:
-    """A text as it is, on one line of Markdown; what is longer than LONGEST characters is cut."""
+    """A text as Markdown shows it as it is, on one line; what is longer than LONGEST characters is cut."""
     text = text if len(text) <= LONGEST else text[:LONGEST] + " […]"
     text = re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", text)
-    return "<br>".join(line.strip() for line in text.strip().splitlines()) or "(…)"
-
-
-def measured(figures: dict[str, Any] | None, name: str) -> str:
-    """A figure to four digits, with its interval where there is one; "" if it is not there."""
-    if not figures or name not in figures:
-        return ""
-    interval = figures.get("ci95")
-    interval = interval.get(name) if isinstance(interval, dict) else None
-    said = f"{figures[name]:.4g}"
-    return said + (f" [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else "")
+    return "<br>".join(map(one_line, text.strip().splitlines())) or "(…)"

@@ -67,6 +67,7 @@ class PpoTraining(Training):
         run: Run,
     ):
         """unsupervised: rows of the ptx loss, none = without it; run: the folder that the best model goes to."""
+        self.judge = flags.ppo.reward_model_name_or_path or flags.critic.model_name_or_path
         self.models, self.flags, self.prompts, self.heldout = models, flags.ppo, prompts, heldout
         self.unsupervised, self.order, self.run = unsupervised, order, run
         self.bases, self.base, self.engines = flags.paths, flags.actor.model_name_or_path, models.trained

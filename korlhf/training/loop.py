@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from korlhf.core.errors import Diverged, InputError, Preempted
 from korlhf.data import packing
-from korlhf.models.card import Sample, measured, write_card
+from korlhf.models.card import Sample, write_card
 from korlhf.models.lora import is_adapted
 from korlhf.models.merged import merge, probe
 from korlhf.models.save import save_adapter, save_model
@@ -78,6 +78,7 @@ class Training:
     order: Order
     engines: dict[str, Engine]  # what is trained, saved and resumed
     base: str  # checkpoint that the saved model was made from
+    judge: str = ""  # reward model that it was trained by
 
     def train_step(self, step: int, mine: list[list[int]], everyone: list[int]) -> dict[str, Any]:
         """One optimizer step (PPO: one round of sampling and updates): metrics over all processes, as of
@@ -134,7 +135,11 @@ class Training:
     def on_card(self, figures: dict[str, Any]) -> list[tuple[str, Any, Any]]:
         """What the model card says was measured: (name, before, after); figures: of finished.json."""
         before, after = figures["heldout_before"], figures["heldout_after"]
-        return [(name, measured(before, name), measured(after, name)) for name in self.measured if after]
+        return [
+            (name, provenance.measured(before, name), provenance.measured(after, name))
+            for name in self.measured
+            if after
+        ]
 
 
 def fit(run: Run, training: Training, flags: RunFlags, data: Sequence[str]) -> None:
@@ -250,6 +255,8 @@ def _finish(run, training, figures, data):
     if training.world.first:
         order, after = training.order, figures["heldout_after"]
         names = provenance.name_of(training.base), [provenance.bare(name) for name in data]
+        if training.judge:
+            names[1].append(f"보상 모델 · reward model: `{provenance.name_of(training.judge)}`")
         trained = f"{order.examples} {order.noun}, {order.total_steps} steps, seed {order.seed}, {figures['dtype']}"
         heading = f"held-out · 평가용 (n {after['n']})" if after and "n" in after else "held-out · 평가용"
         card = names, trained, (heading, training.on_card(figures)), samples

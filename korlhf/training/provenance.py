@@ -15,7 +15,6 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.repocard import metadata_load
 
 from korlhf.core.errors import InputError
-from korlhf.models.card import measured
 
 TRAINED_FROM = ("actor_model_name_or_path", "model_name_or_path")  # of step 3, of steps 1 and 2
 REWARD = (
@@ -122,6 +121,16 @@ def _flat(values, before=""):
             rounded = value if isinstance(value, int) else float(f"{value:.4g}")
             flat[name] = measured(values, key) if known else rounded
     return flat
+
+
+def measured(figures: dict[str, Any] | None, name: str) -> str:
+    """A figure to four digits, with its interval where there is one; "" if it is not there."""
+    if not figures or name not in figures:
+        return ""
+    interval = figures.get("ci95")
+    interval = interval.get(name) if isinstance(interval, dict) else None
+    said = f"{figures[name]:.4g}"
+    return said + (f" [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else "")
 
 
 def licence(origins: Sequence[Origin], given: str = "") -> tuple[str, str]:

@@ -1,9 +1,11 @@
 """Where metrics go besides metrics.jsonl, by --report_to: TensorBoard, Weights & Biases, Trackio.
 
 Nothing leaves the machine by itself: W&B writes OUTPUT_DIR/wandb unless WANDB_MODE says otherwise, Trackio a database
-in TRACKIO_DIR unless TRACKIO_SPACE_ID names a place on the hub. W&B's own lines and error reports are off.
+in TRACKIO_DIR unless TRACKIO_SPACE_ID names a place on the hub. Their own lines and W&B's error reports are off.
 """
 
+import contextlib
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -60,17 +62,23 @@ def _tensorboard(flags, folder, settings, start):
 def _wandb(flags, folder, settings, start):
     for name, value in QUIET_WANDB.items():
         os.environ.setdefault(name, value)
-    import wandb  # ty: ignore[unresolved-import]
+    import wandb  # ty: ignore[import-not-found]
 
     run = wandb.init(project=PROJECT, name=_name(folder, start), dir=str(folder), config=settings)
     return Tracker(lambda values, step: run.log(values, step=step), run.finish)
 
 
 def _trackio(flags, folder, settings, start):
-    import trackio  # ty: ignore[unresolved-import]
+    import trackio  # ty: ignore[import-not-found]
 
-    run = trackio.init(project=PROJECT, name=_name(folder, start), config=settings, embed=False)
-    return Tracker(lambda values, step: run.log(values, step=step), run.finish)
+    with contextlib.redirect_stdout(io.StringIO()):
+        run = trackio.init(project=PROJECT, name=_name(folder, start), config=settings, embed=False)
+
+    def close():
+        with contextlib.redirect_stdout(io.StringIO()):
+            trackio.finish()  # that of the run would be called again at the exit
+
+    return Tracker(lambda values, step: run.log(values, step=step), close)
 
 
 def _name(folder, start):

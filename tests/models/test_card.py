@@ -4,7 +4,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from korlhf.models import card
-from korlhf.models.card import Sample, measured, quoted, spread, write_card
+from korlhf.models.card import Sample, quoted, spread, write_card
+from korlhf.training.provenance import measured
 
 FIGURES = [("loss", "3.1", "2.1 [2, 2.2]"), ("perplexity", "22", "8.2")]
 

@@ -71,7 +71,8 @@ def test_cards_show_answers_figures_and_no_path(three_steps):
         text = (three_steps / stage / "README.md").read_text(encoding="utf-8")
         shown = [line for line in text.splitlines() if line.startswith(("- 답변", "- 더", "- 학습"))]
         assert len(shown) == samples and ("AI가 쓴 것" in text) == (samples > 0 and stage != "reward")
-        assert f"from `{base}`" in text and "출력" not in text and "/models" not in text
+        assert f"from `{base}`" in text and ("reward model: `reward`" in text) == (stage == "ppo")
+        assert "출력" not in text and "/models" not in text
         assert re.search(r"^\| (loss|accuracy|score) \|.* \[.*, .*\]", text, re.M), text
 
 

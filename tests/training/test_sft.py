@@ -91,7 +91,7 @@ def test_held_out_figures_have_intervals_over_examples_and_the_card_has_answers(
     lm = load_lm("llama")
     training = SftTraining(Alone(TokenLogps(lm)), "x", codec, (Split([], []), Split(examples, held)), ORDER, 2)
     found = training.evaluate()
-    losses = [-logps_of(lm, [row]).double() for row in held]
+    losses = [-logps_of(lm, [row]).detach().double() for row in held]
     tokens = [len(part) for part in losses]
     assert found["loss"] == pytest.approx(float(torch.cat(losses).mean()), rel=1e-5)
     assert (found["n"], found["tokens"], found["perplexity"]) == (
@@ -104,12 +104,13 @@ def test_held_out_figures_have_intervals_over_examples_and_the_card_has_answers(
     assert low < found["loss"] < high
     sums = np.array([float(part.sum()) for part in losses])
     error = np.sqrt(((sums - found["loss"] * np.array(tokens)) ** 2).sum() / 5 / 6) / np.mean(tokens)
-    assert high - low == pytest.approx(2 * 2.5706 * error, rel=1e-3)  # t of 5 degrees of freedom
+    # t of 5 degrees of freedom; the side of the long tail reaches farther
+    assert min(high - found["loss"], found["loss"] - low) == pytest.approx(2.5706 * error, rel=1e-3)
     samples = training.samples()
     assert [s.prompt for s in samples] == ["가요", "네", "왜"] and all(len(s.texts) == 1 for s in samples)
-    expected = rollout.sample(
-        lm, [codec.prompt(examples[0].messages).ids], [0], codec.eos_token_id, rollout.Limits(96, 0.0)
-    )
+    prompt = codec.prompt(examples[0].messages).ids  # the model has 128 positions
+    limits = rollout.Limits(min(96, 128 - len(prompt)), temperature=0)
+    expected = rollout.sample(lm, [prompt], [0], codec.eos_token_id, limits)
     assert samples[0].texts[0][1] == codec.decode(expected[0])
 
 

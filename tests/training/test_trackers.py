@@ -45,10 +45,15 @@ def stand_in(monkeypatch):
 
         def init(**words):
             calls.append(("init", words))
+            print(f"* {name} has something to say")
             log = lambda values, step: calls.append((step, json.loads(json.dumps(values))))  # noqa: E731
-            return SimpleNamespace(log=log, finish=lambda: calls.append("finish"))
+            return SimpleNamespace(log=log, finish=finish)
 
-        monkeypatch.setitem(sys.modules, name, SimpleNamespace(init=init))
+        def finish():
+            print("* goodbye")
+            calls.append("finish")
+
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(init=init, finish=finish))
         return calls
 
     return make
@@ -70,9 +75,11 @@ def test_wandb_stays_on_the_machine_unless_its_user_says_otherwise(tmp_path, mon
     assert calls[4][1]["name"] == f"{tmp_path.name} from step 2"
 
 
-def test_trackio(tmp_path, stand_in):
+def test_trackio_says_nothing(tmp_path, stand_in, capsys):
     calls, also = stand_in("trackio"), stand_in("wandb")
-    run(tmp_path, report_to=["trackio", "wandb"])
+    run(tmp_path, report_to=["trackio"])
+    assert capsys.readouterr().out == ""
+    run(tmp_path, report_to=["wandb"])
     assert calls[0][1]["project"] == "korlhf" and calls[1:] == also[1:] == [
         (1, {"loss": 0.1}),
         (2, {"loss": 0.2}),

@@ -210,6 +210,7 @@ def test_the_time_of_a_start_that_was_killed_counts(project):
     total, began = map(int, (project.out / "logs/reward.seconds").read_text(encoding="utf-8").split())
     assert total == 0
     os.utime(project.out / "logs/reward.log", (began + 50, began + 50))
+    project.took()
     assert project.run()[:2] == (0, QUICKSTART[1:])
     clocked = json.loads((project.out / "stages.json").read_text(encoding="utf-8"))
     assert 50 <= clocked["reward"]["seconds"] < 60 and clocked["ppo"]["seconds"] < 10
