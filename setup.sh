@@ -21,7 +21,7 @@ export PYTHONUTF8=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 fail() { echo "error: $*" >&2; exit 2; }
 stage() { echo "[setup] $*"; }
 
-# beat TITLE: every 30 s how long it has been going on, and what pip said last.
+# beat TITLE: every 30 s (KORLHF_BEAT: other seconds) how long it has been going on, and what pip said last.
 beat() {
     local began="$SECONDS"
     while sleep "${KORLHF_BEAT:-30}" </dev/null >/dev/null 2>&1; do  # what a kill leaves of it keeps no pipe open
@@ -92,14 +92,14 @@ if TORCH="$("$VENV/bin/python" -c "$GPU_TORCH" 2>/dev/null)"; then
 else
     PINNED="$(grep '^torch==' "$ROOT/requirements.txt")"
     INDEX="${KORLHF_TORCH_INDEX:-}"
-    [[ -z "$INDEX" && "$(uname -s)" == Linux ]] && ! command -v nvidia-smi >/dev/null && INDEX=https://download.pytorch.org/whl/cpu
-    # Asked once, as pip would ask it again for every package.
-    if [[ -n "$INDEX" ]] && ! "$VENV/bin/python" -m pip index versions torch --index-url "$INDEX" --retries 0 --timeout 10 \
-        >>"$LOG" 2>&1; then
-        [[ -z "${KORLHF_TORCH_INDEX:-}" ]] \
-            || fail "KORLHF_TORCH_INDEX=$INDEX: no torch is to be had there (all that pip said: $LOG); give another, or none"
-        stage "$INDEX does not answer: torch comes from the usual index, with the libraries of GPUs, which are large"
-        INDEX=""
+    if [[ -z "$INDEX" && "$(uname -s)" == Linux ]] && ! command -v nvidia-smi >/dev/null; then
+        INDEX=https://download.pytorch.org/whl/cpu
+        # Asked once, as pip would ask it five times for every package. (`pip index` finds torch in other indexes too.)
+        if ! "$VENV/bin/python" -c 'import sys; from urllib.request import urlopen; urlopen(sys.argv[1], timeout=10)' \
+            "$INDEX/torch/" >>"$LOG" 2>&1; then
+            stage "$INDEX does not answer: torch comes from the usual index, maybe with the libraries of GPUs, which are large"
+            INDEX=""
+        fi
     fi
     install "2/4 $PINNED${INDEX:+ (extra index $INDEX)}" ${INDEX:+--timeout 15 --extra-index-url "$INDEX"} "$PINNED"
 fi
