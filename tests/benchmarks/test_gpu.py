@@ -82,6 +82,7 @@ def test_unknown_size(gpu):
     assert "error: SIZE=13b: give 1.3b or tiny" in printed and not calls
 
 
+@pytest.mark.long
 def test_the_parts_of_the_rehearsal(gpu, tmp_path, monkeypatch, capsys):
     """Every command of SIZE=tiny, here in one process, and the table of what they leave."""
     _, calls = gpu()
@@ -136,6 +137,7 @@ def test_packed_fails_when_sequences_see_each_other(setting, monkeypatch):
     assert not figures["passed"] and figures["sdpa"]["neighbours"] > figures["allowed"]
 
 
+@pytest.mark.long
 def test_zero_fails_when_a_stage_trains_otherwise(setting, monkeypatch):
     training = checks.training
 

@@ -34,6 +34,7 @@ def test_both_readmes_hold_the_same_tables_of_settings_that_fit():
     assert all(p <= gpu * 0.9 for gpu, p in peaks)
 
 
+@pytest.mark.long
 def test_a_cell_is_what_the_estimate_gives(folders):
     """One of each step; all of them take minutes."""
     tables = [part.splitlines() for part in written("README.md").strip().split("\n\n")]

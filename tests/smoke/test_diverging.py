@@ -8,6 +8,7 @@ import pytest
 from free_port import free_port
 from tiny_scripts import ROOT, environment
 
+pytestmark = pytest.mark.long
 RATES = "a lower --learning_rate"
 ACTOR, CRITIC = "a lower --actor_learning_rate", "a lower --critic_learning_rate"
 # case of diverging.py, which holds more of the same -> (exit code, its last step, what the line holds)
@@ -67,7 +68,6 @@ def test_every_divergence_is_caught(folders, tmp_path):
         check(row)
 
 
-@pytest.mark.long
 def test_what_only_one_process_meets_all_leave_out_alike(folders, tmp_path):
     how = {"processes": "2", "port": str(free_port())}
     words = folders["llama"], tmp_path, *ON_TWO

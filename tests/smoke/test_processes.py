@@ -20,9 +20,7 @@ def one_process(base_init, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize(
-    "zero_stage", [0, pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long), 3]
-)
+@pytest.mark.parametrize("zero_stage", [*(pytest.param(stage, marks=pytest.mark.long) for stage in range(3)), 3])
 def test_sft_on_two_processes(base_init, one_process, tmp_path, zero_stage):
     more = ["--offload"] if zero_stage == 2 else ["--gradient_checkpointing"] if zero_stage == 1 else []
     run(
