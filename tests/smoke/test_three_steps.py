@@ -39,13 +39,13 @@ def test_every_stage_leaves_a_model_a_log_and_pictures(three_steps):
 OURS = re.compile(
     r"""
     |==\ \d{4}-\d\d-\d\d\ .*                              # a command
-    |\d+\ of\ \d+\ \w+\ \(.*are\ left\ out;.*
+    |\d+\ of\ \d+\ [\w\ ]+\ \(.*are\ left\ out;.*|\ \ by\ category:\ .*
     |(note|warning|resuming)\b.*
     |(SFT|PPO|reward\ model):\ step\ \d+/\d+,\ .*\ left
     |(before|after):\ held-out\ .*
     |\ \ [a-z]+\ +loss\ .*
     |held-out\ pairs|\ \ category\ +accuracy\ .*|\ \ [a-z]+\ +\d\.\d{3}\ .*\ -\ \d\.\d{3}\ .*
-    |\ \ (trivial\ rules\ on|WARNING:\ the\ interval)\ .*
+    |\ \ (trivial\ rules\ on|in\ brackets:|WARNING:\ the\ interval)\ .*
     |\ \ \[\d+\]\ .*|\ {6}->\ .*\(score\ -?\d.*\)        # --print_answers
     |.*\ is\ finished\ already;.*
     """,
