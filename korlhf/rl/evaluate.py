@@ -1,10 +1,12 @@
 """The evaluation of an actor on held-out prompts."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
+from korlhf.core import stats
 from korlhf.core.seeds import derive
 from korlhf.data.ngrams import repetition
 from korlhf.korean import friendly
@@ -61,16 +63,33 @@ def summarise(rows: Sequence[tuple], prompts: Sequence[Prompt]) -> dict[str, Any
             **friendly.shares([manners[k] for k in here]),
             "n": len(here),
         }
-    columns = enumerate(("kl", "length", "eos_rate", "repetition"), 3)
-    means = {name: _mean(row[k] for row in rows) for k, name in columns if rows[0][k] is not None}
+    placed = enumerate(("kl", "length", "eos_rate", "repetition"), 3)
+    means = {name: _mean(row[k] for row in rows) for k, name in placed if rows[0][k] is not None}
+    columns = {name: [row[k] for row in rows] for name, k in (("score", 2), ("kl", 3), ("length", 4), ("eos_rate", 5))}
+    columns = {name: values for name, values in columns.items() if values[0] is not None}
+    columns |= {name: [getattr(m, name) for m in manners] for name in ("friendly", "sense")}
     return {
         "score": float(scores.mean()),
         "score_std": float(scores.std()) if len(scores) > 1 else 0.0,
         **means,
         **friendly.shares(manners),
         "n": len(rows),
+        "ci95": _intervals(columns),
         "by_category": by_category,
     }
+
+
+SHARES = ("eos_rate", "friendly", "sense")
+
+
+def _intervals(columns):
+    """name -> [low, high] of the mean of each column, where it can be told."""
+    found = {
+        name: stats.mean_interval(values, bounds=stats.UNIT if name in SHARES else None)
+        for name, values in columns.items()
+        if all(map(math.isfinite, values))
+    }
+    return {name: [e.low, e.high] for name, e in found.items() if e.known}
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from korlhf.core.files import whole_folder, write_json
+from korlhf.core.progress import one_line
 from korlhf.core.seeds import PTX, derive
 from korlhf.data.load import load_examples
 from korlhf.data.tokenize import Codec, Tokens, sft_tokens
+from korlhf.models.card import Sample, spread
 from korlhf.rl import step as ppo_step
 from korlhf.rl.advantages import explained_variance, whiten
 from korlhf.rl.ema import EMA
@@ -25,7 +27,8 @@ from korlhf.training.flags import PpoFlags
 from korlhf.training.log import Clock
 from korlhf.training.loop import Order, Training, write_model
 from korlhf.training.run import Run
-from korlhf.training.watch import finite, spread
+from korlhf.training.watch import finite
+from korlhf.training.watch import spread as deviation
 
 # Answers of the untrained actor that set the zero of the score: known to 1/8 of the score's standard deviation, while
 # the critic's baseline and the whitening take in what is left.
@@ -38,8 +41,9 @@ NAMES = {"gae": "PPO", "rloo": "RLOO", "grpo": "GRPO", "reinforce": "REINFORCE"}
 class PpoTraining(Training):
     """Step 3 for `fit`."""
 
+    kind = "ppo"
     shown = ("score", "kl", "eos_rate", "heldout_score")
-    measured = ("score", "score_std", "kl", "eos_rate", "friendly", "sense", "length", "n")
+    measured = ("score", "score_std", "kl", "eos_rate", "friendly", "sense", "length")
     remedies = {
         "": "a lower --actor_learning_rate (of LoRA: --actor_lora_learning_rate) or a higher --kl_coef",
         **dict.fromkeys(
@@ -66,6 +70,7 @@ class PpoTraining(Training):
         run: Run,
     ):
         """unsupervised: rows of the ptx loss, none = without it; run: the folder that the best model goes to."""
+        self.judge = flags.ppo.reward_model_name_or_path or flags.critic.model_name_or_path
         self.models, self.flags, self.prompts, self.heldout = models, flags.ppo, prompts, heldout
         self.name = NAMES[flags.ppo.advantage_estimator]
         self.title = f"{self.name}-tuned model (step 3)"
@@ -145,7 +150,7 @@ class PpoTraining(Training):
         names = "score", "reward", "kl", "kl_k3", "eos_rate", "repetition", "same_answer", "equal_groups", "kept"
         return {
             **{k: total[k] / n for k in names if k in total},
-            "score_std": spread(n, total["score"], total["score_squares"]),
+            "score_std": deviation(n, total["score"], total["score_squares"]),
             "answers": n,
             "length": tokens / n,
             "entropy": total["entropy"] / tokens,
@@ -206,7 +211,8 @@ class PpoTraining(Training):
             return ""
         lines = []
         for prompt, text, score in list(zip(self.sampled, self.exp.texts, self.exp.scores.tolist()))[:2]:
-            lines += [f"  [{step}] {prompt.messages[-1]['content']}", f"      -> {text}  (score {score:.3f})"]
+            asked, answer = one_line(prompt.messages[-1]["content"]), one_line(text)
+            lines += [f"  [{step}] {asked}", f"      -> {answer}  (score {score:.3f})"]
         return "\n".join(lines)
 
     @property
@@ -233,8 +239,25 @@ class PpoTraining(Training):
             rows = zip(self.rows_before, self.rows if self.heldout else ())
             write_answers(folder / "heldout_answers.jsonl", self.heldout, rows)
 
+    def samples(self):
+        """Held-out answers before and after."""
+        if not self.heldout:
+            return []
+        rows = list(zip(self.rows_before, self.rows))
+        labels = ("학습 전 · before", "학습 후 · after")
+        return [
+            Sample(
+                self.heldout[i].messages[-1]["content"],
+                [(f"{label} ({score:.3f})", text) for label, (_, text, score) in zip(labels, rows[i])],
+            )
+            for i in spread(len(rows))
+        ]
+
     def on_card(self, figures):
-        return super().on_card(figures) | {"best": figures["best"]}
+        rows = super().on_card(figures)
+        if best := figures["best"]:
+            rows.append((f"score of best/ (step {best['step']})", "", f"{best['score']:.4g} (kl {best['kl']:.3g})"))
+        return rows
 
 
 def write_answers(path: Path, heldout: Sequence[Prompt], rows: Iterator[tuple[Row, Row]]) -> None:

@@ -5,6 +5,7 @@ is in REMOVED: it is refused with the reason and the remedy, never silently acce
 """
 
 import importlib.util
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,13 @@ class RunFlags:
         0, "evaluate every N steps (step 3 keeps the best model too); 0 = only before and after", low=0
     )
     overwrite_output_dir: bool = flag(False, "delete an earlier run in --output_dir instead of resuming it")
-    enable_tensorboard: bool = flag(False, "write TensorBoard events next to metrics.jsonl")
+    report_to: list[str] = flag(
+        [],
+        "also write the metrics to tensorboard, wandb, trackio, or several of them; on this machine alone, unless "
+        "WANDB_MODE=online or TRACKIO_SPACE_ID is set; not given or none: metrics.jsonl and curves.png only",
+        choices=["tensorboard", "wandb", "trackio", "none"],
+    )
+    enable_tensorboard: bool = flag(False, "--report_to tensorboard, as DeepSpeed-Chat spells it")
     tensorboard_path: str = flag(
         "", "folder of the TensorBoard events; not given = OUTPUT_DIR/tensorboard", output="folder"
     )
@@ -215,6 +222,12 @@ class RunFlags:
         high=31_536_000,
     )
     local_rank: int = flag(-1, "set by the deepspeed launcher", low=-1)
+
+    @property
+    def reports(self) -> list[str]:
+        """The trackers that are asked for, each once."""
+        named = [*self.report_to, *(["tensorboard"] if self.enable_tensorboard else [])]
+        return [name for name in dict.fromkeys(named) if name != "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,6 +357,11 @@ def check(data: DataFlags, models: dict[str, ModelFlags], run: RunFlags, parser:
                 f"--{prefix}lora_dim {model.lora_dim}: {path} is a LoRA adapter itself, and no second one can be saved "
                 "over it; give the folder of the merged model (the one above adapter/)"
             )
+    if "none" in run.report_to and len(set(run.report_to)) > 1:
+        parser.error(f"--report_to {' '.join(run.report_to)}: none goes with no other; delete it, or the others")
+    for name in run.reports:
+        if importlib.util.find_spec(name) is None:
+            parser.error(f"--report_to {name}: {name} is not installed; run: '{sys.executable}' -m pip install {name}")
     if run.only_optimize_lora and not any(m.lora_dim for m in models.values()):
         flags = " or ".join(f"--{prefix}lora_dim" for prefix in models)
         parser.error(f"--only_optimize_lora needs a LoRA rank: set {flags}, or delete it")

@@ -25,6 +25,8 @@ PARTS = ("checks", "sft", "reward", "decode", "ppo", "lora")
 # In the place of Python: notes its arguments, and writes what a part would leave. FAIL names a script that fails.
 STAND_IN = f"""#!{sys.executable} -S
 import os, shlex, sys, time
+if sys.argv[1] == "-c":
+    sys.exit()
 print(shlex.join(sys.argv[1:]), file=open(os.environ["NOTES"], "a"))
 script = os.path.basename(sys.argv[1])
 if script == os.environ.get("FAIL"):

@@ -5,6 +5,7 @@ With LoRA the reference is the actor with its adapter off; otherwise a frozen co
 model; the others have none. Left out: the hybrid engine, value heads that share the actor's trunk.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from korlhf.core import flags, program
@@ -47,6 +48,7 @@ def main():
         from korlhf.rl.rewards import Prompt
         from korlhf.rl.training import PpoTraining, load_unsupervised
         from korlhf.training import engine, examples
+        from korlhf.training.batch import fitting
         from korlhf.training.loop import Order, fit
         from korlhf.training.run import FINISHED, Run, seed_step
         from korlhf.training.world import resolve_dtype
@@ -64,6 +66,8 @@ def main():
     prompts, heldout = ([Prompt(i, e.messages, e.category) for e, i in zip(s.examples, s.rows)] for s in splits)
     unsupervised, further = load_unsupervised(ppo, codec)
     inputs |= further | {flag: fingerprint(path, whole=False) for flag, path in given.paths.items()}
+    ppo = fitting(ppo, len(prompts), "prompts", world, settings)
+    given = replace(given, ppo=ppo)
     batches = ppo.prompts_at_once, ppo.generation_batches, ppo.num_train_epochs
     flag = "--per_device_generation_batch_size"
     order = Order(len(prompts), *batches, run.max_steps, data.seed, world, "prompts", flag)
@@ -75,7 +79,7 @@ def main():
     seed_step(data.seed, 0)
     models = open_models(given, codec, world, dtype, order.total_steps)
     training = PpoTraining(models, given, prompts, heldout, unsupervised, order, folder)
-    fit(folder, training, run, data.data_path, settings)
+    fit(folder, training, run, data.data_path)
 
 
 if __name__ == "__main__":
