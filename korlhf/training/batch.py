@@ -23,7 +23,8 @@ def fitting(flags: F, n: int, noun: str, world: World, settings: dict[str, Any])
         size, passes = lowered(each, flags.per_device_train_batch_size, flags.gradient_accumulation_steps)
         new = {"per_device_train_batch_size": size, "gradient_accumulation_steps": passes}
     else:
-        size, rounds = lowered(each, flags.per_device_generation_batch_size, flags.generation_batches)
+        prompts, rounds = lowered(each, flags.prompts_at_once, flags.generation_batches)
+        size = prompts * flags.num_generations
         passes = divisor(size * rounds, flags.gradient_accumulation_steps)
         new = {
             "per_device_generation_batch_size": size,

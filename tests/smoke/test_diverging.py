@@ -26,6 +26,7 @@ ENDS = {
     "reward_from_inf": (2, 0, "input_layernorm.weight holds NaN or infinity"),
     "reward_few_bad_steps": (3, 4, "--max_bad_steps 2"),
     "ppo_actor_rate": (3, 11, ACTOR),
+    "grpo_actor_rate": (3, 11, ACTOR),
     "ppo_critic_rate": (3, 11, CRITIC),
     "ppo_nan_reward_model": (2, 0, "--reward_model_name_or_path"),
     "ppo_inf_reward": (2, 0, "gave inf for the answer"),

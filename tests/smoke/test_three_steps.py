@@ -175,6 +175,19 @@ def test_a_finished_run_is_not_trained_again(three_steps):
     assert (three_steps / "sft" / "model.safetensors").stat().st_mtime_ns == before
 
 
+def test_without_a_critic_and_without_a_reference(three_steps, tmp_path):
+    flags = words(
+        "--advantage_estimator rloo --num_generations 4 --kl_coef 0 --kl_target 0 --max_steps 2 --max_eval_examples 4 "
+        "--max_answer_seq_len 12 --per_device_generation_batch_size 8 --per_device_training_batch_size 8 --save_steps 0"
+    )
+    done = run("ppo", three_steps / "sft", three_steps / "reward", 0, 0, tmp_path / "rloo", *flags)
+    steps = [m for m in metrics(tmp_path / "rloo") if "policy_loss" in m]
+    assert [m["answers"] for m in steps] == [8, 8] and "RLOO: " in done.stdout
+    assert all("kl" not in m and m["value_loss"] is None and 0 <= m["equal_groups"] <= 1 for m in steps)
+    assert not (tmp_path / "rloo" / "critic").exists() and (tmp_path / "rloo" / "model.safetensors").exists()
+    assert "kl" not in finished(tmp_path / "rloo")["heldout_after"]
+
+
 def test_other_settings_in_the_same_folder_are_refused(three_steps):
     done = run(
         "sft", three_steps / "sft", 0, "--model_name_or_path", three_steps / "base", "--max_steps", 9, check=False
