@@ -71,7 +71,7 @@ def gate(echo):
 
 
 def say(page, text, view="#chat"):
-    page.fill(f"{view} textarea", text)
+    page.fill(f"{view} .message", text)
     page.keyboard.press("Enter")
 
 
@@ -153,11 +153,11 @@ def test_a_talk_with_scores_again_another_model_reload_and_start_over(demo, echo
 
 def test_hangul_that_is_being_put_together_is_not_sent_and_shift_enter_is_a_new_line(demo, open_page):
     page = open_page(demo.url)
-    page.fill("#chat textarea", "안녀")
-    page.evaluate("""document.querySelector('#chat textarea').dispatchEvent(
+    page.fill("#chat .message", "안녀")
+    page.evaluate("""document.querySelector('#chat .message').dispatchEvent(
                      new KeyboardEvent('keydown', {code: 'Enter', isComposing: true, bubbles: true}))""")
     page.keyboard.press("Shift+Enter")
-    assert page.input_value("#chat textarea") == "안녀\n" and page.locator("#chat .turn").count() == 0
+    assert page.input_value("#chat .message") == "안녀\n" and page.locator("#chat .turn").count() == 0
 
 
 def test_texts_stay_texts(demo, open_page):
@@ -200,7 +200,7 @@ def test_a_blind_vote_is_written_and_step_2_reads_it(demo, echo, gate, open_page
     shown = said(page, "#compare")
     assert "메아리" not in page.inner_html("#compare")
     assert "작은모델" not in page.inner_html("#compare")
-    assert page.is_hidden("#compare textarea")
+    assert page.is_hidden("#compare .message")
     assert (
         page.evaluate("document.activeElement.dataset.t") == "vote_ask"
     )  # for keyboards and readers; Enter votes for nothing
@@ -234,7 +234,7 @@ def test_the_comparison_goes_on_as_a_talk(demo, echo, open_page):
     page.wait_for_selector(".votes:visible")
     assert "셋째" in said(page, "#compare")
     page.click(".skip")
-    page.wait_for_selector("#compare textarea:visible")
+    page.wait_for_selector("#compare .message:visible")
     answer(page, "넷째", "#compare")
     assert [m["content"] for m in echo.requests[-1]["messages"]] == ["첫째", "첫째", "넷째"]
     fine(page)
@@ -260,14 +260,14 @@ def test_the_report_is_shown_and_reaches_nothing(demo, open_page):
 
 def test_limits_are_told_in_the_page(demo, open_page):
     page = open_page(demo.url)
-    page.fill("#chat textarea", "가" * 301)
+    page.fill("#chat .message", "가" * 301)
     assert page.inner_text("#chat .counter") == "301 / 300자" and page.is_disabled("#chat .send")
     for i in range(4):
         answer(page, f"{i}번째")
     say(page, "다섯째")
     page.wait_for_selector("#chat .notice:visible")
-    assert page.inner_text("#chat .notice") == "한 대화에서 메시지를 4번까지 보낼 수 있습니다. 새로 시작해 주세요."
-    assert page.input_value("#chat textarea") == "다섯째" and page.locator("#chat .turn.user").count() == 4
+    assert page.inner_text("#chat .notice") == "한 대화에서 메시지를 4번까지 보낼 수 있습니다. 새 대화를 시작해 주세요."
+    assert page.input_value("#chat .message") == "다섯째" and page.locator("#chat .turn.user").count() == 4
     page.click(".fresh")
     page.wait_for_selector("#chat.empty")
     page.select_option("#chat select.model", SMALL)
@@ -284,7 +284,7 @@ def test_english_on_a_phone(demo, open_page):
     page.wait_for_selector("#chat .suggestions button")
     assert page.locator("nav a").all_inner_texts() == ["Chat", "Compare", "Report"]
     assert page.get_attribute("html", "lang") == "en"
-    page.fill("#chat textarea", "hello")
+    page.fill("#chat .message", "hello")
     page.keyboard.press("Enter")  # a new line: phones have a button to send
     assert page.locator("#chat .turn").count() == 0
     page.tap("#chat .send")
@@ -295,7 +295,7 @@ def test_english_on_a_phone(demo, open_page):
         page.tap(f"nav a[href='#{view}']")
         assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.reload()
-    page.wait_for_selector("#compare textarea")
+    page.wait_for_selector("#compare .message")
     assert page.get_attribute("html", "lang") == "ko"  # the visitor's own choice
     fine(page)
 
@@ -308,7 +308,7 @@ def test_a_session_that_the_server_has_forgotten_begins_anew(demo, open_page):
     page.wait_for_selector("#chat .notice:visible")
     page.wait_for_selector("#chat.empty")
     assert "더 이상 기억하지 않습니다" in page.inner_text("#chat .notice")
-    assert page.input_value("#chat textarea") == "또요"
+    assert page.input_value("#chat .message") == "또요"
     page.keyboard.press("Enter")
     shows(page, "또요")
 
@@ -328,7 +328,7 @@ def test_the_end_of_a_talk_is_in_sight_after_a_reload_and_on_coming_back(demo, e
     gate.release(len(tall))  # it grows out of sight
     page.wait_for_selector("#chat .turn.bot:nth-child(4) .again", state="attached")
     page.go_back()
-    page.wait_for_selector("#chat textarea:visible")
+    page.wait_for_selector("#chat .message:visible")
     assert page.evaluate(below) < 2
     fine(page)
 
@@ -360,7 +360,7 @@ def test_log_in(serve, echo, tmp_path, open_page):
         page.fill("input[name=password]", password)
         page.keyboard.press("Enter")
         page.wait_for_function("words => document.querySelector('.wrong').textContent === words", arg=words)
-    page.wait_for_selector("#chat textarea")
+    page.wait_for_selector("#chat .message")
     assert page.locator("nav").is_hidden()  # one model, no report: one page
     answer(page, "안녕")
     assert said(page) == ["안녕"]
