@@ -1,12 +1,12 @@
 """A model folder -> a GGUF file for llama.cpp and Ollama, with a Modelfile that carries template and stop token.
 
-llama.cpp's own converter does the work (korlhf/applications/export/gguf.py). Where llama.cpp itself is installed it
+llama.cpp's own converter does the work (korlhf/applications/export/to_gguf.py). Where llama.cpp itself is installed it
 reads the file, writes out prompts, cuts them into tokens and answers them, and the tokens are compared with the trained
 model's: the folder takes its name only if the prompts are the same. Left out: quantisation below 8 bits."""
 
 from dataclasses import dataclass
 
-from korlhf.applications.export import gguf
+from korlhf.applications.export import to_gguf
 from korlhf.core import flags, program
 from korlhf.data import stage
 from korlhf.models.folders import check_inputs
@@ -23,7 +23,7 @@ class GgufFlags:
     )
     output_dir: str = flags.flag(flags.REQUIRED, "where file and Modelfile go: a new or empty folder", output="folder")
     overwrite: bool = flags.flag(False, "replace an earlier GGUF in --output_dir")
-    outtype: str = flags.flag("f16", "of the weights in the file", choices=gguf.OUTTYPES)
+    outtype: str = flags.flag("f16", "of the weights in the file", choices=to_gguf.OUTTYPES)
     check_data_path: list[str] = flags.flag(["sample/heldout_prompts"], "datasets whose prompts the check asks")
     check_prompts: int = flags.flag(20, "how many prompts the check asks, drawn at random", above=0)
     max_new_tokens: int = flags.flag(64, "longest answer of the check", above=0)
@@ -34,7 +34,7 @@ class GgufFlags:
 def main(argv=None):
     _, args = stage.parse(argv, "A model as GGUF, for llama.cpp and Ollama", GgufFlags)
     check_inputs(args.check_data_path, [("--model_name_or_path", args.model_name_or_path)])
-    gguf.check_installed()
+    to_gguf.check_installed()
     from korlhf.applications.export import llama_cpp
 
     return llama_cpp.run(args)

@@ -66,7 +66,7 @@ class Chat:
         first, *rest = text.split(maxsplit=1)
         name = first.removeprefix("/")
         try:
-            if not text.startswith("/") or not name.isascii() or not name.isalpha():
+            if not text.startswith("/") or not name.isascii() or not name.replace("_", "").isalpha():
                 self.say(text)
             elif name in self.commands:
                 self.commands[name](rest[0] if rest else "")

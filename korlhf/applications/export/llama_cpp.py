@@ -8,7 +8,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from korlhf.applications.export import check, folder, gguf, model, ollama
+from korlhf.applications.export import check, folder, model, ollama, to_gguf
 from korlhf.core import program
 from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
@@ -28,7 +28,7 @@ def run(args):
         return 0
     with folder.part_of(target) as part:
         name = f"{target.resolve().name}-{args.outtype}.gguf"
-        gguf.convert(source, part / name, args.outtype)
+        to_gguf.convert(source, part / name, args.outtype)
         result = compare(part / name, checkpoint, args)
         if result and result["same_ids"] < result["n"]:
             print(f"error: llama.cpp cuts prompts into other tokens; the file is left in {part}", file=sys.stderr)

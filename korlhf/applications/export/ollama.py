@@ -10,7 +10,8 @@ from korlhf.data.chat_template import TEMPLATES, template_source
 # in Go's templates are text.
 _GO = (
     "{{ if .System }}{{ .System }}{{ BREAK }}{{ elseDEFAULT }}{{ end }}{{ $after := false }}{{ range .Messages }}"
-    '{{ if eq .Role "user" }}{{ if $after }}{{ BREAK }}{{ end }}{{ "USER" }}{{ .Content }}{{ "CUE" }}{{ $after = false }}'
+    '{{ if eq .Role "user" }}{{ if $after }}{{ BREAK }}{{ end }}{{ "USER" }}{{ .Content }}{{ "CUE" }}'
+    "{{ $after = false }}"
     '{{ else if eq .Role "assistant" }}{{ .Content }}{{ "EOS" }}{{ $after = true }}{{ end }}{{ end }}'
 )
 _DEFAULT = "아래는 작업을 설명하는 명령어입니다. 요청을 적절히 완료하는 응답을 작성하세요."

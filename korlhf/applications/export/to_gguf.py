@@ -1,5 +1,5 @@
-"""A model folder -> a GGUF file, by llama.cpp's converter (https://github.com/ggml-org/llama.cpp, convert_hf_to_gguf.py;
-the package convert-hf-to-gguf, or a checkout of llama.cpp on PYTHONPATH).
+"""A model folder -> a GGUF file, by convert_hf_to_gguf.py of llama.cpp (https://github.com/ggml-org/llama.cpp): from
+the package convert-hf-to-gguf, or from a checkout of llama.cpp on PYTHONPATH.
 
 What the converter (of August 2026) gets wrong for models of ours is put right here: it looks for GPT-NeoX's rotary_pct
 where transformers 5 no longer writes it, and it knows the pre-tokenizers of well-known models alone, by a hash of their
