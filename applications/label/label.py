@@ -10,7 +10,7 @@ from pathlib import Path
 from korlhf.applications import accounts, web
 from korlhf.applications.label import items
 from korlhf.applications.label.desk import Desk
-from korlhf.applications.label.page import Page
+from korlhf.applications.label.page import Page, read_guidelines
 from korlhf.applications.label.service import Service
 from korlhf.applications.label.store import Store
 from korlhf.core import flags, program
@@ -45,14 +45,6 @@ class LabelFlags:
         False, "tell people the category of an item; not given = hidden, for it may tell them what is expected"
     )
     language: str = flags.flag("ko", "language of the page at first; each person can switch", choices=["ko", "en"])
-
-
-def read_guidelines(path):
-    """The text of --guidelines. Raises InputError."""
-    try:
-        return Path(path).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f'--guidelines {path}: cannot be read: {error}; give a UTF-8 text file, or ""') from error
 
 
 def main(argv=None):

@@ -101,7 +101,7 @@ export function addSuggestions(view, send) {
 // The text of an answer, which grows: .add(piece).
 export function growing() {
   const text = document.createTextNode("");
-  const said = el("div.said.live", {}, text, told("span.hidden", "writing"));
+  const said = el("div.said.live", { lang: "ko" }, text, told("span.hidden", "writing"));
   return { element: said, add: (piece) => text.appendData(piece), text: () => text.data,
     end: () => { said.classList.remove("live"); said.querySelector(".hidden")?.remove(); } };
 }

@@ -1,13 +1,23 @@
 """The page of the labelling over HTTP (korlhf/applications/site.py): its files, and the answers of service.py."""
 
 import json
+from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
 from korlhf.applications import site
 from korlhf.applications.label import ballot
+from korlhf.core.errors import InputError
 
 SCRIPTS = ("elements.js", "dom.js", "choice.js", "item.js", "guide.js", "panels.js", "keys.js", "work.js")
+
+
+def read_guidelines(path):
+    """The text of --guidelines. Raises InputError."""
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f'--guidelines {path}: cannot be read: {error}; give a UTF-8 text file, or ""') from error
 
 
 class Page(site.Site):
