@@ -5,7 +5,7 @@ function drawFrame() {
     el("header", {}, el("h1", {}, say("title")),
       el("div.counts", {}, el("div.bar", {}, el("span")), el("span.today"), el("span.mine_n")),
       el("nav", {}, props.guidelines ? button("guide_button.quiet", say("guide"), "G", openGuide) : null, button("mine.quiet", say("mine"), "", openMine), button("progress.quiet", say("progress"), "", openProgress),
-        button("help.quiet", say("help"), "?", openHelp), button("theme.quiet", say("theme"), "", switchTheme),
+        button("help.quiet", say("help"), "?", openHelp), button("theme.quiet", "◐", "", switchTheme, { title: say("theme"), "aria-label": say("theme") }),
         button("language.quiet", say("language"), "", switchLanguage), button("leave.quiet", say("leave"), "", leave))),
     el("form.login", { hidden: true }),
     el("p.loading", { role: "status" }, say("loading")),

@@ -82,9 +82,7 @@ def test_two_people_at_once_their_agreement_and_a_server_that_dies(tmp_path, ser
     }
     for name, page in pages.items():
         assert [[answers[place] for place in ballot.groups[0]] for ballot, answers in own(server, name)] == said[name]
-        assert (
-            page.inner_text(".today") == "오늘 10 / 10 · 오늘 몫을 다 했습니다" and page.locator(".chip").count() == 0
-        )
+        assert page.inner_text(".today") == "오늘 10 / 10 · 오늘 몫을 마쳤습니다" and page.locator(".chip").count() == 0
         assert page.inner_text(".mine_n") == "내 라벨 10" and not page.errors and not page.outside
     with Store(server.database) as store:
         assert store.rows("SELECT count(*), min(votes), max(votes) FROM items WHERE votes > 0") == [(10, 2, 2)]

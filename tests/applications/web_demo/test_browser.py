@@ -210,7 +210,7 @@ def test_system_message_seed_thumbs_and_a_file_that_says_what_it_is(demo, echo, 
     assert [m["content"] for m in example.messages] == ["짧게.", "안녕 <b>"] and example.answers == ("안녕 <b>",)
     page.keyboard.press("Escape")
     page.click(".menu .about")
-    assert "서버에서 답하는 모델" in page.inner_text(".panel") and SMALL in page.inner_text(".panel")
+    assert "서버에서 실행되는 모델" in page.inner_text(".panel") and SMALL in page.inner_text(".panel")
     with page.expect_response("**/api/rate"):
         page.keyboard.press("Escape")
         page.click("#chat .rate.bad")  # taken back
