@@ -21,5 +21,5 @@ TOP_P="${TOP_P:-1.0}"                                             # nucleus samp
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-256}"                           # longest answer in tokens
 SEED="${SEED:-1234}"                                              # of the answers
 
-start applications/chat/chat.py MODEL_NAME_OR_PATH REWARD_MODEL RATINGS SYSTEM TEMPERATURE TOP_P MAX_NEW_TOKENS \
+start applications/chat/chat.py MODEL_NAME_OR_PATH REWARD_MODEL SYSTEM RATINGS TEMPERATURE TOP_P MAX_NEW_TOKENS \
     SEED -- "$@"
