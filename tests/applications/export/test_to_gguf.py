@@ -78,6 +78,16 @@ def test_rotary_settings_that_llama_cpp_would_not_read_are_refused():
         to_gguf._hparams({"model_type": "gpt_neox", "rope_parameters": {"rope_theta": 25_000}}, "x")
 
 
+def test_added_tokens_of_a_sentencepiece_model_are_read_whole(tmp_path):
+    """transformers 5 names them in tokenizer.json alone, which the converter does not look at."""
+    added = [(0, "<bos>", True), (2, "\u2581\n", False), (9, "<beyond>", True)]
+    told = {"added_tokens": [{"id": i, "content": text, "special": special} for i, text, special in added]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(told), encoding="utf-8")
+    tokens, kinds = [b"<bos>", "가".encode(), b"?"], [1, 1, 1]
+    to_gguf.mark_added(tokens, kinds, tmp_path)
+    assert (tokens, kinds) == ([b"<bos>", "가".encode(), b" \n"], [3, 1, 4])
+
+
 @pytest.mark.parametrize(
     "change, works",
     [

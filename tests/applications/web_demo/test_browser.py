@@ -162,10 +162,12 @@ def test_a_talk_with_scores_again_another_model_reload_and_start_over(demo, echo
         "둘째 말이에요",
         "셋째 말이에요",
     ]
+    page.locator(".talks li").first.hover()
     page.locator(".talks .rename").first.click()
     page.keyboard.type("인사 나누기")
     page.keyboard.press("Enter")
     assert titles.all_inner_texts() == ["인사 나누기", "처음부터"]
+    page.locator(".talks li").nth(1).hover()
     page.locator(".talks .delete").nth(1).click()
     assert page.inner_text(".armed") == "삭제할까요?" and titles.count() == 2
     page.click(".armed")
