@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 from korlhf.applications.export import check, folder, model, ollama, to_gguf
-from korlhf.core import program
+from korlhf.core import program, progress
 from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
 from korlhf.llm.checkpoint import Checkpoint
@@ -60,7 +60,7 @@ def compare(path, checkpoint, args):
     expected = check.plain_greedy(lm, ids, args.max_new_tokens, "transformers, fp32")
     engine = Engine(path, max(map(len, ids)) + args.max_new_tokens + 8)
     read = [engine.prompt(messages) for messages in conversations]
-    with program.bar(ids, desc="llama.cpp", unit="answers") as bar:
+    with progress.bar(ids, desc="llama.cpp", unit="answers") as bar:
         found = [engine.greedy(tokens, args.max_new_tokens) for tokens in bar]
     same = sum(_without(a, end) == _without(b, end) for a, b in zip(found, expected, strict=True))
     result = {"n": len(ids), "same_ids": sum(a == b for a, b in zip(read, ids, strict=True)), "same": same}
