@@ -4,6 +4,7 @@ korlhf/models/checks.py, and what goes wrong in a training by its own warnings.
 
 import logging
 import os
+import warnings
 
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 from transformers.utils import logging as of_transformers
@@ -14,6 +15,7 @@ def quiet() -> None:
     for terminals alone, stay as they are.
     """
     logging.getLogger("DeepSpeed").addFilter(_worth_saying)
+    warnings.filterwarnings("ignore", "`torch.distributed", FutureWarning)  # names that DeepSpeed still uses
     if "TRANSFORMERS_VERBOSITY" in os.environ:
         return
     downloads = not are_progress_bars_disabled()
