@@ -15,7 +15,8 @@ def quiet() -> None:
     for terminals alone, stay as they are.
     """
     logging.getLogger("DeepSpeed").addFilter(_worth_saying)
-    warnings.filterwarnings("ignore", "`torch.distributed", FutureWarning)  # names that DeepSpeed still uses
+    for name in ("`torch.distributed", ".*is_gradient_checkpointing"):  # which DeepSpeed and peft still use
+        warnings.filterwarnings("ignore", name, FutureWarning)
     if "TRANSFORMERS_VERBOSITY" in os.environ:
         return
     downloads = not are_progress_bars_disabled()
