@@ -15,7 +15,7 @@ def quiet() -> None:
     for terminals alone, stay as they are.
     """
     logging.getLogger("DeepSpeed").addFilter(_worth_saying)
-    for name in ("`torch.distributed", ".*is_gradient_checkpointing"):  # which DeepSpeed and peft still use
+    for name in ("`torch.distributed", ".*gradient_checkpointing"):  # which DeepSpeed, peft and the engine still use
         warnings.filterwarnings("ignore", name, FutureWarning)
     if "TRANSFORMERS_VERBOSITY" in os.environ:
         return
