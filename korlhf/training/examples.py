@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from korlhf.core import ranks
 from korlhf.core.errors import InputError
 from korlhf.data.example import Example
 from korlhf.data.load import load_step
@@ -71,7 +72,8 @@ def far_apart(split: Split, min_margin: float) -> Split:
     n, total = sum(map(sum, kept)), sum(map(len, kept))
     if not some:
         raise InputError(f"--min_margin {min_margin:g}: all {total} training pairs have a smaller margin; lower it")
-    print(f"--min_margin {min_margin:g}: {total - n} of {total} training pairs have a smaller margin and are left out")
+    left_out = f"{total - n} of {total} training pairs have a smaller margin and are left out"
+    ranks.tell(f"--min_margin {min_margin:g}: {left_out}")
     return Split([split.examples[i] for i in some], [split.rows[i] for i in some], kept=[kept[i] for i in some])
 
 
