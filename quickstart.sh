@@ -52,7 +52,7 @@ elif [[ -n "$QUICK" ]]; then
         [[ "$stage" != PPO ]] || steps=2
         export "$name=--max_steps $steps --max_eval_examples 40 ${!name:-}"
     done
-    export DIALOGUES_FLAGS="--max_prompts 4 ${DIALOGUES_FLAGS:-}" EVAL_MAX_PROMPTS="${EVAL_MAX_PROMPTS:-8}"
+    export EVAL_MAX_PROMPTS="${EVAL_MAX_PROMPTS:-8}"
 else
     WHAT="base, SFT, reward model, PPO, evaluation of a tiny model: 6 minutes on 2 cores" RESULT=report.html
     FOLDER="${FOLDER:-${RUN:-$ROOT/output/quickstart}}"

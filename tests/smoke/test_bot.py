@@ -6,6 +6,7 @@ import subprocess
 import pytest
 from tiny_scripts import ROOT, environment, finished
 
+pytestmark = pytest.mark.long  # five programs, one after the other: 40 s
 FEW = "--max_steps 2 --num_warmup_steps 1 --max_eval_examples 8 --save_steps 0"
 
 

@@ -1,9 +1,11 @@
 """The model of a GGUF file as a folder: whole weights, configuration, tokenizer with the template that the file has."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from korlhf.applications.export.gguf import joined
 from korlhf.core.errors import InputError
@@ -15,12 +17,13 @@ from korlhf.models.save import share_weights
 from korlhf.training.world import DTYPES
 
 # What the readers of transformers and gguf raise for a file that is cut, garbled or of an unknown architecture.
-UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, NotImplementedError, RuntimeError)
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, ImportError, struct.error)
 
 
 def run(paths: list[Path], folder: Path, dtype: str) -> None:
     """Import, and say what came out. Raises InputError if the file cannot be read."""
     where = f"--gguf {paths[0]}"
+    logging.disable_progress_bar()
     with joined(paths, folder) as file:
         lm, tokenizer = read(file, where, dtype)
         check_finite(lm, "--gguf", str(paths[0]))
@@ -28,6 +31,7 @@ def run(paths: list[Path], folder: Path, dtype: str) -> None:
             lm.save_pretrained(part)
             tokenizer.save_pretrained(part)
             share_weights(part)
+    logging.enable_progress_bar()
     size = sum(p.numel() for p in lm.parameters()) / 1e6
     template = (
         "with the file's own chat template"

@@ -24,7 +24,8 @@ LORA = {"lora_dim": 32, "lora_module_name": "all-linear"}
 DATA = {"sft": ["sample/best", "sample/reward"], "reward": ["sample/reward"], "ppo": ["sample/prompts"]}
 HELD_OUT = {"sft": "sample/heldout_reward", "reward": "sample/heldout_reward", "ppo": "sample/heldout_prompts"}
 STEPS = {"sft": 1, "reward": 2, "ppo": 3}
-RATES = {"sft": "1e-3", "reward": "5e-4", "actor": "1e-4", "critic": "5e-4"}  # of LoRA, peak
+RATES = {"sft": "3e-4", "reward": "3e-4", "actor": "1e-4", "critic": "3e-4"}  # of LoRA, peak
+HEAD_RATE = "1e-4"  # of the new head of reward model and critic, the only weights that are trained besides
 
 
 def datasets(own: list[str]) -> dict[str, list[str]]:
@@ -109,6 +110,7 @@ def words(name: str, names: list[str], template: str, count: int) -> list[str]:
     for model in models:
         chosen |= {f"{model}{key}": value for key, value in LORA.items()}
         chosen |= {f"{model}lora_learning_rate": RATES[model.rstrip("_") or name], f"{model}zero_stage": 0}
+        chosen |= {f"{model}learning_rate": HEAD_RATE}
     found = ["--data_path", *names, "--data_split", shares, "--eval_data_path", HELD_OUT[name]]
     return found + [word for key, value in chosen.items() for word in (f"--{key}", str(value))]
 

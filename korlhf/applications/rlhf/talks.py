@@ -65,7 +65,7 @@ def run(args: Any, models: dict[str, str]) -> None:
             talk["answers"][name] = answer
         lm = load_causal_lm(path, tokenizer, named.flag, dtype=DTYPES[dtype], trust_remote_code=args.trust_remote_code)
         perplexity = held_out(TokenLogps(lm.to(device)).eval(), rows)
-        result["models"][name] = {"path": path, **figures(answers[len(shown) :]), "perplexity": perplexity}
+        result["models"][name] = {"model": Path(path).name, **figures(answers[len(shown) :]), "perplexity": perplexity}
     write(result, Path(args.output_dir))
 
 

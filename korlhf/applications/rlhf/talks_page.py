@@ -1,7 +1,6 @@
 """talks.json as a page for people, in English and Korean."""
 
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,7 +14,7 @@ LABELS = {"base": "base", "sft": "SFT", "ppo": "PPO"}
 def page(result: dict[str, Any], language: str) -> str:
     """The Markdown document of a result of talks.py."""
     text = TEXTS[language]
-    base = Path(result["models"]["base"]["path"]).name
+    base = result["models"]["base"]["model"]
     how = {**result["sampling"], "seed": result["seed"], "dtype": result["dtype"]}
     template = result["template"].replace("\n", "\\n").replace("`", "'")
     parts = [f"# {text['title']}", text["what"].format(base=base, n=len(result["talks"]))]

@@ -83,3 +83,20 @@ def test_what_was_measured_for_the_same_question_is_kept(tmp_path, capsys):
     file.write_text(json.dumps({"asked": asked}), encoding="utf-8")
     assert kept(file, asked) and "as it was measured before" in capsys.readouterr().out
     assert not kept(file, {**asked, "minutes": 30.0})
+
+
+def test_a_tiny_model_is_measured_and_gets_its_settings(folders, tmp_path, capsys):
+    """The program whole, in this process: the model has no template of its own, so the shortest of ours is chosen."""
+    main = importlib.import_module("applications.rlhf.budget").main
+    words = ["--model_name_or_path", folders["gpt_neox"], "--minutes", "30", "--output_dir", str(tmp_path / "b")]
+    main(words)
+    told = json.loads((tmp_path / "b/budget.json").read_text(encoding="utf-8"))
+    assert all(seconds > 0 for seconds in told["seconds_measured"].values())
+    assert sum(told["seconds_expected"].values()) <= 0.9 * 30 * 60
+    sft = (tmp_path / "b/sft.flags").read_text(encoding="utf-8").splitlines()
+    assert sft[: sft.index("--data_split")] == ["--data_path", "sample/best", "sample/reward"]
+    assert sft[sft.index("--prompt_template") + 1] == "human_assistant"
+    assert int(sft[sft.index("--max_steps") + 1]) == told["steps"]["sft"]
+    assert "of 30 minutes expected" in capsys.readouterr().out
+    main(words)
+    assert "as it was measured before" in capsys.readouterr().out
