@@ -92,7 +92,7 @@ def figures(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "n": n,
         "tokens": sum(a["tokens"] for a in answers) / n,
         **{name: [count / n, *wilson(count, n)] for name, count in counts.items()},
-        "repetition": [repeated.value, repeated.low, repeated.high],
+        "repetition": [repeated.mean, repeated.low, repeated.high],
     }
 
 
@@ -106,7 +106,7 @@ def held_out(module: TokenLogps, rows: Sequence[Tokens]) -> dict[str, Any]:
         losses += [-x for x in logps]
         of_row += [i] * len(logps)
     loss = mean_interval(losses, of_row)
-    return {"value": torch.tensor([loss.value, loss.low, loss.high]).double().exp().tolist(), "n": len(rows)}
+    return {"value": torch.tensor([loss.mean, loss.low, loss.high]).double().exp().tolist(), "n": len(rows)}
 
 
 def training(run_dir: Path) -> dict[str, Any]:
