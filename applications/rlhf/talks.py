@@ -4,6 +4,7 @@ Writes OUTPUT_DIR/talks.md, talks.ko.md and talks.json of a run of run_all.sh's 
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from korlhf.core import flags, program
 from korlhf.data import stage
@@ -33,6 +34,8 @@ class TalkFlags:
 def main(argv=None):
     _, args = stage.parse(argv, "What a model says before and after its training", TalkFlags)
     models = {"base": args.base, "sft": f"{args.output_dir}/sft", "ppo": f"{args.output_dir}/ppo"}
+    if not (Path(models["ppo"]) / "finished.json").exists():
+        print(f"{models.pop('ppo')}: no PPO model yet; base and SFT alone are asked")
     named = [(f"--{'base' if name == 'base' else 'output_dir'}", path) for name, path in models.items()]
     check_inputs([*args.talk_data_path, *args.data_path, *args.answers_data_path], named)
     with program.slow_imports():

@@ -23,6 +23,11 @@ from korlhf.training.sft import token_logps
 from korlhf.training.world import DTYPES, World, resolve_dtype
 
 MAX_SEQ_LEN = 256
+# the flags of steps 1 and 2, and of step 3
+BATCH_AND_RATE = (
+    ("per_device_train_batch_size", "lora_learning_rate"),
+    ("per_device_generation_batch_size", "actor_lora_learning_rate"),
+)
 
 
 def run(args: Any, models: dict[str, str]) -> None:
@@ -110,18 +115,21 @@ def held_out(module: TokenLogps, rows: Sequence[Tokens]) -> dict[str, Any]:
 
 
 def training(run_dir: Path) -> dict[str, Any]:
-    """What the trainings of a run noted: finished.json of each, their seconds, the budget."""
+    """What the trainings of a run noted: finished.json of each with its batch and rate, and their seconds."""
     found = {}
-    for name, file in {
-        "sft": "sft/finished.json",
-        "reward": "reward/finished.json",
-        "ppo": "ppo/finished.json",
-        "seconds": "stages.json",
-        "budget": "budget/budget.json",
-    }.items():
-        if (run_dir / file).exists():
-            found[name] = json.loads((run_dir / file).read_text(encoding="utf-8"))
+    for name in ("sft", "reward", "ppo"):
+        folder, (batch, rate) = run_dir / name, BATCH_AND_RATE[name == "ppo"]
+        if (folder / "finished.json").exists():
+            settings = _json(folder / "settings.json") if (folder / "settings.json").exists() else {}
+            chosen = {"batch": settings.get(batch), "rate": settings.get(rate)}
+            found[name] = {**_json(folder / "finished.json"), **chosen}
+    if (run_dir / "stages.json").exists():
+        found["seconds"] = _json(run_dir / "stages.json")
     return found
+
+
+def _json(file):
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def write(result: dict[str, Any], folder: Path) -> None:

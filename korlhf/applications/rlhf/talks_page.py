@@ -17,7 +17,8 @@ def page(result: dict[str, Any], language: str) -> str:
     base = result["models"]["base"]["model"]
     how = {**result["sampling"], "seed": result["seed"], "dtype": result["dtype"]}
     template = result["template"].replace("\n", "\\n").replace("`", "'")
-    parts = [f"# {text['title']}", text["what"].format(base=base, n=len(result["talks"]))]
+    trained = ", ".join(LABELS[name] for name in result["models"] if name != "base")
+    parts = [f"# {text['title']}", text["what"].format(base=base, trained=trained, n=len(result["talks"]))]
     parts += [text["how"].format(**how, template=template), f"## {text['figures']}", table(result, language)]
     parts += [text["interval"], *_training(result["training"], text), f"## {text['talks']}"]
     for number, talk in enumerate(result["talks"], 1):
@@ -53,12 +54,13 @@ def _training(training, text):
     if not order:
         return []
     seconds = training.get("seconds", {})
-    rows = [
-        f"| {text['names'][name]} | {training[name]['steps']} | "
-        + (f"{seconds[name]['seconds'] / 60:.1f} |" if name in seconds else " |")
-        for name in order
-    ]
-    parts = [f"## {text['training']}", "\n".join([text["steps"], "|---|---|---|", *rows])]
+    rows = []
+    for name in order:
+        of = training[name]
+        took = f"{seconds[name]['seconds'] / 60:.0f}" if name in seconds else ""
+        cells = [text["names"][name], of["steps"], of.get("batch") or "", of.get("rate") or "", took]
+        rows.append("| " + " | ".join(map(str, cells)) + " |")
+    parts = [f"## {text['training']}", "\n".join([text["steps"], "|---" * 5 + "|", *rows])]
     if after := training.get("reward", {}).get("heldout_after"):
         rule, share = max(training["reward"]["trivial_rules"].items(), key=lambda item: item[1])
         low, high = after["ci95"]

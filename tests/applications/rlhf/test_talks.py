@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import shutil
 
 import pytest
 
@@ -36,7 +37,10 @@ def run_dir(folders, tmp_path_factory):
     """A run whose three models are tiny random ones, with its talks."""
     run = tmp_path_factory.mktemp("run")
     for name in ("sft", "ppo"):
-        (run / name).symlink_to(folders["gpt_neox"])
+        shutil.copytree(folders["gpt_neox"], run / name)
+    (run / "ppo/finished.json").write_text('{"steps": 3}', encoding="utf-8")
+    settings = {"per_device_generation_batch_size": 16, "actor_lora_learning_rate": 1e-4}
+    (run / "ppo/settings.json").write_text(json.dumps(settings), encoding="utf-8")
     prompts = [{"prompt": "오늘 뭐 | 해?"}, {"prompt": "배고파", "category": "everyday"}]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompts)
     (run / "asked.jsonl").write_text(lines, encoding="utf-8")
@@ -59,6 +63,7 @@ def test_every_answer_of_every_model_is_on_both_pages(run_dir):
     for file, user in (("talks.md", "user"), ("talks.ko.md", "사용자")):
         page = (run_dir / file).read_text(encoding="utf-8")
         assert f"**{user}** 오늘 뭐 \\| 해?" in page and page.count("- **PPO** ") == 2
+        assert "| PPO | 3 | 16 | 0.0001 |  |" in page
 
 
 def test_the_page_tells_what_the_trainings_reached():
@@ -71,7 +76,7 @@ def test_the_page_tells_what_the_trainings_reached():
         "models": {"base": {"model": "모델", **talks.figures([answer("네, 좋아요.", 4)])}},
         "talks": [],
         "training": {
-            "sft": {"steps": 40},
+            "sft": {"steps": 40, "batch": 8, "rate": 3e-4},
             "reward": {"steps": 20, "heldout_after": after, "trivial_rules": {"longer": 0.4, "shorter": 0.6}},
             "ppo": {"steps": 3, "heldout_before": {**after, "score": 0.5}, "heldout_after": after},
             "seconds": {"sft": {"seconds": 90}},
@@ -79,7 +84,7 @@ def test_the_page_tells_what_the_trainings_reached():
     }
     result["models"]["base"]["perplexity"] = {"value": [20.0, 15.0, 30.0], "n": 9}
     page = talks_page.page(result, "en")
-    assert "| SFT | 40 | 1.5 |" in page and "| reward model | 20 |  |" in page
+    assert "| SFT | 40 | 8 | 0.0003 | 2 |" in page and "| reward model | 20 |  |  |  |" in page
     assert "0.750 of 6 pairs in the right order (95 % 0.500 to 0.900); the best trivial rule (shorter): 0.600." in page
     assert "score 0.50 -> 1.50 (standard deviation 2.00), KL 0.2 nats" in page
     assert "| perplexity of the best written answers | 20.0 (15.0-30.0) | 9 |" in page
