@@ -3,8 +3,8 @@ generation settings.
 
 The folder takes its name only after a check: its greedy answers must be those of the trained model, token by token,
 by the sampler of the trainings and by plain transformers. `--push_to_hub` then uploads it, private unless told
-otherwise, after it has shown what and asked. Left out: quantisation and GGUF (llama.cpp converts such a folder),
-other formats than safetensors."""
+otherwise, after it has shown what and asked. Left out: other formats than safetensors
+(to_gguf.py makes GGUF of such a folder)."""
 
 from dataclasses import dataclass
 
@@ -43,7 +43,10 @@ class ExportFlags:
     base_model: str = flags.flag(
         "", "hub name of the base model, for the card; not given = as the trainings recorded it"
     )
-    check_data_path: list[str] = flags.flag(["sample/heldout_prompts"], "datasets whose prompts the check asks")
+    check_data_path: list[str] = flags.flag(
+        ["sample/heldout_prompts"],
+        "datasets whose prompts the check asks; three of them, with their answers, go on the card",
+    )
     check_prompts: int = flags.flag(20, "how many prompts the check asks, drawn at random", above=0)
     max_new_tokens: int = flags.flag(64, "longest answer of the check", above=0)
     seed: int = flags.seed_flag("seed of the draw of prompts")

@@ -52,10 +52,10 @@ def chain(path: str, judged: bool = True) -> list[Origin]:
     while path and path not in [o.path for o in origins]:
         run = _run(path)
         settings = _json(run / "settings.json") if run else {}
-        data = tuple(_bare(name) for key in DATA for name in _list(settings.get(key)))
+        data = tuple(bare(name) for key in DATA for name in _list(settings.get(key)))
         figures = _flat(_json(run / "finished.json")) if run else {}
         reward, reward_data = _reward(settings) if judged else ("", ())
-        origins.append(Origin(_bare(str(run or path)), path, data, figures, reward, reward_data))
+        origins.append(Origin(name_of(path), path, data, figures, reward, reward_data))
         path = next((settings[key] for key in TRAINED_FROM if settings.get(key)), None) or _base_of_adapter(path)
     return origins
 
@@ -98,7 +98,12 @@ def _list(value):
     return [value] if isinstance(value, str) and value else value or []
 
 
-def _bare(name):
+def name_of(path: str) -> str:
+    """A hub name as it is; of a model's folder the last part of the path of the training that made it."""
+    return bare(str(_run(path) or path))
+
+
+def bare(name: str) -> str:
     """A hub or dataset name as it is; of a path on this machine the last part."""
     path = Path(name).expanduser()
     return path.resolve().name if path.exists() or path.is_absolute() or name.startswith((".", "~")) else name
@@ -106,19 +111,36 @@ def _bare(name):
 
 def _flat(values, before=""):
     """Numbers of nested dicts under names joined by blanks; figures by category are left out."""
-    flat = {}
+    flat, intervals = {}, values.get("ci95")
     for key, value in values.items():
         name = f"{before} {key}".strip().replace("_", " ")
         if isinstance(value, dict) and key != "by_category":
             flat.update(_flat(value, name))
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            flat[name] = value if isinstance(value, int) else float(f"{value:.4g}")
+            known = isinstance(intervals, dict) and key in intervals
+            rounded = value if isinstance(value, int) else float(f"{value:.4g}")
+            flat[name] = measured(values, key) if known else rounded
     return flat
 
 
-def licence(origins: Sequence[Origin], given: str = "") -> tuple[str, str]:
+def measured(figures: dict[str, Any] | None, name: str) -> str:
+    """A figure to four digits, with its interval where there is one; "" if it is not there."""
+    if not figures or name not in figures:
+        return ""
+    interval = figures.get("ci95")
+    interval = interval.get(name) if isinstance(interval, dict) else None
+    said = f"{figures[name]:.4g}"
+    return said + (f" [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else "")
+
+
+def trainings(origins: Sequence[Origin]) -> list[dict[str, Any]]:
+    """The trainings of a chain, the first one first, as plain data: name, data, and the reward model's name or ""."""
+    return [{"name": o.name, "data": list(o.data), "reward": o.reward} for o in origins[-2::-1]]
+
+
+def licence(origins: Sequence[Origin], given: str = "", fetch: bool = True) -> tuple[str, str]:
     """(licence id as the hub writes it, where it was found): `given`, else of the nearest card in the chain that
-    states one.
+    states one. fetch: also from the hub, not from its cache alone.
 
     Raises InputError if there is none, or `given` is no id.
     """
@@ -130,7 +152,7 @@ def licence(origins: Sequence[Origin], given: str = "") -> tuple[str, str]:
     if given:
         return given, "--license"
     for origin in origins:
-        stated = _front_matter(origin.path).get("license")
+        stated = _front_matter(origin.path, fetch).get("license")
         if isinstance(stated, str) and stated:
             return stated, f"the card of {origin.name}"
     raise InputError(
@@ -139,7 +161,7 @@ def licence(origins: Sequence[Origin], given: str = "") -> tuple[str, str]:
     )
 
 
-def _front_matter(path):
+def _front_matter(path, fetch):
     """The YAML at the top of a model's card, {} if it has none here; of a hub name of what is in the cache or can be
     fetched.
     """
@@ -147,7 +169,7 @@ def _front_matter(path):
     try:
         file = folder / "README.md"
         if not folder.is_dir() and path.count("/") == 1:
-            file = Path(hf_hub_download(path, "README.md"))
+            file = Path(hf_hub_download(path, "README.md", local_files_only=not fetch))
         return (metadata_load(file) if file.is_file() else None) or {}
     except (
         OSError,

@@ -74,6 +74,10 @@ PROGRAMS = {
     "import_gguf": ("applications.export.import_gguf", "--gguf model.gguf --output_dir out"),
     "budget": ("applications.rlhf.budget", f"--model_name_or_path {MODEL} --output_dir out"),
     "talks": ("applications.rlhf.talks", f"--base {MODEL} --output_dir out"),
+    "to_gguf": (
+        "applications.export.to_gguf",
+        f"--model_name_or_path {MODEL} --output_dir out --check_data_path prompts.jsonl",
+    ),
     "label": ("applications.label.label", "--input pairs.jsonl --database out.sqlite"),
     "label_export": ("applications.label.export", "--database labels.sqlite --output out.jsonl"),
     "add_annotator": ("applications.label.add_annotator", "--auth_file people --name 지우"),

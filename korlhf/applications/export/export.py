@@ -60,8 +60,11 @@ def export(args, checkpoint, target, origins, settings):
         versions = program.versions()
         how = {"weights": dtype, "KoRLHF": __version__}
         how |= {name: versions[name] for name in ("torch", "transformers", "peft")} | check.lines(result)
-        card.card(target.resolve().name, origins, base, licence_id, template, how).save(part / "README.md")
+        samples = check.samples(checkpoint.codec, conversations, trained[dtype])
+        names = base, licence_id
+        card.card(target.resolve().name, origins, names, template, how, samples).save(part / "README.md")
         (part / "LICENSE").write_text(card.licence_note(licence_id, base, origins) + "\n", encoding="utf-8")
-        write_json(part / folder.MARK, {"settings": settings, "check": result, "versions": versions})
+        made = {"settings": settings, "trainings": provenance.trainings(origins), "check": result, "versions": versions}
+        write_json(part / folder.MARK, made)
         folder.finish(part, target)
     return True
