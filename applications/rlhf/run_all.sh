@@ -13,13 +13,15 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../launch.sh"
 
-RECIPE="${RECIPE:-sample}"           # sample, quickstart, or v1, v2, v3: the recipes of data_prep on real corpora
+RECIPE="${RECIPE:-sample}"           # sample, quickstart, bot (a real model by LoRA), or v1, v2, v3 of data_prep
 MODEL="${MODEL:-polyglot-ko-1.3b}"   # of v1 to v3: polyglot-ko-1.3b, -5.8b, -12.8b, kullm-5.8b, kullm-12.8b
 RUN="${RUN:-}"                       # folder of all results, also --output_dir; empty: in output/
 SEED="${SEED:-1234}"                 # of every stage, also --seed
 BASE="${BASE:-}"                     # folder of the base model; empty: the hub's, by MODEL
 REWARD_BASE="${REWARD_BASE:-}"       # and of the reward model's
 LABELS="${LABELS:-}"                 # v2 and v3: files of human labels, one per line
+MINUTES="${MINUTES:-60}"             # bot: what all stages together may take
+OWN_DATA="${OWN_DATA:-}"             # bot: data besides the sample, as of --data_path, separated by spaces or lines
 MODELS="${MODELS:-}"                 # sample: folder of sft/ and reward/ for data_prep; empty: they are trained
 source "$KORLHF_ROOT/applications/rlhf/stages.sh"
 
@@ -69,6 +71,31 @@ recipe_quickstart() {
     stage summary "$RUN/summary.json" python "$KORLHF_ROOT/samples/summary.py" --output_dir "$RUN"
     evaluation MODELS="sft=$RUN/sft"$'\n'"base=$RUN/base"$'\n'"ppo=$RUN/ppo" MAX_PROMPTS=150 MAX_NEW_TOKENS=64 \
         KOBEST="$KORLHF_ROOT/samples/kobest" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+}
+
+recipe_bot() {  # a pretrained model by LoRA, on the sample and OWN_DATA; as many steps as fit into MINUTES
+    local own=()
+    words own "$OWN_DATA"
+    need_model speed BASE
+    [[ -n "$BASE" ]] || need speed "BASE is empty; give the folder of a pretrained model, or its name on the hub"
+    stage speed "$RUN/budget/budget.json" python "$KORLHF_ROOT/applications/rlhf/budget.py" --seed "$SEED" \
+        --model_name_or_path "$BASE" --minutes "$MINUTES" ${own[@]+--data_path "${own[@]}"} \
+        --output_dir "$RUN/budget" ${FROM:+--overwrite}
+    export {,ACTOR_,CRITIC_}GRADIENT_CHECKPOINTING=false
+    chosen sft
+    sft other/run_any_model.sh --model_name_or_path "$BASE" ${CHOSEN[@]+"${CHOSEN[@]}"}
+    chosen reward  # from the SFT model, which knows the template
+    reward other/run_any_model.sh --model_name_or_path "$RUN/sft" ${CHOSEN[@]+"${CHOSEN[@]}"}
+    chosen ppo
+    ppo other/run_any_model.sh ${CHOSEN[@]+"${CHOSEN[@]}"}
+    stage talks "$RUN/talks.json" python "$KORLHF_ROOT/applications/rlhf/talks.py" --seed "$SEED" --output_dir "$RUN" \
+        --base "$BASE"
+    RESULT="what it says, before and after: $RUN/talks.md; talk to it: bash applications/chat/run_chat.sh $RUN/ppo"
+}
+
+chosen() {  # STAGE: CHOSEN becomes the flags that the stage `speed` has written for it, none before
+    CHOSEN=()
+    [[ ! -f "$RUN/budget/$1.flags" ]] || mapfile -t CHOSEN <"$RUN/budget/$1.flags"
 }
 
 recipe_sample() {

@@ -22,13 +22,15 @@ done
 case "$RECIPE" in
     sample) CHAIN=sample NAME=run_sample ;;
     quickstart) CHAIN=quickstart NAME=quickstart ;;
+    bot) CHAIN=bot NAME="run_bot_$(basename "$BASE")" ;;
     v1 | v2 | v3) CHAIN=corpora NAME="run_${RECIPE}_$MODEL" ;;
-    *) fail "RECIPE=$RECIPE: no such recipe; there are sample, quickstart, v1, v2, v3" ;;
+    *) fail "RECIPE=$RECIPE: no such recipe; there are sample, quickstart, bot, v1, v2, v3" ;;
 esac
 RUN="${RUN:-$KORLHF_ROOT/output/$NAME}"
 [[ "$RUN" == /* ]] || RUN="$PWD/$RUN"
+RESULT="the report, with everything on one page: $RUN/report.html"  # the last line of a whole run
 export SEED
-export -n RECIPE MODEL RUN BASE REWARD_BASE LABELS MODELS  # scripts may mean something else by these
+export -n RECIPE MODEL RUN BASE REWARD_BASE LABELS MODELS MINUTES OWN_DATA  # scripts may mean something else by these
 need_python
 
 place() {  # the number of a stage, from 0
@@ -186,5 +188,5 @@ run_stages() {  # RECIPE: a function that calls `stage` and `training`
     trap 'stop HUP 129' HUP
     PASS=run
     "$1"
-    ((LAST < ${#NAMES[@]} - 1)) || echo "the report, with everything on one page: $RUN/report.html"
+    ((LAST < ${#NAMES[@]} - 1)) || echo "$RESULT"
 }

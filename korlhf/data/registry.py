@@ -112,7 +112,13 @@ def _shared_chat(row):
     return talk[first : last + 1] if first < last else None
 
 
-FUNCTIONS = {f"{f.__name__[1:]}()": f for f in (_context_and_instruction, _safer_first, _preferred_first, _shared_chat)}
+def _best_only(row):
+    """samples/sft.jsonl: answers in the best style; None for the others."""
+    return [row["output"]] if row["style"] == "best" else None
+
+
+FUNCTIONS = (_context_and_instruction, _safer_first, _preferred_first, _shared_chat, _best_only)
+FUNCTIONS = {f"{f.__name__[1:]}()": f for f in FUNCTIONS}
 
 
 def _entry(**entry):

@@ -131,7 +131,7 @@ def means(answers: Sequence[Sequence[dict[str, Any]]]) -> dict[str, float]:
     return {"n": n, **by_name, **friendly.shares(friendly.manners([a["text"] for a in every]))}
 
 
-def _cell(text):
+def cell(text: str) -> str:
     """Text as one cell of a Markdown table: nothing in it can start another cell or row, or markup."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace("\\", "\\\\")
     for mark in "|*_`[]":
@@ -157,19 +157,20 @@ def markdown(result: dict[str, Any]) -> str:
         s = m["means"]
         shares = " | ".join(f"{s[name]:.2f}" for name in ("ended", "repetition", "friendly", "sense"))
         figures = f"{s['n']} | {s['tokens']:.1f} | {shares}"
-        lines.append(f"| {_cell(m['name'])} | {_cell(m['path'])} | {figures} | {_cell(m['template'])} |")
+        lines.append(f"| {cell(m['name'])} | {cell(m['path'])} | {figures} | {cell(m['template'])} |")
     for number, row in enumerate(result["prompts"], 1):
         lines += ["", f"## {number}", ""]
         for m in row["messages"]:
-            context = f"<br>*{_cell(m['input'])}*" if m.get("input") else ""
-            lines.append(f"**{m['role']}** {_cell(m['content'])}{context}  ")
-        lines += ["", "| " + " | ".join(map(_cell, names)) + " |", "|" + "---|" * len(names)]
+            context = f"<br>*{cell(m['input'])}*" if m.get("input") else ""
+            lines.append(f"**{m['role']}** {cell(m['content'])}{context}  ")
+        lines += ["", "| " + " | ".join(map(cell, names)) + " |", "|" + "---|" * len(names)]
         for answers in zip(*(row["answers"][n] for n in names)):
-            lines.append("| " + " | ".join(_cell(_marked(a)) for a in answers) + " |")
+            lines.append("| " + " | ".join(cell(marked(a)) for a in answers) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _marked(answer):
+def marked(answer: dict[str, Any]) -> str:
+    """The text of one of `answers_of`, with a mark if it was cut."""
     return answer["text"] + ("" if answer["ended"] else " […]")
 
 
@@ -179,7 +180,7 @@ def show(result: dict[str, Any]) -> None:
         print(f"\n[{number}] {row['messages'][-1]['content']}")
         for m in result["models"]:
             for answer in row["answers"][m["name"]]:
-                print(f"  {m['name']}: {_marked(answer)}")
+                print(f"  {m['name']}: {marked(answer)}")
     print("\n([…]: cut at --max_new_tokens)")
     for m in result["models"]:
         s = m["means"]

@@ -149,6 +149,16 @@ ROWS = {
     ],
     "kuotient/orca-math-korean-dpo-pairs": ORCA,
     "SJ-Donald/orca-dpo-pairs-ko": ORCA,
+    "sample/best": [
+        ({"prompt": "가?", "style": "best", "output": "나요."}, ((user("가?"),), ("나요.",))),
+        (
+            {"messages": [user("가?"), bot("나요."), user("다?")], "style": "best", "output": "라요."},
+            ((user("가?"), bot("나요."), user("다?")), ("라요.",)),
+        ),
+        ({"prompt": "가?", "style": "worst", "output": "몰라."}, RowSkipped),
+        ({"prompt": "가?", "style": "middle", "output": "네."}, RowSkipped),
+        ({"prompt": "가?", "output": "네."}, RowError),
+    ],
     "nayohan/preference-collection-ko-full": [
         (scored("B", 1, 5), pair("시를 써 줘", "나", "가")),
         (scored("A", 5, 1), pair("시를 써 줘", "가", "나")),

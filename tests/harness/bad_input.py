@@ -71,6 +71,9 @@ PROGRAMS = {
         "applications.export.export",
         f"--model_name_or_path {MODEL} --output_dir out --check_data_path prompts.jsonl --license mit",
     ),
+    "import_gguf": ("applications.export.import_gguf", "--gguf model.gguf --output_dir out"),
+    "budget": ("applications.rlhf.budget", f"--model_name_or_path {MODEL} --output_dir out"),
+    "talks": ("applications.rlhf.talks", f"--base {MODEL} --output_dir out"),
     "to_gguf": (
         "applications.export.to_gguf",
         f"--model_name_or_path {MODEL} --output_dir out --check_data_path prompts.jsonl",
@@ -109,6 +112,7 @@ FILES = {
     "prompts.jsonl": _jsonl(_prompts(0)),
     "prompts2.jsonl": _jsonl(_prompts(10)),
     "scored.jsonl": _jsonl([p | {"candidates": CANDIDATES} for p in _prompts(0)]),
+    "model.gguf": "GGUF and no more",
     "english.jsonl": _jsonl([{"prompt": "Where shall we go for a walk?", "output": "Let us go to the river."}]),
 }
 

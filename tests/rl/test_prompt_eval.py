@@ -137,7 +137,7 @@ def test_side_by_side(folders, tmp_path):
 
 
 def test_cell_stays_one_cell():
-    assert prompt_eval._cell("a|b\n<i>*c*") == "a\\|b<br>&lt;i>\\*c\\*"
+    assert prompt_eval.cell("a|b\n<i>*c*") == "a\\|b<br>&lt;i>\\*c\\*"
 
 
 def test_draw_of_prompts_and_several_answers(folders, tmp_path, monkeypatch):

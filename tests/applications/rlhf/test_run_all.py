@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICKSTART = ["init", "base", "sft", "reward", "ppo", "dialogues", "summary", "eval"]
+BOT = ["speed", "sft", "reward", "ppo", "talks"]
 CORPORA = ["data", "sft", "data", "reward", "ppo", "eval"]
 # Other settings are refused, a stopped training resumes, a finished one is left alone; three steps.
 TRAINING = r"""
@@ -55,6 +56,19 @@ PYTHON = r"""
         *tiny_base.py) note init; mkdir "$3"; touch "$3/tokenizer_config.json" ;;
         *prompt_eval.py) note dialogues; touch "${@: -1}.md" ;;
         *summary.py) note summary; touch "$3/summary.json" ;;
+        *budget.py)
+            note speed
+            out="" words=" $* "
+            while [[ $# -gt 0 ]]; do [[ "$1" != --output_dir ]] || out="$2"; shift; done
+            mkdir -p "$out"
+            echo "asked:$words" >"$out/asked"
+            for step in sft reward ppo; do printf '%s\n' --chosen "of $step" >"$out/$step.flags"; done
+            touch "$out/budget.json"
+            ;;
+        *talks.py)
+            note talks
+            while [[ $# -gt 0 ]]; do [[ "$1" != --output_dir ]] || touch "$2/talks.json"; shift; done
+            ;;
     esac
 """
 STEPS = ("step1_supervised_finetuning", "step2_reward_model_finetuning", "step3_rlhf_finetuning")
@@ -75,7 +89,13 @@ class Project:
             if (ROOT / name).exists():
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self.root / name)
-        scripts = ("tiny/run_base.sh", "tiny/run_tiny.sh", "polyglot_ko/run_1.3b.sh", "polyglot_ko/run_v2.sh")
+        scripts = (
+            "tiny/run_base.sh",
+            "tiny/run_tiny.sh",
+            "other/run_any_model.sh",
+            "polyglot_ko/run_1.3b.sh",
+            "polyglot_ko/run_v2.sh",
+        )
         for step in STEPS:
             for script in scripts:
                 self.write(f"training/{step}/training_scripts/{script}", TRAINING)
@@ -118,9 +138,9 @@ class Project:
             stderr=subprocess.STDOUT,
         )
 
-    def run(self, *words, **environ):
+    def run(self, *words, script="applications/rlhf/run_all.sh", **environ):
         """(exit code, names of the stages that ran, output)"""
-        running = self.start(*words, **environ)
+        running = self.start(*words, script=script, **environ)
         out, _ = running.communicate(timeout=60)
         return running.returncode, [line for line in self.took() if " " not in line], out
 
@@ -168,6 +188,59 @@ def test_quickstart_sets_up_and_takes_the_same_flags(project):
     code, ran, out = project.run("--output_dir", "결과 b", "--seed", "7", script="quickstart.sh", RECIPE="", RUN="")
     assert (code, ran) == (0, ["setup", *QUICKSTART]) and "seed 7" in out
     assert out.splitlines()[-1] == f"the report, with everything on one page: {project.root.parent}/결과 b/report.html"
+
+
+def test_quickstart_says_first_what_it_will_do_how_long_and_where(project):
+    out = project.run(script="quickstart.sh", RECIPE="", RUN="")[2].splitlines()
+    assert out[0] == f"1. set-up: {project.root}/venv (to be made, about 2.4 GB of packages, a few minutes)"
+    assert out[1].endswith("evaluation of a tiny model: 6 minutes on 2 cores")
+    assert out[2] == f"result: {project.root}/output/quickstart/report.html"
+    (project.root / "venv/.korlhf-ready").touch()
+    code, ran, text = project.run("--quick", script="quickstart.sh", RECIPE="", RUN="")
+    out = text.splitlines()
+    assert (code, ran) == (0, ["setup", *QUICKSTART]) and out[0].endswith("venv (is there already)")
+    assert "2 minutes" in out[1] and out[2] == f"result: {project.root}/output/quick/report.html"
+    assert "--max_steps 20" in (project.root / "output/quick/sft/settings.json").read_text(encoding="utf-8")
+    assert "prompts 8 " in text
+
+
+def test_a_base_model_becomes_a_bot_with_the_settings_that_fit_the_minutes(project, tmp_path):
+    base = tmp_path / "기본 모델"
+    base.mkdir()
+    (base / "config.json").write_text("{}", encoding="utf-8")
+    for name in ("내 자료 1.jsonl", "b.jsonl"):
+        (tmp_path / name).touch()
+    asked = ["--base", str(base), "--minutes", "9", "--data", "내 자료 1.jsonl", "b.jsonl", "--seed", "7"]
+    code, ran, out = project.run(*asked, script="quickstart.sh", RECIPE="", RUN="", SFT_FLAGS="--mine 1")
+    run = project.root / "output/bot_기본 모델"
+    assert (code, ran) == (0, ["setup", *BOT]), out
+    assert "as fit into 9 minutes" in out.splitlines()[1] and out.splitlines()[2] == f"result: {run}/talks.md"
+    told = (run / "budget/asked").read_text(encoding="utf-8")
+    assert f"--model_name_or_path {base} --minutes 9 --data_path 내 자료 1.jsonl b.jsonl --output_dir" in told
+    for name, model in (("sft", str(base)), ("reward", f"{run}/sft")):
+        settings = (run / name / "settings.json").read_text(encoding="utf-8")
+        assert f"--model_name_or_path {model} --chosen of {name} --seed 7" in settings
+    settings = (run / "sft/settings.json").read_text(encoding="utf-8")
+    assert settings.strip().endswith("--seed 7 --mine 1")
+    assert f"{run}/sft {run}/reward" in (run / "ppo/settings.json").read_text(encoding="utf-8")
+    assert "run_chat.sh" in out.splitlines()[-1]
+    assert project.run(*asked, script="quickstart.sh", RECIPE="", RUN="", SFT_FLAGS="--mine 1")[2].count("already") == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--base"], "--base: its value is missing"),
+        (["--data", "a.jsonl"], "--minutes and --data are for a pretrained model: give --base too"),
+        (["--base", "a/b", "--minutes", "soon"], "--minutes soon: give a number of minutes"),
+        (["--base", "a/b", "--quick"], "--quick is for the sample's tiny model"),
+        (["--base", "/no/model", "--dry_run"], "MISSING  speed: BASE=/no/model: no config.json there"),
+        (["--fast", "1"], "--fast: no such flag"),
+    ],
+)
+def test_what_quickstart_cannot_do_is_one_line(project, words, told):
+    code, ran, out = project.run(*words, script="quickstart.sh", RECIPE="", RUN="")
+    assert code == 2 and set(ran) <= {"setup"} and told in out
 
 
 def test_a_dry_run_prints_commands_that_can_be_pasted_and_starts_nothing(project):

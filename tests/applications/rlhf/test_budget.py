@@ -1,0 +1,102 @@
+"""The budget of a real model's steps, by hand arithmetic."""
+
+import importlib
+import json
+
+import pytest
+
+from korlhf.applications.rlhf import budget, plan
+from korlhf.core.errors import InputError
+
+# start 10 s, a row 3 s, a ranking 6 s, a sampled answer 4 s. By hand:
+#   sft step    8 x 3                                   =  24 s
+#   reward step 8 x 6                                   =  48 s
+#   ppo step   16 x (4 + 4/3 x (3 + 6/3))               = 170.67 s
+#   fixed  9 x 10 + 2 x ((48 x 3 + 48 x 6) / 3 + 16 x (4 + 1)) + 3 x (60 x 4 + 48) = 90 + 448 + 864 = 1402 s
+SLOW = budget.Speed(start=10, row=3, ranking=6, answer=4)
+MANY = {"sft": 10_000, "reward": 10_000, "ppo": 10_000}
+
+
+def test_seconds_of_a_step_and_of_all_that_is_fixed():
+    assert [SLOW.step(name) for name in ("sft", "reward", "ppo")] == pytest.approx([24, 48, 512 / 3])
+    assert SLOW.fixed == pytest.approx(1402)
+
+
+def test_steps_share_what_is_left():
+    # 100 minutes, a tenth kept back: 5400 s - 1402 s = 3998 s; half to SFT, a quarter to each of the others
+    assert budget.steps(SLOW, 100, MANY) == {"sft": 1999 // 24, "reward": 999 // 48, "ppo": 5}
+    expected = budget.seconds(SLOW, budget.steps(SLOW, 100, MANY))
+    assert sum(expected.values()) <= 0.9 * 6000 and expected["rest"] == pytest.approx(1402)
+
+
+def test_no_step_trains_longer_than_its_useful_passes():
+    assert budget.steps(SLOW, 10_000, {"sft": 20, "reward": 16, "ppo": 40}) == {"sft": 5, "reward": 4, "ppo": 5}
+
+
+def test_too_few_minutes_name_those_that_are_enough():
+    with pytest.raises(InputError, match="--minutes 30: too few .* give (\\d+) or more") as refused:
+        budget.steps(SLOW, 30, MANY)
+    # PPO decides: 1402 + 4 x 512/3 / (1/4) = 4132.7 s, / .9 = 76.5 minutes
+    assert "give 77 or more" in str(refused.value)
+    assert budget.steps(SLOW, 77, MANY)["ppo"] == 4
+    with pytest.raises(InputError):
+        budget.steps(SLOW, 76, MANY)
+
+
+def test_own_data_goes_to_the_steps_that_it_can_train(tmp_path):
+    rows = {
+        "answers": {"prompt": "가", "output": "나"},
+        "pairs": {"prompt": "가", "chosen": "나", "rejected": "다"},
+        "prompts": {"prompt": "가"},
+        "text": {"text": "가나다"},
+    }
+    own = {}
+    for name, row in rows.items():
+        own[name] = str(tmp_path / f"{name}.jsonl")
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    found = plan.datasets(list(own.values()))
+    of = {name: [n for n, path in own.items() if path in paths] for name, paths in found.items()}
+    assert of == {"sft": ["answers", "pairs", "text"], "reward": ["pairs"], "ppo": ["answers", "pairs", "prompts"]}
+    assert all(found[name][: len(sample)] == sample for name, sample in plan.DATA.items())
+    (tmp_path / "broken.jsonl").write_text('{"a": 1}\n', encoding="utf-8")
+    with pytest.raises(InputError, match="broken.jsonl:1"):
+        plan.datasets([str(tmp_path / "broken.jsonl")])
+
+
+@pytest.mark.parametrize(("name", "shares"), [("sft", "1,0,0"), ("reward", "0,1,0"), ("ppo", "0,0,1")])
+def test_flags_are_those_of_the_step(name, shares):
+    """Every word is a flag that the step's own parser takes."""
+    step = {"sft": 1, "reward": 2, "ppo": 3}[name]
+    folder = {1: "step1_supervised_finetuning", 2: "step2_reward_model_finetuning", 3: "step3_rlhf_finetuning"}[step]
+    words = plan.words(name, ["sample/best"], "human_assistant", 40)
+    models = ["--actor_model_name_or_path", "a/b", "--critic_model_name_or_path", "a/c"]
+    models = models if name == "ppo" else ["--model_name_or_path", "a/b"]
+    *_, given = importlib.import_module(f"training.{folder}.main").parse([*words, *models, "--output_dir", "out"])
+    assert given["data_split"] == shares and given["max_steps"] == 40
+    assert given["actor_lora_dim" if name == "ppo" else "lora_dim"] == plan.LORA["lora_dim"]
+
+
+def test_what_was_measured_for_the_same_question_is_kept(tmp_path, capsys):
+    kept = importlib.import_module("applications.rlhf.budget").kept
+    asked, file = {"minutes": 60.0, "seed": 7}, tmp_path / "budget.json"
+    assert not kept(file, asked)
+    file.write_text(json.dumps({"asked": asked}), encoding="utf-8")
+    assert kept(file, asked) and "as it was measured before" in capsys.readouterr().out
+    assert not kept(file, {**asked, "minutes": 30.0})
+
+
+def test_a_tiny_model_is_measured_and_gets_its_settings(folders, tmp_path, capsys):
+    """The program whole, in this process: the model has no template of its own, so the shortest of ours is chosen."""
+    main = importlib.import_module("applications.rlhf.budget").main
+    words = ["--model_name_or_path", folders["gpt_neox"], "--minutes", "30", "--output_dir", str(tmp_path / "b")]
+    main(words)
+    told = json.loads((tmp_path / "b/budget.json").read_text(encoding="utf-8"))
+    assert all(seconds > 0 for seconds in told["seconds_measured"].values())
+    assert sum(told["seconds_expected"].values()) <= 0.9 * 30 * 60
+    sft = (tmp_path / "b/sft.flags").read_text(encoding="utf-8").splitlines()
+    assert sft[: sft.index("--data_split")] == ["--data_path", "sample/best", "sample/reward"]
+    assert sft[sft.index("--prompt_template") + 1] == "human_assistant"
+    assert int(sft[sft.index("--max_steps") + 1]) == told["steps"]["sft"]
+    assert "of 30 minutes expected" in capsys.readouterr().out
+    main(words)
+    assert "as it was measured before" in capsys.readouterr().out
