@@ -23,7 +23,7 @@ def evaluate(models: Models, prompts: Sequence[Prompt], flags: PpoFlags, seed: i
     prompts.
 
     Always the same sampling seeds, so two evaluations differ by the weights alone. kl is per answer, in nats, against
-    the reference.
+    the reference; ref_nll is what the reference pays for an answer, which garbled Korean makes high.
     """
     world, n = models.world, len(prompts)
     each = -(-n // world.size)
@@ -35,19 +35,22 @@ def evaluate(models: Models, prompts: Sequence[Prompt], flags: PpoFlags, seed: i
         ppo.pad_rows(answer_logps(models, ids, answers, size, which, flags.temperature)[0], lengths)
         for which in ("actor", "reference")
     )
-    kl, _ = ppo.kl_estimates(logps, ref_logps, ppo.length_mask(lengths, world.device))
+    mask = ppo.length_mask(lengths, world.device)
+    kl, _ = ppo.kl_estimates(logps, ref_logps, mask)
+    ref_nll = -(ref_logps * mask).sum(1)
     texts = [models.codec.decode(a) for a in answers]
     scores = finite_scores(models.reward, rows, texts, world).tolist()
     ended = [a[-1] == models.codec.eos_token_id for a in answers]
-    per_answer = zip(places, texts, scores, kl.tolist(), lengths, ended, map(repetition, answers))
+    per_answer = zip(places, texts, scores, kl.tolist(), lengths, ended, map(repetition, answers), ref_nll.tolist())
     mine = [row for row in per_answer if row[0] < n]
     every = sorted(row for part in world.gather(mine) for row in part)
     return summarise(every, prompts), [(i, text, score) for i, text, score, *_ in every]
 
 
 def summarise(rows: Sequence[tuple], prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """Means over rows (place, text, score, kl, tokens, ended, repetition) of one evaluation, with the score's
-    standard deviation, and the shares of answers that are friendly, make sense and speak politely.
+    """Means over rows (place, text, score, kl, tokens, ended, repetition, nats under the reference) of one evaluation,
+    with the score's standard deviation, the shares of answers that are friendly, make sense and speak politely, and
+    ref_nll, the reference's nats per token.
     """
     scores = torch.tensor([row[2] for row in rows], dtype=torch.float64)
     manners = friendly.manners([row[1] for row in rows])
@@ -67,6 +70,7 @@ def summarise(rows: Sequence[tuple], prompts: Sequence[Prompt]) -> dict[str, Any
         "score_std": float(scores.std()) if len(scores) > 1 else 0.0,
         **means,
         **friendly.shares(manners),
+        "ref_nll": sum(row[7] for row in rows) / sum(row[4] for row in rows),
         "n": len(rows),
         "by_category": by_category,
     }

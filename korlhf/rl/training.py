@@ -37,7 +37,7 @@ class PpoTraining(Training):
 
     name, title = "PPO", "PPO-tuned model (step 3)"
     shown = ("score", "kl", "eos_rate", "heldout_score")
-    measured = ("score", "score_std", "kl", "eos_rate", "friendly", "sense", "length", "n")
+    measured = ("score", "score_std", "kl", "eos_rate", "friendly", "sense", "ref_nll", "length", "n")
     remedies = {
         "": "a lower --actor_learning_rate (of LoRA: --actor_lora_learning_rate) or a higher --kl_coef",
         **dict.fromkeys(
@@ -181,14 +181,15 @@ class PpoTraining(Training):
         self.best = {"step": step, **{k: figures[k] for k in ("score", "kl", "eos_rate", "friendly", "sense")}}
 
     def heldout_metrics(self, figures):
-        names = ("score", "kl", "eos_rate", "friendly", "sense", "length", "repetition")
+        names = ("score", "kl", "eos_rate", "friendly", "sense", "ref_nll", "length", "repetition")
         return {f"heldout_{k}": figures[k] for k in names}
 
     def report(self, figures, when):
         return (
             f"{when}: held-out score {figures['score']:.3f} (sd {figures['score_std']:.3f}), KL {figures['kl']:.2f}, "
             f"EOS rate {figures['eos_rate']:.3f}, friendly {figures['friendly']:.3f}, sense {figures['sense']:.3f}, "
-            f"length {figures['length']:.1f}, n {figures['n']}"
+            f"{figures['ref_nll']:.2f} nats per token under the reference, length {figures['length']:.1f}, "
+            f"n {figures['n']}"
         )
 
     def comment(self, step):
