@@ -139,8 +139,15 @@ as_flags() {
     FLAGS+=("$@")
 }
 
+# The packages are looked for and not imported, which would take seconds.
 need_python() {
-    command -v "$python" >/dev/null || fail "there is no python on PATH; run: bash '$KORLHF_ROOT/setup.sh'"
+    local found="there is no python on PATH"
+    local look='import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, ("korlhf", "torch"))))'
+    if command -v "$python" >/dev/null; then
+        ! "$python" -c "$look" >/dev/null 2>&1 || return 0
+        found="$(command -v "$python") has not what this project needs"
+    fi
+    fail "run bash setup.sh first (in $KORLHF_ROOT): $found"
 }
 
 # start FILE NAME... -- WORD...: this shell turns into the project's Python program FILE.
@@ -180,7 +187,7 @@ one_of_several() {
 # of a virtual environment does not start when its path has a space.
 choose_command() {
     local main="$1" count gpus name path port
-    local launcher=("$python" -m deepspeed.launcher.runner)
+    local launcher=("$python" -m deepspeed.launcher.runner --log_level critical)
     need_python
     gpus="$(visible_gpus)"
     name=NUM_PROCESSES
@@ -267,6 +274,7 @@ launch() {
 run_logged() {
     local log="$1" program="" code="" signal="" line result
     shift
+    [[ ! -t 1 ]] || local -x KORLHF_TERMINAL=1  # for the bars of korlhf/core/progress.py
     trap : INT  # Ctrl-C reaches the program by itself: wait for what it says
     trap 'signal=TERM; pass_on' TERM HUP
     trap 'signal=USR1; pass_on' USR1
@@ -277,7 +285,7 @@ run_logged() {
             trap : INT TERM HUP
             (echo "$BASHPID" >&9; exec "$@" </dev/null 8>&- 9>&-)
             echo "$?" >&9
-        } 2>&1 | tee -a "$log" >&8; } 9>&1
+        } 2>&1 | keep "$log" >&8; } 9>&1
     )
     while result=0; read -r -t 1 line <&9 || result=$?; [[ "$result" == 0 || "$result" -gt 128 ]]; do
         if [[ "$result" == 0 ]]; then  # else a second has passed
@@ -288,6 +296,13 @@ run_logged() {
     exec 8>&- 9<&-
     trap - INT TERM HUP USR1
     return "${code:-137}"  # no code: killed before it could tell
+}
+
+# keep LOG: what comes in goes out, and is appended to LOG. Of the progress bars that a terminal gets, LOG has what was
+# last to be seen.
+keep() {
+    [[ "${KORLHF_TERMINAL:-}" == 1 ]] || exec tee -a "$1"
+    tee >(exec sed -u 's/.*\r\(.\)/\1/; s/\r$//' >>"$1")
 }
 
 # For run_logged: `signal` to its program, once it is there. With DeepSpeed's launcher, whose outer process dies of a

@@ -13,12 +13,42 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 VENV="${KORLHF_VENV:-$ROOT/.venv}"
 PYTHON="${PYTHON:-python3}"
+LOG="$VENV/setup.log"
 STAMP="$VENV/.korlhf-ready"
 DEV_STAMP="$VENV/.korlhf-dev-ready"
 export PYTHONUTF8=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 fail() { echo "error: $*" >&2; exit 2; }
 stage() { echo "[setup] $*"; }
+
+# beat TITLE: every 30 s (KORLHF_BEAT: other seconds) how long it has been going on, and what pip said last.
+beat() {
+    local began="$SECONDS"
+    while sleep "${KORLHF_BEAT:-30}" </dev/null >/dev/null 2>&1; do  # what a kill leaves of it keeps no pipe open
+        stage "$1: $((SECONDS - began)) s so far; $(tail -n 1 "$LOG" | cut -c 1-100)"
+    done
+}
+
+# install TITLE WORD...: pip install WORD..., whose many lines go to the log; a line before, and one with what it took.
+install() {
+    local title="${1%%: *}" began="$SECONDS" before after code=0
+    stage "$1"
+    shift
+    before="$(du -sm "$VENV" | cut -f 1)"
+    printf '== %s pip install %s\n' "$(date '+%F %T')" "$*" >>"$LOG"
+    beat "$title" &
+    BEAT=$!
+    trap 'kill "$BEAT" 2>/dev/null || true' EXIT
+    "$VENV/bin/python" -m pip install --progress-bar off "$@" >>"$LOG" 2>&1 || code=$?
+    kill "$BEAT" 2>/dev/null || true
+    wait "$BEAT" 2>/dev/null || true
+    if [[ "$code" != 0 ]]; then
+        tail -n 15 "$LOG" >&2
+        fail "$title: pip failed; all that it said: $LOG; put it right and run bash setup.sh again, which goes on here"
+    fi
+    after="$(du -sm "$VENV" | cut -f 1)"
+    stage "$title: done, $((after - before)) MB in $((SECONDS - began)) s"
+}
 
 command -v "$PYTHON" >/dev/null || fail "PYTHON=$PYTHON is not on this machine; install Python 3.11 or newer, or set PYTHON to it"
 FOUND="$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2], int(sys.version_info >= (3, 11)))')" \
@@ -38,13 +68,12 @@ done_with() { printf '%s\n' "$KEY" >"$1.new" && mv "$1.new" "$1"; }
 tools() {
     [[ "${KORLHF_DEV:-0}" == 1 ]] || return 0
     ready "$DEV_STAMP" && return
-    stage "tools of the developers"
-    "$VENV/bin/python" -m pip install --quiet -r "$ROOT/requirements-dev.txt"
+    install "tools of the developers" -r "$ROOT/requirements-dev.txt"
     done_with "$DEV_STAMP"
 }
 if ready "$STAMP"; then
     tools
-    stage "$VENV is ready"
+    stage "nothing has changed: $VENV is ready"
     exit 0
 fi
 
@@ -53,7 +82,6 @@ SITE=()
 [[ "${KORLHF_SYSTEM_SITE:-0}" == 1 ]] && SITE=(--system-site-packages)
 "$PYTHON" -m venv ${SITE[@]+"${SITE[@]}"} "$VENV" || fail "$PYTHON -m venv failed; on Debian or Ubuntu: apt install python3-venv"
 rm -f "$STAMP" "$DEV_STAMP"  # written again at the very end: an interrupted set-up has none
-PIP=("$VENV/bin/python" -m pip install --quiet)
 
 REQUIREMENTS="$ROOT/requirements.txt"
 GPU_TORCH='import torch; assert torch.version.cuda or torch.version.hip; print(torch.__version__)'
@@ -64,15 +92,24 @@ if TORCH="$("$VENV/bin/python" -c "$GPU_TORCH" 2>/dev/null)"; then
 else
     PINNED="$(grep '^torch==' "$ROOT/requirements.txt")"
     INDEX="${KORLHF_TORCH_INDEX:-}"
-    [[ -z "$INDEX" && "$(uname -s)" == Linux ]] && ! command -v nvidia-smi >/dev/null && INDEX=https://download.pytorch.org/whl/cpu
-    stage "2/4 $PINNED${INDEX:+ (extra index $INDEX)}"
-    "${PIP[@]}" ${INDEX:+--retries 1 --timeout 15 --extra-index-url "$INDEX"} "$PINNED"
+    if [[ -z "$INDEX" && "$(uname -s)" == Linux ]] && ! command -v nvidia-smi >/dev/null; then
+        INDEX=https://download.pytorch.org/whl/cpu
+        # Asked once, as pip would ask it five times for every package. (`pip index` finds torch in other indexes too.)
+        if ! "$VENV/bin/python" -c 'import sys; from urllib.request import urlopen; urlopen(sys.argv[1], timeout=10)' \
+            "$INDEX/torch/" >>"$LOG" 2>&1; then
+            stage "$INDEX does not answer: torch comes from the usual index, maybe with the libraries of GPUs, which are large"
+            INDEX=""
+        fi
+    fi
+    install "2/4 $PINNED${INDEX:+ (extra index $INDEX)}" ${INDEX:+--timeout 15 --extra-index-url "$INDEX"} "$PINNED"
 fi
-
-stage "3/4 requirements"
-"${PIP[@]}" -r "$REQUIREMENTS"
-stage "4/4 this project (editable)"
-"${PIP[@]}" --no-deps -e "$ROOT"
+# What is between two headings of requirements.txt is a group; the other groups' versions hold for what it brings.
+mapfile -t GROUPS_OF < <(sed -n 's/^## //p' "$REQUIREMENTS")
+for GROUP in "${GROUPS_OF[@]}"; do
+    mapfile -t PACKAGES < <(sed -n "/^## $GROUP\$/,/^## /{/^#/d;/./p}" "$REQUIREMENTS")
+    [[ ${#PACKAGES[@]} == 0 ]] || install "3/4 $GROUP: ${PACKAGES[*]%%==*}" -c "$REQUIREMENTS" "${PACKAGES[@]}"
+done
+install "4/4 this project (editable)" --no-deps -e "$ROOT"
 
 done_with "$STAMP"
 tools

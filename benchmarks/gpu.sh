@@ -17,6 +17,7 @@ here="$KORLHF_ROOT/benchmarks"
 out="${1:-$KORLHF_ROOT/output/gpu}"
 limit="${LIMIT:-480}"
 export PYTHONPATH="$KORLHF_ROOT${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+need_python
 mkdir -p "$out"
 
 case "${SIZE:-1.3b}" in

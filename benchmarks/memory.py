@@ -1,4 +1,4 @@
-"""The README's tables of GPU memory as Markdown: --estimate_memory for Polyglot-Ko's shapes. Measures nothing.
+"""The tables of GPU memory in docs/gpu.md: --estimate_memory for Polyglot-Ko's shapes. Measures nothing.
 
 python benchmarks/memory.py
 """
@@ -68,7 +68,7 @@ def cell(step: int, name: str, gpu: int, lora_dim: int, folders: dict[str, str])
 
 
 def tables(folders: dict[str, str]) -> str:
-    """The README's three tables."""
+    """The three tables of docs/gpu.md."""
     out = []
     for step in (1, 2, 3):
         out += [f"| step {step} | " + " | ".join(SHAPES) + " |", "|---" * (len(SHAPES) + 1) + "|"]

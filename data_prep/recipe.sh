@@ -5,6 +5,7 @@
 # again with the same command, asks nothing twice, and ends with the same files. Stop it with Ctrl-C at any time.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../launch.sh"
+need_python
 
 # SERVER: the flags of every stage that asks a server.
 server_flags() {

@@ -1,4 +1,4 @@
-"""What reward models are worth on pairs of answers, next to what knows nothing: trivial rules and an n-gram classifier.
+"""Accuracy of reward models on pairs, next to baselines: trivial rules and an n-gram classifier.
 
 Accuracy by category with its intervals, calibration, what the scores owe to length, how far several models agree; and
 whether a model beats the best trivial rule and a classifier of words and letters that were fitted to its training
@@ -55,7 +55,9 @@ class RewardAccuracyFlags:
 
 def parse(argv=None):
     groups = [ResultFlags, RewardAccuracyFlags, CheckpointFlags]
-    return parse_flags("What reward models are worth on pairs, next to what knows nothing", groups, argv)
+    return parse_flags(
+        "Accuracy of reward models on pairs, next to trivial rules and an n-gram classifier", groups, argv
+    )
 
 
 def main(argv=None):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What reward models are worth on pairs that they were not trained on, next to trivial rules and a bag of words.
+# Accuracy of reward models on pairs that they were not trained on, next to trivial rules and a bag of words.
 # Machine: any; a GPU is used if there is one.
 #
 #   bash run_reward_accuracy.sh [MODELS] [OUTPUT] [--flag value ...]

@@ -34,7 +34,7 @@ def table(summary):
         ("SFT: held-out loss", "sft", "loss", ""),
         ("reward: held-out accuracy", "reward", "accuracy", interval),
         ("PPO: held-out score", "ppo", "score", f", {gain:+.2f} SD of the SFT answers"),
-        ("PPO: friendly share", "ppo", "friendly", ", rule-based check, see README"),
+        ("PPO: friendly share", "ppo", "friendly", ", rule-based check, see docs/evaluation.md"),
         ("PPO: share of sense", "ppo", "sense", ", the same"),
         ("PPO: nats/token, reference", "ppo", "ref_nll", ""),
         ("PPO: EOS rate", "ppo", "eos_rate", ""),

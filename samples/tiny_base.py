@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from korlhf.data.chat_template import KULLM
+from korlhf.models.quiet import quiet
 
 EOS = "<|endoftext|>"
 
@@ -48,6 +49,7 @@ def main():
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1234)
     args = parser.parse_args()
+    quiet()
     with open(args.text, encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for line in lines]
     texts += [KULLM] * 20  # the words of the template in few tokens, as the tokenizer of a real Korean model has them

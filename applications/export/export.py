@@ -43,7 +43,10 @@ class ExportFlags:
     base_model: str = flags.flag(
         "", "hub name of the base model, for the card; not given = as the trainings recorded it"
     )
-    check_data_path: list[str] = flags.flag(["sample/heldout_prompts"], "datasets whose prompts the check asks")
+    check_data_path: list[str] = flags.flag(
+        ["sample/heldout_prompts"],
+        "datasets whose prompts the check asks; three of them, with their answers, go on the card",
+    )
     check_prompts: int = flags.flag(20, "how many prompts the check asks, drawn at random", above=0)
     max_new_tokens: int = flags.flag(64, "longest answer of the check", above=0)
     seed: int = flags.seed_flag("seed of the draw of prompts")

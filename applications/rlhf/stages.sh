@@ -80,7 +80,8 @@ stop() {  # SIGNAL CODE: to all processes of the stage; the second time TERM, th
 run() {  # LOG COMMAND...: in a process group of its own, its output to the terminal and LOG; returns its exit code
     local log="$1" tee code=0 i
     shift
-    exec 6> >(trap '' INT TERM HUP; exec tee -a "$log")
+    [[ ! -t 1 ]] || local -x KORLHF_TERMINAL=1  # for the bars of korlhf/core/progress.py
+    exec 6> >(trap '' INT TERM HUP; keep "$log")
     tee=$!
     set -m
     "$@" </dev/null >&6 2>&1 6>&- &
@@ -118,12 +119,13 @@ stage() {  # NAME MARK COMMAND...: one stage; MARK is the file that it writes la
     [[ "$name$state" != initfinished ]] || { echo "$title: kept"; return 0; }
     [[ -z "$STOPPED" ]] || { echo "stopped before $title"; exit "$STOPPED"; }
 
+    [[ "$mark" != */finished.json ]] || clock "$name" "$state"
     printf '\n%s\n' "$title"
     printf '== %s %s\n' "$(date '+%F %T')" "$(printf ' %q' "$@")" >>"$log"
     touch "$RUN/logs/started"
     began="$SECONDS"
     run "$log" "$@" || code=$?
-    [[ "$mark" != */finished.json ]] || clock "$name" "$state" $((SECONDS - began))
+    [[ "$mark" != */finished.json ]] || clock "$name" ended
     local again="start the same command again to resume${FROM:+, without --from and --only}"
     [[ -z "$STOPPED" ]] || { echo "$title: stopped; $again"; exit "$STOPPED"; }
     if [[ "$code" != 0 ]]; then
@@ -142,14 +144,24 @@ training() {  # NAME FOLDER SCRIPT WORD...
     stage "$1" "$2/finished.json" bash "${@:3}" --seed "$SEED" ${FROM:+--overwrite_output_dir}
 }
 
-clock() {  # NAME STATE SECONDS: of a training, all starts until it is finished, into RUN/stages.json for the report
-    local file="$RUN/logs/$1.seconds" json="" name
-    [[ "$2" != finished ]] || return 0
+# clock NAME STATE: the seconds of a training in all its starts until it is finished, into RUN/stages.json for the
+# report. At the beginning of a start its STATE, at its end `ended`. NAME.seconds holds those of earlier starts, and
+# when the present one began; of a start that was killed the log's last line tells how far it came.
+clock() {
+    local file="$RUN/logs/$1.seconds" log="$RUN/logs/$1.log" total=0 began="" until json="" name
+    until="$(date +%s)"
     [[ "$2" != anew ]] || rm -f "$file"
-    echo $(($(cat "$file" 2>/dev/null || echo 0) + $3)) >"$file"
+    [[ ! -f "$file" ]] || read -r total began <"$file" || true
+    [[ "$2" == ended || ! -f "$log" ]] || until="$(date -r "$log" +%s)"
+    [[ -z "$began" || "$until" -lt "$began" ]] || total=$((total + until - began))
+    began="$(date +%s)"
+    [[ "$2" != ended && "$2" != finished ]] || began=""
+    echo "$total $began" >"$file.part"
+    mv "$file.part" "$file"
     for name in "${NAMES[@]}"; do
-        file="$RUN/logs/$name.seconds"
-        [[ ! -f "$file" ]] || json+="${json:+,}"$'\n'"  \"$name\": {\"seconds\": $(<"$file")}"
+        [[ -f "$RUN/logs/$name.seconds" ]] || continue
+        read -r total began <"$RUN/logs/$name.seconds" || true
+        json+="${json:+,}"$'\n'"  \"$name\": {\"seconds\": $total}"
     done
     printf '{%s\n}\n' "$json" >"$RUN/stages.json.part"
     mv "$RUN/stages.json.part" "$RUN/stages.json"

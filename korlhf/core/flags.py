@@ -5,6 +5,7 @@ Every flag is a dataclass field, declared once, on the floor that uses it.
 
 import argparse
 import dataclasses
+import difflib
 import math
 import re
 import sys
@@ -91,6 +92,22 @@ class Parser(argparse.ArgumentParser):
             print(f"error: {' '.join(message.split())}{hint}", file=sys.stderr, flush=True)
         sys.exit(2)
 
+    def _unknown(self, words: list[str]) -> str:
+        """What to say of words that no flag takes: of each flag among them which one it may have been meant as."""
+        if not (names := [word.split("=")[0] for word in words if word.startswith("-")]):
+            return f"{' '.join(words)}: belongs to no flag (see --help)"
+        said = []
+        for name in names:
+            asked, there = (
+                name.strip("-").replace("-", "_"),
+                [f[2:] for f in self._option_string_actions if f[1] == "-"],
+            )
+            near = difflib.get_close_matches(asked, there, n=1, cutoff=0.7)
+            inside = [f for f in there if asked in f]  # epochs in num_train_epochs
+            near = near or (inside if len(inside) == 1 else [])
+            said.append(f"{name}: no such flag" + (f"; did you mean --{near[0]}?" if near else ""))
+        return f"{', '.join(said)} (--help lists all)"
+
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         parsed, unknown = self.parse_known_args(None if args is None else list(args), namespace)
         for name in unknown:
@@ -98,7 +115,7 @@ class Parser(argparse.ArgumentParser):
             if name in self.removed:
                 self.error(f"{name} was removed: {self.removed[name]}.")
         if unknown:
-            self.error(f"unknown flags: {' '.join(unknown)} (see --help)")
+            self.error(self._unknown(unknown))
         for name, (kind, bounds) in self.ranges.items():
             given = getattr(parsed, name)
             for value in given if isinstance(given, list) else [given]:

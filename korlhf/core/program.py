@@ -1,4 +1,4 @@
-"""What every program does around its work: one-line errors, exit codes, a progress bar, what the figures depend on."""
+"""What every program does around its work: one-line errors, exit codes, what the figures depend on."""
 
 import contextlib
 import gc
@@ -7,12 +7,10 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TextIO
-
-from tqdm import tqdm
 
 from korlhf import __version__
 from korlhf.core import ranks
@@ -119,11 +117,6 @@ def nobody_reads(out: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, out.fileno())
     os.close(nowhere)
-
-
-def bar(iterable: Iterable | None = None, total: float | None = None, desc: str = "", unit: str = "records") -> tqdm:
-    """A progress bar with rate and time left."""
-    return tqdm(iterable, total=total, desc=desc, unit=f" {unit}", dynamic_ncols=True, mininterval=0.5, file=sys.stderr)
 
 
 def exit_code(failed: int, attempted: int, max_failed: float) -> int:

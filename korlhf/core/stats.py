@@ -136,7 +136,12 @@ def mean_interval(values: Values, groups: Groups = None, bounds: Bounds | None =
         raise ValueError("a mean needs at least one value")
     if not np.isfinite(values).all():
         raise ValueError("a mean needs finite values")
-    sums, counts = _group_sums(values, groups)
+    return ratio_interval(*_group_sums(values, groups), bounds)
+
+
+def ratio_interval(sums: Values, counts: Values, bounds: Bounds | None = None) -> Estimate:
+    """`mean_interval` of values whose sum and number is known of each group: a loss per token, of texts."""
+    sums, counts = np.asarray(sums, dtype=float), np.asarray(counts, dtype=float)
     mean, k = float(sums.sum() / counts.sum()), len(sums)
     spread = (sums - mean * counts) / counts.mean()  # (groups,), mean 0
     error = math.sqrt((spread**2).sum() / max(1, k - 1) / k)

@@ -18,6 +18,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from korlhf.core import progress
 from korlhf.core.errors import InputError
 from korlhf.core.files import close_names
 from korlhf.data import registry
@@ -234,6 +235,8 @@ def _hub(name, hub, config, revision):
     """All splits of a hub dataset; an InputError says why it cannot be had and what to do."""
     import datasets.exceptions  # slow to import
 
+    if not progress.on_terminal():
+        datasets.disable_progress_bars()
     try:
         return datasets.load_dataset(hub, config, revision=revision or None)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from korlhf.core import program
+from korlhf.core import progress
 from korlhf.core.errors import InputError
 from korlhf.data import record as records
 from korlhf.data import registry
@@ -54,7 +54,7 @@ def check(args, talk, defaults):
 def collected(args, talk, out):
     """Yield the records of the corpus that the flags choose."""
     read = {"nikl": from_nikl, "aihub": from_aihub}.get(args.corpus, from_rows)
-    found = program.bar(distinct(read(args, talk, out), args, out), desc="collect")
+    found = progress.bar(distinct(read(args, talk, out), args, out), desc="collect")
     return sampled(found, talk.per_topic, args.limit, args.seed, out)
 
 

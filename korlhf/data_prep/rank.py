@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter, defaultdict
 
-from korlhf.core import program
+from korlhf.core import progress
 from korlhf.core.errors import InputError
 from korlhf.data import ranking
 from korlhf.data import record as records
@@ -181,7 +181,7 @@ def pair_record(record, pair):
 def rank_all(args, prompts, preferences, labels, out):
     """Write the pairs of all prompts and count what is left out -> [(record, Pair)]."""
     kept = []
-    for place, record in program.bar(prompts.values(), desc="ranking", unit="prompts"):
+    for place, record in progress.bar(prompts.values(), desc="ranking", unit="prompts"):
         category, shown = record["category"], {"id": record["id"], "prompt": records.prompt(record)}
         if category in args.leave_out:
             out.drop("prompt: its category is left out")

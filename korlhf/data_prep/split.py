@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from fractions import Fraction
 
-from korlhf.core import program
+from korlhf.core import progress
 from korlhf.data import near_duplicates
 from korlhf.data import record as records
 from korlhf.data.example import ANSWERS
@@ -85,7 +85,7 @@ def read_groups(paths, exclude, threshold):
     """(Groups in order of first occurrence, the set of row numbers whose prompt is in the files `exclude`)."""
     texts = [conversation_key(records.messages(record)) for _, record in records.read(exclude)]
     excluding, rows = len(texts), []
-    for _, record in program.bar(records.read(paths), desc="reading"):
+    for _, record in progress.bar(records.read(paths), desc="reading"):
         texts.append(conversation_key(records.messages(record)))
         rows.append((record["id"], record["category"], trains_sft(record)))
     numbers = near_duplicates.groups(texts, threshold)
@@ -127,7 +127,7 @@ class Dealing:
         """
         group_of = {row: i for i, group in enumerate(self.groups) for row in group.rows}
         written, prompts, total = Counter(), set(), len(group_of) + len(self.excluded)
-        for row, (_, record) in enumerate(program.bar(records.read(paths), desc="writing", total=total)):
+        for row, (_, record) in enumerate(progress.bar(records.read(paths), desc="writing", total=total)):
             group = None if row in self.excluded else self.groups[group_of[row]]
             cell = None if group is None else self.cells[group_of[row]]
             step, side = (None, None) if cell is None else CELLS[cell].split("_")

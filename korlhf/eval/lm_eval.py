@@ -9,10 +9,14 @@ import gc
 import random
 
 import lm_eval
+import lm_eval.api.model
+import lm_eval.api.task
 import numpy
 import torch
+from lm_eval.models import huggingface
 from lm_eval.models.huggingface import HFLM
 
+from korlhf.core import progress
 from korlhf.core.errors import InputError
 from korlhf.eval.lm_tasks import VERSION, first_line, quiet
 from korlhf.llm.cache import cache_key
@@ -20,6 +24,15 @@ from korlhf.llm.cache import cache_key
 BY_CONTENT = ("dataset_path", "dataset_name", "dataset_kwargs", "metadata", "num_fewshot")  # in the key otherwise
 CUT = "exceeds model's maximum length"
 EXPECTED = ("model kwarg is not of type", "already-initialized model", "Overwriting default num_fewshot", CUT)
+
+
+def _bar(iterable=None, total=None, desc=None, **_):
+    """In the place of tqdm, of which the harness's own bars would be in every log."""
+    return progress.bar(iterable, total, desc or "items", "requests")
+
+
+for module in (lm_eval.api.model, lm_eval.api.task, huggingface):
+    module.tqdm = _bar
 
 
 def run(checkpoints, tasks, content, args, seed, cache):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from korlhf.core import program
+from korlhf.core import progress
 from korlhf.core.errors import InputError
 from korlhf.llm.cache import Cache, cache_key
 
@@ -38,7 +38,7 @@ def compute(
     keys = [cache_key({**same, "job": job}) for job in jobs]
     unique, asked = dict(zip(keys, jobs)), Counter(keys)
     names = list(unique)
-    with program.bar(total=len(jobs), desc=desc, unit=unit) as bar:
+    with progress.bar(total=len(jobs), desc=desc, unit=unit) as bar:
         lengths = [len(job[0] if isinstance(job, tuple) else job) for job in unique.values()]
         for places in chunks(lengths, batch_size):
             chunk = [names[i] for i in places]

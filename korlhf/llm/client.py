@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from korlhf.core import program
+from korlhf.core import progress
 from korlhf.core.errors import InputError
 from korlhf.llm import protocol
 from korlhf.llm.budget import Budget, new_usage
@@ -157,7 +157,7 @@ class Client:
                 await asyncio.sleep(0)  # answers from the cache must not keep those from the server waiting
 
         try:
-            with program.bar(total=len(todo), desc=desc, unit="requests") as bar:
+            with progress.bar(total=len(todo), desc=desc, unit="requests") as bar:
                 async with self._server() as server, asyncio.TaskGroup() as workers:
                     for _ in range(min(self._llm.concurrency, len(todo))):
                         workers.create_task(work())

@@ -24,6 +24,7 @@ from korlhf.models.folders import check_folder, check_weights, first_line, lora_
 from korlhf.models.lora import untie, without_adapter, without_tie_warning
 from korlhf.models.packed import hidden_states
 from korlhf.models.quantize import four_bits, keep_scales
+from korlhf.models.quiet import quiet
 
 # Logits alive at once: 256 MB in fp32. 8,000 tokens of a vocabulary of 8,000 are one chunk, 256 of one of 262,000.
 CHUNK_LOGITS = 2**26
@@ -54,6 +55,7 @@ def load(
     dropout as in `load_config`; kwargs: num_labels, load_in_4bit (QLoRA's nf4, computing in `dtype`), and what
     from_pretrained takes.
     """
+    quiet()
     check_folder(path, what)
     check_weights(path, what)
     trust_remote_code = kwargs.pop("trust_remote_code", False)

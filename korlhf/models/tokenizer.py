@@ -8,6 +8,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from korlhf.core.errors import InputError
 from korlhf.data import chat_template
 from korlhf.models.folders import check_folder, first_line, lora_base
+from korlhf.models.quiet import quiet
 
 
 def load_tokenizer(
@@ -19,6 +20,7 @@ def load_tokenizer(
     own, or an error; kullm or human_assistant = that one. Raises InputError if there is no tokenizer, no EOS, or no
     template.
     """
+    quiet()
     check_folder(path, what)
     base = lora_base(path, what)
     if base is not None and not list(Path(path).expanduser().glob("tokenizer*")):

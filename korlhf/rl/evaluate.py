@@ -1,10 +1,12 @@
 """The evaluation of an actor on held-out prompts."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
+from korlhf.core import stats
 from korlhf.core.seeds import derive
 from korlhf.data.ngrams import repetition
 from korlhf.korean import friendly
@@ -23,7 +25,8 @@ def evaluate(models: Models, prompts: Sequence[Prompt], flags: PpoFlags, seed: i
     prompts.
 
     Always the same sampling seeds, so two evaluations differ by the weights alone. kl is per answer, in nats, against
-    the reference; ref_nll is what the reference pays for an answer, which garbled Korean makes high.
+    the reference; ref_nll is what the reference pays for an answer, which garbled Korean makes high; without a KL
+    penalty there is neither.
     """
     world, n = models.world, len(prompts)
     each = -(-n // world.size)
@@ -31,17 +34,18 @@ def evaluate(models: Models, prompts: Sequence[Prompt], flags: PpoFlags, seed: i
     rows = [prompts[i % n] for i in places]
     answers = sample(models, rows, [derive(seed, i % n) for i in places], flags)
     size, ids, lengths = flags.per_device_generation_batch_size, [p.ids for p in rows], [len(a) for a in answers]
-    logps, ref_logps = (
-        ppo.pad_rows(answer_logps(models, ids, answers, size, which, flags.temperature)[0], lengths)
-        for which in ("actor", "reference")
-    )
-    mask = ppo.length_mask(lengths, world.device)
-    kl, _ = ppo.kl_estimates(logps, ref_logps, mask)
-    ref_nll = -(ref_logps * mask).sum(1)
+    kl = ref_nll = [None] * len(rows)
+    if models.measures_kl:
+        logps, ref_logps = (
+            ppo.pad_rows(answer_logps(models, ids, answers, size, which, flags.temperature)[0], lengths)
+            for which in ("actor", "reference")
+        )
+        kl = ppo.kl_estimates(logps, ref_logps, ppo.length_mask(lengths, world.device))[0].tolist()
+        ref_nll = (-ref_logps.sum(1)).tolist()  # zero where there is no token
     texts = [models.codec.decode(a) for a in answers]
     scores = finite_scores(models.reward, rows, texts, world).tolist()
     ended = [a[-1] == models.codec.eos_token_id for a in answers]
-    per_answer = zip(places, texts, scores, kl.tolist(), lengths, ended, map(repetition, answers), ref_nll.tolist())
+    per_answer = zip(places, texts, scores, kl, lengths, ended, map(repetition, answers), ref_nll)
     mine = [row for row in per_answer if row[0] < n]
     every = sorted(row for part in world.gather(mine) for row in part)
     return summarise(every, prompts), [(i, text, score) for i, text, score, *_ in every]
@@ -62,18 +66,35 @@ def summarise(rows: Sequence[tuple], prompts: Sequence[Prompt]) -> dict[str, Any
             **friendly.shares([manners[k] for k in here]),
             "n": len(here),
         }
-    means = {
-        name: _mean(row[k] for row in rows) for k, name in enumerate(("kl", "length", "eos_rate", "repetition"), 3)
-    }
+    placed = enumerate(("kl", "length", "eos_rate", "repetition"), 3)
+    means = {name: _mean(row[k] for row in rows) for k, name in placed if rows[0][k] is not None}
+    if rows[0][7] is not None:
+        means["ref_nll"] = sum(row[7] for row in rows) / sum(row[4] for row in rows)
+    columns = {name: [row[k] for row in rows] for name, k in (("score", 2), ("kl", 3), ("length", 4), ("eos_rate", 5))}
+    columns = {name: values for name, values in columns.items() if values[0] is not None}
+    columns |= {name: [getattr(m, name) for m in manners] for name in ("friendly", "sense")}
     return {
         "score": float(scores.mean()),
         "score_std": float(scores.std()) if len(scores) > 1 else 0.0,
         **means,
         **friendly.shares(manners),
-        "ref_nll": sum(row[7] for row in rows) / sum(row[4] for row in rows),
         "n": len(rows),
+        "ci95": _intervals(columns),
         "by_category": by_category,
     }
+
+
+SHARES = ("eos_rate", "friendly", "sense")
+
+
+def _intervals(columns):
+    """name -> [low, high] of the mean of each column, where it can be told."""
+    found = {
+        name: stats.mean_interval(values, bounds=stats.UNIT if name in SHARES else None)
+        for name, values in columns.items()
+        if all(map(math.isfinite, values))
+    }
+    return {name: [e.low, e.high] for name, e in found.items() if e.known}
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -1,6 +1,9 @@
-"""The models of step 3. With LoRA the reference is the actor with its adapter off; otherwise a frozen copy."""
+"""The models of step 3. With LoRA the reference is the actor with its adapter off; otherwise a frozen copy. Only GAE
+has a critic, and only a KL penalty a reference.
+"""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec
@@ -17,52 +20,57 @@ from korlhf.training.world import World
 
 @dataclass
 class Models:
-    """What PPO works with. reference None: the actor with its LoRA adapter off."""
+    """What a step works with. reference None: the actor with its LoRA adapter off, if the KL is measured."""
 
     actor: Engine
-    critic: Engine
+    critic: Engine | None
     reference: Frozen | None
     reward: Reward
     codec: Codec
     world: World
+    measures_kl: bool = True
 
     @property
     def trained(self) -> dict[str, Engine]:
-        return {"actor": self.actor, "critic": self.critic}
+        return {"actor": self.actor, **({"critic": self.critic} if self.critic else {})}
 
 
-def open_models(flags: Flags, codec: Codec, world: World, dtype: str, ppo_steps: int) -> Models:
+def open_models(flags: Flags, codec: Codec, world: World, dtype: str, steps: int) -> Models:
     """Actor, critic, reference and reward model; codec: the actor's.
 
     Raises InputError for checkpoints that do not fit together.
     """
     actor, critic, ppo = flags.actor, flags.critic, flags.ppo
     reward = _open_reward(flags, world, dtype)
-    with loading(world, dtype, critic.zero_stage, flags.run.offload) as placed:
-        values = _open_critic(flags, codec, {**placed, "load_in_4bit": critic.load_in_4bit})
+    values: Any = None
+    if ppo.has_critic:
+        with loading(world, dtype, critic.zero_stage, flags.run.offload) as placed:
+            values = _open_critic(flags, codec, {**placed, "load_in_4bit": critic.load_in_4bit})
     with loading(world, dtype, actor.zero_stage, flags.run.offload) as placed:
         path, what = actor.model_name_or_path, "--actor_model_name_or_path"
         placed["load_in_4bit"] = actor.load_in_4bit
         lm = load_causal_lm(path, codec.tokenizer, what, **flags.how, **placed)
         lm = add_lora(lm, actor, "CAUSAL_LM")
     reference = None
-    if ppo.reference_model_name_or_path or not actor.lora_dim:
+    if ppo.kl_coef and (ppo.reference_model_name_or_path or not actor.lora_dim):
         reference = _open_reference(flags, codec, world, dtype)
-    with loading(world, dtype, critic.zero_stage, flags.run.offload):
-        values = add_lora(values, critic, "SEQ_CLS")
+    if values:
+        with loading(world, dtype, critic.zero_stage, flags.run.offload):
+            values = add_lora(values, critic, "SEQ_CLS")
 
     answers = ppo.per_device_generation_batch_size * ppo.generation_batches
     micro_batch, accumulation = ppo.per_device_training_batch_size, ppo.gradient_accumulation_steps
     updates = ppo.ppo_epochs * answers // (micro_batch * accumulation)
-    recipe = Recipe.of(flags.run, dtype, micro_batch, accumulation, updates * ppo_steps)
-    shorter = replace(recipe, total_steps=updates * max(ppo_steps - ppo.critic_warmup_steps, 1))
+    recipe = Recipe.of(flags.run, dtype, micro_batch, accumulation, updates * steps)
+    shorter = replace(recipe, total_steps=updates * max(steps - ppo.critic_warmup_steps, 1))
     return Models(
         actor=Engine(TokenLogps(lm, flags.run.packing), actor, world, shorter),
-        critic=Engine(TokenValues(values, flags.run.packing), critic, world, recipe),
+        critic=Engine(TokenValues(values, flags.run.packing), critic, world, recipe) if values else None,
         reference=reference,
         reward=reward,
         codec=codec,
         world=world,
+        measures_kl=ppo.kl_coef > 0,
     )
 
 

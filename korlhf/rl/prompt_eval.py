@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
+from korlhf.core import progress
 from korlhf.core.errors import InputError
 from korlhf.core.seeds import SAMPLE, derive
 from korlhf.data.example import RowError, turns
@@ -105,7 +105,7 @@ def answers_of(
     jobs = [(i, j) for i in sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i)) for j in range(k)]
     answers: list[list[dict[str, Any]]] = [[{} for _ in range(k)] for _ in prompts]
     limits = rollout.Limits(flags.max_new_tokens, flags.temperature, flags.top_p)
-    with tqdm(total=len(jobs), desc=model.name, unit="answer", dynamic_ncols=True, mininterval=1) as bar:
+    with progress.bar(total=len(jobs), desc=model.name, unit="answers") as bar:
         for at in range(0, len(jobs), size):
             batch = jobs[at : at + size]
             seeds = [derive(flags.seed, i, j, stride=SAMPLE) for i, j in batch]

@@ -70,14 +70,21 @@ class RewardModel:
 
 
 def kl_shaped_rewards(
-    scores: torch.Tensor, logps: torch.Tensor, ref_logps: torch.Tensor, mask: torch.Tensor, kl_coef: float
+    scores: torch.Tensor,
+    logps: torch.Tensor,
+    ref_logps: torch.Tensor,
+    mask: torch.Tensor,
+    kl_coef: float,
+    k3: bool = False,
 ) -> torch.Tensor:
     """Per-token reward: -kl_coef * (logp - ref_logp), plus the score on the last answer token (EOS, or the token
     where it was cut).
 
-    scores (B,), as they shall count; logps, ref_logps, mask (B, R) -> (B, R), zero where mask is 0.
+    scores (B,), as they shall count; logps, ref_logps, mask (B, R) -> (B, R), zero where mask is 0. k3: the estimate
+    of the KL is k3 in place of the log-ratio.
     """
-    rewards = -kl_coef * (logps - ref_logps) * mask
+    log_ratio = logps - ref_logps
+    rewards = -kl_coef * ((-log_ratio).exp() - 1 + log_ratio if k3 else log_ratio) * mask
     last = mask.long().sum(1, keepdim=True) - 1  # (B, 1)
     return rewards.scatter_add(1, last, scores.unsqueeze(1))
 

@@ -1,8 +1,8 @@
-"""One PPO step with real models: sample, score, update.
+"""One step of policy optimisation with real models: sample, score, update.
 
 The mathematics is in ppo.py; here are the forward passes. All of them are packed, and all processes run equally many.
 Where a step is one update of one forward pass, actor and critic are run once: with a graph, whose values are the old
-ones as well as those that are trained.
+ones as well as those that are trained. Only GAE has a critic.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ import torch
 from korlhf.data import packing
 from korlhf.data.ngrams import repetition
 from korlhf.data.tokenize import Tokens
+from korlhf.rl import advantages as estimators
 from korlhf.rl import ppo, rollout
-from korlhf.rl.advantages import gae
 from korlhf.rl.models import Models
 from korlhf.rl.rewards import Prompt, ScoreShaping, finite_scores, kl_shaped_rewards
 from korlhf.training.flags import PpoFlags
@@ -94,56 +94,94 @@ def collect(
     score_shaping: ScoreShaping,
     clock: Clock,
 ) -> tuple[ppo.Experience, dict[str, float], dict[str, float]]:
-    """Sample and score one answer per prompt: (Experience, figures of this process as sums, seconds)."""
+    """Sample and score an answer to each of `prompts`, --num_generations in a row being the same one: (Experience,
+    figures of this process as sums, seconds).
+    """
     clock.lap()
     answers = sample(models, prompts, seeds, flags)
     seconds = {"sampling": clock.lap(), "scoring": 0.0, "training": 0.0}
     device, ids, lengths = models.world.device, [p.ids for p in prompts], [len(a) for a in answers]
     texts = [models.codec.decode(a) for a in answers]
     raw = finite_scores(models.reward, prompts, texts, models.world)
-    how = flags.per_device_generation_batch_size, "reference", flags.temperature
-    ref_logps, _ = answer_logps(models, ids, answers, *how)
+    ref_logps = None
+    if models.measures_kl:
+        how = flags.per_device_generation_batch_size, "reference", flags.temperature
+        ref_logps = ppo.pad_rows(answer_logps(models, ids, answers, *how)[0], lengths)
     seconds["scoring"] += clock.lap()
     trains = flags.one_pass(len(answers))
     passes, entropies = (_passes if trains else _passes_without_graph)(models, ids, answers, flags)
     seconds["training" if trains else "scoring"] += clock.lap()
 
-    flat = passes.logps.detach(), ref_logps, passes.values.detach()
-    logps, ref_logps, values = (ppo.pad_rows(x, lengths) for x in flat)
+    logps = ppo.pad_rows(passes.logps.detach(), lengths)
+    values = None if passes.values is None else ppo.pad_rows(passes.values.detach(), lengths)
     mask = ppo.length_mask(lengths, device)
     ended = torch.tensor([a[-1] == models.codec.eos_token_id for a in answers], device=device)
-    rewards = kl_shaped_rewards(score_shaping(raw, ended), logps, ref_logps, mask, kl_coef)
-    advantages, returns = gae(rewards, values, mask, flags.gamma, flags.lam)
-    k1, k3 = (k.sum() for k in ppo.kl_estimates(logps, ref_logps, mask))
-    tensors = {"score": raw.sum(), "reward": rewards.sum(), "kl": k1, "kl_k3": k3, "eos_rate": ended.sum()}
-    tensors |= {"entropy": entropies.sum(), "score_squares": (raw.double() ** 2).sum()}
-    sums = {
-        "answers": len(answers),
-        "tokens": sum(lengths),
-        "prompt_tokens": sum(map(len, ids)),
-        "repetition": sum(map(repetition, answers)),
-        "same_answer": max(Counter(texts).values()),
+    groups = torch.arange(len(answers), device=device) // flags.num_generations
+    against = logps if ref_logps is None or flags.kl_in == "loss" else ref_logps
+    shaped = score_shaping(raw, ended)
+    rewards = kl_shaped_rewards(shaped, logps, against, mask, kl_coef, flags.kl_estimator == "k3")
+    advantages, returns = _advantages(rewards, values, mask, groups, flags, models.world)
+    equal, kept = estimators.equal_groups(raw, groups), torch.ones_like(ended)
+    kept &= ~equal if flags.dynamic_sampling else kept
+    kept &= ended if flags.mask_truncated else kept
+    weights, shares = ppo.loss_weights(mask, kept, flags.loss_aggregation, flags.max_answer_seq_len)
+    exp = ppo.Experience(
+        ids, answers, texts, mask, logps, ref_logps, advantages, raw, values, returns, weights, shares.tolist()
+    )
+    tensors = {"reward": rewards.sum(), "eos_rate": ended.sum(), "entropy": entropies.sum(), "kept": kept.sum()}
+    if flags.num_generations > 1:
+        tensors |= {"equal_groups": equal.sum()}
+    sums = _figures(exp, tensors)
+    seconds["scoring"] += clock.lap()
+    exp.passes = passes if trains else None
+    return exp, sums, seconds
+
+
+def _figures(exp, tensors):
+    """Sums over the answers of an Experience, those of `tensors` among them."""
+    tensors |= {"score": exp.scores.sum(), "score_squares": (exp.scores.double() ** 2).sum()}
+    if exp.ref_logps is not None:
+        kl = ppo.kl_estimates(exp.logps, exp.ref_logps, exp.mask)
+        tensors |= {name: estimate.sum() for name, estimate in zip(("kl", "kl_k3"), kl)}
+    return {
+        "answers": len(exp),
+        "tokens": sum(map(len, exp.answers)),
+        "prompt_tokens": sum(map(len, exp.prompts)),
+        "repetition": sum(map(repetition, exp.answers)),
+        "same_answer": max(Counter(exp.texts).values()),
         **dict(zip(tensors, torch.stack([t.double() for t in tensors.values()]).tolist())),
     }
-    seconds["scoring"] += clock.lap()
-    experience = ppo.Experience(ids, answers, texts, mask, logps, ref_logps, values, advantages, returns, raw)
-    experience.passes = passes if trains else None
-    return experience, sums, seconds
+
+
+def _advantages(rewards, values, mask, groups, flags, world):
+    """Advantages (B, R), and what the critic learns or None. rewards (B, R) with the score on each last token."""
+    if flags.advantage_estimator == "gae":
+        return estimators.gae(rewards, values, mask, flags.gamma, flags.lam)
+    if flags.advantage_estimator == "reinforce":
+        return estimators.reinforce(rewards, mask, flags.gamma, world.sum), None
+    total = rewards.sum(1)
+    if flags.advantage_estimator == "rloo":
+        each = estimators.rloo(total, groups)
+    else:
+        each = estimators.grpo(total, groups, flags.scale_rewards, world.sum)
+    return each.unsqueeze(1) * mask, None
 
 
 def _passes(models, prompts, answers, flags):
     """(Passes, entropies (M,)) of actor and critic."""
-    models.actor.train()
-    models.critic.train()
+    for engine in models.trained.values():
+        engine.train()
     packed, logits_at, targets = packed_answers(prompts, answers, models.world.device)
     logps, entropies = models.actor(packed, logits_at, targets, with_entropy=True, temperature=flags.temperature)
-    return ppo.Passes(logps, models.critic(packed)[logits_at]), entropies
+    return ppo.Passes(logps, models.critic(packed)[logits_at] if models.critic else None), entropies
 
 
 @torch.no_grad()
 def _passes_without_graph(models, prompts, answers, flags):
     size = flags.per_device_training_batch_size
     logps, entropies = answer_logps(models, prompts, answers, size, "actor", flags.temperature)
+    if not models.critic:
+        return ppo.Passes(logps, None), entropies
     models.critic.eval()
     chunks, device = chunked(len(answers), size), models.world.device
     values = [_values(models.critic, [prompts[i] for i in c], [answers[i] for i in c], device) for c in chunks]
@@ -169,14 +207,16 @@ def minibatches(n: int, batch_size: int, accumulation: int, epochs: int) -> Iter
 
 @dataclass(frozen=True)
 class _Minibatch:
-    """Some answers of an Experience; tensors are (M,)."""
+    """Some answers of an Experience; tensors are (M,), None as there."""
 
     prompts: list[list[int]]
     answers: list[list[int]]
     logps: torch.Tensor
+    ref_logps: torch.Tensor | None
     advantages: torch.Tensor
-    values: torch.Tensor
-    returns: torch.Tensor
+    weights: torch.Tensor
+    values: Any
+    returns: Any
 
     @property
     def texts(self):
@@ -186,7 +226,8 @@ class _Minibatch:
     def of(cls, exp, chunk):
         width = exp.mask.size(1)  # places by lengths, for a mask would make a GPU wait
         at = torch.tensor([i * width + t for i in chunk for t in range(len(exp.answers[i]))]).to(exp.mask.device)
-        flat = (x.flatten()[at] for x in (exp.logps, exp.advantages, exp.values, exp.returns))
+        padded = exp.logps, exp.ref_logps, exp.advantages, exp.weights, exp.values, exp.returns
+        flat: Any = (None if x is None else x.flatten()[at] for x in padded)
         return cls([exp.prompts[i] for i in chunk], [exp.answers[i] for i in chunk], *flat)
 
 
@@ -196,11 +237,13 @@ def update(
     flags: PpoFlags,
     train_actor: bool,
     unsupervised: Iterator[list[Tokens]] | None = None,
+    kl_coef: float = 0.0,
 ) -> dict[str, float | None]:
-    """All gradient steps on one Experience. unsupervised: lists of Tokens (ptx), one per forward pass.
+    """All gradient steps on one Experience. unsupervised: lists of Tokens (ptx), one per forward pass; kl_coef: weight
+    of the KL with --kl_in loss.
 
-    Returns figures as means over this step's tokens (clip fraction, approximate KL, losses) and extremes of the
-    ratio, over all processes.
+    Returns figures as means over this step's tokens that count (clip fraction, approximate KL, losses; policy_loss as
+    --loss_aggregation has it) and extremes of the ratio, over all processes.
     """
     world = models.world
     accumulation = flags.gradient_accumulation_steps
@@ -208,34 +251,42 @@ def update(
     batches = list(minibatches(len(exp), flags.per_device_training_batch_size, accumulation, flags.ppo_epochs))
     if passes:
         batches = [[list(range(len(exp)))]]
-    tokens = world.sum([sum(len(exp.answers[i]) for chunk in batch for i in chunk) for batch in batches]).tolist()
+    lengths = [len(a) for a in exp.answers]
+    counted = [n * (share > 0) for n, share in zip(lengths, exp.shares)]
+    divisors, tokens, counted = (
+        world.sum([sum(x[i] for chunk in batch for i in chunk) for batch in batches]).tolist()
+        for x in (exp.shares, lengths, counted)
+    )
     sums = torch.zeros(len(FIGURES) + 1, dtype=torch.float64, device=world.device)
     highest = lowest = torch.ones((), device=world.device)
-    models.actor.train()
-    models.critic.train()
-    for batch, total in zip(batches, tokens):
-        normalizer = total / (world.size * accumulation)
+    for engine in models.trained.values():
+        engine.train()
+    for batch, divisor, total in zip(batches, divisors, tokens):
+        passes_of_step = world.size * accumulation
         for chunk in batch:
             minibatch = _Minibatch.of(exp, chunk)
             if train_actor:
                 extra = next(unsupervised) if unsupervised is not None else []
                 logps, ptx = (passes.logps, None) if passes else _actor_pass(models, minibatch, flags, extra)
-                figures = _actor_step(models.actor, minibatch, flags, normalizer, (logps, ptx))
+                normalizer = max(divisor, 1.0) / passes_of_step  # 0 if no answer counts
+                loss, statistics = _policy_loss(logps, minibatch, flags, kl_coef)
+                figures = statistics | _actor_step(models.actor, loss, normalizer, ptx, flags.unsup_coef)
                 sums[:-1] += torch.stack([figures[k].double() for k in FIGURES])
                 highest, lowest = highest.maximum(figures["ratio_max"]), lowest.minimum(figures["ratio_min"])
-            values = passes.values if passes else _values(models.critic, *minibatch.texts, world.device)
-            loss = ppo.value_loss(values, minibatch.values, minibatch.returns, flags.cliprange_value)
-            models.critic.backward(loss / normalizer)
-            models.critic.step()
-            sums[-1] += loss.detach()
+            if models.critic:
+                values = passes.values if passes else _values(models.critic, *minibatch.texts, world.device)
+                loss = ppo.value_loss(values, minibatch.values, minibatch.returns, flags.cliprange_value)
+                models.critic.backward(loss / (total / passes_of_step))
+                models.critic.step()
+                sums[-1] += loss.detach()
     policy_loss, clipped, approx_kl, ptx, value_loss = world.sum(sums).tolist()
-    every, steps = sum(tokens), world.size * sum(map(len, batches))
+    steps = world.size * sum(map(len, batches))
     extremes = world.gather(torch.stack([highest, lowest]).tolist())
     return {
-        "policy_loss": policy_loss / every,
-        "clip_fraction": clipped / every,
-        "approx_kl": approx_kl / every,
-        "value_loss": value_loss / every,
+        "policy_loss": policy_loss / max(sum(divisors), 1.0),
+        "clip_fraction": clipped / max(sum(counted), 1.0),
+        "approx_kl": approx_kl / max(sum(counted), 1.0),
+        "value_loss": value_loss / sum(tokens) if models.critic else None,
         "ratio_max": max(high for high, _ in extremes),
         "ratio_min": min(low for _, low in extremes),
         "ptx_loss": ptx / steps if unsupervised is not None else None,
@@ -254,14 +305,24 @@ def _actor_pass(models, minibatch, flags, extra):
     return logps[:n], logps[n:]
 
 
-def _actor_step(actor, minibatch, flags, normalizer, passed):
-    """Backward pass of the actor from what `_actor_pass` gave; detached figures as sums over tokens."""
-    logps, extra = passed
-    loss, statistics = ppo.policy_loss(logps, minibatch.logps, minibatch.advantages, flags.cliprange)
+def _policy_loss(logps, minibatch, flags, kl_coef):
+    """The loss of a minibatch, summed over tokens with their weights, and its statistics; logps (M,) with graph."""
+    log_ratio = logps - minibatch.logps
+    if flags.ratio == "sequence":
+        log_ratio = ppo.mean_per_answer(log_ratio, [len(a) for a in minibatch.answers])
+    how = minibatch.advantages, minibatch.weights, flags.cliprange, flags.cliprange_high
+    loss, statistics = ppo.policy_loss(log_ratio, *how)
+    if flags.kl_in == "loss" and minibatch.ref_logps is not None:
+        loss = loss + kl_coef * ppo.kl_loss(logps, minibatch.ref_logps, minibatch.weights)
+    return loss, statistics
+
+
+def _actor_step(actor, loss, normalizer, extra, unsup_coef):
+    """Backward pass of the actor; extra: log-probabilities of the ptx tokens or None. Returns both losses, detached."""
     whole, ptx = loss / normalizer, torch.zeros((), device=loss.device)
     if extra is not None:
         ptx = sft_loss(extra, len(extra))
-        whole = whole + flags.unsup_coef * ptx
+        whole = whole + unsup_coef * ptx
     actor.backward(whole)
     actor.step()
-    return {**statistics, "loss": loss.detach(), "ptx": ptx.detach()}
+    return {"loss": loss.detach(), "ptx": ptx.detach()}

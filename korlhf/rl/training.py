@@ -1,4 +1,4 @@
-"""PPO as a training: sample, score, pull the actor towards higher scores and not far from the reference."""
+"""Step 3 as a training: sample, score, pull the actor towards higher scores and not far from the reference."""
 
 import contextlib
 import json
@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from korlhf.core.files import whole_folder, write_json
+from korlhf.core.progress import one_line
 from korlhf.core.seeds import PTX, derive
 from korlhf.data.load import load_examples
 from korlhf.data.tokenize import Codec, Tokens, sft_tokens
+from korlhf.models.card import Sample, spread
 from korlhf.rl import step as ppo_step
 from korlhf.rl.advantages import explained_variance, whiten
 from korlhf.rl.ema import EMA
@@ -25,19 +27,23 @@ from korlhf.training.flags import PpoFlags
 from korlhf.training.log import Clock
 from korlhf.training.loop import Order, Training, write_model
 from korlhf.training.run import Run
-from korlhf.training.watch import finite, spread
+from korlhf.training.watch import finite
+from korlhf.training.watch import spread as deviation
 
 # Answers of the untrained actor that set the zero of the score: known to 1/8 of the score's standard deviation, while
 # the critic's baseline and the whitening take in what is left.
 REFERENCE_ANSWERS = 64
 
 
+NAMES = {"gae": "PPO", "rloo": "RLOO", "grpo": "GRPO", "reinforce": "REINFORCE"}  # of advantage estimators
+
+
 class PpoTraining(Training):
     """Step 3 for `fit`."""
 
-    name, title = "PPO", "PPO-tuned model (step 3)"
+    kind = "ppo"
     shown = ("score", "kl", "eos_rate", "heldout_score")
-    measured = ("score", "score_std", "kl", "eos_rate", "friendly", "sense", "ref_nll", "length", "n")
+    measured = ("score", "score_std", "kl", "eos_rate", "friendly", "sense", "ref_nll", "length")
     remedies = {
         "": "a lower --actor_learning_rate (of LoRA: --actor_lora_learning_rate) or a higher --kl_coef",
         **dict.fromkeys(
@@ -64,7 +70,10 @@ class PpoTraining(Training):
         run: Run,
     ):
         """unsupervised: rows of the ptx loss, none = without it; run: the folder that the best model goes to."""
+        self.judge = flags.ppo.reward_model_name_or_path or flags.critic.model_name_or_path
         self.models, self.flags, self.prompts, self.heldout = models, flags.ppo, prompts, heldout
+        self.name = NAMES[flags.ppo.advantage_estimator]
+        self.title = f"{self.name}-tuned model (step 3)"
         self.unsupervised, self.order, self.run = unsupervised, order, run
         self.bases, self.base, self.engines = flags.paths, flags.actor.model_name_or_path, models.trained
         self.world, self.best, self.rows, self.rows_before = models.world, None, [], []
@@ -101,23 +110,26 @@ class PpoTraining(Training):
 
     def train_step(self, step, mine, everyone):
         clock, seed, flags = Clock(), self.order.seed, self.flags
-        chosen = [i for batch in mine for i in batch]
-        self.sampled = [self.prompts[i] for i in chosen]
-        seeds = [derive(seed, step, i) for i in chosen]
+        chosen = [(i, k) for batch in mine for i in batch for k in range(flags.num_generations)]
+        self.sampled = [self.prompts[i] for i, _ in chosen]
+        seeds = [derive(seed, step, *((i, k) if flags.num_generations > 1 else (i,))) for i, k in chosen]
         exp, sums, seconds = ppo_step.collect(
             self.models, self.sampled, seeds, flags, self.controller.coef, self.shaping, clock
         )
         self.exp = exp
-        explained = explained_variance(exp.values, exp.returns, exp.mask, self.world.sum)
-        if not flags.no_whitening:
+        explained = None
+        if self.models.critic:
+            explained = explained_variance(exp.values, exp.returns, exp.mask, self.world.sum)
+        if flags.whitens:
             exp.advantages = whiten(exp.advantages, exp.mask, self.world.sum)
         ptx = self._ptx_batches(step) if self.unsupervised else None
-        statistics = ppo_step.update(self.models, exp, flags, step > flags.critic_warmup_steps, ptx)
+        trains_actor, kl_coef = step > flags.critic_warmup_steps, self.controller.coef
+        statistics = ppo_step.update(self.models, exp, flags, trains_actor, ptx, kl_coef)
         seconds["training"] += clock.lap()
         if self.ema:
             self.ema.update()
         metrics = self._metrics(sums, seconds)
-        if finite(metrics["kl"]):
+        if "kl" in metrics and finite(metrics["kl"]):
             self.controller.update(metrics["kl"], metrics["answers"])
         return metrics | statistics | {"explained_variance": explained}
 
@@ -135,9 +147,10 @@ class PpoTraining(Training):
         """
         total = dict(zip(sums, self.world.sum(list(sums.values())).tolist()))
         n, tokens = total["answers"], total["tokens"]
+        names = "score", "reward", "kl", "kl_k3", "eos_rate", "repetition", "same_answer", "equal_groups", "kept"
         return {
-            **{k: total[k] / n for k in ("score", "reward", "kl", "kl_k3", "eos_rate", "repetition", "same_answer")},
-            "score_std": spread(n, total["score"], total["score_squares"]),
+            **{k: total[k] / n for k in names if k in total},
+            "score_std": deviation(n, total["score"], total["score_squares"]),
             "answers": n,
             "length": tokens / n,
             "entropy": total["entropy"] / tokens,
@@ -171,25 +184,27 @@ class PpoTraining(Training):
     def evaluated(self, step, figures):
         """Write OUTPUT_DIR/best if these held-out figures are finite and beat the best ones under the KL limit."""
         limit = self.flags.kl_limit
-        if not (finite(figures["score"]) and finite(figures["kl"])):
+        if not (finite(figures["score"]) and finite(figures.get("kl"))):
             return
         if (limit and figures["kl"] > limit) or (self.best and figures["score"] <= self.best["score"]):
             return
         best = self.run.dir / "best"
         with whole_folder(best) if self.world.first else contextlib.nullcontext(best) as folder:
             self._write_actor(folder)
-        self.best = {"step": step, **{k: figures[k] for k in ("score", "kl", "eos_rate", "friendly", "sense")}}
+        names = "score", "kl", "eos_rate", "friendly", "sense"
+        self.best = {"step": step, **{k: figures[k] for k in names if k in figures}}
 
     def heldout_metrics(self, figures):
         names = ("score", "kl", "eos_rate", "friendly", "sense", "ref_nll", "length", "repetition")
-        return {f"heldout_{k}": figures[k] for k in names}
+        return {f"heldout_{k}": figures[k] for k in names if k in figures}
 
     def report(self, figures, when):
+        kl = f"KL {figures['kl']:.2f}, " if "kl" in figures else ""
+        cost = f"{figures['ref_nll']:.2f} nats per token under the reference, " if "ref_nll" in figures else ""
         return (
-            f"{when}: held-out score {figures['score']:.3f} (sd {figures['score_std']:.3f}), KL {figures['kl']:.2f}, "
+            f"{when}: held-out score {figures['score']:.3f} (sd {figures['score_std']:.3f}), {kl}"
             f"EOS rate {figures['eos_rate']:.3f}, friendly {figures['friendly']:.3f}, sense {figures['sense']:.3f}, "
-            f"{figures['ref_nll']:.2f} nats per token under the reference, length {figures['length']:.1f}, "
-            f"n {figures['n']}"
+            f"{cost}length {figures['length']:.1f}, n {figures['n']}"
         )
 
     def comment(self, step):
@@ -197,7 +212,8 @@ class PpoTraining(Training):
             return ""
         lines = []
         for prompt, text, score in list(zip(self.sampled, self.exp.texts, self.exp.scores.tolist()))[:2]:
-            lines += [f"  [{step}] {prompt.messages[-1]['content']}", f"      -> {text}  (score {score:.3f})"]
+            asked, answer = one_line(prompt.messages[-1]["content"]), one_line(text)
+            lines += [f"  [{step}] {asked}", f"      -> {answer}  (score {score:.3f})"]
         return "\n".join(lines)
 
     @property
@@ -212,19 +228,37 @@ class PpoTraining(Training):
         write_model(self.models.actor, codec.tokenizer, folder, self.base, codec.eos_token_id, replaced)
 
     def save_model(self, folder: Path):
-        """Actor, average, critic and held-out answers."""
+        """Actor, average, critic if there is one, and held-out answers."""
         self._write_actor(folder)
         if self.ema:
             dtype = self.models.actor.dtype
             self._write_actor(folder / "actor_ema", {k: v.to(dtype) for k, v in self.ema.weights().items()})
-        base = self.bases["critic_model_name_or_path"]
-        write_model(self.models.critic, self.models.codec.tokenizer, folder / "critic", base)
+        if self.models.critic:
+            base = self.bases["critic_model_name_or_path"]
+            write_model(self.models.critic, self.models.codec.tokenizer, folder / "critic", base)
         if self.world.first:
             rows = zip(self.rows_before, self.rows if self.heldout else ())
             write_answers(folder / "heldout_answers.jsonl", self.heldout, rows)
 
+    def samples(self):
+        """Held-out answers before and after."""
+        if not self.heldout:
+            return []
+        rows = list(zip(self.rows_before, self.rows))
+        labels = ("학습 전 · before", "학습 후 · after")
+        return [
+            Sample(
+                self.heldout[i].messages[-1]["content"],
+                [(f"{label} ({score:.3f})", text) for label, (_, text, score) in zip(labels, rows[i])],
+            )
+            for i in spread(len(rows))
+        ]
+
     def on_card(self, figures):
-        return super().on_card(figures) | {"best": figures["best"]}
+        rows = super().on_card(figures)
+        if best := figures["best"]:
+            rows.append((f"score of best/ (step {best['step']})", "", f"{best['score']:.4g} (kl {best['kl']:.3g})"))
+        return rows
 
 
 def write_answers(path: Path, heldout: Sequence[Prompt], rows: Iterator[tuple[Row, Row]]) -> None:

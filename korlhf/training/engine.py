@@ -24,20 +24,14 @@ from torch import nn
 from korlhf.core import ranks
 from korlhf.core.errors import Diverged, InputError
 from korlhf.models.finite import non_finite
+from korlhf.models.quiet import quiet
 from korlhf.training import states
 from korlhf.training.flags import ModelFlags, RunFlags
 from korlhf.training.optimizer import is_unchecked, open_optimizer
 from korlhf.training.schedule import open_schedule, restart_schedule
 from korlhf.training.world import DTYPES, World
 
-
-def _worth_saying(record):
-    """Not the line of the import, nor that a step was left out, of which the training's own warning tells more."""
-    told = record.getMessage()
-    return "Setting accelerator to CPU" not in told and "Gradients are non-finite" not in told
-
-
-logging.getLogger("DeepSpeed").addFilter(_worth_saying)
+quiet()  # before the import, which speaks
 
 import deepspeed  # noqa: E402
 from deepspeed.accelerator import get_accelerator  # noqa: E402

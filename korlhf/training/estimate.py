@@ -102,19 +102,20 @@ def _ppo(given) -> Phases:
     length = flags.max_prompt_seq_len + flags.max_answer_seq_len
     rows, sampled = flags.per_device_training_batch_size, flags.per_device_generation_batch_size
     several = flags.gradient_accumulation_steps > 1
-    updates = (
-        update(actor, of_actor, rows * length, rows * flags.max_answer_seq_len, several),
-        update(critic, of_critic, rows * length, 0, several),
-    )
-    if flags.one_pass(sampled * flags.generation_batches):  # both passes are made before the actor's backward pass
-        for parts in updates[0].values():
-            parts["activations of the critic"] = updates[1]["training"]["activations"]
-    at_rest = [sum(u["training"][k] for k in ("parameters", "optimizer")) for u in updates]
-    frozen = _frozen(given, actor, critic)
-    phases = {}
-    for name, found, other in (("actor", updates[0], at_rest[1]), ("critic", updates[1], at_rest[0])):
-        phases |= {f"{phase} of the {name}": parts | {"other models": other + frozen} for phase, parts in found.items()}
-    models = {"models and optimizers": sum(at_rest) + frozen}
+    updates = {"actor": update(actor, of_actor, rows * length, rows * flags.max_answer_seq_len, several)}
+    if flags.has_critic:
+        updates["critic"] = update(critic, of_critic, rows * length, 0, several)
+        if flags.one_pass(sampled * flags.generation_batches):  # both passes are made before the actor's backward pass
+            for parts in updates["actor"].values():
+                parts["activations of the critic"] = updates["critic"]["training"]["activations"]
+    at_rest = {name: sum(u["training"][k] for k in ("parameters", "optimizer")) for name, u in updates.items()}
+    all_at_rest = sum(at_rest.values()) + _frozen(given, actor, critic)
+    phases = {
+        f"{phase} of the {name}": parts | {"other models": all_at_rest - at_rest[name]}
+        for name, found in updates.items()
+        for phase, parts in found.items()
+    }
+    models = {"models and optimizers": all_at_rest}
     gathered = actor.whole if of_actor.zero_stage == 3 else 0  # whole weights to sample with
     phases["sampling"] = models | {
         "gathered weights": gathered,
@@ -127,11 +128,11 @@ def _ppo(given) -> Phases:
 
 
 def _frozen(given, actor, critic) -> float:
-    """Bytes of the reference, unless it is the actor with its adapter off, and of the reward model."""
+    """Bytes of the reference, unless it is the actor with its adapter off or there is none, and of the reward model."""
     flags, trust, total = given.batch, given.run.trust_remote_code, 0.0
     (of_actor, a), (of_critic, c) = ((given.models[p], given.spread(given.models[p])) for p in ("actor_", "critic_"))
     path = flags.reference_model_name_or_path or ("" if of_actor.lora_dim else of_actor.model_name_or_path)
-    if path:
+    if path and flags.kl_coef:
         model = _counted(path, None, given.dtype, False, trust)
         total += weights(model.whole, model.params, replace(a, offload=flags.offload_reference_model))
     path = flags.reward_model_name_or_path or of_critic.model_name_or_path

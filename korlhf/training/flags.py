@@ -5,6 +5,7 @@ is in REMOVED: it is refused with the reason and the remedy, never silently acce
 """
 
 import importlib.util
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,7 +194,13 @@ class RunFlags:
         0, "evaluate every N steps (step 3 keeps the best model too); 0 = only before and after", low=0
     )
     overwrite_output_dir: bool = flag(False, "delete an earlier run in --output_dir instead of resuming it")
-    enable_tensorboard: bool = flag(False, "write TensorBoard events next to metrics.jsonl")
+    report_to: list[str] = flag(
+        [],
+        "also write the metrics to tensorboard, wandb, trackio, or several of them; on this machine alone, unless "
+        "WANDB_MODE=online or TRACKIO_SPACE_ID is set; not given or none: metrics.jsonl and curves.png only",
+        choices=["tensorboard", "wandb", "trackio", "none"],
+    )
+    enable_tensorboard: bool = flag(False, "--report_to tensorboard, as DeepSpeed-Chat spells it")
     tensorboard_path: str = flag(
         "", "folder of the TensorBoard events; not given = OUTPUT_DIR/tensorboard", output="folder"
     )
@@ -222,10 +229,16 @@ class RunFlags:
     )
     local_rank: int = flag(-1, "set by the deepspeed launcher", low=-1)
 
+    @property
+    def reports(self) -> list[str]:
+        """The trackers that are asked for, each once."""
+        named = [*self.report_to, *(["tensorboard"] if self.enable_tensorboard else [])]
+        return [name for name in dict.fromkeys(named) if name != "none"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PpoFlags:
-    """PPO"""
+    """policy optimisation"""
 
     reward_model_name_or_path: str = flag(
         "", "reward model that scores answers; not given = --critic_model_name_or_path"
@@ -233,9 +246,43 @@ class PpoFlags:
     reference_model_name_or_path: str = flag(
         "", "model that the KL penalty is measured against; not given = the actor as it starts"
     )
-    per_device_generation_batch_size: int = flag(16, "prompts per process sampled at once", above=0)
+    advantage_estimator: str = flag(
+        "gae",
+        "gae: PPO with a critic; without one: rloo and grpo compare the --num_generations answers to a prompt, "
+        "reinforce those of a batch",
+        choices=["gae", "rloo", "grpo", "reinforce"],
+    )
+    num_generations: int = flag(1, "answers to each prompt and step", above=0)
+    scale_rewards: str = flag(
+        "group",
+        "what grpo divides advantages by: the standard deviation of the prompt's answers or of all of the step's, or "
+        "nothing (Dr. GRPO)",
+        choices=["group", "batch", "none"],
+    )
+    loss_aggregation: str = flag(
+        "token",
+        "the policy's loss is the mean over all tokens, or over answers the mean of their tokens, or over answers the "
+        "sum of their tokens by --max_answer_seq_len (constant)",
+        choices=["token", "sequence", "constant"],
+    )
+    ratio: str = flag(
+        "token", "probability ratio of each token, or of each answer (GSPO)", choices=["token", "sequence"]
+    )
+    mask_truncated: bool = flag(False, "answers without EOS leave the policy's loss")
+    dynamic_sampling: bool = flag(
+        False, "prompts whose --num_generations answers have one score leave the policy's loss; metrics count them"
+    )
+    kl_in: str = flag(
+        "reward", "the KL penalty is part of each token's reward, or of the loss", choices=["reward", "loss"]
+    )
+    kl_estimator: str = flag(
+        "auto",
+        "of that penalty: the log-ratio (k1) or k3, which is never negative; auto = k1 in the reward, k3 in the loss",
+        choices=["auto", "k1", "k3"],
+    )
+    per_device_generation_batch_size: int = flag(16, "answers per process sampled at once", above=0)
     per_device_training_batch_size: int = flag(16, "answers per process and forward pass of an update", above=0)
-    generation_batches: int = flag(1, "sampled batches per PPO step", above=0)
+    generation_batches: int = flag(1, "sampled batches per step", above=0)
     gradient_accumulation_steps: int = flag(1, "forward passes per optimizer step of an update", above=0)
     ppo_epochs: int = flag(1, "passes over each step's answers", above=0)
     num_train_epochs: int = flag(1, "passes over the prompts, each in a new order", above=0)
@@ -243,7 +290,9 @@ class PpoFlags:
     max_answer_seq_len: int = flag(256, "longest answer in tokens, EOS included", above=0)
     temperature: float = flag(1.0, "sampling temperature, also of log-probabilities, KL and entropy", above=0)
     top_p: float = flag(1.0, "nucleus sampling; 1 = off", above=0, high=1)
-    kl_coef: float = flag(0.05, "weight of the per-token KL penalty", low=0)
+    kl_coef: float = flag(
+        0.05, "weight of the per-token KL penalty; 0 = no reference is loaded and no KL measured", low=0
+    )
     kl_target: float = flag(
         0.0, "adaptive KL controller aims at this KL per answer (nats); 0 = the weight stays fixed", low=0
     )
@@ -251,12 +300,13 @@ class PpoFlags:
     gamma: float = flag(1.0, "discount", low=0, high=1)
     lam: float = flag(0.95, "lambda of GAE", low=0, high=1)
     cliprange: float = flag(0.2, "ratio clipping of the policy loss", above=0)
+    cliprange_high: float = flag(0.0, "of ratios above 1; 0 = --cliprange", low=0)
     cliprange_value: float = flag(0.2, "clipping of the value loss", above=0)
     reward_clip: float = flag(5.0, "normalised scores are clipped to +-this", above=0)
     missing_eos_penalty: float = flag(1.0, "subtracted from the normalised score of an answer without EOS", low=0)
     no_score_normalization: bool = flag(False, "use raw reward-model scores: no running mean and standard deviation")
-    no_whitening: bool = flag(False, "do not whiten advantages over the global batch")
-    critic_warmup_steps: int = flag(0, "first PPO steps in which only the critic learns", low=0)
+    no_whitening: bool = flag(False, "do not whiten advantages of gae and reinforce over the global batch")
+    critic_warmup_steps: int = flag(0, "first steps in which only the critic learns", low=0)
     offload_reference_model: bool = flag(False, "keep the frozen reference copy in CPU memory between uses")
     enable_ema: bool = flag(False, "also keep an exponential moving average of the actor, saved as actor_ema/")
     ema_decay: float = flag(0.992, "decay of that average per PPO step", low=0, below=1)
@@ -269,6 +319,19 @@ class PpoFlags:
     print_answers: int = flag(  # bare --print_answers, as DeepSpeed-Chat spells it, means every step
         0, "print two sampled answers every N PPO steps; 0 = never", nargs="?", const=1, low=0
     )
+
+    @property
+    def has_critic(self) -> bool:
+        return self.advantage_estimator == "gae"
+
+    @property
+    def whitens(self) -> bool:
+        return self.advantage_estimator in ("gae", "reinforce") and not self.no_whitening
+
+    @property
+    def prompts_at_once(self) -> int:
+        """Prompts per process and sampled batch."""
+        return self.per_device_generation_batch_size // self.num_generations
 
     def one_pass(self, answers: int) -> bool:
         """Whether a step of so many answers in a process takes its gradients from the passes that score them."""
@@ -300,6 +363,11 @@ def check(data: DataFlags, models: dict[str, ModelFlags], run: RunFlags, parser:
                 f"--{prefix}lora_dim {model.lora_dim}: {path} is a LoRA adapter itself, and no second one can be saved "
                 "over it; give the folder of the merged model (the one above adapter/)"
             )
+    if "none" in run.report_to and len(set(run.report_to)) > 1:
+        parser.error(f"--report_to {' '.join(run.report_to)}: none goes with no other; delete it, or the others")
+    for name in run.reports:
+        if importlib.util.find_spec(name) is None:
+            parser.error(f"--report_to {name}: {name} is not installed; run: '{sys.executable}' -m pip install {name}")
     if run.only_optimize_lora and not any(m.lora_dim for m in models.values()):
         flags = " or ".join(f"--{prefix}lora_dim" for prefix in models)
         parser.error(f"--only_optimize_lora needs a LoRA rank: set {flags}, or delete it")
@@ -309,6 +377,24 @@ def check(data: DataFlags, models: dict[str, ModelFlags], run: RunFlags, parser:
 
 def check_ppo(ppo: PpoFlags, parser: Parser) -> None:
     """Refuse values of step 3 that cannot work, as `check` does."""
+    if ppo.per_device_generation_batch_size % ppo.num_generations:
+        parser.error(
+            f"--per_device_generation_batch_size {ppo.per_device_generation_batch_size} answers are no multiple of "
+            f"--num_generations {ppo.num_generations}; change one of them"
+        )
+    if ppo.critic_warmup_steps and not ppo.has_critic:
+        parser.error(
+            f"--critic_warmup_steps {ppo.critic_warmup_steps}: --advantage_estimator {ppo.advantage_estimator} has no "
+            "critic; delete it"
+        )
+    if ppo.kl_in == "loss" and ppo.kl_estimator == "k1":
+        parser.error("--kl_in loss --kl_estimator k1: its gradient is 0 in the mean; give k3, or --kl_in reward")
+    for name in ("kl_target", "kl_limit"):
+        if getattr(ppo, name) and not ppo.kl_coef:
+            parser.error(
+                f"--{name} {getattr(ppo, name):g}: without a reference (--kl_coef 0) there is no KL; give a --kl_coef "
+                "above 0"
+            )
     sampled = ppo.per_device_generation_batch_size * ppo.generation_batches
     used = ppo.per_device_training_batch_size * ppo.gradient_accumulation_steps
     if sampled % used:

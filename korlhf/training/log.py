@@ -1,19 +1,18 @@
-"""What a run tells: a progress bar, metrics.jsonl, TensorBoard and a picture, by the first process only; time and
-memory.
-"""
+"""What a run tells: its progress, metrics.jsonl, trackers and a picture, by the first process only; time and memory."""
 
 import json
 import resource
-import sys
 import time
+from collections.abc import Callable, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
+from korlhf.core import progress
 from korlhf.core.files import AtomicFile, sync
+from korlhf.training.trackers import Tracker
 
 
 class Log:
@@ -26,24 +25,19 @@ class Log:
         total: int,
         first: bool = True,
         start: int = 0,
-        tensorboard_dir: str | Path | None = None,
+        trackers: Callable[[], Sequence[Tracker]] = tuple,
     ):
-        """total: steps; start: steps done before this process.
+        """total: steps; start: steps done before this process; trackers: opens those of --report_to.
 
         Metrics of later steps, left by a killed process, are cut off.
         """
         self.active, self.path = first, Path(folder) / "metrics.jsonl"
-        self.events = None
         if not first:
             return
         self._cut(start)
         self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 closed by close()
-        how = {"dynamic_ncols": True, "file": sys.stderr, "mininterval": 1}
-        self.bar = tqdm(total=total, initial=start, desc=name, unit="step", **how)
-        if tensorboard_dir:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import
-
-            self.events = SummaryWriter(tensorboard_dir)
+        self.trackers = trackers()
+        self.bar = progress.bar(total=total, desc=name, unit="step", initial=start)
 
     def _cut(self, start):
         """Never in place: killed in the middle, the file is the old one or the new one."""
@@ -58,8 +52,8 @@ class Log:
     def step(self, step: int, values: dict[str, Any], shown: tuple[str, ...] = ()) -> None:
         """Advance the bar by one step and write `values` (name -> number); shown: the names that appear on the bar."""
         if self.active:
+            self.bar.set_postfix({k: f"{values[k]:.3g}" for k in shown if values.get(k) is not None}, False)
             self.bar.update(1)
-            self.bar.set_postfix({k: f"{values[k]:.3g}" for k in shown if values.get(k) is not None})
             self.write(step, values)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
@@ -68,9 +62,9 @@ class Log:
             # JSON knows no NaN: what is not finite stands in `warnings`
             values = {k: v for k, v in values.items() if v is not None and (not isinstance(v, float) or isfinite(v))}
             print(json.dumps({"step": step, **values}, ensure_ascii=False), file=self.file, flush=True)
-            for k, v in values.items():
-                if self.events and isinstance(v, (int, float)):
-                    self.events.add_scalar(k, v, step)
+            numbers = {k: v for k, v in values.items() if isinstance(v, (int, float))}
+            for tracker in self.trackers:
+                tracker.log(numbers, step)
 
     def sync(self) -> None:
         """What is written is on the disk when this returns: before the checkpoint from which a resumption goes on."""
@@ -80,15 +74,14 @@ class Log:
     def say(self, text: str) -> None:
         """Print a line without breaking the bar."""
         if self.active and text:
-            tqdm.write(text, file=sys.stdout)
-            sys.stdout.flush()
+            progress.say(text)
 
     def close(self) -> None:
         if self.active:
             self.bar.close()
             self.file.close()
-            if self.events:
-                self.events.close()
+            for tracker in self.trackers:
+                tracker.close()
 
 
 def _rows(text):

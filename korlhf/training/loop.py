@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ from safetensors import SafetensorError
 
 from korlhf.core.errors import Diverged, InputError, Preempted
 from korlhf.data import packing
-from korlhf.models.card import compact, write_card
+from korlhf.models.card import Sample, write_card
 from korlhf.models.lora import is_adapted
 from korlhf.models.merged import merge, probe
 from korlhf.models.save import save_adapter, save_model
-from korlhf.training import log
+from korlhf.training import log, provenance
 from korlhf.training.engine import Engine
 from korlhf.training.flags import RunFlags, TrainFlags
 from korlhf.training.guard import Guard
 from korlhf.training.preemption import Preemption
 from korlhf.training.run import Run, seed_step, unwritable
+from korlhf.training.trackers import open_trackers
 from korlhf.training.world import World
 
 
@@ -67,15 +69,16 @@ class Training:
 
     name: str  # on the progress bar
     title: str  # of the model card
+    kind: str = "sft"  # of model, as the card has it
     shown: tuple[str, ...]  # metrics on the progress bar
     panels: list[tuple[str, list[str]]]  # of curves.png
     measured: tuple[str, ...] = ()  # figures on the model card, before and after
-    notes: tuple[str, ...] = ()  # on the model card
     remedies: dict[str, str] = {"": "a lower --learning_rate (of LoRA: --lora_learning_rate)"}  # as of watch.Watch
     world: World
     order: Order
     engines: dict[str, Engine]  # what is trained, saved and resumed
     base: str  # checkpoint that the saved model was made from
+    judge: str = ""  # reward model that it was trained by
 
     def train_step(self, step: int, mine: list[list[int]], everyone: list[int]) -> dict[str, Any]:
         """One optimizer step (PPO: one round of sampling and updates): metrics over all processes, as of
@@ -125,25 +128,28 @@ class Training:
         """What finished.json gets besides the held-out figures."""
         return {}
 
-    def on_card(self, figures: dict[str, Any]) -> dict[str, Any]:
-        """What the model card says was measured; figures: of finished.json."""
-        return {
-            f"held-out {k} {when}": compact(figures[f"heldout_{when}"][k])
-            for when in ("before", "after")
-            if figures[f"heldout_{when}"]
-            for k in self.measured
-            if k in figures[f"heldout_{when}"]  # a run that an earlier version began lacks the newer ones
-        }
+    def samples(self) -> Sequence[Sample]:
+        """What the model card shows of the model, as it is before it is saved. All processes call it."""
+        return ()
+
+    def on_card(self, figures: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+        """What the model card says was measured: (name, before, after); figures: of finished.json."""
+        before, after = figures["heldout_before"], figures["heldout_after"]
+        return [
+            (name, provenance.measured(before, name), provenance.measured(after, name))
+            for name in self.measured
+            if after
+        ]
 
 
-def fit(run: Run, training: Training, flags: RunFlags, data: Sequence[str], settings: dict[str, Any]) -> None:
+def fit(run: Run, training: Training, flags: RunFlags, data: Sequence[str]) -> None:
     """Train to the end of `training.order` from where the folder of `run` stands, and leave the finished model there.
 
-    data: names of the datasets, settings: every flag, for the model card.
+    data: names of the datasets, for the model card.
     """
     try:
         figures, guard, progress = _fit(run, training, flags)
-        _finish(run, training, figures, data, settings)
+        _finish(run, training, figures, data)
         if flags.save_steps and flags.max_steps:  # ended early: with more steps it can go on
             guard.save(training.order.total_steps, figures["heldout_before"], progress)
     except Diverged as error:
@@ -167,8 +173,8 @@ def _fit(run, training, flags):
     """The steps; returns the held-out figures with what else finished.json gets, the Guard, and the closed Log."""
     world, total = training.world, training.order.total_steps
     start, before, guard = _start(run, training, flags)
-    events = (flags.tensorboard_path or run.dir / "tensorboard") if flags.enable_tensorboard else None
-    with closing(log.Log(run.dir, training.name, total, world.first, start, events)) as progress:
+    trackers = partial(open_trackers, flags, run.dir, run.settings, start)
+    with closing(log.Log(run.dir, training.name, total, world.first, start, trackers)) as progress:
         if start == 0 and before:
             progress.write(0, training.heldout_metrics(before))
         with Preemption(world) as preemption:
@@ -236,8 +242,9 @@ def _start(run, training, flags):
     return 0, before, guard
 
 
-def _finish(run, training, figures, data, settings):
+def _finish(run, training, figures, data):
     """Save the model with tokenizer, template, card and curves, and mark the run as finished."""
+    samples = training.samples()
     training.save_model(run.dir)
     figures |= {
         "steps": training.order.total_steps,
@@ -246,8 +253,14 @@ def _finish(run, training, figures, data, settings):
         "peak_memory_mb": log.peak_memory_mb(training.world.device),
     }
     if training.world.first:
-        card = training.title, training.base, data, settings
-        write_card(run.dir, *card, training.on_card(figures), training.notes)
+        order, after = training.order, figures["heldout_after"]
+        names = provenance.name_of(training.base), [provenance.bare(name) for name in data]
+        if training.judge:
+            names[1].append(f"보상 모델 · reward model: `{provenance.name_of(training.judge)}`")
+        trained = f"{order.examples} {order.noun}, {order.total_steps} steps, seed {order.seed}, {figures['dtype']}"
+        heading = f"held-out · 평가용 (n {after['n']})" if after and "n" in after else "held-out · 평가용"
+        card = names, trained, (heading, training.on_card(figures)), samples
+        write_card(run.dir, training.kind, training.title, *card)
         log.curves(run.dir, training.panels, f"{training.title}, seed {training.order.seed}")
     run.finish(figures)
 

@@ -52,10 +52,10 @@ def chain(path: str, judged: bool = True) -> list[Origin]:
     while path and path not in [o.path for o in origins]:
         run = _run(path)
         settings = _json(run / "settings.json") if run else {}
-        data = tuple(_bare(name) for key in DATA for name in _list(settings.get(key)))
+        data = tuple(bare(name) for key in DATA for name in _list(settings.get(key)))
         figures = _flat(_json(run / "finished.json")) if run else {}
         reward, reward_data = _reward(settings) if judged else ("", ())
-        origins.append(Origin(_bare(str(run or path)), path, data, figures, reward, reward_data))
+        origins.append(Origin(name_of(path), path, data, figures, reward, reward_data))
         path = next((settings[key] for key in TRAINED_FROM if settings.get(key)), None) or _base_of_adapter(path)
     return origins
 
@@ -98,7 +98,12 @@ def _list(value):
     return [value] if isinstance(value, str) and value else value or []
 
 
-def _bare(name):
+def name_of(path: str) -> str:
+    """A hub name as it is; of a model's folder the last part of the path of the training that made it."""
+    return bare(str(_run(path) or path))
+
+
+def bare(name: str) -> str:
     """A hub or dataset name as it is; of a path on this machine the last part."""
     path = Path(name).expanduser()
     return path.resolve().name if path.exists() or path.is_absolute() or name.startswith((".", "~")) else name
@@ -106,14 +111,26 @@ def _bare(name):
 
 def _flat(values, before=""):
     """Numbers of nested dicts under names joined by blanks; figures by category are left out."""
-    flat = {}
+    flat, intervals = {}, values.get("ci95")
     for key, value in values.items():
         name = f"{before} {key}".strip().replace("_", " ")
         if isinstance(value, dict) and key != "by_category":
             flat.update(_flat(value, name))
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            flat[name] = value if isinstance(value, int) else float(f"{value:.4g}")
+            known = isinstance(intervals, dict) and key in intervals
+            rounded = value if isinstance(value, int) else float(f"{value:.4g}")
+            flat[name] = measured(values, key) if known else rounded
     return flat
+
+
+def measured(figures: dict[str, Any] | None, name: str) -> str:
+    """A figure to four digits, with its interval where there is one; "" if it is not there."""
+    if not figures or name not in figures:
+        return ""
+    interval = figures.get("ci95")
+    interval = interval.get(name) if isinstance(interval, dict) else None
+    said = f"{figures[name]:.4g}"
+    return said + (f" [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else "")
 
 
 def licence(origins: Sequence[Origin], given: str = "") -> tuple[str, str]:

@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from korlhf.korean import ngram_classifier
+from korlhf.models.card import Sample, spread
 from korlhf.training import pairs
 from korlhf.training.engine import Engine
 from korlhf.training.examples import Split
 from korlhf.training.log import Clock
 from korlhf.training.loop import Order, Training, write_model
-from korlhf.training.watch import spread
+from korlhf.training.watch import spread as deviation
 
 Kept = Sequence[list[bool]]  # of each prompt which pairs count, in the order of _margins; () = all
 Gaps = Sequence[list[float]]  # of each prompt by how much a pair's better score is to be higher; () = by any amount
@@ -54,17 +55,13 @@ def _margins(scores, group_sizes, kept, gaps=()):
 class RewardTraining(Training):
     """Step 2 for `fit`."""
 
-    name, title = "reward model", "Reward model (step 2)"
+    name, title, kind = "reward model", "Reward model (step 2)", "reward"
     shown = ("loss", "accuracy", "heldout_accuracy", "tokens_per_second")
     panels = [
         ("pairwise loss", ["loss"]),
         ("accuracy", ["accuracy", "heldout_accuracy"]),
         ("held-out margin", ["heldout_margin"]),
     ]
-    notes = (
-        "The score of an answer is the single logit at its last token, the one that ends it: "
-        "`AutoModelForSequenceClassification` with the chat template of this folder.",
-    )
 
     def __init__(
         self, reward: Engine, base: str, tokenizer: Any, split: tuple[Split, Split], order: Order, eval_batch: int
@@ -74,7 +71,7 @@ class RewardTraining(Training):
         """
         self.reward, self.base, self.tokenizer, self.engines = reward, base, tokenizer, {"reward": reward}
         (self.train, self.heldout), self.order, self.world = split, order, order.world
-        self.eval_batch, self.beside = eval_batch, None
+        self.eval_batch, self.beside, self.scores = eval_batch, None, []
 
     def train_step(self, step, mine, everyone):
         clock, groups = Clock(), self.train.rows
@@ -95,7 +92,7 @@ class RewardTraining(Training):
         return {
             "loss": total_loss / (self.world.size * len(mine)),
             "accuracy": right / n,
-            "score_std": spread(answers, *moments),
+            "score_std": deviation(answers, *moments),
             "answers": answers,
             "lr": self.reward.lr,
             "grad_norm": self.reward.grad_norm(),
@@ -107,9 +104,8 @@ class RewardTraining(Training):
         if not self.heldout.rows:
             return None
         self.reward.eval()
-        figures = pairs.accuracy(
-            self.heldout.examples, pairs.score_groups(self.reward, self.heldout.rows, self.eval_batch, self.world)
-        )
+        self.scores = pairs.score_groups(self.reward, self.heldout.rows, self.eval_batch, self.world)
+        figures = pairs.accuracy(self.heldout.examples, self.scores)
         self.reward.train()
         return figures
 
@@ -127,16 +123,37 @@ class RewardTraining(Training):
     def save_model(self, folder: Path):
         write_model(self.reward, self.tokenizer, folder, self.base)
 
+    def samples(self):
+        """The best and the worst answer to held-out prompts, with the scores of the last evaluation."""
+        examples = self.heldout.examples if self.scores else ()
+        labels = ("더 나은 답변 · better", "더 못한 답변 · worse")
+        return [
+            Sample(
+                examples[i].prompt,
+                [(f"{label} ({self.scores[i][k]:.3f})", examples[i].answers[k]) for label, k in zip(labels, (0, -1))],
+            )
+            for i in spread(len(examples))
+        ]
+
     def on_card(self, figures):
-        measured = {"prompts": figures["examples"], "steps": figures["steps"]}
-        if after := figures["heldout_after"]:
-            for name, f in [("all", after), *after["by_category"].items()]:
-                low, high = f["ci95"]
-                measured[f"held-out accuracy, {name}"] = (
-                    f"{f['accuracy']:.3f} (n {f['n']}, 95 % {low:.3f}-{high:.3f}, margin {f['mean_margin']:.3f})"
-                )
-            for name, share in list(figures["trivial_rules"].items())[:5]:
-                of = "" if name == ngram_classifier.NAME else "trivial rule: "
-                more = ", more than the model" if share > after["accuracy"] else ""
-                measured[f"{of}{name}"] = f"{share:.3f}{more}"
-        return measured
+        before, after = figures["heldout_before"], figures["heldout_after"]
+        if not after:
+            return []
+        named = {"": lambda f: f, **{f", {c}": lambda f, c=c: f["by_category"].get(c) for c in after["by_category"]}}
+        rows = [(f"accuracy{name}", _accuracy(of(before)), _accuracy(of(after))) for name, of in named.items()]
+        rules = list(figures["trivial_rules"].items())[:3]
+        return rows + [
+            (rule if rule == ngram_classifier.NAME else f"trivial rule: {rule}", "", _other(share, after))
+            for rule, share in rules
+        ]
+
+
+def _other(share, of_model):
+    return f"{share:.3f}{', more than the model' if share > of_model['accuracy'] else ''}"
+
+
+def _accuracy(figures):
+    if not figures:
+        return ""
+    low, high = figures["ci95"]
+    return f"{figures['accuracy']:.3f} [{low:.3f}, {high:.3f}] (n {figures['n']})"

@@ -24,7 +24,15 @@ from korlhf.training.world import World
 
 # Settings that may differ between a run and its resumption without changing the result.
 FREE = {
-    *("output_dir", "save_steps", "save_total_limit", "overwrite_output_dir", "enable_tensorboard", "tensorboard_path"),
+    *(
+        "output_dir",
+        "save_steps",
+        "save_total_limit",
+        "overwrite_output_dir",
+        "report_to",
+        "enable_tensorboard",
+        "tensorboard_path",
+    ),
     *("deepspeed", "local_rank", "print_answers", "per_device_eval_batch_size", "estimate_memory"),
     *("max_bad_steps", "stop_on_divergence", "ddp_timeout"),
 }

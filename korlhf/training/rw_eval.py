@@ -9,8 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from korlhf.core import progress
 from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
 from korlhf.data.example import Example, RowError, bare, turns
@@ -44,8 +43,7 @@ class Scorer:
         size = self.flags.per_device_eval_batch_size
         order = sorted(range(len(groups)), key=lambda i: (-max(len(t) for t in groups[i]), i))
         scores: list[list[float]] = [[] for _ in groups]
-        bar = tqdm(total=len(groups), desc="scoring", unit="prompt", dynamic_ncols=True, mininterval=1)
-        with self._frozen as module, bar:
+        with self._frozen as module, progress.bar(total=len(groups), desc="scoring", unit="prompts") as bar:
             for at in range(0, len(order), size):
                 chunk = order[at : at + size]
                 batch = pairs.score_groups(module, [groups[i] for i in chunk], size, self.world)

@@ -3,19 +3,24 @@
 Loss on answers only, the token that ends them included; every answer of a conversation of several turns is trained.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
+from korlhf.core import stats
 from korlhf.data import packing
 from korlhf.data.tokenize import Codec, Tokens
+from korlhf.models.card import Sample, spread
+from korlhf.models.lora import without_adapter
 from korlhf.training.engine import Engine
 from korlhf.training.examples import Split
 from korlhf.training.log import Clock
 from korlhf.training.loop import Order, Training, write_model
+
+SAMPLE_TOKENS = 96  # longest answer on the model card
 
 
 def sft_loss(logps: torch.Tensor, normalizer: float) -> torch.Tensor:
@@ -40,7 +45,7 @@ class SftTraining(Training):
 
     name, title = "SFT", "Supervised fine-tuned model (step 1)"
     shown = ("loss", "heldout_loss", "tokens_per_second")
-    measured = ("loss", "perplexity", "n")
+    measured = ("loss", "perplexity")
     panels = [
         ("loss (nats per token)", ["loss", "heldout_loss"]),
         ("learning rate", ["lr"]),
@@ -86,23 +91,43 @@ class SftTraining(Training):
         self.actor.eval()
         chunks = [range(i, min(i + self.eval_batch, len(rows))) for i in range(0, len(rows), self.eval_batch)]
         mine, most = chunks[self.world.rank :: self.world.size], -(-len(chunks) // self.world.size)
-        sums = defaultdict(lambda: [0.0, 0.0])
+        losses = {}  # place of an example -> (nats, trained tokens)
         for i in range(most):
             chunk = mine[i] if i < len(mine) else chunks[0]
-            logps = token_logps(self.actor, [rows[j] for j in chunk], self.world.device)
-            at = 0
-            for j in chunk if i < len(mine) else ():
-                n = sum(rows[j].mask[1:])
-                sums[examples[j].category][0] -= float(logps[at : at + n].sum())
-                sums[examples[j].category][1] += n
-                at += n
+            logps = token_logps(self.actor, [rows[j] for j in chunk], self.world.device).double()
+            sizes = [sum(rows[j].mask[1:]) for j in chunk]
+            sums = [-float(part.sum()) for part in logps.split(sizes)]
+            losses |= dict(zip(chunk, zip(sums, sizes))) if i < len(mine) else {}
         self.actor.train()
-        categories = sorted({e.category for e in examples})
-        totals = self.world.sum([sums[c] for c in categories]).tolist()
-        counts = [sum(e.category == c for e in examples) for c in categories]
-        by_category = {c: _figures(nll, tokens, n) for c, (nll, tokens), n in zip(categories, totals, counts)}
-        nll, tokens = (sum(t[k] for t in totals) for k in (0, 1))
-        return {**_figures(nll, tokens, len(examples)), "by_category": by_category}
+        every = {j: loss for part in self.world.gather(losses) for j, loss in part.items()}
+        by_category = {
+            c: _figures([every[j] for j in range(len(rows)) if examples[j].category == c])
+            for c in sorted({e.category for e in examples})
+        }
+        return {**_figures([every[j] for j in range(len(rows))]), "by_category": by_category}
+
+    def samples(self):
+        """Greedy answers to held-out prompts, by transformers' own sampler; none of plain documents."""
+        asked = [e for e in self.heldout.examples if e.messages]
+        prompts = [self.codec.prompt(asked[i].messages).ids for i in spread(len(asked))]
+        answers, lm = [], without_adapter(next(self.actor.module.children()))
+        limit = getattr(lm.config.get_text_config(), "max_position_embeddings", None) or 10**6
+        self.actor.eval()
+        with self.actor.gathered_weights(), torch.no_grad():
+            for ids in prompts if self.world.first else ():
+                room = min(SAMPLE_TOKENS, limit - len(ids))
+                answers.append(self._greedy(lm, ids, room) if room > 0 else "")
+        self.world.barrier()
+        shown = [asked[i].prompt for i in spread(len(asked))]
+        return [Sample(prompt, [("답변 · answer", text)]) for prompt, text in zip(shown, answers)]
+
+    def _greedy(self, lm, ids, max_new_tokens):
+        prompt = torch.tensor([ids], device=self.world.device)
+        ends = {"eos_token_id": self.codec.eos_token_id, "pad_token_id": self.codec.eos_token_id}
+        how = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens, **ends)
+        mask = torch.ones_like(prompt)
+        found = lm.generate(prompt, attention_mask=mask, generation_config=how, use_cache=True, synced_gpus=False)
+        return self.codec.decode(found[0, len(ids) :].tolist())
 
     def heldout_metrics(self, figures):
         return {"heldout_loss": figures["loss"]}
@@ -119,14 +144,16 @@ class SftTraining(Training):
     def save_model(self, folder: Path):
         write_model(self.actor, self.codec.tokenizer, folder, self.base, self.codec.eos_token_id)
 
-    def on_card(self, figures):
-        return super().on_card(figures) | {k: figures[k] for k in ("examples", "steps")}
 
-
-def _figures(nll, tokens, n):
-    """nll: summed over `tokens` trained tokens of n examples, in nats."""
-    loss = nll / tokens
-    return {"loss": loss, "perplexity": _exp(loss), "n": n, "tokens": int(tokens)}
+def _figures(losses):
+    """losses: (nats summed over trained tokens, those tokens) of each example."""
+    sums, tokens = zip(*losses)
+    estimate = stats.ratio_interval(sums, tokens)
+    figures = {"loss": estimate.mean, "perplexity": _exp(estimate.mean), "n": len(losses), "tokens": sum(tokens)}
+    if estimate.known:
+        low, high = estimate.low, estimate.high
+        figures["ci95"] = {"loss": [low, high], "perplexity": [_exp(low), _exp(high)]}
+    return figures
 
 
 def _exp(x):

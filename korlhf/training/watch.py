@@ -67,7 +67,8 @@ def _entropy_lost(figures, watch):
 
 
 def _kl(figures, watch):
-    return min(figures["kl"] / 20, figures["kl"] / figures["length"] / 0.5) if "kl" in figures else None
+    kl = figures.get("kl")
+    return None if kl is None else min(kl / 20, kl / figures["length"] / 0.5)
 
 
 def _same_answer(figures, watch):

@@ -25,6 +25,8 @@ PARTS = ("checks", "sft", "reward", "decode", "ppo", "lora")
 # In the place of Python: notes its arguments, and writes what a part would leave. FAIL names a script that fails.
 STAND_IN = f"""#!{sys.executable} -S
 import os, shlex, sys, time
+if sys.argv[1] == "-c":
+    sys.exit()
 print(shlex.join(sys.argv[1:]), file=open(os.environ["NOTES"], "a"))
 script = os.path.basename(sys.argv[1])
 if script == os.environ.get("FAIL"):
@@ -80,6 +82,7 @@ def test_unknown_size(gpu):
     assert "error: SIZE=13b: give 1.3b or tiny" in printed and not calls
 
 
+@pytest.mark.long
 def test_the_parts_of_the_rehearsal(gpu, tmp_path, monkeypatch, capsys):
     """Every command of SIZE=tiny, here in one process, and the table of what they leave."""
     _, calls = gpu()
@@ -134,6 +137,7 @@ def test_packed_fails_when_sequences_see_each_other(setting, monkeypatch):
     assert not figures["passed"] and figures["sdpa"]["neighbours"] > figures["allowed"]
 
 
+@pytest.mark.long
 def test_zero_fails_when_a_stage_trains_otherwise(setting, monkeypatch):
     training = checks.training
 

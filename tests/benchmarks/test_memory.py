@@ -1,4 +1,4 @@
-"""The README's tables of memory are those that benchmarks/memory.py prints."""
+"""The tables of memory in docs/gpu.md are those that benchmarks/memory.py prints."""
 
 import re
 from pathlib import Path
@@ -25,18 +25,19 @@ def test_parameters_are_those_of_the_model_cards(folders):
     assert {name: Counted(folders[name], None, "bf16").params for name in published} == published
 
 
-def test_both_readmes_hold_the_same_tables_of_settings_that_fit():
-    text = written("README.md")
-    assert text == written("README.ko.md")
+def test_both_languages_hold_the_same_tables_of_settings_that_fit():
+    text = written("docs/gpu.md")
+    assert text == written("docs/gpu.ko.md")
     cells = re.findall(r"\| (\d+) GB \|(.*)", text)
     peaks = [(int(gpu), float(p)) for gpu, row in cells for p in re.findall(r"\(([\d.]+) GiB\)", row)]
     assert len(cells) == 9 and len(peaks) > 40
     assert all(p <= gpu * 0.9 for gpu, p in peaks)
 
 
+@pytest.mark.long
 def test_a_cell_is_what_the_estimate_gives(folders):
     """One of each step; all of them take minutes."""
-    tables = [part.splitlines() for part in written("README.md").strip().split("\n\n")]
+    tables = [part.splitlines() for part in written("docs/gpu.md").strip().split("\n\n")]
     for step, lora_dim in ((1, 0), (2, memory.LORA_DIM), (3, memory.LORA_DIM)):
         row = next(line for line in tables[step - 1] if line.startswith("| 40 GB"))
         assert memory.cell(step, "1.3B", 40, lora_dim, folders) in row.split("|")[2].split("<br>")[bool(lora_dim)]

@@ -62,7 +62,13 @@ def test_flags_are_the_fields_of_a_dataclass():
         ("--path x --seed 4294967296", "--seed 4294967296: must be from 0 to 4294967295"),
         ("--path x --size", "argument --size: expected one argument (see --help)"),
         ("--path x --rate 0", "--rate 0.0: must be 0.1 or above"),
-        ("--path x --siz 3", "unknown flags: --siz 3 (see --help)"),
+        ("--path x --siz 3", "--siz: no such flag; did you mean --size? (--help lists all)"),
+        (
+            "--path x --max-sizes=3 -z",
+            "--max-sizes: no such flag; did you mean --sizes?, -z: no such flag (--help lists all)",
+        ),
+        ("--path x --dec 1", "--dec: no such flag; did you mean --decay? (--help lists all)"),
+        ("--path x 7", "7: belongs to no flag (see --help)"),
         ("--path x --gone=3", "--gone was removed: use --size."),
     ],
 )

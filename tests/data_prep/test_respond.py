@@ -306,6 +306,7 @@ def answers_in(cache):
         return made and db.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
 
 
+@pytest.mark.long
 def test_a_killed_run_is_started_again_and_ends_with_the_same_bytes(tmp_path, folders):
     """kill -9 while the checkpoint samples, after the server has answered."""
     found = write(tmp_path / "in.jsonl", [*prompts(12), records.make("너무 긴 말 " * 40, "everyday", "t")])

@@ -111,7 +111,7 @@ def test_a_model_before_the_reference_has_not_drifted(tmp_path):
     broken = [answers(tmp_path / f"{n}.jsonl", lambda i: "" if i % 2 else "네 네 네 네 네") for n in ("base", "ppo")]
     _, found, _ = run(tmp_path / "out", "--responder", broken[0], sft, broken[1], "--data_path", sft)
     ppo, base = "\n".join(warnings_of(found, "ppo")), "\n".join(warnings_of(found, "base"))
-    assert "going in circles: 50.0%, 0.0% with sft" in ppo and "empty: 50.0%, 0.0% with sft" in ppo
+    assert "caught in a loop: 50.0%, 0.0% with sft" in ppo and "empty: 50.0%, 0.0% with sft" in ppo
     assert "a difference of more than half" in ppo
     assert "with sft" not in base and "word for word" in base and "word for word" in ppo
     assert found["figures"]["differences"]["base"]["empty"]["difference"]["mean"] == 0.5

@@ -214,6 +214,7 @@ def test_input_that_cannot_be_used(run, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_killed_and_started_again(folders, tmp_path):
     """kill -9 in the middle of a real process; started again it ends with the bytes of a run that was let alone, and
     asks nothing twice."""

@@ -249,6 +249,7 @@ class Stop(Exception):
     """Stands in for kill -9."""
 
 
+@pytest.mark.long
 def test_a_killed_run_resumes_where_it_was(run, folders, tmp_path, monkeypatch):
     words = ["--model_name_or_path", folders["base"], folders["other"], "--tasks", "copa", "sentineg", "wic", *SHORT]
     measured, evaluate = [], evaluator.evaluate

@@ -94,6 +94,11 @@ CASES = {
         lambda: planted({3, 4}, INF, "korlhf.training.reward.ranked_loss"),
     ),
     "ppo_actor_rate": (3, "--actor_learning_rate 1e30 --max_steps 14", None),
+    "grpo_actor_rate": (
+        3,
+        "--actor_learning_rate 1e30 --max_steps 14 --advantage_estimator grpo --num_generations 2 --kl_coef 0",
+        None,
+    ),
     "ppo_critic_rate": (3, "--critic_learning_rate 1e30 --max_steps 14", None),
     "ppo_value_loss": (3, "--max_steps 14", lambda: planted(range(2, 20), NAN, VALUE_LOSS)),
     "ppo_nan_reward_model": (3, "--max_steps 2 --reward_model_name_or_path NAN_RM", None),

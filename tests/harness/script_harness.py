@@ -21,6 +21,7 @@ EVERY_SCRIPT = [
 ]
 
 PYTHON = """#!/bin/sh
+[ "$1" != -c ] || exit "${BARE:-0}"  # whether the project is there
 printf '%s\\0' "$@" >"$STAND_IN/argv"
 echo "$OMP_NUM_THREADS|$CUDA_VISIBLE_DEVICES|$PYTHONUTF8|$(pwd)" >"$STAND_IN/environment"
 echo "나온 말 on stdout"

@@ -66,6 +66,17 @@ SETTINGS = {
     "ppo_two": Setting(
         3, f"{PPO} --per_device_generation_batch_size 4 --max_steps 4 --save_steps 1 --critic_zero_stage 2", 2
     ),
+    "rloo_zero3": Setting(
+        3,
+        f"{PPO} --per_device_generation_batch_size 8 --max_steps 5 --save_steps 1 --advantage_estimator rloo "
+        "--num_generations 4 --actor_zero_stage 3",
+    ),
+    "grpo_lora_two": Setting(
+        3,
+        f"{PPO} --per_device_generation_batch_size 4 --max_steps 4 --save_steps 1 --advantage_estimator grpo "
+        "--num_generations 2 --actor_lora_dim 4 --dynamic_sampling --kl_in loss",
+        2,
+    ),
 }
 MAIN = {
     step: ROOT / "training" / folder / "main.py"

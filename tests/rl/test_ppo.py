@@ -93,7 +93,7 @@ def test_whiten_over_two_ranks_is_whiten_of_both():
 
 def test_policy_loss_and_its_statistics():
     old, new = torch.zeros(4), torch.tensor([1.5, 1.5, 0.5, 1.1]).log()
-    loss, stats = ppo.policy_loss(new, old, torch.tensor([2.0, -2.0, 1.0, 1.0]), 0.2)
+    loss, stats = ppo.policy_loss(new - old, torch.tensor([2.0, -2.0, 1.0, 1.0]), torch.ones(4), 0.2)
     # ratio 1.5, advantage 2: min(3, 1.2 x 2) = 2.4; advantage -2: min(-3, -2.4) = -3; .5: min(.5, .8) = .5; 1.1 ->
     # 1.1; sum 1.0
     assert float(loss) == pytest.approx(-1.0, abs=1e-6)
@@ -107,7 +107,7 @@ def test_policy_loss_and_its_statistics():
 
 def test_policy_gradient_stops_where_it_is_clipped():
     new = torch.tensor([1.5, 1.5, 1.0]).log().requires_grad_()
-    ppo.policy_loss(new, torch.zeros(3), torch.tensor([2.0, -2.0, 3.0]), 0.2)[0].backward()
+    ppo.policy_loss(new, torch.tensor([2.0, -2.0, 3.0]), torch.ones(3), 0.2)[0].backward()
     assert close(
         new.grad, [0, 3.0, -3.0]
     )  # -d(ratio x advantage)/d(log ratio) = -ratio x advantage, 0 where the clipped one counts

@@ -1,6 +1,7 @@
 """launch.sh: which command starts main.py, and what becomes of its output, exit code and signals."""
 
 import os
+import pty
 import re
 import shutil
 import signal
@@ -33,6 +34,37 @@ def test_everything_printed_is_logged_and_appended(harness, plain):
     log = (harness.cwd / "out" / "training.log").read_text(encoding="utf-8")
     assert log.count("나온 말 on stdout\non stderr\n") == 2
     assert len(re.findall(r"^== \d{4}-\d\d-\d\d .*main\.py .*--output_dir out ", log, re.M)) == 2
+
+
+BARS = """#!/bin/sh
+[ "$1" != -c ] || exit 0
+echo "terminal ${KORLHF_TERMINAL:-no}"
+printf '\\rSFT:  10%%|1 | 3/30\\rSFT:  20%%|2 | 6/30\\r          \\r'
+echo "warning: 경고"
+printf '\\rSFT:  90%%|9 |27/30\\rSFT: 100%%|##|30/30\\n'
+"""
+
+
+def test_a_terminal_gets_the_bars_and_the_log_no_carriage_return(harness, plain):
+    write_program(harness.folder / "venv/bin/python", BARS)
+    ours, theirs = pty.openpty()
+    command = ["bash", str(plain / TINY[1]), "out"]
+    subprocess.run(command, cwd=harness.cwd, env=harness.env, stdout=theirs, stderr=theirs, check=True, timeout=60)
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert "\rSFT:  10%|1 | 3/30\rSFT:" in shown and shown.startswith("terminal 1")
+    wait_until(lambda: "30/30" in (harness.cwd / "out/training.log").read_text(encoding="utf-8"))
+    log = (harness.cwd / "out/training.log").read_bytes().decode()
+    assert log.splitlines()[1:] == ["terminal 1", "warning: 경고", "SFT: 100%|##|30/30"] and "\r" not in log
+    assert harness.run(plain / TINY[1], "piped").stdout.startswith("terminal no\n")
+
+
+def wait_until(true, seconds=30):
+    limit = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("code", [1, 2, 130])
@@ -87,7 +119,13 @@ def test_a_signal_reaches_the_program_whose_last_words_are_logged(number, whom, 
         assert words in out and words in (run.cwd / "out" / "training.log").read_text(encoding="utf-8")
 
 
-LAUNCHER = ["-m", "deepspeed.launcher.runner"]
+FIRST_SCRIPTS = (
+    "data_prep/run_v1.sh",
+    "eval/run_geval.sh",
+    "applications/chat/run_chat.sh",
+    "applications/rlhf/run_all.sh",
+)
+LAUNCHER = ["-m", "deepspeed.launcher.runner", "--log_level", "critical"]
 
 
 def without_port(words):
@@ -129,7 +167,7 @@ def test_several_processes_are_the_launchers(harness, run_1_3b):
             number,
         ], env
     harness.run(run_1_3b, "out", GPUS="4", MASTER_PORT="12345")
-    assert harness.before_program[2:4] == ["--master_port", "12345"]
+    assert harness.before_program[4:6] == ["--master_port", "12345"]
 
 
 def test_chosen_gpus_are_kept(harness, run_1_3b):
@@ -184,7 +222,7 @@ def test_one_process_of_several_starts_no_launcher(env, logged, harness, plain):
 )
 def test_what_is_no_process_of_several_starts_the_launcher(env, harness, run_1_3b):
     harness.run(run_1_3b, "out", GPUS="8", **env)
-    assert harness.before_program[:2] == LAUNCHER
+    assert harness.before_program[:4] == LAUNCHER
 
 
 @pytest.mark.parametrize(
@@ -235,7 +273,16 @@ def test_a_missing_python_is_told_with_the_remedy(harness, run_1_3b, plain):
         (harness.folder / "bin" / name).symlink_to(shutil.which(name))
     for script in (run_1_3b, plain / "applications/chat/run_chat.sh"):
         done = harness.run(script, code=2, KORLHF_VENV="", PATH=str(harness.folder / "bin"))
-        assert done.stderr == f"error: there is no python on PATH; run: bash '{plain}/setup.sh'\n"
+        assert done.stderr == f"error: run bash setup.sh first (in {plain}): there is no python on PATH\n"
+
+
+def test_a_python_without_the_project_is_told_with_the_remedy(harness, run_1_3b, plain):
+    """Of a set-up that was interrupted, or of a machine that never had one."""
+    python = harness.folder / "venv/bin/python"
+    for script in (run_1_3b, *(plain / name for name in FIRST_SCRIPTS)):
+        done = harness.run(script, code=2, BARE="1")
+        assert done.stderr == f"error: run bash setup.sh first (in {plain}): {python} has not what this project needs\n"
+        assert done.stdout == "" and not (harness.folder / "argv").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -258,6 +305,8 @@ def test_a_signal_to_the_script_reaches_the_processes_that_train(number, harness
 
 OUTER = """#!/usr/bin/env python3
 import os, pathlib, signal, subprocess, sys, time
+if "-c" in sys.argv:
+    sys.exit()
 def rank():
     def told(number, _):
         print(signal.Signals(number).name[3:] + ": last words", flush=True)

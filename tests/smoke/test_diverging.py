@@ -8,6 +8,7 @@ import pytest
 from free_port import free_port
 from tiny_scripts import ROOT, environment
 
+pytestmark = pytest.mark.long
 RATES = "a lower --learning_rate"
 ACTOR, CRITIC = "a lower --actor_learning_rate", "a lower --critic_learning_rate"
 # case of diverging.py, which holds more of the same -> (exit code, its last step, what the line holds)
@@ -25,6 +26,7 @@ ENDS = {
     "reward_from_inf": (2, 0, "input_layernorm.weight holds NaN or infinity"),
     "reward_few_bad_steps": (3, 4, "--max_bad_steps 2"),
     "ppo_actor_rate": (3, 11, ACTOR),
+    "grpo_actor_rate": (3, 11, ACTOR),
     "ppo_critic_rate": (3, 11, CRITIC),
     "ppo_nan_reward_model": (2, 0, "--reward_model_name_or_path"),
     "ppo_inf_reward": (2, 0, "gave inf for the answer"),
@@ -67,7 +69,6 @@ def test_every_divergence_is_caught(folders, tmp_path):
         check(row)
 
 
-@pytest.mark.long
 def test_what_only_one_process_meets_all_leave_out_alike(folders, tmp_path):
     how = {"processes": "2", "port": str(free_port())}
     words = folders["llama"], tmp_path, *ON_TWO

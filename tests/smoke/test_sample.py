@@ -32,14 +32,17 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """(folder, settings of data_prep, what was printed)."""
+    """(folder, settings) of a run up to the training sets."""
     folder = tmp_path_factory.mktemp("자료 폴더")
     settings = {"MODELS": str(rigged_teachers(folder / "teachers")), "PORT": str(free_port()), **CORPORA}
-    return folder / "내 run", settings, run_all(folder / "내 run", SEED="7", **settings, **FEW)
+    run_all(folder / "내 run", "--only", "data", SEED="7", **settings)
+    return folder / "내 run", settings
 
 
+@pytest.mark.long
 def test_raw_corpora_to_the_report(run):
-    folder, _, shown = run
+    folder, settings = run
+    shown = run_all(folder, SEED="7", **settings, **FEW)
     assert shown.endswith(f"the report, with everything on one page: {folder}/report.html\n")
     for name in ("base", "sft", "reward", "ppo"):
         assert (folder / name / "finished.json").exists() and (folder / name / "model.safetensors").stat().st_size > 0

@@ -1,6 +1,7 @@
 """The scripts of tiny/ one after another, and what they leave behind."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -33,6 +34,46 @@ def test_every_stage_leaves_a_model_a_log_and_pictures(three_steps):
     assert list((three_steps / "sft" / "tensorboard").iterdir())
     for part in ("best", "critic", "actor_ema"):
         assert (three_steps / "ppo" / part / "model.safetensors").exists()
+
+
+OURS = re.compile(
+    r"""
+    |==\ \d{4}-\d\d-\d\d\ .*                              # a command
+    |\d+\ of\ \d+\ [\w\ ]+\ \(.*are\ left\ out;.*|\ \ by\ category:\ .*
+    |(note|warning|resuming)\b.*
+    |(SFT|PPO|reward\ model):\ step\ \d+/\d+,\ .*\ left
+    |(before|after):\ held-out\ .*
+    |\ \ [a-z]+\ +loss\ .*
+    |held-out\ pairs|\ \ category\ +accuracy\ .*|\ \ [a-z]+\ +\d\.\d{3}\ .*\ -\ \d\.\d{3}\ .*
+    |\ \ (trivial\ rules\ on|in\ brackets:|WARNING:\ the\ interval)\ .*
+    |\ \ \[\d+\]\ .*|\ {6}->\ .*\(score\ -?\d.*\)        # --print_answers
+    |.*\ is\ finished\ already;.*
+    """,
+    re.VERBOSE,
+)
+
+
+def test_every_line_of_the_logs_is_one_of_ours(three_steps):
+    """Off a terminal: no bars, and nothing of what transformers, DeepSpeed and torch like to say."""
+    for stage in ("base", "sft", "reward", "ppo"):
+        text = (three_steps / "logs" / f"{stage}.log").read_bytes().decode()
+        assert "\r" not in text and "held-out" in text
+        assert [line for line in text.split("\n") if not OURS.fullmatch(line)] == []
+
+
+def test_cards_show_answers_figures_and_no_path(three_steps):
+    for stage, samples, base in (
+        ("base", 0, "base_init"),
+        ("sft", 3, "base"),
+        ("reward", 6, "base"),
+        ("ppo", 6, "sft"),
+    ):
+        text = (three_steps / stage / "README.md").read_text(encoding="utf-8")
+        shown = [line for line in text.splitlines() if line.startswith(("- 답변", "- 더", "- 학습"))]
+        assert len(shown) == samples and ("AI가 쓴 것" in text) == (samples > 0 and stage != "reward")
+        assert f"from `{base}`" in text and ("reward model: `reward`" in text) == (stage == "ppo")
+        assert "출력" not in text and "/models" not in text
+        assert re.search(r"^\| (loss|accuracy|score) \|.* \[.*, .*\]", text, re.M), text
 
 
 def test_training_did_something(three_steps):
@@ -132,6 +173,19 @@ def test_a_finished_run_is_not_trained_again(three_steps):
     )
     assert "finished already" in done.stdout
     assert (three_steps / "sft" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_without_a_critic_and_without_a_reference(three_steps, tmp_path):
+    flags = words(
+        "--advantage_estimator rloo --num_generations 4 --kl_coef 0 --kl_target 0 --max_steps 2 --max_eval_examples 4 "
+        "--max_answer_seq_len 12 --per_device_generation_batch_size 8 --per_device_training_batch_size 8 --save_steps 0"
+    )
+    done = run("ppo", three_steps / "sft", three_steps / "reward", 0, 0, tmp_path / "rloo", *flags)
+    steps = [m for m in metrics(tmp_path / "rloo") if "policy_loss" in m]
+    assert [m["answers"] for m in steps] == [8, 8] and "RLOO: " in done.stdout
+    assert all("kl" not in m and m["value_loss"] is None and 0 <= m["equal_groups"] <= 1 for m in steps)
+    assert not (tmp_path / "rloo" / "critic").exists() and (tmp_path / "rloo" / "model.safetensors").exists()
+    assert "kl" not in finished(tmp_path / "rloo")["heldout_after"]
 
 
 def test_other_settings_in_the_same_folder_are_refused(three_steps):

@@ -9,6 +9,7 @@ from free_port import free_port
 from tiny_scripts import ROOT, environment
 
 
+@pytest.mark.long
 def test_spread_weights_train_as_whole_ones_and_are_averaged(folders, tmp_path):
     script, port = str(ROOT / "tests/harness/two_processes.py"), str(free_port())
     started = [

@@ -49,14 +49,13 @@ def test_other_ranks_write_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_curves_and_tensorboard(tmp_path):
-    run = log.Log(tmp_path, "x", 2, tensorboard_dir=tmp_path / "tb")
+def test_curves(tmp_path):
+    run = log.Log(tmp_path, "x", 2)
     run.step(1, {"loss": 1.0, "note": "글"})
     run.step(2, {"loss": 0.5})
     run.close()
     log.curves(tmp_path, [("loss", ["loss", "missing"]), ("empty", ["nothing"])], "title")
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
-    assert list((tmp_path / "tb").iterdir())
 
 
 def test_killed_while_it_is_opened_no_row_is_lost(tmp_path, monkeypatch):

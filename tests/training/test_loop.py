@@ -72,7 +72,7 @@ def train(folder, toy, **flags):
     run = Run(folder, settings, ALONE)
     if run.finished:
         return
-    fit(run, toy, RunFlags(output_dir=str(folder), **flags), ["sample/sft"], {"seed": 1})
+    fit(run, toy, RunFlags(output_dir=str(folder), **flags), ["sample/sft"])
 
 
 def metrics(folder):
@@ -92,7 +92,8 @@ def test_a_training_from_begin_to_finish(tmp_path, capsys):
     assert done["heldout_before"] == {"loss": 0.0} and done["heldout_after"] == {"loss": rows[-1]["heldout_loss"]}
     assert (done["steps"], done["examples"], done["dtype"]) == (6, 8, "fp32")
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "- sample/sft" in card and "| held-out loss before | 0.0 |" in card and "| seed | 1 |" in card
+    assert "\n- sample/sft\n\n8 examples, 6 steps, seed 1, fp32\n" in card and "Made from `base` with" in card
+    assert f"| loss | 0 | {rows[-1]['heldout_loss']:.4g} |\n" in card and str(tmp_path) not in card
     assert "before 0.000" in capsys.readouterr().out and (tmp_path / "curves.png").exists()
 
 

@@ -51,6 +51,7 @@ def main():
         from korlhf.models.lora import add_lora
         from korlhf.models.tokenizer import load_tokenizer
         from korlhf.training import engine, examples
+        from korlhf.training.batch import fitting
         from korlhf.training.loop import Order, fit
         from korlhf.training.run import FINISHED, Run, seed_step
         from korlhf.training.sft import SftTraining
@@ -65,6 +66,7 @@ def main():
     tokenise = partial(sft_tokens, codec, max_seq_len=train.max_seq_len, train_on_prompt=sft.train_on_prompt)
     *split, inputs = examples.load(1, data, tokenise, sft.sft_only_data_path)
     inputs["model_name_or_path"] = fingerprint(model.model_name_or_path, whole=False)
+    train = fitting(train, len(split[0]), "examples", world, settings)
     order = Order.of(train, len(split[0]), run.max_steps, data.seed, world)
     settings |= {"dtype": dtype, "examples": order.examples, "total_steps": order.total_steps}
     folder = Run(run.output_dir, settings, world, run.overwrite_output_dir, inputs)
@@ -81,7 +83,7 @@ def main():
     actor = engine.Engine(module, model, world, recipe)
     batch = train.per_device_eval_batch_size
     training = SftTraining(actor, model.model_name_or_path, codec, split, order, batch)
-    fit(folder, training, run, [*data.data_path, *sft.sft_only_data_path], settings)
+    fit(folder, training, run, [*data.data_path, *sft.sft_only_data_path])
 
 
 if __name__ == "__main__":

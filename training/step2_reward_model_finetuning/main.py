@@ -51,6 +51,7 @@ def main():
         from korlhf.models.reward_model import TokenValues, load_reward_model, set_padding
         from korlhf.models.tokenizer import load_tokenizer
         from korlhf.training import engine, examples
+        from korlhf.training.batch import fitting
         from korlhf.training.loop import Order, fit
         from korlhf.training.reward import RewardTraining
         from korlhf.training.run import FINISHED, Run, seed_step
@@ -70,6 +71,7 @@ def main():
     if pairs.margin_weight:
         split[0] = examples.with_gaps(split[0], pairs.margin_weight)
     inputs["model_name_or_path"] = fingerprint(model.model_name_or_path, whole=False)
+    train = fitting(train, len(split[0]), "prompts", world, settings)
     order = Order.of(train, len(split[0]), run.max_steps, data.seed, world, "prompts")
     settings |= {"dtype": dtype, "examples": order.examples, "total_steps": order.total_steps}
     folder = Run(run.output_dir, settings, world, run.overwrite_output_dir, inputs)
@@ -87,7 +89,7 @@ def main():
     reward = engine.Engine(module, model, world, recipe)
     batch = train.per_device_eval_batch_size
     training = RewardTraining(reward, model.model_name_or_path, tokenizer, split, order, batch)
-    fit(folder, training, run, data.data_path, settings)
+    fit(folder, training, run, data.data_path)
 
 
 if __name__ == "__main__":

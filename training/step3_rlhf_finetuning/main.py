@@ -1,10 +1,11 @@
-"""Step 3: PPO. Sample answers, score them with the reward model, pull the actor towards higher scores and not far
-from the reference.
+"""Step 3: PPO, RLOO, GRPO or REINFORCE. Sample answers, score them with the reward model, pull the actor towards higher
+scores and not far from the reference.
 
-With LoRA the reference is the actor with its adapter off; otherwise a frozen copy. The critic starts from the reward
-model. Left out: the hybrid engine, value heads that share the actor's trunk, other algorithms than PPO.
+With LoRA the reference is the actor with its adapter off; otherwise a frozen copy. PPO's critic starts from the reward
+model; the others have none. Left out: the hybrid engine, value heads that share the actor's trunk.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from korlhf.core import flags, program
@@ -14,7 +15,7 @@ from korlhf.training.flags import DataFlags, ModelFlags, PpoFlags, RunFlags, che
 
 
 def parse(argv=None):
-    parser = step_parser("Step 3: PPO")
+    parser = step_parser("Step 3: PPO, RLOO, GRPO or REINFORCE")
     flags.add(parser, DataFlags)
     flags.add(parser, ModelFlags, "actor_", learning_rate=2e-6, lora_learning_rate=2e-5)
     flags.add(parser, ModelFlags, "critic_", learning_rate=9e-6, lora_learning_rate=9e-5)
@@ -47,6 +48,7 @@ def main():
         from korlhf.rl.rewards import Prompt
         from korlhf.rl.training import PpoTraining, load_unsupervised
         from korlhf.training import engine, examples
+        from korlhf.training.batch import fitting
         from korlhf.training.loop import Order, fit
         from korlhf.training.run import FINISHED, Run, seed_step
         from korlhf.training.world import resolve_dtype
@@ -64,7 +66,9 @@ def main():
     prompts, heldout = ([Prompt(i, e.messages, e.category) for e, i in zip(s.examples, s.rows)] for s in splits)
     unsupervised, further = load_unsupervised(ppo, codec)
     inputs |= further | {flag: fingerprint(path, whole=False) for flag, path in given.paths.items()}
-    batches = ppo.per_device_generation_batch_size, ppo.generation_batches, ppo.num_train_epochs
+    ppo = fitting(ppo, len(prompts), "prompts", world, settings)
+    given = replace(given, ppo=ppo)
+    batches = ppo.prompts_at_once, ppo.generation_batches, ppo.num_train_epochs
     flag = "--per_device_generation_batch_size"
     order = Order(len(prompts), *batches, run.max_steps, data.seed, world, "prompts", flag)
     settings |= {"dtype": dtype, "examples": order.examples, "total_steps": order.total_steps}
@@ -75,7 +79,7 @@ def main():
     seed_step(data.seed, 0)
     models = open_models(given, codec, world, dtype, order.total_steps)
     training = PpoTraining(models, given, prompts, heldout, unsupervised, order, folder)
-    fit(folder, training, run, data.data_path, settings)
+    fit(folder, training, run, data.data_path)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,17 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 
 from korlhf import __version__
+from korlhf.models.card import KINDS, written
 
 TEMPLATE = Path(__file__).with_name("card.md")
 HELD_OUT = ("heldout before ", "heldout after ")  # of the figures that every step takes before and after it trains
 
 
-def card(title, origins, base, licence_id, template, export):
-    """The ModelCard. origins: of training.provenance.chain; base: name of the base model; template: how a prompt is
-    written out; export: name -> value, how it was exported and what the check found."""
+def card(title, origins, names, template, export, samples=()):
+    """The ModelCard. origins: of training.provenance.chain; names: of the base model and of the licence; template: how
+    a prompt is written out; export: name -> value, how it was exported and what the check found; samples: some of the
+    answers of that check, models.card.Sample."""
+    base, licence_id = names
     head = ModelCardData(
         license=licence_id,
         language=["ko"],
@@ -34,7 +37,8 @@ def card(title, origins, base, licence_id, template, export):
         base=base,
         trainings=origins[-2::-1],
         held_out=[(name, before.get(name, ""), after.get(name, "")) for name in {**before, **after}],
-        explain_score="score" in after,
+        kind=KINDS["ppo" if origins[0].reward else "sft"],
+        samples=list(map(written, samples)),
         figures={k: v for k, v in figures.items() if not k.startswith(HELD_OUT)},
         template=template,
         export=export,

@@ -7,11 +7,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from korlhf.applications.export import model
-from korlhf.core import program
+from korlhf.core import progress
 from korlhf.core.errors import InputError
 from korlhf.data import record as records
 from korlhf.data import tokenize
 from korlhf.data.prompts import prompts as read_prompts
+from korlhf.models.card import Sample, spread
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl import rollout
 
@@ -19,7 +20,7 @@ from korlhf.rl import rollout
 def greedy(lm, prompts, eos_token_id, max_new_tokens, desc):
     """Greedy answers by the sampler of the trainings. prompts: lists of ids; returns lists of ids."""
     limits = rollout.Limits(max_new_tokens, temperature=0)
-    with program.bar(prompts, desc=desc, unit="answers") as bar:
+    with progress.bar(prompts, desc=desc, unit="answers") as bar:
         return [rollout.sample(lm, [ids], [0], eos_token_id, limits)[0] for ids in bar]
 
 
@@ -31,7 +32,7 @@ def plain_greedy(lm, prompts, max_new_tokens, desc):
         settings = {"do_sample": False, "max_new_tokens": max_new_tokens}
         return lm.generate(prompt, attention_mask=torch.ones_like(prompt), **settings)[0, len(ids) :].tolist()
 
-    with program.bar(prompts, desc=desc, unit="answers") as bar:
+    with progress.bar(prompts, desc=desc, unit="answers") as bar:
         return list(map(answer, bar))
 
 
@@ -91,6 +92,12 @@ def trained_answers(checkpoint, dtype, conversations, max_new_tokens):
         lm = model.load(checkpoint.path, checkpoint, name, merge_lora=name != "fp32")
         answers[name] = greedy(lm, ids, codec.eos_token_id, max_new_tokens, f"trained, {name}")
     return answers
+
+
+def samples(codec, conversations, answers):
+    """Some of the answers (lists of ids), for the card."""
+    places = spread(len(conversations))
+    return [Sample(conversations[i][-1]["content"], [("답변 · answer", codec.decode(answers[i]))]) for i in places]
 
 
 def check(folder, checkpoint, dtype, conversations, trained, max_new_tokens):

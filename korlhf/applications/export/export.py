@@ -60,7 +60,9 @@ def export(args, checkpoint, target, origins, settings):
         versions = program.versions()
         how = {"weights": dtype, "KoRLHF": __version__}
         how |= {name: versions[name] for name in ("torch", "transformers", "peft")} | check.lines(result)
-        card.card(target.resolve().name, origins, base, licence_id, template, how).save(part / "README.md")
+        samples = check.samples(checkpoint.codec, conversations, trained[dtype])
+        names = base, licence_id
+        card.card(target.resolve().name, origins, names, template, how, samples).save(part / "README.md")
         (part / "LICENSE").write_text(card.licence_note(licence_id, base, origins) + "\n", encoding="utf-8")
         write_json(part / folder.MARK, {"settings": settings, "check": result, "versions": versions})
         folder.finish(part, target)

@@ -9,7 +9,7 @@ from itertools import combinations, permutations
 
 from korlhf.applications.label.agreement import person
 from korlhf.applications.label.ballot import VOTES, compare
-from korlhf.core import program
+from korlhf.core import progress
 from korlhf.data import ranking
 from korlhf.data import record as records
 from korlhf.data.ranking import Candidate, RankedPair, Undecided, key
@@ -168,7 +168,7 @@ def write(args, items, labels, out):
 
     args: form, min_agreement, min_annotators; items, labels: of the Store; out: a data.stage.Stage.
     """
-    for number, item in program.bar(items.items(), desc="exporting", unit="items"):
+    for number, item in progress.bar(items.items(), desc="exporting", unit="items"):
         given = labels.get(number, [])
         rows, reasons = _rows(args, item, given)
         for row in rows:

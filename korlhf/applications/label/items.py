@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 
-from korlhf.core import program
+from korlhf.core import progress
 from korlhf.core.errors import InputError
 from korlhf.data import ranking
 from korlhf.data import record as records
@@ -34,7 +34,7 @@ def read(paths):
     Records with `candidates` of one prompt are one item with all of them, also from several files; other rows are an
     item each. Raises InputError with file and line for what cannot be read."""
     groups = {}  # the record, its first place, its candidates
-    for place, record in program.bar(records.read(paths), desc="reading", unit="rows"):
+    for place, record in progress.bar(records.read(paths), desc="reading", unit="rows"):
         try:
             candidates = _candidates(record)
             ranking.read_answers(candidates)

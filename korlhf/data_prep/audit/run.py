@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from korlhf import __version__
-from korlhf.core import program
+from korlhf.core import progress
 from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
 from korlhf.data.near_duplicates import HASHES, Signatures
@@ -38,7 +38,7 @@ def sources(args):
 def first_reading(args, files):
     """Scan all files -> (Scan, overlap.Rows)."""
     scan = Scan(files, Limits(args.min_hangul, args.min_answer_chars, args.examples, args.seed))
-    with program.bar(desc="reading", unit="rows") as bar:
+    with progress.bar(desc="reading", unit="rows") as bar:
         signatures = Signatures(scan.conversations(bar), args.threshold)
         bar.set_description("near-duplicates")
         return scan, overlap.Rows(scan, signatures.first, signatures.groups())
@@ -88,7 +88,7 @@ def second_reading(args, scan, rows, wanted):
     """Fetch the texts of the wanted rows and write the fixed files -> ({row: texts}, report on those files or None)."""
     if not wanted and not args.fix:
         return {}, None
-    with program.bar(total=len(scan), desc="fixing" if args.fix else "examples", unit="rows") as bar:
+    with progress.bar(total=len(scan), desc="fixing" if args.fix else "examples", unit="rows") as bar:
         if not args.fix:
             return fix.second_reading(scan, rows.bits, wanted, None, bar), None
         fixer = fix.Fixer(Path(args.output).expanduser() / "fixed", scan.sources, args.remove, args.remove_test_rows)

@@ -44,6 +44,7 @@ def running(tmp_path_factory, records):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_killed_between_labels_no_acknowledged_one_is_lost(tmp_path, records, serve):
     server = serve(tmp_path / "labels.sqlite", "--input", records, "--annotators_per_item", 1)
     known = {}  # ticket -> number of an acknowledged label

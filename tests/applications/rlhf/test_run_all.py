@@ -196,6 +196,28 @@ def test_a_failing_stage_ends_it_with_its_code_and_the_next_start_goes_on(projec
     assert json.loads((project.out / "stages.json").read_text(encoding="utf-8"))["sft"]["seconds"] in (100, 101)
 
 
+def test_the_time_of_a_start_that_was_killed_counts(project):
+    """Up to the last word of its log, whoever was killed: the runner cannot tell."""
+    running = project.start(SLOW="reward")
+    project.wait_for("reward")
+    project.wait_for("step 2")
+    running.kill()
+    running.wait()
+    for process in project.alive():
+        os.kill(process, signal.SIGKILL)
+    while project.alive():
+        time.sleep(0.02)
+    total, began = map(int, (project.out / "logs/reward.seconds").read_text(encoding="utf-8").split())
+    assert total == 0
+    os.utime(project.out / "logs/reward.log", (began + 50, began + 50))
+    project.took()
+    assert project.run()[:2] == (0, QUICKSTART[1:])
+    clocked = json.loads((project.out / "stages.json").read_text(encoding="utf-8"))
+    assert 50 <= clocked["reward"]["seconds"] < 60 and clocked["ppo"]["seconds"] < 10
+    assert project.run()[0] == 0
+    assert json.loads((project.out / "stages.json").read_text(encoding="utf-8")) == clocked
+
+
 def test_changed_settings_are_refused_and_from_trains_all_later_stages_anew(project):
     project.run()
     code, ran, out = project.run(SFT_FLAGS="--num_train_epochs 2")

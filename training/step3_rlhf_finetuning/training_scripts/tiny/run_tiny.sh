@@ -17,7 +17,9 @@ OUTPUT_DIR="${OUTPUT_DIR:-$KORLHF_ROOT/output/quickstart/ppo}"    # finished mod
 DATA_PATH="${DATA_PATH:-sample/prompts}"                          # the embedded sample
 DATA_SPLIT="${DATA_SPLIT:-0,0,10}"                                # all of it belongs to this step
 EVAL_DATA_PATH="${EVAL_DATA_PATH:-sample/heldout_prompts}"        # held-out part of the sample
-PER_DEVICE_GENERATION_BATCH_SIZE="${PER_DEVICE_GENERATION_BATCH_SIZE:-64}"  # prompts per process and PPO step
+ADVANTAGE_ESTIMATOR="${ADVANTAGE_ESTIMATOR:-gae}"                 # gae: PPO; without a critic: rloo, grpo, reinforce
+NUM_GENERATIONS="${NUM_GENERATIONS:-1}"                           # answers to each prompt; for rloo and grpo 4 or more
+PER_DEVICE_GENERATION_BATCH_SIZE="${PER_DEVICE_GENERATION_BATCH_SIZE:-64}"  # answers per process and step
 PER_DEVICE_TRAINING_BATCH_SIZE="${PER_DEVICE_TRAINING_BATCH_SIZE:-32}"  # answers per process and optimizer step
 NUM_TRAIN_EPOCHS="${NUM_TRAIN_EPOCHS:-5}"                         # passes over the prompts
 ACTOR_LEARNING_RATE="${ACTOR_LEARNING_RATE:-7e-4}"                # peak learning rates
@@ -35,6 +37,6 @@ DTYPE="${DTYPE:-fp32}"                                            # also on a GP
 SEED="${SEED:-1234}"                                              # seed of the shuffle and the sampler
 
 launch step3 ACTOR_MODEL_NAME_OR_PATH CRITIC_MODEL_NAME_OR_PATH OUTPUT_DIR DATA_PATH... DATA_SPLIT EVAL_DATA_PATH... \
-    PER_DEVICE_GENERATION_BATCH_SIZE PER_DEVICE_TRAINING_BATCH_SIZE NUM_TRAIN_EPOCHS ACTOR_LEARNING_RATE \
-    CRITIC_LEARNING_RATE KL_COEF KL_TARGET MAX_PROMPT_SEQ_LEN MAX_ANSWER_SEQ_LEN ACTOR_ZERO_STAGE CRITIC_ZERO_STAGE \
-    DTYPE SEED EVAL_INTERVAL SAVE_STEPS -- "$@"
+    ADVANTAGE_ESTIMATOR NUM_GENERATIONS PER_DEVICE_GENERATION_BATCH_SIZE PER_DEVICE_TRAINING_BATCH_SIZE \
+    NUM_TRAIN_EPOCHS ACTOR_LEARNING_RATE CRITIC_LEARNING_RATE KL_COEF KL_TARGET MAX_PROMPT_SEQ_LEN MAX_ANSWER_SEQ_LEN \
+    ACTOR_ZERO_STAGE CRITIC_ZERO_STAGE DTYPE SEED EVAL_INTERVAL SAVE_STEPS -- "$@"
