@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from korlhf.applications.chat.bots import open_bot, open_scorer
 from korlhf.applications.chat.screen import Pipe, Terminal
 from korlhf.applications.chat.terminal import Chat
+from korlhf.applications.ratings import RatingFile
 from korlhf.core import flags, program
 from korlhf.llm import responders
 from korlhf.llm.checkpoint import Sampling
@@ -37,6 +38,7 @@ class ChatFlags:
         low=0,
     )
     seed: int = flags.seed_flag("seed of the answers: the same messages get the same answers again")
+    ratings: str = flags.flag("", "JSONL file that /good and /bad add the last answer to", output="file")
     history_file: str = flags.flag(
         "~/.korlhf_chat_history", 'file of the messages typed in a terminal, for the arrow keys; "" = none'
     )
@@ -57,13 +59,14 @@ def main(argv=None):
     args, server, checkpoint = parse(argv)
     logging.disable(logging.WARNING)  # the libraries' warnings would stand in the middle of the conversation
     system = responders.read_system(args.system, "--system") if args.system else ""
+    ratings = RatingFile(args.ratings) if args.ratings else None
     screen = Terminal(args.history_file) if Terminal.possible() else Pipe()
     sampling = Sampling(args.temperature, args.top_p, args.max_new_tokens, args.seed)
     scorer = open_scorer(args.reward_model, checkpoint)
     limits = args.context_tokens, args.max_new_tokens
     with open_bot(args.model_name_or_path, (checkpoint, server), *limits, what=MODEL) as bot:
         screen.welcome(f"{bot.name} answers. /help shows what there is, /quit ends.")
-        Chat(bot, scorer, sampling, system, screen).run()
+        Chat(bot, scorer, sampling, system, screen, ratings).run()
     return int(screen.problems > 0 and not screen.interactive)
 
 

@@ -14,10 +14,12 @@ shift "$TAKEN"
 
 MODEL_NAME_OR_PATH="${MODEL_NAME_OR_PATH:-$KORLHF_ROOT/output/quickstart/ppo}"  # who answers
 REWARD_MODEL="${REWARD_MODEL:-}"  # a reward model whose score of each answer is shown; empty: none
+RATINGS="${RATINGS-$KORLHF_ROOT/output/chat/ratings.jsonl}"       # /good and /bad add answers to it; empty: none
 SYSTEM="${SYSTEM:-}"                                              # system message, a text or a file
 TEMPERATURE="${TEMPERATURE:-0.7}"                                 # 0: greedy
 TOP_P="${TOP_P:-1.0}"                                             # nucleus sampling; 1: off
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-256}"                           # longest answer in tokens
 SEED="${SEED:-1234}"                                              # of the answers
 
-start applications/chat/chat.py MODEL_NAME_OR_PATH REWARD_MODEL SYSTEM TEMPERATURE TOP_P MAX_NEW_TOKENS SEED -- "$@"
+start applications/chat/chat.py MODEL_NAME_OR_PATH REWARD_MODEL SYSTEM RATINGS TEMPERATURE TOP_P MAX_NEW_TOKENS \
+    SEED -- "$@"

@@ -3,8 +3,8 @@ generation settings.
 
 The folder takes its name only after a check: its greedy answers must be those of the trained model, token by token,
 by the sampler of the trainings and by plain transformers. `--push_to_hub` then uploads it, private unless told
-otherwise, after it has shown what and asked. Left out: quantisation and GGUF (llama.cpp converts such a folder),
-other formats than safetensors."""
+otherwise, after it has shown what and asked. Left out: other formats than safetensors
+(to_gguf.py makes GGUF of such a folder)."""
 
 from dataclasses import dataclass
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from korlhf.applications import accounts, web
 from korlhf.applications.label import items
 from korlhf.applications.label.desk import Desk
-from korlhf.applications.label.page import Page
+from korlhf.applications.label.page import Page, read_guidelines
 from korlhf.applications.label.service import Service
 from korlhf.applications.label.store import Store
 from korlhf.core import flags, program
@@ -37,6 +37,13 @@ class LabelFlags:
         30.0, "how long an item waits for the person who has it before them, until it is given to another", above=0
     )
     seed: int = flags.seed_flag("seed of the order in which answers are shown, which differs for each person and item")
+    guidelines: str = flags.flag(
+        str(PAGE.with_name("guidelines.md")), "UTF-8 file of the guidelines beside the item: Markdown; empty = none"
+    )
+    daily_share: int = flags.flag(50, "labels of a person's share of a day, for their progress; 0 = none", low=0)
+    show_category: bool = flags.flag(
+        False, "tell people the category of an item; not given = hidden, for it may tell them what is expected"
+    )
     language: str = flags.flag("ko", "language of the page at first; each person can switch", choices=["ko", "en"])
 
 
@@ -49,6 +56,7 @@ def main(argv=None):
     server.check(parser)
     if server.share and not server.auth_file:
         parser.error("--share lets in everybody who has the link; give --auth_file as well")
+    guidelines = read_guidelines(args.guidelines) if args.guidelines else ""
     web.be_quiet()
     passwords = accounts.read_passwords(server.auth_file) if server.auth_file else None
     web.check_port(server.host, server.port)
@@ -62,9 +70,10 @@ def main(argv=None):
             raise InputError(
                 f"--database {args.database}: has no items; give files of prompts and answers with --input"
             )
-        desk = Desk(store, args.annotators_per_item, 60 * args.lease_minutes, args.seed)
+        desk = Desk(store, args.annotators_per_item, 60 * args.lease_minutes, args.seed, args.show_category)
         service = Service(desk, accounts.Accounts(store, passwords))
-        page = Page(PAGE, service, args.language, passwords is not None)
+        settings = {"language": args.language, "passwords": passwords is not None, "share": args.daily_share}
+        page = Page(PAGE, service, {**settings, "guidelines": guidelines})
         web.serve(page, server, "labelling", STOPPED)
 
 

@@ -15,6 +15,8 @@ INPUT="${INPUT-$KORLHF_ROOT/samples/reward.jsonl}"  # files of prompts with answ
 DATABASE="${DATABASE:-$KORLHF_ROOT/output/label/labels.sqlite}"   # items and labels
 ANNOTATORS_PER_ITEM="${ANNOTATORS_PER_ITEM:-2}"                   # people who label each item
 LEASE_MINUTES="${LEASE_MINUTES:-30}"                              # how long an item waits for who has it before them
+GUIDELINES="${GUIDELINES-$KORLHF_ROOT/applications/label/guidelines.md}"  # Markdown beside the item; empty: none
+DAILY_SHARE="${DAILY_SHARE:-50}"                                  # labels of a person's share of a day; 0: none
 LANGUAGE_OF_PAGE="${LANGUAGE_OF_PAGE:-ko}"                        # ko or en, at first; each person can switch
 HOST="${HOST:-127.0.0.1}"                                         # 0.0.0.0: other machines can come in
 PORT="${PORT:-7870}"
@@ -23,5 +25,5 @@ SEED="${SEED:-1234}"                                              # of the order
 
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 # The environment's LANGUAGE is the system's; hence the other name.
-start applications/label/label.py INPUT... DATABASE ANNOTATORS_PER_ITEM LEASE_MINUTES HOST PORT AUTH_FILE SEED \
-    -- --language "$LANGUAGE_OF_PAGE" "$@"
+start applications/label/label.py INPUT... DATABASE ANNOTATORS_PER_ITEM LEASE_MINUTES GUIDELINES DAILY_SHARE HOST PORT \
+    AUTH_FILE SEED -- --language "$LANGUAGE_OF_PAGE" "$@"

@@ -17,3 +17,14 @@ export function el(name, properties = {}, ...children) {
 export function filled(text, values) {
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
+
+// Light or dark: the system's, until the reader chooses the other one; choosing the system's again follows it from then on.
+const THEME = "korlhf_theme";
+const systemDark = matchMedia("(prefers-color-scheme: dark)");
+
+export function switchTheme() {
+  const dark = (localStorage.getItem(THEME) ?? (systemDark.matches ? "dark" : "light")) !== "dark";
+  if (dark === systemDark.matches) localStorage.removeItem(THEME);
+  else localStorage.setItem(THEME, dark ? "dark" : "light");
+  document.documentElement.dataset.theme = localStorage.getItem(THEME) ?? "";
+}

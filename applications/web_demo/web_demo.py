@@ -12,10 +12,11 @@ from pathlib import Path
 from korlhf.applications import accounts, web
 from korlhf.applications.chat.bots import open_scorer
 from korlhf.applications.database import Database
+from korlhf.applications.ratings import RatingFile
 from korlhf.applications.web_demo import models
 from korlhf.applications.web_demo.limits import Limits
 from korlhf.applications.web_demo.routes import Site
-from korlhf.applications.web_demo.service import Service
+from korlhf.applications.web_demo.service import Service, System
 from korlhf.applications.web_demo.sessions import Sessions
 from korlhf.applications.web_demo.votes import VoteFile
 from korlhf.core import flags, program
@@ -23,7 +24,7 @@ from korlhf.llm import responders
 from korlhf.llm.flags import CheckpointFlags, StreamFlags
 
 PAGE = Path(__file__).resolve().parent / "page"
-STOPPED = "stopped; votes are kept, conversations are not"
+STOPPED = "stopped; votes and ratings are kept, conversations are not"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +41,14 @@ class DemoFlags:
     )
     votes: str = flags.flag("", "JSONL file that votes are added to, for step 2; needed with two models", output="file")
     category: str = flags.flag("web_demo", "category of the votes, for step 2's figures by category")
+    ratings: str = flags.flag(
+        "", "JSONL file that thumbs up and down for answers are added to; not given = no thumbs", output="file"
+    )
     report: str = flags.flag(
         "", "HTML file of the run's report; not given = report.html next to the first model's folder, if it is there"
     )
-    system: str = flags.flag("", "system message, a text or a UTF-8 file")
+    system: str = flags.flag("", "system message at first, a text or a UTF-8 file")
+    fixed_system: bool = flags.flag(False, "visitors neither see nor change the system message")
     language: str = flags.flag(
         "auto",
         "language of the page at first, auto = the browser's; each visitor can switch",
@@ -77,16 +82,17 @@ def main(argv=None):
     web.be_quiet()
     named = models.named(demo.model)
     report = models.find_report(demo.report, named)
-    system = responders.read_system(demo.system, "--system") if demo.system else ""
+    system = System(responders.read_system(demo.system, "--system") if demo.system else "", demo.fixed_system)
     votes = VoteFile(demo.votes) if len(named) == 2 else None
+    ratings = RatingFile(demo.ratings) if demo.ratings else None
     passwords = accounts.read_passwords(server.auth_file) if server.auth_file else None
     web.check_port(server.host, server.port)
     with ExitStack() as stack:
         bots = models.open_bots(named, limits, (checkpoint, openai), stack)
         scorer = open_scorer(demo.reward_model, checkpoint)
-        service = Service(bots, scorer, votes, limits, system, demo.category)
+        service = Service(bots, scorer, votes, limits, system, demo.category, ratings)
         people = passwords and accounts.Accounts(Database(":memory:", accounts.SCHEMA), passwords)
-        settings = models.settings(named, scorer, demo.language, limits)
+        settings = models.settings(named, service, demo.language)
         site = Site(service, Sessions(limits.max_sessions), people, PAGE, settings, report)
         web.serve(site, server, "web demo", STOPPED)
 

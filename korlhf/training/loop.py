@@ -129,7 +129,7 @@ class Training:
         return {}
 
     def samples(self) -> Sequence[Sample]:
-        """What the model card shows of the model, as it is before it is saved. All processes call it."""
+        """What the model card shows of the model, which is saved by then. All processes call it."""
         return ()
 
     def on_card(self, figures: dict[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -244,8 +244,8 @@ def _start(run, training, flags):
 
 def _finish(run, training, figures, data):
     """Save the model with tokenizer, template, card and curves, and mark the run as finished."""
-    samples = training.samples()
     training.save_model(run.dir)
+    samples = training.samples()
     figures |= {
         "steps": training.order.total_steps,
         "examples": training.order.examples,

@@ -133,9 +133,14 @@ def measured(figures: dict[str, Any] | None, name: str) -> str:
     return said + (f" [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else "")
 
 
-def licence(origins: Sequence[Origin], given: str = "") -> tuple[str, str]:
+def trainings(origins: Sequence[Origin]) -> list[dict[str, Any]]:
+    """The trainings of a chain, the first one first, as plain data: name, data, and the reward model's name or ""."""
+    return [{"name": o.name, "data": list(o.data), "reward": o.reward} for o in origins[-2::-1]]
+
+
+def licence(origins: Sequence[Origin], given: str = "", fetch: bool = True) -> tuple[str, str]:
     """(licence id as the hub writes it, where it was found): `given`, else of the nearest card in the chain that
-    states one.
+    states one. fetch: also from the hub, not from its cache alone.
 
     Raises InputError if there is none, or `given` is no id.
     """
@@ -147,7 +152,7 @@ def licence(origins: Sequence[Origin], given: str = "") -> tuple[str, str]:
     if given:
         return given, "--license"
     for origin in origins:
-        stated = _front_matter(origin.path).get("license")
+        stated = _front_matter(origin.path, fetch).get("license")
         if isinstance(stated, str) and stated:
             return stated, f"the card of {origin.name}"
     raise InputError(
@@ -156,7 +161,7 @@ def licence(origins: Sequence[Origin], given: str = "") -> tuple[str, str]:
     )
 
 
-def _front_matter(path):
+def _front_matter(path, fetch):
     """The YAML at the top of a model's card, {} if it has none here; of a hub name of what is in the cache or can be
     fetched.
     """
@@ -164,7 +169,7 @@ def _front_matter(path):
     try:
         file = folder / "README.md"
         if not folder.is_dir() and path.count("/") == 1:
-            file = Path(hf_hub_download(path, "README.md"))
+            file = Path(hf_hub_download(path, "README.md", local_files_only=not fetch))
         return (metadata_load(file) if file.is_file() else None) or {}
     except (
         OSError,

@@ -14,6 +14,7 @@ from korlhf.core import stats
 from korlhf.data import packing
 from korlhf.data.tokenize import Codec, Tokens
 from korlhf.models.card import Sample, spread
+from korlhf.models.folders import first_line
 from korlhf.models.lora import without_adapter
 from korlhf.training.engine import Engine
 from korlhf.training.examples import Split
@@ -113,10 +114,13 @@ class SftTraining(Training):
         answers, lm = [], without_adapter(next(self.actor.module.children()))
         limit = getattr(lm.config.get_text_config(), "max_position_embeddings", None) or 10**6
         self.actor.eval()
-        with self.actor.gathered_weights(), torch.no_grad():
-            for ids in prompts if self.world.first else ():
-                room = min(SAMPLE_TOKENS, limit - len(ids))
-                answers.append(self._greedy(lm, ids, room) if room > 0 else "")
+        try:
+            with self.actor.gathered_weights(), torch.no_grad():
+                for ids in prompts if self.world.first else ():
+                    room = min(SAMPLE_TOKENS, limit - len(ids))
+                    answers.append(self._greedy(lm, ids, room) if room > 0 else "")
+        except Exception as error:  # a model of somebody's own code may have no `generate`; it is trained all the same
+            print(f"note: no answers on the card: {type(error).__name__}: {first_line(error)}", flush=True)
         self.world.barrier()
         shown = [asked[i].prompt for i in spread(len(asked))]
         return [Sample(prompt, [("답변 · answer", text)]) for prompt, text in zip(shown, answers)]

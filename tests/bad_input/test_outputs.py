@@ -14,6 +14,7 @@ OUTPUTS = {  # program -> the flag of its result; a file or a folder
     "diversity": "--output_dir",
     "reward_accuracy": "--output_dir",
     "export": "--output_dir",
+    "to_gguf": "--output_dir",
     "audit": "--output",
 }
 FILES = {

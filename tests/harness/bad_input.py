@@ -71,6 +71,10 @@ PROGRAMS = {
         "applications.export.export",
         f"--model_name_or_path {MODEL} --output_dir out --check_data_path prompts.jsonl --license mit",
     ),
+    "to_gguf": (
+        "applications.export.to_gguf",
+        f"--model_name_or_path {MODEL} --output_dir out --check_data_path prompts.jsonl",
+    ),
     "label": ("applications.label.label", "--input pairs.jsonl --database out.sqlite"),
     "label_export": ("applications.label.export", "--database labels.sqlite --output out.jsonl"),
     "add_annotator": ("applications.label.add_annotator", "--auth_file people --name 지우"),

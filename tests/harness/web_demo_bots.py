@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
+from korlhf.applications import ratings
 from korlhf.applications.chat.conversation import AnswerStream
 from korlhf.applications.web_demo import votes
 from korlhf.applications.web_demo.limits import Limits
-from korlhf.applications.web_demo.service import Service
+from korlhf.applications.web_demo.service import Service, System
 
 HOW = {"temperature": 0.5, "max_new_tokens": 8}
 LIMITS = {"max_characters": 20, "max_messages": 3, "max_new_tokens": 8, "max_temperature": 1.0, "max_answers": 4}
@@ -49,7 +50,15 @@ def make(tmp_path):
     def service(*bots, scorer=None, **limits):
         bounds = Limits(**{**LIMITS, **limits})
         file = votes.VoteFile(tmp_path / "votes.jsonl")
-        return Service({b.name: b for b in bots}, scorer, file, bounds, system="다정하게", category="c")
+        return Service(
+            {b.name: b for b in bots},
+            scorer,
+            file,
+            bounds,
+            System("다정하게"),
+            "c",
+            ratings.RatingFile(tmp_path / "ratings.jsonl"),
+        )
 
     return service
 

@@ -82,7 +82,7 @@ def test_step_loss_does_not_depend_on_the_split_into_passes(load_lm, rows):
     assert float(sum(passes).detach()) / 2 == pytest.approx(-float(logps_of(lm, rows).mean().detach()), abs=1e-5)
 
 
-def test_held_out_figures_have_intervals_over_examples_and_the_card_has_answers(load_lm, codec):
+def test_held_out_figures_have_intervals_over_examples_and_the_card_has_answers(load_lm, codec, capsys):
     """Against one pass over each text, and the error of a ratio by hand."""
     talks = [("가요", "좋아요."), ("네", "같이 가요."), ("뭐", "산책하러 갈까요?"), ("왜", "네."), ("응", "")]
     examples = [Example(({"role": "user", "content": q},), (a,), "ab"[i % 2]) for i, (q, a) in enumerate(talks)]
@@ -112,6 +112,8 @@ def test_held_out_figures_have_intervals_over_examples_and_the_card_has_answers(
     limits = rollout.Limits(min(96, 128 - len(prompt)), temperature=0)
     expected = rollout.sample(lm, [prompt], [0], codec.eos_token_id, limits)
     assert samples[0].texts[0][1] == codec.decode(expected[0])
+    lm.generate = lambda *_, **__: 1 / 0
+    assert training.samples() == [] and "note: no answers on the card: ZeroDivisionError" in capsys.readouterr().out
 
 
 ORDER = Order(4, 2, 1, 1, 1, 1, World(0, 1, torch.device("cpu")))

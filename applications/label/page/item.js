@@ -2,13 +2,14 @@
 
 function drawItem() {
   const item = state.item;
+  find(".loading").hidden = true;
   find(".work").hidden = !item;
   find(".nothing").hidden = Boolean(item);
   drawCounts();
   if (!item) return;
   find(".work").dataset.item = item.item;
   const turns = item.talk.map((turn, i) => drawTurn(turn, i === item.talk.length - 1 ? item.context : ""));
-  show(".talk", el("span.chip", {}, item.category), turns);
+  show(".talk", item.category ? el("span.chip", {}, item.category) : null, turns);
   show(".ask", item.answers.length === 2 ? say("ask_two") : say("ask_many"));
   find(".answers").className = `answers of${item.answers.length}`;
   show(".answers", item.answers.map((text, place) => drawAnswer(text, place)));
@@ -114,8 +115,11 @@ function closeEdit() {
 }
 
 function drawCounts() {
-  const { items, done, mine } = state.counts;
-  find(".bar span").style.width = `${items ? (100 * done) / items : 0}%`;
-  show(".done_of", say("done_of", { done, items }));
+  const { today, mine } = state.counts;
+  const { share } = props;
+  find(".bar").hidden = !share;
+  find(".bar span").style.width = `${share ? Math.min(100, (100 * today) / share) : 0}%`;
+  find(".bar").classList.toggle("full", Boolean(share) && today >= share);
+  show(".today", say(!share ? "today_n" : today < share ? "today_of" : "today_done", { today, share }));
   show(".mine_n", say("mine_n", { n: mine }));
 }

@@ -4,7 +4,7 @@
 const LETTER_KEYS = {
   KeyT: () => step(restEqual(state.choice, count())), KeyB: () => step(allBad(state.choice)), KeyS: skip, KeyF: openFlag, KeyU: undo,
   KeyE: () => openEdit(bestPlace()), KeyC: () => find(".comment").focus(), Equal: () => count() > 2 && step(join(state.choice)),
-  KeyN: goOn, Enter: confirm, NumpadEnter: confirm,
+  KeyN: goOn, KeyG: () => props.guidelines && openGuide(), Enter: confirm, NumpadEnter: confirm,
 };
 
 function onKey(event) {

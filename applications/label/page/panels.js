@@ -3,26 +3,32 @@
 function drawFrame() {
   element.replaceChildren(el("div.label_app", { lang: language },
     el("header", {}, el("h1", {}, say("title")),
-      el("div.counts", {}, el("div.bar", {}, el("span")), el("span.done_of"), el("span.mine_n")),
-      el("nav", {}, button("mine.quiet", say("mine"), "", openMine), button("progress.quiet", say("progress"), "", openProgress),
-        button("help.quiet", say("help"), "?", openHelp), button("language.quiet", say("language"), "", switchLanguage),
-        button("leave.quiet", say("leave"), "", leave))),
+      el("div.counts", {}, el("div.bar", {}, el("span")), el("span.today"), el("span.mine_n")),
+      el("nav", {}, props.guidelines ? button("guide_button.quiet", say("guide"), "G", openGuide) : null, button("mine.quiet", say("mine"), "", openMine), button("progress.quiet", say("progress"), "", openProgress),
+        button("help.quiet", say("help"), "?", openHelp), button("theme.quiet", "◐", "", switchTheme, { title: say("theme"), "aria-label": say("theme") }),
+        button("language.quiet", say("language"), "", switchLanguage), button("leave.quiet", say("leave"), "", leave))),
     el("form.login", { hidden: true }),
-    el("main.work", { hidden: true },
+    el("p.loading", { role: "status" }, say("loading")),
+    el("main.work", { hidden: true }, el("div.item", {},
       el("div.revising", { hidden: true }, el("span", {}, say("revising")), button("on", say("on"), "N", goOn)),
-      el("section.talk", { tabIndex: 0 }), el("h2.ask"), el("section.answers"),
+      el("section.talk", { tabIndex: 0, lang: "ko" }), el("h2.ask"), el("section.answers", { lang: "ko" }),
       el("input.comment", { type: "text", maxLength: 2000, placeholder: say("comment_hint"), "aria-label": say("comment"),
         oninput: (event) => { state.comment = event.target.value; } })),
+      el("aside.guide.guide_text", { lang: "ko", "aria-label": say("guide") }, el("h2", {}, say("guide")), drawMarkdown(props.guidelines))),
     el("div.nothing", { hidden: true }, el("h2", {}, say("nothing_left")), el("p", {}, say("nothing_left_more")),
       button("again.primary", say("look_again"), "", lookAgain), button("undo", say("undo"), "U", undo)),
     el("footer.work", { hidden: true }, el("div.line", {}, el("div.summary"), el("div.notice", { role: "status", "aria-live": "polite" })),
       el("div.actions"), button("confirm.primary", say("confirm"), "Enter", confirm)),
     el("dialog.panel", { onclick: (event) => { if (event.target === find(".panel")) find(".panel").close(); } })));
+  document.documentElement.lang = language;
+  document.title = `${say("title")} · KoRLHF`;
+  if (!props.guidelines) find(".guide").remove();
+  else drawGuide();
 }
 
 function drawLogin(words = "") {
   find("header").hidden = true;
-  element.querySelectorAll(".work, .nothing").forEach((part) => { part.hidden = true; });
+  element.querySelectorAll(".work, .nothing, .loading").forEach((part) => { part.hidden = true; });
   const form = find(".login");
   const name = el("input", { name: "name", autocomplete: "username", maxLength: 80, required: true,
     value: localStorage.getItem("korlhf_label_name") ?? "" });
@@ -54,13 +60,14 @@ function openPanel(title, ...children) {
 
 function openHelp() {
   const rows = [["1–6", "help_pick"], ["=", "help_equal"], ["T", "help_tie"], ["B", "help_all_bad"], ["E", "help_edit"],
-    ["C", "help_comment"], ["S", "help_skip"], ["F", "help_flag"], ["U", "help_undo"], ["N", "help_on"], ["Enter", "help_confirm"]];
+    ["C", "help_comment"], ["S", "help_skip"], ["F", "help_flag"], ["U", "help_undo"], ["N", "help_on"], ["Enter", "help_confirm"],
+    ...(props.guidelines ? [["G", "help_guide"]] : [])];
   const line = ([key, text]) => el("tr", {}, el("td", {}, el("kbd", {}, key)), el("td", {}, say(text)));
   openPanel(say("help_title"), el("table", {}, rows.map(line)), el("p", {}, say("help_in_text")), el("p", {}, say("help_blind")));
 }
 
 async function openMine() {
-  openPanel(say("mine"), el("ol.labels"));
+  openPanel(say("mine"), el("ol.labels"), el("p.wait", {}, say("loading")));
   await moreMine(null);
 }
 
@@ -68,6 +75,7 @@ async function moreMine(before) {
   const found = await ask("mine", { before });
   if (!found) return;
   const list = find(".labels");
+  find(".panel .wait")?.remove();
   list.append(...found.labels.map(drawLabel));
   if (!list.children.length) list.append(say("no_labels"));
   element.querySelector(".panel > .more")?.remove();
@@ -84,7 +92,7 @@ function drawLabel(label) {
 }
 
 async function openProgress() {
-  openPanel(say("progress"), el("div.figures"));
+  openPanel(say("progress"), el("div.figures", {}, el("p", {}, say("loading"))));
   while (find(".panel").open && find(".figures")) {
     const found = await ask("progress", {});
     if (!found || !find(".figures")) return;

@@ -1,8 +1,11 @@
 // The work: asking the server, taking steps, sending labels. A label counts as saved when the server has said so, not before: it answers
 // when the label is on its disk. Until then the page sends it again, under the same ticket, which the server takes once.
 
-const state = { token: localStorage.getItem("korlhf_label_token"), item: null, counts: { items: 0, done: 0, mine: 0 }, choice: NOTHING,
-  past: [], saved: NOTHING, comment: "", editing: null, before: NOTHING, busy: false };
+const state = { token: localStorage.getItem("korlhf_label_token"), item: null, counts: { today: 0, mine: 0 }, choice: NOTHING,
+  past: [], saved: NOTHING, comment: "", editing: null, before: NOTHING,
+  // While the server is asked for an item or given a label; the page shows it, and takes no keys.
+  get busy() { return element.ariaBusy === "true"; },
+  set busy(busy) { element.ariaBusy = String(busy); } };
 
 function count() {
   return state.item.answers.length;

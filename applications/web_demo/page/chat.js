@@ -2,31 +2,81 @@
 
 import { addSuggestions, el, following, growing, icon, notes, say, scoreChip, speak, toEnd, told, tool } from "./dom.js";
 import { Composer, sampling } from "./composer.js";
-import { ask, events, NOT_TAKEN } from "./server.js";
+import { ask, events, hold, NOT_TAKEN, setSession } from "./server.js";
+import { Talks, titleOf } from "./talks.js";
 
 export class Chat {
-  // renew(): what to do when the server no longer knows the session.
-  constructor(view, settings, renew) {
-    Object.assign(this, { view, renew, turns: 0, scores: settings.scores, aborter: null });
+  // turns: the exchanges that count, as the server has them (sessions.Turn); token: the server's for this conversation.
+  constructor(view, settings) {
+    Object.assign(this, { view, turns: [], token: null, settings, aborter: null });
     this.talk = view.querySelector(".talk");
     const does = { send: (text) => this.send(text), stop: () => this.stop(), models: settings.models };
     this.composer = new Composer(view.querySelector(".dock"), does);
+    this.talks = new Talks(view.querySelector(".talks"), settings.login ? sessionStorage : localStorage,
+      { open: (talk) => this.open(talk), forget: (talk) => this.forget(talk) });
+    view.querySelector(".closed_note button").addEventListener("click", () => this.begin());
     addSuggestions(view, (text) => { if (!this.composer.busy) this.send(text); });
   }
 
-  restore(turns) {
+  get title() {
+    return titleOf(this.talks.all().find((talk) => talk.token === this.token) ?? { turns: this.turns });
+  }
+
+  // closed: the server has forgotten the conversation; it can be read.
+  restore(token, turns, closed = false) {
     this.talk.replaceChildren();
-    this.turns = turns.length;
-    for (const turn of turns) {
+    Object.assign(this, { token, turns });
+    turns.forEach((turn, at) => {
       this.addUser(turn.user);
-      const answer = this.addAnswer(turn.model, turn.user);
+      const answer = this.addAnswer(turn.model, turn.user, at);
       answer.said.add(turn.answer);
-      this.finish(answer, { end: turn.reason, left_out: turn.left_out });
       answer.counted = true;
+      this.finish(answer, { end: turn.reason, left_out: turn.left_out });
       if (turn.score !== null) this.addScore(answer, turn.score);
-    }
+    });
+    this.view.classList.toggle("closed", closed);
+    this.view.classList.remove("talks_open");
+    this.talks.show(token);
     this.draw();
     toEnd(this.view);
+  }
+
+  // A new conversation; the one before stays in the list.
+  async begin(notice = "") {
+    if (this.composer.busy) return;
+    const state = await ask("open", { session: null });
+    if (state.error) {
+      this.composer.notice(`error_${state.error}`);
+      return;
+    }
+    setSession(state.session);
+    this.composer.notice(notice);
+    this.restore(state.session, []);
+    this.composer.focus();
+  }
+
+  // One of the list.
+  async open(talk) {
+    if (this.composer.busy || talk.token === this.token) return;
+    this.composer.notice("");
+    if (!(await hold(talk.token))) {
+      this.composer.notice("in_another_tab");
+      return;
+    }
+    const state = await ask("open", { session: talk.token });
+    if (state.error) {
+      this.composer.notice(`error_${state.error}`);
+      return;
+    }
+    setSession(state.session);
+    if (state.session === talk.token) this.restore(talk.token, state.chat);
+    else this.restore(talk.token, talk.turns, true);
+  }
+
+  // It was deleted from the list: the server forgets it too.
+  async forget(talk) {
+    await ask("reset", { page: "chat", session: talk.token });
+    if (talk.token === this.token) await this.begin();
   }
 
   draw() {
@@ -39,26 +89,28 @@ export class Chat {
     return made;
   }
 
-  addAnswer(model, user) {
+  addAnswer(model, user, at) {
     const said = growing();
     const meta = el("div.meta");
     const name = el("div.name", {}, el("i", { "aria-hidden": "true" }, model.slice(0, 1).toUpperCase()), model);
     const element = el("div.turn.bot", {}, name, said.element, meta);
     this.talk.append(element);
-    return { element, said, meta, user, counted: false };
+    return { element, said, meta, model, user, at, counted: false };
   }
 
   // at: exchanges that stay before this one; before: the answer that this one replaces.
-  async send(text, at = this.turns, before = null) {
+  async send(text, at = this.turns.length, before = null) {
     const mine = before ? before.element.previousElementSibling : this.addUser(text);
     before?.element.remove();
-    const answer = this.addAnswer(this.composer.model, text);
+    const answer = this.addAnswer(this.composer.model, text, at);
+    const seed = crypto.getRandomValues(new Uint32Array(1))[0] >>> 1;  // drawn here, so that the file can tell it
+    answer.how = { seed, ...sampling() };
     this.draw();
     toEnd(this.view);
     this.composer.setBusy(true);
     this.aborter = new AbortController();
     let ended = false;
-    for await (const event of events("chat", { text, at, model: this.composer.model, ...sampling() }, this.aborter.signal)) {
+    for await (const event of events("chat", { text, at, model: answer.model, ...answer.how }, this.aborter.signal)) {
       if (event.error) ended = this.fail(event, answer, mine, before);
       else if (event.piece !== undefined) following(this.view, () => answer.said.add(event.piece));
       else if (event.end) { this.end(answer, event); ended = true; }
@@ -69,9 +121,13 @@ export class Chat {
 
   end(answer, event) {
     answer.counted = event.counted;
-    this.turns = event.turns;
+    const { system = "", ...how } = answer.how;
+    const turn = { user: answer.user, answer: answer.said.text(), model: answer.model, reason: event.end, left_out: event.left_out,
+      score: null, sampling: how, system, rating: null };
+    this.turns = [...this.turns.slice(0, answer.at), ...(event.counted ? [turn] : [])];
     following(this.view, () => this.finish(answer, event));
     this.free();
+    this.talks.note(this.token, this.turns);
   }
 
   free() {
@@ -84,11 +140,39 @@ export class Chat {
     answer.said.end();
     const again = tool("again", "again", () => this.again(answer));
     const copy = navigator.clipboard ? tool("copy", "copy", () => this.copy(copy, answer)) : null;
-    answer.meta.append(...notes(answer.said.text(), event.end, event.left_out), ...[copy, again].filter(Boolean));
+    const rated = this.settings.ratings && answer.counted;
+    const thumbs = rated ? [true, false].map((label) => this.thumb(answer, label)) : [];
+    answer.meta.append(...notes(answer.said.text(), event.end, event.left_out), ...[copy, again, ...thumbs].filter(Boolean));
+  }
+
+  thumb(answer, label) {
+    const made = tool(`rate.${label ? "good" : "bad"}`, label ? "rate_good" : "rate_bad", () => this.rate(answer, label));
+    made.setAttribute("aria-pressed", String(this.turns[answer.at].rating === label));
+    return made;
+  }
+
+  // A thumb that is pressed again is taken back.
+  async rate(answer, label) {
+    const turn = this.turns[answer.at];
+    const said = turn.rating === label ? null : label;
+    const found = await ask("rate", { at: answer.at, label: said });
+    if (found.error) {
+      this.composer.notice(found.error === "storage" ? "error_rating" : `error_${found.error}`);
+      return;
+    }
+    turn.rating = said;
+    for (const button of answer.meta.querySelectorAll(".rate")) {
+      button.setAttribute("aria-pressed", String(said === button.classList.contains("good") && said !== null));
+    }
+    this.talks.note(this.token, this.turns);
   }
 
   addScore(answer, score) {
-    if (score !== null) answer.meta.prepend(scoreChip(score));
+    if (score === null) return;
+    answer.meta.prepend(scoreChip(score));
+    if (this.turns[answer.at].score === score) return;
+    this.turns[answer.at].score = score;
+    this.talks.note(this.token, this.turns);
   }
 
   async copy(button, answer) {
@@ -101,7 +185,7 @@ export class Chat {
   // off stays with the reason.
   fail(event, answer, mine, before) {
     this.free();
-    if (event.error === "expired") this.renew();
+    if (event.error === "expired") this.begin("error_expired");
     if (before || NOT_TAKEN.includes(event.error)) {
       if (before) answer.element.replaceWith(before.element);
       else { answer.element.remove(); mine.remove(); this.composer.set(answer.user); }
@@ -117,23 +201,11 @@ export class Chat {
   again(answer) {
     if (this.composer.busy) return;
     this.composer.notice("");
-    this.send(answer.user, this.turns - (answer.counted ? 1 : 0), answer);
+    this.send(answer.user, answer.at, answer);
   }
 
   async stop() {
     const aborter = this.aborter;
     if ((await ask("stop", { page: "chat" })).error) aborter?.abort();
-  }
-
-  async reset() {
-    if (this.composer.busy) return;
-    const answer = await ask("reset", { page: "chat" });
-    if (answer.error && answer.error !== "expired") {
-      this.composer.notice(`error_${answer.error}`);
-      return;
-    }
-    this.composer.notice("");
-    this.restore([]);
-    this.composer.focus();
   }
 }

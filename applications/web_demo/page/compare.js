@@ -2,19 +2,29 @@
 
 import { addSuggestions, el, following, growing, notes, scoreChip, toEnd, told } from "./dom.js";
 import { Composer, sampling } from "./composer.js";
-import { ask, events, NOT_TAKEN } from "./server.js";
+import { ask, COMPARED, events, NOT_TAKEN } from "./server.js";
 
 const LETTER = { left: "A", right: "B" };
 
 export class Compare {
-  constructor(view, settings, renew) {
-    Object.assign(this, { view, renew, turns: 0, round: null, aborter: null });
+  // token: the server's for this comparison; a tab has one, besides its conversation.
+  constructor(view) {
+    Object.assign(this, { view, token: null, turns: 0, round: null, aborter: null });
     this.talk = view.querySelector(".talk");
     this.votes = view.querySelector(".votes");
     this.composer = new Composer(view.querySelector(".dock"), { send: (text) => this.send(text), stop: () => this.stop(), models: [] });
     addSuggestions(view, (text) => { if (!this.composer.busy) this.send(text); });
     for (const button of this.votes.querySelectorAll("[data-vote]")) button.addEventListener("click", () => this.vote(button.dataset.vote));
     this.votes.querySelector(".skip").addEventListener("click", () => this.skip());
+  }
+
+  // As the server has it, or a new one.
+  async open(token) {
+    const state = await ask("open", { session: token });
+    if (state.error) return;
+    this.token = state.session;
+    sessionStorage.setItem(COMPARED, state.session);
+    this.restore(state.compare, state.pair);
   }
 
   restore(turns, pair) {
@@ -73,7 +83,7 @@ export class Compare {
     this.composer.setBusy(true);
     this.aborter = new AbortController();
     let ended = false;
-    for await (const event of events("compare", { text, at: this.turns, ...sampling() }, this.aborter.signal)) {
+    for await (const event of events("compare", { session: this.token, text, at: this.turns, ...sampling() }, this.aborter.signal)) {
       if (event.error) { this.fail(event, round, text); ended = true; }
       else if (event.piece !== undefined) following(this.view, () => round[event.side].said.add(event.piece));
       else if (event.end) following(this.view, () => this.endSide(event));
@@ -104,7 +114,7 @@ export class Compare {
   }
 
   fail(event, round, text) {
-    if (event.error === "expired") this.renew();
+    if (event.error === "expired") this.open(null);
     if (NOT_TAKEN.includes(event.error)) {
       round.element.remove();
       this.round = null;
@@ -122,9 +132,9 @@ export class Compare {
     const { round } = this;
     const notice = this.votes.querySelector(".vote_notice");
     for (const button of this.votes.querySelectorAll("button")) button.disabled = true;
-    const answer = await ask("vote", { id: round.id, vote });
+    const answer = await ask("vote", { session: this.token, id: round.id, vote });
     notice.replaceChildren();
-    if (answer.error === "expired") { this.over(round, "error_expired", ".bad"); this.renew(); return; }
+    if (answer.error === "expired") { this.over(round, "error_expired", ".bad"); this.open(null); return; }
     if (answer.error) {
       notice.append(told("span.bad", `error_${answer.error}`, answer));
       for (const button of this.votes.querySelectorAll("button")) button.disabled = false;
@@ -157,12 +167,12 @@ export class Compare {
 
   async stop() {
     const { aborter } = this;
-    if ((await ask("stop", { page: "compare" })).error) aborter?.abort();
+    if ((await ask("stop", { session: this.token, page: "compare" })).error) aborter?.abort();
   }
 
-  async reset() {
+  async begin() {
     if (this.composer.busy) return;
-    const answer = await ask("reset", { page: "compare" });
+    const answer = await ask("reset", { session: this.token, page: "compare" });
     if (answer.error && answer.error !== "expired") {
       this.composer.notice(`error_${answer.error}`);
       return;

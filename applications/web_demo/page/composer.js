@@ -3,14 +3,20 @@
 
 import { el, say, speak } from "./dom.js";
 
-const settings = { temperature: 0, max_new_tokens: 0, most: null };
+const settings = { temperature: 0, top_p: 1, max_new_tokens: 0, seed: "", system: "", most: null };
+const SHOWN = { temperature: (value) => value.toFixed(1), top_p: (value) => value.toFixed(2), max_new_tokens: String };
 
+// most: the server's settings; without a system message in them visitors have no say in it.
 export function setLimits(most) {
-  Object.assign(settings, { temperature: most.temperature, max_new_tokens: most.max_new_tokens, most });
+  const { temperature, top_p, max_new_tokens, system = "" } = most;
+  Object.assign(settings, { temperature, top_p, max_new_tokens, system, seed: "", most });
 }
 
+// What a request says of the answer; no seed: a new one is drawn each time.
 export function sampling() {
-  return { temperature: settings.temperature, max_new_tokens: settings.max_new_tokens };
+  const { temperature, top_p, max_new_tokens, seed, system, most } = settings;
+  return { temperature, top_p, max_new_tokens, ...(seed === "" ? {} : { seed: Number(seed) }),
+    ...(most.system === undefined ? {} : { system }) };
 }
 
 export class Composer {
@@ -19,7 +25,7 @@ export class Composer {
     dock.append(document.querySelector("#composer").content.cloneNode(true));
     this.dock = dock;
     this.send = send;
-    this.text = dock.querySelector("textarea");
+    this.text = dock.querySelector(".message");
     this.popover = dock.querySelector(".popover");
     this.text.addEventListener("input", () => this.draw());
     this.text.addEventListener("keydown", (event) => this.onKey(event));
@@ -50,11 +56,19 @@ export class Composer {
   prepareSettings() {
     const button = this.dock.querySelector(".open_settings");
     const { most } = settings;
-    const bounds = { temperature: [0, most.max_temperature], max_new_tokens: [Math.min(16, most.max_new_tokens), most.max_new_tokens] };
-    for (const input of this.popover.querySelectorAll("input")) {
+    const bounds = { temperature: [0, most.max_temperature], top_p: [0.05, 1], max_new_tokens: [Math.min(16, most.max_new_tokens),
+      most.max_new_tokens] };
+    for (const input of this.popover.querySelectorAll("[type=range]")) {
       [input.min, input.max] = bounds[input.name];
       input.addEventListener("input", () => { settings[input.name] = Number(input.value); this.drawSettings(); });
     }
+    const seed = this.popover.querySelector("[name=seed]");
+    seed.addEventListener("input", () => { settings.seed = seed.checkValidity() ? seed.value : ""; });
+    const system = this.popover.querySelector("[name=system]");
+    system.maxLength = most.max_characters;
+    system.addEventListener("input", () => { settings.system = system.value; });
+    if (most.system === undefined) system.closest("label").remove();
+    this.popover.querySelector(".as_first").addEventListener("click", () => { setLimits(most); this.drawSettings(); });
     button.addEventListener("click", () => this.openSettings(this.popover.hidden));
     document.addEventListener("pointerdown", (event) => {
       if (!this.popover.contains(event.target) && !button.contains(event.target)) this.openSettings(false);
@@ -69,10 +83,9 @@ export class Composer {
   }
 
   drawSettings() {
-    for (const input of this.popover.querySelectorAll("input")) {
+    for (const input of this.popover.querySelectorAll("input, textarea")) {
       input.value = settings[input.name];
-      const shown = input.name === "temperature" ? settings.temperature.toFixed(1) : settings.max_new_tokens;
-      input.parentElement.querySelector("output").textContent = shown;
+      if (SHOWN[input.name]) input.parentElement.querySelector("output").textContent = SHOWN[input.name](settings[input.name]);
     }
   }
 

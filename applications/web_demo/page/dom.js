@@ -1,8 +1,8 @@
 // Words, and parts of the page.
 
-import { el, filled } from "./elements.js";
+import { el, filled, switchTheme } from "./elements.js";
 
-export { el };
+export { el, switchTheme };
 
 const LANGUAGE = "korlhf_web_demo_language";
 let texts = {};
@@ -69,7 +69,7 @@ export function icon(name) {
 }
 
 export function tool(name, key, onclick) {
-  return speak(el(`button.quiet.${name}`, { type: "button", "data-title": key, onclick }, icon(name)));
+  return speak(el(`button.quiet.${name}`, { type: "button", "data-title": key, onclick }, icon(name.split(".")[0])));
 }
 
 export function scoreChip(score) {
@@ -101,7 +101,7 @@ export function addSuggestions(view, send) {
 // The text of an answer, which grows: .add(piece).
 export function growing() {
   const text = document.createTextNode("");
-  const said = el("div.said.live", {}, text, told("span.hidden", "writing"));
+  const said = el("div.said.live", { lang: "ko" }, text, told("span.hidden", "writing"));
   return { element: said, add: (piece) => text.appendData(piece), text: () => text.data,
     end: () => { said.classList.remove("live"); said.querySelector(".hidden")?.remove(); } };
 }

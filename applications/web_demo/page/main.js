@@ -1,42 +1,28 @@
 // Opens the session, shows the page that the address names, and the log-in where one is asked for.
 
-import { el, firstLanguage, loadTexts, say, switchLanguage, toEnd } from "./dom.js";
+import { el, firstLanguage, loadTexts, say, switchLanguage, switchTheme, toEnd } from "./dom.js";
 import { setLimits } from "./composer.js";
-import { ask, dropCopiedSession, forgetSession, onLogin, setSession } from "./server.js";
+import { ask, COMPARED, dropCopiedSession, forgetSession, onLogin, setSession } from "./server.js";
 import { Chat } from "./chat.js";
 import { Compare } from "./compare.js";
+import { openAbout, openExport, preparePanel } from "./panels.js";
 
 const pages = {};
 const find = (selector) => document.querySelector(selector);
 
-async function open() {
-  await dropCopiedSession();
-  const state = await ask("open");
-  if (state.error) return state;
-  setSession(state.session);
-  if (!pages.chat) build(state);
-  return state;
-}
-
 function build(settings) {
   firstLanguage(settings.language);
   setLimits(settings);
-  pages.chat = new Chat(find("#chat"), settings, renew);
-  if (settings.models.length === 2) pages.compare = new Compare(find("#compare"), settings, renew);
+  pages.chat = new Chat(find("#chat"), settings);
+  if (settings.models.length === 2) pages.compare = new Compare(find("#compare"));
   else find("nav a[href='#compare']").remove();
   if (settings.report) pages.report = {};
   else find("nav a[href='#report']").remove();
   if (find("nav").children.length === 1) find("nav").hidden = true;
   find(".leave").hidden = !settings.login;
+  find(".about").addEventListener("click", () => openAbout(settings.about));
+  find(".export").addEventListener("click", () => openExport(pages.chat.turns, settings.mark, pages.chat.title));
   document.title = settings.models.length === 1 ? `${settings.models[0]} · KoRLHF` : "KoRLHF";
-}
-
-// The server has forgotten the session: a new one.
-async function renew() {
-  const state = await open();
-  if (state.error) return;
-  pages.chat.restore(state.chat);
-  pages.compare?.restore(state.compare, state.pair);
 }
 
 function show() {
@@ -50,6 +36,8 @@ function show() {
     else link.removeAttribute("aria-current");
   }
   find(".fresh").hidden = page === "report";
+  for (const one of document.querySelectorAll(".export, .open_talks")) one.hidden = page !== "chat";
+  openMenu(false);
   if (page === "report") showReport();
   else {
     toEnd(find(`#${page}`));  // what is hidden does not scroll, and may have grown
@@ -82,20 +70,49 @@ async function enter(event) {
 // The next person at this screen gets talks of their own.
 async function leave() {
   await ask("leave");
+  pages.chat.talks.forgetAll();
   forgetSession();
   location.reload();
 }
 
 async function start() {
-  const state = await open();
+  await dropCopiedSession();
+  const state = await ask("open");
   if (state.error === "who") return;
   if (state.error) {
     document.body.append(el("p.dead", { role: "alert" }, say(`error_${state.error}`)));
     return;
   }
-  pages.chat.restore(state.chat);
-  pages.compare?.restore(state.compare, state.pair);
+  setSession(state.session);
+  if (!pages.chat) build(state);
+  pages.chat.restore(state.session, state.chat);
+  await pages.compare?.open(sessionStorage.getItem(COMPARED));
   show();
+}
+
+// On narrow screens what the header has no room for is a menu.
+function openMenu(open) {
+  find(".menu").classList.toggle("open", open);
+  find(".open_menu").setAttribute("aria-expanded", String(open));
+}
+
+function prepareHeader() {
+  const { body } = document;
+  for (const button of document.querySelectorAll(".language")) button.addEventListener("click", switchLanguage);
+  find(".theme").addEventListener("click", switchTheme);
+  find(".fresh").addEventListener("click", () => pages[location.hash === "#compare" && pages.compare ? "compare" : "chat"].begin());
+  find(".leave").addEventListener("click", leave);
+  find(".open_talks").addEventListener("click", () => find("#chat").classList.toggle("talks_open"));
+  find(".open_menu").addEventListener("click", () => openMenu(!find(".menu").classList.contains("open")));
+  body.addEventListener("click", (event) => {
+    if (!event.target.closest(".open_menu, .language, .theme")) openMenu(false);
+    if (!event.target.closest(".talks, .open_talks")) find("#chat").classList.remove("talks_open");
+  });
+  body.addEventListener("keydown", (event) => {
+    if (event.code !== "Escape") return;
+    openMenu(false);
+    find("#chat").classList.remove("talks_open");
+  });
 }
 
 async function main() {
@@ -103,9 +120,8 @@ async function main() {
   firstLanguage("auto");
   onLogin(showLogin);
   window.addEventListener("hashchange", show);
-  for (const button of document.querySelectorAll(".language")) button.addEventListener("click", switchLanguage);
-  find(".fresh").addEventListener("click", () => pages[location.hash === "#compare" && pages.compare ? "compare" : "chat"].reset());
-  find(".leave").addEventListener("click", leave);
+  prepareHeader();
+  preparePanel();
   find("#login form").addEventListener("submit", enter);
   await start();
 }

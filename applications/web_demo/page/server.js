@@ -2,20 +2,23 @@
 
 // After these a message counts as not sent: it goes back into the box.
 export const NOT_TAKEN = ["long", "full", "busy", "crowded", "long_context", "empty", "malformed", "expired", "who"];
-const TOKEN = "korlhf_web_demo_session";
+const TOKEN = "korlhf_web_demo_session";  // of the conversation in this tab
+export const COMPARED = "korlhf_web_demo_compared";  // of the comparison
 const LEAVING = 1000;  // milliseconds that a tab which is loaded again may take to let go of its session
 let told = () => undefined;
 let held = null;
+let letGo = () => undefined;
 
 // Function that is called when the server asks for a log-in.
 export function onLogin(handler) {
   told = handler;
 }
 
-function session() {
+export function session() {
   return sessionStorage.getItem(TOKEN);
 }
 
+// A conversation becomes this tab's; the one before may go to another tab.
 export function setSession(token) {
   sessionStorage.setItem(TOKEN, token);
   if (token !== held) hold(token);
@@ -23,17 +26,18 @@ export function setSession(token) {
 
 // A duplicated tab has a copy of the other's token. Two tabs on one talk would cut off each other's turns, so the copy is not used.
 export async function dropCopiedSession() {
-  if (session() && session() !== held && !(await hold(session()))) forgetSession();
+  if (session() && !(await hold(session()))) forgetSession();
 }
 
-// Whether no other tab has the session. It is this tab's until the tab is closed or loaded again.
-function hold(token) {
-  if (!navigator.locks) return Promise.resolve(true);  // the browser has none over plain HTTP from another machine
+// Whether no other tab has the conversation. It is this tab's until the tab takes another, is closed or loaded again.
+export function hold(token) {
+  if (token === held || !navigator.locks) return Promise.resolve(true);  // over plain HTTP from another machine there are no locks
   return new Promise((resolve) => {
     navigator.locks.request(`${TOKEN} ${token}`, { signal: AbortSignal.timeout(LEAVING) }, () => {
+      letGo();
       held = token;
       resolve(true);
-      return new Promise(() => undefined);
+      return new Promise((done) => { letGo = done; });
     }).catch(() => resolve(false));
   });
 }
@@ -45,6 +49,7 @@ function request(name, values, signal) {
 
 export function forgetSession() {
   sessionStorage.removeItem(TOKEN);
+  sessionStorage.removeItem(COMPARED);
 }
 
 async function refusal(response) {

@@ -1,9 +1,13 @@
 """A chat on a screen (screen.py): messages, and what the user may ask for besides answers."""
 
 import json
+import secrets
+import time
 from dataclasses import replace
 from pathlib import Path
 
+from korlhf.applications import ratings
+from korlhf.applications.ai_mark import MARK
 from korlhf.applications.chat.conversation import Conversation
 from korlhf.core.errors import InputError
 
@@ -11,7 +15,10 @@ HELP = """/reset             begin a new conversation
 /regen             another answer to the last message
 /system TEXT       a system message from now on; without TEXT there is none
 /temperature X     sampling temperature; 0 = greedy, always the likeliest token
-/save FILE.jsonl   add the conversation to a file that step 1 reads by --data_path
+/top_p X           nucleus sampling; 1 = off
+/seed N            seed of the answers from now on
+/good, /bad        rate the last answer, in the file of --ratings
+/save FILE.jsonl   add the conversation, marked as AI's, to a file that step 1 reads by --data_path
 /quit              end (or Ctrl-D, or Ctrl-C twice)
 Ctrl-C stops an answer, which is then forgotten; Alt-Enter begins a new line;
 the arrow keys bring back earlier messages."""
@@ -19,16 +26,18 @@ the arrow keys bring back earlier messages."""
 
 class Chat:
     """bot: of bots.open_bot; scorer: scorer.Scorer or None; sampling: llm.checkpoint.Sampling; system: a system
-    message or ""; screen: screen.Pipe or screen.Terminal."""
+    message or ""; screen: screen.Pipe or screen.Terminal; rating_file: ratings.RatingFile, or None."""
 
-    def __init__(self, bot, scorer, sampling, system, screen):
+    def __init__(self, bot, scorer, sampling, system, screen, rating_file=None):
         self.bot, self.scorer, self.sampling, self.screen = bot, scorer, sampling, screen
+        self.rating_file, self.rateable = rating_file, None  # (id, row for the file) of the last answer
         self.conversation = Conversation(system)
         self.last, self.sample = (
             None,
             0,
         )  # the newest message, also if its answer was stopped; how often it was answered
-        commands = (self.reset, self.regen, self.system, self.temperature, self.save, self.help)
+        commands = (self.reset, self.regen, self.system, self.temperature, self.top_p, self.seed)
+        commands += (self.good, self.bad, self.save, self.help)
         self.commands = {command.__name__: command for command in commands}
 
     def run(self):
@@ -57,7 +66,7 @@ class Chat:
         first, *rest = text.split(maxsplit=1)
         name = first.removeprefix("/")
         try:
-            if not text.startswith("/") or not name.isascii() or not name.isalpha():
+            if not text.startswith("/") or not name.isascii() or not name.replace("_", "").isalpha():
                 self.say(text)
             elif name in self.commands:
                 self.commands[name](rest[0] if rest else "")
@@ -68,7 +77,7 @@ class Chat:
 
     def say(self, text, sample=0):
         """Ask for an answer to a message and show it as it arrives."""
-        self.last, self.sample = text, sample
+        self.last, self.sample, self.rateable = text, sample, None
         messages = self.conversation.with_user(text)
         answer = None
         try:
@@ -89,6 +98,9 @@ class Chat:
             raise
         self.screen.end()
         self.conversation.add(text, answer.text)
+        if answer.text:
+            row = ratings.record(messages, answer.text, self.bot.name, self.sampling, "chat")
+            self.rateable = secrets.token_hex(8), {**row, "sample": sample}
         self._remark(answer, messages)
 
     def _remark(self, answer, messages):
@@ -110,7 +122,7 @@ class Chat:
 
     def reset(self, _):
         self.conversation.exchanges.clear()
-        self.last = None
+        self.last = self.rateable = None
         self.screen.note("a new conversation")
 
     def regen(self, _):
@@ -129,16 +141,44 @@ class Chat:
         self.screen.note("system message set" if text else "no system message")
 
     def temperature(self, text):
+        self._set("temperature", text, "a number of 0 or above", lambda value: 0 <= value < float("inf"))
+
+    def top_p(self, text):
+        self._set("top_p", text, "a number above 0 and at most 1", lambda value: 0 < value <= 1)
+
+    def seed(self, text):
+        self._set("seed", text, "a whole number of 0 or above", lambda value: value >= 0, int)
+
+    def _set(self, name, text, expected, fits, kind=float):
         try:
-            value = float(text)
+            value = kind(text)
         except ValueError:
-            value = -1.0
-        if not 0 <= value < float("inf"):
-            raise InputError(
-                f"{f'/temperature {text}'.rstrip()}: give a number of 0 or above (it is {self.sampling.temperature:g})"
-            )
-        self.sampling = replace(self.sampling, temperature=value)
-        self.screen.note(f"temperature {value:g}")
+            value = None
+        if value is None or not fits(value):
+            now = kind(getattr(self.sampling, name))
+            raise InputError(f"{f'/{name} {text}'.rstrip()}: give {expected} (it is {_short(now)})")
+        self.sampling = replace(self.sampling, **{name: value})
+        self.screen.note(f"{name} {_short(value)}")
+
+    def good(self, _):
+        self._rate(True)
+
+    def bad(self, _):
+        self._rate(False)
+
+    def _rate(self, label):
+        """Write what the user thinks of the last answer; said again, the last word counts."""
+        if self.rating_file is None:
+            raise InputError("/good, /bad: there is no file for ratings; start the chat with --ratings FILE.jsonl")
+        if self.rateable is None:
+            raise InputError("/good, /bad: there is no answer to rate")
+        row_id, row = self.rateable
+        try:
+            self.rating_file.put(row_id, label, row)
+        except OSError as error:
+            path = self.rating_file.path
+            raise InputError(f"--ratings {path}: cannot be written: {error}; make room on its disk") from error
+        self.screen.note(f"rated {'good' if label else 'bad'}: {self.rating_file.path}")
 
     def save(self, name):
         path = Path(name).expanduser()
@@ -146,7 +186,8 @@ class Chat:
             raise InputError(f"{f'/save {name}'.rstrip()}: give the name of a file that ends in .jsonl")
         if not self.conversation.exchanges:
             raise InputError("/save: there is no answer yet")
-        row = {"messages": self.conversation.messages, "source": "chat", "model": self.bot.name}
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        row = {"messages": self.conversation.messages, "source": "chat", "model": self.bot.name, "time": at, **MARK}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "a", encoding="utf-8") as file:
@@ -159,3 +200,7 @@ class Chat:
 
     def help(self, _):
         self.screen.note(HELP)
+
+
+def _short(value):
+    return f"{value:g}" if isinstance(value, float) else str(value)

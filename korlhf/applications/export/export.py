@@ -64,6 +64,7 @@ def export(args, checkpoint, target, origins, settings):
         names = base, licence_id
         card.card(target.resolve().name, origins, names, template, how, samples).save(part / "README.md")
         (part / "LICENSE").write_text(card.licence_note(licence_id, base, origins) + "\n", encoding="utf-8")
-        write_json(part / folder.MARK, {"settings": settings, "check": result, "versions": versions})
+        made = {"settings": settings, "trainings": provenance.trainings(origins), "check": result, "versions": versions}
+        write_json(part / folder.MARK, made)
         folder.finish(part, target)
     return True

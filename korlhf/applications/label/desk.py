@@ -7,6 +7,7 @@ somebody flagged is given to nobody else until the flag is withdrawn. Nobody is 
 import json
 import random
 import time
+from datetime import UTC, datetime
 
 from korlhf.applications.label import ballot as ballots
 from korlhf.applications.label.store import dumps, now
@@ -41,10 +42,12 @@ class Desk:
     """Hands out items of a Store and takes labels.
 
     needed: people who must label an item; lease: seconds for which an item waits for who was given it; seed: of the
-    order of answers, which differs for each person and item."""
+    order of answers, which differs for each person and item; show_category: tell people what an item's category is,
+    which may tell them what is expected."""
 
-    def __init__(self, store, needed, lease, seed):
+    def __init__(self, store, needed, lease, seed, show_category=False):
         self.store, self.needed, self.lease, self.seed = store, needed, lease, seed
+        self.show_category = show_category
 
     def next(self, me):
         """The item that `me`, an annotator's number, is to label -> dict for the page, or None if there is none now.
@@ -79,7 +82,7 @@ class Desk:
         own = verdict and ballots.Ballot.model_validate_json(verdict).renamed(on_page).as_dict()
         return {
             "item": item.id,
-            "category": item.record["category"],
+            "category": item.record["category"] if self.show_category else "",
             "talk": item.record.get("messages") or [{"role": "user", "content": item.record["prompt"]}],
             "context": item.record.get("input", ""),
             "answers": [item.answers[place].text for place in shown],
@@ -147,10 +150,13 @@ class Desk:
         return [dict(zip(names, row)) for row in self._own(MINE, me, before, PAGE)]
 
     def counts(self, me):
-        """{"items", "done": of all items those with labels enough, "flagged", "mine": labels of one's own}."""
+        """{"items", "done": of all items those with labels enough, "flagged", "mine": labels of one's own, "today":
+        those given since midnight here}."""
+        midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
         counts = self.store.one(
             "SELECT count(*), count(*) FILTER (WHERE votes >= ? AND flags = 0), count(*) FILTER (WHERE flags > 0), "
-            "(SELECT count(*) FROM labels WHERE annotator = ? AND current = 1) FROM items",
-            *(self.needed, me),
+            "(SELECT count(*) FROM labels WHERE annotator = ? AND current = 1), "
+            "(SELECT count(*) FROM labels WHERE annotator = ? AND current = 1 AND given >= ?) FROM items",
+            *(self.needed, me, me, midnight.astimezone(UTC).isoformat(timespec="milliseconds")),
         )
-        return dict(zip(("items", "done", "flagged", "mine"), counts))
+        return dict(zip(("items", "done", "flagged", "mine", "today"), counts))

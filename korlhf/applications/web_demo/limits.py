@@ -11,6 +11,8 @@ from korlhf.core.flags import flag
 from korlhf.data.example import RowError, bare
 from korlhf.llm.checkpoint import Sampling
 
+SEEDS = 2**31  # how many there are
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -18,7 +20,7 @@ class Limits:
 
     temperature: float = flag(0.7, "sampling temperature at first; 0 = greedy", low=0)
     max_temperature: float = flag(1.5, "highest temperature that a visitor may choose", low=0)
-    top_p: float = flag(1.0, "nucleus sampling; 1 = off", above=0, high=1)
+    top_p: float = flag(1.0, "nucleus sampling at first; 1 = off", above=0, high=1)
     max_new_tokens: int = flag(256, "longest answer in tokens; visitors may choose a shorter one", above=0)
     context_tokens: int = flag(
         0,
@@ -31,7 +33,7 @@ class Limits:
         64, "answers on their way at once, those that wait included; who asks for more is told to try again", above=0
     )
     max_sessions: int = flag(
-        1000, "visitors whose conversations are remembered; the one who was away longest is forgotten first", above=0
+        1000, "conversations that are remembered; the one that was left longest ago is forgotten first", above=0
     )
 
     def check(self, parser, models):
@@ -63,14 +65,27 @@ class Limits:
             raise Refused("full", most=self.max_messages)
         return at
 
+    def system(self, data):
+        """The system message of a request, or None if it says nothing of one. Raises Refused."""
+        text = data.get("system")
+        if text is None or (isinstance(text, str) and len(text) <= self.max_characters):
+            return text if text is None else text.strip()
+        raise Refused("malformed")
+
     def sampling(self, data):
-        """How the answer is sampled, with a new seed. Raises Refused."""
+        """How the answer is sampled, with a new seed if the request has none. Raises Refused."""
         temperature, length = data.get("temperature"), data.get("max_new_tokens")
-        if not (isinstance(temperature, float) or whole_number(temperature)) or not whole_number(length):
+        top_p, seed = data.get("top_p", self.top_p), data.get("seed")
+        if seed is None:
+            seed = secrets.randbelow(SEEDS)
+        if not all(isinstance(x, float) or whole_number(x) for x in (temperature, top_p)):
             raise Refused("malformed")
-        if not 0 <= temperature <= self.max_temperature or not 1 <= length <= self.max_new_tokens:  # NaN is not within
+        if not all(map(whole_number, (length, seed))) or not 0 <= seed < SEEDS:
             raise Refused("malformed")
-        return Sampling(float(temperature), self.top_p, length, secrets.randbelow(2**31))
+        in_range = 0 <= temperature <= self.max_temperature and 0 < top_p <= 1  # NaN is not
+        if not in_range or not 1 <= length <= self.max_new_tokens:
+            raise Refused("malformed")
+        return Sampling(float(temperature), float(top_p), length, seed)
 
 
 def is_empty(text):

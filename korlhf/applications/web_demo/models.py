@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+from korlhf.applications.ai_mark import MARK
 from korlhf.applications.chat.bots import open_bot
+from korlhf.applications.web_demo.about import about
 from korlhf.core.errors import InputError
 from korlhf.llm.responders import NAMED
 
@@ -53,8 +55,18 @@ def open_bots(models, limits, flags, stack):
     return bots
 
 
-def settings(models, scorer, language, limits):
-    """What the page is told when it is opened."""
-    bounds = ("temperature", "max_temperature", "max_new_tokens", "max_characters", "max_messages")
-    told = {name: getattr(limits, name) for name in bounds}
-    return {"models": list(models), "scores": scorer is not None, "language": language, **told}
+def settings(models, service, language):
+    """What the page is told when it is opened. models: {name: model}; service: service.Service."""
+    names = ("temperature", "max_temperature", "top_p", "max_new_tokens", "max_characters", "max_messages")
+    told = {name: getattr(service.limits, name) for name in names}
+    if not service.system.fixed:
+        told["system"] = service.system.text
+    return {
+        "models": list(models),
+        "about": {name: about(model) for name, model in models.items()},
+        "scores": service.scorer is not None,
+        "ratings": service.rating_file is not None,
+        "language": language,
+        "mark": MARK,
+        **told,
+    }

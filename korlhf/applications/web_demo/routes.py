@@ -30,7 +30,7 @@ class Site(site.Site):
     paths = (*site.PATHS, "/report/")
 
     def __init__(self, service, sessions, people, page, settings, report=None):
-        super().__init__(page, service.limits.max_characters)
+        super().__init__(page, 2 * service.limits.max_characters)  # a message and a system message
         self.service, self.sessions, self.people, self.report = service, sessions, people, report
         self.settings = {**settings, "login": people is not None, "report": report is not None}
 
@@ -61,10 +61,10 @@ class Site(site.Site):
         session = self.sessions.find(data.get("session"))
         if name in ("chat", "compare"):
             return Lines(getattr(self.service, name)(session, data))
-        if name not in ("vote", "stop", "reset"):
+        if name not in ("vote", "rate", "stop", "reset"):
             raise Refused("not_here")
         reply = getattr(self.service, name)(session, data)
-        return await reply if name == "vote" else reply
+        return await reply if name in ("vote", "rate") else reply
 
     async def _enter(self, request, data):
         guess = data.get("name"), data.get("password"), request.client.host

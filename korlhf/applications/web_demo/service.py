@@ -9,21 +9,34 @@ import dataclasses
 import secrets
 import sys
 
+from korlhf.applications import ratings
 from korlhf.applications.chat.conversation import TooLong
-from korlhf.applications.web import Refused
+from korlhf.applications.web import Refused, whole_number
 from korlhf.applications.web_demo import streams, votes
-from korlhf.applications.web_demo.limits import is_empty
+from korlhf.applications.web_demo.limits import SEEDS, is_empty
 from korlhf.applications.web_demo.sessions import Turn
 from korlhf.core.errors import InputError
 
 
+@dataclasses.dataclass(frozen=True)
+class System:
+    """The system message of a demo; fixed: visitors neither see nor change it."""
+
+    text: str = ""
+    fixed: bool = False
+
+
+NO_SYSTEM = System()
+
+
 class Service:
     """bots: {name: LocalBot or ServerBot}; scorer: scorer.Scorer or None; vote_file: votes.VoteFile or None: no votes
-    are taken; limits: limits.Limits; system: a system message or ""; category: of the votes."""
+    are taken; limits: limits.Limits; system: System; category: of the votes; rating_file: ratings.RatingFile, or None:
+    answers are not rated."""
 
-    def __init__(self, bots, scorer, vote_file, limits, system="", category="web_demo"):
+    def __init__(self, bots, scorer, vote_file, limits, system=NO_SYSTEM, category="web_demo", rating_file=None):
         self.bots, self.scorer, self.vote_file, self.limits = bots, scorer, vote_file, limits
-        self.system, self.category = system, category
+        self.system, self.category, self.rating_file = system, category, rating_file
         self._under_way = 0
 
     def state(self, session):
@@ -49,11 +62,13 @@ class Service:
             name = self._model(data)
             with self._place(talk, 1):
                 text, at, messages, sampling = self._asked(talk, data)
+                system = messages[0]["content"] if messages[0]["role"] == "system" else ""
                 answer = self._ask(talk, name, messages, sampling)
                 async for _, piece in self._pieces({name: answer}):
                     if piece is not None:
                         yield {"piece": piece}
                 turn = Turn(text, answer.text, name, answer.finish_reason, answer.left_out)
+                turn.sampling, turn.system = sampling, system
                 del talk.turns[at:]  # not before: an answer that fails replaces none
                 counted = not is_empty(turn.answer)  # there is nothing to refer to in one without text
                 if counted:
@@ -78,7 +93,8 @@ class Service:
                 _, at, messages, sampling = self._asked(talk, data)
                 session.pair = None
                 drawn = secrets.SystemRandom().sample(list(self.bots), 2)
-                samplings = [dataclasses.replace(sampling, seed=secrets.randbelow(2**31)) for _ in drawn]
+                seeds = [sampling.seed] * 2 if "seed" in data else [secrets.randbelow(SEEDS) for _ in drawn]
+                samplings = [dataclasses.replace(sampling, seed=seed) for seed in seeds]
                 answers = {
                     side: self._ask(talk, name, messages, how) for side, name, how in zip(votes.SIDES, drawn, samplings)
                 }
@@ -128,6 +144,28 @@ class Service:
         told = {"turns": len(session.compare.turns), "models": pair.each("model"), "scores": pair.each("score")}
         session.voted = ticket, {"vote": vote, "kept": kept, **told}
         return session.voted[1]
+
+    async def rate(self, session, data):
+        """Take a thumb: when this returns it is on the disk. data: "at", the number of the exchange from 0, and
+        "label": true, false, or null to take it back. Raises Refused."""
+        at, label, turns = data.get("at"), data.get("label"), session.chat.turns
+        if self.rating_file is None or not whole_number(at) or not (label is None or isinstance(label, bool)):
+            raise Refused("malformed")
+        if not 0 <= at < len(turns):
+            raise Refused("expired")
+        turn = turns[at]
+        row = ratings.record(
+            session.chat.messages(turn.user, at, turn.system), turn.answer, turn.model, turn.sampling, "web_demo"
+        )
+        row |= {"finish_reason": turn.reason, "score": turn.score, "session": session.voter}
+        try:
+            await asyncio.to_thread(self.rating_file.put, turn.id, label, row)
+        except (OSError, InputError) as error:
+            said = f"error: --ratings {self.rating_file.path}: a rating could not be written: {error}"
+            print(f"{said}; make room on its disk", file=sys.stderr, flush=True)
+            raise Refused("storage") from error
+        turn.rating = label
+        return {"rating": label}
 
     @staticmethod
     def _continue(talk, pair, vote):
@@ -180,7 +218,8 @@ class Service:
     def _asked(self, talk, data):
         """(message, after how many exchanges, the messages to be answered, Sampling) of a request. Raises Refused."""
         text, at, sampling = self.limits.text(data), self.limits.place(data), self.limits.sampling(data)
-        return text, at, talk.messages(text, at, self.system), sampling
+        system = None if self.system.fixed else self.limits.system(data)
+        return text, at, talk.messages(text, at, self.system.text if system is None else system), sampling
 
     def _model(self, data):
         name = data.get("model")

@@ -1,6 +1,6 @@
-"""What the server knows of each visitor: two talks and the pair of answers that waits for a vote. In memory only.
+"""What the server knows of each conversation: its talks and the pair of answers that waits for a vote. In memory only.
 
-The page keeps a secret token for each tab. The talks are kept here and not in the page, because an answer may hold
+The page keeps a secret token for each. The talks are kept here and not in the page, because an answer may hold
 what a visitor may not write (korlhf/applications/chat/guard.py), so nobody else may say what the model has said."""
 
 import secrets
@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 
 from korlhf.applications.chat.conversation import Conversation
 from korlhf.applications.web import Refused
+from korlhf.llm.checkpoint import Sampling
 
 
 @dataclass
 class Turn:
     """An exchange of a talk. model: name of who answered; reason, left_out: see AnswerStream; score: of the reward
-    model, or None."""
+    model, or None; sampling, system: what it was answered with; rating: True or False, None if nobody has said; id: of
+    the answer, for its rating."""
 
     user: str
     answer: str
@@ -22,6 +24,10 @@ class Turn:
     reason: str
     left_out: int = 0
     score: float | None = None
+    sampling: Sampling | None = None
+    system: str = ""
+    rating: bool | None = None
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 @dataclass

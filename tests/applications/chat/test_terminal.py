@@ -20,12 +20,15 @@ from streaming_server import Server
 from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
 from applications.chat import chat
+from korlhf.applications.ai_mark import MARK
 from korlhf.applications.chat.conversation import AnswerStream
 from korlhf.applications.chat.screen import Pipe
 from korlhf.applications.chat.terminal import Chat
+from korlhf.applications.ratings import RatingFile
 from korlhf.core import program
 from korlhf.data import load
 from korlhf.data.tokenize import Codec
+from korlhf.llm.checkpoint import Sampling
 from korlhf.models import reward_model, save
 from korlhf.models.tokenizer import load_tokenizer
 
@@ -91,6 +94,34 @@ def test_a_command_ends_at_any_blank(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("/quit now\n나머지\n"))
     talk.run()
     assert len(bot.asked) == 2 and "error: /save: give the name" in capsys.readouterr().err
+
+
+def test_good_and_bad_write_the_last_answer_as_the_web_demo_does(tmp_path, capsys):
+    path = tmp_path / "new" / "ratings.jsonl"
+    talk = Chat(Bot(), None, Sampling(0.7, 1.0, 8, 3), "다정하게", Pipe(), RatingFile(path))
+    for text in (
+        "/good",
+        "안녕",
+        "/top_p 0.5",
+        "/seed 12",
+        "/top_p 2",
+        "/seed x",
+        "또",
+        "/good",
+        "/bad",
+        "/reset",
+        "/bad",
+    ):
+        talk.take(text)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [(r["label"], r["answer"], r["model"], len(r["messages"])) for r in rows] == [(False, "네", "bot", 4)]
+    assert rows[0]["sampling"] == {"temperature": 0.7, "top_p": 0.5, "max_new_tokens": 8, "seed": 12}
+    said = capsys.readouterr().err
+    assert said.count("error: /good, /bad: there is no answer to rate") == 2
+    assert "/top_p 2: give a number above 0 and at most 1 (it is 0.5)" in said
+    assert "/seed x: give a whole number of 0 or above (it is 12)" in said
+    Chat(Bot(), None, None, "", Pipe()).take("/good")
+    assert "start the chat with --ratings FILE.jsonl" in capsys.readouterr().err
 
 
 def test_what_cannot_begin_is_one_line_and_exit_code_2(folders, tmp_path, monkeypatch, capsys):
@@ -193,6 +224,7 @@ def test_typing_answers_and_commands(tmp_path):
         screen.type("/quit", ENTER)
         assert screen.ends() == 0
     assert "Traceback" not in screen.text
+    assert json.loads(saved.read_text(encoding="utf-8")).items() >= MARK.items()
     (example,) = load.load_step(1, [str(saved)], "1,0,0", eval_share=0.0)[0]
     assert example.messages[0]["content"] == "반말로 답해." and example.answers == ("안녕하세요 반가워요!",)
     assert (tmp_path / "typed").stat().st_mode & 0o777 == 0o600

@@ -113,6 +113,8 @@ def test_an_export_is_the_trained_model_with_all_that_it_needs(export, trained, 
     text = (folder / "README.md").read_text(encoding="utf-8")
     head = yaml.safe_load(text.split("---\n")[1])
     assert (head["license"], head["base_model"]) == ("apache-2.0", "EleutherAI/polyglot-ko-1.3b")
+    trainings = json.loads((folder / "export.json").read_text(encoding="utf-8"))["trainings"]
+    assert trainings == [{"name": "sft", "data": ["sample/sft"], "reward": ""}]
     assert "| loss |  | 1.5 |" in text and "`sft`: trained on sample/sft" in text and "| 5 of 5 |" in text
     assert (folder / "LICENSE").read_text(encoding="utf-8").startswith("These weights are published under: apache-2.0")
     assert not (tmp_path / "out.partial").exists()

@@ -65,14 +65,14 @@ def shared(tmp_path_factory):
     }
     folder = tmp_path_factory.mktemp("shared")
     records = write(folder / "in.jsonl", [first, *rows(11, 3)])
-    server = Server(folder / "labels.sqlite", "--input", records, "--annotators_per_item", 99)
+    server = Server(folder / "labels.sqlite", "--input", records, "--annotators_per_item", 99, "--show_category")
     yield server
     server.kill()
 
 
 def test_two_people_at_once_their_agreement_and_a_server_that_dies(tmp_path, serve, open_page):
     """Two people in two browser contexts label in turn, by keyboard alone; then the server is killed."""
-    server = serve(tmp_path / "labels.sqlite", "--input", write(tmp_path / "in.jsonl", rows(20)))
+    server = serve(tmp_path / "labels.sqlite", "--input", write(tmp_path / "in.jsonl", rows(20)), "--daily_share", 10)
     pages = {"지민": open_page(server.url), "서연": open_page(server.url)}
     for name, page in pages.items():
         enter(page, name)
@@ -82,6 +82,7 @@ def test_two_people_at_once_their_agreement_and_a_server_that_dies(tmp_path, ser
     }
     for name, page in pages.items():
         assert [[answers[place] for place in ballot.groups[0]] for ballot, answers in own(server, name)] == said[name]
+        assert page.inner_text(".today") == "오늘 10 / 10 · 오늘 몫을 마쳤습니다" and page.locator(".chip").count() == 0
         assert page.inner_text(".mine_n") == "내 라벨 10" and not page.errors and not page.outside
     with Store(server.database) as store:
         assert store.rows("SELECT count(*), min(votes), max(votes) FROM items WHERE votes > 0") == [(10, 2, 2)]
@@ -200,6 +201,14 @@ def test_an_edit_counts_as_chosen_and_the_original_is_kept(shared, open_page):
 def test_skip_flag_and_going_back(shared, open_page):
     page = open_page(shared.url)
     enter(page, "되돌림")
+    assert "더 도움이 되는 답변" in page.inner_text("aside.guide") and page.inner_text(".today") == "오늘 0 / 50"
+    page.keyboard.press("g")
+    assert page.is_hidden("aside.guide")
+    page.reload()
+    page.wait_for_selector(".answer")
+    assert page.is_hidden("aside.guide")  # remembered
+    page.keyboard.press("g")
+    assert page.is_visible("aside.guide")
     first = page.get_attribute("main.work", "data-item")
     confirm(page, "s")
     page.keyboard.press("f")
@@ -281,8 +290,12 @@ def test_on_a_phone_it_fits_and_works_by_touch_in_both_languages(shared, open_pa
     page.wait_for_selector(".notice.good")
     ((ballot, answers),) = own(shared, "전화")
     assert answers[ballot.groups[0][0]] == shown[1] and not page.errors
+    page.locator("nav .guide_button").tap()  # no room beside the item
+    assert "더 도움이 되는 답변" in page.inner_text(".panel .guide_text") and page.locator(".panel b").count() > 3
+    page.keyboard.press("Escape")
     page.locator("nav .language").tap()
-    assert page.inner_text(".confirm span") == "Confirm"
+    assert page.inner_text(".confirm span") == "Confirm" and page.get_attribute("html", "lang") == "en"
+    assert page.get_attribute(".answers", "lang") == "ko"  # what is labelled is Korean in both
     page.reload()  # the language and the person stay
     page.wait_for_selector(".answer")
     assert page.inner_text(".confirm span") == "Confirm" and page.inner_text(".mine_n") == "1 by me"

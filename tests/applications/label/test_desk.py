@@ -65,9 +65,11 @@ def test_a_label_after_its_lease_ran_out_is_taken_and_importing_again_keeps_it(m
     clock.now += 61
     give(desk, b)
     give(desk, a, item=item)
-    assert desk.counts(a) == {"items": 1, "done": 1, "flagged": 0, "mine": 1} == desk.counts(b)
+    assert desk.counts(a) == {"items": 1, "done": 1, "flagged": 0, "mine": 1, "today": 1} == desk.counts(b)
     assert desk.store.add_items(items.read([write(tmp_path / "in.jsonl", rows(2))])[0]) == 1  # what is there stays
-    assert desk.counts(a) == {"items": 2, "done": 1, "flagged": 0, "mine": 1}
+    assert desk.counts(a) == {"items": 2, "done": 1, "flagged": 0, "mine": 1, "today": 1}
+    desk.store.rows("UPDATE labels SET given = '2020-01-01T00:00:00.000+00:00' WHERE annotator = ?", a)
+    assert (desk.counts(a)["today"], desk.counts(b)["today"]) == (0, 1)
 
 
 def test_the_item_at_hand_comes_again_and_items_that_have_a_label_come_first(make):
@@ -118,6 +120,9 @@ def test_the_page_is_told_nothing_of_models_scores_and_others(make):
     told = desk.next(b)
     assert set(told) == {"item", "category", "talk", "context", "answers", "revises", "verdict"}
     assert not any(word in json.dumps(told, ensure_ascii=False) for word in ("secret", "score", "메모", "all_bad"))
+    assert told["category"] == ""  # it may tell what is expected
+    desk.show_category = True
+    assert desk.next(b)["category"] == "everyday"
 
 
 def test_a_revision_keeps_what_was_said_before(make):

@@ -87,7 +87,7 @@ def test_what_the_page_is_answered(running):
     one, two = Client(running, "지민", PASSWORD), Client(running, "서연", PASSWORD)
     item = one.entered["item"]
     assert item["item"] == two.entered["item"]["item"]
-    assert one.entered["counts"] == {"items": 400, "done": 0, "flagged": 0, "mine": 0}
+    assert one.entered["counts"] == {"items": 400, "done": 0, "flagged": 0, "mine": 0, "today": 0}
     answer = one.submit(item["item"], order([1], [0, 2]), "ticket-0001")
     assert answer["counts"]["mine"] == 1 and answer["item"]["item"] != item["item"]
     assert one.submit(item["item"], FIRST, "ticket-0002") == {"error": "conflict"}

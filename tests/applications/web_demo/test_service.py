@@ -11,8 +11,10 @@ from web_demo_bots import HOW, Bot, Scorer, collected, make, run, say, started, 
 from korlhf.applications.chat.conversation import AnswerStream, TooLong
 from korlhf.applications.web import Refused
 from korlhf.applications.web_demo import streams
+from korlhf.applications.web_demo.service import System
 from korlhf.applications.web_demo.sessions import Session, Sessions
 from korlhf.core.errors import InputError
+from korlhf.data.load import load_examples
 
 
 def test_a_talk_goes_on_and_an_answer_is_replaced(make):
@@ -61,6 +63,14 @@ def test_two_visitors_know_nothing_of_each_other(make):
         ({"max_new_tokens": 9}, "malformed"),
         ({"max_new_tokens": 0}, "malformed"),
         ({"max_new_tokens": 2.0}, "malformed"),
+        ({"top_p": 0}, "malformed"),
+        ({"top_p": 1.1}, "malformed"),
+        ({"top_p": "1"}, "malformed"),
+        ({"seed": -1}, "malformed"),
+        ({"seed": 2**31}, "malformed"),
+        ({"seed": True}, "malformed"),
+        ({"system": 3}, "malformed"),
+        ({"system": "가" * 21}, "malformed"),
     ],
 )
 def test_what_is_not_within_the_limits_is_refused_before_a_model_is_asked(make, data, code):
@@ -179,3 +189,63 @@ def test_pieces_that_wait_together_are_sent_together_and_in_order():
         assert {who for who, piece in found if piece is None} == {"a", "b"}
 
     asyncio.run(scene())
+
+
+def test_a_visitors_system_message_top_p_and_seed_reach_the_model_unless_the_system_message_is_fixed(make):
+    bot, session = Bot("one"), Session()
+    service = make(bot)
+    say(service, session, "안녕", 0, system=" 반말로 ", top_p=0.5, seed=7)
+    messages, sampling = bot.asked[0]
+    assert messages[0] == {"role": "system", "content": "반말로"} and (sampling.top_p, sampling.seed) == (0.5, 7)
+    say(service, session, "안녕", 0, system="")
+    assert [m["role"] for m in bot.asked[1][0]] == ["user"] and bot.asked[1][1].top_p == 1.0
+    service.system = System("다정하게", fixed=True)
+    say(service, session, "안녕", 0, system="반말로")
+    assert bot.asked[2][0][0]["content"] == "다정하게"
+
+
+def test_the_last_word_on_an_answer_is_a_line_that_training_reads(make):
+    session = Session()
+    service = make(Bot("one", said="반가워요"), scorer=Scorer())
+
+    def rate(**data):
+        return asyncio.run(service.rate(session, data))
+
+    for at, text in enumerate(("안녕", "또")):
+        say(service, session, text, at, seed=7)
+    assert rate(at=0, label=True) == {"rating": True} and rate(at=1, label=True) == {"rating": True}
+    rate(at=1, label=False)
+    path = service.rating_file.path
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [(r["label"], r["answer"], r["model"], r["score"], r["sampling"]["seed"]) for r in rows] == [
+        (True, "반가워요 2", "one", 2.0, 7),
+        (False, "반가워요 4", "one", 4.0, 7),
+    ]
+    examples = load_examples(str(path), 1)
+    assert [[m["content"] for m in e.messages] for e in examples] == [
+        ["다정하게", "안녕"],
+        ["다정하게", "안녕", "반가워요 2", "또"],
+    ]
+    assert [e.answers for e in examples] == [("반가워요 2",), ("반가워요 4",)]
+    assert [turn["rating"] for turn in service.state(session)["chat"]] == [True, False]
+    rate(at=0, label=None)  # taken back
+    assert [json.loads(line)["label"] for line in path.read_text(encoding="utf-8").splitlines()] == [False]
+    say(service, session, "또", 1)  # another answer: the rating was not of this one
+    assert service.state(session)["chat"][1]["rating"] is None
+    for data, code in (({"at": 2}, "expired"), ({"at": 0, "label": "yes"}, "malformed"), ({"at": True}, "malformed")):
+        with pytest.raises(Refused, match=code):
+            rate(**data)
+
+
+def test_a_rating_that_cannot_be_written_is_told_and_does_not_count(make, monkeypatch, capsys):
+    session, service = Session(), make(Bot("one"))
+    say(service, session, "안녕", 0)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("korlhf.applications.lines.os.fsync", full)
+    with pytest.raises(Refused, match="storage"):
+        asyncio.run(service.rate(session, {"at": 0, "label": True}))
+    assert session.chat.turns[0].rating is None and "--ratings" in capsys.readouterr().err
+    assert service.rating_file.path.read_bytes() == b""

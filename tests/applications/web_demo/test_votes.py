@@ -149,7 +149,7 @@ def test_a_vote_that_cannot_be_written_leaves_the_file_as_it_was(file, monkeypat
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(votes.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         file.add(pair("둘째"), "left", "v", "c")
     assert file.path.read_bytes() == before
@@ -158,7 +158,7 @@ def test_a_vote_that_cannot_be_written_leaves_the_file_as_it_was(file, monkeypat
 def test_every_vote_is_on_the_disk_when_add_returns(file, monkeypatch):
     synced = []
     fsync = os.fsync
-    monkeypatch.setattr(votes.os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")) or fsync(fd))
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")) or fsync(fd))
     file.add(pair(), "left", "v", "c")
     file.add(pair(), "left", "v", "c")
     assert synced == [str(file.path), str(file.path.parent), str(file.path)]  # of a new file its name too
