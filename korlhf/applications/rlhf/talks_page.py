@@ -18,7 +18,11 @@ def page(result: dict[str, Any], language: str) -> str:
     how = {**result["sampling"], "seed": result["seed"], "dtype": result["dtype"]}
     template = result["template"].replace("\n", "\\n").replace("`", "'")
     trained = ", ".join(LABELS[name] for name in result["models"] if name != "base")
-    parts = [f"# {text['title']}", text["other"], text["what"].format(base=base, trained=trained, n=len(result["talks"]))]
+    parts = [
+        f"# {text['title']}",
+        text["other"],
+        text["what"].format(base=base, trained=trained, n=len(result["talks"])),
+    ]
     parts += [text["how"].format(**how, template=template), f"## {text['figures']}", table(result, language)]
     parts += [text["interval"], *_training(result["training"], text), f"## {text['talks']}"]
     for number, talk in enumerate(result["talks"], 1):
