@@ -36,7 +36,7 @@ install() {
     shift
     before="$(du -sm "$VENV" | cut -f 1)"
     printf '== %s pip install %s\n' "$(date '+%F %T')" "$*" >>"$LOG"
-    beat "$title" &
+    beat "$title" 2>/dev/null &  # bash 5.2 may complain as it is killed
     BEAT=$!
     trap 'kill "$BEAT" 2>/dev/null || true' EXIT
     "$VENV/bin/python" -m pip install --progress-bar off "$@" >>"$LOG" 2>&1 || code=$?

@@ -28,7 +28,7 @@ def table(summary):
     low, high = summary["reward"]["heldout_after"]["ci95"]
     before, after = summary["ppo"]["heldout_before"], summary["ppo"]["heldout_after"]
     gain = (after["score"] - before["score"]) / before["score_std"]
-    interval = f", 95 % {low:.3f}-{high:.3f}; before = best trivial rule ({rule})"
+    interval = f", 95 % {low:.3f}-{high:.3f}; before = best baseline ({rule})"
     lines = [f"{'':<30}{'before':>10}{'after':>10}"]
     for title, stage, key, note in [
         ("SFT: held-out loss", "sft", "loss", ""),
@@ -36,6 +36,7 @@ def table(summary):
         ("PPO: held-out score", "ppo", "score", f", {gain:+.2f} SD of the SFT answers"),
         ("PPO: friendly share", "ppo", "friendly", ", rule-based check, see docs/evaluation.md"),
         ("PPO: share of sense", "ppo", "sense", ", the same"),
+        ("PPO: nats/token, reference", "ppo", "ref_nll", ""),
         ("PPO: EOS rate", "ppo", "eos_rate", ""),
         ("PPO: answer length (tokens)", "ppo", "length", f", KL {after['kl']:.2f} nats per answer"),
     ]:

@@ -160,7 +160,7 @@ def test_the_tutorial_works_as_it_stands(tmp_path):
     settings = {"PYTHONPATH": str(folder), "KORLHF_VENV": str(bin_folder.parent), "HF_HUB_OFFLINE": "1"}
     settings |= {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-c", script], cwd=folder, env={**os.environ, **settings}, text=True, capture_output=True, timeout=900
+        ["bash", "-c", script], cwd=folder, env={**os.environ, **settings}, text=True, capture_output=True, timeout=1800
     )
     out = folder / "output/tutorial"
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

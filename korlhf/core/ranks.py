@@ -23,6 +23,12 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def tell(text: str) -> None:
+    """Print what all processes would say, once."""
+    if is_first():
+        print(text, flush=True)
+
+
 def several() -> bool:
     """Whether this process is one of several."""
     size = os.environ.get("WORLD_SIZE", "")

@@ -13,6 +13,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from korlhf.core import ranks
 from korlhf.core.errors import InputError
 from korlhf.data import chat_template
 from korlhf.data.example import Example, Message
@@ -153,12 +154,12 @@ def reward_tokens(
         what = f"all {len(examples)} prompts have two answers of the same tokens"
         raise InputError(f"{what}, so there is nothing to rank; give other data")
     if same := len(examples) - len(different):
-        print(f"{same} prompts left out: two of their answers are the same tokens", flush=True)
+        ranks.tell(f"{same} prompts left out: two of their answers are the same tokens")
     examples, groups = [examples[i] for i in different], [groups[i] for i in different]
     kept = within([max(map(len, g)) for g in groups], max_seq_len, "prompts with their answers", "--max_seq_len")
     if len(kept) < len(examples) and len(every := Counter(e.category for e in examples)) > 1:
         out = every - Counter(examples[i].category for i in kept)
-        print("  by category: " + ", ".join(f"{c} {n} of {every[c]}" for c, n in sorted(out.items())), flush=True)
+        ranks.tell("  by category: " + ", ".join(f"{c} {n} of {every[c]}" for c, n in sorted(out.items())))
     return [examples[i] for i in kept], [groups[i] for i in kept]
 
 
@@ -182,5 +183,5 @@ def within(lengths: Sequence[int], limit: int, what: str, flag: str) -> list[int
     if out := len(lengths) - len(kept):
         share = f"{out} of {len(lengths)} {what} ({out / len(lengths):.1%})"
         longer = f"are longer than {flag} {limit} tokens and are left out; the longest has {max(lengths)}"
-        print(share, longer, flush=True)
+        ranks.tell(f"{share} {longer}")
     return kept

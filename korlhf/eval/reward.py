@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from korlhf.core import stats
-from korlhf.eval.ngram_classifier import LEAST_PAIRS, NgramClassifier
 from korlhf.korean import trivial_rules
+from korlhf.korean.ngram_classifier import LEAST_PAIRS, NgramClassifier
 from korlhf.training import margins as label_margins
 
 ALPHA = 0.05

@@ -4,12 +4,12 @@ from itertools import combinations
 
 from korlhf.core.tables import estimate
 from korlhf.eval import reward
-from korlhf.eval.ngram_classifier import LEAST_PAIRS
 from korlhf.eval.reward import significant
 from korlhf.eval.session import template_line, template_of
 from korlhf.eval.show import table
 from korlhf.eval.texts import columns, named, rule_name, say
 from korlhf.korean import trivial_rules
+from korlhf.korean.ngram_classifier import LEAST_PAIRS
 
 FOLLOWS_LENGTH = 0.5  # Spearman of score differences and length differences
 WIDE = 0.1  # half an interval

@@ -2,6 +2,7 @@
 
 from korlhf.core.tables import both, column
 from korlhf.core.texts import load, text
+from korlhf.korean import ngram_classifier
 
 RULE_STARTS = ("more", "fewer", "no word", "word", "no last syllable", "last syllable")  # of rules fitted to pairs
 
@@ -27,9 +28,9 @@ def named(names, digits: int = 3) -> list[dict]:
 
 
 def rule_name(name: str) -> dict[str, str]:
-    """A rule of korlhf/korean/trivial_rules.py, or "" for the classifier, in both languages; an unknown one stands for
-    itself."""
-    key = name.replace(" ", "_") or "classifier"
+    """A rule of korlhf/korean/trivial_rules.py, or the classifier ("" or its name), in both languages; an unknown one
+    stands for itself."""
+    key = "classifier" if name in ("", ngram_classifier.NAME) else name.replace(" ", "_")
     if key in load("korlhf.eval")["en"]["reward"]["rules"]:
         return say(f"reward.rules.{key}")
     for start in RULE_STARTS:

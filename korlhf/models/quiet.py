@@ -4,6 +4,7 @@ korlhf/models/checks.py, and what goes wrong in a training by its own warnings.
 
 import logging
 import os
+import warnings
 
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 from transformers.utils import logging as of_transformers
@@ -14,6 +15,8 @@ def quiet() -> None:
     for terminals alone, stay as they are.
     """
     logging.getLogger("DeepSpeed").addFilter(_worth_saying)
+    for name in ("`torch.distributed", ".*gradient_checkpointing"):  # which DeepSpeed, peft and the engine still use
+        warnings.filterwarnings("ignore", name, FutureWarning)
     if "TRANSFORMERS_VERBOSITY" in os.environ:
         return
     downloads = not are_progress_bars_disabled()

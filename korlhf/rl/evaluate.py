@@ -25,7 +25,8 @@ def evaluate(models: Models, prompts: Sequence[Prompt], flags: PpoFlags, seed: i
     prompts.
 
     Always the same sampling seeds, so two evaluations differ by the weights alone. kl is per answer, in nats, against
-    the reference; there is none without a KL penalty.
+    the reference; ref_nll is what the reference pays for an answer, which garbled Korean makes high; without a KL
+    penalty there is neither.
     """
     world, n = models.world, len(prompts)
     each = -(-n // world.size)
@@ -33,25 +34,27 @@ def evaluate(models: Models, prompts: Sequence[Prompt], flags: PpoFlags, seed: i
     rows = [prompts[i % n] for i in places]
     answers = sample(models, rows, [derive(seed, i % n) for i in places], flags)
     size, ids, lengths = flags.per_device_generation_batch_size, [p.ids for p in rows], [len(a) for a in answers]
-    kl = [None] * len(rows)
+    kl = ref_nll = [None] * len(rows)
     if models.measures_kl:
         logps, ref_logps = (
             ppo.pad_rows(answer_logps(models, ids, answers, size, which, flags.temperature)[0], lengths)
             for which in ("actor", "reference")
         )
         kl = ppo.kl_estimates(logps, ref_logps, ppo.length_mask(lengths, world.device))[0].tolist()
+        ref_nll = (-ref_logps.sum(1)).tolist()  # zero where there is no token
     texts = [models.codec.decode(a) for a in answers]
     scores = finite_scores(models.reward, rows, texts, world).tolist()
     ended = [a[-1] == models.codec.eos_token_id for a in answers]
-    per_answer = zip(places, texts, scores, kl, lengths, ended, map(repetition, answers))
+    per_answer = zip(places, texts, scores, kl, lengths, ended, map(repetition, answers), ref_nll)
     mine = [row for row in per_answer if row[0] < n]
     every = sorted(row for part in world.gather(mine) for row in part)
     return summarise(every, prompts), [(i, text, score) for i, text, score, *_ in every]
 
 
 def summarise(rows: Sequence[tuple], prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """Means over rows (place, text, score, kl, tokens, ended, repetition) of one evaluation, with the score's
-    standard deviation, and the shares of answers that are friendly, make sense and speak politely.
+    """Means over rows (place, text, score, kl, tokens, ended, repetition, nats under the reference) of one evaluation,
+    with the score's standard deviation, the shares of answers that are friendly, make sense and speak politely, and
+    ref_nll, the reference's nats per token.
     """
     scores = torch.tensor([row[2] for row in rows], dtype=torch.float64)
     manners = friendly.manners([row[1] for row in rows])
@@ -65,6 +68,8 @@ def summarise(rows: Sequence[tuple], prompts: Sequence[Prompt]) -> dict[str, Any
         }
     placed = enumerate(("kl", "length", "eos_rate", "repetition"), 3)
     means = {name: _mean(row[k] for row in rows) for k, name in placed if rows[0][k] is not None}
+    if rows[0][7] is not None:
+        means["ref_nll"] = sum(row[7] for row in rows) / sum(row[4] for row in rows)
     columns = {name: [row[k] for row in rows] for name, k in (("score", 2), ("kl", 3), ("length", 4), ("eos_rate", 5))}
     columns = {name: values for name, values in columns.items() if values[0] is not None}
     columns |= {name: [getattr(m, name) for m in manners] for name in ("friendly", "sense")}

@@ -43,7 +43,7 @@ class PpoTraining(Training):
 
     kind = "ppo"
     shown = ("score", "kl", "eos_rate", "heldout_score")
-    measured = ("score", "score_std", "kl", "eos_rate", "friendly", "sense", "length")
+    measured = ("score", "score_std", "kl", "eos_rate", "friendly", "sense", "ref_nll", "length")
     remedies = {
         "": "a lower --actor_learning_rate (of LoRA: --actor_lora_learning_rate) or a higher --kl_coef",
         **dict.fromkeys(
@@ -195,15 +195,16 @@ class PpoTraining(Training):
         self.best = {"step": step, **{k: figures[k] for k in names if k in figures}}
 
     def heldout_metrics(self, figures):
-        names = ("score", "kl", "eos_rate", "friendly", "sense", "length", "repetition")
+        names = ("score", "kl", "eos_rate", "friendly", "sense", "ref_nll", "length", "repetition")
         return {f"heldout_{k}": figures[k] for k in names if k in figures}
 
     def report(self, figures, when):
         kl = f"KL {figures['kl']:.2f}, " if "kl" in figures else ""
+        cost = f"{figures['ref_nll']:.2f} nats per token under the reference, " if "ref_nll" in figures else ""
         return (
             f"{when}: held-out score {figures['score']:.3f} (sd {figures['score_std']:.3f}), {kl}"
             f"EOS rate {figures['eos_rate']:.3f}, friendly {figures['friendly']:.3f}, sense {figures['sense']:.3f}, "
-            f"length {figures['length']:.1f}, n {figures['n']}"
+            f"{cost}length {figures['length']:.1f}, n {figures['n']}"
         )
 
     def comment(self, step):

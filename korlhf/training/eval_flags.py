@@ -24,6 +24,9 @@ class EvalFlags:
         "a random half of --data_path, and the rules are measured on the other half",
     )
     margin_column: str = margin_flag()
+    min_margin: float = flag(
+        0.0, "score only pairs with at least this margin; pairs without one, as people's, stay", low=0
+    )
     prompt: str = flag("", "one prompt, whose answers are scored")
     answer: list[str] = flag([], "one or more answers to --prompt")
     max_seq_len: int = flag(512, "longest prompt + answer in tokens; longer ones are left out and counted", above=0)

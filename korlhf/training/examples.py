@@ -4,14 +4,15 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from korlhf.core import ranks
 from korlhf.core.errors import InputError
 from korlhf.data.example import Example
 from korlhf.data.load import load_step
 from korlhf.training.flags import DataFlags
-from korlhf.training.pairs import kept_pairs
+from korlhf.training.pairs import kept_pairs, label_margins
 
 TOLD = ("messages", "answers", "category", "text")  # what a model may learn from
 
@@ -20,13 +21,15 @@ TOLD = ("messages", "answers", "category", "text")  # what a model may learn fro
 class Split:
     """Examples, and what the tokenizer made of each: Tokens, a list of Tokens, or the ids of a prompt.
 
-    left_out: examples that were too long. kept: which pairs of each example are trained on, () = all.
+    left_out: examples that were too long. kept: which pairs of each example are trained on, () = all. gaps: by how much
+    each pair's better score is to be higher, () = by any amount.
     """
 
     examples: Sequence[Example]
     rows: Sequence[Any]
     left_out: Sequence[Example] = ()
     kept: Sequence[list[bool]] = ()
+    gaps: Sequence[list[float]] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -71,8 +74,15 @@ def far_apart(split: Split, min_margin: float) -> Split:
     n, total = sum(map(sum, kept)), sum(map(len, kept))
     if not some:
         raise InputError(f"--min_margin {min_margin:g}: all {total} training pairs have a smaller margin; lower it")
-    print(f"--min_margin {min_margin:g}: {total - n} of {total} training pairs have a smaller margin and are left out")
+    left_out = f"{total - n} of {total} training pairs have a smaller margin and are left out"
+    ranks.tell(f"--min_margin {min_margin:g}: {left_out}")
     return Split([split.examples[i] for i in some], [split.rows[i] for i in some], kept=[kept[i] for i in some])
+
+
+def with_gaps(split: Split, weight: float) -> Split:
+    """The split with gaps of `weight` times the margins of the labels, 0 where there is none."""
+    gaps = [[weight * (margin or 0.0) for margin in label_margins(e)] for e in split.examples]
+    return replace(split, gaps=gaps)
 
 
 def draw(n: int, limit: int, seed: int) -> list[int]:

@@ -110,6 +110,12 @@ class PairFlags:
     min_margin: float = flag(
         0.0, "train only on pairs with at least this margin; pairs without one, as people's, stay", low=0
     )
+    margin_weight: float = flag(
+        0.0,
+        "the better answer's score is to be higher by this times the margin (Llama 2, arXiv 2307.09288, equation 2); "
+        "0 = by any amount, as is a pair without a margin",
+        low=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

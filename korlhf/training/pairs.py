@@ -3,15 +3,18 @@
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from korlhf.core import stats
+from korlhf.core.errors import InputError
 from korlhf.data import load, packing
 from korlhf.data.example import Example
 from korlhf.data.tokenize import Tokens
+from korlhf.korean import ngram_classifier as ngrams
 from korlhf.korean import trivial_rules as rules
 from korlhf.training import margins
 
@@ -92,6 +95,22 @@ def kept_pairs(example: Example, min_margin: float) -> list[bool]:
     return [m is None or m >= min_margin for m in label_margins(example)]
 
 
+def far_apart(examples: Iterable[Example], min_margin: float) -> list[Example]:
+    """The pairs that are far enough apart for --min_margin, an example each. Raises InputError if none are."""
+    found, total = [], 0
+    for e in examples:
+        places = combinations(range(len(e.answers)), 2)
+        for (a, b), kept, label in zip(places, kept_pairs(e, min_margin), label_margins(e)):
+            total += 1
+            if kept:
+                raw, scores = e.raw and (e.raw[a], e.raw[b]), () if label is None else (label, 0.0)
+                found.append(replace(e, answers=(e.answers[a], e.answers[b]), raw=raw, scores=scores))
+    if not found:
+        raise InputError(f"--min_margin {min_margin:g}: all {total} pairs have a smaller margin; lower it")
+    print(f"--min_margin {min_margin:g}: {total - len(found)} of {total} pairs have a smaller margin and are left out")
+    return found
+
+
 def accuracy(examples: Sequence[Example], scores: Sequence[Sequence[float]]) -> dict[str, Any]:
     """Figures of ranked answers under a model: over all and by category.
 
@@ -138,13 +157,16 @@ def beside(train: Sequence[Example], heldout: Sequence[Example], left_out: Seque
     """What a model's accuracy on `heldout` stands next to, all of it chosen on `train`.
 
     Returns {"trivial_rules": {name: accuracy}, best first, with several categories also of the best rule of each
-    (trivial_rules.EACH); "rules_by_category": {category: {"rule", "accuracy", "n"}}, of which one with few pairs in
+    (trivial_rules.EACH), and where `train` has pairs enough of the n-gram classifier (ngram_classifier.NAME);
+    "rules_by_category": {category: {"rule", "accuracy", "n"}}, of which one with few pairs in
     `train` has the rule that is best over all; "left_out": {category: pairs that are too long for the model};
     "with_left_out": trivial_rules on `heldout` and those, None if there are none}.
     """
     fit = _by_category(train)
     pooled = rules.trivial_rules([pair for pairs in fit.values() for pair in pairs])
     chosen, best = rules.rules_of_each(fit, pooled)
+    read = [pair for e in train for pair in _as_read(e)]
+    classifier = ngrams.NgramClassifier(read, seed=0) if len(read) >= ngrams.LEAST_PAIRS else None
 
     def by_category(examples):
         out = {}
@@ -158,6 +180,9 @@ def beside(train: Sequence[Example], heldout: Sequence[Example], left_out: Seque
         if len(of_each := by_category(examples)) > 1:
             n = sum(f["n"] for f in of_each.values())
             found[rules.EACH] = sum(f["accuracy"] * f["n"] for f in of_each.values()) / n
+        if classifier:
+            margins_of = classifier.margins([pair for e in examples for pair in _as_read(e)])
+            found[ngrams.NAME] = sum(map(_right, margins_of.tolist())) / len(margins_of)
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     return {
@@ -166,6 +191,10 @@ def beside(train: Sequence[Example], heldout: Sequence[Example], left_out: Seque
         "left_out": {category: len(pairs) for category, pairs in sorted(_by_category(left_out).items())},
         "with_left_out": over_all([*heldout, *left_out]) if left_out else None,
     }
+
+
+def _as_read(example):
+    return [(example.prompt, a, b) for a, b in combinations(example.answers, 2)]
 
 
 def _by_category(examples):
@@ -217,9 +246,13 @@ def _about_rules(figures, beside):
     if n_out:
         named = ", ".join(f"{category} {n}" for category, n in beside["left_out"].items())
         lines.append(f"  in brackets: with the {n_out} pairs that are left out as too long ({named})")
-    if figures["ci95"][0] <= best[0][1]:
+    if figures["ci95"][1] < best[0][1]:
         lines.append(
-            f"  WARNING: the interval reaches down to the rule {best[0][0]!r} ({best[0][1]:.3f}): "
-            "the model may know no more than that rule"
+            f"  WARNING: the model ({figures['accuracy']:.3f}) loses to {best[0][0]!r} ({best[0][1]:.3f}) "
+            "on the same pairs"
+        )
+    elif figures["ci95"][0] <= best[0][1]:
+        lines.append(
+            f"  WARNING: the interval reaches down to {best[0][0]!r} ({best[0][1]:.3f}): the model may know no more"
         )
     return lines

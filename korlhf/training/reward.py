@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from korlhf.korean import ngram_classifier
 from korlhf.models.card import Sample, spread
 from korlhf.training import pairs
 from korlhf.training.engine import Engine
@@ -19,16 +20,18 @@ from korlhf.training.loop import Order, Training, write_model
 from korlhf.training.watch import spread as deviation
 
 Kept = Sequence[list[bool]]  # of each prompt which pairs count, in the order of _margins; () = all
+Gaps = Sequence[list[float]]  # of each prompt by how much a pair's better score is to be higher; () = by any amount
 
 
-def ranked_loss(scores: torch.Tensor, group_sizes: Iterable[int], kept: Kept = ()) -> torch.Tensor:
-    """Pairwise loss of ranked answers: for each prompt the mean of -log sigmoid(better - worse) over all K(K-1)/2
+def ranked_loss(scores: torch.Tensor, group_sizes: Iterable[int], kept: Kept = (), gaps: Gaps = ()) -> torch.Tensor:
+    """Pairwise loss of ranked answers: for each prompt the mean of -log sigmoid(better - worse - gap) over all K(K-1)/2
     pairs.
 
     scores (S,): prompt after prompt, best answer first; group_sizes: answers of each prompt, each >= 2; kept: with at
-    least one pair of each. Returns the mean over prompts. Source: InstructGPT (arXiv 2203.02155), equation 1.
+    least one pair of each. Returns the mean over prompts. Source: InstructGPT (arXiv 2203.02155), equation 1; gaps:
+    Llama 2 (arXiv 2307.09288), equation 2.
     """
-    return torch.stack([-F.logsigmoid(m).mean() for m in _margins(scores, group_sizes, kept)]).mean()
+    return torch.stack([-F.logsigmoid(m).mean() for m in _margins(scores, group_sizes, kept, gaps)]).mean()
 
 
 def ranked_right(scores: torch.Tensor, group_sizes: Iterable[int], kept: Kept = ()) -> tuple[torch.Tensor, int]:
@@ -39,11 +42,13 @@ def ranked_right(scores: torch.Tensor, group_sizes: Iterable[int], kept: Kept = 
     return ((margins > 0).double() + 0.5 * (margins == 0)).sum(), len(margins)
 
 
-def _margins(scores, group_sizes, kept):
-    """Of each prompt the differences better - worse of all its pairs, (K(K-1)/2,), or of those that are kept."""
+def _margins(scores, group_sizes, kept, gaps=()):
+    """Of each prompt the differences better - worse - gap of all its pairs, (K(K-1)/2,), or of those that are kept."""
     for k, group in enumerate(scores.split(list(group_sizes))):
         better, worse = torch.triu_indices(len(group), len(group), 1, device=scores.device)
         margins = group[better] - group[worse]
+        if gaps:
+            margins = margins - margins.new_tensor(gaps[k])
         yield margins[torch.tensor(kept[k], device=scores.device)] if kept else margins
 
 
@@ -75,7 +80,8 @@ class RewardTraining(Training):
             sizes = [len(groups[i]) for i in chunk]
             scores = pairs.forward(self.reward, [t for i in chunk for t in groups[i]], self.world.device)
             kept = [self.train.kept[i] for i in chunk] if self.train.kept else ()
-            loss = ranked_loss(scores, sizes, kept)
+            gaps = [self.train.gaps[i] for i in chunk] if self.train.gaps else ()
+            loss = ranked_loss(scores, sizes, kept, gaps)
             self.reward.backward(loss)
             self.reward.step()
             right, n = ranked_right(scores.detach(), sizes, kept)
@@ -136,7 +142,14 @@ class RewardTraining(Training):
         named = {"": lambda f: f, **{f", {c}": lambda f, c=c: f["by_category"].get(c) for c in after["by_category"]}}
         rows = [(f"accuracy{name}", _accuracy(of(before)), _accuracy(of(after))) for name, of in named.items()]
         rules = list(figures["trivial_rules"].items())[:3]
-        return rows + [(f"trivial rule: {rule}", "", f"{share:.3f}") for rule, share in rules]
+        return rows + [
+            (rule if rule == ngram_classifier.NAME else f"trivial rule: {rule}", "", _other(share, after))
+            for rule, share in rules
+        ]
+
+
+def _other(share, of_model):
+    return f"{share:.3f}{', more than the model' if share > of_model['accuracy'] else ''}"
 
 
 def _accuracy(figures):

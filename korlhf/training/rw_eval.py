@@ -61,6 +61,8 @@ def evaluate_pairs(scorer: Scorer) -> tuple[dict[str, Any], list[dict[str, Any]]
     """Print what the model is worth on --data_path: (figures for the JSON file, rows of the pairs)."""
     flags = scorer.flags
     loaded, data = pairs.load_heldout(flags.data_path, flags.margin_column)
+    if flags.min_margin:
+        loaded = pairs.far_apart(loaded, flags.min_margin)
     examples, groups = reward_tokens(scorer.codec, loaded, flags.max_seq_len)
     there = set(map(id, examples))
     scores = scorer.scores(groups)

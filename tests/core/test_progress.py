@@ -5,6 +5,7 @@ import pty
 import re
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,7 @@ def test_a_terminal_gets_a_bar_directly_or_through_a_run_script(monkeypatch):
     through = subprocess.run(command, env=env | {"KORLHF_TERMINAL": "1"}, capture_output=True)
     assert re.search(rb"\rx: 100%.* 3/3 ", through.stderr)
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))  # of one without columns tqdm shows nothing
     subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=theirs)
     os.close(theirs)
     shown = b""

@@ -98,3 +98,10 @@ def test_wrong_values_are_named():
 )
 def test_the_first_host_of_slurms_lists(nodes, first):
     assert ranks.first_host(nodes) == first
+
+
+def test_what_all_would_say_is_said_once(capsys, monkeypatch):
+    ranks.tell("하나")
+    monkeypatch.setenv("RANK", "1")
+    ranks.tell("둘")
+    assert capsys.readouterr().out == "하나\n"

@@ -75,7 +75,7 @@ def warned(run, about=""):
 
 
 SHOWN = """첫 실험 <1> | few prompts. | 프롬프트가 적습니다. | 4.500 | 2.250 | 0.892 | 95 % interval 0.862–0.916
-best trivial rule 0.522 (polite ending) | 가장 나은 단순 규칙 0.522 (공손한 어미로 끝남) | EOS rate 0.990 → 1.000
+best baseline 0.522 (polite ending) | 가장 나은 기준선 0.522 (공손한 어미로 끝남) | EOS rate 0.990 → 1.000
 sample/sft: 1,393 examples (split 10,0,0) | kullm | actor 2e-06, critic 9e-06 (cosine) | rank actor 16 | 1 min 17 s
 803 MiB | 87 steps, 1 epoch, 32 per step, at most 192 tokens | 87스텝, 1에폭, 스텝당 32개, 최대 192토큰
 KL coefficient 0.02, clip 0.2, gamma 1.0, lambda 0.95, 1 epoch per batch | −0.250 | [−0.500, 0.000] | <0.0001
@@ -342,7 +342,7 @@ def test_a_reward_model_that_a_trivial_rule_explains(run):
     assert not warned(run, "not clearly above")
     change(run / "reward" / "finished.json", trivial_rules={"longer": 0.87})
     ((who, text),) = warned(run, "not clearly above")
-    assert who == ("reward",) and "0.892 (0.862–0.916, n 500)" in text and "rule “longer” (0.870)" in text
+    assert who == ("reward",) and "0.892 (0.862–0.916, n 500)" in text and "baseline “longer” (0.870)" in text
 
 
 def test_what_went_wrong_in_a_training_is_told(run):

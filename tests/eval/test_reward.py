@@ -17,8 +17,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from korlhf.data.example import Example, read_row
 from korlhf.eval import reward, reward_pairs
-from korlhf.eval.ngram_classifier import NgramClassifier
 from korlhf.korean import trivial_rules
+from korlhf.korean.ngram_classifier import NgramClassifier
 
 
 def test_accuracy_and_its_interval_over_prompts():

@@ -366,7 +366,8 @@ def test_the_reward_rises(codec, prompts, lora, lr):
 
 def ppo_training(models, prompts, heldout, folder):
     f = flags(8)
-    every = SimpleNamespace(ppo=f, paths={}, actor=SimpleNamespace(model_name_or_path="x"))
+    named = SimpleNamespace(model_name_or_path="x")
+    every = SimpleNamespace(ppo=f, paths={}, actor=named, critic=named)
     order = SimpleNamespace(seed=3)
     return PpoTraining(models, every, prompts, heldout, [], order, SimpleNamespace(dir=folder))
 

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from scipy.stats.contingency import relative_risk
 
 from korlhf.korean.friendly import manners, shares
 from korlhf.korean.speech_level import SENTENCES, last_word, polite_word
@@ -18,6 +19,25 @@ STEPS = ("sft", "reward", "prompts")
 PARTS = {"training": "", "dev": "dev_", "heldout": "heldout_"}
 HELPLINES = {"109", "112", "117", "119", "1366", "1388", "1577-0199"}  # suicide, police, school violence, fire, ...
 QUOTED = re.compile(r'"[^"]*"|“[^”]*”|\'[^\']*\'|‘[^’]*’')
+MARKS = {  # what a policy can learn to type for its own sake, if a reward model takes it for kindness
+    "quotation": r"[\"'“”‘’]",
+    "quotation in front": r"^[\"'“”‘’]",
+    "?": r"\?",
+    "? at the end": r"\?$",
+    "!": "!",
+    "! at the end": "!$",
+    "~": "~",
+    "...": r"\.\.\.|…",
+    ",": ",",
+    "figure": r"\d",
+    "Latin letter": "[A-Za-z]",
+    "emoji": "[\U0001f000-\U0001ffff\u2600-\u27ff♡♥]",
+    "ㅋㅋ, ㅠㅠ": "[ㄱ-ㅎㅏ-ㅣ]",
+    "bracket": r"[(\[]",
+    "no mark at the end": r"[^.?!~…]$",
+}
+# Good advice names amounts, times and, after harmful wishes, helplines; and programs and keys by their English names.
+NATURAL = {"figure": 3.0, "Latin letter": 3.0}
 
 
 def read(stem):
@@ -134,6 +154,17 @@ def test_no_formula_opens_or_closes_many_of_the_best_answers(records):
     ):
         formula, count = formulas.most_common(1)[0]
         assert count <= 0.05 * len(bare), (formula, count, len(bare))
+
+
+def test_no_mark_tells_best_answers_from_worst(records):
+    n = len(records)
+    for name, mark in MARKS.items():
+        best, middle, worst = (sum(bool(re.search(mark, record[place])) for record in records) for place in (1, 2, 3))
+        if name == "quotation":
+            assert best <= 1.5 * min(middle, worst), (name, best, middle, worst)
+        elif best > 0.01 * n:
+            low = relative_risk(best, n, worst, n).confidence_interval().low  # a chance excess in a small set passes
+            assert low <= NATURAL.get(name, 1.5), (name, best, worst, low)
 
 
 def speech_levels(answer):

@@ -99,6 +99,14 @@ def test_pairs_with_a_small_margin_are_left_out_of_training(codec, tmp_path, cap
     assert examples.far_apart(examples.Split([ranked], [[]]), 1.0).kept == [[False, True, True]]
 
 
+def test_gaps_are_margins_times_their_weight():
+    user = ({"role": "user", "content": "가"},)
+    ranked = Example(user, ("가", "나", "다"), scores=(3.0, 2.5, 1.0))
+    split = examples.Split([ranked, Example(user, ("가", "나"))], [[], []], kept=[[True] * 3, [True]])
+    found = examples.with_gaps(split, 0.5)
+    assert found.gaps == [[0.25, 1.0, 0.75], [0.0]] and found.kept == split.kept  # of people's pair: none
+
+
 def test_what_is_too_long_is_named_by_category_and_kept_for_the_rules(codec, tmp_path, capsys):
     rows = [
         {**p, "rejected": "싫어요. " * 40} if p["category"] == "b" and i % 3 == 0 else p for i, p in enumerate(PAIRS)

@@ -1,13 +1,16 @@
 """Accuracy, its interval, and the trivial rules beside it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from korlhf.core import stats
+from korlhf.core.errors import InputError
 from korlhf.data.example import Example
 from korlhf.data.tokenize import Tokens
+from korlhf.korean.ngram_classifier import NAME
 from korlhf.korean.trivial_rules import EACH
 from korlhf.training import pairs
 from korlhf.training.world import World
@@ -183,3 +186,30 @@ def test_pairs_that_are_kept_by_their_margin():
     ranked = example("a", 3, scores=(3.0, 2.5, 0.0))
     assert pairs.label_margins(ranked) == [0.5, 3.0, 2.5] and pairs.kept_pairs(ranked, 1.0) == [False, True, True]
     assert pairs.kept_pairs(example("a", 3), 9.0) == [True] * 3  # nobody knows its margins
+
+
+def test_pairs_far_apart_are_examples_of_their_own(capsys):
+    ranked = pair(1, "가", "나", scores=(3.0, 2.5, 1.0))
+    ranked = replace(ranked, answers=("가", "나", "다"), raw=("가 ", "나", "다"))
+    found = pairs.far_apart([ranked, pair(2, "네", "몰라")], 1.0)
+    assert [(e.answers, e.written, e.scores) for e in found] == [
+        (("가", "다"), ("가 ", "다"), (2.0, 0.0)),
+        (("나", "다"), ("나", "다"), (1.5, 0.0)),
+        (("네", "몰라"), ("네", "몰라"), ()),
+    ]
+    assert "--min_margin 1: 1 of 4 pairs have a smaller margin and are left out" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--min_margin 9: all 3 pairs have a smaller margin; lower it"):
+        pairs.far_apart([ranked], 9)
+
+
+def test_n_grams_stand_beside_the_model():
+    """Words alone tell the better answer: the classifier gets all right, and a model that does not is told so."""
+    words = [("고마워요", "싫어요"), ("반가워요", "귀찮아요"), ("좋아요", "몰라요"), ("함께해요", "지겨워요")]
+    train = [pair(i, f"{words[i % 4][0]} {i}", f"{words[i % 4][1]} {i}") for i in range(24)]
+    heldout = [pair(100 + i, f"{words[i % 4][0]} 참", f"{words[i % 4][1]} 참") for i in range(12)]
+    found = pairs.beside(train, heldout)
+    assert found["trivial_rules"][NAME] == 1.0
+    half = pairs.accuracy(heldout, [[1.0, 0.0]] * 6 + [[0.0, 1.0]] * 6)
+    text = pairs.report(half, "t", beside({NAME: 1.0, "longer": 0.5}))
+    assert "n-gram classifier 1.000, longer 0.500" in text and "(0.500) loses to 'n-gram classifier' (1.000)" in text
+    assert NAME not in pairs.beside(train[:19], heldout)["trivial_rules"]  # too few pairs to fit it to

@@ -66,3 +66,15 @@ def test_pairs_that_are_not_kept_are_in_no_loss():
     assert ranked_right(scores, sizes, kept) == (1, 2)
     every = [[True] * 3, [True]]
     assert float(ranked_loss(scores, sizes, every)) == float(ranked_loss(scores, sizes))
+
+
+def test_a_gap_is_to_be_reached_before_the_loss_falls():
+    # better - worse - gap: 3 - 1 - 2 = 0, 3 - 2 - 0 = 1, 1 - 2 - 1 = -2; 0 - 2 - 0.5 = -2.5
+    scores, sizes, gaps = torch.tensor([3.0, 1.0, 2.0, 0.0, 2.0]), [3, 2], [[2.0, 0.0, 1.0], [0.5]]
+    first = (math.log(2) + math.log(1 + math.exp(-1)) + math.log(1 + math.exp(2))) / 3
+    second = math.log(1 + math.exp(2.5))
+    assert float(ranked_loss(scores, sizes, gaps=gaps)) == pytest.approx((first + second) / 2, abs=1e-6)
+    kept = [[False, False, True], [True]]
+    by_hand = (math.log(1 + math.exp(2)) + second) / 2
+    assert float(ranked_loss(scores, sizes, kept, gaps)) == pytest.approx(by_hand, abs=1e-6)
+    assert ranked_right(scores, sizes) == (2, 4)  # being right needs no gap

@@ -29,8 +29,9 @@ def parse(argv=None):
     args = parser.parse_args(argv)
     data, pairs, model, dropout, train, run = (flags.read(args, group) for group in FLAGS)
     check(data, {"": model}, run, parser)
-    if pairs.min_margin and not pairs.margin_column:
-        parser.error(f"--min_margin {pairs.min_margin:g} needs --margin_column, the column that the margins are in")
+    for name in ("min_margin", "margin_weight"):
+        if (value := getattr(pairs, name)) and not pairs.margin_column:
+            parser.error(f"--{name} {value:g} needs --margin_column, the column that the margins are in")
     return data, pairs, model, dropout, train, run, vars(args)
 
 
@@ -67,6 +68,8 @@ def main():
     *split, inputs = examples.load(2, data, tokenise, margin_column=pairs.margin_column)
     if pairs.min_margin:
         split[0] = examples.far_apart(split[0], pairs.min_margin)
+    if pairs.margin_weight:
+        split[0] = examples.with_gaps(split[0], pairs.margin_weight)
     inputs["model_name_or_path"] = fingerprint(model.model_name_or_path, whole=False)
     train = fitting(train, len(split[0]), "prompts", world, settings)
     order = Order.of(train, len(split[0]), run.max_steps, data.seed, world, "prompts")

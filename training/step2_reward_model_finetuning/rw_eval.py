@@ -23,6 +23,8 @@ def parse(argv=None):
         parser.error("nothing to score: give --data_path, or --prompt with --answer")
     if bool(args.prompt) != bool(args.answer):
         parser.error("--prompt and --answer belong together: give the prompt once and one or more answers")
+    if args.min_margin and not args.margin_column:
+        parser.error(f"--min_margin {args.min_margin:g} needs --margin_column, the column that the margins are in")
     if args.train_data_path and not args.data_path:
         parser.error("--train_data_path is for the trivial rules on --data_path; give that too, or delete it")
     return args

@@ -4,7 +4,7 @@ from korlhf.eval.report import charts
 from korlhf.eval.report.words import name_of, say
 
 # The training's line of a metric and the line heldout_METRIC share a chart; those of other metrics are folded.
-MAIN = ("loss", "accuracy", "margin", "score", "kl", "eos_rate", "length", "friendly", "sense", "repetition")
+MAIN = ("loss", "accuracy", "margin", "score", "kl", "eos_rate", "length", "friendly", "sense", "ref_nll", "repetition")
 NOT_DRAWN = {"step", "epoch", "answers"}
 FEW = 40  # points of a line that are marked one by one
 

@@ -38,7 +38,7 @@ def cards(run):
 
 
 def best_rule(stage):
-    """(trivial rule, its accuracy) of a reward model, the best one; None without any."""
+    """(trivial rule or n-gram classifier, its accuracy) of a reward model, the best one; None without any."""
     return max((stage.finished.get("trivial_rules") or {}).items(), key=lambda rule: rule[1], default=None)
 
 
@@ -74,9 +74,8 @@ def _ppo(stage):
     before, after = _change(stage, "score", 2)
     n = count(stage.heldout.get("n"))
     details = [say("cards.kl", kl=number(stage.heldout.get("kl"), 1))]
-    details += [
-        _arrow(stage, name, digits) for name, digits in (("eos_rate", 3), ("length", 1), ("friendly", 3), ("sense", 3))
-    ]
+    shown = {"eos_rate": 3, "length": 1, "friendly": 3, "sense": 3, "ref_nll": 2}
+    details += [_arrow(stage, name, digits) for name, digits in shown.items() if name in stage.heldout]
     details.append(say("cards.n", n=n))
     return Card(stage, say("cards.score"), before, after, details, say("cards.ppo", n=n, before=before, after=after))
 

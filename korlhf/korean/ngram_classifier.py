@@ -9,6 +9,7 @@ import random
 
 import numpy as np
 
+NAME = "n-gram classifier"
 LEAST_PAIRS = 20
 MAX_PAIRS = 20_000  # a larger set is thinned out by seed: more pairs cost memory and change little
 FEATURES = 1 << 18  # of each kind
