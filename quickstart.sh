@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Does everything work here? Set-up, then base -> SFT -> reward model -> PPO on the embedded Korean sample, their
-# evaluation and its report: about 6 minutes. --quick: fewer steps, 2 minutes. With --base the same steps make a bot of
+# evaluation and its report: about 6 minutes. --quick: fewer steps, 3 minutes. With --base the same steps make a bot of
 # a pretrained model, by LoRA, as long as --minutes. Stop it at any time and start it again to resume.
 #
 #   bash quickstart.sh [--quick]
@@ -45,12 +45,12 @@ if [[ -n "$BASE" ]]; then
     FOLDER="${FOLDER:-${RUN:-$ROOT/output/bot_$(basename "$BASE")}}"
     export BASE MINUTES OWN_DATA
 elif [[ -n "$QUICK" ]]; then
-    WHAT="base, SFT, reward model, PPO, evaluation, a few steps each: 2 minutes on 2 cores" RESULT=report.html
+    WHAT="base, SFT, reward model, PPO, evaluation, a few steps each: 3 minutes on 2 cores" RESULT=report.html
     FOLDER="${FOLDER:-${RUN:-$ROOT/output/quick}}"
     for stage in BASE SFT REWARD PPO; do
-        name="${stage}_FLAGS" steps=20
+        name="${stage}_FLAGS" steps=8
         [[ "$stage" != PPO ]] || steps=2
-        export "$name=--max_steps $steps --max_eval_examples 40 ${!name:-}"
+        export "$name=--max_steps $steps --max_eval_examples 16 ${!name:-}"
     done
     export EVAL_MAX_PROMPTS="${EVAL_MAX_PROMPTS:-8}"
 else

@@ -133,9 +133,9 @@ def _json(file):
 
 
 def write(result: dict[str, Any], folder: Path) -> None:
-    """The two pages, then talks.json."""
+    """talks.json, then the two pages that are made of it."""
+    write_json(folder / "talks.json", result)
     for language in talks_page.TEXTS:
         ending = "" if language == "en" else f".{language}"
         (folder / f"talks{ending}.md").write_text(talks_page.page(result, language), encoding="utf-8")
-    write_json(folder / "talks.json", result)
     print(talks_page.table(result, "ko"), f"written: {folder}/talks.md, talks.ko.md, talks.json", sep="\n\n")

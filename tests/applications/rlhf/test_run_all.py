@@ -199,8 +199,8 @@ def test_quickstart_says_first_what_it_will_do_how_long_and_where(project):
     code, ran, text = project.run("--quick", script="quickstart.sh", RECIPE="", RUN="")
     out = text.splitlines()
     assert (code, ran) == (0, ["setup", *QUICKSTART]) and out[0].endswith("venv (is there already)")
-    assert "2 minutes" in out[1] and out[2] == f"result: {project.root}/output/quick/report.html"
-    assert "--max_steps 20" in (project.root / "output/quick/sft/settings.json").read_text(encoding="utf-8")
+    assert "3 minutes" in out[1] and out[2] == f"result: {project.root}/output/quick/report.html"
+    assert "--max_steps 8" in (project.root / "output/quick/sft/settings.json").read_text(encoding="utf-8")
     assert "prompts 8 " in text
 
 
