@@ -257,7 +257,8 @@ class PpoTraining(Training):
     def on_card(self, figures):
         rows = super().on_card(figures)
         if best := figures["best"]:
-            rows.append((f"score of best/ (step {best['step']})", "", f"{best['score']:.4g} (kl {best['kl']:.3g})"))
+            kl = f" (kl {best['kl']:.3g})" if "kl" in best else ""
+            rows.append((f"score of best/ (step {best['step']})", "", f"{best['score']:.4g}{kl}"))
         return rows
 
 

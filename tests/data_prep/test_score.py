@@ -223,7 +223,7 @@ def test_kill_and_start_again(tmp_path):
         time.sleep(0.05)  # what was in flight
         assert not killed.exists() and len(server.answered) >= 25
         out, err = start("score", *flags).communicate()
-        assert "the answer placed first won" in out and "judging" in err
+        assert "the answer placed first won" in out
         assert len(server.answered) <= 62 + 4 + 1  # 60 forms, 2 abilities; those in flight are asked again
         whole = tmp_path / "whole" / "out.jsonl"
         assert score.main(argv("--input", source, "--output", whole, *ask(server, "--together"))) == 0
@@ -273,7 +273,7 @@ def test_a_reward_model(tmp_path, reward, capsys):
     assert out[0]["candidates"][0]["judge"] == judge
     by_hand = sum(r["candidates"][1]["score"] for r in out) / 7
     assert report["means"]["model 1"]["none"] == {"n": 7, "score": pytest.approx(by_hand, abs=1e-5)}
-    assert "scoring: 100%" in capsys.readouterr().err and out[0]["history"] == [{"stage": "score", "judge": "rm"}]
+    assert out[0]["history"] == [{"stage": "score", "judge": "rm"}]
 
 
 def test_a_reward_model_that_is_stopped_resumes(tmp_path, reward, monkeypatch):

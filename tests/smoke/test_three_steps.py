@@ -45,7 +45,7 @@ OURS = re.compile(
     |(before|after):\ held-out\ .*
     |\ \ [a-z]+\ +loss\ .*
     |held-out\ pairs|\ \ category\ +accuracy\ .*|\ \ [a-z]+\ +\d\.\d{3}\ .*\ -\ \d\.\d{3}\ .*
-    |\ \ (trivial\ rules\ on|in\ brackets:|WARNING:\ the\ interval)\ .*
+    |\ \ (trivial\ rules\ on|in\ brackets:|WARNING:\ the\ (interval|model))\ .*
     |\ \ \[\d+\]\ .*|\ {6}->\ .*\(score\ -?\d.*\)        # --print_answers
     |.*\ is\ finished\ already;.*
     """,
@@ -180,12 +180,13 @@ def test_without_a_critic_and_without_a_reference(three_steps, tmp_path):
         "--advantage_estimator rloo --num_generations 4 --kl_coef 0 --kl_target 0 --max_steps 2 --max_eval_examples 4 "
         "--max_answer_seq_len 12 --per_device_generation_batch_size 8 --per_device_training_batch_size 8 --save_steps 0"
     )
-    done = run("ppo", three_steps / "sft", three_steps / "reward", 0, 0, tmp_path / "rloo", *flags)
+    run("ppo", three_steps / "sft", three_steps / "reward", 0, 0, tmp_path / "rloo", *flags)
     steps = [m for m in metrics(tmp_path / "rloo") if "policy_loss" in m]
-    assert [m["answers"] for m in steps] == [8, 8] and "RLOO: " in done.stdout
+    assert [m["answers"] for m in steps] == [8, 8]
     assert all("kl" not in m and m["value_loss"] is None and 0 <= m["equal_groups"] <= 1 for m in steps)
     assert not (tmp_path / "rloo" / "critic").exists() and (tmp_path / "rloo" / "model.safetensors").exists()
     assert "kl" not in finished(tmp_path / "rloo")["heldout_after"]
+    assert "RLOO-tuned model (step 3)" in (tmp_path / "rloo" / "README.md").read_text(encoding="utf-8")
 
 
 def test_other_settings_in_the_same_folder_are_refused(three_steps):
