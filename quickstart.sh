@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Does everything work here? Set-up, then base -> SFT -> reward model -> PPO on the embedded Korean sample, their
-# evaluation and its report: about 6 minutes. --quick: fewer steps, 3 minutes. With --base the same steps make a bot of
+# evaluation and its report: 10 to 15 minutes. --quick: fewer steps, 3 minutes. With --base the same steps make a bot of
 # a pretrained model, by LoRA, as long as --minutes. Stop it at any time and start it again to resume.
 #
 #   bash quickstart.sh [--quick]
@@ -54,7 +54,7 @@ elif [[ -n "$QUICK" ]]; then
     done
     export EVAL_MAX_PROMPTS="${EVAL_MAX_PROMPTS:-8}"
 else
-    WHAT="base, SFT, reward model, PPO, evaluation of a tiny model: 6 minutes on 2 cores" RESULT=report.html
+    WHAT="base, SFT, reward model, PPO, evaluation of a tiny model: 10 to 15 minutes on 2 cores" RESULT=report.html
     FOLDER="${FOLDER:-${RUN:-$ROOT/output/quickstart}}"
 fi
 VENV="${KORLHF_VENV:-$ROOT/.venv}"

@@ -193,7 +193,7 @@ def test_quickstart_sets_up_and_takes_the_same_flags(project):
 def test_quickstart_says_first_what_it_will_do_how_long_and_where(project):
     out = project.run(script="quickstart.sh", RECIPE="", RUN="")[2].splitlines()
     assert out[0] == f"1. set-up: {project.root}/venv (to be made, about 2.4 GB of packages, a few minutes)"
-    assert out[1].endswith("evaluation of a tiny model: 6 minutes on 2 cores")
+    assert out[1].endswith("evaluation of a tiny model: 10 to 15 minutes on 2 cores")
     assert out[2] == f"result: {project.root}/output/quickstart/report.html"
     (project.root / "venv/.korlhf-ready").touch()
     code, ran, text = project.run("--quick", script="quickstart.sh", RECIPE="", RUN="")
