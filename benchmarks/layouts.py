@@ -17,7 +17,7 @@ from korlhf.data.packing import Packed
 from korlhf.models import causal_lm, reward_model
 from korlhf.models.lora import without_adapter
 from korlhf.rl import step as ppo_step
-from korlhf.training.flags import PpoFlags
+from korlhf.training.ppo_flags import PpoFlags
 
 LAYOUTS = ("packed", "longest", "limit")
 FORMULA = (

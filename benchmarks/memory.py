@@ -10,8 +10,9 @@ from typing import Any
 from transformers import GPTNeoXConfig
 
 from korlhf.training.estimate import GIB, Given, estimate, peak
-from korlhf.training.flags import ModelFlags, PpoFlags, RunFlags, TrainFlags
+from korlhf.training.flags import ModelFlags, RunFlags, TrainFlags
 from korlhf.training.memory import FILL
+from korlhf.training.ppo_flags import PpoFlags
 
 SHAPES = {"1.3B": (2048, 24, 16), "3.8B": (3072, 32, 24), "5.8B": (4096, 28, 16), "12.8B": (5120, 40, 40)}
 CRITIC_OF = {"12.8B": "5.8B"}  # as the run scripts pair them; every other actor has a critic of its own size

@@ -15,7 +15,7 @@ from korlhf.data.tokenize import Tokens
 from korlhf.rl import step as ppo_step
 from korlhf.rl.rewards import Prompt
 from korlhf.rl.training import PpoTraining
-from korlhf.training.flags import PpoFlags
+from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.world import World
 
 

@@ -16,7 +16,7 @@ from layouts import Flops
 from measure import Steps, examples_needed, measure
 
 from korlhf.core import flags, program
-from korlhf.training.flags import PpoFlags
+from korlhf.training.ppo_flags import PpoFlags
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,9 @@ from korlhf.rl.rewards import Prompt, RewardModel, RunningMoments, RunningShapin
 from korlhf.rl.training import PpoTraining
 from korlhf.training.engine import Engine, Frozen, Recipe
 from korlhf.training.examples import Split
-from korlhf.training.flags import ModelFlags, PpoFlags, RunFlags
+from korlhf.training.flags import ModelFlags, RunFlags
 from korlhf.training.loop import Order
+from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.reward import RewardTraining
 from korlhf.training.sft import SftTraining
 from korlhf.training.world import DTYPES, World

@@ -28,6 +28,7 @@ def table(summary):
     low, high = summary["reward"]["heldout_after"]["ci95"]
     before, after = summary["ppo"]["heldout_before"], summary["ppo"]["heldout_after"]
     gain = (after["score"] - before["score"]) / before["score_std"]
+    kl = f", KL {after['kl']:.2f} nats per answer" if "kl" in after else ""  # without a KL penalty none is measured
     interval = f", 95 % {low:.3f}-{high:.3f}; before = best baseline ({rule})"
     lines = [f"{'':<30}{'before':>10}{'after':>10}"]
     for title, stage, key, note in [
@@ -38,9 +39,11 @@ def table(summary):
         ("PPO: share of sense", "ppo", "sense", ", the same"),
         ("PPO: nats/token, reference", "ppo", "ref_nll", ""),
         ("PPO: EOS rate", "ppo", "eos_rate", ""),
-        ("PPO: answer length (tokens)", "ppo", "length", f", KL {after['kl']:.2f} nats per answer"),
+        ("PPO: answer length (tokens)", "ppo", "length", kl),
     ]:
         first, last = summary[stage]["heldout_before"], summary[stage]["heldout_after"]
+        if key not in last:
+            continue
         start = share if stage == "reward" else first[key]
         lines.append(f"{title:<30}{start:>10.3f}{last[key]:>10.3f}  n {last['n']}{note}")
     took = [f"{stage} {seconds:.0f} s" for stage, seconds in summary["seconds"].items()]

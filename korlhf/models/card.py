@@ -68,7 +68,7 @@ def write_card(
     Path(folder, "README.md").write_text(str(card), encoding="utf-8")
 
 
-def spread(n: int) -> list[int]:
+def places(n: int) -> list[int]:
     """Places of SHOWN of n things, at equal distances."""
     return [i * n // SHOWN for i in range(SHOWN)] if n > SHOWN else list(range(n))
 

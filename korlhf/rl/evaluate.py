@@ -14,7 +14,7 @@ from korlhf.rl import ppo
 from korlhf.rl.models import Models
 from korlhf.rl.rewards import Prompt, finite_scores
 from korlhf.rl.step import answer_logps, sample
-from korlhf.training.flags import PpoFlags
+from korlhf.training.ppo_flags import PpoFlags
 
 Row = tuple[int, str, float]  # place of the prompt, answer, score
 

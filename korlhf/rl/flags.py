@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from korlhf.core.flags import flag, seed_flag
-from korlhf.training.flags import ModelFlags, PpoFlags, RunFlags
+from korlhf.training.flags import ModelFlags, RunFlags
+from korlhf.training.ppo_flags import PpoFlags
 
 
 @dataclass(frozen=True)

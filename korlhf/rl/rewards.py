@@ -12,7 +12,7 @@ from korlhf.data import packing
 from korlhf.data.tokenize import Codec
 from korlhf.rl.advantages import Total
 from korlhf.training.engine import Frozen
-from korlhf.training.flags import PpoFlags
+from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.world import World
 
 

@@ -20,8 +20,8 @@ from korlhf.rl import advantages as estimators
 from korlhf.rl import ppo, rollout
 from korlhf.rl.models import Models
 from korlhf.rl.rewards import Prompt, ScoreShaping, finite_scores, kl_shaped_rewards
-from korlhf.training.flags import PpoFlags
 from korlhf.training.log import Clock
+from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.sft import sft_loss
 
 FIGURES = ("loss", "clipped", "approx_kl", "ptx")  # of an actor step, as sums over tokens

@@ -14,7 +14,7 @@ from korlhf.core.progress import one_line
 from korlhf.core.seeds import PTX, derive
 from korlhf.data.load import load_examples
 from korlhf.data.tokenize import Codec, Tokens, sft_tokens
-from korlhf.models.card import Sample, spread
+from korlhf.models.card import Sample, places
 from korlhf.rl import step as ppo_step
 from korlhf.rl.advantages import explained_variance, whiten
 from korlhf.rl.ema import EMA
@@ -23,12 +23,11 @@ from korlhf.rl.flags import Flags
 from korlhf.rl.models import Models
 from korlhf.rl.rewards import KLController, Prompt, RunningMoments, RunningShaping
 from korlhf.training import examples
-from korlhf.training.flags import PpoFlags
 from korlhf.training.log import Clock
 from korlhf.training.loop import Order, Training, write_model
+from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.run import Run
-from korlhf.training.watch import finite
-from korlhf.training.watch import spread as deviation
+from korlhf.training.watch import finite, spread
 
 # Answers of the untrained actor that set the zero of the score: known to 1/8 of the score's standard deviation, while
 # the critic's baseline and the whitening take in what is left.
@@ -150,7 +149,7 @@ class PpoTraining(Training):
         names = "score", "reward", "kl", "kl_k3", "eos_rate", "repetition", "same_answer", "equal_groups", "kept"
         return {
             **{k: total[k] / n for k in names if k in total},
-            "score_std": deviation(n, total["score"], total["score_squares"]),
+            "score_std": spread(n, total["score"], total["score_squares"]),
             "answers": n,
             "length": tokens / n,
             "entropy": total["entropy"] / tokens,
@@ -251,7 +250,7 @@ class PpoTraining(Training):
                 self.heldout[i].messages[-1]["content"],
                 [(f"{label} ({score:.3f})", text) for label, (_, text, score) in zip(labels, rows[i])],
             )
-            for i in spread(len(rows))
+            for i in places(len(rows))
         ]
 
     def on_card(self, figures):

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from korlhf.core.errors import InputError
-from korlhf.training.flags import PpoFlags, TrainFlags
+from korlhf.training.flags import TrainFlags
+from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.world import World
 
 F = TypeVar("F", TrainFlags, PpoFlags)

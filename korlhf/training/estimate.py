@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from korlhf.training.flags import ModelFlags, PpoFlags, RunFlags, TrainFlags
+from korlhf.training.flags import ModelFlags, RunFlags, TrainFlags
 from korlhf.training.memory import FILL, Counted, Phases, Spread, update, weights
+from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.world import World, resolve_dtype
 
 ANSWERS = 2  # per prompt in step 2

@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from korlhf.core import ranks
-from korlhf.core.errors import InputError
 from korlhf.data.example import Example
 from korlhf.data.load import load_step
 from korlhf.training.flags import DataFlags
-from korlhf.training.pairs import kept_pairs, label_margins
+from korlhf.training.pairs import all_kept_pairs, label_margins
 
 TOLD = ("messages", "answers", "category", "text")  # what a model may learn from
 
@@ -69,13 +67,8 @@ def load(
 def far_apart(split: Split, min_margin: float) -> Split:
     """The pairs whose margin is at least `min_margin`, or not known; says how many are not. Raises InputError if none
     are."""
-    kept = [kept_pairs(e, min_margin) for e in split.examples]
+    kept = all_kept_pairs(split.examples, min_margin, "training pairs")
     some = [i for i, of in enumerate(kept) if any(of)]
-    n, total = sum(map(sum, kept)), sum(map(len, kept))
-    if not some:
-        raise InputError(f"--min_margin {min_margin:g}: all {total} training pairs have a smaller margin; lower it")
-    left_out = f"{total - n} of {total} training pairs have a smaller margin and are left out"
-    ranks.tell(f"--min_margin {min_margin:g}: {left_out}")
     return Split([split.examples[i] for i in some], [split.rows[i] for i in some], kept=[kept[i] for i in some])
 
 

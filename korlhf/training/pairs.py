@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from korlhf.core import stats
+from korlhf.core import ranks, stats
 from korlhf.core.errors import InputError
 from korlhf.data import load, packing
 from korlhf.data.example import Example
@@ -95,19 +95,24 @@ def kept_pairs(example: Example, min_margin: float) -> list[bool]:
     return [m is None or m >= min_margin for m in label_margins(example)]
 
 
-def far_apart(examples: Iterable[Example], min_margin: float) -> list[Example]:
+def all_kept_pairs(examples: Iterable[Example], min_margin: float, what: str = "pairs") -> list[list[bool]]:
+    """`kept_pairs` of each example; says how many are not, by the name `what`. Raises InputError if none are."""
+    kept = [kept_pairs(e, min_margin) for e in examples]
+    n, total = sum(map(sum, kept)), sum(map(len, kept))
+    if not n:
+        raise InputError(f"--min_margin {min_margin:g}: all {total} {what} have a smaller margin; lower it")
+    ranks.tell(f"--min_margin {min_margin:g}: {total - n} of {total} {what} have a smaller margin and are left out")
+    return kept
+
+
+def far_apart(examples: Sequence[Example], min_margin: float) -> list[Example]:
     """The pairs that are far enough apart for --min_margin, an example each. Raises InputError if none are."""
-    found, total = [], 0
-    for e in examples:
+    found = []
+    for e, kept in zip(examples, all_kept_pairs(examples, min_margin)):
         places = combinations(range(len(e.answers)), 2)
-        for (a, b), kept, label in zip(places, kept_pairs(e, min_margin), label_margins(e)):
-            total += 1
-            if kept:
-                raw, scores = e.raw and (e.raw[a], e.raw[b]), () if label is None else (label, 0.0)
-                found.append(replace(e, answers=(e.answers[a], e.answers[b]), raw=raw, scores=scores))
-    if not found:
-        raise InputError(f"--min_margin {min_margin:g}: all {total} pairs have a smaller margin; lower it")
-    print(f"--min_margin {min_margin:g}: {total - len(found)} of {total} pairs have a smaller margin and are left out")
+        for (a, b), label in (pair for pair, far in zip(zip(places, label_margins(e)), kept) if far):
+            raw, scores = e.raw and (e.raw[a], e.raw[b]), () if label is None else (label, 0.0)
+            found.append(replace(e, answers=(e.answers[a], e.answers[b]), raw=raw, scores=scores))
     return found
 
 

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from korlhf.korean import ngram_classifier
-from korlhf.models.card import Sample, spread
+from korlhf.models.card import Sample, places
 from korlhf.training import pairs
 from korlhf.training.engine import Engine
 from korlhf.training.examples import Split
 from korlhf.training.log import Clock
 from korlhf.training.loop import Order, Training, write_model
-from korlhf.training.watch import spread as deviation
+from korlhf.training.watch import spread
 
 Kept = Sequence[list[bool]]  # of each prompt which pairs count, in the order of _margins; () = all
 Gaps = Sequence[list[float]]  # of each prompt by how much a pair's better score is to be higher; () = by any amount
@@ -92,7 +92,7 @@ class RewardTraining(Training):
         return {
             "loss": total_loss / (self.world.size * len(mine)),
             "accuracy": right / n,
-            "score_std": deviation(answers, *moments),
+            "score_std": spread(answers, *moments),
             "answers": answers,
             "lr": self.reward.lr,
             "grad_norm": self.reward.grad_norm(),
@@ -132,7 +132,7 @@ class RewardTraining(Training):
                 examples[i].prompt,
                 [(f"{label} ({self.scores[i][k]:.3f})", examples[i].answers[k]) for label, k in zip(labels, (0, -1))],
             )
-            for i in spread(len(examples))
+            for i in places(len(examples))
         ]
 
     def on_card(self, figures):

@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 from korlhf.core import stats
 from korlhf.data import packing
 from korlhf.data.tokenize import Codec, Tokens
-from korlhf.models.card import Sample, spread
+from korlhf.models.card import Sample, places
 from korlhf.models.folders import first_line
 from korlhf.models.lora import without_adapter
 from korlhf.training.engine import Engine
@@ -110,7 +110,7 @@ class SftTraining(Training):
     def samples(self):
         """Greedy answers to held-out prompts, by transformers' own sampler; none of plain documents."""
         asked = [e for e in self.heldout.examples if e.messages]
-        prompts = [self.codec.prompt(asked[i].messages).ids for i in spread(len(asked))]
+        prompts = [self.codec.prompt(asked[i].messages).ids for i in places(len(asked))]
         answers, lm = [], without_adapter(next(self.actor.module.children()))
         limit = getattr(lm.config.get_text_config(), "max_position_embeddings", None) or 10**6
         self.actor.eval()
@@ -122,7 +122,7 @@ class SftTraining(Training):
         except Exception as error:  # a model of somebody's own code may have no `generate`; it is trained all the same
             print(f"note: no answers on the card: {type(error).__name__}: {first_line(error)}", flush=True)
         self.world.barrier()
-        shown = [asked[i].prompt for i in spread(len(asked))]
+        shown = [asked[i].prompt for i in places(len(asked))]
         return [Sample(prompt, [("답변 · answer", text)]) for prompt, text in zip(shown, answers)]
 
     def _greedy(self, lm, ids, max_new_tokens):

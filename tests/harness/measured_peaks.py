@@ -20,8 +20,9 @@ from korlhf.rl import step as ppo_step
 from korlhf.rl.models import Models
 from korlhf.rl.rewards import Prompt
 from korlhf.training import engine, pairs, reward, sft
-from korlhf.training.flags import ModelFlags, PpoFlags
+from korlhf.training.flags import ModelFlags
 from korlhf.training.log import Clock
+from korlhf.training.ppo_flags import PpoFlags
 
 LENGTH = 128
 

@@ -23,7 +23,8 @@ from korlhf.rl.models import Models
 from korlhf.rl.rewards import Prompt, RewardModel
 from korlhf.training import log
 from korlhf.training.engine import Frozen
-from korlhf.training.flags import ModelFlags, PpoFlags
+from korlhf.training.flags import ModelFlags
+from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))

@@ -4,7 +4,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from korlhf.models import card
-from korlhf.models.card import Sample, quoted, spread, write_card
+from korlhf.models.card import Sample, places, quoted, write_card
 from korlhf.training.provenance import measured
 
 FIGURES = [("loss", "3.1", "2.1 [2, 2.2]"), ("perplexity", "22", "8.2")]
@@ -61,5 +61,5 @@ def test_a_figure_has_its_interval_where_there_is_one():
 
 
 def test_samples_are_at_equal_distances_and_long_ones_are_cut():
-    assert spread(300) == [0, 100, 200] and spread(2) == [0, 1] and spread(0) == []
+    assert places(300) == [0, 100, 200] and places(2) == [0, 1] and places(0) == []
     assert quoted("가" * 601) == "가" * 600 + " \\[…\\]" and quoted(" \n") == "(…)"

@@ -21,7 +21,7 @@ from korlhf.rl.evaluate import evaluate
 from korlhf.rl.rewards import Prompt, RewardModel, RunningMoments, finite_scores, shaped_scores
 from korlhf.rl.training import PpoTraining
 from korlhf.training.engine import Frozen
-from korlhf.training.flags import PpoFlags
+from korlhf.training.ppo_flags import PpoFlags
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import torch
 
 from korlhf.core.errors import InputError
 from korlhf.training.batch import fitting
-from korlhf.training.flags import PpoFlags, TrainFlags
+from korlhf.training.flags import TrainFlags
+from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.world import World
 
 CPU = torch.device("cpu")

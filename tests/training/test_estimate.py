@@ -12,7 +12,8 @@ import torch
 from transformers import LlamaConfig
 
 from korlhf.training import estimate, memory
-from korlhf.training.flags import ModelFlags, PpoFlags, RunFlags, TrainFlags
+from korlhf.training.flags import ModelFlags, RunFlags, TrainFlags
+from korlhf.training.ppo_flags import PpoFlags
 from tests.harness.step_programs import main_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +91,18 @@ def test_states_are_those_of_the_config(folder):
     small = estimate.estimate(given(folder, dtype="bf16", lora_dim=8, load_in_4bit=True))["optimizer step"]
     linear = 6 * (2 * 256**2 + 2 * 128 * 256 + 3 * 768 * 256)
     assert small["parameters"] == pytest.approx(lora["parameters"] - linear * (2 - 0.5 - 0.127 / 8))
+
+
+def test_step_3_without_a_critic_and_a_reference_takes_their_memory_less(folder):
+    models = {p: ModelFlags(model_name_or_path=folder) for p in ("actor_", "critic_")}
+    params, at_rest = memory.Counted(folder, None, "fp32").params, []
+    for how in ({}, {"advantage_estimator": "rloo"}, {"advantage_estimator": "rloo", "kl_coef": 0.0}):
+        given = estimate.Given(3, models, PpoFlags(**how), RunFlags(output_dir="x"), 1, "fp32")
+        phases = estimate.estimate(given)
+        assert any("critic" in name for name in phases) == (not how)
+        at_rest.append(phases["sampling"]["models and optimizers"])
+    assert at_rest[0] - at_rest[1] == pytest.approx(params * (4 + 8), rel=0.2)  # the critic has a head of its own
+    assert at_rest[1] - at_rest[2] == params * 4
 
 
 def test_step_3_counts_every_model_and_the_cache(folder):

@@ -11,7 +11,8 @@ from functools import partial
 from korlhf.core import flags, program
 from korlhf.models.folders import check_inputs
 from korlhf.rl.flags import Flags
-from korlhf.training.flags import DataFlags, ModelFlags, PpoFlags, RunFlags, check, check_ppo, step_parser
+from korlhf.training.flags import DataFlags, ModelFlags, RunFlags, check, step_parser
+from korlhf.training.ppo_flags import PpoFlags, check_ppo
 
 
 def parse(argv=None):

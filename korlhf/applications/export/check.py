@@ -12,7 +12,7 @@ from korlhf.core.errors import InputError
 from korlhf.data import record as records
 from korlhf.data import tokenize
 from korlhf.data.prompts import prompts as read_prompts
-from korlhf.models.card import Sample, spread
+from korlhf.models.card import Sample, places
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl import rollout
 
@@ -96,7 +96,7 @@ def trained_answers(checkpoint, dtype, conversations, max_new_tokens):
 
 def samples(codec, conversations, answers):
     """Some of the answers (lists of ids), for the card."""
-    places = spread(len(conversations))
+    places = places(len(conversations))
     return [Sample(conversations[i][-1]["content"], [("답변 · answer", codec.decode(answers[i]))]) for i in places]
 
 

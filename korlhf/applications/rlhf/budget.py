@@ -14,6 +14,7 @@ EPOCHS = {"sft": 2, "reward": 2, "ppo": 2}
 BATCH = {"sft": 8, "reward": 8, "ppo": 16}  # examples, rankings, prompts of a step
 LEAST = {"sft": 20, "reward": 10, "ppo": 4}  # steps; with fewer there is nothing to be seen
 EVALUATED = {"sft": 48, "reward": 48, "ppo": 16}  # held-out examples, before and after
+REFERENCE = 64  # answers that set the zero of PPO's score (REFERENCE_ANSWERS of korlhf/rl/training.py)
 TALKS = 60  # prompts that base, SFT and PPO model answer at the end
 STARTS = 9  # models that are loaded: 1 here, 1 in step 1, 1 in step 2, 3 in step 3, 3 at the end
 FORWARD = 1 / 3  # of the time of forward and backward pass
@@ -44,11 +45,14 @@ class Speed:
 
     @property
     def fixed(self) -> float:
-        """Seconds of what does not depend on the budget: starts, evaluations before and after, the talks."""
+        """Seconds of what does not depend on the budget: starts, evaluations before and after, the zero of the score, and
+        the talks.
+        """
         evaluated = FORWARD * (EVALUATED["sft"] * self.row + EVALUATED["reward"] * self.ranking)
-        evaluated += EVALUATED["ppo"] * (self.answer + FORWARD * self.row)
+        one = self.answer + FORWARD * self.row  # sampled and scored
+        evaluated += EVALUATED["ppo"] * one
         talks = 3 * (TALKS * self.answer + FORWARD * EVALUATED["sft"] * self.row)
-        return STARTS * self.start + 2 * evaluated + talks
+        return STARTS * self.start + 2 * evaluated + REFERENCE * one + talks
 
 
 def steps(speed: Speed, minutes: float, examples: dict[str, int]) -> dict[str, int]:

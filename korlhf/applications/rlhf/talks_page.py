@@ -73,5 +73,7 @@ def _training(training, text):
     if after := training.get("ppo", {}).get("heldout_after"):
         before = training["ppo"]["heldout_before"]
         figures = {"before": before["score"], "after": after["score"], "std": before["score_std"]}
-        parts.append(text["ppo"].format(**figures, n=after["n"], kl=after["kl"]))
+        parts.append(text["ppo"].format(**figures, n=after["n"]))
+        if "kl" in after:
+            parts[-1] += " " + text["kl"].format(kl=after["kl"])
     return parts

@@ -7,26 +7,28 @@ import pytest
 
 from korlhf.applications.rlhf import budget, plan
 from korlhf.core.errors import InputError
+from korlhf.rl.training import REFERENCE_ANSWERS
 
 # start 10 s, a row 3 s, a ranking 6 s, a sampled answer 4 s. By hand:
 #   sft step    8 x 3                                   =  24 s
 #   reward step 8 x 6                                   =  48 s
 #   ppo step   16 x (4 + 4/3 x (3 + 6/3))               = 170.67 s
-#   fixed  9 x 10 + 2 x ((48 x 3 + 48 x 6) / 3 + 16 x (4 + 1)) + 3 x (60 x 4 + 48) = 90 + 448 + 864 = 1402 s
+#   fixed  9 x 10 + 2 x ((48 x 3 + 48 x 6) / 3 + 16 x (4 + 1)) + 64 x (4 + 1) + 3 x (60 x 4 + 48)
+#          = 90 + 448 + 320 + 864 = 1722 s
 SLOW = budget.Speed(start=10, row=3, ranking=6, answer=4)
 MANY = {"sft": 10_000, "reward": 10_000, "ppo": 10_000}
 
 
 def test_seconds_of_a_step_and_of_all_that_is_fixed():
     assert [SLOW.step(name) for name in ("sft", "reward", "ppo")] == pytest.approx([24, 48, 512 / 3])
-    assert SLOW.fixed == pytest.approx(1402)
+    assert SLOW.fixed == pytest.approx(1722) and budget.REFERENCE == REFERENCE_ANSWERS
 
 
 def test_steps_share_what_is_left():
-    # 100 minutes, a tenth kept back: 5400 s - 1402 s = 3998 s; half to SFT, a quarter to each of the others
-    assert budget.steps(SLOW, 100, MANY) == {"sft": 1999 // 24, "reward": 999 // 48, "ppo": 5}
+    # 100 minutes, a tenth kept back: 5400 s - 1722 s = 3678 s; half to SFT, a quarter to each of the others
+    assert budget.steps(SLOW, 100, MANY) == {"sft": 1839 // 24, "reward": 919 // 48, "ppo": 5}
     expected = budget.seconds(SLOW, budget.steps(SLOW, 100, MANY))
-    assert sum(expected.values()) <= 0.9 * 6000 and expected["rest"] == pytest.approx(1402)
+    assert sum(expected.values()) <= 0.9 * 6000 and expected["rest"] == pytest.approx(1722)
 
 
 def test_no_step_trains_longer_than_its_useful_passes():
@@ -36,11 +38,11 @@ def test_no_step_trains_longer_than_its_useful_passes():
 def test_too_few_minutes_name_those_that_are_enough():
     with pytest.raises(InputError, match="--minutes 30: too few .* give (\\d+) or more") as refused:
         budget.steps(SLOW, 30, MANY)
-    # PPO decides: 1402 + 4 x 512/3 / (1/4) = 4132.7 s, / .9 = 76.5 minutes
-    assert "give 77 or more" in str(refused.value)
-    assert budget.steps(SLOW, 77, MANY)["ppo"] == 4
+    # PPO decides: 1722 + 4 x 512/3 / (1/4) = 4452.7 s, / .9 = 82.5 minutes
+    assert "give 83 or more" in str(refused.value)
+    assert budget.steps(SLOW, 83, MANY)["ppo"] == 4
     with pytest.raises(InputError):
-        budget.steps(SLOW, 76, MANY)
+        budget.steps(SLOW, 82, MANY)
 
 
 def test_own_data_goes_to_the_steps_that_it_can_train(tmp_path):

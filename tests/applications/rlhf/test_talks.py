@@ -85,7 +85,9 @@ def test_the_page_tells_what_the_trainings_reached():
     result["models"]["base"]["perplexity"] = {"value": [20.0, 15.0, 30.0], "n": 9}
     page = talks_page.page(result, "en")
     assert "| SFT | 40 | 8 | 0.0003 | 2 |" in page and "| reward model | 20 |  |  |  |" in page
-    assert "0.750 of 6 pairs in the right order (95 % 0.500 to 0.900); the best trivial rule (shorter): 0.600." in page
-    assert "score 0.50 -> 1.50 (standard deviation 2.00), KL 0.2 nats" in page
+    assert "0.750 of 6 pairs in the right order (95 % 0.500 to 0.900); the best baseline (shorter): 0.600." in page
+    assert "score 0.50 -> 1.50 (standard deviation 2.00). KL 0.2 nats per answer." in page
     assert "| perplexity of the best written answers | 20.0 (15.0-30.0) | 9 |" in page
     assert "보상 모델은 평가용 순위의 6쌍" in talks_page.page(result, "ko")
+    del after["kl"]  # without a KL penalty none is measured
+    assert "(standard deviation 2.00).\n" in talks_page.page(result, "en")
