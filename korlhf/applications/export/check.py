@@ -96,8 +96,8 @@ def trained_answers(checkpoint, dtype, conversations, max_new_tokens):
 
 def samples(codec, conversations, answers):
     """Some of the answers (lists of ids), for the card."""
-    places = places(len(conversations))
-    return [Sample(conversations[i][-1]["content"], [("답변 · answer", codec.decode(answers[i]))]) for i in places]
+    chosen = places(len(conversations))
+    return [Sample(conversations[i][-1]["content"], [("답변 · answer", codec.decode(answers[i]))]) for i in chosen]
 
 
 def check(folder, checkpoint, dtype, conversations, trained, max_new_tokens):

@@ -45,7 +45,7 @@ class Speed:
 
     @property
     def fixed(self) -> float:
-        """Seconds of what does not depend on the budget: starts, evaluations before and after, the zero of the score, and
+        """Seconds of what does not depend on the budget: starts, evaluations before and after, the zero of the score,
         the talks.
         """
         evaluated = FORWARD * (EVALUATED["sft"] * self.row + EVALUATED["reward"] * self.ranking)
