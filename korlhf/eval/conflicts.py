@@ -5,6 +5,7 @@ from pathlib import Path
 
 from korlhf.eval.texts import say
 from korlhf.llm import checkpoint
+from korlhf.training.reward_flags import reward_model_of as recorded_in
 
 
 def of(judge, responders):
@@ -46,5 +47,5 @@ def reward_model_of(path):
         except (OSError, ValueError):  # not there, or some other program's file of that name
             continue
         if isinstance(settings, dict) and "actor_model_name_or_path" in settings:
-            return settings.get("reward_model_name_or_path") or settings.get("critic_model_name_or_path")
+            return recorded_in(settings) or None
     return None

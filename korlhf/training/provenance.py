@@ -15,12 +15,9 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.repocard import metadata_load
 
 from korlhf.core.errors import InputError
+from korlhf.training.reward_flags import reward_model_of
 
 TRAINED_FROM = ("actor_model_name_or_path", "model_name_or_path")  # of step 3, of steps 1 and 2
-REWARD = (
-    "reward_model_name_or_path",
-    "critic_model_name_or_path",
-)  # of step 3, whose critic begins as the reward model
 DATA = ("data_path", "sft_only_data_path", "unsupervised_dataset_name")
 PARTS = ("adapter", "best", "actor_ema", "critic")  # folders of further models in the folder of a training
 LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -62,7 +59,7 @@ def chain(path: str, judged: bool = True) -> list[Origin]:
 
 def _reward(settings) -> tuple[str, tuple[str, ...]]:
     """(name, data) of the reward model that a training of step 3 was judged by; ("", ()) of another training."""
-    path = next((settings[key] for key in REWARD if settings.get(key)), "")
+    path = reward_model_of(settings)
     if not path or "actor_model_name_or_path" not in settings:
         return "", ()
     trainings = chain(path, judged=False)
