@@ -44,6 +44,7 @@ OF_A_MODEL = {"adam_beta1": 0.9, "adam_beta2": 0.95, "use_dora": False, "load_in
 ADDED = {
     **{f"{model}{name}": value for name, value in OF_A_MODEL.items() for model in ("", "actor_", "critic_")},
     **{"lora_dropout": 0.0, "margin_column": "", "min_margin": 0.0},
+    **{"margin_weight": 0.0, "center_rewards": 0.0, "label_smoothing": 0.0},
     **{"reward": [], "veto": [], "ensemble_penalty": 0.0},
     **{"judge_samples": 5, "judge_temperature": 1.0, "structured": "auto"},
 }
