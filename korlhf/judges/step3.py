@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from korlhf.core import progress
 from korlhf.core.errors import InputError, Unavailable
-from korlhf.judges.flags import JudgingFlags
+from korlhf.judges.flags import ServerJudgeFlags
 from korlhf.judges.form import Item
 from korlhf.judges.judge import ServerJudge, read_name
 from korlhf.judges.rubric import FOLDER, Rubric, load_rubric, load_rubrics
@@ -30,7 +31,7 @@ class JudgeReward:
 
     def __call__(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float | None]:
         items = [Item(self.rubrics[p.category], list(p.messages), (t,)) for p, t in zip(prompts, texts)]
-        began = time.monotonic()
+        began, told = time.monotonic(), False
         while True:
             try:
                 scores = [score for (score,) in self.judge.rate(items)]
@@ -44,13 +45,16 @@ class JudgeReward:
                 raise Unavailable(f"the reward {self.text}: {error}") from error
             if time.monotonic() - began + PAUSE > self.wait:
                 raise Unavailable(f"the reward {self.text} gave no scores for {self.wait:g} s (--reward_wait): {why}")
+            if not told:
+                told = True
+                progress.say(f"the reward {self.text}: {why}; asking again for {self.wait:g} s (--reward_wait)")
             time.sleep(PAUSE)
 
 
 class Judges:
     """Opens the judges of --reward and --veto, which share one cache and one budget of all `processes`."""
 
-    def __init__(self, llm: LlmFlags, judging: JudgingFlags, output_dir: str, wait: float, processes: int = 1):
+    def __init__(self, llm: LlmFlags, judging: ServerJudgeFlags, output_dir: str, wait: float, processes: int = 1):
         share = {name: -(-getattr(llm, name) // processes) for name in ("max_requests", "concurrency")}
         self.llm = replace(llm, **share, max_cost=llm.max_cost / processes)
         self.judging, self.output_dir, self.wait = judging, Path(output_dir), wait

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import httpx2
 
+from korlhf.core import progress
 from korlhf.core.errors import Unavailable, Unscored
 from korlhf.rl.reward_kinds import columns_of
 from korlhf.rl.rewards import Prompt
@@ -28,9 +29,10 @@ class HttpReward:
 
     def __init__(self, url: str, flag: str, seconds: float, concurrency: int, wait: float):
         self.url, self.seconds, self.concurrency, self.wait = url, seconds, concurrency, wait
+        self.told = False  # that it waits
 
     def __call__(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float | None]:
-        size = -(-len(texts) // self.concurrency)
+        self.told, size = False, -(-len(texts) // self.concurrency)
         parts = [slice(at, at + size) for at in range(0, len(texts), size)]
         return [score for of_part in asyncio.run(self._all(prompts, texts, parts)) for score in of_part]
 
@@ -57,6 +59,9 @@ class HttpReward:
             tries += 1
             if time.monotonic() - began + pause > self.wait:
                 raise Unavailable(f"the reward {self.url} gave no scores for {self.wait:g} s (--reward_wait): {found}")
+            if not self.told:
+                self.told = True
+                progress.say(f"the reward {self.url}: {found}; asking again for {self.wait:g} s (--reward_wait)")
             await asyncio.sleep(pause)
 
     async def _post(self, client, body, count):

@@ -68,21 +68,32 @@ def _open(flag, text, openers):
     return openers[kind](text, flag)
 
 
-@functools.cache
 def open_function(flag: str, text: str) -> Callable[..., Any]:
-    """The function that FILE.py:FUNCTION names; its file is run once. Raises InputError."""
+    """The function that FILE.py:FUNCTION names; its file is run once, as long as it stays the same. Raises
+    InputError.
+    """
+    path, name = _parts(text)
+    return _opened(f"{flag} {text}", path, name, of_file(path))
+
+
+def _parts(text):
+    """FILE.py:FUNCTION -> its file, its function."""
     file, _, name = text.rpartition(":")
-    path = Path(file).expanduser()
+    return Path(file).expanduser().absolute(), name
+
+
+@functools.cache
+def _opened(where, path, name, sha256):
     spec: Any = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's file may raise
-        raise InputError(f"{flag} {text}: {path} cannot be run: {_told(error, path)}; correct it") from error
+        raise InputError(f"{where}: {path} cannot be run: {_told(error, path)}; correct it") from error
     function = getattr(module, name, None)
     if not callable(function):
         there = ", ".join(key for key, value in vars(module).items() if inspect.isfunction(value)) or "none"
-        raise InputError(f"{flag} {text}: {path} has no function {name}; it has {there}")
+        raise InputError(f"{where}: {path} has no function {name}; it has {there}")
     return function
 
 
@@ -98,8 +109,7 @@ def _call(function, text, prompts, answers):
     try:
         return function([p.messages[-1]["content"] for p in prompts], list(answers), **_columns(function, prompts))
     except Exception as error:
-        told = _told(error, Path(text.rpartition(":")[0]).expanduser())
-        raise Unscored(f"the reward {text} failed: {told}; correct it") from error
+        raise Unscored(f"the reward {text} failed: {_told(error, _parts(text)[0])}; correct it") from error
 
 
 def columns_of(prompts: Sequence[Prompt]) -> dict[str, list[Any]]:
@@ -133,7 +143,7 @@ def reward_inputs(flags: RewardFlags, prompts: Sequence[Prompt]) -> dict[str, st
             inputs[f"{flag[2:]} {text}"] = fingerprint(text, whole=False)
         if kind_of(text) == "file":
             _check_columns(flag, text, open_function(flag, text), prompts)
-            inputs[f"{flag[2:]} {text}"] = of_file(Path(text.rpartition(":")[0]).expanduser())
+            inputs[f"{flag[2:]} {text}"] = of_file(_parts(text)[0])
     if any(kind_of(text) in ("file", "http") for _, text in flags.named):
         rows = json.dumps([p.columns for p in prompts], sort_keys=True, default=str)
         inputs["columns of the training examples"] = hashlib.sha256(rows.encode()).hexdigest()

@@ -23,7 +23,7 @@ from korlhf.rl.flags import Flags
 from korlhf.rl.mixed import Mix, means, metric
 from korlhf.rl.models import Models
 from korlhf.rl.rewards import KLController, Prompt, RunningMoments, RunningShaping
-from korlhf.training import examples
+from korlhf.training import examples, provenance
 from korlhf.training.log import Clock
 from korlhf.training.loop import Order, Training, write_model
 from korlhf.training.ppo_flags import PpoFlags
@@ -70,8 +70,9 @@ class PpoTraining(Training):
         run: Run,
     ):
         """unsupervised: rows of the ptx loss, none = without it; run: the folder that the best model goes to."""
-        by = flags.rewards.reward
-        self.judge = ", ".join(by) if by else flags.ppo.reward_model_name_or_path or flags.critic.model_name_or_path
+        self.judge = flags.ppo.reward_model_name_or_path or flags.critic.model_name_or_path
+        if flags.rewards.reward:
+            self.judge = provenance.rewards(flags.rewards.rewards)
         self.mix = models.reward if isinstance(models.reward, Mix) else None
         self.models, self.flags, self.prompts, self.heldout = models, flags.ppo, prompts, heldout
         self.name = NAMES[flags.ppo.advantage_estimator]

@@ -15,7 +15,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.repocard import metadata_load
 
 from korlhf.core.errors import InputError
-from korlhf.training.reward_flags import reward_model_of
+from korlhf.training.reward_flags import Spec, kind_of, reward_model_of
 
 TRAINED_FROM = ("actor_model_name_or_path", "model_name_or_path")  # of step 3, of steps 1 and 2
 DATA = ("data_path", "sft_only_data_path", "unsupervised_dataset_name")
@@ -98,6 +98,19 @@ def _list(value):
 def name_of(path: str) -> str:
     """A hub name as it is; of a model's folder the last part of the path of the training that made it."""
     return bare(str(_run(path) or path))
+
+
+def rewards(specs: Sequence[Spec]) -> str:
+    """--reward as a card shows it: weights and names, without paths and addresses of this machine."""
+    shown = {
+        "model": name_of,
+        "file": lambda text: Path(text).name,
+        "http": lambda text: "a server of scores",
+        "judge": lambda text: text.partition("@")[0],
+        "rules": str,
+    }
+    named = (",".join(shown[kind_of(text)](text) for text in spec.members) for spec in specs)
+    return ", ".join(f"{spec.number:g}*{name}" for spec, name in zip(specs, named))
 
 
 def bare(name: str) -> str:

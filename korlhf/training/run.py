@@ -37,7 +37,7 @@ FREE = {
     *("max_bad_steps", "stop_on_divergence", "ddp_timeout", "reward_wait"),
     # of the servers that step 3's judges ask
     *("base_url", "api_key_env", "concurrency", "max_requests", "max_cost", "price_input", "price_output"),
-    *("request_timeout", "max_retries", "cache", "judge_batch_size", "judge_max_seq_len"),
+    *("request_timeout", "max_retries", "cache"),
 }
 # Settings that earlier versions did not write -> what their runs were trained with.
 OF_A_MODEL = {"adam_beta1": 0.9, "adam_beta2": 0.95, "use_dora": False, "load_in_4bit": False}

@@ -62,7 +62,7 @@ OTHERS = [["가", "나나", "다다다"]] * 5  # the reward model likes the long
 def test_a_judge_that_agrees(run, tmp_path):
     reward = rigged_reward.counts_tokens(tmp_path / "reward")
     with Server(form_of(lambda answer, place: len(answer))) as server:
-        judge = ["--judge", f"openai:j@{server.url}", "--judge_samples", 1, "--structured", "off"]
+        judge = ["--judge", f"openai:test-model@{server.url}", "--judge_samples", 1, "--structured", "off"]
         code, found, rows = run(OTHERS, "--reward_model", reward, *judge)
     one, two = found["figures"]["best_of_n"]["sft"]
     assert code == 0 and (one["n"], two["n"], one["prompts"]) == (1, 2, 5)

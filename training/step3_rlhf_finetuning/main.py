@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from korlhf.core import flags, program
-from korlhf.judges.flags import JudgingFlags
+from korlhf.judges.flags import ServerJudgeFlags
 from korlhf.llm.flags import LlmFlags
 from korlhf.models.folders import check_inputs
 from korlhf.rl.flags import Flags
@@ -25,12 +25,12 @@ def parse(argv=None):
     critic_rates = {"learning_rate": 9e-6, "lora_learning_rate": 9e-5}
     flags.add(parser, ModelFlags, "critic_", model_name_or_path="", **critic_rates)
     flags.add(parser, RunFlags)
-    for group in (PpoFlags, RewardFlags, LlmFlags, JudgingFlags):
+    for group in (PpoFlags, RewardFlags, LlmFlags, ServerJudgeFlags):
         flags.add(parser, group)
     parser.add_argument("--eval_steps", type=int, dest="eval_interval", help="the old name of --eval_interval")
     args = parser.parse_args(argv)
     data, run, ppo, rewards = (flags.read(args, group) for group in (DataFlags, RunFlags, PpoFlags, RewardFlags))
-    judging, llm = flags.read(args, JudgingFlags), flags.read(args, LlmFlags)
+    judging, llm = flags.read(args, ServerJudgeFlags), flags.read(args, LlmFlags)
     actor, critic = (flags.read(args, ModelFlags, prefix) for prefix in ("actor_", "critic_"))
     check(data, {"actor_": actor, "critic_": critic}, run, parser)
     check_ppo(ppo, parser)
