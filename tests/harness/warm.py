@@ -4,7 +4,7 @@
 sends its words, environment, folder and standard streams to the process of this file, which forks; what runs then is
 the program itself, in a process of its own, from its first line to its exit code. All else (-c, -m, and so DeepSpeed's
 launcher, or another environment for the libraries than the imports had) goes to the real python. Left to cold starts:
-what tests marked `long` run, and what a test measures or kills.
+the tutorial, several processes, and what a test measures.
 """
 
 import array
