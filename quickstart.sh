@@ -49,7 +49,7 @@ if [[ -n "$BASE" ]]; then
     export BASE MINUTES OWN_DATA
 elif [[ -n "$QUICK" ]]; then
     WHAT="$STEPS, evaluation, a few steps each: 2 minutes on 2 cores, without set-up
-   left out: most steps and prompts, so nothing is learnt; win rate, harmlessness, diversity, KoBEST"
+   left out: most steps and prompts, so little is learnt; win rate, harmlessness, diversity, KoBEST"
     RESULT=report.html
     FOLDER="${FOLDER:-${RUN:-$ROOT/output/quick}}"
     short="--max_answer_seq_len 32 --per_device_generation_batch_size 16 --per_device_training_batch_size 16"
