@@ -13,7 +13,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../launch.sh"
 
-RECIPE="${RECIPE:-sample}"           # sample, quickstart, bot (a real model by LoRA), or v1, v2, v3 of data_prep
+RECIPE="${RECIPE:-sample}"           # sample, quickstart, bot (a real model by LoRA), algorithms, or v1, v2, v3 of data_prep
 MODEL="${MODEL:-polyglot-ko-1.3b}"   # of v1 to v3: polyglot-ko-1.3b, -5.8b, -12.8b, kullm-5.8b, kullm-12.8b
 ALGORITHM="${ALGORITHM:-ppo}"        # of the last training: ppo, grpo, rloo, reinforce or dpo
 RUN="${RUN:-}"                       # folder of all results, also --output_dir; empty: in output/
@@ -23,13 +23,15 @@ REWARD_BASE="${REWARD_BASE:-}"       # and of the reward model's
 LABELS="${LABELS:-}"                 # v2 and v3: files of human labels, one per line
 MINUTES="${MINUTES:-60}"             # bot: what all stages together may take
 OWN_DATA="${OWN_DATA:-}"             # bot: data besides the sample, as of --data_path, separated by spaces or lines
+SEEDS="${SEEDS:-1 2 3}"              # algorithms: of the trainings that are compared
+ANSWERS="${ANSWERS:-2304}"           # algorithms: that each of them sees; step 3 takes 64 in a step, DPO 48
 MODELS="${MODELS:-}"                 # sample: folder of sft/ and reward/ for data_prep; empty: they are trained
 source "$KORLHF_ROOT/applications/rlhf/stages.sh"
 
 PROMPT_EVAL="$KORLHF_ROOT/training/step1_supervised_finetuning/prompt_eval.py"
 STEP1="$KORLHF_ROOT/training/step1_supervised_finetuning/training_scripts"
 STEP2="$KORLHF_ROOT/training/step2_reward_model_finetuning/training_scripts"
-DPO="$KORLHF_ROOT/training/step2_dpo_finetuning/training_scripts"
+STEP2_DPO="$KORLHF_ROOT/training/step2_dpo_finetuning/training_scripts"
 STEP3="$KORLHF_ROOT/training/step3_rlhf_finetuning/training_scripts"
 DATA="$RUN/data"
 
@@ -49,7 +51,7 @@ reward() { training reward "$RUN/reward" "$STEP2/$1" "$RUN/reward" "" "${@:2}"; 
 tuned() {  # SCRIPT FLAG...: the last training, into a folder of its name
     local out="$RUN/$ALGORITHM" flags=()
     case "$ALGORITHM" in
-        dpo) training dpo "$out" "$DPO/$1" "$out" "" --model_name_or_path "$RUN/sft" "${@:2}"; return ;;
+        dpo) training dpo "$out" "$STEP2_DPO/$1" "$out" "" --model_name_or_path "$RUN/sft" "${@:2}"; return ;;
         grpo | rloo) flags=(--num_generations "${NUM_GENERATIONS:-4}") ;;
     esac
     [[ "$ALGORITHM" == ppo ]] || flags+=(--advantage_estimator "$ALGORITHM")
@@ -85,6 +87,28 @@ recipe_quickstart() {
         --algorithm "$ALGORITHM"
     evaluation MODELS="sft=$RUN/sft"$'\n'"base=$RUN/base"$'\n'"$ALGORITHM=$RUN/$ALGORITHM" \
         MAX_PROMPTS=150 MAX_NEW_TOKENS=64 KOBEST="$KORLHF_ROOT/samples/kobest" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+}
+
+# PPO, RLOO, GRPO, REINFORCE and DPO of one SFT model: the same number of answers for all, sampled or (DPO) ranked.
+recipe_algorithms() {
+    local name seed
+    tiny_base
+    sft tiny/run_tiny.sh --model_name_or_path "$RUN/base"
+    reward tiny/run_tiny.sh --model_name_or_path "$RUN/base"
+    for seed in $SEEDS; do
+        local SEED="$seed"
+        for name in ppo rloo grpo reinforce; do
+            local estimator=(--advantage_estimator "$name" --num_generations 4)
+            [[ "$name" != ppo ]] || estimator=(--advantage_estimator gae)
+            [[ "$name" != reinforce ]] || estimator=(--advantage_estimator reinforce)
+            training "${name}_$seed" "$RUN/${name}_$seed" "$STEP3/tiny/run_tiny.sh" "$RUN/sft" "$RUN/reward" "" "" \
+                "$RUN/${name}_$seed" "${estimator[@]}" --max_steps $((ANSWERS / 64)) --eval_interval 0
+        done
+        training "dpo_$seed" "$RUN/dpo_$seed" "$STEP2_DPO/tiny/run_tiny.sh" "$RUN/dpo_$seed" "" \
+            --model_name_or_path "$RUN/sft" --max_steps $((ANSWERS / 48)) --eval_interval 0
+    done
+    stage table "$RUN/algorithms.png" python "$KORLHF_ROOT/eval/algorithms.py" --run_dir "$RUN"
+    RESULT="the table of all algorithms: $RUN/algorithms.md"
 }
 
 recipe_bot() {  # a pretrained model by LoRA, on the sample and OWN_DATA; as many steps as fit into MINUTES

@@ -23,8 +23,9 @@ case "$RECIPE" in
     sample) CHAIN=sample NAME=run_sample ;;
     quickstart) CHAIN=quickstart NAME=quickstart ;;
     bot) CHAIN=bot NAME="run_bot_$(basename "$BASE")" ;;
+    algorithms) CHAIN=algorithms NAME=run_algorithms ;;
     v1 | v2 | v3) CHAIN=corpora NAME="run_${RECIPE}_$MODEL" ;;
-    *) fail "RECIPE=$RECIPE: no such recipe; there are sample, quickstart, bot, v1, v2, v3" ;;
+    *) fail "RECIPE=$RECIPE: no such recipe; there are sample, quickstart, bot, algorithms, v1, v2, v3" ;;
 esac
 [[ " ppo grpo rloo reinforce dpo " == *" $ALGORITHM "* ]] \
     || fail "ALGORITHM=$ALGORITHM: no such algorithm; there are ppo, grpo, rloo, reinforce, dpo"

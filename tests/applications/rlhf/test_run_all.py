@@ -1,5 +1,6 @@
 """applications/rlhf/run_all.sh with quick stand-ins for the scripts of its stages."""
 
+import contextlib
 import json
 import os
 import re
@@ -320,7 +321,8 @@ def test_the_time_of_a_start_that_was_killed_counts(project):
     running.kill()
     running.wait()
     for process in project.alive():
-        os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(process, signal.SIGKILL)
     while project.alive():
         time.sleep(0.02)
     total, began = map(int, (project.out / "logs/reward.seconds").read_text(encoding="utf-8").split())
@@ -418,7 +420,8 @@ def test_what_a_killed_runner_left_keeps_others_out_until_it_has_ended(project):
     code, _, out = project.run()
     assert code == 2 and "at work there" in out
     for process in project.alive():
-        os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(process, signal.SIGKILL)
     while project.alive():
         time.sleep(0.02)
     assert project.run()[:2] == (0, QUICKSTART[1:])
