@@ -16,7 +16,7 @@ DATA_PATH="${DATA_PATH:-sample/reward}"                           # the embedded
 DATA_SPLIT="${DATA_SPLIT:-0,10,0}"                                # all of it belongs to this step
 EVAL_DATA_PATH="${EVAL_DATA_PATH:-sample/heldout_reward}"         # held-out part of the sample
 LOSS="${LOSS:-dpo}"                                               # dpo, ipo, simpo, orpo or kto
-BETA="${BETA:-}"                                                  # scale of the implicit reward; empty: 2 for simpo, else 0.1
+BETA="${BETA:-}"                                                  # empty: 2 for simpo, else 0.1
 PER_DEVICE_TRAIN_BATCH_SIZE="${PER_DEVICE_TRAIN_BATCH_SIZE:-16}"  # prompts per process and optimizer step
 PER_DEVICE_EVAL_BATCH_SIZE="${PER_DEVICE_EVAL_BATCH_SIZE:-$PER_DEVICE_TRAIN_BATCH_SIZE}"
 LEARNING_RATE="${LEARNING_RATE:-1e-4}"                            # peak learning rate
@@ -29,7 +29,7 @@ SAVE_STEPS="${SAVE_STEPS:-20}"                                    # steps betwee
 ZERO_STAGE="${ZERO_STAGE:-0}"                                     # ZeRO stage
 NUM_PROCESSES="${NUM_PROCESSES:-1}"                               # processes
 DTYPE="${DTYPE:-fp32}"                                            # also on a GPU: the model is tiny
-SEED="${SEED:-1234}"                                              # seed of the shuffle and of sampled answers
+SEED="${SEED:-1234}"                                              # seed of the shuffle and sampled answers
 
 launch step2_dpo MODEL_NAME_OR_PATH OUTPUT_DIR DATA_PATH... DATA_SPLIT EVAL_DATA_PATH... LOSS BETA \
     PER_DEVICE_TRAIN_BATCH_SIZE PER_DEVICE_EVAL_BATCH_SIZE LEARNING_RATE NUM_WARMUP_STEPS NUM_TRAIN_EPOCHS MAX_SEQ_LEN \
