@@ -12,11 +12,12 @@ from korlhf.models.folders import check_inputs
 from korlhf.training.dpo_flags import PreferenceFlags, check_preferences
 from korlhf.training.flags import DataFlags, DropoutFlags, ModelFlags, RunFlags, TrainFlags, check, step_parser
 
+REMOVED = {"--offload_reference_model": "no reference is in memory while the model trains. Delete the flag"}
 FLAGS = (DataFlags, PreferenceFlags, ModelFlags, DropoutFlags, TrainFlags, RunFlags)
 
 
 def parse(argv=None):
-    parser = step_parser("Step 2: DPO, IPO, SimPO, ORPO or KTO")
+    parser = step_parser("Step 2: DPO, IPO, SimPO, ORPO or KTO", REMOVED)
     rates = {"learning_rate": 1e-6, "lora_learning_rate": 1e-5}
     for group in FLAGS:
         flags.add(parser, group, **(rates if group is ModelFlags else {}))
