@@ -1,9 +1,8 @@
 """Preference optimisation: DPO, IPO, SimPO, ORPO and KTO. A language model learns from ranked or labelled answers
 directly, without a reward model and without sampling.
 
-All answers of a prompt share a forward pass. Left out: computing a prompt once for its answers. Attention keeps packed
-sequences apart by where each begins and ends, so sharing needs a mask of its own; prompts are a third of the sample's
-tokens, and of two answers one copy at most would be saved.
+All answers of a prompt share a forward pass. Left out: computing a prompt once for its answers, which needs attention
+in the form of a tree.
 """
 
 from pathlib import Path
