@@ -112,4 +112,4 @@ def _check_reference(told, file):
     if Path(path).is_absolute() and not Path(path).is_dir():
         raise InputError(f"{file}: the reference {path} is not there; write into the file where it is now")
     if fingerprint(path, whole=False) != told.get("reference_fingerprint"):
-        raise InputError(f"{file}: the reference {path} is not the model that it was; write into the file where that is")
+        raise InputError(f"{file}: the reference {path} is another model now; write into the file where it is")

@@ -46,8 +46,8 @@ def test_kto_of_thumbs(base_init, tmp_path):
     ]
     file = tmp_path / "ratings.jsonl"
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    data = ["--data_path", file, "--eval_data_path", "sample/heldout_reward", "--loss", "kto", "--max_eval_examples", 12]
-    more = words("--per_device_train_batch_size 4 --gradient_accumulation_steps 2 --max_steps 2")
+    data = ["--data_path", file, "--eval_data_path", "sample/heldout_reward", "--loss", "kto"]
+    more = words("--per_device_train_batch_size 4 --gradient_accumulation_steps 2 --max_steps 2 --max_eval_examples 12")
     run("dpo", tmp_path / "kto", 0, "--model_name_or_path", base_init, *data, *more, *FEW)
     steps = [row for row in metrics(tmp_path / "kto") if "loss" in row]
     assert [row["mismatched_kl"] >= 0 for row in steps] == [True, True] and "accuracy" not in steps[0]

@@ -191,8 +191,7 @@ def test_dpo_reaches_the_known_optimum(codec, tmp_path):
     group = [split_of(codec, [ranked("나", word, "마")]).rows[0][0] for word in words]
     with torch.no_grad():
         now, before = (
-            torch.tensor([float(logps_of(lm, tokens).sum()) for tokens in group])
-            for lm in (t.actor.module.lm, frozen)
+            torch.tensor([float(logps_of(lm, tokens).sum()) for tokens in group]) for lm in (t.actor.module.lm, frozen)
         )
     optimum = before + torch.tensor([math.log(weights[word]) / beta for word in words])
     assert torch.allclose(now.softmax(0), optimum.softmax(0), atol=0.01)

@@ -76,7 +76,7 @@ def test_a_reference_that_is_gone_or_another_is_refused(made):
     config = json.loads((reference / "config.json").read_text(encoding="utf-8"))
     (reference / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-4}), encoding="utf-8")
     flags = EvalFlags(model_name_or_path=model, dtype="fp32")
-    with pytest.raises(InputError, match="preference.json: the reference .* is not the model that it was"):
+    with pytest.raises(InputError, match="preference.json: the reference .* is another model now"):
         rw_eval.Scorer(flags)
     shutil.rmtree(reference)
     with pytest.raises(InputError, match="preference.json: the reference .* is not there; write into the file"):

@@ -131,7 +131,7 @@ def test_how_many_bad_steps_are_too_many():
 
 @pytest.mark.parametrize("name", SIGNS)
 def test_which_signs_stop_a_run(name):
-    """A spike may be one odd batch, answers may be longer than the limit, and better answers less likely than before."""
+    """A spike may be one odd batch, answers longer than the limit, and better answers less likely than before."""
     for stop in (False, True):
         seen = watch(stop_on_divergence=stop)
         seen.collapsed = "text" if SIGNS[name].collapse else ""
