@@ -12,6 +12,7 @@ from korlhf.judges.reward import RewardJudge
 from korlhf.llm.flags import CheckpointFlags
 from korlhf.models.fingerprint import fingerprint
 from korlhf.training import implicit, rw_eval
+from korlhf.training.dpo_flags import PreferenceFlags
 from korlhf.training.eval_flags import EvalFlags
 
 MESSAGES = [
@@ -34,12 +35,10 @@ def made(folders, tmp_path, tokenizer):
     tokenizer.save_pretrained(tmp_path / "model")
 
     def make(loss, beta):
-        names = ("dpo_flags", "model_name_or_path")
-        settings = {name: None for name in names} | {"model_name_or_path": str(tmp_path / "reference"), "loss": loss}
-        flags = {f: getattr(implicit.PreferenceFlags(), f) for f in vars(implicit.PreferenceFlags())}
-        inputs = {"model_name_or_path": fingerprint(tmp_path / "reference", whole=False)}
-        told = implicit.describe({**flags, **settings, "beta": beta, "inputs": inputs})
-        (tmp_path / "model" / implicit.FILE).write_text(json.dumps(told), encoding="utf-8")
+        settings = {**vars(PreferenceFlags(loss=loss, beta=beta)), "model_name_or_path": str(tmp_path / "reference")}
+        settings["inputs"] = {"model_name_or_path": fingerprint(tmp_path / "reference", whole=False)}
+        told = json.dumps(implicit.describe(settings))
+        (tmp_path / "model" / implicit.FILE).write_text(told, encoding="utf-8")
         return str(tmp_path / "model"), tmp_path / "reference"
 
     return make
