@@ -26,16 +26,13 @@ from korlhf.rl.rewards import KLController, Prompt, RunningMoments, RunningShapi
 from korlhf.training import examples, provenance
 from korlhf.training.log import Clock
 from korlhf.training.loop import Order, Training, write_model
-from korlhf.training.ppo_flags import PpoFlags
+from korlhf.training.ppo_flags import NAMES, PpoFlags
 from korlhf.training.run import Run
 from korlhf.training.watch import finite, spread
 
 # Answers of the untrained actor that set the zero of the score: known to 1/8 of the score's standard deviation, while
 # the critic's baseline and the whitening take in what is left.
 REFERENCE_ANSWERS = 64
-
-
-NAMES = {"gae": "PPO", "rloo": "RLOO", "grpo": "GRPO", "reinforce": "REINFORCE"}  # of advantage estimators
 
 
 class PpoTraining(Training):
