@@ -128,7 +128,8 @@ recipe_bot() {  # a pretrained model by LoRA, on the sample and OWN_DATA; as man
     tuned other/run_any_model.sh ${CHOSEN[@]+"${CHOSEN[@]}"}
     stage talks "$RUN/talks.json" python "$KORLHF_ROOT/applications/rlhf/talks.py" --seed "$SEED" --output_dir "$RUN" \
         --base "$BASE"
-    RESULT="what it says, before and after: $RUN/talks.md; talk to it: bash applications/chat/run_chat.sh $RUN/$ALGORITHM"
+    RESULT="what it says, before and after: $RUN/talks.md; talk to it: bash applications/chat/run_chat.sh"
+    RESULT+=" $RUN/$ALGORITHM"
 }
 
 chosen() {  # STAGE: CHOSEN becomes the flags that the stage `speed` has written for it, none before
