@@ -23,7 +23,7 @@ REWARD_BASE="${REWARD_BASE:-}"       # and of the reward model's
 LABELS="${LABELS:-}"                 # v2 and v3: files of human labels, one per line
 MINUTES="${MINUTES:-60}"             # bot: what all stages together may take
 OWN_DATA="${OWN_DATA:-}"             # bot: data besides the sample, as of --data_path, separated by spaces or lines
-SEEDS="${SEEDS:-1 2 3}"              # algorithms: of the trainings that are compared
+TRAINING_SEEDS="${TRAINING_SEEDS:-1 2 3}"  # algorithms: of the trainings that are compared
 ANSWERS="${ANSWERS:-2304}"           # algorithms: that each of them sees; step 3 takes 64 in a step, DPO 48
 MODELS="${MODELS:-}"                 # sample: folder of sft/ and reward/ for data_prep; empty: they are trained
 source "$KORLHF_ROOT/applications/rlhf/stages.sh"
@@ -95,7 +95,7 @@ recipe_algorithms() {
     tiny_base
     sft tiny/run_tiny.sh --model_name_or_path "$RUN/base"
     reward tiny/run_tiny.sh --model_name_or_path "$RUN/base"
-    for seed in $SEEDS; do
+    for seed in $TRAINING_SEEDS; do
         local SEED="$seed"
         for name in ppo rloo grpo reinforce; do
             local estimator=(--advantage_estimator "$name" --num_generations 4)

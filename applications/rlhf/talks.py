@@ -18,7 +18,9 @@ class TalkFlags:
     """talks"""
 
     base: str = flags.flag(flags.REQUIRED, "the model as it was before step 1: a folder or a hub name")
-    output_dir: str = flags.flag(flags.REQUIRED, "folder of the run: sft/ and ppo/, grpo/ ...", output="folder")
+    output_dir: str = flags.flag(
+        flags.REQUIRED, "folder of the run, with sft/ and ppo/, grpo/ or the like", output="folder"
+    )
     talk_data_path: list[str] = flags.flag(["sample/talk_prompts"], "prompts whose answers are printed, all of them")
     data_path: list[str] = flags.flag(["sample/heldout_prompts"], "held-out prompts of the figures")
     answers_data_path: list[str] = flags.flag(

@@ -18,15 +18,18 @@ from korlhf.training.memory import FILL, Counted, Phases, Spread, update, weight
 from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.world import World, resolve_dtype
 
-ANSWERS = 2  # per prompt in step 2
+ANSWERS = 2  # per prompt where answers are ranked
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Given:
-    """The flags of a step, with its models by their prefix ("", or "actor_" and "critic_"); gpus: one per process."""
+    """The flags of a step, with its models by their prefix ("", or "actor_" and "critic_"); gpus: one per process.
 
-    step: int
+    step: 1, 2, 3, or the name of another training of ranked answers.
+    """
+
+    step: int | str
     models: Mapping[str, ModelFlags]
     batch: Any  # TrainFlags; of step 3 PpoFlags
     run: RunFlags
@@ -46,7 +49,7 @@ def _counted(*how: Any) -> Counted:
     return Counted(*how)
 
 
-def say(step: int, models: Mapping[str, ModelFlags], batch: TrainFlags | PpoFlags, run: RunFlags) -> None:
+def say(step: int | str, models: Mapping[str, ModelFlags], batch: TrainFlags | PpoFlags, run: RunFlags) -> None:
     """Print the report of a step, in the first process."""
     logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning)  # transformers' and peft's names for checkpointing
@@ -91,7 +94,7 @@ def estimate(given: Given) -> Phases:
     if given.step == 3:
         return _ppo(given)
     flags, several = given.batch, given.batch.gradient_accumulation_steps > 1
-    tokens = flags.per_device_train_batch_size * flags.max_seq_len * (ANSWERS if given.step == 2 else 1)
+    tokens = flags.per_device_train_batch_size * flags.max_seq_len * (1 if given.step == 1 else ANSWERS)
     model = given.counted("", given.step == 2)
     return update(model, given.spread(given.models[""]), tokens, tokens, several)
 

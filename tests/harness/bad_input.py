@@ -33,6 +33,8 @@ PROGRAMS = {
         f"--model_name_or_path {MODEL} --prompt 안녕 --max_new_tokens 4",
     ),
     "reward": ("training.step2_reward_model_finetuning.main", f"{PAIRS} --model_name_or_path {MODEL} --output_dir out"),
+    "dpo": ("training.step2_dpo_finetuning.main", f"{PAIRS} --model_name_or_path {MODEL} --output_dir out"),
+    "kto": ("training.step2_dpo_finetuning.main", f"{PAIRS} --loss kto --model_name_or_path {MODEL} --output_dir out"),
     "rw_eval": (
         "training.step2_reward_model_finetuning.rw_eval",
         f"--model_name_or_path {REWARD} --data_path pairs.jsonl --output out/rw.json --max_seq_len 128",

@@ -12,6 +12,7 @@ SCRIPTS = {
     "base": ROOT / "training/step1_supervised_finetuning/training_scripts/tiny/run_base.sh",
     "sft": ROOT / "training/step1_supervised_finetuning/training_scripts/tiny/run_tiny.sh",
     "reward": ROOT / "training/step2_reward_model_finetuning/training_scripts/tiny/run_tiny.sh",
+    "dpo": ROOT / "training/step2_dpo_finetuning/training_scripts/tiny/run_tiny.sh",
     "ppo": ROOT / "training/step3_rlhf_finetuning/training_scripts/tiny/run_tiny.sh",
 }
 # Of the trainings of run_all.sh.

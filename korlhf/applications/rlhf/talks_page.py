@@ -62,8 +62,13 @@ def _training(training, text):
     for name in order:
         of = training[name]
         took = f"{seconds[name]['seconds'] / 60:.0f}" if name in seconds else ""
-        title = text["names"].get(name) or LABELS[name]
-        cells = [title, of["steps"], of.get("batch") or "", of.get("rate") or "", took]
+        cells = [
+            text["names"].get(name) or LABELS[name],
+            of["steps"],
+            of.get("batch") or "",
+            of.get("rate") or "",
+            took,
+        ]
         rows.append("| " + " | ".join(map(str, cells)) + " |")
     parts = [f"## {text['training']}", "\n".join([text["steps"], "|---" * 5 + "|", *rows])]
     if after := training.get("reward", {}).get("heldout_after"):

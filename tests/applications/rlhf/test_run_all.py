@@ -122,7 +122,12 @@ class Project:
             (self.corpora / name).mkdir(parents=True)
         for name in ("corpus", "evol_instruct.json"):
             (self.corpora / name).write_text("가\n", encoding="utf-8")
-        self.environ = {"PATH": os.environ["PATH"], "RAN": str(self.ran), "KORLHF_VENV": str(self.root / "venv")}
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "LC_ALL": "C.UTF-8",
+            "RAN": str(self.ran),
+            "KORLHF_VENV": str(self.root / "venv"),
+        }
         self.environ |= {
             "RECIPE": "quickstart",
             "RUN": str(self.out),
@@ -245,7 +250,9 @@ def test_another_algorithm_takes_the_place_of_ppo_and_reuses_what_is_trained(pro
 
 
 def test_an_algorithm_that_is_none_is_one_line(project):
-    assert project.run(ALGORITHM="a")[2].startswith("error: ALGORITHM=a: no such algorithm; there are ppo, grpo")
+    assert project.run(ALGORITHM="pporl")[2].startswith(
+        "error: ALGORITHM=pporl: no such algorithm; there are ppo, grpo"
+    )
 
 
 def test_a_base_model_becomes_a_bot_with_the_settings_that_fit_the_minutes(project, tmp_path):
