@@ -193,7 +193,7 @@ def _examples(name, step, rows, read, strict):
         if step not in example.steps:
             can = f"this row can train {registry.in_words(example.steps)}"
             raise InputError(f"{place}: step {step} needs {registry.NEEDS[step]}; {can}")
-        examples.append(example)
+        examples.append(replace(example, columns=row) if step == 3 else example)
     if not examples:
         raise InputError(f"dataset {name}: all {n} rows are left out; the first is {first or 'missing'}")
     if left_out:

@@ -6,6 +6,7 @@ from pathlib import Path
 from korlhf.eval.texts import say
 from korlhf.llm import checkpoint
 from korlhf.training.ppo_flags import NAMES
+from korlhf.training.reward_flags import reward_model_of
 
 
 def of(judge, responders):
@@ -29,9 +30,9 @@ def _trained_against(judge, name, path):
     """A warning if the model in `path` is of a step 3 run against this reward model, or against one that cannot be
     compared any more."""
     settings = _settings_of(path)
-    if settings is None:
+    recorded = reward_model_of(settings or {})
+    if not recorded:
         return None
-    recorded = settings.get("reward_model_name_or_path") or settings.get("critic_model_name_or_path")
     values = {"name": name, "path": recorded, "algorithm": NAMES.get(settings.get("advantage_estimator"), "PPO")}
     there = Path(recorded).expanduser().is_dir()
     if recorded == judge.path or (there and checkpoint.fingerprint(recorded) == judge.fingerprint):

@@ -286,5 +286,5 @@ def test_step_3_evaluates_by_either_name():
 
 
 def test_betas_are_flags_of_each_model():
-    _, given, _ = main_of(3).parse([*NEEDED[3], "--actor_adam_beta1", "0.8", "--critic_adam_beta2", "0.99"])
+    _, given, *_ = main_of(3).parse([*NEEDED[3], "--actor_adam_beta1", "0.8", "--critic_adam_beta2", "0.99"])
     assert [(m.adam_beta1, m.adam_beta2) for m in (given.actor, given.critic)] == [(0.8, 0.95), (0.9, 0.99)]

@@ -8,6 +8,7 @@ from korlhf.eval.report.charts import finite, minus
 from korlhf.eval.report.gather import Stage
 from korlhf.eval.report.words import STEPS, joined, say
 from korlhf.eval.texts import rule_name
+from korlhf.training.reward_flags import reward_model_of
 
 
 @dataclass
@@ -106,7 +107,7 @@ def memory(megabytes):
 def facts(stage, folder):
     """What was trained on what: [(tables.both, text or tables.both)], unknown ones left out. folder: of the run."""
     get = stage.settings.get
-    reward = get("reward_model_name_or_path") or get("critic_model_name_or_path")
+    reward = ", ".join(get("reward") or ()) or reward_model_of(stage.settings)
     took = duration(stage.seconds)
     zero = get("zero_stage", get("actor_zero_stage"))
     values = {
