@@ -63,7 +63,7 @@ eval_data=(JUDGE= TEMPERATURE= MAX_NEW_TOKENS=
 recipe_quickstart() {
     tiny_base
     sft tiny/run_tiny.sh --model_name_or_path "$RUN/base"
-    reward tiny/run_tiny.sh --model_name_or_path "$RUN/base"
+    reward tiny/run_tiny.sh --model_name_or_path "$RUN/sft"
     ppo tiny/run_tiny.sh
     stage dialogues "$RUN/dialogues.md" python "$PROMPT_EVAL" --model_name_or_path "$RUN/base" "$RUN/sft" "$RUN/ppo" \
         --data_path sample/heldout_prompts --max_prompts 12 --max_new_tokens 64 --temperature 0.7 --top_p 0.9 \
@@ -110,7 +110,7 @@ recipe_sample() {
     fi
     data_prep data "$DATA/audit/audit.html" MODELS="$teachers"
     sft tiny/run_tiny.sh --model_name_or_path "$RUN/base" "${sft_data[@]}"
-    reward tiny/run_tiny.sh --model_name_or_path "$RUN/base" "${reward_data[@]}"
+    reward tiny/run_tiny.sh --model_name_or_path "$RUN/sft" "${reward_data[@]}"
     ppo tiny/run_tiny.sh "${ppo_data[@]}"
     evaluation "${eval_data[@]}" KOBEST="$KORLHF_ROOT/samples/kobest"
 }
