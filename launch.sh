@@ -235,13 +235,15 @@ choose_command() {
     fi
 }
 
-# launch STEP NAME... -- WORD...: train with training/STEP*/main.py in the user's working directory. What it prints is
-# also appended to training.log in --output_dir. Returns main.py's exit code; Ctrl-C, TERM and USR1 reach it.
+# launch STEP NAME... -- WORD...: train with training/STEP*/main.py (step2: the reward model's) in the user's working
+# directory. What it prints is also appended to training.log in --output_dir. Returns main.py's exit code; Ctrl-C, TERM
+# and USR1 reach it.
 #
 # Older scripts write: launch FOLDER OUTPUT --flag value ...
 launch() {
     local step="$1" main log output="" previous="" word
     shift
+    [[ "$step" != step2 ]] || step=step2_reward
     main="$(echo "$KORLHF_ROOT/training/$step"*/main.py)"
     if [[ "$step" == */* ]]; then
         main="$step/main.py"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from korlhf.core import program
+from korlhf.core.files import close_names
 from korlhf.core.flags import REQUIRED, flag
 from korlhf.data import load
 from korlhf.eval.flags import ResultFlags
@@ -33,7 +34,7 @@ class RewardAccuracyFlags:
         "tables",
     )
     data_path: list[str] = flag(
-        REQUIRED,
+        [],
         "pairs, named as in training: registered names, files or folders with chosen + rejected or ranked answers; of "
         "a dataset that has an evaluation split, that split",
     )
@@ -43,6 +44,9 @@ class RewardAccuracyFlags:
         "too are left out; not given = as settings.json in the models' folders says, else a random half of "
         "--data_path (compared on the other half)",
     )
+    best_of_path: str = flag(
+        "", "a file of prompts with one right answer among four, as RewardBench 2 has them; besides --data_path, or alone"
+    )
     margin_column: str = margin_flag()
     max_pairs: int = flag(
         0, "about so many pairs at most: whole prompts are drawn, with the categories' shares kept; 0 = all", low=0
@@ -51,6 +55,12 @@ class RewardAccuracyFlags:
         512, "longest prompt + answer in tokens; pairs with a longer one are left out and counted", above=0
     )
     batch_size: int = flag(16, "answers in a forward pass", above=0)
+
+    def check(self, parser):
+        if not self.data_path and not self.best_of_path:
+            parser.error("the following arguments are required: --data_path")
+        if self.best_of_path and not (path := Path(self.best_of_path).expanduser()).is_file():
+            parser.error(f"--best_of_path {path}: no such file{close_names(path)}")
 
 
 def parse(argv=None):
@@ -67,32 +77,43 @@ def main(argv=None):
     models = open_models(
         args.model_name_or_path, lambda path: RewardJudge(path, "--model_name_or_path", checkpoint, *limits)
     )
-    from korlhf.eval import reward_pairs
-    from korlhf.eval import reward_report as report
+    from korlhf.eval import best_of_four, reward_pairs
 
-    examples = reward_pairs.load_examples(args.data_path, args.max_pairs, files.seed, args.margin_column)
+    how = args.data_path, args.max_pairs, files.seed, args.margin_column
+    examples = reward_pairs.load_examples(*how) if args.data_path else None
     inputs = [judge.path for judge in models.values()]
-    inputs += [path for path in (*args.data_path, *args.train_data_path) if Path(path).exists()]
+    inputs += [p for p in (*args.data_path, *args.train_data_path, args.best_of_path) if p and Path(p).exists()]
     with (
         Result("reward_accuracy", files.output_dir, settings, inputs) as result,
         Cache(result.folder / "cache.sqlite") as cache,
     ):
-        training = reward_pairs.training_data(args.train_data_path, models, result)
-        scored, scores, left_out = reward_pairs.score(models, examples, cache, result)
-        keep = reward_pairs.leave_out_seen(examples, training, scored, scores, result)
-        kept, of_kept = scored[keep].reset_index(drop=True), {name: s[keep] for name, s in scores.items()}
-        fit, compared, where = reward_pairs.to_fit(args.train_data_path, examples, training, kept, files.seed)
-        report.note_protocol(result, args.data_path, models, kept)
-        report.models(result, kept, of_kept)
-        if fit is not None:
-            of_compared = {name: s[compared] for name, s in of_kept.items()}
-            left_out = reward_pairs.beside_compared(examples, training, left_out, compared, files.seed)
-            report.baselines(result, (fit, where, left_out), kept[compared], of_compared)
-        else:
-            compared[:] = False
-            result.warn(say("reward.no_baselines"))
-        report.tables(result, kept, of_kept)
-        result.rows = reward_pairs.rows(examples, scored, scores, keep, compared)
+        if examples is not None:
+            _of_pairs(files, args, models, examples, (result, cache))
+        if args.best_of_path:
+            best_of_four.measure(result, args.best_of_path, models, cache)
+
+
+def _of_pairs(files, args, models, examples, out):
+    from korlhf.eval import reward_pairs
+    from korlhf.eval import reward_report as report
+
+    result, cache = out
+    training = reward_pairs.training_data(args.train_data_path, models, result)
+    scored, scores, left_out = reward_pairs.score(models, examples, cache, result)
+    keep = reward_pairs.leave_out_seen(examples, training, scored, scores, result)
+    kept, of_kept = scored[keep].reset_index(drop=True), {name: s[keep] for name, s in scores.items()}
+    fit, compared, where = reward_pairs.to_fit(args.train_data_path, examples, training, kept, files.seed)
+    report.note_protocol(result, args.data_path, models, kept)
+    report.models(result, kept, of_kept)
+    if fit is not None:
+        of_compared = {name: s[compared] for name, s in of_kept.items()}
+        left_out = reward_pairs.beside_compared(examples, training, left_out, compared, files.seed)
+        report.baselines(result, (fit, where, left_out), kept[compared], of_compared)
+    else:
+        compared[:] = False
+        result.warn(say("reward.no_baselines"))
+    report.tables(result, kept, of_kept)
+    result.rows = reward_pairs.rows(examples, scored, scores, keep, compared)
 
 
 if __name__ == "__main__":

@@ -13,33 +13,43 @@ from korlhf.training import log
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
-STAGES = ("base", "sft", "reward", "ppo")
 PANELS = {"SFT: loss (nats per token)": "sft loss", "reward model: accuracy": "reward accuracy"}
-PANELS |= {"PPO: reward-model score": "ppo score", "PPO: KL per answer (nats)": "ppo kl"}
+OF_DPO = {"accuracy of the implicit reward": "accuracy", "margin of the implicit reward": "margin"}
+OF_RL = {"reward-model score": "score", "KL per answer (nats)": "kl"}
 
 
 def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def table(summary):
+def of_last(summary, name):
+    """Rows of the table for the last training: (title, key, note)."""
+    before, after = summary[name]["heldout_before"], summary[name]["heldout_after"]
+    if name == "dpo":
+        return [("held-out accuracy", "accuracy", ", of the implicit reward")]
+    gain = (after["score"] - before["score"]) / before["score_std"]
+    kl = f", KL {after['kl']:.2f} nats per answer" if "kl" in after else ""  # without a KL penalty none is measured
+    return [
+        ("held-out score", "score", f", {gain:+.2f} SD of the SFT answers"),
+        ("friendly share", "friendly", ", rule-based check, see docs/evaluation.md"),
+        ("share of sense", "sense", ", the same"),
+        ("nats/token, reference", "ref_nll", ""),
+        ("EOS rate", "eos_rate", ""),
+        ("answer length (tokens)", "length", kl),
+    ]
+
+
+def table(summary, stages):
     """The summary for people: one line per figure, on held-out data before and after its stage; seconds and memory."""
     rule, share = max(summary["reward"]["trivial_rules"].items(), key=lambda item: item[1])
     low, high = summary["reward"]["heldout_after"]["ci95"]
-    before, after = summary["ppo"]["heldout_before"], summary["ppo"]["heldout_after"]
-    gain = (after["score"] - before["score"]) / before["score_std"]
-    kl = f", KL {after['kl']:.2f} nats per answer" if "kl" in after else ""  # without a KL penalty none is measured
     interval = f", 95 % {low:.3f}-{high:.3f}; before = best baseline ({rule})"
     lines = [f"{'':<30}{'before':>10}{'after':>10}"]
+    last_of_all = stages[-1]
     for title, stage, key, note in [
         ("SFT: held-out loss", "sft", "loss", ""),
         ("reward: held-out accuracy", "reward", "accuracy", interval),
-        ("PPO: held-out score", "ppo", "score", f", {gain:+.2f} SD of the SFT answers"),
-        ("PPO: friendly share", "ppo", "friendly", ", rule-based check, see docs/evaluation.md"),
-        ("PPO: share of sense", "ppo", "sense", ", the same"),
-        ("PPO: nats/token, reference", "ppo", "ref_nll", ""),
-        ("PPO: EOS rate", "ppo", "eos_rate", ""),
-        ("PPO: answer length (tokens)", "ppo", "length", kl),
+        *((f"{last_of_all.upper()}: {title}", last_of_all, *row) for title, *row in of_last(summary, last_of_all)),
     ]:
         first, last = summary[stage]["heldout_before"], summary[stage]["heldout_after"]
         if key not in last:
@@ -47,14 +57,16 @@ def table(summary):
         start = share if stage == "reward" else first[key]
         lines.append(f"{title:<30}{start:>10.3f}{last[key]:>10.3f}  n {last['n']}{note}")
     took = [f"{stage} {seconds:.0f} s" for stage, seconds in summary["seconds"].items()]
-    most = max(summary[stage]["peak_memory_mb"] for stage in STAGES)
+    most = max(summary[stage]["peak_memory_mb"] for stage in stages)
     return "\n".join([*lines, "  ".join([*took, f"at most {most:.0f} MiB"])])
 
 
-def draw(out):
+def draw(out, algorithm):
     """curves.png: over the steps, what was measured in training and on held-out data."""
+    own = OF_DPO if algorithm == "dpo" else OF_RL
+    panels = PANELS | {f"{algorithm.upper()}: {title}": f"{algorithm} {name}" for title, name in own.items()}
     figure, axes = plt.subplots(2, 2, figsize=(10, 6.4))
-    for axis, (title, panel) in zip(axes.flat, PANELS.items(), strict=True):
+    for axis, (title, panel) in zip(axes.flat, panels.items(), strict=True):
         stage, name = panel.split()
         rows = log.read_metrics(out / stage)
         for key, label, marker in ((name, "training", None), (f"heldout_{name}", "held-out", "o")):
@@ -70,13 +82,15 @@ def draw(out):
 def main():
     parser = argparse.ArgumentParser(description="Table and picture of a finished run on the embedded sample.")
     parser.add_argument("--output_dir", required=True, type=Path)
-    out = parser.parse_args().output_dir
-    clock = {stage: took["seconds"] for stage, took in read(out / "stages.json").items() if stage in STAGES}
-    summary = {stage: read(out / stage / "finished.json") for stage in STAGES}
+    parser.add_argument("--algorithm", default="ppo", help="name of the last training's folder")
+    args = parser.parse_args()
+    out, stages = args.output_dir, ("base", "sft", "reward", args.algorithm)
+    clock = {stage: took["seconds"] for stage, took in read(out / "stages.json").items() if stage in stages}
+    summary = {stage: read(out / stage / "finished.json") for stage in stages}
     summary |= {"seconds": {**clock, "total": sum(clock.values())}, "versions": program.versions()}
-    draw(out)
+    draw(out, args.algorithm)
     write_json(out / "summary.json", summary)
-    print(f"{table(summary)}\nwritten: {out / 'summary.json'}, {out / 'curves.png'}")
+    print(f"{table(summary, stages)}\nwritten: {out / 'summary.json'}, {out / 'curves.png'}")
 
 
 if __name__ == "__main__":

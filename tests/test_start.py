@@ -13,7 +13,8 @@ PROGRAMS = sorted(
     for path in ROOT.glob(f"{folder}/*.py")
     if "program.run(" in path.read_text(encoding="utf-8")
 )
-STEPS = [f"training/{step}/main.py" for step in ("step1_supervised_finetuning", "step2_reward_model_finetuning")]
+FOLDERS_OF_ONE_MODEL = ("step1_supervised_finetuning", "step2_reward_model_finetuning", "step2_dpo_finetuning")
+STEPS = [f"training/{step}/main.py" for step in FOLDERS_OF_ONE_MODEL]
 GONE = "/no/such/folder"
 MODEL = ["--model_name_or_path", GONE]
 FILE = ["--data_path", "gone.jsonl"]

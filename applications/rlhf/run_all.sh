@@ -13,8 +13,9 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../launch.sh"
 
-RECIPE="${RECIPE:-sample}"           # sample, quickstart, bot (a real model by LoRA), or v1, v2, v3 of data_prep
+RECIPE="${RECIPE:-sample}"           # sample, quickstart, bot (a real model by LoRA), algorithms, or v1, v2, v3 of data_prep
 MODEL="${MODEL:-polyglot-ko-1.3b}"   # of v1 to v3: polyglot-ko-1.3b, -5.8b, -12.8b, kullm-5.8b, kullm-12.8b
+ALGORITHM="${ALGORITHM:-ppo}"        # of the last training: ppo, grpo, rloo, reinforce or dpo
 RUN="${RUN:-}"                       # folder of all results, also --output_dir; empty: in output/
 SEED="${SEED:-1234}"                 # of every stage, also --seed
 BASE="${BASE:-}"                     # folder of the base model; empty: the hub's, by MODEL
@@ -22,12 +23,15 @@ REWARD_BASE="${REWARD_BASE:-}"       # and of the reward model's
 LABELS="${LABELS:-}"                 # v2 and v3: files of human labels, one per line
 MINUTES="${MINUTES:-60}"             # bot: what all stages together may take
 OWN_DATA="${OWN_DATA:-}"             # bot: data besides the sample, as of --data_path, separated by spaces or lines
+TRAINING_SEEDS="${TRAINING_SEEDS:-1 2 3}"  # algorithms: of the trainings that are compared
+ANSWERS="${ANSWERS:-2304}"           # algorithms: that each of them sees; step 3 takes 64 in a step, DPO 48
 MODELS="${MODELS:-}"                 # sample: folder of sft/ and reward/ for data_prep; empty: they are trained
 source "$KORLHF_ROOT/applications/rlhf/stages.sh"
 
 PROMPT_EVAL="$KORLHF_ROOT/training/step1_supervised_finetuning/prompt_eval.py"
 STEP1="$KORLHF_ROOT/training/step1_supervised_finetuning/training_scripts"
 STEP2="$KORLHF_ROOT/training/step2_reward_model_finetuning/training_scripts"
+STEP2_DPO="$KORLHF_ROOT/training/step2_dpo_finetuning/training_scripts"
 STEP3="$KORLHF_ROOT/training/step3_rlhf_finetuning/training_scripts"
 DATA="$RUN/data"
 
@@ -43,19 +47,30 @@ data_prep() {  # STAGE MARK NAME=VALUE...: the recipe, with these settings
 
 sft() { training sft "$RUN/sft" "$STEP1/$1" "$RUN/sft" "" "${@:2}"; }  # SCRIPT FLAG...
 reward() { training reward "$RUN/reward" "$STEP2/$1" "$RUN/reward" "" "${@:2}"; }
-ppo() { training ppo "$RUN/ppo" "$STEP3/$1" "$RUN/sft" "$RUN/reward" "" "" "$RUN/ppo" "${@:2}"; }
+
+tuned() {  # SCRIPT FLAG...: the last training, into a folder of its name
+    local out="$RUN/$ALGORITHM" flags=()
+    case "$ALGORITHM" in
+        dpo) training dpo "$out" "$STEP2_DPO/$1" "$out" "" --model_name_or_path "$RUN/sft" "${@:2}"; return ;;
+        grpo | rloo) flags=(--num_generations "${NUM_GENERATIONS:-4}") ;;
+    esac
+    [[ "$ALGORITHM" == ppo ]] || flags+=(--advantage_estimator "$ALGORITHM")
+    training "$ALGORITHM" "$out" "$STEP3/$1" "$RUN/sft" "$RUN/reward" "" "" "$out" ${flags[@]+"${flags[@]}"} "${@:2}"
+}
 
 evaluation() {  # NAME=VALUE...: settings of eval/run_all.sh; those of the user come last
     local name own=()
     for name in ${!EVAL_@}; do own+=("${name#EVAL_}=${!name}"); done
-    stage eval "$RUN/report.html" env RUN="$RUN" OUTPUT="$RUN/eval" "$@" ${own[@]+"${own[@]}"} \
+    stage eval "$RUN/report.html" env RUN="$RUN" OUTPUT="$RUN/eval" \
+        MODELS="sft=$RUN/sft"$'\n'"$ALGORITHM=$RUN/$ALGORITHM" "$@" ${own[@]+"${own[@]}"} \
         bash "$KORLHF_ROOT/eval/run_all.sh"
 }
 
 # What data_prep made, for the trainings and for the evaluation (JUDGE and so on of the environment were for data_prep).
 sft_data=(--data_path "$DATA/sft_train.jsonl" --eval_data_path "$DATA/sft_test.jsonl" --data_split 10,0,0)
 reward_data=(--data_path "$DATA/reward_train.jsonl" --eval_data_path "$DATA/reward_test.jsonl" --data_split 0,10,0)
-ppo_data=(--data_path "$DATA/prompts_train.jsonl" --eval_data_path "$DATA/prompts_test.jsonl" --data_split 0,0,10)
+tuned_data=(--data_path "$DATA/prompts_train.jsonl" --eval_data_path "$DATA/prompts_test.jsonl" --data_split 0,0,10)
+[[ "$ALGORITHM" != dpo ]] || tuned_data=("${reward_data[@]}")
 eval_data=(JUDGE= TEMPERATURE= MAX_NEW_TOKENS=
     DATA_PATH="$DATA/prompts_test.jsonl" REWARD_DATA="$DATA/reward_test.jsonl"
     REWARD_TRAIN_DATA="$DATA/reward_train.jsonl" HELDOUT_DATA="$DATA/sft_test.jsonl")
@@ -64,13 +79,36 @@ recipe_quickstart() {
     tiny_base
     sft tiny/run_tiny.sh --model_name_or_path "$RUN/base"
     reward tiny/run_tiny.sh --model_name_or_path "$RUN/sft"
-    ppo tiny/run_tiny.sh
-    stage dialogues "$RUN/dialogues.md" python "$PROMPT_EVAL" --model_name_or_path "$RUN/base" "$RUN/sft" "$RUN/ppo" \
-        --data_path sample/heldout_prompts --max_prompts 12 --max_new_tokens 64 --temperature 0.7 --top_p 0.9 \
-        --seed "$SEED" --output "$RUN/dialogues"
-    stage summary "$RUN/summary.json" python "$KORLHF_ROOT/samples/summary.py" --output_dir "$RUN"
-    evaluation MODELS="sft=$RUN/sft"$'\n'"base=$RUN/base"$'\n'"ppo=$RUN/ppo" MAX_PROMPTS=150 MAX_NEW_TOKENS=64 \
-        KOBEST="$KORLHF_ROOT/samples/kobest" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+    tuned tiny/run_tiny.sh
+    stage dialogues "$RUN/dialogues.md" python "$PROMPT_EVAL" --data_path sample/heldout_prompts \
+        --model_name_or_path "$RUN/base" "$RUN/sft" "$RUN/$ALGORITHM" --max_prompts 12 --max_new_tokens 64 \
+        --temperature 0.7 --top_p 0.9 --seed "$SEED" --output "$RUN/dialogues"
+    stage summary "$RUN/summary.json" python "$KORLHF_ROOT/samples/summary.py" --output_dir "$RUN" \
+        --algorithm "$ALGORITHM"
+    evaluation MODELS="sft=$RUN/sft"$'\n'"base=$RUN/base"$'\n'"$ALGORITHM=$RUN/$ALGORITHM" \
+        MAX_PROMPTS=150 MAX_NEW_TOKENS=64 KOBEST="$KORLHF_ROOT/samples/kobest" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+}
+
+# PPO, RLOO, GRPO, REINFORCE and DPO of one SFT model: the same number of answers for all, sampled or (DPO) ranked.
+recipe_algorithms() {
+    local name seed
+    tiny_base
+    sft tiny/run_tiny.sh --model_name_or_path "$RUN/base"
+    reward tiny/run_tiny.sh --model_name_or_path "$RUN/sft"
+    for seed in $TRAINING_SEEDS; do
+        local SEED="$seed"
+        for name in ppo rloo grpo reinforce; do
+            local estimator=(--advantage_estimator "$name" --num_generations 4)
+            [[ "$name" != ppo ]] || estimator=(--advantage_estimator gae)
+            [[ "$name" != reinforce ]] || estimator=(--advantage_estimator reinforce)
+            training "${name}_$seed" "$RUN/${name}_$seed" "$STEP3/tiny/run_tiny.sh" "$RUN/sft" "$RUN/reward" "" "" \
+                "$RUN/${name}_$seed" "${estimator[@]}" --max_steps $((ANSWERS / 64)) --eval_interval 0
+        done
+        training "dpo_$seed" "$RUN/dpo_$seed" "$STEP2_DPO/tiny/run_tiny.sh" "$RUN/dpo_$seed" "" \
+            --model_name_or_path "$RUN/sft" --max_steps $((ANSWERS / 48)) --eval_interval 0
+    done
+    stage table "$RUN/algorithms.png" python "$KORLHF_ROOT/eval/algorithms.py" --run_dir "$RUN"
+    RESULT="the table of all algorithms: $RUN/algorithms.md"
 }
 
 recipe_bot() {  # a pretrained model by LoRA, on the sample and OWN_DATA; as many steps as fit into MINUTES
@@ -86,11 +124,11 @@ recipe_bot() {  # a pretrained model by LoRA, on the sample and OWN_DATA; as man
     sft other/run_any_model.sh --model_name_or_path "$BASE" ${CHOSEN[@]+"${CHOSEN[@]}"}
     chosen reward  # from the SFT model, which knows the template
     reward other/run_any_model.sh --model_name_or_path "$RUN/sft" ${CHOSEN[@]+"${CHOSEN[@]}"}
-    chosen ppo
-    ppo other/run_any_model.sh ${CHOSEN[@]+"${CHOSEN[@]}"}
+    chosen "$ALGORITHM"
+    tuned other/run_any_model.sh ${CHOSEN[@]+"${CHOSEN[@]}"}
     stage talks "$RUN/talks.json" python "$KORLHF_ROOT/applications/rlhf/talks.py" --seed "$SEED" --output_dir "$RUN" \
         --base "$BASE"
-    RESULT="what it says, before and after: $RUN/talks.md; talk to it: bash applications/chat/run_chat.sh $RUN/ppo"
+    RESULT="what it says, before and after: $RUN/talks.md; talk to it: bash applications/chat/run_chat.sh $RUN/$ALGORITHM"
 }
 
 chosen() {  # STAGE: CHOSEN becomes the flags that the stage `speed` has written for it, none before
@@ -111,7 +149,7 @@ recipe_sample() {
     data_prep data "$DATA/audit/audit.html" MODELS="$teachers"
     sft tiny/run_tiny.sh --model_name_or_path "$RUN/base" "${sft_data[@]}"
     reward tiny/run_tiny.sh --model_name_or_path "$RUN/sft" "${reward_data[@]}"
-    ppo tiny/run_tiny.sh "${ppo_data[@]}"
+    tuned tiny/run_tiny.sh "${tuned_data[@]}"
     evaluation "${eval_data[@]}" KOBEST="$KORLHF_ROOT/samples/kobest"
 }
 
@@ -136,7 +174,7 @@ recipe_corpora() {  # the model of step 1 answers the prompts of step 2, so data
         || fail "the data of steps 1 and 3 came out otherwise (what had failed may have succeeded now); use --from sft"
     reward "polyglot_ko/run_$RECIPE.sh" "${reward_data[@]}" \
         --model_name_or_path "${REWARD_BASE:-EleutherAI/polyglot-ko-$reward_size}"
-    ppo "$script" "${ppo_data[@]}"
+    tuned "$script" "${tuned_data[@]}"
     evaluation "${eval_data[@]}"
 }
 

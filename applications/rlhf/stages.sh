@@ -23,14 +23,17 @@ case "$RECIPE" in
     sample) CHAIN=sample NAME=run_sample ;;
     quickstart) CHAIN=quickstart NAME=quickstart ;;
     bot) CHAIN=bot NAME="run_bot_$(basename "$BASE")" ;;
+    algorithms) CHAIN=algorithms NAME=run_algorithms ;;
     v1 | v2 | v3) CHAIN=corpora NAME="run_${RECIPE}_$MODEL" ;;
-    *) fail "RECIPE=$RECIPE: no such recipe; there are sample, quickstart, bot, v1, v2, v3" ;;
+    *) fail "RECIPE=$RECIPE: no such recipe; there are sample, quickstart, bot, algorithms, v1, v2, v3" ;;
 esac
+[[ " ppo grpo rloo reinforce dpo " == *" $ALGORITHM "* ]] \
+    || fail "ALGORITHM=$ALGORITHM: no such algorithm; there are ppo, grpo, rloo, reinforce, dpo"
 RUN="${RUN:-$KORLHF_ROOT/output/$NAME}"
 [[ "$RUN" == /* ]] || RUN="$PWD/$RUN"
 RESULT="the report, with everything on one page: $RUN/report.html"  # the last line of a whole run
 export SEED
-export -n RECIPE MODEL RUN BASE REWARD_BASE LABELS MODELS MINUTES OWN_DATA  # scripts may mean something else by these
+export -n RECIPE MODEL ALGORITHM RUN BASE REWARD_BASE LABELS MODELS MINUTES OWN_DATA  # scripts may mean something else by these
 need_python
 
 place() {  # the number of a stage, from 0
@@ -160,11 +163,11 @@ clock() {
     [[ "$2" != ended && "$2" != finished ]] || began=""
     echo "$total $began" >"$file.part"
     mv "$file.part" "$file"
-    for name in "${NAMES[@]}"; do
-        [[ -f "$RUN/logs/$name.seconds" ]] || continue
-        read -r total began <"$RUN/logs/$name.seconds" || true
+    while IFS= read -r file; do  # the oldest first; with those of other algorithms
+        name="$(basename "$file" .seconds)"
+        read -r total began <"$file" || true
         json+="${json:+,}"$'\n'"  \"$name\": {\"seconds\": $total}"
-    done
+    done < <(ls -tr "$RUN"/logs/*.seconds)
     printf '{%s\n}\n' "$json" >"$RUN/stages.json.part"
     mv "$RUN/stages.json.part" "$RUN/stages.json"
 }

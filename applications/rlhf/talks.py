@@ -1,4 +1,5 @@
-"""What a model says before SFT, after SFT and after PPO: all answers to fixed prompts, unpicked, and figures.
+"""What a model says before SFT, after SFT and after PPO or the like: all answers to fixed prompts, unpicked, and
+figures.
 
 Writes OUTPUT_DIR/talks.md, talks.ko.md and talks.json of a run of run_all.sh's recipe `bot`.
 """
@@ -6,6 +7,7 @@ Writes OUTPUT_DIR/talks.md, talks.ko.md and talks.json of a run of run_all.sh's 
 from dataclasses import dataclass
 from pathlib import Path
 
+from korlhf.applications.rlhf.budget import LAST
 from korlhf.core import flags, program
 from korlhf.data import stage
 from korlhf.models.folders import check_inputs
@@ -16,7 +18,9 @@ class TalkFlags:
     """talks"""
 
     base: str = flags.flag(flags.REQUIRED, "the model as it was before step 1: a folder or a hub name")
-    output_dir: str = flags.flag(flags.REQUIRED, "folder of the run, with sft/ and ppo/", output="folder")
+    output_dir: str = flags.flag(
+        flags.REQUIRED, "folder of the run, with sft/ and ppo/, grpo/ or the like", output="folder"
+    )
     talk_data_path: list[str] = flags.flag(["sample/talk_prompts"], "prompts whose answers are printed, all of them")
     data_path: list[str] = flags.flag(["sample/heldout_prompts"], "held-out prompts of the figures")
     answers_data_path: list[str] = flags.flag(
@@ -33,9 +37,11 @@ class TalkFlags:
 
 def main(argv=None):
     _, args = stage.parse(argv, "What a model says before and after its training", TalkFlags)
-    models = {"base": args.base, "sft": f"{args.output_dir}/sft", "ppo": f"{args.output_dir}/ppo"}
-    if not (Path(models["ppo"]) / "finished.json").exists():
-        print(f"{models.pop('ppo')}: no PPO model yet; base and SFT alone are asked")
+    models = {"base": args.base, "sft": f"{args.output_dir}/sft"}
+    last = {name: f"{args.output_dir}/{name}" for name in LAST}
+    models |= {name: folder for name, folder in last.items() if (Path(folder) / "finished.json").exists()}
+    if not last.keys() & models.keys():
+        print(f"{args.output_dir}: no model after SFT yet ({', '.join(LAST)}); base and SFT alone are asked")
     named = [(f"--{'base' if name == 'base' else 'output_dir'}", path) for name, path in models.items()]
     check_inputs([*args.talk_data_path, *args.data_path, *args.answers_data_path], named)
     with program.slow_imports():

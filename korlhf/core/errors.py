@@ -5,6 +5,14 @@ class InputError(Exception):
     """Names the flag, or the file and line; the value; and what to do."""
 
 
+class Unscored(InputError):
+    """Answers of a training could not be scored; no step has been changed by them."""
+
+
+class Unavailable(Unscored):
+    """What scores them did not answer, and may do so later."""
+
+
 class Diverged(Exception):
     """A training that cannot go on: what is not finite, at which step, the last good checkpoint, and what to try.
 

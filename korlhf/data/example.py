@@ -52,7 +52,8 @@ class Example:
     KULLM's context. answers: best first; () is a prompt only. text: a document for language modelling, then messages
     and answers are empty. raw: the answers with their blanks, as the file has them, () if those are the same: what a
     rule may see and a model does not. scores: a judge's, of each answer, () if unknown; of a pair whose margin alone is
-    known (margin, 0.0). Neither makes an example another one.
+    known (margin, 0.0). label: whether a single answer is good, None if nobody said. columns: the row as it was read, of
+    step 3, whose rewards may read it. None of these makes an example another one.
     """
 
     messages: tuple[Message, ...] = ()
@@ -61,6 +62,8 @@ class Example:
     text: str = ""
     raw: tuple[str, ...] = field(default=(), compare=False)
     scores: tuple[float, ...] = field(default=(), compare=False)
+    label: bool | None = field(default=None, compare=False)
+    columns: dict = field(default_factory=dict, compare=False)
 
     @property
     def written(self) -> tuple[str, ...]:
@@ -77,6 +80,8 @@ class Example:
         """The steps this example can train."""
         if self.text:
             return (1,)
+        if self.label is not None:
+            return (2,)
         return tuple(step for step, least in ((1, 1), (2, 2), (3, 0)) if len(self.answers) >= least)
 
 
@@ -211,6 +216,21 @@ def with_scores(example: Example, row: dict, column: str) -> Example:
         what = f"{len(scores)} scores" if scores is value else "one margin"
         raise RowError(f"{column} has {what} for {n} different answers; give a list with a score for each")
     return replace(example, scores=tuple(map(float, scores)))
+
+
+def with_label(example: Example, row: dict) -> Example:
+    """The example with what people said of its single answer: column `label`, true for good and false for bad. Ranked
+    answers need none.
+
+    Raises RowError for anything else.
+    """
+    if len(example.answers) != 1:
+        return example
+    value = unpacked(row.get("label"))
+    if not isinstance(value, bool):
+        said = "there is none" if value is None else f"it is {str(value)[:40]!r}"
+        raise RowError(f"a single answer needs a label, and {said}; give true for good or false for bad")
+    return replace(example, label=value)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from korlhf.core import progress
 from korlhf.core.errors import InputError
 from korlhf.core.files import close_names
 from korlhf.data import registry
-from korlhf.data.example import Example, RowError, RowSkipped, read_row, with_scores
+from korlhf.data.example import Example, RowError, RowSkipped, read_row, with_label, with_scores
 from korlhf.data.readers import SUFFIXES, read_rows
 from korlhf.data.split import conversation_key, normalise, parse_shares, split_by_prompt
 
@@ -31,7 +31,7 @@ _HUB = re.compile(r"(?P<hub>[\w.-]+/[\w.-]+)(:(?P<config>[^@:]+))?(@(?P<revision
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
-def load_step(  # noqa: PLR0913 the last two are of one step each
+def load_step(  # noqa: PLR0913 the last three are of one step each
     step: int,
     data_path: Sequence[str],
     data_split: str,
@@ -41,29 +41,32 @@ def load_step(  # noqa: PLR0913 the last two are of one step each
     seed: int = 1234,
     sft_only_data_path: Sequence[str] = (),
     margin_column: str = "",
+    labels: bool = False,
 ) -> tuple[list[Example], list[Example]]:
     """The examples of training step 1, 2 or 3 -> (training, held-out), disjoint by prompt; two lists of Example.
 
     Training: this step's share of every dataset of `data_path`; in step 1 also all of `sft_only_data_path`. Held-out:
     `eval_data_path` if given, else each dataset's own evaluation split, else `eval_share` of its part. Training prompts
     that are held out as well are removed. Step 3 reads no answers, and every prompt occurs once. margin_column: where a
-    judge's scores of the answers are (`with_scores`). Raises InputError for names, files and rows that cannot be used,
-    if nothing is left to train on, and if no training row has the margin_column.
+    judge's scores of the answers are (`with_scores`). labels: single answers that are good or bad are
+    taken as well (`with_label`). Raises InputError for names, files and rows that cannot be used, if nothing is left to
+    train on, and if no training row has the margin_column.
     """
     parse_shares(data_split)
     parts = [(name, data_split) for name in data_path] + [(name, "1,0,0") for name in sft_only_data_path if step == 1]
     train, heldout, loaded = [], [], 0
     for name, shares in parts:
-        examples = load_examples(name, step, margin_column=margin_column)
+        examples = load_examples(name, step, "train", margin_column, labels)
         part = [examples[i] for i in split_by_prompt([prompt_key(e) for e in examples], shares, seed)[step - 1]]
-        own = [] if eval_data_path else _load(name, step, "eval", margin_column)
+        own = [] if eval_data_path else _load(name, step, "eval", margin_column, labels)
         if own is None:
             part, own = _hold_out(part, eval_share, f"{seed}:{name}")
         loaded += len(examples)
         train += part
         heldout += own
     for name in eval_data_path:
-        heldout += _load(name, step, "eval", margin_column) or load_examples(name, step, "train", margin_column)
+        own = _load(name, step, "eval", margin_column, labels)
+        heldout += own or load_examples(name, step, "train", margin_column, labels)
     if not train:
         raise InputError(_why_empty(step, data_split, data_path, loaded))
     kept = _without(train, heldout)
@@ -79,12 +82,14 @@ def load_step(  # noqa: PLR0913 the last two are of one step each
     return kept, heldout
 
 
-def load_examples(name: str, step: int, split: str = "train", margin_column: str = "") -> list[Example]:
+def load_examples(
+    name: str, step: int, split: str = "train", margin_column: str = "", labels: bool = False
+) -> list[Example]:
     """All examples of one dataset, unsplit. split: "train", or "eval" for its evaluation split.
 
     Raises InputError if it cannot be read, cannot train `step` or has no such split.
     """
-    examples = _load(name, step, split, margin_column)
+    examples = _load(name, step, split, margin_column, labels)
     if examples is None:
         raise InputError(f"dataset {name}: has no evaluation split; give another dataset")
     return examples
@@ -150,7 +155,7 @@ def _note(text):
         print(text, file=sys.stderr, flush=True)
 
 
-def _load(name, step, split, margin_column=""):
+def _load(name, step, split, margin_column="", labels=False):
     """Examples of a split, or None if there is no evaluation split."""
     if step not in (1, 2, 3) or split not in ("train", "eval"):
         raise ValueError(f"step {step!r} or split {split!r}: expected 1, 2 or 3 and train or eval")
@@ -159,11 +164,17 @@ def _load(name, step, split, margin_column=""):
     read = partial(read, prompt_only=step == 3)
     if margin_column:
         read = partial(_with_scores, read, margin_column)
+    if labels:
+        read = partial(_with_label, read)
     return None if rows is None else _examples(name, step, rows, read, strict)
 
 
 def _with_scores(read, column, row):
     return with_scores(read(row), row, column)
+
+
+def _with_label(read, row):
+    return with_label(read(row), row)
 
 
 def _examples(name, step, rows, read, strict):
@@ -182,7 +193,7 @@ def _examples(name, step, rows, read, strict):
         if step not in example.steps:
             can = f"this row can train {registry.in_words(example.steps)}"
             raise InputError(f"{place}: step {step} needs {registry.NEEDS[step]}; {can}")
-        examples.append(example)
+        examples.append(replace(example, columns=row) if step == 3 else example)
     if not examples:
         raise InputError(f"dataset {name}: all {n} rows are left out; the first is {first or 'missing'}")
     if left_out:

@@ -31,6 +31,11 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def answer(self) -> int:
+        """How many tokens the final answer has, its end included: those with mask 1 at the end."""
+        return (self.mask[::-1] + [0]).index(0)
+
 
 class UnfitConversation(InputError, ValueError):
     """A chat template does not take a conversation; some programs count such ones and go on."""

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from korlhf.eval.texts import say
 from korlhf.llm import checkpoint
+from korlhf.training.ppo_flags import NAMES
+from korlhf.training.reward_flags import reward_model_of
 
 
 def of(judge, responders):
@@ -27,18 +29,19 @@ def _same(judge, how):
 def _trained_against(judge, name, path):
     """A warning if the model in `path` is of a step 3 run against this reward model, or against one that cannot be
     compared any more."""
-    recorded = reward_model_of(path)
-    if recorded is None:
+    settings = _settings_of(path)
+    recorded = reward_model_of(settings or {})
+    if not recorded:
         return None
+    values = {"name": name, "path": recorded, "algorithm": NAMES.get(settings.get("advantage_estimator"), "PPO")}
     there = Path(recorded).expanduser().is_dir()
     if recorded == judge.path or (there and checkpoint.fingerprint(recorded) == judge.fingerprint):
-        return say("conflicts.trained", name=name, path=recorded)
-    return None if there else say("conflicts.gone", name=name, path=recorded)
+        return say("conflicts.trained", **values)
+    return None if there else say("conflicts.gone", **values)
 
 
-def reward_model_of(path):
-    """The reward model that the settings of a step 3 run name. path: its folder, or one in it (best/, actor_ema/); None
-    for others."""
+def _settings_of(path):
+    """The settings of a step 3 run. path: its folder, or one in it (best/, actor_ema/); None for others."""
     folder = Path(path).expanduser().resolve()
     for file in (folder / "settings.json", folder.parent / "settings.json"):
         try:
@@ -46,5 +49,5 @@ def reward_model_of(path):
         except (OSError, ValueError):  # not there, or some other program's file of that name
             continue
         if isinstance(settings, dict) and "actor_model_name_or_path" in settings:
-            return settings.get("reward_model_name_or_path") or settings.get("critic_model_name_or_path")
+            return settings
     return None

@@ -42,7 +42,8 @@ def training_data(train_data_path, models, result):
         try:
             settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
             if set(SETTINGS) <= set(settings):
-                training[name] = load.load_step(2, **{key: settings[key] for key in SETTINGS})[0]
+                labels = settings.get("loss") == "kto"
+                training[name] = load.load_step(2, **{key: settings[key] for key in SETTINGS}, labels=labels)[0]
         except (InputError, OSError, ValueError) as error:
             why = say("reward.unreadable", error=str(error))
         if training[name] is None:
@@ -136,7 +137,8 @@ def to_fit(train_data_path, examples, training, kept, seed):
     Returns (reward.all_pairs of them, None of a single prompt; (N,) whether a pair is compared with them; on what
     they were fitted, as tables.both).
     """
-    known = pairs.apart(pairs.once(e for train in training.values() for e in train or ()), examples)
+    ranked = (e for train in training.values() for e in train or () if len(e.answers) > 1)
+    known = pairs.apart(pairs.once(ranked), examples)
     if known:
         fit = reward.all_pairs(known, [record.record_id(e.messages) for e in known])
         names = " ".join(train_data_path) or say("reward.own_training")

@@ -7,15 +7,11 @@ from korlhf.core.flags import REQUIRED, flag
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgingFlags:
+class ServerJudgeFlags:
     """judging"""
 
     judge_samples: int = flag(5, "forms sampled for an answer where a server gives no token probabilities", above=0)
     judge_temperature: float = flag(1.0, "temperature of those", low=0)
-    judge_batch_size: int = flag(16, "answers or questions in a forward pass of a local judge", above=0)
-    judge_max_seq_len: int = flag(
-        512, "reward model: longest prompt + answer in tokens; longer ones are not scored", above=0
-    )
     structured: str = flag(
         "auto", "ask a server for JSON by a schema; auto = if it takes it", choices=["auto", "on", "off"]
     )
@@ -27,6 +23,16 @@ class JudgingFlags:
                 f"--judge_samples {self.judge_samples}: at --judge_temperature 0 all are the same; give "
                 "--judge_samples 1, or a higher temperature"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgingFlags(ServerJudgeFlags):
+    """judging"""
+
+    judge_batch_size: int = flag(16, "answers or questions in a forward pass of a local judge", above=0)
+    judge_max_seq_len: int = flag(
+        512, "reward model: longest prompt + answer in tokens; longer ones are not scored", above=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from korlhf.core import tables
 from korlhf.core.errors import InputError
 from korlhf.judges import choice, geval
 from korlhf.judges.choice import Choice, Question
-from korlhf.judges.flags import JudgingFlags
+from korlhf.judges.flags import JudgingFlags, ServerJudgeFlags
 from korlhf.judges.form import Item
 from korlhf.judges.geval import Score
 from korlhf.judges.rubric import FOLDER, load_rubric
@@ -92,7 +92,7 @@ class ServerJudge:
     kind, repeats, fingerprint = "openai", False, ""
 
     def __init__(
-        self, model: str, url: str, flags: JudgingFlags, llm_flags: LlmFlags, cache: Cache, usage: dict | None
+        self, model: str, url: str, flags: ServerJudgeFlags, llm_flags: LlmFlags, cache: Cache, usage: dict | None
     ):
         self.name, self.flags, self._url = model, flags, url or OPENAI
         self.client = Client(replace(llm_flags, base_url=url), cache, usage)

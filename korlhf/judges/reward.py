@@ -41,14 +41,23 @@ class RewardJudge(ModelFolder):
         self, conversations: Sequence[list[dict]], texts: Sequence[Sequence[str]], cache: Cache
     ) -> list[list[float | Failure]]:
         """texts: of each conversation a list of answers -> for each a list of float or Failure."""
-        jobs = [[self._ids(messages, text) for text in of_one] for messages, of_one in zip(conversations, texts)]
-        possible = [ids for of_one in jobs for ids in of_one if not isinstance(ids, Failure)]
-        same = {"reward_model": self.fingerprint, "dtype": self.dtype, "device": self.device.type}
+        jobs = [[self._job(messages, text) for text in of_one] for messages, of_one in zip(conversations, texts)]
+        possible = [job for of_one in jobs for job in of_one if not isinstance(job, Failure)]
+        same = {"reward_model": self.fingerprint, "dtype": self.dtype, "device": self.device.type, **self._preference}
         values = iter(batches.compute(possible, cache, same, self._forward, self.batch_size, "scoring"))
-        return [[ids if isinstance(ids, Failure) else _finite(next(values)) for ids in of_one] for of_one in jobs]
+        return [[job if isinstance(job, Failure) else _finite(next(values)) for job in of_one] for of_one in jobs]
 
-    def _ids(self, messages: list[dict], text: str) -> list[int] | Failure:
-        """Token ids (template, messages and answer in one), or a Failure."""
+    @functools.cached_property
+    def _preference(self) -> dict[str, Any]:
+        """How an implicit reward model was trained; {} of one with a head."""
+        from korlhf.training import implicit
+
+        return {"preference": implicit.known(self.path, self.what)} if implicit.is_implicit(self.path) else {}
+
+    def _job(self, messages: list[dict], text: str) -> batches.Job | Failure:
+        """Token ids (template, messages and answer in one), for an implicit reward with the answer's length; or a
+        Failure.
+        """
         ids = self.encode(self.codec.with_answer, messages, text)
         if isinstance(ids, Failure):
             return ids
@@ -57,29 +66,28 @@ class RewardJudge(ModelFolder):
             return Failure("too long", f"{length}; raise {self.limit} {self.max_seq_len}")
         if self.positions and len(ids) > self.positions:
             return Failure("too long", f"{length}, the reward model {self.positions} positions")
-        return ids
+        return (ids, len(self.codec.answer(text))) if self._preference else ids
 
     @functools.cached_property
-    def _frozen(self) -> tuple[Any, Any]:
-        """The loaded model, and the one process it is in."""
-        from korlhf.models import reward_model
-        from korlhf.training import engine
+    def _opened(self) -> tuple[Any, ...]:
+        """The loaded model, what gives its scores, and the one process it is in."""
+        from korlhf.training import implicit
         from korlhf.training.world import World
 
         alone = World(0, 1, self.device)
-        with engine.loading(alone, self.dtype) as placed:
-            trust = self.trust_remote_code
-            loaded = reward_model.load_reward_model(self.path, self.what, trust_remote_code=trust, **placed)
-        return engine.Frozen(reward_model.TokenValues(loaded), alone, self.dtype), alone
+        how = self.codec.tokenizer, alone, self.dtype, self.trust_remote_code
+        return *implicit.open_scorer(self.path, self.what, *how), alone
 
-    def _forward(self, chunk: list[list[int]]) -> list[float]:
-        """Lists of token ids -> scores, in one forward pass."""
+    def _forward(self, chunk: list[batches.Job]) -> list[float]:
+        """Jobs -> scores, in one forward pass."""
         from korlhf.data.tokenize import Tokens
         from korlhf.training import pairs
 
-        frozen, alone = self._frozen
+        jobs: list[Any] = [job if isinstance(job, tuple) else (job, 0) for job in chunk]
+        rows = [[Tokens(ids, [0] * (len(ids) - n) + [1] * n)] for ids, n in jobs]
+        frozen, forward, alone = self._opened
         with frozen as module:
-            groups = pairs.score_groups(module, [[Tokens(ids, [])] for ids in chunk], len(chunk), alone)
+            groups = pairs.score_groups(module, rows, len(rows), alone, forward)
         return [score for (score,) in groups]
 
 

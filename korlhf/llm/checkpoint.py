@@ -59,10 +59,12 @@ class ModelFolder:
             from korlhf.data.tokenize import Codec
             from korlhf.models import reward_model
             from korlhf.models.tokenizer import load_tokenizer
+            from korlhf.training import implicit
             from korlhf.training.world import resolve_dtype
 
         config = _config(path, what, trust_remote_code)
-        if Path(path, "config.json").exists() and reward_model.has_head(path) != self.scores_answers:
+        scores = reward_model.has_head(path) or (self.scores_answers and implicit.is_implicit(path))
+        if Path(path, "config.json").exists() and scores != self.scores_answers:
             raise InputError(f"{what} {path}: {self.wrong_kind}")
         self.path, self.what, self.trust_remote_code = path, what, trust_remote_code
         self.codec = Codec(load_tokenizer(path, prompt_template, trust_remote_code, what))

@@ -66,6 +66,10 @@ class _Spent(InputError):
     """The budget is used up."""
 
 
+class Unreachable(InputError):
+    """No server answers."""
+
+
 def open_cache(llm: LlmFlags, output: Path) -> Cache:
     """The Cache that --cache names, else llm_cache.sqlite in the folder of `output`."""
     return Cache(llm.cache or output.parent / "llm_cache.sqlite")
@@ -216,12 +220,12 @@ class Client:
                 await asyncio.sleep(max(delay, outcome.wait or 0))
         where = f"--base_url {self._base_url}"
         if outcome.unreachable and heard == self._heard:  # it is gone for all, not busy for one
-            raise InputError(
+            raise Unreachable(
                 f"{where}: no connection ({outcome.failure.reason}); start the server, or correct the address"
             )
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= FAILED_IN_A_ROW:
-            raise InputError(
+            raise Unreachable(
                 f"{where}: the last {FAILED_IN_A_ROW} requests failed, after all retries ({outcome.failure.reason}); "
                 "start the same command again when the server is well: answers so far are kept"
             )

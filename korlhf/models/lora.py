@@ -132,6 +132,13 @@ def is_adapted(model: nn.Module) -> bool:
     return peft is not None and isinstance(model, peft.PeftModel)
 
 
+@contextlib.contextmanager
+def adapter_off(model: Any) -> Generator[None]:
+    """Inside, a model with LoRA computes what its base does; one without LoRA is as it is."""
+    with model.disable_adapter() if is_adapted(model) else contextlib.nullcontext():
+        yield
+
+
 def without_adapter(model: Any) -> Any:
     """`model` with every LoRA layer still inside but no peft wrapper around it."""
     return model.get_base_model() if is_adapted(model) else model

@@ -11,8 +11,9 @@ from korlhf.core.seeds import derive
 from korlhf.data.ngrams import repetition
 from korlhf.korean import friendly
 from korlhf.rl import ppo
+from korlhf.rl.mixed import scored
 from korlhf.rl.models import Models
-from korlhf.rl.rewards import Prompt, finite_scores
+from korlhf.rl.rewards import Prompt
 from korlhf.rl.step import answer_logps, sample
 from korlhf.training.ppo_flags import PpoFlags
 
@@ -43,12 +44,23 @@ def evaluate(models: Models, prompts: Sequence[Prompt], flags: PpoFlags, seed: i
         kl = ppo.kl_estimates(logps, ref_logps, ppo.length_mask(lengths, world.device))[0].tolist()
         ref_nll = (-ref_logps.sum(1)).tolist()  # zero where there is no token
     texts = [models.codec.decode(a) for a in answers]
-    scores = finite_scores(models.reward, rows, texts, world).tolist()
+    scores, each = scored(models.reward, rows, texts, world)
     ended = [a[-1] == models.codec.eos_token_id for a in answers]
-    per_answer = zip(places, texts, scores, kl, lengths, ended, map(repetition, answers), ref_nll)
+    parts = zip(*(of_one.tolist() for of_one in each.values())) if each else [()] * len(rows)
+    per_answer = zip(places, texts, scores.tolist(), kl, lengths, ended, map(repetition, answers), ref_nll, parts)
     mine = [row for row in per_answer if row[0] < n]
     every = sorted(row for part in world.gather(mine) for row in part)
-    return summarise(every, prompts), [(i, text, score) for i, text, score, *_ in every]
+    figures = summarise(every, prompts)
+    if each:
+        figures["rewards"] = {name: _of_reward([row[8][k] for row in every]) for k, name in enumerate(each)}
+    return figures, [(i, text, score) for i, text, score, *_ in every]
+
+
+def _of_reward(scores):
+    """Figures of what one of several rewards gave; NaN: nothing."""
+    known = [score for score in scores if not math.isnan(score)]
+    std = float(torch.tensor(known, dtype=torch.float64).std()) if len(known) > 1 else 0.0
+    return {"score": _mean(known), "std": std, "n": len(known)} if known else {"score": 0.0, "std": 0.0, "n": 0}
 
 
 def summarise(rows: Sequence[tuple], prompts: Sequence[Prompt]) -> dict[str, Any]:

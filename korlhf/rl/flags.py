@@ -1,11 +1,12 @@
 """The flags of step 3 and of prompt_eval.py."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from korlhf.core.flags import flag, seed_flag
 from korlhf.training.flags import ModelFlags, RunFlags
 from korlhf.training.ppo_flags import PpoFlags
+from korlhf.training.reward_flags import RewardFlags
 
 
 @dataclass(frozen=True)
@@ -16,17 +17,24 @@ class Flags:
     critic: ModelFlags
     ppo: PpoFlags
     run: RunFlags
+    rewards: RewardFlags = field(default_factory=RewardFlags)
 
     @property
     def paths(self) -> dict[str, str]:
-        """Name of the flag -> checkpoint, of each that is given."""
+        """Name of the flag -> checkpoint, of each that is given and used."""
+        critic = self.critic.model_name_or_path if self.ppo.has_critic or not self.rewards.reward else ""
         named = {
             "actor_model_name_or_path": self.actor.model_name_or_path,
-            "critic_model_name_or_path": self.critic.model_name_or_path,
+            "critic_model_name_or_path": critic,
             "reward_model_name_or_path": self.ppo.reward_model_name_or_path,
             "reference_model_name_or_path": self.ppo.reference_model_name_or_path,
         }
         return {flag: path for flag, path in named.items() if path}
+
+    @property
+    def models(self) -> list[tuple[str, str]]:
+        """(flag, checkpoint) of all, those of --reward and --veto among them."""
+        return [(f"--{flag}", path) for flag, path in self.paths.items()] + self.rewards.models
 
     @property
     def how(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 has a critic, and only a KL penalty a reference.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,8 @@ from korlhf.models.lora import add_lora
 from korlhf.models.reward_model import TokenValues, has_head, load_reward_model
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl.flags import Flags
+from korlhf.rl.mixed import Mix
+from korlhf.rl.reward_kinds import Opener, open_mix
 from korlhf.rl.rewards import Reward, RewardModel
 from korlhf.training.engine import Engine, Frozen, Recipe, loading
 from korlhf.training.world import World
@@ -25,7 +28,7 @@ class Models:
     actor: Engine
     critic: Engine | None
     reference: Frozen | None
-    reward: Reward
+    reward: Reward | Mix
     codec: Codec
     world: World
     measures_kl: bool = True
@@ -35,13 +38,15 @@ class Models:
         return {"actor": self.actor, **({"critic": self.critic} if self.critic else {})}
 
 
-def open_models(flags: Flags, codec: Codec, world: World, dtype: str, steps: int) -> Models:
-    """Actor, critic, reference and reward model; codec: the actor's.
+def open_models(
+    flags: Flags, codec: Codec, world: World, dtype: str, steps: int, openers: Mapping[str, Opener] | None = None
+) -> Models:
+    """Actor, critic, reference and reward; codec: the actor's; openers: of rewards that are no models, by kind.
 
     Raises InputError for checkpoints that do not fit together.
     """
     actor, critic, ppo = flags.actor, flags.critic, flags.ppo
-    reward = _open_reward(flags, world, dtype)
+    reward = _open_reward(flags, world, dtype, openers or {})
     values: Any = None
     if ppo.has_critic:
         with loading(world, dtype, critic.zero_stage, flags.run.offload) as placed:
@@ -74,17 +79,25 @@ def open_models(flags: Flags, codec: Codec, world: World, dtype: str, steps: int
     )
 
 
-def _open_reward(flags, world, dtype):
+def _open_reward(flags, world, dtype, openers):
+    def model(path, flag):
+        return _open_reward_model(path, flag, flags, world, dtype)
+
+    if flags.rewards.reward:
+        return open_mix(flags.rewards, {**openers, "model": model}, world)
     flag = "reward_model_name_or_path"
     flag = flag if flag in flags.paths else "critic_model_name_or_path"
-    path, trust = flags.paths[flag], flags.run.trust_remote_code
-    codec = Codec(load_tokenizer(path, trust_remote_code=trust, what=f"--{flag}"))
+    return model(flags.paths[flag], f"--{flag}")
+
+
+def _open_reward_model(path, flag, flags, world, dtype):
+    codec = Codec(load_tokenizer(path, trust_remote_code=flags.run.trust_remote_code, what=flag))
     with loading(world, dtype, flags.critic.zero_stage) as placed:
-        model = load_reward_model(path, f"--{flag}", **flags.how, **placed)
-    check_rows(model, codec.tokenizer, f"--{flag} {path}")
+        model = load_reward_model(path, flag, **flags.how, **placed)
+    check_rows(model, codec.tokenizer, f"{flag} {path}")
     model = TokenValues(model, flags.run.packing)
     frozen = Frozen(model, world, dtype, flags.critic.zero_stage)
-    return RewardModel(frozen, codec, flags.ppo.per_device_generation_batch_size, f"--{flag} {path}")
+    return RewardModel(frozen, codec, flags.ppo.per_device_generation_batch_size, f"{flag} {path}")
 
 
 def _open_reference(flags, codec, world, dtype):
@@ -103,7 +116,8 @@ def _open_critic(flags, codec, placed):
             f"{what} {path}: its tokenizer is not the actor's, so it cannot read the actor's tokens; give the actor's "
             "folder as critic (it gets a new value head) and the reward model as --reward_model_name_or_path"
         )
-    is_language_model = bool(flags.ppo.reward_model_name_or_path) and not has_head(path)
+    scored_by_another = flags.ppo.reward_model_name_or_path or flags.rewards.reward
+    is_language_model = bool(scored_by_another) and not has_head(path)
     return load_reward_model(path, what, new_head=is_language_model, **flags.how, **placed)
 
 

@@ -3,11 +3,11 @@ penalty per token.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from korlhf.core.errors import InputError
+from korlhf.core.errors import Unscored
 from korlhf.data import packing
 from korlhf.data.tokenize import Codec
 from korlhf.rl.advantages import Total
@@ -18,18 +18,19 @@ from korlhf.training.world import World
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as the actor reads it, and the conversation it came from."""
+    """A prompt as the actor reads it, and the conversation it came from. columns: of its row in the data set."""
 
     ids: list[int]
     messages: tuple
     category: str
+    columns: dict = field(default_factory=dict)
 
 
 Reward = Callable[[Sequence[Prompt], Sequence[str]], torch.Tensor]  # prompts and answers -> raw scores (B,)
 
 
 def finite_scores(reward: Reward, prompts: Sequence[Prompt], texts: Sequence[str], world: World) -> torch.Tensor:
-    """What `reward` gives; raises InputError on all processes if a score of one of them is not finite."""
+    """What `reward` gives; raises Unscored on all processes if a score of one of them is not finite."""
     scores = reward(prompts, texts)
     wrong = ~scores.isfinite()
     if not float(world.sum([wrong.sum()])[0]):
@@ -41,9 +42,7 @@ def finite_scores(reward: Reward, prompts: Sequence[Prompt], texts: Sequence[str
         told = f"{scores[k]} for the answer {texts[k]!r} to {question!r}"
     first = next(text for text in world.gather(told) if text)
     name = getattr(reward, "name", None) or getattr(reward, "__name__", type(reward).__name__)
-    raise InputError(
-        f"the reward {name} gave {first}; a score must be a finite number: mend the reward, or give another"
-    )
+    raise Unscored(f"the reward {name} gave {first}; a score must be a finite number: mend the reward, or give another")
 
 
 class RewardModel:
@@ -99,6 +98,8 @@ class RunningMoments:
         """Take in scores (B,) of every process."""
         x = scores.double()
         n, s = (float(v) for v in total(torch.stack([torch.tensor(float(len(x)), dtype=torch.float64), x.sum().cpu()])))
+        if not n:
+            return
         mean = s / n
         m2 = float(total(((x - mean) ** 2).sum().cpu().reshape(1))[0])
         delta, both = mean - self.mean, self.count + n

@@ -17,6 +17,7 @@ from korlhf.models.lora import without_adapter
 from korlhf.models.one_query import one_query_attention
 
 LOOK_EVERY = {"cpu": 1, "cuda": 8}  # tokens between two looks at who has stopped: a GPU has to wait for each
+CANDIDATES = 1024  # tokens among which top-p is looked for before all are sorted
 SLACK = 32  # columns in front of all rows that may be left before they are dropped
 
 
@@ -184,8 +185,7 @@ def choose(logits: torch.Tensor, noise: torch.Tensor, temperature: float, top_p:
     probs = (logits if temperature == 1 else logits / temperature).softmax(-1)
     tokens = None
     if top_p < 1:
-        probs, tokens = probs.sort(descending=True, dim=-1)
-        probs = probs * (probs.cumsum(-1) - probs < top_p)
+        probs, tokens = _nucleus(probs, top_p)
     sums = probs.cumsum(-1)
     total = sums[:, -1]
     # Below the total, however it is rounded: a token of probability 0 is never picked.
@@ -193,3 +193,14 @@ def choose(logits: torch.Tensor, noise: torch.Tensor, temperature: float, top_p:
     # Logits that are not finite find no place: the last word keeps the training alive until its KL has shown them.
     at = torch.searchsorted(sums, wanted.unsqueeze(1), right=True).clamp(max=sums.size(-1) - 1)
     return (at if tokens is None else tokens.gather(1, at)).squeeze(1)
+
+
+def _nucleus(probs, top_p):
+    """The likeliest tokens of each row, in order, and their probabilities, 0 for those that top_p leaves out."""
+    if probs.device.type == "cpu":  # a GPU would have to wait for the answer whether they are enough
+        likely, tokens = probs.topk(min(CANDIDATES, probs.size(-1)))
+        before = likely.cumsum(-1) - likely
+        if (before[:, -1] >= top_p).all():
+            return likely * (before < top_p), tokens
+    probs, tokens = probs.sort(descending=True, dim=-1)
+    return probs * (probs.cumsum(-1) - probs < top_p), tokens

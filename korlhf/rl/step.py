@@ -18,8 +18,9 @@ from korlhf.data.ngrams import repetition
 from korlhf.data.tokenize import Tokens
 from korlhf.rl import advantages as estimators
 from korlhf.rl import ppo, rollout
+from korlhf.rl.mixed import scored, sums
 from korlhf.rl.models import Models
-from korlhf.rl.rewards import Prompt, ScoreShaping, finite_scores, kl_shaped_rewards
+from korlhf.rl.rewards import Prompt, ScoreShaping, kl_shaped_rewards
 from korlhf.training.log import Clock
 from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.sft import sft_loss
@@ -102,7 +103,7 @@ def collect(
     seconds = {"sampling": clock.lap(), "scoring": 0.0, "training": 0.0}
     device, ids, lengths = models.world.device, [p.ids for p in prompts], [len(a) for a in answers]
     texts = [models.codec.decode(a) for a in answers]
-    raw = finite_scores(models.reward, prompts, texts, models.world)
+    raw, each = scored(models.reward, prompts, texts, models.world, learn=True)
     ref_logps = None
     if models.measures_kl:
         how = flags.per_device_generation_batch_size, "reference", flags.temperature
@@ -131,10 +132,10 @@ def collect(
     tensors = {"reward": rewards.sum(), "eos_rate": ended.sum(), "entropy": entropies.sum(), "kept": kept.sum()}
     if flags.num_generations > 1:
         tensors |= {"equal_groups": equal.sum()}
-    sums = _figures(exp, tensors)
+    figures = _figures(exp, tensors) | sums(each)
     seconds["scoring"] += clock.lap()
     exp.passes = passes if trains else None
-    return exp, sums, seconds
+    return exp, figures, seconds
 
 
 def _figures(exp, tensors):

@@ -20,21 +20,19 @@ from korlhf.rl.advantages import explained_variance, whiten
 from korlhf.rl.ema import EMA
 from korlhf.rl.evaluate import Row, evaluate
 from korlhf.rl.flags import Flags
+from korlhf.rl.mixed import Mix, means, metric
 from korlhf.rl.models import Models
 from korlhf.rl.rewards import KLController, Prompt, RunningMoments, RunningShaping
-from korlhf.training import examples
+from korlhf.training import examples, provenance
 from korlhf.training.log import Clock
 from korlhf.training.loop import Order, Training, write_model
-from korlhf.training.ppo_flags import PpoFlags
+from korlhf.training.ppo_flags import NAMES, PpoFlags
 from korlhf.training.run import Run
 from korlhf.training.watch import finite, spread
 
 # Answers of the untrained actor that set the zero of the score: known to 1/8 of the score's standard deviation, while
 # the critic's baseline and the whitening take in what is left.
 REFERENCE_ANSWERS = 64
-
-
-NAMES = {"gae": "PPO", "rloo": "RLOO", "grpo": "GRPO", "reinforce": "REINFORCE"}  # of advantage estimators
 
 
 class PpoTraining(Training):
@@ -70,23 +68,34 @@ class PpoTraining(Training):
     ):
         """unsupervised: rows of the ptx loss, none = without it; run: the folder that the best model goes to."""
         self.judge = flags.ppo.reward_model_name_or_path or flags.critic.model_name_or_path
+        if flags.rewards.reward:
+            self.judge = provenance.rewards(flags.rewards.rewards)
+        self.mix = models.reward if isinstance(models.reward, Mix) else None
         self.models, self.flags, self.prompts, self.heldout = models, flags.ppo, prompts, heldout
         self.name = NAMES[flags.ppo.advantage_estimator]
         self.title = f"{self.name}-tuned model (step 3)"
         self.unsupervised, self.order, self.run = unsupervised, order, run
         self.bases, self.base, self.engines = flags.paths, flags.actor.model_name_or_path, models.trained
         self.world, self.best, self.rows, self.rows_before = models.world, None, [], []
+        self.exp: Any = None  # of the last step
         self.shaping: Any = None  # a RunningShaping from the first step on
         self.controller = KLController(flags.ppo.kl_coef, flags.ppo.kl_target, flags.ppo.kl_horizon)
         self.ema = None
         if flags.ppo.enable_ema:
             self.ema = EMA(models.actor, flags.ppo.ema_decay)
 
-    def begin(self):
-        """Set the zero and spread of the score by the actor's own answers."""
+    def _reference(self):
+        """Figures of the untrained actor's answers to the reference prompts; they set the scale of several rewards."""
         generator = torch.Generator().manual_seed(self.order.seed)
         chosen = torch.randperm(len(self.prompts), generator=generator).tolist()[:REFERENCE_ANSWERS]
         own, _ = self._untrained("reference", [self.prompts[i] for i in chosen])
+        if self.mix:
+            self.mix.begin(own["rewards"])
+        return own
+
+    def begin(self):
+        """Set the zero and spread of the score by the actor's own answers."""
+        own = self._reference()
         moments = RunningMoments(own["n"], own["score"], own["score_std"] ** 2 * (own["n"] - 1))
         self.shaping = RunningShaping(moments, own["score"], self.flags, self.world.sum)
         self.rows_before = self.rows
@@ -100,12 +109,15 @@ class PpoTraining(Training):
             "kl_coef": self.controller.coef,
             "best": self.best,
             "answers_before": self.rows_before,
+            **({"rewards": self.mix.state()} if self.mix else {}),
         }
 
     def resume(self, state):
         moments = RunningMoments(**state["moments"])
         self.shaping = RunningShaping(moments, state["offset"], self.flags, self.world.sum)
         self.controller.coef, self.best, self.rows_before = state["kl_coef"], state["best"], state["answers_before"]
+        if self.mix:
+            self.mix.resume(state["rewards"])
 
     def train_step(self, step, mine, everyone):
         clock, seed, flags = Clock(), self.order.seed, self.flags
@@ -149,6 +161,7 @@ class PpoTraining(Training):
         names = "score", "reward", "kl", "kl_k3", "eos_rate", "repetition", "same_answer", "equal_groups", "kept"
         return {
             **{k: total[k] / n for k in names if k in total},
+            **means(total, n),
             "score_std": spread(n, total["score"], total["score_squares"]),
             "answers": n,
             "length": tokens / n,
@@ -165,6 +178,8 @@ class PpoTraining(Training):
         if not self.heldout:
             return None
         if self.shaping is None:
+            if self.mix:
+                self._reference()
             figures, self.rows = self._untrained("heldout", self.heldout)
         else:
             figures, self.rows = evaluate(self.models, self.heldout, self.flags, self.order.seed)
@@ -195,7 +210,8 @@ class PpoTraining(Training):
 
     def heldout_metrics(self, figures):
         names = ("score", "kl", "eos_rate", "friendly", "sense", "ref_nll", "length", "repetition")
-        return {f"heldout_{k}": figures[k] for k in names if k in figures}
+        of_rewards = {f"heldout_{metric(k)}": v["score"] for k, v in figures.get("rewards", {}).items() if v["n"]}
+        return {f"heldout_{k}": figures[k] for k in names if k in figures} | of_rewards
 
     def report(self, figures, when):
         kl = f"KL {figures['kl']:.2f}, " if "kl" in figures else ""
@@ -207,7 +223,7 @@ class PpoTraining(Training):
         )
 
     def comment(self, step):
-        if not self.flags.print_answers or step % self.flags.print_answers:
+        if not self.flags.print_answers or step % self.flags.print_answers or not self.exp:
             return ""
         lines = []
         for prompt, text, score in list(zip(self.sampled, self.exp.texts, self.exp.scores.tolist()))[:2]:

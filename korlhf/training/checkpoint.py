@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from korlhf.core.errors import InputError
+from korlhf.core.files import write_json
 from korlhf.data.tokenize import Codec
 from korlhf.models.causal_lm import TokenLogps, load_causal_lm
 from korlhf.models.finite import check_finite
@@ -19,7 +20,7 @@ from korlhf.models.lora import add_lora
 from korlhf.models.reward_model import TokenValues, has_head, load_reward_model, set_padding
 from korlhf.models.save import save_model
 from korlhf.models.tokenizer import load_tokenizer
-from korlhf.training import manifest, states
+from korlhf.training import implicit, manifest, states
 from korlhf.training.flags import ModelFlags
 from korlhf.training.world import DTYPES, World
 
@@ -61,6 +62,8 @@ def to_model(checkpoint: Path, output_dir: Path, name: str = "") -> str:
     if name == AVERAGE:
         whole |= load_file(checkpoint / AVERAGE / "average.safetensors")
     save_model(model, whole, tokenizer, output_dir, flags.model_name_or_path, DTYPES[settings["dtype"]], eos)
+    if "loss" in settings:
+        write_json(Path(output_dir) / implicit.FILE, implicit.describe(settings))
     return name
 
 

@@ -6,7 +6,7 @@ Every sequence is taken to be as long as allowed: packed shorter texts need less
 import functools
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,20 +18,32 @@ from korlhf.training.memory import FILL, Counted, Phases, Spread, update, weight
 from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.world import World, resolve_dtype
 
-ANSWERS = 2  # per prompt in step 2
+ANSWERS = 2  # per prompt where answers are ranked
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Given:
-    """The flags of a step, with its models by their prefix ("", or "actor_" and "critic_"); gpus: one per process."""
+    """The flags of a step, with its models by their prefix ("", or "actor_" and "critic_"); gpus: one per process;
+    rewards: the reward models of --reward, None without it.
 
-    step: int
+    step: 1, 2, 3, or the name of another training of ranked answers.
+    """
+
+    step: int | str
     models: Mapping[str, ModelFlags]
     batch: Any  # TrainFlags; of step 3 PpoFlags
     run: RunFlags
     gpus: int
     dtype: str
+    rewards: Sequence[str] | None = None
+
+    @property
+    def reward_models(self) -> Sequence[str]:
+        """Of step 3."""
+        if self.rewards is not None:
+            return self.rewards
+        return [self.batch.reward_model_name_or_path or self.models["critic_"].model_name_or_path]
 
     def spread(self, model: ModelFlags) -> Spread:
         return Spread(zero_stage=model.zero_stage, gpus=self.gpus, offload=self.run.offload, dtype=self.dtype)
@@ -46,14 +58,20 @@ def _counted(*how: Any) -> Counted:
     return Counted(*how)
 
 
-def say(step: int, models: Mapping[str, ModelFlags], batch: TrainFlags | PpoFlags, run: RunFlags) -> None:
-    """Print the report of a step, in the first process."""
+def say(
+    step: int | str,
+    models: Mapping[str, ModelFlags],
+    batch: TrainFlags | PpoFlags,
+    run: RunFlags,
+    rewards: Sequence[str] | None = None,
+) -> None:
+    """Print the report of a step, in the first process. rewards: as of Given."""
     logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning)  # transformers' and peft's names for checkpointing
     if os.environ.get("RANK", "0") == "0":
         gpus = max(run.estimate_memory, int(os.environ.get("WORLD_SIZE", "1")))
         dtype = resolve_dtype(run.dtype, World.alone().device)
-        print(report(Given(step, models, batch, run, gpus, dtype)))
+        print(report(Given(step, models, batch, run, gpus, dtype, rewards)))
 
 
 def report(given: Given) -> str:
@@ -91,26 +109,27 @@ def estimate(given: Given) -> Phases:
     if given.step == 3:
         return _ppo(given)
     flags, several = given.batch, given.batch.gradient_accumulation_steps > 1
-    tokens = flags.per_device_train_batch_size * flags.max_seq_len * (ANSWERS if given.step == 2 else 1)
+    tokens = flags.per_device_train_batch_size * flags.max_seq_len * (1 if given.step == 1 else ANSWERS)
     model = given.counted("", given.step == 2)
     return update(model, given.spread(given.models[""]), tokens, tokens, several)
 
 
 def _ppo(given) -> Phases:
     flags: PpoFlags = given.batch
-    actor, critic = given.counted("actor_", False), given.counted("critic_", True)
-    of_actor, of_critic = (given.spread(given.models[p]) for p in ("actor_", "critic_"))
+    actor, of_actor, of_critic = given.counted("actor_", False), *map(given.spread, given.models.values())
+    scorers = [_counted(path, None, given.dtype, True, given.run.trust_remote_code) for path in given.reward_models]
     length = flags.max_prompt_seq_len + flags.max_answer_seq_len
     rows, sampled = flags.per_device_training_batch_size, flags.per_device_generation_batch_size
     several = flags.gradient_accumulation_steps > 1
     updates = {"actor": update(actor, of_actor, rows * length, rows * flags.max_answer_seq_len, several)}
     if flags.has_critic:
+        scorers.append(critic := given.counted("critic_", True))
         updates["critic"] = update(critic, of_critic, rows * length, 0, several)
         if flags.one_pass(sampled * flags.generation_batches):  # both passes are made before the actor's backward pass
             for parts in updates["actor"].values():
                 parts["activations of the critic"] = updates["critic"]["training"]["activations"]
     at_rest = {name: sum(u["training"][k] for k in ("parameters", "optimizer")) for name, u in updates.items()}
-    all_at_rest = sum(at_rest.values()) + _frozen(given, actor, critic)
+    all_at_rest = sum(at_rest.values()) + _frozen(given)
     phases = {
         f"{phase} of the {name}": parts | {"other models": all_at_rest - at_rest[name]}
         for name, found in updates.items()
@@ -124,21 +143,22 @@ def _ppo(given) -> Phases:
         "prompts": sum(actor.run(sampled * flags.max_prompt_seq_len, sampled, train=False)),
     }
     scored = sum(actor.run(rows * length, rows * flags.max_answer_seq_len, train=False))
-    valued = sum(critic.run(sampled * length, train=False))
+    valued = max((sum(scorer.run(sampled * length, train=False)) for scorer in scorers), default=0)
     return phases | {"scoring": models | {"logits and hidden states": max(scored, valued)}}
 
 
-def _frozen(given, actor, critic) -> float:
-    """Bytes of the reference, unless it is the actor with its adapter off or there is none, and of the reward model."""
+def _frozen(given) -> float:
+    """Bytes of the reference, unless it is the actor with its adapter off or there is none, and of reward models."""
     flags, trust, total = given.batch, given.run.trust_remote_code, 0.0
     (of_actor, a), (of_critic, c) = ((given.models[p], given.spread(given.models[p])) for p in ("actor_", "critic_"))
     path = flags.reference_model_name_or_path or ("" if of_actor.lora_dim else of_actor.model_name_or_path)
     if path and flags.kl_coef:
         model = _counted(path, None, given.dtype, False, trust)
         total += weights(model.whole, model.params, replace(a, offload=flags.offload_reference_model))
-    path = flags.reward_model_name_or_path or of_critic.model_name_or_path
-    model = _counted(path, None, given.dtype, True, trust)
-    return total + weights(model.whole, model.params, replace(c, offload=False))
+    for path in given.reward_models:
+        model = _counted(path, None, given.dtype, True, trust)
+        total += weights(model.whole, model.params, replace(c, offload=False))
+    return total
 
 
 def changes(given: Given) -> Iterator[tuple[str, Given]]:

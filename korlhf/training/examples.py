@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from korlhf.core import ranks
+from korlhf.core.errors import InputError
 from korlhf.data.example import Example
-from korlhf.data.load import load_step
+from korlhf.data.load import load_step, prompt_key
+from korlhf.data.tokenize import Tokens
 from korlhf.training.flags import DataFlags
 from korlhf.training.pairs import all_kept_pairs, label_margins
 
@@ -20,7 +23,8 @@ class Split:
     """Examples, and what the tokenizer made of each: Tokens, a list of Tokens, or the ids of a prompt.
 
     left_out: examples that were too long. kept: which pairs of each example are trained on, () = all. gaps: by how much
-    each pair's better score is to be higher, () = by any amount.
+    each pair's better score is to be higher, () = by any amount. labels: whether the answer of each row is good, of
+    `unpaired`.
     """
 
     examples: Sequence[Example]
@@ -28,6 +32,7 @@ class Split:
     left_out: Sequence[Example] = ()
     kept: Sequence[list[bool]] = ()
     gaps: Sequence[list[float]] = ()
+    labels: Sequence[bool] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -37,7 +42,12 @@ Tokenise = Callable[[list[Example]], tuple[list[Example], list[Any]]]
 
 
 def load(
-    step: int, flags: DataFlags, tokenise: Tokenise, sft_only_data_path: Sequence[str] = (), margin_column: str = ""
+    step: int,
+    flags: DataFlags,
+    tokenise: Tokenise,
+    sft_only_data_path: Sequence[str] = (),
+    margin_column: str = "",
+    labels: bool = False,
 ) -> tuple[Split, Split, dict[str, str]]:
     """The training and held-out examples of a step, and the fingerprints of both as they were loaded.
 
@@ -54,6 +64,7 @@ def load(
         seed=flags.seed,
         sft_only_data_path=sft_only_data_path,
         margin_column=margin_column,
+        labels=labels,
     )
     inputs = {"training examples": fingerprint(train), "held-out examples": fingerprint(heldout)}
     training = Split(*tokenise(train))
@@ -78,6 +89,37 @@ def with_gaps(split: Split, weight: float) -> Split:
     return replace(split, gaps=gaps)
 
 
+def unpaired(split: Split, max_seq_len: int, seed: int) -> Split:
+    """Answers that are good or bad each, for KTO: labelled ones, and the best and the worst of each ranking.
+
+    A row is an answer after its prompt, and another prompt's answer after the same prompt (KTO's estimate of the KL,
+    section 4.1), drawn once, so that its reference is known before training. `examples` stay those of `split`. Raises
+    InputError if no answer is left.
+    """
+    answers = []
+    for example, group in zip(split.examples, split.rows):
+        ends = [(group[0], True), (group[-1], False)] if example.label is None else [(group[0], example.label)]
+        answers += [(prompt_key(example), tokens, good) for tokens, good in ends]
+    order = random.Random(f"{seed}:mismatched").sample(range(len(answers)), len(answers))
+    mismatched = {}
+    for k, i in enumerate(order):
+        key, own, _ = answers[i]
+        prompt = own.ids[: len(own) - own.answer]
+        for j in order[k + 1 :] + order[:k]:
+            other, tokens, _ = answers[j]
+            if other != key and len(prompt) + tokens.answer <= max_seq_len:
+                answer = tokens.ids[-tokens.answer :]
+                mismatched[i] = Tokens(prompt + answer, [0] * len(prompt) + [1] * len(answer))
+                break
+    if not mismatched:
+        raise InputError("--loss kto needs answers to two different prompts that fit --max_seq_len; give more data")
+    if out := len(answers) - len(mismatched):
+        ranks.tell(f"{out} of {len(answers)} answers left out: no other prompt's answer fits behind their prompts")
+    kept = sorted(mismatched)
+    rows = [[answers[i][1], mismatched[i]] for i in kept]
+    return Split(split.examples, rows, labels=[answers[i][2] for i in kept])
+
+
 def draw(n: int, limit: int, seed: int) -> list[int]:
     """At most `limit` of `n` indices, in order (0 = all); the same ones for the same seed."""
     if not 0 < limit < n:
@@ -90,5 +132,7 @@ def fingerprint(examples: Iterable[Example]) -> str:
     digest = hashlib.sha256()
     for example in examples:
         told = {key: value for key, value in vars(example).items() if key in TOLD or (key == "scores" and value)}
+        if example.label is not None:
+            told["label"] = example.label
         digest.update(json.dumps(told, sort_keys=True, separators=(",", ":")).encode() + b"\n")
     return digest.hexdigest()

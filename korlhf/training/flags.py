@@ -116,6 +116,12 @@ class PairFlags:
         "0 = by any amount, as is a pair without a margin",
         low=0,
     )
+    center_rewards: float = flag(
+        0.0, "weight of the squared sum of a pair's scores in the loss: scores have mean 0 (arXiv 2312.09244)", low=0
+    )
+    label_smoothing: float = flag(
+        0.0, "share of the pairs that are taken to be labelled wrongly (cDPO's loss, on scores)", low=0, below=0.5
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

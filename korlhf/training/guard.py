@@ -32,6 +32,11 @@ class Guard:
         self.watch.resume(state.get("watch", {}))
         self.good = state["step"]
 
+    @property
+    def newest(self) -> int | None:
+        """The step of the newest checkpoint."""
+        return self.good if self.new is None else self.new
+
     def look(self, step: int, metrics: dict[str, Any]) -> list[dict[str, Any]]:
         """The warnings that begin with a step, as of Watch.look."""
         skipped = {}
@@ -57,10 +62,11 @@ class Guard:
             remedy = self.watch.remedy("")
             raise Diverged(f"diverged at step {step}: {', '.join(wrong)} not finite; try {remedy}. {self._left()}")
 
-    def save(self, step: int, before: dict[str, Any] | None, progress: Log) -> None:
+    def save(self, step: int, before: dict[str, Any] | None, progress: Log, owed: dict[str, Any] | None = None) -> None:
         """Write a checkpoint, unless the step was not finite; raises Diverged if weights are not.
 
-        before: figures before the first step; progress: what it has written is on the disk before the checkpoint is.
+        before: figures before the first step; progress: what it has written is on the disk before the checkpoint is;
+        owed: metrics of the step if it is not over yet, as an evaluation follows.
         """
         if self.watch.bad:
             return
@@ -68,6 +74,7 @@ class Guard:
             raise Diverged(f"{reason}. {self._left()}")
         progress.sync()
         state = {**self.training.state(), "before": before, "watch": self.watch.state()}
+        state |= {"owed": owed} if owed else {}
         self.run.save(step, self.training.saved, state, self.flags.save_total_limit + 1)
         self.new = step
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from korlhf.core.errors import Diverged, InputError, Preempted
+from korlhf.core.errors import Diverged, InputError, Preempted, Unavailable, Unscored
 from korlhf.data import packing
 from korlhf.models.card import Sample, write_card
 from korlhf.models.lora import is_adapted
@@ -154,6 +154,10 @@ def fit(run: Run, training: Training, flags: RunFlags, data: Sequence[str]) -> N
             guard.save(training.order.total_steps, figures["heldout_before"], progress)
     except Diverged as error:
         raise Diverged(str(error) if training.world.first else "") from error
+    except Unavailable as error:
+        raise Preempted(f"{error}; {run.stopped(flags.save_steps)}" if training.world.first else "") from error
+    except Unscored as error:
+        raise InputError(f"{error}; {run.stopped(flags.save_steps)}") from error
     except OSError as error:
         raise unwritable(run.dir, error) from error
     except SafetensorError as error:  # which has no errno
@@ -172,14 +176,16 @@ def fit(run: Run, training: Training, flags: RunFlags, data: Sequence[str]) -> N
 def _fit(run, training, flags):
     """The steps; returns the held-out figures with what else finished.json gets, the Guard, and the closed Log."""
     world, total = training.world, training.order.total_steps
-    start, before, guard = _start(run, training, flags)
+    start, before, guard, owed = _start(run, training, flags)
     trackers = partial(open_trackers, flags, run.dir, run.settings, start)
-    with closing(log.Log(run.dir, training.name, total, world.first, start, trackers)) as progress:
+    done = start - bool(owed)
+    with closing(log.Log(run.dir, training.name, total, world.first, done, trackers)) as progress:
         if start == 0 and before:
             progress.write(0, training.heldout_metrics(before))
         with Preemption(world) as preemption:
-            _steps(run, training, guard, (progress, preemption), (start, before))
-        after = training.evaluate()
+            _steps(run, training, guard, (progress, preemption), (start, before, owed))
+        with _saved_if_unscored(guard, total, before, progress):
+            after = training.evaluate()
         if after:
             guard.check_heldout(total, training.heldout_metrics(after))
             training.evaluated(total, after)
@@ -192,35 +198,57 @@ def _fit(run, training, flags):
 
 
 def _steps(run, training, guard, watchers, begun):
-    """begun: the step that the folder stands at, and the figures before the first."""
-    order, world, flags = training.order, training.world, guard.flags
-    (start, before), (progress, preemption) = begun, watchers
+    """begun: the step that the folder stands at, the figures before the first, and what of that step is owed."""
+    order, world, (start, before, owed) = training.order, training.world, begun
     for engine in training.engines.values():
         engine.train()  # a loaded model is in evaluation mode, and a resumed run evaluates nothing first
+    if owed:
+        _after_step(run, training, guard, watchers, (start, before, owed))
     batches = order.examples, order.batch_size, world, order.accumulation, order.seed
     for step, (mine, everyone) in packing.steps(*batches, start, order.total_steps):
-        last = step == order.total_steps
         seed_step(order.seed, step, world.rank)
-        metrics = training.train_step(step, mine, everyone)
-        if before and flags.eval_interval and step % flags.eval_interval == 0 and not last:
+        with _saved_if_unscored(guard, step - 1, before, watchers[0]):
+            metrics = training.train_step(step, mine, everyone)
+        _after_step(run, training, guard, watchers, (step, before, metrics))
+
+
+def _after_step(run, training, guard, watchers, stepped):
+    """Evaluate, look at, log and save a step. stepped: its number, the figures before the first, its metrics."""
+    flags, (progress, preemption), (step, before, metrics) = guard.flags, watchers, stepped
+    last = step == training.order.total_steps
+    if before and flags.eval_interval and step % flags.eval_interval == 0 and not last:
+        with _saved_if_unscored(guard, step, before, progress, owed=metrics):
             figures = training.evaluate()
-            metrics |= training.heldout_metrics(figures)
-            training.evaluated(step, figures)
-        warnings = guard.look(step, metrics)
-        progress.step(step, metrics | ({"warnings": [w["name"] for w in warnings]} if warnings else {}), training.shown)
-        for text in dict.fromkeys(w["text"] for w in warnings):
-            progress.say(f"warning: step {step}: {text}")
-        progress.say(training.comment(step))
-        guard.check(step, last, evaluated=bool(before))
-        preempted = preemption.agreed() and not last
-        if preempted or (flags.save_steps and step % flags.save_steps == 0 and not last):
-            guard.save(step, before, progress)
-        if preempted:
-            raise Preempted(run.stopped(flags.save_steps) if world.first else "")
+        metrics |= training.heldout_metrics(figures)
+        training.evaluated(step, figures)
+    warnings = guard.look(step, metrics)
+    progress.step(step, metrics | ({"warnings": [w["name"] for w in warnings]} if warnings else {}), training.shown)
+    for text in dict.fromkeys(w["text"] for w in warnings):
+        progress.say(f"warning: step {step}: {text}")
+    progress.say(training.comment(step))
+    guard.check(step, last, evaluated=bool(before))
+    preempted = preemption.agreed() and not last
+    if preempted or (flags.save_steps and step % flags.save_steps == 0 and not last):
+        guard.save(step, before, progress)
+    if preempted:
+        raise Preempted(run.stopped(flags.save_steps) if training.world.first else "")
+
+
+@contextmanager
+def _saved_if_unscored(guard, step, before, progress, owed=None):
+    """Saves `step`, which nothing has changed since, if answers cannot be scored."""
+    try:
+        yield
+    except Unscored:
+        if step and step != guard.newest:
+            guard.save(step, before, progress, owed)
+        raise
 
 
 def _start(run, training, flags):
-    """The step that the folder stands at, the figures before the first, and the Guard of the checkpoints."""
+    """The step that the folder stands at, the figures before the first, the Guard of the checkpoints, and the metrics
+    of that step if its evaluation is owed.
+    """
     state, guard = run.resume(training.saved), Guard(run, training, flags)
     first = training.world.first
     if state is not None:
@@ -234,12 +262,12 @@ def _start(run, training, flags):
         guard.resume(state)
         if first:
             print(f"resuming {run.dir} after step {state['step']}", flush=True)
-        return state["step"], state["before"], guard
+        return state["step"], state["before"], guard, state.get("owed")
     before = training.evaluate()
     if before and first and (text := training.report(before, "before")):
         print(text, flush=True)
     training.begin()
-    return 0, before, guard
+    return 0, before, guard, None
 
 
 def _finish(run, training, figures, data):

@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from korlhf.training import margins
 
 if TYPE_CHECKING:
     from korlhf.training.world import World
+
+Forward = Callable[[Any, Sequence[Tokens], torch.device], torch.Tensor]
 
 
 def load_heldout(names: Iterable[str], margin_column: str = "") -> tuple[list[Example], list[dict]]:
@@ -66,10 +68,13 @@ def forward(reward: Any, sequences: Sequence[Tokens], device: torch.device) -> t
 
 
 @torch.no_grad()
-def score_groups(reward: Any, groups: Sequence[list[Tokens]], batch_size: int, world: "World") -> list[list[float]]:
+def score_groups(
+    reward: Any, groups: Sequence[list[Tokens]], batch_size: int, world: "World", forward: Forward = forward
+) -> list[list[float]]:
     """Scores of every answer: lists of Tokens per prompt -> lists of floats, in every process.
 
-    Processes share the work; all run equally many forward passes, because ZeRO-3 needs that.
+    forward: what gives a batch's scores. Processes share the work; all run equally many forward passes, because ZeRO-3
+    needs that.
     """
     chunks = [list(range(i, min(i + batch_size, len(groups)))) for i in range(0, len(groups), batch_size)]
     mine = {}

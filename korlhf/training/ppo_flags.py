@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from korlhf.core.flags import Parser, flag
 
+NAMES = {"gae": "PPO", "rloo": "RLOO", "grpo": "GRPO", "reinforce": "REINFORCE"}  # of advantage estimators
+
 
 @dataclass(frozen=True, kw_only=True)
 class PpoFlags:
@@ -19,7 +21,7 @@ class PpoFlags:
         "gae",
         "gae: PPO with a critic; without one: rloo and grpo compare the --num_generations answers to a prompt, "
         "reinforce those of a batch",
-        choices=["gae", "rloo", "grpo", "reinforce"],
+        choices=list(NAMES),
     )
     num_generations: int = flag(1, "answers to each prompt and step", above=0)
     scale_rewards: str = flag(

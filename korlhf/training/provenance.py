@@ -15,12 +15,9 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.repocard import metadata_load
 
 from korlhf.core.errors import InputError
+from korlhf.training.reward_flags import Spec, kind_of, reward_model_of
 
 TRAINED_FROM = ("actor_model_name_or_path", "model_name_or_path")  # of step 3, of steps 1 and 2
-REWARD = (
-    "reward_model_name_or_path",
-    "critic_model_name_or_path",
-)  # of step 3, whose critic begins as the reward model
 DATA = ("data_path", "sft_only_data_path", "unsupervised_dataset_name")
 PARTS = ("adapter", "best", "actor_ema", "critic")  # folders of further models in the folder of a training
 LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -62,7 +59,7 @@ def chain(path: str, judged: bool = True) -> list[Origin]:
 
 def _reward(settings) -> tuple[str, tuple[str, ...]]:
     """(name, data) of the reward model that a training of step 3 was judged by; ("", ()) of another training."""
-    path = next((settings[key] for key in REWARD if settings.get(key)), "")
+    path = reward_model_of(settings)
     if not path or "actor_model_name_or_path" not in settings:
         return "", ()
     trainings = chain(path, judged=False)
@@ -101,6 +98,19 @@ def _list(value):
 def name_of(path: str) -> str:
     """A hub name as it is; of a model's folder the last part of the path of the training that made it."""
     return bare(str(_run(path) or path))
+
+
+def rewards(specs: Sequence[Spec]) -> str:
+    """--reward as a card shows it: weights and names, without paths and addresses of this machine."""
+    shown = {
+        "model": name_of,
+        "file": lambda text: Path(text).name,
+        "http": lambda text: "a server of scores",
+        "judge": lambda text: text.partition("@")[0],
+        "rules": str,
+    }
+    named = (",".join(shown[kind_of(text)](text) for text in spec.members) for spec in specs)
+    return ", ".join(f"{spec.number:g}*{name}" for spec, name in zip(specs, named))
 
 
 def bare(name: str) -> str:

@@ -4,6 +4,7 @@ K ranked answers of a prompt give all K(K-1)/2 pairs (InstructGPT), and share on
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,22 @@ Kept = Sequence[list[bool]]  # of each prompt which pairs count, in the order of
 Gaps = Sequence[list[float]]  # of each prompt by how much a pair's better score is to be higher; () = by any amount
 
 
-def ranked_loss(scores: torch.Tensor, group_sizes: Iterable[int], kept: Kept = (), gaps: Gaps = ()) -> torch.Tensor:
+@dataclass(frozen=True)
+class Terms:
+    """What is added to the pairwise loss. center: weight of the mean of (better + worse)^2 (Eisenstein et al. 2023,
+    arXiv 2312.09244, section 3.1); smoothing: probability that a label is wrong.
+    """
+
+    center: float = 0.0
+    smoothing: float = 0.0
+
+
+PLAIN = Terms()
+
+
+def ranked_loss(
+    scores: torch.Tensor, group_sizes: Sequence[int], kept: Kept = (), gaps: Gaps = (), terms: Terms = PLAIN
+) -> torch.Tensor:
     """Pairwise loss of ranked answers: for each prompt the mean of -log sigmoid(better - worse - gap) over all K(K-1)/2
     pairs.
 
@@ -31,7 +47,17 @@ def ranked_loss(scores: torch.Tensor, group_sizes: Iterable[int], kept: Kept = (
     least one pair of each. Returns the mean over prompts. Source: InstructGPT (arXiv 2203.02155), equation 1; gaps:
     Llama 2 (arXiv 2307.09288), equation 2.
     """
-    return torch.stack([-F.logsigmoid(m).mean() for m in _margins(scores, group_sizes, kept, gaps)]).mean()
+    of_prompts = [_pair_loss(m, terms.smoothing).mean() for m in _margins(scores, group_sizes, kept, gaps)]
+    loss = torch.stack(of_prompts).mean()
+    if terms.center:
+        added = [(s**2).mean() for s in _margins(scores, group_sizes, kept, sign=1)]
+        loss = loss + terms.center * torch.stack(added).mean()
+    return loss
+
+
+def _pair_loss(margins, smoothing):
+    right = -F.logsigmoid(margins)
+    return (1 - smoothing) * right - smoothing * F.logsigmoid(-margins) if smoothing else right
 
 
 def ranked_right(scores: torch.Tensor, group_sizes: Iterable[int], kept: Kept = ()) -> tuple[torch.Tensor, int]:
@@ -42,11 +68,13 @@ def ranked_right(scores: torch.Tensor, group_sizes: Iterable[int], kept: Kept = 
     return ((margins > 0).double() + 0.5 * (margins == 0)).sum(), len(margins)
 
 
-def _margins(scores, group_sizes, kept, gaps=()):
-    """Of each prompt the differences better - worse - gap of all its pairs, (K(K-1)/2,), or of those that are kept."""
+def _margins(scores, group_sizes, kept, gaps=(), sign=-1):
+    """Of each prompt the differences better - worse - gap of all its pairs, (K(K-1)/2,), or of those that are kept;
+    sign 1: the sums.
+    """
     for k, group in enumerate(scores.split(list(group_sizes))):
         better, worse = torch.triu_indices(len(group), len(group), 1, device=scores.device)
-        margins = group[better] - group[worse]
+        margins = group[better] + sign * group[worse]
         if gaps:
             margins = margins - margins.new_tensor(gaps[k])
         yield margins[torch.tensor(kept[k], device=scores.device)] if kept else margins
@@ -64,11 +92,19 @@ class RewardTraining(Training):
     ]
 
     def __init__(
-        self, reward: Engine, base: str, tokenizer: Any, split: tuple[Split, Split], order: Order, eval_batch: int
+        self,
+        reward: Engine,
+        base: str,
+        tokenizer: Any,
+        split: tuple[Split, Split],
+        order: Order,
+        eval_batch: int,
+        terms: Terms = PLAIN,
     ):
         """base: checkpoint that the reward model was; split: training and held-out rows, lists of Tokens, best answer
         first.
         """
+        self.terms = terms
         self.reward, self.base, self.tokenizer, self.engines = reward, base, tokenizer, {"reward": reward}
         (self.train, self.heldout), self.order, self.world = split, order, order.world
         self.eval_batch, self.beside, self.scores = eval_batch, None, []
@@ -81,7 +117,7 @@ class RewardTraining(Training):
             scores = pairs.forward(self.reward, [t for i in chunk for t in groups[i]], self.world.device)
             kept = [self.train.kept[i] for i in chunk] if self.train.kept else ()
             gaps = [self.train.gaps[i] for i in chunk] if self.train.gaps else ()
-            loss = ranked_loss(scores, sizes, kept, gaps)
+            loss = ranked_loss(scores, sizes, kept, gaps, self.terms)
             self.reward.backward(loss)
             self.reward.step()
             right, n = ranked_right(scores.detach(), sizes, kept)

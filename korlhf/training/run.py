@@ -34,13 +34,19 @@ FREE = {
         "tensorboard_path",
     ),
     *("deepspeed", "local_rank", "print_answers", "per_device_eval_batch_size", "estimate_memory"),
-    *("max_bad_steps", "stop_on_divergence", "ddp_timeout"),
+    *("max_bad_steps", "stop_on_divergence", "ddp_timeout", "reward_wait"),
+    # of the servers that step 3's judges ask
+    *("base_url", "api_key_env", "concurrency", "max_requests", "max_cost", "price_input", "price_output"),
+    *("request_timeout", "max_retries", "cache"),
 }
 # Settings that earlier versions did not write -> what their runs were trained with.
 OF_A_MODEL = {"adam_beta1": 0.9, "adam_beta2": 0.95, "use_dora": False, "load_in_4bit": False}
 ADDED = {
     **{f"{model}{name}": value for name, value in OF_A_MODEL.items() for model in ("", "actor_", "critic_")},
     **{"lora_dropout": 0.0, "margin_column": "", "min_margin": 0.0},
+    **{"margin_weight": 0.0, "center_rewards": 0.0, "label_smoothing": 0.0},
+    **{"reward": [], "veto": [], "ensemble_penalty": 0.0},
+    **{"judge_samples": 5, "judge_temperature": 1.0, "structured": "auto"},
 }
 # How long a run is: a run that stands at an earlier step goes on to its new end.
 LENGTH = {"max_steps", "num_train_epochs", "total_steps"}
@@ -165,7 +171,7 @@ class Run:
         if known and not others:  # the same models and data, wherever they lie now
             changed = [k for k in changed if not k.endswith(("model_name_or_path", "data_path", "dataset_name"))]
         if others and set(changed) <= {"examples"}:
-            names = ", ".join(f"the {k}" if k.endswith("examples") else f"the model of --{k}" for k in others)
+            names = ", ".join(map(_input_name, others))
             raise InputError(f"--output_dir {self.dir}: changed since its run began: {names}; {remedy}")
         if changed:
             k, more = changed[0], f", and {len(changed) - 1} more" if len(changed) > 1 else ""
@@ -292,6 +298,12 @@ class Run:
             return f"stopped; start the same command again to resume after step {step}"
         why = f"before the first checkpoint (--save_steps {save_steps})" if save_steps else "without --save_steps"
         return f"stopped {why}: the same command starts from the beginning"
+
+
+def _input_name(key):
+    if key.endswith("examples"):
+        return f"the {key}"
+    return f"the model of --{key}" if key.endswith("model_name_or_path") else f"--{key}"
 
 
 def _delete(checkpoint):

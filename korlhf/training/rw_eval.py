@@ -15,17 +15,19 @@ from korlhf.core.files import write_json
 from korlhf.data.example import Example, RowError, bare, turns
 from korlhf.data.load import load_examples
 from korlhf.data.tokenize import Codec, Tokens, reward_tokens
-from korlhf.models.checks import check_model, check_rows
-from korlhf.models.reward_model import TokenValues, load_reward_model
+from korlhf.models.checks import check_model
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.training import pairs
-from korlhf.training.engine import Frozen, loading
 from korlhf.training.eval_flags import EvalFlags
+from korlhf.training.implicit import open_scorer
 from korlhf.training.world import World, resolve_dtype
 
 
 class Scorer:
-    """The reward model of the flags. dtype: "fp32", "bf16" or "fp16"; codec: what it reads with."""
+    """The reward model of the flags, or the implicit one of a model that learnt from preferences.
+
+    dtype: "fp32", "bf16" or "fp16"; codec: what it reads with.
+    """
 
     def __init__(self, flags: EvalFlags):
         self.flags, self.world = flags, World.alone()
@@ -33,10 +35,8 @@ class Scorer:
         path, trust = flags.model_name_or_path, flags.trust_remote_code
         self.codec = Codec(load_tokenizer(path, flags.prompt_template, trust))
         check_model(path, "--model_name_or_path", flags.max_seq_len, "--max_seq_len", trust)
-        with loading(self.world, self.dtype) as placed:
-            model = load_reward_model(path, trust_remote_code=trust, **placed)
-        check_rows(model, self.codec.tokenizer, f"--model_name_or_path {path}")
-        self._frozen = Frozen(TokenValues(model), self.world, self.dtype)
+        how = self.codec.tokenizer, self.world, self.dtype, trust
+        self._frozen, self._forward = open_scorer(path, "--model_name_or_path", *how)
 
     def scores(self, groups: Sequence[list[Tokens]]) -> list[list[float]]:
         """Scores of every answer: lists of Tokens per prompt -> lists of floats, with a progress bar."""
@@ -46,7 +46,7 @@ class Scorer:
         with self._frozen as module, progress.bar(total=len(groups), desc="scoring", unit="prompts") as bar:
             for at in range(0, len(order), size):
                 chunk = order[at : at + size]
-                batch = pairs.score_groups(module, [groups[i] for i in chunk], size, self.world)
+                batch = pairs.score_groups(module, [groups[i] for i in chunk], size, self.world, self._forward)
                 for i, of_prompt in zip(chunk, batch):
                     scores[i] = of_prompt
                 bar.update(len(chunk))
@@ -54,7 +54,7 @@ class Scorer:
 
     def score_alone(self, tokens: Tokens) -> float:
         with self._frozen as module:
-            return pairs.score_groups(module, [[tokens]], 1, self.world)[0][0]
+            return pairs.score_groups(module, [[tokens]], 1, self.world, self._forward)[0][0]
 
 
 def evaluate_pairs(scorer: Scorer) -> tuple[dict[str, Any], list[dict[str, Any]]]:

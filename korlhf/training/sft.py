@@ -41,6 +41,16 @@ def token_logps(actor: Any, rows: Sequence[Tokens], device: torch.device) -> tor
     return actor(packed, logits_at, targets)
 
 
+def sequence_logps(actor: Any, sequences: Sequence[Tokens], device: torch.device) -> torch.Tensor:
+    """Log-probabilities (S,) in nats of the final answers of `sequences`, each the sum over its tokens.
+
+    actor: a TokenLogps or its Engine.
+    """
+    lengths = [t.answer for t in sequences]
+    rows = [Tokens(t.ids, [0] * (len(t) - n) + [1] * n) for t, n in zip(sequences, lengths)]
+    return torch.stack([part.sum() for part in token_logps(actor, rows, device).split(lengths)])
+
+
 class SftTraining(Training):
     """Step 1 for `fit`."""
 

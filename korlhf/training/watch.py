@@ -19,6 +19,7 @@ WATCHED = ("loss", "score", "kl", "entropy", "reward", "value_loss", "ptx_loss",
 FEW = 4  # answers of a process: fewer say nothing about whether they are alike
 NORMS = 20  # gradient norms that a spike is measured against, and how many there must be
 LEAST_NORMS = 5
+FALL = 0.2  # nats per token that better answers may lose while preferences are learnt
 
 
 def finite(value: Any) -> bool:
@@ -79,6 +80,11 @@ def _clipped(figures, watch):
     return figures.get("clip_fraction")
 
 
+def _chosen_fall(figures, watch):
+    falls = [figures[k] for k in ("chosen_fall", "heldout_chosen_fall") if figures.get(k) is not None]
+    return max(falls, default=None)
+
+
 def _norm_ratio(figures, watch):
     norm, known = figures.get("grad_norm"), watch.norms
     if norm is None or not finite(norm):  # what fp16 leaves out to find its loss scale
@@ -131,6 +137,14 @@ SIGNS = {
         0.8,
         0.5,
         "{clip_fraction:.0%} of the ratios were clipped; try a lower --actor_learning_rate or fewer --ppo_epochs",
+    ),
+    "chosen_fall": Sign(
+        _chosen_fall,
+        FALL,
+        FALL / 2,
+        "the better answers lost {ratio:.2g} nats per token: both answers are pushed down, as DPO may; try "
+        "--sft_weight 0.1 or more, a higher --beta, or a lower --learning_rate",
+        collapse=False,
     ),
     "grad_norm_spike": Sign(
         _norm_ratio,

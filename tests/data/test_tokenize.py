@@ -162,3 +162,14 @@ def test_an_input_is_read_by_every_template(codec, chat_codec):
         assert "\n요약하세요\n\n긴 글" + STOPS[name] in chat_codec(name).tokenizer.decode(
             chat_codec(name).prompt(talk).ids
         )
+
+
+def test_the_final_answer_is_what_is_scored_at_the_end(codec):
+    talk = [
+        {"role": "user", "content": "안녕"},
+        {"role": "assistant", "content": "네, 좋아요."},
+        {"role": "user", "content": "뭐 해?"},
+    ]
+    tokens = codec.with_answer(talk, "같이 가요.")
+    assert tokens.answer == len(codec.answer("같이 가요.")) < sum(tokens.mask)
+    assert codec.document("가").answer == len(codec.document("가")) and codec.prompt(talk).answer == 0

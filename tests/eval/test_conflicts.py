@@ -36,7 +36,8 @@ def checkpoint(path):
 def test_a_model_trained_against_the_judge(run, folders, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(folders["qwen2"], moved)  # the same bytes elsewhere
-    trained = run(reward_model_name_or_path=folders["qwen2"], critic_model_name_or_path=folders["llama"])
+    rewards = {"reward_model_name_or_path": folders["qwen2"], "critic_model_name_or_path": folders["llama"]}
+    trained = run(**rewards, advantage_estimator="grpo")
     by_critic = run("by_critic", reward_model_name_or_path="", critic_model_name_or_path=folders["qwen2"])
     responders = {
         "ppo": checkpoint(trained),
@@ -47,6 +48,8 @@ def test_a_model_trained_against_the_judge(run, folders, tmp_path):
     }
     found = conflicts.of(reward(moved), responders)
     assert [line["en"].split(" was")[0] for line in found] == ["ppo", "best", "critic"]
+    assert "trained by GRPO" in found[0]["en"] and "GRPO로 학습한" in found[0]["ko"]
+    assert "trained by PPO" in found[2]["en"]
     assert all("this very reward model" in line["en"] and "바로 이 보상 모델" in line["ko"] for line in found)
     assert conflicts.of(reward(folders["llama"]), responders) == []  # another reward model
 
@@ -54,7 +57,8 @@ def test_a_model_trained_against_the_judge(run, folders, tmp_path):
 def test_a_reward_model_that_is_gone_may_be_the_judge(run, folders, tmp_path):
     responders = {"ppo": checkpoint(run(reward_model_name_or_path=str(tmp_path / "gone")))}
     (line,) = conflicts.of(reward(folders["llama"]), responders)
-    assert "which no longer exists" in line["en"] and "그 자리에 없습니다" in line["ko"]
+    assert "trained by PPO against" in line["en"] and "which no longer exists" in line["en"]
+    assert "그 자리에 없습니다" in line["ko"]
     hub = SimpleNamespace(kind="reward_model", name="me/reward", path="me/reward", fingerprint="x")
     (line,) = conflicts.of(hub, {"ppo": checkpoint(run("hub", reward_model_name_or_path="me/reward"))})
     assert "this very reward model (me/reward)" in line["en"]

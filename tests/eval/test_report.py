@@ -222,6 +222,13 @@ def test_a_controlled_kl_is_told(run):
     assert "KL 계수 0.02에서 시작해 KL이 답변당 10 nat에 가까워지도록 조절, 클립 0.2" in text
 
 
+def test_the_page_names_the_algorithm(run):
+    change(run / "ppo" / "settings.json", advantage_estimator="rloo")
+    text, _ = made(run)
+    assert "RLOO, from sft" in text and "PPO, from" not in text
+    assert {name["en"] for name, _ in summary.facts(gather.read_run(run).stages[-1], run)} >= {"RLOO", "reward model"}
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [

@@ -1,22 +1,21 @@
 """A program with a page as its users start it: a process on a port of its own."""
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import warm
 from free_port import free_port
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "CUDA_VISIBLE_DEVICES": ""}
+ENVIRONMENT = {**warm.ENVIRONMENT, "CUDA_VISIBLE_DEVICES": ""}
 
 
 def run(program, *words, **more):
     """Run a program (a module of applications) to its end."""
-    command = [sys.executable, program.__file__, *map(str, words)]
+    command = [warm.python(), program.__file__, *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=ENVIRONMENT, **more)
 
 
@@ -38,7 +37,7 @@ class AppServer:
 
     def __init__(self, program, folder, ready, *words):
         self.port, self.ready, self._log = free_port(), ready, Path(folder) / f"{ready}.log"
-        self.command = [sys.executable, program.__file__, "--port", str(self.port), *map(str, words)]
+        self.command = [warm.python(), program.__file__, "--port", str(self.port), *map(str, words)]
         self.start()
 
     def start(self):

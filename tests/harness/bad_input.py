@@ -33,6 +33,8 @@ PROGRAMS = {
         f"--model_name_or_path {MODEL} --prompt 안녕 --max_new_tokens 4",
     ),
     "reward": ("training.step2_reward_model_finetuning.main", f"{PAIRS} --model_name_or_path {MODEL} --output_dir out"),
+    "dpo": ("training.step2_dpo_finetuning.main", f"{PAIRS} --model_name_or_path {MODEL} --output_dir out"),
+    "kto": ("training.step2_dpo_finetuning.main", f"{PAIRS} --loss kto --model_name_or_path {MODEL} --output_dir out"),
     "rw_eval": (
         "training.step2_reward_model_finetuning.rw_eval",
         f"--model_name_or_path {REWARD} --data_path pairs.jsonl --output out/rw.json --max_seq_len 128",
@@ -58,6 +60,7 @@ PROGRAMS = {
     ),
     "geval": ("eval.geval", f"{ASK} --judge openai:j --output_dir out"),
     "win_rate": ("eval.win_rate", f"{ASK} --responder a=openai:m b=openai:n --judge openai:j --output_dir out"),
+    "best_of_n": ("eval.best_of_n", f"{ASK} --reward_model {REWARD} --judge openai:j --output_dir out"),
     "harmlessness": ("eval.harmlessness", f"--responder m=openai:m {SERVER} --output_dir out"),
     "diversity": ("eval.diversity", f"{ASK} --heldout_data_path held.jsonl --output_dir out"),
     "kobest": ("eval.kobest", f"--model_name_or_path {MODEL} --tasks copa --data_dir kobest --output_dir out"),

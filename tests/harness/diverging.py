@@ -24,6 +24,7 @@ SMALL = words("--per_device_train_batch_size 2 --max_seq_len 100 --per_device_ev
 STEPS = {
     1: [*words("--model_name_or_path LM --data_path sample/sft --data_split 1,0,0"), *SMALL, *FEW],
     2: [*words("--model_name_or_path LM --data_path PAIRS --data_split 0,1,0"), *SMALL, *FEW],
+    "dpo": [*words("--model_name_or_path LM --data_path PAIRS --data_split 0,1,0 --drift_prompts 0"), *SMALL, *FEW],
     3: [
         *words("--actor_model_name_or_path LM --critic_model_name_or_path RM --data_path sample/prompts"),
         *words("--data_split 0,0,1 --per_device_generation_batch_size 4 --per_device_training_batch_size 4"),
@@ -92,6 +93,12 @@ CASES = {
         2,
         "--max_steps 9 --max_bad_steps 2 --zero_stage 3",
         lambda: planted({3, 4}, INF, "korlhf.training.reward.ranked_loss"),
+    ),
+    "dpo_rate": ("dpo", "--learning_rate 1e30 --max_steps 14", None),
+    "kto_one_loss": (
+        "dpo",
+        "--loss kto --max_steps 5 --save_steps 2 --gradient_accumulation_steps 2",
+        lambda: planted({5}, NAN, "korlhf.training.dpo.kto_losses"),
     ),
     "ppo_actor_rate": (3, "--actor_learning_rate 1e30 --max_steps 14", None),
     "grpo_actor_rate": (

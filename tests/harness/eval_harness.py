@@ -3,8 +3,9 @@
 import importlib
 import json
 import subprocess
-import sys
 from pathlib import Path
+
+import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 CHANGING = ("seconds", "finished", "usage", "from_cache")  # of a result: the rest is the same for the same run
@@ -70,7 +71,8 @@ def table(found, title):
 def start(name, *flags):
     """A process of eval/NAME.py."""
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "eval" / f"{name}.py"), *map(str, flags)],
+        [warm.python(), str(ROOT / "eval" / f"{name}.py"), *map(str, flags)],
+        env=warm.ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

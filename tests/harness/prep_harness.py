@@ -1,14 +1,13 @@
 """What the tests of data_prep share: JSONL files, runs of a main in this process, and programs as processes."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import warm
+
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
 
 
 class Ran(NamedTuple):
@@ -58,9 +57,9 @@ def run(program, folder, rows, *flags, out="out.jsonl"):
 
 def start(name, *flags, **more):
     """data_prep/NAME.py as a process."""
-    command = [sys.executable, str(ROOT / "data_prep" / f"{name}.py"), *argv(*flags)]
+    command = [warm.python(), str(ROOT / "data_prep" / f"{name}.py"), *argv(*flags)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
-    return subprocess.Popen(command, env=ENVIRONMENT, **pipes, **more)
+    return subprocess.Popen(command, env=warm.ENVIRONMENT, **pipes, **more)
 
 
 def call(function, flags):

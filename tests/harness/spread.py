@@ -1,6 +1,6 @@
 """Trains the same, however it is spread: a table of how far the losses go apart.
 
-python tests/harness/spread.py [--step 1 2 3] [--steps 20] [--short] [--work FOLDER] [--models FOLDER]
+python tests/harness/spread.py [--step 1 2 dpo kto 3] [--steps 20] [--short] [--work FOLDER] [--models FOLDER]
 
 A setting is a ZeRO stage, a number of processes, accumulation x micro batch (8 sequences, prompts or answers a step in
 all of them), gradient checkpointing or offload; what it is compared with is one process without ZeRO, whose whole batch
@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TOLERANCE = {1: 1e-4, 2: 1e-4, 3: 1e-3}
+TOLERANCE = {1: 1e-4, 2: 1e-4, "dpo": 1e-3, "kto": 1e-3, 3: 1e-3}
 COMPARED = {
     1: ("loss", "heldout_loss"),
     2: ("loss", "heldout_margin"),
+    "dpo": ("loss", "heldout_margin", "heldout_kl"),
+    "kto": ("loss", "mismatched_kl", "heldout_margin"),
     3: ("policy_loss", "value_loss", "kl", "score", "heldout_score"),
 }
 SECONDS = 300  # a training that takes longer hangs
@@ -70,11 +72,13 @@ def kills():
 def flags(step, spread, steps):
     """Of one training, without models and output."""
     words = ["--max_steps", steps, "--seed", 7, "--max_grad_norm", 0.5]
-    data = {1: "sft", 2: "reward", 3: "prompts"}[step]
+    data = {1: "sft", 3: "prompts"}.get(step, "reward")
     words += ["--data_path", f"sample/{data}", "--eval_data_path", f"sample/heldout_{data}", "--max_eval_examples", 1]
     words += ["--gradient_accumulation_steps", spread.accumulation]
-    words += ["--data_split", {1: "10,0,0", 2: "0,10,0", 3: "0,0,10"}[step]]
-    if step < 3:
+    words += ["--data_split", {1: "10,0,0", 3: "0,0,10"}.get(step, "0,10,0")]
+    if step in ("dpo", "kto"):
+        words += ["--loss", step, "--drift_prompts", 3, "--max_answer_seq_len", 12]
+    if step != 3:
         words += ["--per_device_train_batch_size", spread.micro_batch, "--max_seq_len", 192]
         models = {"": 1e-3}
     else:
@@ -90,11 +94,11 @@ def flags(step, spread, steps):
 
 def train(forked, step, spread, steps, models, out):
     """The compared figures by name, each a list over the steps; a text if it failed."""
-    which = {1: ["--model_name_or_path", models / "base"], 2: ["--model_name_or_path", models / "base"]}.get(
-        step,
-        ["--actor_model_name_or_path", models / "sft", "--critic_model_name_or_path", models / "reward"],
-    )
-    words = [*flags(step, spread, steps), *which, "--output_dir", out]
+    which = ["--model_name_or_path", models / "base"]
+    if step == 3:
+        which = ["--actor_model_name_or_path", models / "sft", "--critic_model_name_or_path", models / "reward"]
+    words, compared = [*flags(step, spread, steps), *which, "--output_dir", out], COMPARED[step]
+    step = "dpo" if step == "kto" else step
     started, limit = forked.Started(step, words, spread.processes, f"{out}.log"), time.monotonic() + SECONDS
     while not started.ended():
         if time.monotonic() > limit:
@@ -104,7 +108,7 @@ def train(forked, step, spread, steps, models, out):
     if any(started.codes):
         return f"ended with {started.codes}, see {out}.log"
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return {name: [row[name] for row in rows if name in row] for name in COMPARED[step]}
+    return {name: [row[name] for row in rows if name in row] for name in compared}
 
 
 def largest_difference(whole, parts):
@@ -130,7 +134,7 @@ def compare(forked, step, spreads, steps, models, work):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--step", type=int, nargs="+", default=[1, 2, 3], choices=[1, 2, 3])
+    parser.add_argument("--step", type=lambda s: int(s) if s.isdigit() else s, nargs="+", default=[*COMPARED])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--short", action="store_true", help="three settings alone")
     parser.add_argument("--work", type=Path, default=None, help="a new folder, kept; default: a temporary one")

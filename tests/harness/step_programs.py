@@ -1,10 +1,15 @@
-"""The three main.py as modules."""
+"""The main.py of the steps as modules."""
 
 import importlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = {1: "step1_supervised_finetuning", 2: "step2_reward_model_finetuning", 3: "step3_rlhf_finetuning"}
+FOLDERS = {
+    1: "step1_supervised_finetuning",
+    2: "step2_reward_model_finetuning",
+    "dpo": "step2_dpo_finetuning",
+    3: "step3_rlhf_finetuning",
+}
 
 
 def main_of(step):

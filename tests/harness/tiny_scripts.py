@@ -3,14 +3,16 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
+
+import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = {
     "base": ROOT / "training/step1_supervised_finetuning/training_scripts/tiny/run_base.sh",
     "sft": ROOT / "training/step1_supervised_finetuning/training_scripts/tiny/run_tiny.sh",
     "reward": ROOT / "training/step2_reward_model_finetuning/training_scripts/tiny/run_tiny.sh",
+    "dpo": ROOT / "training/step2_dpo_finetuning/training_scripts/tiny/run_tiny.sh",
     "ppo": ROOT / "training/step3_rlhf_finetuning/training_scripts/tiny/run_tiny.sh",
 }
 # Of the trainings of run_all.sh.
@@ -26,16 +28,9 @@ FEW_STEPS = {
 
 
 def environment(processes=1):
-    bin_folder = str(Path(sys.executable).parent)
-    return {
-        **os.environ,
-        "NUM_PROCESSES": str(processes),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONUTF8": "1",
-        "HF_HUB_OFFLINE": "1",
-        "KORLHF_VENV": str(Path(sys.executable).parent.parent),
-        "PATH": bin_folder + os.pathsep + os.environ["PATH"],
-    }
+    venv = str(warm.venv())
+    path = os.path.join(venv, "bin") + os.pathsep + os.environ["PATH"]
+    return {**warm.ENVIRONMENT, "NUM_PROCESSES": str(processes), "KORLHF_VENV": venv, "PATH": path}
 
 
 def run(stage, *args, processes=1, check=True):

@@ -34,13 +34,14 @@ PPO = (
     "--max_prompt_seq_len 128 --max_eval_examples 4 --eval_interval 2 --per_device_training_batch_size 4 --kl_target 1 "
 )
 FEW = "--max_eval_examples 8 --num_warmup_steps 2"
+DRIFT = "--drift_prompts 4 --max_answer_seq_len 12"
 
 
 @dataclass(frozen=True)
 class Setting:
     """A training: its step, flags, number of processes."""
 
-    step: int
+    step: int | str
     flags: str
     processes: int = 1
 
@@ -52,6 +53,17 @@ SETTINGS = {
     "sft_bf16_zero1_two": Setting(1, f"{SFT} 2 {FEW} --max_steps 6 --save_steps 2 --zero_stage 1 --dtype bf16", 2),
     "reward_zero2": Setting(
         2, f"{REWARD} {FEW} --per_device_train_batch_size 4 --max_steps 6 --save_steps 1 --zero_stage 2"
+    ),
+    "dpo_lora": Setting(
+        "dpo",
+        f"{REWARD} {FEW} {DRIFT} --per_device_train_batch_size 4 --max_steps 6 --save_steps 2 --lora_dim 4 "
+        "--lora_dropout 0.1 --eval_interval 2",
+    ),
+    "kto_two": Setting(
+        "dpo",
+        f"{REWARD} {FEW} {DRIFT} --loss kto --per_device_train_batch_size 4 --max_steps 5 --save_steps 1 "
+        "--gradient_accumulation_steps 2 --zero_stage 2",
+        2,
     ),
     "ppo_ema_ptx": Setting(
         3,
@@ -83,6 +95,7 @@ MAIN = {
     for step, folder in {
         1: "step1_supervised_finetuning",
         2: "step2_reward_model_finetuning",
+        "dpo": "step2_dpo_finetuning",
         3: "step3_rlhf_finetuning",
     }.items()
 }
@@ -141,10 +154,9 @@ class Started:
 
 
 def words_of(setting, models, out, *more):
-    which = {1: ["--model_name_or_path", models / "base"], 2: ["--model_name_or_path", models / "base"]}.get(
-        setting.step,
-        ["--actor_model_name_or_path", models / "sft", "--critic_model_name_or_path", models / "reward"],
-    )
+    which = ["--model_name_or_path", models / "base"]
+    if setting.step == 3:
+        which = ["--actor_model_name_or_path", models / "sft", "--critic_model_name_or_path", models / "reward"]
     return ["--seed", "7", *setting.flags.split(), *which, "--output_dir", out, *more]
 
 
@@ -171,6 +183,7 @@ def whole_checkpoints(folder):
 
 
 EVENTS = {
+    "the reference": lambda f: any(f.glob("reference.json*")),
     "saving": lambda f: any(not (p / "manifest.json").exists() for p in f.glob("checkpoints/step_*")),
     "best": lambda f: (f / "best.part").exists(),
     "the final model": lambda f: (f / "model.safetensors").exists(),
@@ -188,6 +201,8 @@ def kill_at_random(started, folder, seconds, rng):
     events = EVENTS | {"opening the log": lambda f: written_at(f / "metrics.jsonl") != log}
     if not folder.name.startswith("ppo"):
         events.pop("best")
+    if not folder.name.startswith(("dpo", "kto")):
+        events.pop("the reference")
     event = rng.choice([*events, *["any time"] * len(events)])
     limit, delay = rng.uniform(0, seconds), rng.uniform(0, 0.02)
     while not started.ended():
@@ -263,7 +278,7 @@ def imports():
     torch.set_num_threads(1)
     with slow_imports():
         from korlhf.rl import models, training  # noqa: F401
-        from korlhf.training import reward, sft  # noqa: F401
+        from korlhf.training import dpo, reward, sft  # noqa: F401
 
 
 def attack(work, names, kills, seed, most=6):

@@ -18,7 +18,7 @@ def killed(tmp_path_factory):
     """What kills.py printed, and its folder, in which the runs that were left alone keep their last checkpoint."""
     work = tmp_path_factory.mktemp("kills") / "work"
     command = [sys.executable, str(Path(__file__).with_name("kills.py")), "--work", str(work), "--kills", "4"]
-    command += ["--most", "2", "--settings", "sft_lora_zero2,ppo_ema_ptx"]
+    command += ["--most", "2", "--settings", "sft_lora_zero2,dpo_lora,ppo_ema_ptx"]
     return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600), work
 
 
@@ -33,6 +33,7 @@ def test_killed_runs_end_with_the_same_bits(killed):
     [
         ("sft_lora_zero2", "", ""),
         ("reward", "", ""),
+        ("dpo_lora", "", ""),
         ("ppo_ema_ptx", "", ""),
         ("ppo_ema_ptx", "critic", "critic"),
         ("ppo_ema_ptx", "ema", "actor_ema"),

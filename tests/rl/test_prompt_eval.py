@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import warm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from korlhf.core import program as programs
@@ -84,7 +85,7 @@ def fails(monkeypatch, capsys, *args):
 def test_side_by_side(folders, tmp_path):
     done = subprocess.run(
         [
-            sys.executable,
+            warm.python(),
             str(PROGRAM),
             "--model_name_or_path_baseline",
             str(folders / "base"),
@@ -97,6 +98,7 @@ def test_side_by_side(folders, tmp_path):
         ],
         capture_output=True,
         text=True,
+        env=warm.ENVIRONMENT,
     )
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "새 폴더" / "answers.json").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from korlhf.data.registry import SOURCES
 
 def words_of(step, output):
     """All positional words of a step; it writes to `output`."""
-    return [output, "3"] if step in (1, 2) else ["actor folder", "critic folder", "2", "3", output]
+    return [output, "3"] if step != 3 else ["actor folder", "critic folder", "2", "3", output]
 
 
 @pytest.fixture(scope="module")
@@ -95,18 +95,19 @@ def test_defaults_suit_the_name_of_the_script(script, by_default, plain):
     assert all(v == ("/tiny/" not in script) for k, v in values.items() if k.endswith("gradient_checkpointing"))
     if "/tiny/" not in script:
         assert values["prompt_template"] == ("auto" if "run_any_model" in script else "kullm")
+    place = 2 if step == "dpo" else step
     for name in values["data_path"] + values["eval_data_path"]:
-        assert step in SOURCES[name].steps
+        assert place in SOURCES[name].steps
     assert values["save_steps"] > 0 and values["eval_interval"] > 0
     assert values["output_dir"].startswith(f"{plain}/output/")
     if step != 3:
         assert values["per_device_eval_batch_size"] == values["per_device_train_batch_size"]
     own_split = "/tiny/" in script or "run_v" in script
-    assert values["data_split"] == (["10,0,0", "0,10,0", "0,0,10"][step - 1] if own_split else "2,4,4")
+    assert values["data_split"] == (["10,0,0", "0,10,0", "0,0,10"][place - 1] if own_split else "2,4,4")
 
 
 def test_steps_hand_their_folders_on(by_default, plain):
-    """Step 3 starts from what steps 1 and 2 write, the tiny steps 1 and 2 from what run_base.sh writes."""
+    """DPO and step 3 start from what steps 1 and 2 write, the tiny steps 1 and 2 from what run_base.sh writes."""
     made = {values["output_dir"] for values in by_default.values()} | {f"{plain}/output/quickstart/base_init"}
     for script, values in by_default.items():
         folders = {v for k, v in values.items() if k.endswith("model_name_or_path") and v.startswith("/")}
@@ -137,7 +138,7 @@ def test_each_reward_recipe_trains_on_the_data_of_its_own_preparation(harness, b
         assert all(re.match(r"error: (no recipe|v4): give v1, v2 or v3[ a-z]*\n$", line) for line in told), told
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("step", FOLDERS)
 def test_flags_after_the_positional_words_win(step, harness, plain):
     flags = [
         "--seed",

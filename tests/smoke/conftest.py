@@ -2,9 +2,9 @@
 
 import shutil
 import subprocess
-import sys
 
 import pytest
+import warm
 from tiny_scripts import FEW_STEPS, ROOT, environment, run_all
 
 
@@ -13,7 +13,7 @@ def base_init(tmp_path_factory):
     """A random GPT-NeoX of two layers with its tokenizer."""
     folder = tmp_path_factory.mktemp("base") / "init"
     small = ["--vocab_size", "1024", "--hidden_size", "64", "--layers", "2"]
-    command = [sys.executable, str(ROOT / "samples/tiny_base.py"), "--output_dir", str(folder), *small]
+    command = [warm.python(), str(ROOT / "samples/tiny_base.py"), "--output_dir", str(folder), *small]
     subprocess.run(command, check=True, env=environment(), capture_output=True)
     return folder
 

@@ -25,13 +25,15 @@ ENDS = {
     "reward_rate": (3, 11, RATES),
     "reward_from_inf": (2, 0, "input_layernorm.weight holds NaN or infinity"),
     "reward_few_bad_steps": (3, 4, "--max_bad_steps 2"),
+    "dpo_rate": (3, 11, RATES),
+    "kto_one_loss": (0, 5, ""),
     "ppo_actor_rate": (3, 11, ACTOR),
     "grpo_actor_rate": (3, 11, ACTOR),
     "ppo_critic_rate": (3, 11, CRITIC),
     "ppo_nan_reward_model": (2, 0, "--reward_model_name_or_path"),
     "ppo_inf_reward": (2, 0, "gave inf for the answer"),
 }
-ON_TWO = ["sft_one_loss_accumulated", "reward_few_bad_steps", "ppo_inf_reward"]  # ZeRO 1, 3 and 0
+ON_TWO = ["sft_one_loss_accumulated", "reward_few_bad_steps", "kto_one_loss", "ppo_inf_reward"]  # ZeRO 1, 3, 0 and 0
 
 
 def start(script, *words, rank="0", processes="1", port="0"):
@@ -58,7 +60,7 @@ def check(row):
     assert row["finished"] == (code == 0) and row["finite"] is (True if code == 0 else None), row
     assert text in row["error"] and bool(row["error"]) == bool(code), row
     assert len(row["warned"]) == (code != 2) and all(RATES[:8] in line for line in row["warned"]), row
-    kept = row["case"] in ("sft_saves", "sft_stops", "sft_one_loss")  # the last ends by --max_steps
+    kept = row["case"] in ("sft_saves", "sft_stops", "sft_one_loss", "kto_one_loss")  # the last ends by --max_steps
     assert not row["best"] and len(row["checkpoints"]) == kept, row
 
 

@@ -2,8 +2,8 @@
 
 import json
 import subprocess
-import sys
 
+import warm
 from tiny_scripts import ROOT, environment, finished
 
 MAIN = str(ROOT / "training/step1_supervised_finetuning/main.py")
@@ -14,7 +14,7 @@ def test_three_rows_are_one_batch_of_three(folders, tmp_path):
     talks = [{"prompt": f"질문 {i}", "output": "네, 좋아요."} for i in range(3)]
     rows.write_text("".join(json.dumps(talk, ensure_ascii=False) + "\n" for talk in talks), encoding="utf-8")
     words = ["--model_name_or_path", folders["gpt_neox"], "--data_path", str(rows), "--output_dir", str(out)]
-    command = [sys.executable, MAIN, *words, "--data_split", "1,0,0", "--eval_share", "0", "--max_seq_len", "64"]
+    command = [warm.python(), MAIN, *words, "--data_split", "1,0,0", "--eval_share", "0", "--max_seq_len", "64"]
     environ = environment()
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
     told = "note: 3 examples fill no step of the size that was asked for; lowered to "

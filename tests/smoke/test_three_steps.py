@@ -3,9 +3,9 @@
 import json
 import re
 import subprocess
-import sys
 
 import torch
+import warm
 from tiny_scripts import FEW_STEPS, ROOT, environment, finished, metrics, run, run_all
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -126,7 +126,7 @@ def test_rw_eval_and_transformers_give_the_same_score(three_steps, tmp_path):
     program = ROOT / "training/step2_reward_model_finetuning/rw_eval.py"
     subprocess.run(
         [
-            sys.executable,
+            warm.python(),
             str(program),
             "--model_name_or_path",
             str(three_steps / "reward"),

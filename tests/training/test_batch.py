@@ -59,6 +59,14 @@ def test_step_3_keeps_what_an_update_divides(n, given, expected):
     assert (size, rounds, update, passes) == expected and size * rounds % (update * passes) == 0
 
 
+def test_answers_of_one_prompt_stay_together(capsys):
+    flags = PpoFlags(num_generations=4, per_device_generation_batch_size=32, per_device_training_batch_size=16)
+    found = fitting(flags, 5, "prompts", World(0, 1, CPU), {})
+    assert (found.per_device_generation_batch_size, found.prompts_at_once) == (20, 5)
+    assert found.per_device_training_batch_size == 10
+    assert fitting(flags, 8, "prompts", World(0, 1, CPU), {}) == flags
+
+
 def test_without_one_example_for_each_process_it_cannot_be(capsys):
     with pytest.raises(InputError, match="3 examples for 4 processes: each needs one; give more data, or start fewer"):
         fitting(TrainFlags(), 3, "examples", World(1, 4, CPU), {})

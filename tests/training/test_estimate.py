@@ -49,6 +49,12 @@ def given(folder, gpus=1, dtype="fp32", step=1, **flags):
     return estimate.Given(step, models, batch, RunFlags(output_dir="x"), gpus, dtype)
 
 
+def test_two_answers_to_a_prompt_are_two_sequences(folder):
+    one = given(folder)
+    preferences = replace(one, step="2 (preferences)", batch=replace(one.batch, per_device_train_batch_size=2))
+    assert estimate.estimate(preferences) == estimate.estimate(one)
+
+
 @pytest.mark.long
 def test_estimates_are_within_a_fifth_of_measured_peaks(folder, monkeypatch):
     command = [sys.executable, ROOT / "tests/harness/measured_peaks.py", folder, str(TOKENS), *map(json.dumps, CASES)]

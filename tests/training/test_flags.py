@@ -1,4 +1,4 @@
-"""Every flag of DeepSpeed-Chat's three main.py is accepted here, or refused with the reason and the remedy."""
+"""Every flag of DeepSpeed-Chat's main.py is accepted here, or refused with the reason and the remedy."""
 
 import sys
 
@@ -8,7 +8,7 @@ from step_programs import main_of, parse
 from korlhf.training.flags import REMOVED
 
 NEEDED = {
-    **dict.fromkeys((1, 2), ["--data_path", "d", "--model_name_or_path", "m", "--output_dir", "o"]),
+    **dict.fromkeys((1, 2, "dpo"), ["--data_path", "d", "--model_name_or_path", "m", "--output_dir", "o"]),
     3: ["--data_path", "d", "--actor_model_name_or_path", "a", "--critic_model_name_or_path", "c", "--output_dir", "o"],
 }
 
@@ -118,6 +118,7 @@ PPO = [
 LATEST = {
     1: [*TRAIN, "--sft_only_data_path=d", "--eot_token=e"],
     2: [*TRAIN, "--num_padding_at_beginning=1", "--eval_interval=100", "--eval_iters=100", "--no_fused_kernels"],
+    "dpo": [*TRAIN, "--beta=0.1", "--label_smoothing=0.1"],
     3: PPO,
 }
 # Names that earlier versions had.
@@ -167,11 +168,11 @@ def test_every_refusal_ends_with_something_to_do():
             )
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("step", NEEDED)
 def test_an_accepted_flag_is_not_in_the_list_of_removed_ones(step):
     """Step 3's earlier --per_device_train_batch_size is the one name that other steps keep."""
     both = {f"--{name}" for name in parse(step, NEEDED[step])} & set(REMOVED)
-    assert both <= ({"--per_device_train_batch_size"} if step in (1, 2) else set())
+    assert both <= ({"--per_device_train_batch_size"} if step != 3 else set())
 
 
 WRONG = [
@@ -210,6 +211,14 @@ WRONG = [
     (3, "--kl_coef 0 --kl_target 5", "--kl_target 5", "--kl_coef above 0"),
     (3, "--kl_coef 0 --kl_limit 5", "--kl_limit 5", "--kl_coef above 0"),
     (3, "--advantage_estimator dpo", "--advantage_estimator", "reinforce"),
+    ("dpo", "--beta 0", "--beta 0.0", "above 0"),
+    ("dpo", "--loss ppo", "--loss", "kto"),
+    ("dpo", "--label_smoothing 0.5", "--label_smoothing 0.5", "0.5"),
+    ("dpo", "--loss kto --label_smoothing 0.1", "--label_smoothing 0.1", "delete it"),
+    ("dpo", "--loss kto --margin_column m --min_margin 1", "--min_margin 1", "kto has no pairs"),
+    ("dpo", "--min_margin 1", "--min_margin 1", "--margin_column"),
+    ("dpo", "--loss orpo --sft_weight 1", "--sft_weight 1", "delete it"),
+    ("dpo", "--offload_reference_model", "--offload_reference_model was removed", "Delete the flag"),
     (1, "--no_such_flag 3", "--no_such_flag", "--help"),
     (2, "--model_name m2", "--model_name", "--help"),
     (1, "--prompt_template vicuna", "--prompt_template", "human_assistant"),
@@ -238,7 +247,7 @@ def test_four_bits_without_bitsandbytes_say_what_to_install(monkeypatch, capsys)
     assert "pip install 'korlhf[qlora]'" in refusal(1, [*NEEDED[1], "--load_in_4bit", "--lora_dim", "8"], capsys)
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("step", NEEDED)
 def test_missing_flags_are_named(step, capsys):
     line = refusal(step, [], capsys)
     assert all(name in line for name in NEEDED[step] if name.startswith("--"))
@@ -277,5 +286,5 @@ def test_step_3_evaluates_by_either_name():
 
 
 def test_betas_are_flags_of_each_model():
-    _, given, _ = main_of(3).parse([*NEEDED[3], "--actor_adam_beta1", "0.8", "--critic_adam_beta2", "0.99"])
+    _, given, *_ = main_of(3).parse([*NEEDED[3], "--actor_adam_beta1", "0.8", "--critic_adam_beta2", "0.99"])
     assert [(m.adam_beta1, m.adam_beta2) for m in (given.actor, given.critic)] == [(0.8, 0.95), (0.9, 0.99)]

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from korlhf.core import program
-from korlhf.core.errors import InputError
+from korlhf.core.errors import InputError, Unavailable, Unscored
 from korlhf.training.flags import RunFlags
 from korlhf.training.loop import Order, Training, fit
 from korlhf.training.run import Run
@@ -370,3 +370,52 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, capsys, 
     train(tmp_path / "full", Toy(), save_steps=2)
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "full")
     assert (tmp_path / "whole" / "model").read_bytes() == (tmp_path / "full" / "model").read_bytes()
+
+
+class Unscorable(Toy):
+    """Its reward's server is away from an evaluation or a step on, before that has changed anything."""
+
+    def __init__(self, step=None, evaluation=None, error=Unavailable):
+        super().__init__()
+        self.away, self.error = (step, evaluation), error
+
+    def train_step(self, step, mine, everyone):
+        if step == self.away[0]:
+            raise self.error("the reward x gave no scores")
+        return super().train_step(step, mine, everyone)
+
+    def evaluate(self):
+        if len(self.calls) + 1 == self.away[1]:
+            raise self.error("the reward x gave no scores")
+        return super().evaluate()
+
+
+@pytest.mark.parametrize("save_steps", [0, 2])
+@pytest.mark.parametrize(
+    "step, evaluation, kept",
+    [(1, None, 0), (3, None, 2), (4, None, 3), (None, 1, 0), (None, 2, 2), (None, 3, 4), (None, 4, 6)],
+)
+def test_a_step_that_cannot_be_scored_leaves_the_one_before_and_goes_on_as_if_it_were_not(
+    tmp_path, capsys, save_steps, step, evaluation, kept
+):
+    """Evaluations: before, after steps 2 and 4, and at the end."""
+    train(tmp_path / "whole", Toy(), eval_interval=2, save_steps=save_steps)
+    for _ in range(2):  # the server is still away
+        with pytest.raises(SystemExit, match="75"):
+            toy = Unscorable(step, evaluation)
+            if kept and evaluation and (tmp_path / "away/checkpoints").exists():
+                toy.away = None, 1
+            program.run(lambda toy=toy: train(tmp_path / "away", toy, eval_interval=2, save_steps=save_steps))
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("the reward x gave no scores; stopped")
+        assert not kept or line.endswith(f"to resume after step {kept}")
+    train(tmp_path / "away", Toy(), eval_interval=2, save_steps=save_steps)
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "away")
+    assert (tmp_path / "whole" / "model").read_bytes() == (tmp_path / "away" / "model").read_bytes()
+
+
+def test_a_reward_that_is_broken_keeps_the_step_before_too(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        program.run(lambda: train(tmp_path, Unscorable(3, error=Unscored)))
+    assert "the reward x gave no scores; stopped; start the same command again" in capsys.readouterr().err
+    assert (tmp_path / "checkpoints/step_000002/state.json").exists()

@@ -6,6 +6,7 @@ import pytest
 
 from korlhf.core.errors import InputError
 from korlhf.training import provenance
+from korlhf.training.reward_flags import RewardFlags, reward_model_of
 
 
 def training(folder, figures=None, **settings):
@@ -115,3 +116,16 @@ def test_the_reward_model_of_ppo_is_named_with_its_data(ppo, tmp_path):
     found = provenance.chain(str(ppo))
     assert found[0].reward == "reward" and found[1].reward == ""
     assert found[0].reward_data[:2] == ("sample/reward", "sample/prompts")
+
+
+def test_rewards_on_a_card_have_no_paths_and_no_addresses(tmp_path):
+    texts = [f"0.8*{tmp_path}/reward", f"{tmp_path}/mine.py:score", "http://10.0.0.1/s", "judge:openai:m@http://10.0.0.1/v1"]
+    (tmp_path / "mine.py").write_text("", encoding="utf-8")
+    shown = provenance.rewards(RewardFlags(reward=[*texts, "-0.5*rules:repetition"]).rewards)
+    assert shown == "0.8*reward, 1*mine.py:score, 1*a server of scores, 1*judge:openai:m, -0.5*rules:repetition"
+
+
+def test_the_reward_model_of_a_training_is_the_first_that_is_named():
+    assert reward_model_of({"reward": ["0.2*rules:sense", "0.8*a/b,c/d"], "critic_model_name_or_path": "x"}) == "a/b"
+    assert reward_model_of({"reward": ["rules:sense"], "critic_model_name_or_path": "x"}) == ""
+    assert reward_model_of({"critic_model_name_or_path": "x"}) == "x"

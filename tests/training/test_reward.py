@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification
 
 from korlhf.models.reward_model import TokenValues
 from korlhf.training import pairs
-from korlhf.training.reward import ranked_loss, ranked_right
+from korlhf.training.reward import Terms, ranked_loss, ranked_right
 
 
 def test_ranked_loss_of_one_pair_by_hand():
@@ -78,3 +78,25 @@ def test_a_gap_is_to_be_reached_before_the_loss_falls():
     by_hand = (math.log(1 + math.exp(2)) + second) / 2
     assert float(ranked_loss(scores, sizes, kept, gaps)) == pytest.approx(by_hand, abs=1e-6)
     assert ranked_right(scores, sizes) == (2, 4)  # being right needs no gap
+
+
+def test_centred_and_smoothed_losses_against_a_double_loop():
+    torch.manual_seed(1)
+    scores, sizes, at, means = torch.randn(3 + 2), [3, 2], 0, []
+    for k in sizes:
+        group, terms = scores[at : at + k].tolist(), []
+        for i in range(k):
+            for j in range(i + 1, k):
+                right, wrong = (math.log(1 + math.exp(d)) for d in (group[j] - group[i], group[i] - group[j]))
+                terms.append(0.9 * right + 0.1 * wrong + 0.01 * (group[i] + group[j]) ** 2)
+        means.append(sum(terms) / len(terms))
+        at += k
+    loss = ranked_loss(scores, sizes, terms=Terms(center=0.01, smoothing=0.1))
+    assert float(loss) == pytest.approx(sum(means) / 2, abs=1e-6)
+
+
+def test_centring_by_hand_leaves_the_margin_and_what_is_not_kept():
+    # margin 0: ln 2; (3 + 3)^2 = 36 at 0.5; the third answer's pairs are not kept
+    scores, kept = torch.tensor([3.0, 3.0, 9.0]), [[True, False, False]]
+    loss = ranked_loss(scores, [3], kept, terms=Terms(center=0.5))
+    assert float(loss) == pytest.approx(math.log(2) + 18, abs=1e-6)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import warm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from korlhf.core import program as programs
@@ -100,7 +101,9 @@ def own_score(folder, prompt, answer):
 
 
 def run(*args):
-    return subprocess.run([sys.executable, str(PROGRAM), *map(str, args)], capture_output=True, text=True)
+    return subprocess.run(
+        [warm.python(), str(PROGRAM), *map(str, args)], env=warm.ENVIRONMENT, capture_output=True, text=True
+    )
 
 
 def fails(monkeypatch, capsys, *args):

@@ -3,12 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 import torch
+import warm
 from free_port import free_port
 from resumed_engines import open_engine, steps
 from safetensors import safe_open
@@ -108,7 +108,7 @@ def test_a_planted_pickle_is_not_run(world, whole, tmp_path, where):
 def test_two_processes_take_over_from_one_and_one_from_two(world, whole, tmp_path):
     path, losses, weights = whole["fp32", 0]
     shared = {**environment(), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    command = [sys.executable, str(ROOT / "tests/harness/resumed_engines.py"), str(path), str(tmp_path)]
+    command = [warm.python(), str(ROOT / "tests/harness/resumed_engines.py"), str(path), str(tmp_path)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     started = [subprocess.Popen(command, env=shared | {"RANK": r, "LOCAL_RANK": r}, **pipes) for r in "01"]
     out = [process.communicate(timeout=200) for process in started]

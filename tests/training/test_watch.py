@@ -35,6 +35,7 @@ def names(watch, rows, skipped=()):
         ("entropy_collapse", {"entropy": 0.19}, {"entropy": 0.39}, {"entropy": 0.41}),  # a tenth, a fifth of the first
         ("kl_explosion", {"kl": 21.0}, {"kl": 11.0}, {"kl": 9.0}),
         ("one_answer", {"same_answer": 0.6}, {"same_answer": 0.4}, {"same_answer": 0.3}),
+        ("chosen_fall", {"chosen_fall": 0.3}, {"heldout_chosen_fall": 0.15, "chosen_fall": 0.0}, {"chosen_fall": 0.05}),
         ("clip_fraction", {"clip_fraction": 0.9}, {"clip_fraction": 0.6}, {"clip_fraction": 0.4}),
         ("grad_norm_spike", {"grad_norm": 11.0}, {"grad_norm": 6.0}, {"grad_norm": 4.0}),
     ],
@@ -51,12 +52,14 @@ def test_no_answer_ends_three_steps_in_a_row():
 
 def test_every_sign_has_a_text_of_its_figures():
     rows = [{}] * 5 + [{"score_std": 0.0, "entropy": 0.0, "kl": 50.0, "same_answer": 1.0, "clip_fraction": 1.0}] * 2
+    rows[-1]["chosen_fall"] = 0.25
     seen = watch()
     for step, row in enumerate(rows, 1):
         seen.look(step, PPO | row | {"eos_rate": 0.0, "grad_norm": 20.0 if step == 7 else 1.0}, {})
     told = {w["name"]: w["text"] for w in seen.told}
     assert told.keys() == SIGNS.keys() and "{" not in "".join(told.values())
     assert "rose to 50 nats" in told["kl_explosion"] and "100% of the prompts" in told["one_answer"]
+    assert "lost 0.25 nats per token" in told["chosen_fall"]
     assert "20 is 20 times the usual one" in told["grad_norm_spike"]
 
 
@@ -128,11 +131,11 @@ def test_how_many_bad_steps_are_too_many():
 
 @pytest.mark.parametrize("name", SIGNS)
 def test_which_signs_stop_a_run(name):
-    """A spike may be one odd batch, and answers may be longer than the limit."""
+    """A spike may be one odd batch, answers longer than the limit, and better answers less likely than before."""
     for stop in (False, True):
         seen = watch(stop_on_divergence=stop)
         seen.collapsed = "text" if SIGNS[name].collapse else ""
-        stops = stop and name not in ("no_eos", "grad_norm_spike")
+        stops = stop and name not in ("no_eos", "chosen_fall", "grad_norm_spike")
         assert bool(seen.reason(1, 10)) == stops
 
 

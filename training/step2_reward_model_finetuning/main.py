@@ -53,7 +53,7 @@ def main():
         from korlhf.training import engine, examples
         from korlhf.training.batch import fitting
         from korlhf.training.loop import Order, fit
-        from korlhf.training.reward import RewardTraining
+        from korlhf.training.reward import RewardTraining, Terms
         from korlhf.training.run import FINISHED, Run, seed_step
         from korlhf.training.world import resolve_dtype
 
@@ -88,7 +88,8 @@ def main():
     recipe = engine.Recipe.of(run, dtype, order.batch_size, order.accumulation, order.total_steps)
     reward = engine.Engine(module, model, world, recipe)
     batch = train.per_device_eval_batch_size
-    training = RewardTraining(reward, model.model_name_or_path, tokenizer, split, order, batch)
+    terms = Terms(pairs.center_rewards, pairs.label_smoothing)
+    training = RewardTraining(reward, model.model_name_or_path, tokenizer, split, order, batch, terms)
     fit(folder, training, run, data.data_path)
 
 

@@ -23,29 +23,29 @@ MAX_SEQ_LEN, MAX_PROMPT, MAX_ANSWER = 192, 128, 64  # tokens
 MEASURED = 200  # examples of each step whose mean length stands for all
 LORA = {"lora_dim": 32, "lora_module_name": "all-linear"}
 # The sample's data of each step, and what it is evaluated on. Step 1 reads the best answer of a ranking.
-DATA = {"sft": ["sample/best", "sample/reward"], "reward": ["sample/reward"], "ppo": ["sample/prompts"]}
-HELD_OUT = {"sft": "sample/heldout_reward", "reward": "sample/heldout_reward", "ppo": "sample/heldout_prompts"}
-STEPS = {"sft": 1, "reward": 2, "ppo": 3}
-RATES = {"sft": "3e-4", "reward": "3e-4", "actor": "1e-4", "critic": "3e-4"}  # of LoRA, peak
+DATA = {1: ["sample/best", "sample/reward"], 2: ["sample/reward"], 3: ["sample/prompts"]}
+HELD_OUT = {1: "sample/heldout_reward", 2: "sample/heldout_reward", 3: "sample/heldout_prompts"}
+STEPS = {"sft": 1, "reward": 2, **dict.fromkeys(budget.LAST, 3), "dpo": 2}  # whose data a training reads
+RATES = {"sft": "3e-4", "reward": "3e-4", "actor": "3e-4", "critic": "3e-4", "dpo": "1e-4"}  # of LoRA, peak
 HEAD_RATE = "1e-4"  # of the new head of reward model and critic, the only weights that are trained besides
 
 
-def datasets(own: list[str]) -> dict[str, list[str]]:
-    """The names of each step: the sample's, and those of `own` that can train it.
+def datasets(own: list[str]) -> dict[int, list[str]]:
+    """The names of each step, 1 to 3: the sample's, and those of `own` that can train it.
 
     Raises InputError for one that can train none.
     """
-    names = {name: list(sample) for name, sample in DATA.items()}
+    names = {step: list(sample) for step, sample in DATA.items()}
     for path in own:
         problems = {}
-        for name, step in STEPS.items():
+        for step in names:
             try:
                 load_examples(path, step)
-                names[name].append(path)
+                names[step].append(path)
             except InputError as error:
-                problems[name] = error
-        if len(problems) == len(STEPS):
-            raise problems["sft"]
+                problems[step] = error
+        if len(problems) == len(names):
+            raise problems[1]
     return names
 
 
@@ -57,19 +57,20 @@ def run(args, asked: dict, began: float) -> None:
     dtype = resolve_dtype("auto", device)
     template, tokenizer = with_template(args.model_name_or_path, args.trust_remote_code)
     codec = Codec(tokenizer)
-    examples = {name: load_all(names[name], step) for name, step in STEPS.items()}
-    rows = sft_tokens(codec, some(examples["sft"]), MAX_SEQ_LEN)[1]
-    rankings = reward_tokens(codec, some(examples["reward"]), MAX_SEQ_LEN)[1]
-    prompts = prompt_tokens(codec, some(examples["ppo"]), MAX_PROMPT)[1]
+    examples = {step: load_all(found, step) for step, found in names.items()}
+    rows = sft_tokens(codec, some(examples[1]), MAX_SEQ_LEN)[1]
+    rankings = reward_tokens(codec, some(examples[2]), MAX_SEQ_LEN)[1]
+    prompts = prompt_tokens(codec, some(examples[3]), MAX_PROMPT)[1]
     torch.manual_seed(args.seed)
     how = {"dtype": DTYPES[dtype], "trust_remote_code": args.trust_remote_code}
     lm = load_causal_lm(args.model_name_or_path, tokenizer, **how).to(device)
-    flags = ModelFlags(model_name_or_path=args.model_name_or_path, **LORA)
-    module = TokenLogps(add_lora(lm, flags, "CAUSAL_LM")).to(device)
+    lora = ModelFlags(model_name_or_path=args.model_name_or_path, **LORA)
+    module = TokenLogps(add_lora(lm, lora, "CAUSAL_LM")).to(device)
     start = time.perf_counter() - began
     measured = budget.Speed(start, *speed.measure(module, rows, rankings, prompts, MAX_ANSWER))
-    counts = budget.steps(measured, args.minutes, {name: len(found) for name, found in examples.items()})
-    write(args, asked, {name: words(name, names[name], template, counts[name]) for name in STEPS}, counts, measured)
+    counts = budget.steps(measured, args.minutes, {name: len(examples[step]) for name, step in STEPS.items()})
+    flags = {name: words(name, names[step], template, counts[name]) for name, step in STEPS.items()}
+    write(args, asked, flags, counts, measured)
     tell(args, counts, measured)
 
 
@@ -93,19 +94,20 @@ def some(examples):
 
 
 def words(name: str, names: list[str], template: str, count: int) -> list[str]:
-    """The flags of one step's main.py."""
-    shares = ",".join("1" if step == name else "0" for step in STEPS)
+    """The flags of one training's main.py."""
+    step = STEPS[name]
+    shares = ",".join("1" if other == step else "0" for other in DATA)
     chosen = {
         "max_steps": count,
-        "num_train_epochs": budget.EPOCHS[name],
+        "num_train_epochs": budget.EPOCHS,
         "num_warmup_steps": max(1, count // 10),
         "max_eval_examples": budget.EVALUATED[name],
         "eval_interval": 0,
         "save_steps": max(1, count // 5),
     }
     models, batch = ("",), budget.BATCH[name]
-    if name == "ppo":
-        models = ("actor_", "critic_")
+    if step == 3:
+        models = ("actor_", "critic_") if name == "ppo" else ("actor_",)
         chosen |= {f"per_device_{kind}_batch_size": batch for kind in ("generation", "training")}
         chosen |= {"max_prompt_seq_len": MAX_PROMPT, "max_answer_seq_len": MAX_ANSWER, "kl_coef": 0.05}
     else:
@@ -116,12 +118,12 @@ def words(name: str, names: list[str], template: str, count: int) -> list[str]:
         chosen |= {f"{model}{key}": value for key, value in LORA.items()}
         chosen |= {f"{model}lora_learning_rate": RATES[model.rstrip("_") or name], f"{model}zero_stage": 0}
         chosen |= {f"{model}learning_rate": HEAD_RATE}
-    found = ["--data_path", *names, "--data_split", shares, "--eval_data_path", HELD_OUT[name]]
+    found = ["--data_path", *names, "--data_split", shares, "--eval_data_path", HELD_OUT[step]]
     return found + [word for key, value in chosen.items() for word in (f"--{key}", str(value))]
 
 
 def write(args, asked, flags, counts, measured):
-    """The three files of flags, then budget.json."""
+    """The files of flags, then budget.json."""
     folder = Path(args.output_dir).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     for name, of_step in flags.items():
@@ -137,6 +139,7 @@ def tell(args, counts, measured):
     expected = budget.seconds(measured, counts)
     for name, count in counts.items():
         trained = count * budget.BATCH[name]
-        print(f"{name:<7} {count:5} steps of {budget.BATCH[name]:3} = {trained:6}, {expected[name] / 60:5.1f} minutes")
-    total = sum(expected.values()) / 60
-    print(f"rest {expected['rest'] / 60:29.1f} minutes\ntogether {total:.0f} of {args.minutes:g} minutes expected")
+        print(f"{name:<9} {count:5} steps of {budget.BATCH[name]:3} = {trained:6}, {expected[name] / 60:5.1f} minutes")
+    total = budget.together(expected) / 60
+    last = f"with the longest of {', '.join(budget.LAST)}"
+    print(f"rest {expected['rest'] / 60:31.1f} minutes\ntogether {total:.0f} of {args.minutes:g} minutes, {last}")

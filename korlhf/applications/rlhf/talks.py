@@ -1,4 +1,4 @@
-"""One model before SFT, after SFT and after PPO: its answers to fixed prompts, and figures on held-out ones."""
+"""One model before SFT, after SFT and after PPO or the like: its answers to fixed prompts, and figures on held-out ones."""
 
 import json
 import random
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from korlhf.applications.rlhf import talks_page
+from korlhf.applications.rlhf.budget import SHARES
 from korlhf.core import program
 from korlhf.core.files import write_json
 from korlhf.core.stats import mean_interval, wilson
@@ -23,15 +24,13 @@ from korlhf.training.sft import token_logps
 from korlhf.training.world import DTYPES, World, resolve_dtype
 
 MAX_SEQ_LEN = 256
-# the flags of steps 1 and 2, and of step 3
-BATCH_AND_RATE = (
-    ("per_device_train_batch_size", "lora_learning_rate"),
-    ("per_device_generation_batch_size", "actor_lora_learning_rate"),
-)
+# the flags of step 3, and of steps 1 and 2
+BATCH = ("per_device_generation_batch_size", "per_device_train_batch_size")
+RATE = ("actor_lora_learning_rate", "lora_learning_rate")
 
 
 def run(args: Any, models: dict[str, str]) -> None:
-    """Ask, measure, write. models: "base", "sft", "ppo" -> folder or hub name; all are written to as sft is, for a
+    """Ask, measure, write. models: "base", "sft", and names of LAST -> folder or hub name; all are written to as sft is, for a
     base model has no template, and its own would be another question.
     """
     device = World.alone().device
@@ -117,11 +116,12 @@ def held_out(module: TokenLogps, rows: Sequence[Tokens]) -> dict[str, Any]:
 def training(run_dir: Path) -> dict[str, Any]:
     """What the trainings of a run noted: finished.json of each with its batch and rate, and their seconds."""
     found = {}
-    for name in ("sft", "reward", "ppo"):
-        folder, (batch, rate) = run_dir / name, BATCH_AND_RATE[name == "ppo"]
+    for name in SHARES:
+        folder = run_dir / name
         if (folder / "finished.json").exists():
             settings = _json(folder / "settings.json") if (folder / "settings.json").exists() else {}
-            chosen = {"batch": settings.get(batch), "rate": settings.get(rate)}
+            batch, rate = (next((settings[k] for k in keys if k in settings), None) for keys in (BATCH, RATE))
+            chosen = {"batch": batch, "rate": rate}
             found[name] = {**_json(folder / "finished.json"), **chosen}
     if (run_dir / "stages.json").exists():
         found["seconds"] = _json(run_dir / "stages.json")

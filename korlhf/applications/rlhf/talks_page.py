@@ -5,10 +5,11 @@ from typing import Any
 
 import yaml
 
+from korlhf.applications.rlhf.budget import LAST, SHARES
 from korlhf.rl.prompt_eval import cell, marked
 
 TEXTS = yaml.safe_load(resources.files("korlhf.applications.rlhf").joinpath("talks.yaml").read_text(encoding="utf-8"))
-LABELS = {"base": "base", "sft": "SFT", "ppo": "PPO"}
+LABELS = {"base": "base", "sft": "SFT", **{name: name.upper() for name in LAST}}
 
 
 def page(result: dict[str, Any], language: str) -> str:
@@ -52,9 +53,8 @@ def _value(value, digits):
 
 
 def _training(training, text):
-    """Steps and minutes of the trainings that are finished, what the reward model and PPO reached."""
-    names = [name for name in LABELS | {"reward": ""} if name in training]
-    order = [name for name in ("sft", "reward", "ppo") if name in names]
+    """Steps and minutes of the trainings that are finished, what the reward model and the last one reached."""
+    order = [name for name in SHARES if name in training]
     if not order:
         return []
     seconds = training.get("seconds", {})
@@ -62,7 +62,13 @@ def _training(training, text):
     for name in order:
         of = training[name]
         took = f"{seconds[name]['seconds'] / 60:.0f}" if name in seconds else ""
-        cells = [text["names"][name], of["steps"], of.get("batch") or "", of.get("rate") or "", took]
+        cells = [
+            text["names"].get(name) or LABELS[name],
+            of["steps"],
+            of.get("batch") or "",
+            of.get("rate") or "",
+            took,
+        ]
         rows.append("| " + " | ".join(map(str, cells)) + " |")
     parts = [f"## {text['training']}", "\n".join([text["steps"], "|---" * 5 + "|", *rows])]
     if after := training.get("reward", {}).get("heldout_after"):
@@ -70,10 +76,12 @@ def _training(training, text):
         low, high = after["ci95"]
         figures = {"accuracy": after["accuracy"], "n": after["n"], "low": low, "high": high}
         parts.append(text["reward"].format(**figures, rule=rule, share=share))
-    if after := training.get("ppo", {}).get("heldout_after"):
-        before = training["ppo"]["heldout_before"]
+    for name in LAST:
+        before, after = (training.get(name, {}).get(f"heldout_{when}") for when in ("before", "after"))
+        if not after or "score" not in after:  # DPO has no score
+            continue
         figures = {"before": before["score"], "after": after["score"], "std": before["score_std"]}
-        parts.append(text["ppo"].format(**figures, n=after["n"]))
+        parts.append(text["last"].format(name=LABELS[name], **figures, n=after["n"]))
         if "kl" in after:
             parts[-1] += " " + text["kl"].format(kl=after["kl"])
     return parts

@@ -18,6 +18,7 @@ from korlhf.data.characters import visible
 from korlhf.data.chat_template import TEMPLATES, template_source
 from korlhf.data.readers import read_rows
 from korlhf.eval.report.words import PROGRAMS
+from korlhf.training.ppo_flags import NAMES
 
 RESULT_KEYS = {"program", "warnings", "tables", "protocol", "figures", "settings", "inputs", "rows", "versions"}
 RESULT_KEYS |= {"seconds", "finished"}
@@ -55,6 +56,14 @@ class Stage:
     def base(self):
         """The model that it was made from, as it was named."""
         return self.settings.get("actor_model_name_or_path") or self.settings.get("model_name_or_path") or ""
+
+    @property
+    def algorithm(self):
+        """PPO, DPO or the like; "" for step 1, reward models and what is not known."""
+        if self.step == 3:
+            return NAMES.get(self.settings.get("advantage_estimator"), "PPO")
+        loss = self.settings.get("loss")  # of preference optimisation
+        return loss.upper() if isinstance(loss, str) else ""
 
     @property
     def heldout(self):

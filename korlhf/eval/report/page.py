@@ -72,7 +72,9 @@ def _environment():
     # tojson escapes < > & ' by itself
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     environment.filters.update(json_text=json_text, percent_quoted=quote, two=two, ended=ended)
-    environment.globals.update(say=say, dots=charts, t=lambda key, **values: two(say(f"page.{key}", **values)))
+    environment.globals.update(
+        say=say, title_of=summary.title, dots=charts, t=lambda key, **values: two(say(f"page.{key}", **values))
+    )
     return environment
 
 

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from korlhf.core.tables import both
 from korlhf.eval.report.charts import finite, minus
 from korlhf.eval.report.gather import Stage
 from korlhf.eval.report.words import STEPS, joined, say
 from korlhf.eval.texts import rule_name
+from korlhf.training.reward_flags import reward_model_of
 
 
 @dataclass
@@ -40,6 +42,11 @@ def cards(run):
 def best_rule(stage):
     """(trivial rule or n-gram classifier, its accuracy) of a reward model, the best one; None without any."""
     return max((stage.finished.get("trivial_rules") or {}).items(), key=lambda rule: rule[1], default=None)
+
+
+def title(stage):
+    """What a stage is: PPO, reward model ..."""
+    return both(stage.algorithm, stage.algorithm) if stage.algorithm else say(f"titles.{stage.step}")
 
 
 def _change(stage, name, digits=3):
@@ -100,7 +107,7 @@ def memory(megabytes):
 def facts(stage, folder):
     """What was trained on what: [(tables.both, text or tables.both)], unknown ones left out. folder: of the run."""
     get = stage.settings.get
-    reward = get("reward_model_name_or_path") or get("critic_model_name_or_path")
+    reward = ", ".join(get("reward") or ()) or reward_model_of(stage.settings)
     took = duration(stage.seconds)
     zero = get("zero_stage", get("actor_zero_stage"))
     values = {
@@ -119,7 +126,8 @@ def facts(stage, folder):
         "took": took if stage.clocked or not took else say("facts.with_pauses", time=took),
         "peak_memory": memory(stage.finished.get("peak_memory_mb")),
     }
-    return [(say(f"facts.{name}"), value) for name, value in values.items() if value not in (None, "")]
+    labels = {"ppo": both(stage.algorithm, stage.algorithm)}
+    return [(labels.get(name) or say(f"facts.{name}"), v) for name, v in values.items() if v not in (None, "")]
 
 
 def _data(stage):
@@ -204,7 +212,7 @@ def sentences(run, warnings):
     for card in cards(run):
         stage = card.stage
         data = ", ".join(map(str, stage.settings.get("data_path", []))) or "?"
-        values = {"title": say(f"titles.{stage.step}"), "base": place(stage.base, run.folder) or "?", "data": data}
+        values = {"title": title(stage), "base": place(stage.base, run.folder) or "?", "data": data}
         lines.append((stage.name, say("sentences.stage", sentence=card.sentence, **values)))
     return lines
 

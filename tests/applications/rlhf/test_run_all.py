@@ -1,5 +1,6 @@
 """applications/rlhf/run_all.sh with quick stand-ins for the scripts of its stages."""
 
+import contextlib
 import json
 import os
 import re
@@ -48,13 +49,18 @@ DATA = r"""
 EVALUATION = r"""
     note eval
     echo "prompts ${MAX_PROMPTS:-} judge ${JUDGE:-} model ${MODEL:-} seed $SEED"
+    echo "models $(tr '\n' ' ' <<<"$MODELS")"
+    echo "parts ${PARTS:-}"
     [[ -z "${LEAVE:-}" ]] || { sleep 60 & }
     touch "$RUN/report.html"
 """
 PYTHON = r"""
     case "$1" in
         *tiny_base.py) note init; mkdir "$3"; touch "$3/tokenizer_config.json" ;;
-        *prompt_eval.py) note dialogues; touch "${@: -1}.md" ;;
+        *prompt_eval.py)
+            note dialogues
+            while [[ $# -gt 0 ]]; do [[ "$1" != --output ]] || touch "$2.md"; shift; done
+            ;;
         *summary.py) note summary; touch "$3/summary.json" ;;
         *budget.py)
             note speed
@@ -71,7 +77,12 @@ PYTHON = r"""
             ;;
     esac
 """
-STEPS = ("step1_supervised_finetuning", "step2_reward_model_finetuning", "step3_rlhf_finetuning")
+STEPS = (
+    "step1_supervised_finetuning",
+    "step2_reward_model_finetuning",
+    "step2_dpo_finetuning",
+    "step3_rlhf_finetuning",
+)
 
 
 class Project:
@@ -111,7 +122,12 @@ class Project:
             (self.corpora / name).mkdir(parents=True)
         for name in ("corpus", "evol_instruct.json"):
             (self.corpora / name).write_text("가\n", encoding="utf-8")
-        self.environ = {"PATH": os.environ["PATH"], "RAN": str(self.ran), "KORLHF_VENV": str(self.root / "venv")}
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "LC_ALL": "C.UTF-8",
+            "RAN": str(self.ran),
+            "KORLHF_VENV": str(self.root / "venv"),
+        }
         self.environ |= {
             "RECIPE": "quickstart",
             "RUN": str(self.out),
@@ -199,9 +215,44 @@ def test_quickstart_says_first_what_it_will_do_how_long_and_where(project):
     code, ran, text = project.run("--quick", script="quickstart.sh", RECIPE="", RUN="")
     out = text.splitlines()
     assert (code, ran) == (0, ["setup", *QUICKSTART]) and out[0].endswith("venv (is there already)")
-    assert "3 minutes" in out[1] and out[2] == f"result: {project.root}/output/quick/report.html"
+    assert "2 minutes on 2 cores, without set-up" in out[1] and "left out: " in out[2]
+    assert out[3] == f"result: {project.root}/output/quick/report.html"
     assert "--max_steps 8" in (project.root / "output/quick/sft/settings.json").read_text(encoding="utf-8")
-    assert "prompts 8 " in text
+    assert "--max_steps 2" in (project.root / "output/quick/ppo/settings.json").read_text(encoding="utf-8")
+    assert "prompts 8 " in text and "parts reward_accuracy geval\n" in text
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "flags"),
+    [
+        ("grpo", "--num_generations 4 --advantage_estimator grpo"),
+        ("rloo", "--num_generations 4 --advantage_estimator rloo"),
+        ("reinforce", "--advantage_estimator reinforce"),
+        ("dpo", "--model_name_or_path {run}/sft"),
+    ],
+)
+def test_another_algorithm_takes_the_place_of_ppo_and_reuses_what_is_trained(project, algorithm, flags):
+    stages = [algorithm if name == "ppo" else name for name in QUICKSTART]
+    run = project.root / "output/quick"
+    assert project.run("--quick", script="quickstart.sh", RECIPE="", RUN="")[1] == ["setup", *QUICKSTART]
+    code, ran, out = project.run(algorithm, "--quick", script="quickstart.sh", RECIPE="", RUN="")
+    assert (code, ran) == (0, ["setup", *stages[1:]]) and f"reward model, {algorithm.upper()}, eval" in out
+    assert out.count("finished already") == 3
+    steps = 8 if algorithm == "dpo" else 2
+    settings = (run / algorithm / "settings.json").read_text(encoding="utf-8")
+    assert flags.format(run=run) in settings and f"--max_steps {steps} " in settings
+    assert f"models sft={run}/sft base={run}/base {algorithm}={run}/{algorithm} \n" in out
+    clocked = json.loads((run / "stages.json").read_text(encoding="utf-8"))
+    assert set(clocked) == {"base", "sft", "reward", "ppo", algorithm}
+    code, ran, out = project.run("--dry_run", ALGORITHM=algorithm)
+    assert f"{project.out}/base {project.out}/sft {project.out}/{algorithm} " in out.replace("\\ ", " ")
+    assert f"--algorithm {algorithm}" in out
+
+
+def test_an_algorithm_that_is_none_is_one_line(project):
+    assert project.run(ALGORITHM="pporl")[2].startswith(
+        "error: ALGORITHM=pporl: no such algorithm; there are ppo, grpo"
+    )
 
 
 def test_a_base_model_becomes_a_bot_with_the_settings_that_fit_the_minutes(project, tmp_path):
@@ -277,7 +328,8 @@ def test_the_time_of_a_start_that_was_killed_counts(project):
     running.kill()
     running.wait()
     for process in project.alive():
-        os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(process, signal.SIGKILL)
     while project.alive():
         time.sleep(0.02)
     total, began = map(int, (project.out / "logs/reward.seconds").read_text(encoding="utf-8").split())
@@ -375,7 +427,8 @@ def test_what_a_killed_runner_left_keeps_others_out_until_it_has_ended(project):
     code, _, out = project.run()
     assert code == 2 and "at work there" in out
     for process in project.alive():
-        os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(process, signal.SIGKILL)
     while project.alive():
         time.sleep(0.02)
     assert project.run()[:2] == (0, QUICKSTART[1:])

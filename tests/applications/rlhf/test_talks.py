@@ -34,13 +34,16 @@ def test_figures_by_hand():
 
 @pytest.fixture(scope="module")
 def run_dir(folders, tmp_path_factory):
-    """A run whose three models are tiny random ones, with its talks."""
+    """A run whose four models are tiny random ones, with its talks."""
     run = tmp_path_factory.mktemp("run")
-    for name in ("sft", "ppo"):
+    for name in ("sft", "ppo", "dpo"):
         shutil.copytree(folders["gpt_neox"], run / name)
     (run / "ppo/finished.json").write_text('{"steps": 3}', encoding="utf-8")
     settings = {"per_device_generation_batch_size": 16, "actor_lora_learning_rate": 1e-4}
     (run / "ppo/settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    (run / "dpo/finished.json").write_text('{"steps": 5, "heldout_after": {"accuracy": 0.5}}', encoding="utf-8")
+    settings = {"per_device_train_batch_size": 8, "lora_learning_rate": 2e-5}
+    (run / "dpo/settings.json").write_text(json.dumps(settings), encoding="utf-8")
     prompts = [{"prompt": "오늘 뭐 | 해?"}, {"prompt": "배고파", "category": "everyday"}]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompts)
     (run / "asked.jsonl").write_text(lines, encoding="utf-8")
@@ -54,8 +57,8 @@ def run_dir(folders, tmp_path_factory):
 
 def test_every_answer_of_every_model_is_on_both_pages(run_dir):
     result = json.loads((run_dir / "talks.json").read_text(encoding="utf-8"))
-    assert list(result["models"]) == ["base", "sft", "ppo"] and "### 명령어:\n{prompt}" in result["template"]
-    assert [set(talk["answers"]) for talk in result["talks"]] == [{"base", "sft", "ppo"}] * 2
+    assert list(result["models"]) == ["base", "sft", "ppo", "dpo"] and "### 명령어:\n{prompt}" in result["template"]
+    assert [set(talk["answers"]) for talk in result["talks"]] == [{"base", "sft", "ppo", "dpo"}] * 2
     assert result["models"]["sft"]["perplexity"]["n"] == 3
     # the same weights and the same random streams: the same words
     assert all(talk["answers"]["sft"] == talk["answers"]["ppo"] for talk in result["talks"])
@@ -63,7 +66,7 @@ def test_every_answer_of_every_model_is_on_both_pages(run_dir):
     for file, user in (("talks.md", "user"), ("talks.ko.md", "사용자")):
         page = (run_dir / file).read_text(encoding="utf-8")
         assert f"**{user}** 오늘 뭐 \\| 해?" in page and page.count("- **PPO** ") == 2
-        assert "| PPO | 3 | 16 | 0.0001 |  |" in page
+        assert "| PPO | 3 | 16 | 0.0001 |  |" in page and "| DPO | 5 | 8 | 2e-05 |  |" in page
 
 
 def test_the_page_tells_what_the_trainings_reached():

@@ -13,6 +13,7 @@ shift "$TAKEN"
 ACTOR_MODEL_NAME_OR_PATH="${ACTOR_MODEL_NAME_OR_PATH:-$KORLHF_ROOT/output/quickstart/sft}"  # model of step 1
 # reward model of step 2, from which the critic starts too
 CRITIC_MODEL_NAME_OR_PATH="${CRITIC_MODEL_NAME_OR_PATH:-$KORLHF_ROOT/output/quickstart/reward}"
+REWARD="${REWARD:-}"  # what scores in place of CRITIC: "0.8*output/reward 0.2*rules:friendly"
 OUTPUT_DIR="${OUTPUT_DIR:-$KORLHF_ROOT/output/quickstart/ppo}"    # finished model, checkpoints and training.log
 DATA_PATH="${DATA_PATH:-sample/prompts}"                          # the embedded sample
 DATA_SPLIT="${DATA_SPLIT:-0,0,10}"                                # all of it belongs to this step
@@ -37,6 +38,6 @@ DTYPE="${DTYPE:-fp32}"                                            # also on a GP
 SEED="${SEED:-1234}"                                              # seed of the shuffle and the sampler
 
 launch step3 ACTOR_MODEL_NAME_OR_PATH CRITIC_MODEL_NAME_OR_PATH OUTPUT_DIR DATA_PATH... DATA_SPLIT EVAL_DATA_PATH... \
-    ADVANTAGE_ESTIMATOR NUM_GENERATIONS PER_DEVICE_GENERATION_BATCH_SIZE PER_DEVICE_TRAINING_BATCH_SIZE \
+    REWARD... ADVANTAGE_ESTIMATOR NUM_GENERATIONS PER_DEVICE_GENERATION_BATCH_SIZE PER_DEVICE_TRAINING_BATCH_SIZE \
     NUM_TRAIN_EPOCHS ACTOR_LEARNING_RATE CRITIC_LEARNING_RATE KL_COEF KL_TARGET MAX_PROMPT_SEQ_LEN MAX_ANSWER_SEQ_LEN \
     ACTOR_ZERO_STAGE CRITIC_ZERO_STAGE DTYPE SEED EVAL_INTERVAL SAVE_STEPS -- "$@"

@@ -1,0 +1,56 @@
+"""A server on loopback that scores answers by their length, and misbehaves on command.
+
+with Server(faults={0: "drop", 1: 503, 2: "hang", 3: b"nonsense"}) as server:     # by request number, from 0
+    ... server.url ... server.bodies[0]["answers"] ...
+"""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Server:
+    """score: answer -> number or None. faults: request number -> "drop", "hang", a status, or bytes as the answer; or a
+    function (number) -> such a one or None.
+    """
+
+    def __init__(self, score=len, faults=None):
+        self.score, self.bodies, self.lock = score, [], threading.Lock()
+        self.faults = faults if callable(faults) else (faults or {}).get
+        self.stopping = threading.Event()
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads, self.http.owner = True, self
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/score"
+
+    def __enter__(self):
+        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.http.shutdown()
+        self.http.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        owner = self.server.owner
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with owner.lock:
+            number = len(owner.bodies)
+            owner.bodies.append(body)
+        fault = owner.faults(number)
+        if fault == "hang":
+            owner.stopping.wait()
+        if fault in ("hang", "drop"):
+            self.close_connection = True
+            return
+        scores = json.dumps({"scores": [owner.score(answer) for answer in body["answers"]]}).encode()
+        answer = fault if isinstance(fault, bytes) else scores
+        self.send_response(fault if isinstance(fault, int) else 200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
