@@ -78,7 +78,7 @@ eval_data=(JUDGE= TEMPERATURE= MAX_NEW_TOKENS=
 recipe_quickstart() {
     tiny_base
     sft tiny/run_tiny.sh --model_name_or_path "$RUN/base"
-    reward tiny/run_tiny.sh --model_name_or_path "$RUN/base"
+    reward tiny/run_tiny.sh --model_name_or_path "$RUN/sft"
     tuned tiny/run_tiny.sh
     stage dialogues "$RUN/dialogues.md" python "$PROMPT_EVAL" --data_path sample/heldout_prompts \
         --model_name_or_path "$RUN/base" "$RUN/sft" "$RUN/$ALGORITHM" --max_prompts 12 --max_new_tokens 64 \
@@ -94,7 +94,7 @@ recipe_algorithms() {
     local name seed
     tiny_base
     sft tiny/run_tiny.sh --model_name_or_path "$RUN/base"
-    reward tiny/run_tiny.sh --model_name_or_path "$RUN/base"
+    reward tiny/run_tiny.sh --model_name_or_path "$RUN/sft"
     for seed in $TRAINING_SEEDS; do
         local SEED="$seed"
         for name in ppo rloo grpo reinforce; do
@@ -149,7 +149,7 @@ recipe_sample() {
     fi
     data_prep data "$DATA/audit/audit.html" MODELS="$teachers"
     sft tiny/run_tiny.sh --model_name_or_path "$RUN/base" "${sft_data[@]}"
-    reward tiny/run_tiny.sh --model_name_or_path "$RUN/base" "${reward_data[@]}"
+    reward tiny/run_tiny.sh --model_name_or_path "$RUN/sft" "${reward_data[@]}"
     tuned tiny/run_tiny.sh "${tuned_data[@]}"
     evaluation "${eval_data[@]}" KOBEST="$KORLHF_ROOT/samples/kobest"
 }
