@@ -45,7 +45,8 @@ class RewardAccuracyFlags:
         "--data_path (compared on the other half)",
     )
     best_of_path: str = flag(
-        "", "a file of prompts with one right answer among four, as RewardBench 2 has them; besides --data_path, or alone"
+        "",
+        "a file of prompts with one right answer among four, as RewardBench 2 has them; besides --data_path, or alone",
     )
     margin_column: str = margin_flag()
     max_pairs: int = flag(

@@ -52,8 +52,8 @@ class Example:
     KULLM's context. answers: best first; () is a prompt only. text: a document for language modelling, then messages
     and answers are empty. raw: the answers with their blanks, as the file has them, () if those are the same: what a
     rule may see and a model does not. scores: a judge's, of each answer, () if unknown; of a pair whose margin alone is
-    known (margin, 0.0). label: whether a single answer is good, None if nobody said. columns: the row as it was read, of
-    step 3, whose rewards may read it. None of these makes an example another one.
+    known (margin, 0.0). label: whether a single answer is good, None if nobody said. columns: the row as it was read,
+    of step 3, whose rewards may read it. None of these makes an example another one.
     """
 
     messages: tuple[Message, ...] = ()

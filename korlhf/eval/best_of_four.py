@@ -1,12 +1,12 @@
 """Reward models on rows as RewardBench 2 has them (Malik et al. 2025, arXiv 2506.01937): a right answer among four, and
 prompts with several right answers.
 
-A row: {"id", "prompt", "chosen": [texts], "rejected": [texts], "subset"}. It counts 1 if its chosen answer alone has the
-highest score, 1/k if k answers share that, else 0: .25 by chance. Of the subset Ties ids are "ref:K" (one right answer)
-and "tied:K" (several); there a row is right if every right answer beats every wrong one, and the subset's score is the
-paper's: .3 of the accuracy of either kind, .2 of the share of K whose right answers are closer to one another than to
-the best wrong one, .2 of that share with the smaller gap of both rows, .01 of tanh(gap / distance - 1). The overall score
-is the mean of the subsets'. Left out: generative judges.
+A row: {"id", "prompt", "chosen": [texts], "rejected": [texts], "subset"}. It counts 1 if its chosen answer alone has
+the highest score, 1/k if k answers share that, else 0: .25 by chance. Of the subset Ties ids are "ref:K" (one right
+answer) and "tied:K" (several); there a row is right if every right answer beats every wrong one, and the subset's score
+is the paper's: .3 of the accuracy of either kind, .2 of the share of K whose right answers are closer to one another
+than to the best wrong one, .2 of that share with the smaller gap of both rows, .01 of tanh(gap / distance - 1). The
+overall score is the mean of the subsets'. Left out: generative judges.
 """
 
 from collections import defaultdict
@@ -45,7 +45,9 @@ def read(path):
             messages = turns(row.get("prompt"))
         except RowError as error:
             raise InputError(f"{place}: {error}") from error
-        item = Item(str(row.get("id", place)), str(row.get("subset", "all")), messages, sum(answers, []), len(answers[0]))
+        item = Item(
+            str(row.get("id", place)), str(row.get("subset", "all")), messages, sum(answers, []), len(answers[0])
+        )
         kind, _, number = item.id.partition(":")
         if item.subset == TIES and (kind not in ("ref", "tied") or not number):
             raise InputError(f"{place}: the id {item.id!r} of a row of {TIES} must be ref:K or tied:K")

@@ -111,7 +111,9 @@ def curve(of_prompts):
             "judged": stats.mean_interval([best_of(judged, n) for _, _, judged in enough]),
         }
         told = {name: {"mean": e.mean, "low": e.low, "high": e.high} for name, e in found.items()}
-        told = {k: v if math.isfinite(v["low"] + v["high"]) else v | {"low": None, "high": None} for k, v in told.items()}
+        told = {
+            k: v if math.isfinite(v["low"] + v["high"]) else v | {"low": None, "high": None} for k, v in told.items()
+        }
         out.append({"n": n, "kl": kl(n), "prompts": len(enough), **told})
     return out
 

@@ -97,7 +97,10 @@ def test_a_server_that_stays_away_ends_the_training_as_a_preemption_does(here, m
 @pytest.mark.slow
 def test_a_changed_file_is_noticed_and_a_broken_one_leaves_the_training(here, monkeypatch):
     more = "--advantage_estimator reinforce --reward mine.py:score --max_steps"
-    broken = CODE + "calls = []\n\n\ndef second(prompts, answers):\n    calls.append(1)\n    return 0 if len(calls) > 3 else "
+    broken = (
+        CODE
+        + "calls = []\n\n\ndef second(prompts, answers):\n    calls.append(1)\n    return 0 if len(calls) > 3 else "
+    )
     (here / "mine.py").write_text(broken + "[1.0] * len(answers)\n", encoding="utf-8")
     code, lines = run(monkeypatch, "broken", f"{more.replace('score', 'second')} 4")
     assert code == 2 and "the reward mine.py:second gave '0'; it must give a list of numbers; stopped" in lines[-1]

@@ -119,7 +119,12 @@ def test_the_reward_model_of_ppo_is_named_with_its_data(ppo, tmp_path):
 
 
 def test_rewards_on_a_card_have_no_paths_and_no_addresses(tmp_path):
-    texts = [f"0.8*{tmp_path}/reward", f"{tmp_path}/mine.py:score", "http://10.0.0.1/s", "judge:openai:m@http://10.0.0.1/v1"]
+    texts = [
+        f"0.8*{tmp_path}/reward",
+        f"{tmp_path}/mine.py:score",
+        "http://10.0.0.1/s",
+        "judge:openai:m@http://10.0.0.1/v1",
+    ]
     (tmp_path / "mine.py").write_text("", encoding="utf-8")
     shown = provenance.rewards(RewardFlags(reward=[*texts, "-0.5*rules:repetition"]).rewards)
     assert shown == "0.8*reward, 1*mine.py:score, 1*a server of scores, 1*judge:openai:m, -0.5*rules:repetition"
