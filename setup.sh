@@ -25,7 +25,7 @@ stage() { echo "[setup] $*"; }
 beat() {
     local began="$SECONDS"
     while sleep "${KORLHF_BEAT:-30}" </dev/null >/dev/null 2>&1; do  # what a kill leaves of it keeps no pipe open
-        stage "$1: $((SECONDS - began)) s so far; $(tail -n 1 "$LOG" | cut -c 1-100)"
+        stage "$1: $((SECONDS - began)) s so far; $(grep -v WARNING "$LOG" | tail -n 1 | cut -c 1-100)"
     done
 }
 

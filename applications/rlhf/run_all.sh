@@ -78,7 +78,7 @@ eval_data=(JUDGE= TEMPERATURE= MAX_NEW_TOKENS=
 recipe_quickstart() {
     tiny_base
     sft tiny/run_tiny.sh --model_name_or_path "$RUN/base"
-    reward tiny/run_tiny.sh --model_name_or_path "$RUN/base"
+    reward tiny/run_tiny.sh --model_name_or_path "$RUN/sft"
     tuned tiny/run_tiny.sh
     stage dialogues "$RUN/dialogues.md" python "$PROMPT_EVAL" --data_path sample/heldout_prompts \
         --model_name_or_path "$RUN/base" "$RUN/sft" "$RUN/$ALGORITHM" --max_prompts 12 --max_new_tokens 64 \
@@ -94,7 +94,7 @@ recipe_algorithms() {
     local name seed
     tiny_base
     sft tiny/run_tiny.sh --model_name_or_path "$RUN/base"
-    reward tiny/run_tiny.sh --model_name_or_path "$RUN/base"
+    reward tiny/run_tiny.sh --model_name_or_path "$RUN/sft"
     for seed in $TRAINING_SEEDS; do
         local SEED="$seed"
         for name in ppo rloo grpo reinforce; do
@@ -128,7 +128,8 @@ recipe_bot() {  # a pretrained model by LoRA, on the sample and OWN_DATA; as man
     tuned other/run_any_model.sh ${CHOSEN[@]+"${CHOSEN[@]}"}
     stage talks "$RUN/talks.json" python "$KORLHF_ROOT/applications/rlhf/talks.py" --seed "$SEED" --output_dir "$RUN" \
         --base "$BASE"
-    RESULT="what it says, before and after: $RUN/talks.md; talk to it: bash applications/chat/run_chat.sh $RUN/$ALGORITHM"
+    RESULT="what it says, before and after: $RUN/talks.md; talk to it: bash applications/chat/run_chat.sh"
+    RESULT+=" $RUN/$ALGORITHM"
 }
 
 chosen() {  # STAGE: CHOSEN becomes the flags that the stage `speed` has written for it, none before
@@ -148,7 +149,7 @@ recipe_sample() {
     fi
     data_prep data "$DATA/audit/audit.html" MODELS="$teachers"
     sft tiny/run_tiny.sh --model_name_or_path "$RUN/base" "${sft_data[@]}"
-    reward tiny/run_tiny.sh --model_name_or_path "$RUN/base" "${reward_data[@]}"
+    reward tiny/run_tiny.sh --model_name_or_path "$RUN/sft" "${reward_data[@]}"
     tuned tiny/run_tiny.sh "${tuned_data[@]}"
     evaluation "${eval_data[@]}" KOBEST="$KORLHF_ROOT/samples/kobest"
 }

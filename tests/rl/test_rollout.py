@@ -161,6 +161,24 @@ def test_choose_temperature():
     assert rollout.choose(logits, torch.tensor([0.0, 0.999]), 0, 1.0).tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("spread", [6.0, 0.01])  # a few likely tokens; so many that all have to be sorted
+def test_the_tokens_that_top_p_leaves_are_those_of_a_sorted_list(spread):
+    vocab, top_p = 4 * rollout.CANDIDATES, 0.9
+    logits = torch.randn(3, vocab, generator=torch.Generator().manual_seed(1)) * spread
+    drawn = {k: set() for k in range(3)}
+    for at in torch.linspace(0, 0.999, 400):
+        for k, token in enumerate(rollout.choose(logits, at.expand(3), 1.0, top_p).tolist()):
+            drawn[k].add(token)
+    for k, probs in enumerate(logits.softmax(-1).tolist()):
+        mass, kept = 0.0, []
+        for token in sorted(range(vocab), key=lambda i: -probs[i]):
+            if mass >= top_p:
+                break
+            mass, kept = mass + probs[token], [*kept, token]
+        assert drawn[k] <= set(kept) and kept[0] in drawn[k]
+        assert (len(kept) > rollout.CANDIDATES) == (spread < 1)
+
+
 @pytest.mark.parametrize(
     "top_p, expected",
     [

@@ -95,4 +95,4 @@ def test_a_failure_shows_the_end_of_the_log_and_the_next_start_goes_on(setup):
 
 def test_what_takes_long_says_so(setup):
     _, lines, _, _ = setup(SLOW="0.3", KORLHF_BEAT="0.1")
-    assert any(re.fullmatch(r"\[setup] 3/4 training: \d+ s so far; WARNING: noise of pip", line) for line in lines)
+    assert any(re.fullmatch(r"\[setup] 3/4 training: \d+ s so far; Collecting a great deal", line) for line in lines)

@@ -1,4 +1,4 @@
-"""One model before SFT, after SFT and after PPO or the like: its answers to fixed prompts, and figures on held-out ones."""
+"""One model before SFT, after SFT and after PPO or the like: answers to fixed prompts, and figures on held-out ones."""
 
 import json
 import random
@@ -30,8 +30,8 @@ RATE = ("actor_lora_learning_rate", "lora_learning_rate")
 
 
 def run(args: Any, models: dict[str, str]) -> None:
-    """Ask, measure, write. models: "base", "sft", and names of LAST -> folder or hub name; all are written to as sft is, for a
-    base model has no template, and its own would be another question.
+    """Ask, measure, write. models: "base", "sft", and names of LAST -> folder or hub name; all are written to as
+    sft is, for a base model has no template, and its own would be another question.
     """
     device = World.alone().device
     dtype = resolve_dtype("auto", device)

@@ -76,18 +76,19 @@ def test_own_data_goes_to_the_steps_that_it_can_train(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "shares"), [("sft", "1,0,0"), ("reward", "0,1,0"), ("ppo", "0,0,1"), ("grpo", "0,0,1")]
+    ("name", "shares"), [("sft", "1,0,0"), ("reward", "0,1,0"), ("ppo", "0,0,1"), ("grpo", "0,0,1"), ("dpo", "0,1,0")]
 )
 def test_flags_are_those_of_the_step(name, shares):
     """Every word is a flag that the step's own parser takes."""
-    step = {"sft": 1, "reward": 2, "ppo": 3, "grpo": 3}[name]
-    folder = {1: "step1_supervised_finetuning", 2: "step2_reward_model_finetuning", 3: "step3_rlhf_finetuning"}[step]
+    step3 = name in ("ppo", "grpo")
+    folders = {"sft": "step1_supervised_finetuning", "reward": "step2_reward_model_finetuning"}
+    folder = {**folders, "dpo": "step2_dpo_finetuning"}.get(name, "step3_rlhf_finetuning")
     words = plan.words(name, ["sample/best"], "human_assistant", 40)
     models = ["--actor_model_name_or_path", "a/b", "--critic_model_name_or_path", "a/c"]
-    models = models if step == 3 else ["--model_name_or_path", "a/b"]
+    models = models if step3 else ["--model_name_or_path", "a/b"]
     *_, given = importlib.import_module(f"training.{folder}.main").parse([*words, *models, "--output_dir", "out"])
     assert given["data_split"] == shares and given["max_steps"] == 40
-    assert given["actor_lora_dim" if step == 3 else "lora_dim"] == plan.LORA["lora_dim"]
+    assert given["actor_lora_dim" if step3 else "lora_dim"] == plan.LORA["lora_dim"]
 
 
 def test_what_was_measured_for_the_same_question_is_kept(tmp_path, capsys):
