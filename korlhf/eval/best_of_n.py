@@ -114,6 +114,8 @@ def curve(of_prompts):
         told = {
             k: v if math.isfinite(v["low"] + v["high"]) else v | {"low": None, "high": None} for k, v in told.items()
         }
+        if n == 1:  # by symmetry, so nothing is estimated
+            told["win_rate"] |= {"low": None, "high": None}
         out.append({"n": n, "kl": kl(n), "prompts": len(enough), **told})
     return out
 
@@ -124,8 +126,8 @@ def table(s, curves):
     for name, points in curves.items():
         for p in points:
             rows.append([name, p["n"], p["kl"], p["prompts"], *(cell(p[k]) for k in ("win_rate", "judged", "reward"))])
-        if points and points[-1]["n"] > 1 and points[-1]["win_rate"]["low"] <= 0.5:
-            rate = points[-1]["win_rate"]
+        rate = points[-1]["win_rate"] if points else {"low": None}
+        if rate["low"] is not None and rate["low"] <= 0.5:
             s.result.warn(say("best_of_n.no_gain", name=name, n=points[-1]["n"], **rate), first=True)
     head = columns("model best_of kl_nats prompts win_rate judge_score reward_score")
     s.result.table(say("best_of_n.title"), head, rows, [say("best_of_n.note"), say("best_of_n.kl")])
@@ -158,13 +160,14 @@ def picture(path, curves, judge):
     figure = Figure(figsize=(6, 4))
     axes = figure.subplots()
     for name, points in curves.items():
-        known = [p for p in points if p["win_rate"]["low"] is not None]
-        n = [p["n"] for p in known]
-        (line,) = axes.plot(n, [p["win_rate"]["mean"] for p in known], marker="o", label=name)
-        low, high = ([p["win_rate"][end] for p in known] for end in ("low", "high"))
+        n, rates = [p["n"] for p in points], [p["win_rate"] for p in points]
+        (line,) = axes.plot(n, [rate["mean"] for rate in rates], marker="o", label=name)
+        low, high = ([rate["mean"] if rate[end] is None else rate[end] for rate in rates] for end in ("low", "high"))
         axes.fill_between(n, low, high, alpha=0.2, color=line.get_color())
     axes.axhline(0.5, color="grey", linewidth=0.8)
     axes.set_xscale("log", base=2)
+    longest = [p["n"] for p in max(curves.values(), key=len)]
+    axes.set_xticks(longest, map(str, longest))
     axes.set(xlabel="N", ylabel=f"win rate against one answer\n(judge: {judge})", title="Best of N")
     axes.legend()
     figure.tight_layout()

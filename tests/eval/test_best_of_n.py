@@ -69,6 +69,7 @@ def test_a_judge_that_agrees(run, tmp_path):
     # of two among three: the second and the longest twice; the longest wins, and the second loses against it
     assert (one["win_rate"]["mean"], two["win_rate"]["mean"]) == pytest.approx((1 / 2, 2 / 3))
     assert (one["judged"]["mean"], two["judged"]["mean"]) == pytest.approx((2, 8 / 3))
+    assert one["win_rate"]["low"] is None and two["win_rate"]["low"] < 2 / 3
     assert two["reward"]["mean"] > one["reward"]["mean"] and two["kl"] == pytest.approx(math.log(2) - 0.5)
     assert [row[1] for row in table(found, "Best of N")["rows"]] == [1, 2]
     shown = rows[0]["answers"]["sft"]
