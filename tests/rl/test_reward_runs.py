@@ -1,18 +1,20 @@
 """Step 3 as a program, in this process, with every kind of --reward; and stopped by one, resumed."""
 
+import gc
 import json
 
 import bad_input
 import pytest
 from openai_server import Server as JudgeServer
 from reward_server import Server
+from rigged_judge import form_of
 from safetensors.torch import load_file
 
 from korlhf.models import reward_model, save
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl import http_reward
 
-PPO = "--data_path prompts.jsonl --eval_data_path prompts2.jsonl --max_prompt_seq_len 64 --max_answer_seq_len 12 "
+PPO = "--data_split 0,0,1 --data_path prompts.jsonl --eval_data_path prompts2.jsonl --max_prompt_seq_len 64 --max_answer_seq_len 12 "
 PPO += "--per_device_generation_batch_size 2 --per_device_training_batch_size 2 --num_train_epochs 2 --dtype fp32 "
 PPO += "--actor_learning_rate 1e-3 --actor_model_name_or_path neox "
 CODE = "def score(prompts, answers, level):\n"
@@ -38,6 +40,7 @@ def here(folders, tmp_path, monkeypatch):
 
 
 def run(monkeypatch, out, more):
+    gc.collect()  # a run that was stopped gives the lock of its folder back
     return bad_input.run("ppo", f"{PPO} --output_dir {out} {more}".split(), monkeypatch)
 
 
@@ -46,15 +49,13 @@ def metrics(folder):
     return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
 
 
-def form(body):
-    """What a judge that takes no schema and gives no probabilities fills in."""
-    return "\n".join(f"{line[:-1]}: 4" for line in body["messages"][-1]["content"].splitlines() if line.endswith(":"))
-
-
 @pytest.mark.slow
 def test_every_kind_at_once_and_no_critic_is_asked_for(here, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "key")
-    with Server(lambda answer: None if len(answer) % 2 else 1.5) as server, JudgeServer(form) as judge:
+    with (
+        Server(lambda answer: None if len(answer) % 2 else 1.5) as server,
+        JudgeServer(form_of(lambda answer, place: 4)) as judge,
+    ):
         judged = f"judge:everyday:openai:test-model@{judge.url}"
         specs = f"0.5*a,b 0.2*mine.py:score {server.url} {judged} -0.1*rules:repetition"
         more = f"--reward {specs} --veto rules:sense --ensemble_penalty 0.3 --advantage_estimator rloo"
@@ -81,14 +82,15 @@ def test_a_server_that_stays_away_ends_the_training_as_a_preemption_does(here, m
     more = "--critic_model_name_or_path neox --eval_interval 2 --reward_wait 0.3 --concurrency 1 --print_answers"
     with Server() as server:
         specs = f"--reward {server.url} mine.py:score 2*a"
-        assert run(monkeypatch, "whole", f"{more} {specs}")[0] == 0
+        assert run(monkeypatch, "whole", f"{more} {specs}")[0] == 0 and len(server.bodies) == 8
         count = len(server.bodies)
         server.faults = lambda number: 503 if number >= count + fails_from else None
         code, lines = run(monkeypatch, "told", f"{more} {specs}")
         told = f"the reward {server.url} gave no scores for 0.3 s (--reward_wait): status 503; stopped; start the same"
         assert code == 75 and lines[-1].startswith(told) and lines[-1].endswith(" command again to resume after step 2")
         server.faults = lambda number: None
-        assert run(monkeypatch, "told", f"{more} {specs}")[0] == 0
+        code, lines = run(monkeypatch, "told", f"{more} {specs}")
+        assert code == 0, lines
     assert metrics(here / "whole") == metrics(here / "told")
     one, two = (load_file(here / name / "model.safetensors") for name in ("whole", "told"))
     assert all((one[key] == two[key]).all() for key in one)

@@ -22,6 +22,7 @@ from korlhf.rl.rewards import Prompt, RewardModel, RunningMoments, finite_scores
 from korlhf.rl.training import PpoTraining
 from korlhf.training.engine import Frozen
 from korlhf.training.ppo_flags import PpoFlags
+from korlhf.training.reward_flags import RewardFlags
 
 
 @pytest.fixture
@@ -367,7 +368,7 @@ def test_the_reward_rises(codec, prompts, lora, lr):
 def ppo_training(models, prompts, heldout, folder):
     f = flags(8)
     named = SimpleNamespace(model_name_or_path="x")
-    every = SimpleNamespace(ppo=f, paths={}, actor=named, critic=named)
+    every = SimpleNamespace(ppo=f, paths={}, actor=named, critic=named, rewards=RewardFlags())
     order = SimpleNamespace(seed=3)
     return PpoTraining(models, every, prompts, heldout, [], order, SimpleNamespace(dir=folder))
 

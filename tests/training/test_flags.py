@@ -288,3 +288,12 @@ def test_step_3_evaluates_by_either_name():
 def test_betas_are_flags_of_each_model():
     _, given, *_ = main_of(3).parse([*NEEDED[3], "--actor_adam_beta1", "0.8", "--critic_adam_beta2", "0.99"])
     assert [(m.adam_beta1, m.adam_beta2) for m in (given.actor, given.critic)] == [(0.8, 0.95), (0.9, 0.99)]
+
+
+def test_a_critic_is_asked_for_where_one_is_trained(capsys):
+    at = NEEDED[3].index("--critic_model_name_or_path")
+    without = [*NEEDED[3][:at], *NEEDED[3][at + 2 :], "--reward", "rules:sense"]
+    given = main_of(3).parse([*without, "--advantage_estimator", "reinforce"])[1]
+    assert "critic_model_name_or_path" not in given.paths
+    assert "--critic_model_name_or_path" in refusal(3, without, capsys)
+    assert main_of(3).parse([*NEEDED[3], "--reward", "rules:sense"])[1].paths["critic_model_name_or_path"]

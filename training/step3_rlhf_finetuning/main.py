@@ -5,6 +5,7 @@ With LoRA the reference is the actor with its adapter off; otherwise a frozen co
 model; the others have none. Left out: the hybrid engine, value heads that share the actor's trunk.
 """
 
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -22,8 +23,10 @@ def parse(argv=None):
     parser = step_parser("Step 3: PPO, RLOO, GRPO or REINFORCE")
     flags.add(parser, DataFlags)
     flags.add(parser, ModelFlags, "actor_", learning_rate=2e-6, lora_learning_rate=2e-5)
-    critic_rates = {"learning_rate": 9e-6, "lora_learning_rate": 9e-5}
-    flags.add(parser, ModelFlags, "critic_", model_name_or_path="", **critic_rates)
+    of_critic = {"learning_rate": 9e-6, "lora_learning_rate": 9e-5}
+    if any(word.split("=")[0] == "--reward" for word in (sys.argv[1:] if argv is None else argv)):
+        of_critic["model_name_or_path"] = ""  # needed with gae alone
+    flags.add(parser, ModelFlags, "critic_", **of_critic)
     flags.add(parser, RunFlags)
     for group in (PpoFlags, RewardFlags, LlmFlags, ServerJudgeFlags):
         flags.add(parser, group)
@@ -36,7 +39,7 @@ def parse(argv=None):
     check_ppo(ppo, parser)
     judging.check(parser)
     rewards.check(ppo.reward_model_name_or_path, run.ddp_timeout, llm.request_timeout)
-    if not critic.model_name_or_path and (ppo.has_critic or not rewards.reward):
+    if ppo.has_critic and not critic.model_name_or_path:
         parser.error("the following arguments are required: --critic_model_name_or_path")
     return data, Flags(actor, critic, ppo, run, rewards), (llm, judging), vars(args)
 
