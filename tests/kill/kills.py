@@ -78,6 +78,11 @@ SETTINGS = {
     "ppo_two": Setting(
         3, f"{PPO} --per_device_generation_batch_size 4 --max_steps 4 --save_steps 1 --critic_zero_stage 2", 2
     ),
+    "ppo_rewards": Setting(
+        3,
+        f"{PPO} --per_device_generation_batch_size 4 --max_steps 5 --save_steps 2 --reward rules:friendly "
+        "-0.5*rules:repetition --veto rules:sense",
+    ),
     "rloo_zero3": Setting(
         3,
         f"{PPO} --per_device_generation_batch_size 8 --max_steps 5 --save_steps 1 --advantage_estimator rloo "

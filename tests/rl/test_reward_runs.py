@@ -14,8 +14,8 @@ from korlhf.models import reward_model, save
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl import http_reward
 
-PPO = "--data_split 0,0,1 --data_path prompts.jsonl --eval_data_path prompts2.jsonl --max_prompt_seq_len 64 "
-PPO += "--max_answer_seq_len 12 "
+PPO = "--data_split 0,0,1 --data_path prompts.jsonl --eval_data_path prompts2.jsonl "
+PPO += "--max_prompt_seq_len 64 --max_answer_seq_len 12 "
 PPO += "--per_device_generation_batch_size 2 --per_device_training_batch_size 2 --num_train_epochs 2 --dtype fp32 "
 PPO += "--actor_learning_rate 1e-3 --actor_model_name_or_path neox "
 CODE = "def score(prompts, answers, level):\n"
