@@ -10,6 +10,7 @@ from pathlib import Path
 
 from korlhf.core import flags, program
 from korlhf.core.flags import REQUIRED, flag, seed_flag
+from korlhf.data import load
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ def parse(argv=None):
 
 def main(argv=None):
     args = parse(argv)
+    load.check_names(args.data_path)
     with program.slow_imports():
         from korlhf.eval import algorithms
 

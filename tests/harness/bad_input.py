@@ -68,6 +68,7 @@ PROGRAMS = {
         "eval.reward_accuracy",
         f"--model_name_or_path {REWARD} --data_path pairs.jsonl --max_seq_len 128 --output_dir out",
     ),
+    "algorithms": ("eval.algorithms", "--run_dir run"),
     "report": ("eval.report", "--run_dir run --output out.html"),
     "chat": ("applications.chat.chat", f"--model_name_or_path {MODEL} --history_file history"),
     "export": (
