@@ -65,7 +65,7 @@ def test_cards_show_answers_figures_and_no_path(three_steps):
     for stage, samples, base in (
         ("base", 0, "base_init"),
         ("sft", 3, "base"),
-        ("reward", 6, "base"),
+        ("reward", 6, "sft"),
         ("ppo", 6, "sft"),
     ):
         text = (three_steps / stage / "README.md").read_text(encoding="utf-8")
