@@ -33,7 +33,7 @@ def bar(
     """
     if not on_terminal():
         return Lines(iterable, total, desc, unit, initial)
-    how: dict[str, Any] = {"dynamic_ncols": True, "mininterval": 0.5, "file": sys.stderr}
+    how: dict[str, Any] = {"leave": None, "dynamic_ncols": True, "mininterval": 0.5, "file": sys.stderr}
     return tqdm(iterable, total=total, desc=desc, unit=f" {unit}", initial=initial, **how)
 
 

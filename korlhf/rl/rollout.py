@@ -6,11 +6,14 @@ in (but for rounding).
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
+from korlhf.core import progress
 from korlhf.models.causal_lm import head_logits
 from korlhf.models.kv_cache import BlockCache
 from korlhf.models.lora import without_adapter
@@ -41,19 +44,21 @@ def sample(
     eos_token_id: int,
     limits: Limits,
     batch_size: int = 64,
+    desc: str = "",
 ) -> list[list[int]]:
     """Sample one answer per prompt.
 
     prompts: lists of token ids (each at least one); seeds: one integer per prompt; eos_token_id: the token that ends
-    an answer; batch_size: rows at once. Returns lists of answer ids in the order given: through `eos_token_id`, or
-    `max_new_tokens` long without it.
+    an answer; batch_size: rows at once; desc: of a progress bar, "" = none. Returns lists of answer ids in the order
+    given: through `eos_token_id`, or `max_new_tokens` long without it.
     """
     was_training = lm.training
     lm.eval()
     batch = _Batch(without_adapter(lm), prompts, seeds, eos_token_id, limits, min(batch_size, len(prompts)))
     # The longest first: those that enter later fit into the columns that are there.
     waiting = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
-    with one_query_attention(batch.model):
+    bar: Any = progress.bar(total=len(prompts), desc=desc, unit="answers") if desc else nullcontext()
+    with one_query_attention(batch.model), bar:
         while waiting or batch.members:
             if free := batch.free if waiting else 0:
                 batch.enter(waiting[:free])
@@ -61,6 +66,8 @@ def sample(
             else:
                 batch.go_on(len(prompts[waiting[0]]) if waiting else 0)
             batch.leave()
+            if desc:
+                bar.update(len(prompts) - len(waiting) - len(batch.members) - bar.n)
     lm.train(was_training)
     return batch.answers()
 

@@ -77,13 +77,15 @@ def _adapter_off(actor):
         yield actor
 
 
-def sample(models: Models, prompts: Sequence[Prompt], seeds: Sequence[int], flags: PpoFlags) -> list[list[int]]:
-    """Answer ids of `prompts` from the actor, which is left in evaluation mode."""
+def sample(
+    models: Models, prompts: Sequence[Prompt], seeds: Sequence[int], flags: PpoFlags, desc: str = ""
+) -> list[list[int]]:
+    """Answer ids of `prompts` from the actor, which is left in evaluation mode. desc: as of rollout.sample."""
     models.actor.eval()
     limits = rollout.Limits(flags.max_answer_seq_len, flags.temperature, flags.top_p)
     ids, size = [p.ids for p in prompts], flags.per_device_generation_batch_size
     with models.actor.gathered_weights():
-        return rollout.sample(models.actor.module.lm, ids, seeds, models.codec.eos_token_id, limits, size)
+        return rollout.sample(models.actor.module.lm, ids, seeds, models.codec.eos_token_id, limits, size, desc)
 
 
 def collect(

@@ -157,7 +157,7 @@ class DpoTraining(RewardTraining):
         if not self.heldout.rows:
             return None
         rows, n = self.heldout.rows, self.asked.batch_size
-        logps = reference.group_logps(self.actor, rows, n)
+        logps = reference.group_logps(self.actor, rows, n, "held-out")
         lengths = [[t.answer for t in group] for group in rows]
         self.scores = [
             (self.flags.scale * answer_scores(self.flags, *map(_tensor, parts))).tolist()

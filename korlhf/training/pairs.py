@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from korlhf.core import ranks, stats
+from korlhf.core import progress, ranks, stats
 from korlhf.core.errors import InputError
 from korlhf.data import load, packing
 from korlhf.data.example import Example
@@ -69,16 +69,24 @@ def forward(reward: Any, sequences: Sequence[Tokens], device: torch.device) -> t
 
 @torch.no_grad()
 def score_groups(
-    reward: Any, groups: Sequence[list[Tokens]], batch_size: int, world: "World", forward: Forward = forward
+    reward: Any,
+    groups: Sequence[list[Tokens]],
+    batch_size: int,
+    world: "World",
+    forward: Forward = forward,
+    desc: str = "",
 ) -> list[list[float]]:
     """Scores of every answer: lists of Tokens per prompt -> lists of floats, in every process.
 
-    forward: what gives a batch's scores. Processes share the work; all run equally many forward passes, because ZeRO-3
-    needs that.
+    forward: what gives a batch's scores; desc: of a progress bar, "" = none. Processes share the work; all run equally
+    many forward passes, because ZeRO-3 needs that.
     """
     chunks = [list(range(i, min(i + batch_size, len(groups)))) for i in range(0, len(groups), batch_size)]
     mine = {}
-    for i in range(-(-len(chunks) // world.size)):
+    turns: Iterable[int] = range(-(-len(chunks) // world.size))
+    if desc and world.first:
+        turns = progress.bar(turns, desc=desc, unit="batches")
+    for i in turns:
         k = i * world.size + world.rank
         chunk = chunks[k] if k < len(chunks) else chunks[0]
         scores = forward(reward, [t for j in chunk for t in groups[j]], world.device).tolist()

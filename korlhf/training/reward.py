@@ -140,7 +140,7 @@ class RewardTraining(Training):
         if not self.heldout.rows:
             return None
         self.reward.eval()
-        self.scores = pairs.score_groups(self.reward, self.heldout.rows, self.eval_batch, self.world)
+        self.scores = pairs.score_groups(self.reward, self.heldout.rows, self.eval_batch, self.world, desc="held-out")
         figures = pairs.accuracy(self.heldout.examples, self.scores)
         self.reward.train()
         return figures

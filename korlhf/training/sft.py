@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from korlhf.core import stats
+from korlhf.core import progress, stats
 from korlhf.data import packing
 from korlhf.data.tokenize import Codec, Tokens
 from korlhf.models.card import Sample, places
@@ -103,7 +103,7 @@ class SftTraining(Training):
         chunks = [range(i, min(i + self.eval_batch, len(rows))) for i in range(0, len(rows), self.eval_batch)]
         mine, most = chunks[self.world.rank :: self.world.size], -(-len(chunks) // self.world.size)
         losses = {}  # place of an example -> (nats, trained tokens)
-        for i in range(most):
+        for i in progress.bar(range(most), desc="held-out", unit="batches") if self.world.first else range(most):
             chunk = mine[i] if i < len(mine) else chunks[0]
             logps = token_logps(self.actor, [rows[j] for j in chunk], self.world.device).double()
             sizes = [sum(rows[j].mask[1:]) for j in chunk]

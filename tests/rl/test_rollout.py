@@ -12,6 +12,7 @@ from transformers import (
     OPTConfig,
 )
 
+from korlhf.core import progress
 from korlhf.models import kv_cache
 from korlhf.rl import rollout
 
@@ -42,6 +43,18 @@ def test_greedy_is_generate_of_each_prompt_alone(load_lm, name):
     assert len({len(a) for a in expected}) > 1 and any(a[-1] == stop for a in expected)
     assert greedy(lm, PROMPTS, stop) == expected
     assert greedy(lm, PROMPTS, stop, batch_size=2) == expected
+
+
+def test_a_long_sampling_says_how_far_it_is(load_lm, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.delenv("KORLHF_TERMINAL", raising=False)
+    lm = load_lm("llama")
+    stop = a_stop(greedy(lm, PROMPTS, RARE))
+    silent = greedy(lm, PROMPTS, stop)
+    assert capsys.readouterr().err == "" and greedy(lm, PROMPTS, stop, batch_size=2, desc="held-out") == silent
+    lines = capsys.readouterr().err.splitlines()
+    done = [int(line.removeprefix("held-out: answers ").partition("/")[0]) for line in lines]
+    assert done == sorted(done) and done[-1] == len(PROMPTS) and len(set(done)) > 2
 
 
 @pytest.mark.parametrize("name", ["gpt_neox", "llama", "gemma2", "gpt2"])

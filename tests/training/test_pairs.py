@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from korlhf.core import stats
+from korlhf.core import progress, stats
 from korlhf.core.errors import InputError
 from korlhf.data.example import Example
 from korlhf.data.tokenize import Tokens
@@ -213,3 +213,15 @@ def test_n_grams_stand_beside_the_model():
     text = pairs.report(half, "t", beside({NAME: 1.0, "longer": 0.5}))
     assert "n-gram classifier 1.000, longer 0.500" in text and "(0.500) loses to 'n-gram classifier' (1.000)" in text
     assert NAME not in pairs.beside(train[:19], heldout)["trivial_rules"]  # too few pairs to fit it to
+
+
+def test_a_long_scoring_says_how_far_it_is(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.delenv("KORLHF_TERMINAL", raising=False)
+    groups, alone = [[Tokens([k], [])] for k in range(5)], World(0, 1, torch.device("cpu"))
+    ids = lambda _, sequences, device: torch.tensor([float(t.ids[0]) for t in sequences])  # noqa: E731
+    assert pairs.score_groups(None, groups, 2, alone, ids) == [[0.0], [1.0], [2.0], [3.0], [4.0]]
+    assert capsys.readouterr().err == ""
+    assert pairs.score_groups(None, groups, 2, alone, ids, desc="held-out")[4] == [4.0]
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(",")[0] for line in told] == [f"held-out: batches {k}/3" for k in (1, 2, 3)]
