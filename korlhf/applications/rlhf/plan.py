@@ -26,7 +26,7 @@ LORA = {"lora_dim": 32, "lora_module_name": "all-linear"}
 DATA = {1: ["sample/best", "sample/reward"], 2: ["sample/reward"], 3: ["sample/prompts"]}
 HELD_OUT = {1: "sample/heldout_reward", 2: "sample/heldout_reward", 3: "sample/heldout_prompts"}
 STEPS = {"sft": 1, "reward": 2, **dict.fromkeys(budget.LAST, 3), "dpo": 2}  # whose data a training reads
-RATES = {"sft": "3e-4", "reward": "3e-4", "actor": "3e-4", "critic": "3e-4", "dpo": "1e-4"}  # of LoRA, peak
+RATES = {"sft": "3e-4", "reward": "3e-4", "actor": "1e-4", "critic": "3e-4", "dpo": "1e-4"}  # of LoRA, peak
 HEAD_RATE = "1e-4"  # of the new head of reward model and critic, the only weights that are trained besides
 
 
