@@ -11,6 +11,7 @@ import torch
 
 from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
+from korlhf.data import packing
 from korlhf.data.tokenize import Codec
 from korlhf.models.card import Sample, places
 from korlhf.training import implicit, pairs, provenance, reference
@@ -77,8 +78,18 @@ class DpoTraining(RewardTraining):
         names = ("dtype", "load_in_4bit", "max_answer_seq_len", "seed")
         how = {name: run.settings[name] for name in names}
         identity = reference.fingerprint(run.settings["inputs"]["model_name_or_path"], how, rows, self.asked.prompts)
-        compute = lambda: reference.compute(self.actor, rows, self.asked)  # noqa: E731
-        return reference.kept_in(run.dir / reference.FILE, identity, self.world, compute)
+        read = self._read()
+        compute = lambda: reference.compute(self.actor, rows, read, self.asked)  # noqa: E731
+        return reference.kept_in(run.dir / reference.FILE, identity, read, self.world, compute)
+
+    def _read(self):
+        """Places of the training rows that the steps take: all, but in less than an epoch."""
+        order = self.order
+        if order.total_steps >= order.steps_per_epoch:
+            return range(len(self.train))
+        batches = order.examples, order.batch_size, order.world, order.accumulation, order.seed
+        taken = packing.steps(*batches, 0, order.total_steps)
+        return sorted({i for _, (_, everyone) in taken for i in everyone})
 
     def train_step(self, step, mine, everyone):
         clock, labels = Clock(), self.train.labels

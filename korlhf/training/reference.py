@@ -93,24 +93,28 @@ def after(prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> list[li
     return [[Tokens(p + a, [0] * len(p) + [1] * len(a))] for p, a in zip(prompts, answers)]
 
 
-def compute(actor: Engine, splits: Sequence[Groups], asked: Asked) -> dict[str, Any]:
-    """What reference.json holds. splits: training and held-out rows."""
+def compute(actor: Engine, splits: Sequence[Groups], read: Sequence[int], asked: Asked) -> dict[str, Any]:
+    """What reference.json holds. splits: training and held-out rows; read: places of those that training reads."""
+    train: list[list[float] | None] = [None] * len(splits[0])
     with adapter_off(actor.module.lm):
-        train, heldout = (group_logps(actor, rows, asked.batch_size, "reference") for rows in splits)
+        parts = [splits[0][i] for i in read], splits[1]
+        known, heldout = (group_logps(actor, rows, asked.batch_size, "reference") for rows in parts)
+        for i, logps in zip(read, known):
+            train[i] = logps
         answers = asked.answers(actor, range(len(asked.prompts))) if asked.prompts else []
         drift = group_logps(actor, after(asked.prompts, answers), asked.batch_size)
     return {"train": train, "heldout": heldout, "answers": answers, "drift": drift}
 
 
-def kept_in(path: Path, fingerprint: str, world: World, computed: Callable[[], dict]) -> dict:
-    """What `computed` gives, from `path` if it is there.
+def kept_in(path: Path, fingerprint: str, read: Sequence[int], world: World, computed: Callable[[], dict]) -> dict:
+    """What `computed` gives, from `path` if it is there, with all training rows that are `read`.
 
     Raises InputError, in all processes, if the file is damaged or of another fingerprint.
     """
     known = world.gather(_read(path, fingerprint) if world.first else None)[0]
     if isinstance(known, str):
         raise InputError(f"{path}: {known}; delete it, and it is computed again")
-    if known is None:
+    if known is None or any(known["train"][i] is None for i in read):  # more steps than before
         known = computed()
         if world.first:
             write_json(path, {"fingerprint": fingerprint, **known})

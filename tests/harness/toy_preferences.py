@@ -40,7 +40,7 @@ def moved(actor, seed=1):
         p.data += 0.05 * torch.randn_like(p)
 
 
-def training(codec, folder, rows, heldout=(), chunks=1, lr=1e-2, drift=0, **flags):
+def training(codec, folder, rows, heldout=(), chunks=1, lr=1e-2, drift=0, batch=0, max_steps=0, **flags):
     """(DpoTraining on examples `rows`, all of them a step of `chunks` passes; its language model before training)."""
     models, frozen = make_models(codec, lr=lr)
     actor = Actor(models.actor.module, lr, chunks)
@@ -49,7 +49,8 @@ def training(codec, folder, rows, heldout=(), chunks=1, lr=1e-2, drift=0, **flag
     if preferences.loss == "kto":
         split = examples.unpaired(split, 64, 0)
     held = split_of(codec, heldout) if heldout else Split([], [])
-    order = Order(len(split), len(split) // chunks, chunks, 1, 0, 0, ALONE)
+    order = Order(len(split), batch or len(split) // chunks, chunks, 1, max_steps, 0, ALONE)
+    folder.mkdir(exist_ok=True)
     settings = {"model_name_or_path": "toy", "inputs": {"model_name_or_path": "0"}, "dtype": "fp32", "seed": 0}
     settings |= {"load_in_4bit": False, "max_answer_seq_len": 4}
     sample = partial(rollout.sample, eos_token_id=codec.eos_token_id, limits=rollout.Limits(4))

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from toy_policy import toy_codec
+from toy_policy import ALONE, toy_codec
 from toy_preferences import moved, ranked, split_of, step, training
 
 from korlhf.core.errors import InputError
+from korlhf.data import packing
 from korlhf.training import reference
 from korlhf.training.dpo_flags import PreferenceFlags
 from korlhf.training.examples import fingerprint, unpaired
@@ -216,6 +217,17 @@ def test_the_reference_is_kept_and_no_other_is_taken(codec, tmp_path):
     (tmp_path / reference.FILE).write_text("[1", encoding="utf-8")
     with pytest.raises(InputError, match="reference.json: is damaged"):
         training(codec, tmp_path, RANKED, held, drift=2)
+
+
+def test_of_less_than_an_epoch_the_reference_reads_what_the_steps_take(codec, tmp_path):
+    rows = RANKED * 3
+    whole, _ = training(codec, tmp_path / "whole", rows)
+    for steps, more in ((1, 2), (2, 4)):  # a run that is given more steps computes again
+        t, _ = training(codec, tmp_path / "few", rows, batch=2, max_steps=steps)
+        read = [i for i, logps in enumerate(t.known["train"]) if logps is not None]
+        taken = [i for _, (_, everyone) in packing.steps(len(rows), 2, ALONE, 1, 0, 0, steps) for i in everyone]
+        assert read == sorted(taken) and len(read) == more
+        assert [t.known["train"][i] for i in read] == [pytest.approx(whole.known["train"][i]) for i in read]
 
 
 @pytest.mark.parametrize("loss", ["simpo", "orpo"])
