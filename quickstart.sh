@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Does everything work here? Set-up, then base -> SFT -> reward model -> PPO on the embedded Korean sample, their
-# evaluation and its report: 10 to 15 minutes. --quick: a few steps and evaluations, 2 minutes. With --base the same
+# evaluation and its report: about 15 minutes. --quick: a few steps and evaluations, 2 minutes. With --base the same
 # steps make a bot of a pretrained model, by LoRA, as long as --minutes. grpo, rloo, reinforce or dpo takes the place of
 # PPO; SFT and reward model that are there already are used again. Stop it at any time and start it again to resume.
 #
@@ -64,7 +64,7 @@ elif [[ -n "$QUICK" ]]; then
     export DIALOGUES_FLAGS="--max_prompts 6 --max_new_tokens 32 ${DIALOGUES_FLAGS:-}"
     export EVAL_PARTS="${EVAL_PARTS:-reward_accuracy geval}" EVAL_MAX_PROMPTS="${EVAL_MAX_PROMPTS:-8}"
 else
-    WHAT="$STEPS, evaluation of a tiny model: 10 to 15 minutes on 2 cores" RESULT=report.html
+    WHAT="$STEPS, evaluation of a tiny model: about 15 minutes on 2 cores" RESULT=report.html
     FOLDER="${FOLDER:-${RUN:-$ROOT/output/quickstart}}"
 fi
 VENV="${KORLHF_VENV:-$ROOT/.venv}"

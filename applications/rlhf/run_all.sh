@@ -48,14 +48,15 @@ data_prep() {  # STAGE MARK NAME=VALUE...: the recipe, with these settings
 sft() { training sft "$RUN/sft" "$STEP1/$1" "$RUN/sft" "" "${@:2}"; }  # SCRIPT FLAG...
 reward() { training reward "$RUN/reward" "$STEP2/$1" "$RUN/reward" "" "${@:2}"; }
 
-tuned() {  # SCRIPT FLAG...: the last training, into a folder of its name
-    local out="$RUN/$ALGORITHM" flags=()
+tuned() {  # SCRIPT FLAG...: the last training, into a folder of its name, or of AS
+    local name="${AS:-$ALGORITHM}" flags=()
+    local out="$RUN/$name"
     case "$ALGORITHM" in
-        dpo) training dpo "$out" "$STEP2_DPO/$1" "$out" "" --model_name_or_path "$RUN/sft" "${@:2}"; return ;;
+        dpo) training "$name" "$out" "$STEP2_DPO/$1" "$out" "" --model_name_or_path "$RUN/sft" "${@:2}"; return ;;
         grpo | rloo) flags=(--num_generations "${NUM_GENERATIONS:-4}") ;;
     esac
     [[ "$ALGORITHM" == ppo ]] || flags+=(--advantage_estimator "$ALGORITHM")
-    training "$ALGORITHM" "$out" "$STEP3/$1" "$RUN/sft" "$RUN/reward" "" "" "$out" ${flags[@]+"${flags[@]}"} "${@:2}"
+    training "$name" "$out" "$STEP3/$1" "$RUN/sft" "$RUN/reward" "" "" "$out" ${flags[@]+"${flags[@]}"} "${@:2}"
 }
 
 evaluation() {  # NAME=VALUE...: settings of eval/run_all.sh; those of the user come last
@@ -91,21 +92,16 @@ recipe_quickstart() {
 
 # PPO, RLOO, GRPO, REINFORCE and DPO of one SFT model: the same number of answers for all, sampled or (DPO) ranked.
 recipe_algorithms() {
-    local name seed
+    local ALGORITHM SEED="$SEED" steps
     tiny_base
     sft tiny/run_tiny.sh --model_name_or_path "$RUN/base"
     reward tiny/run_tiny.sh --model_name_or_path "$RUN/sft"
-    for seed in $TRAINING_SEEDS; do
-        local SEED="$seed"
-        for name in ppo rloo grpo reinforce; do
-            local estimator=(--advantage_estimator "$name" --num_generations 4)
-            [[ "$name" != ppo ]] || estimator=(--advantage_estimator gae)
-            [[ "$name" != reinforce ]] || estimator=(--advantage_estimator reinforce)
-            training "${name}_$seed" "$RUN/${name}_$seed" "$STEP3/tiny/run_tiny.sh" "$RUN/sft" "$RUN/reward" "" "" \
-                "$RUN/${name}_$seed" "${estimator[@]}" --max_steps $((ANSWERS / 64)) --eval_interval 0
+    for SEED in $TRAINING_SEEDS; do
+        for ALGORITHM in ppo rloo grpo reinforce dpo; do
+            steps=$((ANSWERS / 64))
+            [[ "$ALGORITHM" != dpo ]] || steps=$((ANSWERS / 48))
+            AS="${ALGORITHM}_$SEED" tuned tiny/run_tiny.sh --max_steps "$steps" --eval_interval 0
         done
-        training "dpo_$seed" "$RUN/dpo_$seed" "$STEP2_DPO/tiny/run_tiny.sh" "$RUN/dpo_$seed" "" \
-            --model_name_or_path "$RUN/sft" --max_steps $((ANSWERS / 48)) --eval_interval 0
     done
     stage table "$RUN/algorithms.png" python "$KORLHF_ROOT/eval/algorithms.py" --run_dir "$RUN"
     RESULT="the table of all algorithms: $RUN/algorithms.md"

@@ -45,6 +45,9 @@ ADDED = {
     **{f"{model}{name}": value for name, value in OF_A_MODEL.items() for model in ("", "actor_", "critic_")},
     **{"lora_dropout": 0.0, "margin_column": "", "min_margin": 0.0},
     **{"margin_weight": 0.0, "center_rewards": 0.0, "label_smoothing": 0.0},
+    **{"advantage_estimator": "gae", "num_generations": 1, "scale_rewards": "group", "loss_aggregation": "token"},
+    **{"ratio": "token", "cliprange_high": 0.0, "kl_in": "reward", "kl_estimator": "auto"},
+    **{"mask_truncated": False, "dynamic_sampling": False},
     **{"reward": [], "veto": [], "ensemble_penalty": 0.0},
     **{"judge_samples": 5, "judge_temperature": 1.0, "structured": "auto"},
 }

@@ -7,24 +7,17 @@ Hub(refuse=403): every commit is refused with that status."""
 import base64
 import json
 import re
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from loopback import Loopback
 
-class Hub:
+
+class Hub(Loopback):
     def __init__(self, repositories=None, refuse=None):
         self.repositories, self.refuse, self.files, self.tokens = dict(repositories or {}), refuse, {}, set()
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.hub = self
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
-
-    def __enter__(self):
-        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.http.shutdown()
-        self.http.server_close()
 
     def create(self, body):
         name = "/".join(filter(None, (body.get("organization"), body["name"])))

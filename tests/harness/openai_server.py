@@ -22,6 +22,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from loopback import Loopback
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -124,7 +126,7 @@ def echo(body):
     return body["messages"][-1]["content"]
 
 
-class Server:
+class Server(Loopback):
     """Context manager; serves from threads of this process.
 
     answer: "echo", or a function of the request's body -> text, or a choice ({"message": ..., "finish_reason": ...,
@@ -144,15 +146,6 @@ class Server:
         self.http = Listener(("127.0.0.1", port), Handler)
         self.http.owner = self
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
-
-    def __enter__(self):
-        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        self.http.shutdown()
-        self.http.server_close()
 
     def prompts(self, bodies=None):
         """The last message of every request, or of `bodies`."""

@@ -8,8 +8,10 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from loopback import Loopback
 
-class Server:
+
+class Server(Loopback):
     """score: answer -> number or None. faults: request number -> "drop", "hang", a status, or bytes as the answer; or a
     function (number) -> such a one or None.
     """
@@ -21,15 +23,6 @@ class Server:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads, self.http.owner = True, self
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}/score"
-
-    def __enter__(self):
-        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        self.http.shutdown()
-        self.http.server_close()
 
 
 class Handler(BaseHTTPRequestHandler):

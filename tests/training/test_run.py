@@ -112,14 +112,21 @@ def test_changed_data_and_models_are_refused_by_name(tmp_path, changed, words):
 
 
 def test_a_run_of_an_earlier_version_is_resumed(tmp_path):
-    """It knows neither fingerprints, betas, DoRA nor 4 bits, and step 3 called --eval_interval --eval_steps."""
+    """It knows neither fingerprints, betas, DoRA, 4 bits nor RL without a critic; step 3 had --eval_steps."""
     checkpoint.Run(tmp_path, {**SETTINGS, "eval_interval": 0, "eval_steps": 14}, ONE)
     settings = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
     del settings["inputs"]
     (tmp_path / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     betas = {f"{model}adam_beta{i}": beta for model in ("actor_", "critic_") for i, beta in ((1, 0.9), (2, 0.95))}
     off = {f"{model}{name}": False for model in ("actor_", "critic_") for name in ("use_dora", "load_in_4bit")}
-    now = {**SETTINGS, **betas, **off, "eval_interval": 14}
+    rl = {
+        "advantage_estimator": "gae",
+        "num_generations": 1,
+        "kl_in": "reward",
+        "dynamic_sampling": False,
+        "reward": [],
+    }
+    now = {**SETTINGS, **betas, **off, **rl, "eval_interval": 14}
     with pytest.raises(InputError, match="actor_adam_beta1: 0.9 there, 0.8 now"):
         checkpoint.Run(tmp_path, {**now, "actor_adam_beta1": 0.8}, ONE, inputs=INPUTS)
     checkpoint.Run(tmp_path, now, ONE, inputs=INPUTS)

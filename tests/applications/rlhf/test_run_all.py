@@ -209,7 +209,7 @@ def test_quickstart_sets_up_and_takes_the_same_flags(project):
 def test_quickstart_says_first_what_it_will_do_how_long_and_where(project):
     out = project.run(script="quickstart.sh", RECIPE="", RUN="")[2].splitlines()
     assert out[0] == f"1. set-up: {project.root}/venv (to be made, about 2.4 GB of packages, a few minutes)"
-    assert out[1].endswith("evaluation of a tiny model: 10 to 15 minutes on 2 cores")
+    assert out[1].endswith("evaluation of a tiny model: about 15 minutes on 2 cores")
     assert out[2] == f"result: {project.root}/output/quickstart/report.html"
     (project.root / "venv/.korlhf-ready").touch()
     code, ran, text = project.run("--quick", script="quickstart.sh", RECIPE="", RUN="")
@@ -247,6 +247,18 @@ def test_another_algorithm_takes_the_place_of_ppo_and_reuses_what_is_trained(pro
     code, ran, out = project.run("--dry_run", ALGORITHM=algorithm)
     assert f"{project.out}/base {project.out}/sft {project.out}/{algorithm} " in out.replace("\\ ", " ")
     assert f"--algorithm {algorithm}" in out
+
+
+def test_all_algorithms_get_the_same_answers_from_one_model(project):
+    code, _, out = project.run("--dry_run", RECIPE="algorithms", TRAINING_SEEDS="5 7", ANSWERS="192", SEED="3")
+    plan = out.replace("\\ ", " ").splitlines()
+    trained = {plan[i].split()[1].rstrip(":"): plan[i + 1] for i in range(0, len(plan), 2)}
+    names = [f"{name}_{seed}" for seed in (5, 7) for name in ("ppo", "rloo", "grpo", "reinforce", "dpo")]
+    assert code == 0 and list(trained) == ["init", "base", "sft", "reward", *names, "table"]
+    assert "--seed 3" in trained["sft"] and all(f"--seed {name[-1]}" in trained[name] for name in names)
+    assert {name: trained[name].count("--num_generations 4") for name in names[:5]} == dict(zip(names, (0, 1, 1, 0, 0)))
+    assert all(f"--max_steps {4 if 'dpo' in name else 3} " in trained[name] for name in names)
+    assert all(f"{project.out}/{name}" in trained[name] and f"{project.out}/sft" in trained[name] for name in names)
 
 
 def test_an_algorithm_that_is_none_is_one_line(project):
