@@ -1,11 +1,12 @@
 """Runs a server that ends with its parent, however that ends: python watched.py FOLDER PROGRAM WORD...
 
-The parent says that the server is to end by closing this process's standard input, or by ending, of which the standard
-input tells too, also after a SIGKILL. Then the server and all that it has started end (those that lost their parents
-become this process's children, as Linux lets it adopt them), and FOLDER is removed. Ends with the server's exit code.
-Imports nothing of the project, so that it starts at once and stays small.
+The parent says that the server is to end by closing this process's standard input, which its own end does too, also
+that by a SIGKILL. Then the server and all that it has started end (those that lost their parents become this process's
+children, as Linux lets it adopt them), and FOLDER is removed. Ends with the server's exit code. Imports nothing of the
+project, so that it starts at once and stays small.
 """
 
+import contextlib
 import ctypes
 import os
 import select
@@ -16,7 +17,8 @@ import sys
 import time
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+GRACE = 10.0  # seconds that all have to end by themselves: they have memory to give back
+LOOK_EVERY = 0.2  # seconds
 
 
 def main():
@@ -25,19 +27,20 @@ def main():
         signal.signal(number, signal.SIG_IGN)
     libc, parent = ctypes.CDLL(None), os.getppid()
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=lambda: _begin(libc))
-    while server.poll() is None and os.getppid() == parent:
-        if select.select([0], [], [], 0.2)[0] and not os.read(0, 1):
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=lambda: _begin(libc)).pid
+    codes = {}  # of the children that have ended
+    while _reap(codes) and server not in codes and os.getppid() == parent:
+        if select.select([0], [], [], LOOK_EVERY)[0] and not os.read(0, 1):
             break
-    if server.poll() is None:
-        server.terminate()
-        limit = time.monotonic() + GRACE
-        while server.poll() is None and time.monotonic() < limit:
-            time.sleep(0.05)
-    code = server.poll()
-    _end_children()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(server, signal.SIGTERM)
+    limit = time.monotonic() + GRACE
+    while _reap(codes):
+        for pid in _children() if time.monotonic() > limit else ():
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
     shutil.rmtree(folder, ignore_errors=True)
-    sys.exit(code if code is not None and code >= 0 else 1)
+    sys.exit(max(codes[server], 1) if server in codes and codes[server] else 0)
 
 
 def _begin(libc):
@@ -48,18 +51,23 @@ def _begin(libc):
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _end_children():
-    """Kill all children; theirs become ours, until there are none."""
-    me = os.getpid()
+def _reap(codes):
+    """Note the exit codes of the children that have ended; whether there are more."""
     while True:
-        with open(f"/proc/{me}/task/{me}/children") as file:
-            children = [int(pid) for pid in file.read().split()]
-        for pid in children:
-            os.kill(pid, signal.SIGKILL)
         try:
-            os.wait()
+            pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return
+            return False
+        if not pid:
+            return True
+        codes[pid] = os.waitstatus_to_exitcode(status)
+
+
+def _children():
+    """Those of what is killed become ours."""
+    me = os.getpid()
+    with open(f"/proc/{me}/task/{me}/children") as file:
+        return [int(pid) for pid in file.read().split()]
 
 
 if __name__ == "__main__":

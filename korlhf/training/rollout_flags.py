@@ -75,7 +75,7 @@ class RolloutFlags:
             raise InputError(f"--vllm_weights_dir {self.vllm_weights_dir}: no such folder; give another")
         if load_in_4bit:
             raise InputError(
-                "--rollout vllm --actor_load_in_4bit: weights of 4 bits cannot be merged and sent; leave out one of both"
+                "--rollout vllm --actor_load_in_4bit: weights of 4 bits cannot be merged and sent; delete one of them"
             )
         if ppo.temperature != 1 and ppo.top_p < 1:
             raise InputError(

@@ -8,6 +8,7 @@ has not), "cut" of generate (answers without their end), "restarted" of generate
 function (number of this endpoint's calls so far) -> one of them or None.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -99,7 +100,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(fault if isinstance(fault, int) else 200)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(answer)
+        with contextlib.suppress(BrokenPipeError):  # nobody waits any more
+            self.wfile.write(answer)
 
     do_GET = do_POST
 
