@@ -147,7 +147,10 @@ class Vllm:
         """Raises InputError if a server does not answer, or tells log-probabilities at another temperature."""
         async with self._client() as client:
             for url in self.urls:
-                info = await self._ask(client, "GET", url, "/server_info?config_format=json")
+                try:
+                    info = await self._ask(client, "GET", url, "/server_info?config_format=json")
+                except Unscored as error:
+                    raise InputError(f"--vllm_url {url}: {error}; start the server first, or give another") from error
                 with _readable(url, info):
                     mode = info["vllm_config"]["model_config"]["logprobs_mode"]
                 wanted = "raw_logprobs" if temperature == 1 else "processed_logprobs"

@@ -47,12 +47,14 @@ class RolloutFlags:
     @property
     def program(self) -> str:
         """The vLLM program that is started."""
-        return os.environ.get("VLLM") or str(ROOT / ".venv-vllm/bin/vllm")
+        venv = Path(os.environ.get("KORLHF_VLLM_VENV") or ROOT / ".venv-vllm")
+        return os.environ.get("VLLM") or str(venv / "bin/vllm")
 
     def check(self, load_in_4bit: bool, ppo: PpoFlags, ddp_timeout: float) -> None:
         """Raises InputError for what cannot work. load_in_4bit: of the actor."""
         if self.rollout == "local":
-            for name, value in (("vllm_url", " ".join(self.vllm_url)), ("vllm_args", self.vllm_args)):
+            given = {"vllm_url": " ".join(self.vllm_url), "vllm_args": self.vllm_args, "vllm_gpus": self.vllm_gpus}
+            for name, value in given.items():
                 if value:
                     raise InputError(f"--{name} {value}: holds with --rollout vllm; give that too, or delete it")
             if self.rollout_correction != "none":
@@ -64,8 +66,9 @@ class RolloutFlags:
         for url in self.vllm_url:
             if not re.match(r"https?://[^/\s]+", url):
                 raise InputError(f"--vllm_url {url}: no address; give one as in http://127.0.0.1:8000")
-        if self.vllm_url and self.vllm_args:
-            raise InputError(f"--vllm_args {self.vllm_args}: no server is started with --vllm_url; delete one of them")
+        for name, value in (("vllm_args", self.vllm_args), ("vllm_gpus", self.vllm_gpus)):
+            if self.vllm_url and value:
+                raise InputError(f"--{name} {value}: no server is started with --vllm_url; delete one of them")
         if not self.vllm_url and not os.access(self.program, os.X_OK):
             raise InputError(
                 f"--rollout vllm: there is no program {self.program}; run bash setup_vllm.sh, name it with "
