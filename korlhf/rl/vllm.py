@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx2
 import torch
+from safetensors import SafetensorError
 
 from korlhf.core import progress
 from korlhf.core.errors import InputError, Unavailable, Unscored
@@ -50,7 +51,7 @@ class Vllm:
         self.eos_token_id, self.canaries, self.folder, self.world = eos_token_id, canaries, folder, world
         self.seconds, self.log, self.urls = seconds, log, []
         self.figures: dict[str, float] = {}
-        self.run = uuid.uuid4().hex[:8]  # so that no other run's weights pass for this one's
+        self.run = world.gather(uuid.uuid4().hex[:8])[0]  # no other run's weights pass for this one's
         self.version = ""  # of the weights that the servers have
         self.before: torch.Tensor | None = None  # log-probabilities of the canaries under the version before
 
@@ -72,7 +73,7 @@ class Vllm:
         try:
             self._clear()  # a server may still have the old files open
             without_adapter(model).save_pretrained(self.folder, state_dict=weights)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise InputError(f"--vllm_weights_dir {self.folder.parent}: cannot be written: {error}") from error
 
     def _clear(self):
@@ -213,7 +214,8 @@ class Vllm:
             )
 
     def _client(self):
-        return httpx2.AsyncClient(timeout=self.seconds, limits=httpx2.Limits(max_connections=None))
+        limits = httpx2.Limits(max_connections=None)
+        return httpx2.AsyncClient(timeout=self.seconds, limits=limits, trust_env=False)  # no proxy knows these servers
 
     async def _post(self, client, url, path, body=None):
         return await self._ask(client, "POST", url, path, body)

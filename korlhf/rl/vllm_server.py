@@ -85,7 +85,7 @@ class Server:
             if self.process.poll() is not None:
                 raise InputError(f"--rollout vllm: the server did not start: {self._last_error()}; see {self.log}")
             try:
-                if httpx2.get(f"{self.url}/health", timeout=5.0).status_code == 200:
+                if httpx2.get(f"{self.url}/health", timeout=5.0, trust_env=False).status_code == 200:
                     return
             except httpx2.TransportError:
                 pass
@@ -121,7 +121,8 @@ def opened(models: Models, flags: Flags, prompts: Sequence[Prompt], dtype: str) 
         yield
         return
     log = "" if rollout.vllm_url else f"{flags.run.output_dir}/vllm.log"
-    folder = Path(tempfile.mkdtemp(prefix="korlhf-", dir=rollout.vllm_weights_dir) if world.first else "")
+    place = Path(rollout.vllm_weights_dir).resolve()
+    folder = Path(tempfile.mkdtemp(prefix="korlhf-", dir=place)) if world.first else place
     canaries = [p.ids for p in prompts if len(p.ids) > 1][:CANARIES]
     sampler = Vllm(models.codec.eos_token_id, canaries, folder, rollout.vllm_timeout, world, log)
     with contextlib.ExitStack() as stack:

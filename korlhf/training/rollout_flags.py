@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +70,10 @@ class RolloutFlags:
         for name, value in (("vllm_args", self.vllm_args), ("vllm_gpus", self.vllm_gpus)):
             if self.vllm_url and value:
                 raise InputError(f"--{name} {value}: no server is started with --vllm_url; delete one of them")
+        try:
+            shlex.split(self.vllm_args)
+        except ValueError as error:
+            raise InputError(f"--vllm_args {self.vllm_args}: {error}; mend it") from error
         if not self.vllm_url and not os.access(self.program, os.X_OK):
             raise InputError(
                 f"--rollout vllm: there is no program {self.program}; run bash setup_vllm.sh, name it with "

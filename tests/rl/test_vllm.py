@@ -49,9 +49,10 @@ def models():
 
 
 @pytest.fixture
-def served(tmp_path, models):
+def served(tmp_path, models, monkeypatch):
     """Function: (Models, faults, ...) -> (Vllm, the stand-in of a server with other weights than the actor's)."""
     started = []
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # which is for the rest of the world
 
     def start(models=models, faults=None, seconds=20.0, servers=1, **more):
         first, weights = tmp_path / "first", tmp_path / "weights"

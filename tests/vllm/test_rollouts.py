@@ -136,7 +136,7 @@ def after_step(process, folder, step):
 
 
 def processes(folder):
-    """{process id: its words} of all that name the folder of weights, and of vLLM's own processes below them."""
+    """{process id: its words} of the training by vLLM in `folder` and all that it started: they run there."""
     out = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -144,7 +144,7 @@ def processes(folder):
             cwd = os.readlink(path / "cwd")
         except OSError:
             continue
-        if cwd == str(folder) and "VLLM" in words.upper():
+        if cwd == str(folder) and int(path.name) != os.getpid():
             out[int(path.name)] = words
     return out
 
