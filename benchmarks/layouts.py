@@ -1,15 +1,15 @@
 """Layouts of rows: what the steps do (packed), and rows of one sequence each, as most padded programs have them.
 
-packed: as the steps do it, a prompt that answers share once. longest: one sequence per row, padded to the batch's longest. limit: one sequence per row,
-padded to the limit, as DeepSpeed-Chat does. The padded layouts pad on the right with an attention mask and differ in
-nothing else: losses and logits are made at the same tokens. What they mean for sampling in step 3: transformers'
-`generate`. longest: prompts padded to the batch's longest, until the last answer has stopped; limit: prompts padded to
-the prompt limit, answers of the full limit. Both then use the answers of the layout packed.
+packed: as the steps do it, a prompt that answers share once. longest: one sequence per row, padded to the batch's
+longest. limit: one sequence per row, padded to the limit, as DeepSpeed-Chat does. The padded layouts pad on the right
+with an attention mask, compute a prompt for each of its answers and differ in nothing else: losses and logits are made
+at the same tokens. What they mean for sampling in step 3: transformers' `generate`. longest: prompts padded to the
+batch's longest, until the last answer has stopped; limit: prompts padded to the prompt limit, answers of the full
+limit. Both then use the answers of the layout packed.
 """
 
 import contextlib
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -40,12 +40,13 @@ class Flops:
         self.body = sum(p.numel() for p in model.parameters() if p.ndim > 1 and id(p) not in left_out)
         self.attention = 2 * config.num_hidden_layers * config.hidden_size
 
-    def trunk(self, packed: Packed) -> float:
-        """Operations of one forward pass over packed sequences, without the output head."""
-        lengths = torch.tensor(packed.bounds, dtype=torch.float64).diff()
-        before = torch.stack([lengths[p] if p >= 0 else lengths.new_zeros(()) for p in packed.prompts])
-        attended = (before + lengths) ** 2 - before**2
-        return float(2 * self.body * lengths.sum() + self.attention * attended.sum())
+    def trunk(self, lengths: torch.Tensor, before: torch.Tensor | int = 0) -> float:
+        """Operations of one forward pass over parts of `lengths` tokens, without the output head.
+
+        before: tokens of each part's prompt, which is a part of its own.
+        """
+        n = lengths.double()
+        return float(2 * self.body * n.sum() + self.attention * ((before + n) ** 2 - before**2).sum())
 
     def logits(self, predicted: int) -> float:
         """Operations of the output head at `predicted` tokens."""
@@ -96,16 +97,17 @@ class Layout:
         """In the place of korlhf.models.packed.hidden_states."""
         is_lm = model.get_output_embeddings() is not None
         fed = self.fed[torch.is_grad_enabled()]
-        tokens = len(packed.ids)
-        fed.real += tokens
-        fed.flops += (self.lm if is_lm else self.scorer).trunk(packed)
-        fed.passes += tokens * is_lm
+        whole, at = (packed, None) if self.kind == "packed" else packed.apart()
+        fed.real += len(whole.ids)
+        lengths = torch.tensor(whole.bounds).diff()
+        before = torch.tensor([int(lengths[p]) if p >= 0 else 0 for p in whole.prompts])
+        fed.flops += (self.lm if is_lm else self.scorer).trunk(lengths, before)
+        fed.passes += len(whole.ids) * is_lm
         with _inputs(model.base_model) as computed:
             if self.kind == "packed":
                 hidden = self.own[0](model, packed, *how)
             else:
-                whole, at = packed.apart()
-                longest = max(end - start for start, end in pairwise(whole.bounds))  # may be over the limit: rewards
+                longest = int(lengths.max())  # an answer written out for the reward model may be over the limit
                 width = max(self.limit if self.kind == "limit" else 0, longest)
                 hidden = padded_hidden_states(model, whole, width)[at]
         fed.computed += sum(computed)

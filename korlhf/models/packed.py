@@ -1,9 +1,9 @@
 """The forward pass over packed sequences: the one place that tells transformers which tokens belong together.
 
-Most architectures take one row of all sequences and their bounds: no padding, no mask, and a prompt that several answers
-have in common once (as Wang and Hegde do for pairs, arXiv 2410.20305). Those that would mix the sequences up (ALiBi,
-attention of their own) get rows of one sequence, padded on the right. No list says which: before its first pass each
-model shows it on short sequences, packed and alone.
+Most architectures take one row of all sequences and their bounds: no padding, no mask, and a prompt that answers share
+once (as Wang and Hegde do for pairs, arXiv 2410.20305). Those that would mix the sequences up (ALiBi, attention of
+their own) get rows of one sequence, padded on the right. No list says which: before its first pass each model shows it
+on short sequences, packed and alone.
 """
 
 from itertools import pairwise
@@ -61,13 +61,13 @@ def _decide(model, packing):
     problem = _problem(model)
     if problem and packing == "on":
         raise InputError(f"--packing on: {model.config.model_type} cannot be packed: {problem}; give --packing auto")
-    # Of a kernel that only finds the bounds in its arguments nothing is asked.
-    mixed_up = problem or ("flash" in model.config._attn_implementation and "no bounds of prompts") or _leak(model, True)
-    if not (torch.distributed.is_initialized() and torch.distributed.get_rank()):
-        if problem:
-            print(f"{model.config.model_type} is not packed, but padded to rows of one sequence: {problem}", flush=True)
-        elif mixed_up and "flash" not in model.config._attn_implementation:
-            print(f"{model.config.model_type}: shared prompts are computed for each answer: {mixed_up}", flush=True)
+    told = f"is not packed, but padded to rows of one sequence: {problem}" if problem else ""
+    mixed_up = problem
+    if not problem:  # transformers' own protocol for rows without padding knows no prompts
+        mixed_up = "flash" in model.config._attn_implementation or _leak(model, shared=True)
+        told = f"computes a prompt for each of its answers: {mixed_up}" if isinstance(mixed_up, str) else ""
+    if told and not (torch.distributed.is_initialized() and torch.distributed.get_rank()):
+        print(f"{model.config.model_type} {told}", flush=True)
     return not problem, not mixed_up
 
 

@@ -135,7 +135,7 @@ def test_a_shared_prompt_is_computed_once(name, capsys):
     check_equals_alone(lm, SHARING)
     lm.base_model.register_forward_pre_hook(lambda _, args, kw: rows.append(kw["input_ids"].numel()), with_kwargs=True)
     logps(lm, SHARING)
-    assert lm.shares and rows == [9 + 4 + 3 + 1 + 8] and "shared" not in capsys.readouterr().out
+    assert lm.shares and rows == [9 + 4 + 3 + 1 + 8] and "for each" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", IN_ROWS)
@@ -228,7 +228,7 @@ def test_an_attention_that_ignores_the_prompts_is_caught(name, monkeypatch, caps
     monkeypatch.setitem(hf.AttentionInterface._global_mapping, "packed_sdpa", forgetful)
     lm = make(PACKS[name]())
     check_equals_alone(lm, SHARING)
-    told = "shared prompts are computed for each answer: packed sequences see each other"
+    told = "computes a prompt for each of its answers: packed sequences see each other"
     assert lm.packs and not lm.shares and told in capsys.readouterr().out
 
 
