@@ -52,6 +52,7 @@ class Vllm:
         self.seconds, self.log, self.urls = seconds, log, []
         self.figures: dict[str, float] = {}
         self.run = world.gather(uuid.uuid4().hex[:8])[0]  # no other run's weights pass for this one's
+        self.sleeps = self.asleep = False  # after each call of `sample`
         self.version = ""  # of the weights that the servers have
         self.before: torch.Tensor | None = None  # log-probabilities of the canaries under the version before
 
@@ -81,6 +82,9 @@ class Vllm:
             path.unlink()
 
     def sync(self, actor: Engine) -> None:
+        if self.asleep:
+            self._all("/wake_up")
+            self.asleep = False
         version = f"{self.run}-{actor.version}"
         if version == self.version:
             return
@@ -163,7 +167,20 @@ class Vllm:
 
     def sample(self, prompts: Sequence[list[int]], seeds: Sequence[int], limits: Limits, desc: str = "") -> Sampled:
         answers = agreed(lambda: run_all(self._sample(prompts, seeds, limits, desc)), self.world)
+        if self.sleeps:
+            self._all("/sleep?level=1")
+            self.asleep = True
         return Sampled([ids for ids, _ in answers], [logps for _, logps in answers])
+
+    def _all(self, path):
+        """Tell all servers; they have done it when this returns, on all processes."""
+
+        async def tell():
+            async with self._client() as client:
+                for url in self.urls:
+                    await self._post(client, url, path)
+
+        agreed(lambda: run_all(tell()) if self.world.first else None, self.world)
 
     async def _sample(self, prompts, seeds, limits, desc):
         bar: Any = progress.bar(total=len(prompts), desc=desc, unit="answers") if desc else contextlib.nullcontext()

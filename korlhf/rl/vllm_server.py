@@ -99,16 +99,17 @@ class Server:
         errors = [line for line in lines if "Error" in line or "error:" in line]
         return " ".join((errors or lines)[-1].split())[:200]
 
-    def close(self) -> None:
-        """End the server and all that it has started; returns when they have ended."""
+    def close(self, wait: bool = True) -> None:
+        """End the server and all that it has started. wait: until they have ended."""
         self.process.stdin.close()
-        self.process.wait()
+        if wait:
+            self.process.wait()
 
     def __enter__(self) -> "Server":
         return self
 
-    def __exit__(self, *_) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        self.close(wait=kind is None)  # DeepSpeed's launcher would kill this process before it has said what happened
 
 
 @contextlib.contextmanager
@@ -125,6 +126,7 @@ def opened(models: Models, flags: Flags, prompts: Sequence[Prompt], dtype: str) 
     folder = Path(tempfile.mkdtemp(prefix="korlhf-", dir=place)) if world.first else place
     canaries = [p.ids for p in prompts if len(p.ids) > 1][:CANARIES]
     sampler = Vllm(models.codec.eos_token_id, canaries, folder, rollout.vllm_timeout, world, log)
+    sampler.sleeps = rollout.vllm_sleep
     with contextlib.ExitStack() as stack:
         if world.first:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -147,5 +149,6 @@ def _start(flags, models, folder, log, dtype):
     progress.say(f"vLLM is being started; its log: {log}")
     longest = flags.ppo.max_prompt_seq_len + flags.ppo.max_answer_seq_len
     words = arguments(dtype, longest, flags.ppo.temperature, models.world.device.type == "cpu")
-    trust = ["--trust-remote-code"] if flags.run.trust_remote_code else []
-    return Server(flags.rollout, folder, words + trust, log)
+    words += ["--trust-remote-code"] if flags.run.trust_remote_code else []
+    words += ["--enable-sleep-mode"] if flags.rollout.vllm_sleep else []
+    return Server(flags.rollout, folder, words, log)

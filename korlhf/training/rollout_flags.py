@@ -30,6 +30,10 @@ class RolloutFlags:
     )
     vllm_args: str = flag("", "further arguments of the server that is started, e.g. '--gpu-memory-utilization 0.4'")
     vllm_gpus: str = flag("", "CUDA_VISIBLE_DEVICES of the server that is started; not given = the training's own")
+    vllm_sleep: bool = flag(
+        False,
+        "the servers give GPU memory back while the training computes; those that run already need --enable-sleep-mode",
+    )
     vllm_weights_dir: str = flag(
         "/dev/shm", "folder in memory that weights go through to the servers, which must see it at the same place"
     )
@@ -54,10 +58,11 @@ class RolloutFlags:
     def check(self, load_in_4bit: bool, ppo: PpoFlags, ddp_timeout: float) -> None:
         """Raises InputError for what cannot work. load_in_4bit: of the actor."""
         if self.rollout == "local":
+            sleep = "--vllm_sleep" if self.vllm_sleep else ""
             given = {"vllm_url": " ".join(self.vllm_url), "vllm_args": self.vllm_args, "vllm_gpus": self.vllm_gpus}
-            for name, value in given.items():
-                if value:
-                    raise InputError(f"--{name} {value}: holds with --rollout vllm; give that too, or delete it")
+            for text in (sleep, *(f"--{name} {value}" for name, value in given.items() if value)):
+                if text:
+                    raise InputError(f"{text}: holds with --rollout vllm; give that too, or delete it")
             if self.rollout_correction != "none":
                 raise InputError(
                     f"--rollout_correction {self.rollout_correction}: --rollout local samples from the very model that "

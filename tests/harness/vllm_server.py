@@ -24,14 +24,19 @@ from transformers import AutoModelForCausalLM
 from korlhf.rl.rollout import Limits, sample
 
 
+class Listening(ThreadingHTTPServer):
+    daemon_threads, request_queue_size = True, 512
+
+
 class Server(Loopback):
     def __init__(self, folder, faults=None, port=0, logprobs_mode="raw_logprobs"):
         self.faults, self.calls, self.seen = faults or {}, Counter(), []
         self.lock, self.stopping = threading.Lock(), threading.Event()
         self.logprobs_mode, self.version, self.pushed = logprobs_mode, "default", []
+        self.asleep = False
         self.load(folder)
-        self.http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.http.daemon_threads, self.http.owner = True, self
+        self.http = Listening(("127.0.0.1", port), Handler)
+        self.http.owner = self
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
 
     def load(self, folder):
@@ -69,7 +74,10 @@ class Server(Loopback):
         return answer
 
     def answer(self, name, body, fault):
+        if name in ("sleep", "wake_up"):
+            self.asleep = name == "sleep"
         if name == "generate":
+            assert not self.asleep
             return self.generate(body, fault)
         if name == "collective_rpc":
             assert body["method"] == "reload_weights"

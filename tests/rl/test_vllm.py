@@ -16,6 +16,7 @@ from korlhf.rl import rollout, vllm
 from korlhf.rl.sampler import Sampled
 from korlhf.rl.step import sample
 from korlhf.training.rollout_flags import RolloutFlags
+from korlhf.training.world import World
 
 LIMITS = rollout.Limits(6)
 
@@ -95,6 +96,26 @@ def test_answers_are_those_of_the_weights_in_training(served, architecture, lora
     sample(made, prompts, seeds, flags(8))
     assert len(server.pushed) == 2  # the same weights are sent once
     assert len(server.seen) == 24 // servers
+
+
+def test_all_processes_ask_for_the_weights_of_the_first(tmp_path):
+    class Second(World):
+        def gather(self, thing):
+            return ["of the first", thing]
+
+    assert vllm.Vllm(0, [[1, 2]], tmp_path, 1.0, Second(1, 2, torch.device("cpu")), "").run == "of the first"
+
+
+def test_servers_sleep_while_the_training_computes(served, models):
+    sampler, server = served()
+    sampler.sleeps = True
+    prompts, names = toy_prompts(models.codec), ("wake_up", "collective_rpc", "sleep")
+    for calls in ([0, 1, 1], [1, 1, 2], [2, 2, 3]):
+        if calls == [2, 2, 3]:
+            models.actor.move()
+        sample(models, prompts, range(8), flags(8))
+        assert [server.calls[name] for name in names] == calls and server.asleep
+        models.actor.train()
 
 
 def test_another_temperature_has_log_probabilities_of_its_own(served, models):

@@ -66,6 +66,13 @@ def test_it_ends_with_all_that_it_started_and_its_folder(start, tmp_path):
     assert f"serve {tmp_path}/model --host 127.0.0.1 --port" in (tmp_path / "log").read_text()
 
 
+def test_an_error_is_told_before_the_server_has_ended(start, tmp_path):
+    with pytest.raises(KeyError), start("--deaf") as server:
+        raise KeyError
+    assert server.process.poll() is None
+    assert gone(child_of(tmp_path)) and server.process.wait(20) is not None
+
+
 def test_one_that_heeds_nothing_is_killed_also_if_the_training_is(tmp_path):
     """SIGKILL of the process that started it, of which the standard input tells."""
     code = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE); time.sleep(600)"

