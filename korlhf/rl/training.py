@@ -141,7 +141,7 @@ class PpoTraining(Training):
         if self.ema:
             self.ema.update()
         metrics = self._metrics(sums, seconds)
-        if exp.mismatch is not None:
+        if self.models.sampler and exp.mismatch is not None:
             metrics |= mismatch.measured(exp.mismatch, exp.mask, self.world.sum, self.world.gather)
             metrics |= self.models.sampler.figures
         if "kl" in metrics and finite(metrics["kl"]):

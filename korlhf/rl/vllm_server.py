@@ -14,6 +14,7 @@ import time
 from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -65,7 +66,7 @@ class Server:
             environment["CUDA_VISIBLE_DEVICES"] = flags.vllm_gpus
         with open(log, "a", encoding="utf-8") as file:
             print(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}", file=file, flush=True)
-            self.process = subprocess.Popen(
+            self.process: Any = subprocess.Popen(
                 [sys.executable, "-SE", watched.__file__, str(folder), *command],
                 stdin=subprocess.PIPE,
                 stdout=file,
@@ -138,7 +139,7 @@ def opened(models: Models, flags: Flags, prompts: Sequence[Prompt], dtype: str) 
                 raise InputError("--rollout vllm on several machines: start the servers, and name them with --vllm_url")
             sampler.write(models.actor)
             start = partial(_start, flags, models, folder, Path(log), dtype)
-            server = agreed(lambda: stack.enter_context(start()) if world.first else None, world)
+            server: Any = agreed(lambda: stack.enter_context(start()) if world.first else None, world)
             sampler.urls = world.gather(server.url if server else "")[:1]
         models.sampler = sampler
         yield
