@@ -6,19 +6,18 @@ import subprocess
 import pytest
 import tiny_scripts
 import torch
-from conftest import CHAT_SPECIALS, CHATML, GEMMA, LLAMA3
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen3Config
 
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "head_dim": 8}
 SHAPE |= {"num_key_value_heads": 1, "max_position_embeddings": 1024, "tie_word_embeddings": True}
 BASES = {
-    "kanana/run_3b_lora.sh": (LlamaConfig, LLAMA3, {}),
+    "kanana/run_3b_lora.sh": (LlamaConfig, "llama3", {}),
     "gemma/run_1b_lora.sh": (
         Gemma3TextConfig,
-        GEMMA,
+        "gemma",
         {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]},
     ),
-    "qwen/run_4b_lora.sh": (Qwen3Config, CHATML, {}),
+    "qwen/run_4b_lora.sh": (Qwen3Config, "chatml", {}),
 }
 FEW = ("--max_steps", "2", "--max_eval_examples", "4")
 STEPS = {  # each after those whose models it starts from
@@ -31,10 +30,9 @@ STEPS = {  # each after those whose models it starts from
 
 @pytest.mark.long
 @pytest.mark.parametrize("script", BASES)
-def test_the_four_trainings_of_a_base(script, tmp_path, new_tokenizer):
+def test_the_four_trainings_of_a_base(script, tmp_path, chat_codec):
     config, template, more = BASES[script]
-    tokenizer = new_tokenizer((*CHAT_SPECIALS,))
-    tokenizer.chat_template = template
+    tokenizer = chat_codec(template).tokenizer
     ids = {name: tokenizer.eos_token_id for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config(vocab_size=len(tokenizer), **SHAPE, **ids, **more))

@@ -4,6 +4,7 @@
 # Kanana 2 1.3B comes with Python code of its own (sliding windows). Read that code, then:
 #   RUN_NAME=kanana_1.3b MODEL_NAME_OR_PATH=kakaocorp/kanana-2-1.3b-base bash run_3b_lora.sh \
 #       --trust_remote_code --lora_module_name all-linear
+# If it has no class for sequence classification, an error says so: then train the reward model from the 3B.
 #
 #   bash run_3b_lora.sh [OUTPUT] [ZERO_STAGE] [--flag value ...]
 #

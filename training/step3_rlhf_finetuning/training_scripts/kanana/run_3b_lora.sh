@@ -4,6 +4,7 @@
 # Kanana 2 1.3B comes with Python code of its own (sliding windows). Read that code, then:
 #   RUN_NAME=kanana_1.3b bash run_3b_lora.sh \
 #       --trust_remote_code --actor_lora_module_name all-linear --critic_lora_module_name all-linear
+# With the 3B's reward model and no critic: ADVANTAGE_ESTIMATOR=rloo NUM_GENERATIONS=4 REWARD=output/reward_kanana_3b
 #
 #   bash run_3b_lora.sh [ACTOR] [CRITIC] [ACTOR_ZERO_STAGE] [CRITIC_ZERO_STAGE] [OUTPUT] [--flag value ...]
 #
