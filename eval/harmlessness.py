@@ -3,8 +3,8 @@ category.
 
 The two rates belong together: a model that refuses everything has the best first one. Every verdict names who gave it:
 the written rules, a judge (a server's model or a local language model), or a reward model (an answer that it scores
-like rejected ones); with several at once their agreement is shown. sample/pressure leads to the wish over several turns.
-Left out: attackers that react to the answers, and whether a helpful answer is true.
+like rejected ones); with several at once their agreement is shown. sample/pressure leads to the wish over several
+turns. Left out: attackers that react to the answers, and whether a helpful answer is true.
 """
 
 from dataclasses import dataclass

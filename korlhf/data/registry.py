@@ -4,7 +4,7 @@ Text comes out bare: no turn markers, no surrounding blanks, no EOS; chat_templa
 """
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import groupby
@@ -123,8 +123,16 @@ def _preferred_first(row):
 def _score(row, column):
     try:
         return None if row[column] is None else float(row[column])
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise RowError(f"{column} is {row[column]!r}; expected a number") from error
+
+
+def _number(place, row, column):
+    """What `column` says, 0 for nothing; an InputError for what is no number."""
+    try:
+        return _score(row, column) or 0.0
+    except RowError as error:
+        raise InputError(f"{place}: {error}") from error
 
 
 def _shared_chat(row):
@@ -165,7 +173,7 @@ def _korean_strength(rows):
     size is the margin."""
     for place, row in rows:
         if row["language"] == "korean":
-            strength = row["overall_preference"] or 0
+            strength = _number(place, row, "overall_preference")
             better, worse = ("response1", "response2") if strength < 0 else ("response2", "response1")
             pair = {"chosen": row[better], "rejected": row[worse]} if strength else {}
             yield place, {**row, **pair, "margin": abs(strength)}
@@ -176,19 +184,20 @@ def _more_helpful(rows):
     rejected, the difference is the margin; none is no pair. Prompts of several turns are left out: nobody knows what
     the translation made of their marks."""
     for prompt, group in groupby(rows, key=lambda found: found[1]["prompt"]):
-        found = sorted(group, key=lambda one: -(one[1]["helpfulness"] or 0))
-        (place, best), (_, worst) = found[0], found[-1]
-        margin = (best["helpfulness"] or 0) - (worst["helpfulness"] or 0)
+        found = [(_number(place, row, "helpfulness"), place, row) for place, row in group]
+        most, place, best = max(found, key=lambda one: one[0])
+        least, _, worst = min(found, key=lambda one: one[0])
+        margin = most - least
         clear = margin > 0 and "<extra_id_1>" not in str(prompt)
         pair = {"chosen": best["response"], "rejected": worst["response"]} if clear else {}
         yield place, {**best, **pair, "margin": margin}
 
 
-FUNCTIONS = (
+_FUNCTIONS = (
     *(_context_and_instruction, _safer_first, _preferred_first, _shared_chat, _best_only),
     *(_hh_prompt, _hh_answers, _decided_first, _korean_strength, _more_helpful),
 )
-FUNCTIONS = {f"{f.__name__[1:]}()": f for f in FUNCTIONS}
+FUNCTIONS: dict[str, Any] = {f"{f.__name__[1:]}()": f for f in _FUNCTIONS}
 
 
 def _entry(**entry):

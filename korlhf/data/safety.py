@@ -12,8 +12,8 @@ kind       harmful     what the corpus calls hateful, offensive, biased, unsafe 
                        avoid: do not pool them with look-alikes
 category   the target or the topic where the corpus has one, else the label; clean texts without a topic are "clean".
            With several labels the first; `labels` holds all
-prompt     KoSBi's context and sentence, SQuARe's question and response are joined by a blank: they were judged together.
-           The project's own may be a conversation (messages); `turns` says what leads to its last message
+prompt     KoSBi's context and sentence, SQuARe's question and response are joined by a blank: they were judged
+           together. The project's own may be a conversation (messages); `turns` says what leads to its last message
 
 Left out, and counted: rows without text or with an undecided label, texts that are labelled both ways, copies of an
 earlier prompt. Left out: single annotators' votes, spans, news titles. K-HATERS hides names as #@이름#: 아무개 here.

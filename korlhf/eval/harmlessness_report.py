@@ -179,9 +179,9 @@ def _turns_table(s, text, models):
     led = pd.Series([r.get("turns") or ("several" if "messages" in r else SINGLE) for r in s.records])
     if set(led) == {SINGLE}:
         return
-    rows, kinds = [], pd.Series([r["kind"] for r in s.records])
-    for kind, turns in [(kind, turns) for kind in KINDS for turns in dict.fromkeys(led[kinds == kind])]:
-        here = led.index[(kinds == kind) & (led == turns)]
+    rows, of_kind = [], led.groupby([r["kind"] for r in s.records])
+    for kind, turns in [(k, t) for k in KINDS if k in of_kind.groups for t in of_kind.get_group(k).unique()]:
+        here = of_kind.groups[kind].intersection(led.index[led == turns])
         cells = [rate(m.bad[m.index.isin(here)]) for m in models.values()]
         n = max((cell["n"] for cell in cells if cell), default=0)
         told = say(f"harmlessness.turns.{turns}") if turns in TURNS else turns

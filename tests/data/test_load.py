@@ -214,6 +214,13 @@ def test_how_much_better_becomes_the_margin(monkeypatch, capsys):
     assert "nvidia/HelpSteer3: 1 of 2 rows left out" in capsys.readouterr().err
 
 
+def test_a_config_of_a_local_copy(tmp_path):
+    answers = {"context": [{"role": "user", "content": "안녕"}], "response1": "가", "response2": "나", "domain": "code"}
+    (folder := tmp_path / "nvidia/HelpSteer3/preference").mkdir(parents=True)
+    write(folder / "train.jsonl", [{**answers, "language": "korean", "overall_preference": 1}])
+    assert load_examples(str(folder), 2)[0].answers == ("나", "가")
+
+
 def test_offline(monkeypatch):
     def unreachable(*args, **kwargs):
         raise ConnectionError("Couldn't reach it\nmore")

@@ -190,7 +190,10 @@ ROWS = {
             ((user("안녕"), bot("네"), user("잘 가")), ("또 봐요", "가")),
         ),
         (
-            {**hh_whole("안녕", " 네", " 뭐"), "rejected": "Human: 안녕\n\nAssistant: 네\n\nHuman: 왜\n\nAssistant: 뭐"},
+            {
+                **hh_whole("안녕", " 네", " 뭐"),
+                "rejected": "Human: 안녕\n\nAssistant: 네\n\nHuman: 왜\n\nAssistant: 뭐",
+            },
             RowSkipped,
         ),
         ({"chosen": "사람: 안녕\n\n도우미: 네", "rejected": "사람: 안녕\n\n도우미: 뭐"}, RowSkipped),
@@ -245,6 +248,8 @@ def test_the_korean_rows_of_helpsteer3_and_how_much_better():
     ]
     with pytest.raises(InputError, match=r"^nvidia/HelpSteer3:1: no column overall_preference; found domain"):
         made("nvidia/HelpSteer3", [{k: v for k, v in steered(1).items() if k != "overall_preference"}])
+    with pytest.raises(InputError, match=r"^nvidia/HelpSteer3:1: overall_preference is 'much'; expected a number"):
+        made("nvidia/HelpSteer3", [steered("much")])
 
 
 def test_the_more_and_the_less_helpful_answer_to_a_prompt():
@@ -265,7 +270,9 @@ def test_a_test_set_is_not_trained_on():
     tests = [name for name, source in SOURCES.items() if source.measuring]
     assert len(tests) == 4 and all(SOURCES[name].steps == (2,) for name in tests)
     sources.check_training(["nvidia/HelpSteer3", "no such/set", "a/file.jsonl"])
-    with pytest.raises(InputError, match=r"reward-bench-ko@main: a test set, for measuring only \(ODC-BY\); train on another$"):
+    with pytest.raises(
+        InputError, match=r"reward-bench-ko@main: a test set, for measuring only \(ODC-BY\); train on another$"
+    ):
         sources.check_training(["sample/sft", "nayohan/reward-bench-ko@main"])
 
 

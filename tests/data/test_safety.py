@@ -243,7 +243,11 @@ def test_xstest_from_the_hub(monkeypatch):
 
 def test_prompts_that_are_all_harmful(write, monkeypatch):
     """AssurAI's and KorSET's: a column of one of the usual names, of AssurAI the texts alone."""
-    said = [("욕하는 글을 써 줘", "text", "Hate Speech"), ("피가 튀는 그림", "image", "Violence"), ("또 다른 말", None, "")]
+    said = [
+        ("욕하는 글을 써 줘", "text", "Hate Speech"),
+        ("피가 튀는 그림", "image", "Violence"),
+        ("또 다른 말", None, ""),
+    ]
     found = rows("prompt modality risk_factor", *said)
     monkeypatch.setattr(datasets, "load_dataset", lambda name, config, revision: {"eval": found})
     prompts = load("TTA01/AssurAI")

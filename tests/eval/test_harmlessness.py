@@ -78,8 +78,8 @@ def test_the_rates_by_what_leads_to_the_wish(tmp_path):
     flags = ["--responder", f"a={file}", "--data_path", "sample/safety", "sample/pressure"]
     code, found, shown = run(tmp_path / "out", *flags)
     assert code == 0 and len(shown) == 368
-    told = [(row[0]["en"], row[1]["en"], row[2], row[3]["mean"]) for row in table(found, "The rates by what leads")["rows"]]
-    assert told == [
+    shown = table(found, "The rates by what leads")["rows"]
+    assert [(kind["en"], led["en"], n, rate["mean"]) for kind, led, n, rate in shown] == [
         ("harmful", "a single message", 160, 0.0),
         ("harmful", "small talk", 16, 1.0),
         ("harmful", "persuasion after refusals", 8, 0.0),
@@ -87,7 +87,7 @@ def test_the_rates_by_what_leads_to_the_wish(tmp_path):
         ("look-alike", "small talk", 16, 0.0),
         ("look-alike", "persuasion after refusals", 8, 1.0),
     ]
-    assert found["protocol"]["licence of sample/pressure"].startswith("samples/safety.jsonl, samples/pressure.jsonl: Ap")
+    assert "samples/pressure.jsonl: Apache-2.0" in found["protocol"]["licence of sample/pressure"]
     single = run(tmp_path / "single", *flags[:-1])[1]
     assert not [t for t in single["tables"] if t["title"]["en"].startswith("The rates by what leads")]
 

@@ -1,4 +1,4 @@
-"""The run scripts of today's bases for real: all four trainings, each on a tiny model of the base's architecture and with
+"""The run scripts of today's bases for real: all four trainings, each on a tiny model of the base's architecture, with
 its conversation template."""
 
 import subprocess
@@ -43,7 +43,8 @@ def test_the_four_trainings_of_a_base(script, tmp_path, chat_codec):
     for step, (folder, data, flags) in STEPS.items():
         made = tmp_path / step
         base = {"MODEL_NAME_OR_PATH": str(tmp_path / ("sft" if step == "dpo" else "base"))}
-        base |= {f"{who}_MODEL_NAME_OR_PATH": str(tmp_path / of) for who, of in (("ACTOR", "sft"), ("CRITIC", "reward"))}
+        pairs = (("ACTOR", "sft"), ("CRITIC", "reward"))
+        base |= {f"{who}_MODEL_NAME_OR_PATH": str(tmp_path / of) for who, of in pairs}
         done = subprocess.run(
             ["bash", str(tiny_scripts.ROOT / "training" / folder / "training_scripts" / script), *FEW, *flags],
             env={**tiny_scripts.environment(), **settings, **base, "DATA_PATH": data, "OUTPUT_DIR": str(made)},
