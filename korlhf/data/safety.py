@@ -1,4 +1,5 @@
-"""Prompts that an answer may go wrong on: Korean safety corpora as their owners publish them, and samples/safety.jsonl.
+"""Prompts that an answer may go wrong on: Korean safety corpora as their owners publish them, and the sample's own
+(samples/safety.jsonl, pressure.jsonl).
 
 To add a corpus, add it to safety.yaml.
 
