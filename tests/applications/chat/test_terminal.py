@@ -20,7 +20,7 @@ from streaming_server import Server
 from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
 from applications.chat import chat
-from korlhf.applications.ai_mark import MARK
+from korlhf.core.ai_mark import MARK
 from korlhf.applications.chat.conversation import AnswerStream
 from korlhf.applications.chat.screen import Pipe
 from korlhf.applications.chat.terminal import Chat
@@ -33,7 +33,7 @@ from korlhf.models import reward_model, save
 from korlhf.models.tokenizer import load_tokenizer
 
 SCRIPT = Path(__file__).resolve().parents[3] / "applications" / "chat" / "run_chat.sh"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GUARD": "off"}  # fitting it takes seconds
 
 
 def said(body):
@@ -42,6 +42,7 @@ def said(body):
 
 # Commands
 
+NOBODY = None, None  # neither scores nor guards
 
 class Bot:
     """Answers "네"; `stop`: Ctrl-C comes while it does."""
@@ -69,7 +70,7 @@ class Interrupted:
 def test_ctrl_c_while_an_answer_is_scored_keeps_the_answer_and_the_chat(capsys):
     screen = Pipe()
     screen.interactive = True
-    talk = Chat(Bot(), Interrupted(), None, "", screen)
+    talk = Chat(Bot(), (Interrupted(), None), None, "", screen)
     with contextlib.suppress(KeyboardInterrupt):  # else a failure would end the whole test run
         talk.take("안녕")
     assert talk.conversation.exchanges == [("안녕", "네")] and "(not scored)" in capsys.readouterr().err
@@ -78,12 +79,12 @@ def test_ctrl_c_while_an_answer_is_scored_keeps_the_answer_and_the_chat(capsys):
 @pytest.mark.parametrize("bot, scorer", [(Bot(stop=True), None), (Bot(), Interrupted())])
 def test_ctrl_c_through_a_pipe_ends_the_program(bot, scorer):
     with pytest.raises(KeyboardInterrupt):
-        Chat(bot, scorer, None, "", Pipe()).take("안녕")
+        Chat(bot, (scorer, None), None, "", Pipe()).take("안녕")
 
 
 def test_a_command_ends_at_any_blank(monkeypatch, capsys):
     bot = Bot()
-    talk = Chat(bot, None, None, "", Pipe())
+    talk = Chat(bot, NOBODY, None, "", Pipe())
     for text in ("/system\t짧게.\n다정하게.", "/ reset", "안녕"):
         talk.take(text)
     assert talk.conversation.system == "짧게.\n다정하게." and [m[-1]["content"] for m in bot.asked] == [
@@ -98,7 +99,7 @@ def test_a_command_ends_at_any_blank(monkeypatch, capsys):
 
 def test_good_and_bad_write_the_last_answer_as_the_web_demo_does(tmp_path, capsys):
     path = tmp_path / "new" / "ratings.jsonl"
-    talk = Chat(Bot(), None, Sampling(0.7, 1.0, 8, 3), "다정하게", Pipe(), RatingFile(path))
+    talk = Chat(Bot(), NOBODY, Sampling(0.7, 1.0, 8, 3), "다정하게", Pipe(), RatingFile(path))
     for text in (
         "/good",
         "안녕",
@@ -120,7 +121,7 @@ def test_good_and_bad_write_the_last_answer_as_the_web_demo_does(tmp_path, capsy
     assert said.count("error: /good, /bad: there is no answer to rate") == 2
     assert "/top_p 2: give a number above 0 and at most 1 (it is 0.5)" in said
     assert "/seed x: give a whole number of 0 or above (it is 12)" in said
-    Chat(Bot(), None, None, "", Pipe()).take("/good")
+    Chat(Bot(), NOBODY, None, "", Pipe()).take("/good")
     assert "start the chat with --ratings FILE.jsonl" in capsys.readouterr().err
 
 
@@ -189,7 +190,7 @@ def test_a_reader_that_has_had_enough_is_no_mishap():
 
 def terminal(model, tmp_path, *flags):
     typed = str(tmp_path / "typed")
-    return Screen([sys.executable, chat.__file__, "--model_name_or_path", model, "--history_file", typed, *flags])
+    return Screen([sys.executable, chat.__file__, "--model_name_or_path", model, "--history_file", typed, "--guard", "off", *flags])
 
 
 def test_typing_answers_and_commands(tmp_path):

@@ -10,7 +10,8 @@ from app_server import lines, wait_for
 from browser_harness import assert_kept_out, assert_markup_would_be_dead, chromium, open_page  # noqa: F401 (fixtures)
 from web_demo_harness import echo, serve  # noqa: F401 (fixture)
 
-from korlhf.applications import accounts, ai_mark
+from korlhf.applications import accounts
+from korlhf.core import ai_mark
 from korlhf.applications.chat.scorer import Scorer
 from korlhf.data.load import load_examples
 
