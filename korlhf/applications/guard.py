@@ -67,8 +67,11 @@ class Guard:
         """Look at a greeting: what cannot be used is told before anybody talks, what is slow at first is so now."""
         if self._score is None:
             threading.Thread(target=crisis.signs, args=(OPENER,), name="guard", daemon=True).start()
-        else:
+            return
+        try:
             self._score([{"role": "user", "content": OPENER}], OPENER)
+        except InputError as error:
+            raise InputError(f"--guard {self.name}: {error}") from error
 
     def __call__(self, messages):
         """What a conversation that ends with the user's message has signs of: names of helplines()["shown"]."""

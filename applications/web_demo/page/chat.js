@@ -94,7 +94,7 @@ export class Chat {
   addAnswer(model, user, at) {
     const said = growing();
     const meta = el("div.meta");
-    const name = el("div.name", {}, el("i", { "aria-hidden": "true" }, model.slice(0, 1).toUpperCase()), model, el("span.chip", {}, "AI"));
+    const name = el("div.name", {}, el("i", { "aria-hidden": "true" }, model.slice(0, 1).toUpperCase()), model, el("span.chip.ai", {}, "AI"));
     const element = el("div.turn.bot", {}, name, said.element, meta);
     this.talk.append(element);
     return { element, said, meta, model, user, at, counted: false };

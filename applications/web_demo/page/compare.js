@@ -63,7 +63,7 @@ export class Compare {
     const cards = ["left", "right"].map((side) => {
       const said = growing();
       const name = told("span.hidden", "answer_side", { side: LETTER[side] });
-      const head = el("div.head", {}, el("i", { "aria-hidden": "true" }, LETTER[side]), name, el("span.chip", {}, "AI"));
+      const head = el("div.head", {}, el("i", { "aria-hidden": "true" }, LETTER[side]), name, el("span.chip.ai", {}, "AI"));
       const meta = el("div.meta");
       const element = el(`article.card.${side}`, {}, head, said.element, meta);
       round[side] = { said, head, meta, element };

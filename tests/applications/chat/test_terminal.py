@@ -20,7 +20,7 @@ from streaming_server import Server
 from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
 from applications.chat import chat
-from korlhf.core.ai_mark import MARK
+from korlhf.core.ai_mark import BEFORE, MARK
 from korlhf.applications.chat.conversation import AnswerStream
 from korlhf.applications.chat.screen import Pipe
 from korlhf.applications.chat.terminal import Chat
@@ -80,6 +80,21 @@ def test_ctrl_c_while_an_answer_is_scored_keeps_the_answer_and_the_chat(capsys):
 def test_ctrl_c_through_a_pipe_ends_the_program(bot, scorer):
     with pytest.raises(KeyboardInterrupt):
         Chat(bot, (scorer, None), None, "", Pipe()).take("안녕")
+
+
+def test_helplines_stand_before_the_answer_and_never_instead_of_it(capsys):
+    asked = []
+    found = lambda messages: asked.append(messages[-1]["content"]) or (["self_harm"] if "힘들" in asked[-1] else [])  # noqa: E731
+    bot = Bot()
+    talk = Chat(bot, (None, found), None, "", Pipe())
+    talk.take("안녕")
+    assert capsys.readouterr().err == ""
+    talk.take("힘들어요")
+    out, err = capsys.readouterr()
+    assert out == "네\n" and len(bot.asked) == 2 and "109" in err and "자살예방 상담전화" in err and "Nobody has to" in err
+    talk.take("/regen")
+    assert "109" in capsys.readouterr().err and asked == ["안녕", "힘들어요", "힘들어요"]
+    assert talk.conversation.exchanges == [("안녕", "네"), ("힘들어요", "네")]
 
 
 def test_a_command_ends_at_any_blank(monkeypatch, capsys):
@@ -196,7 +211,8 @@ def terminal(model, tmp_path, *flags):
 def test_typing_answers_and_commands(tmp_path):
     saved = tmp_path / "새 폴더" / "talk.jsonl"
     with Server() as server, terminal(f"openai:test-model@{server.url}", tmp_path) as screen:
-        assert "test-model answers." in screen.shows(PROMPT)
+        shown = screen.shows(PROMPT)
+        assert "test-model answers." in shown and all(line in shown for line in BEFORE.values())
         edits = (BACKSPACE * 3, "반가워요", LEFT * 6, BACKSPACE * 2, "세", LEFT, "하")  # wide characters
         shown = screen.enter("안녕하셔요 반가워", *edits)
         assert said(server.requests[0]) == ["안녕하세요 반가워요"] and shown.endswith("\n안녕하세요 반가워요\n")
@@ -235,8 +251,12 @@ def test_an_answer_cannot_drive_the_terminal_and_a_server_that_goes_away_costs_o
     answer = "\x1b]0;pwned\x07\x1b[2J가\x9b31m\r나\tb\n다"
     (tmp_path / "typed").write_text("\n# then\n+어제 한 말\n", encoding="utf-8")  # in the session before
     faults = {1: DROP, 2: DROP, 3: DROP}
-    with Server(lambda body: answer, faults) as server, terminal(f"openai:test-model@{server.url}", tmp_path) as screen:
-        screen.shows(PROMPT)
+    quiet = ("--ai_notice", "off")
+    with (
+        Server(lambda body: answer, faults) as server,
+        terminal(f"openai:test-model@{server.url}", tmp_path, *quiet) as screen,
+    ):
+        assert "생성형 AI" not in screen.shows(PROMPT)
         assert "\n]0;pwned[2J가31m나\tb\n다\n" in screen.enter(UP)
         assert said(server.requests[0]) == ["어제 한 말"]
         assert f"\nerror: --base_url {server.url}: no connection" in screen.enter("안녕")
