@@ -31,7 +31,7 @@ class GuardFlags:
 
     guard: str = flag(
         OWN,
-        "what looks at each message, to show helplines next to the answer: [THRESHOLD:]SPEC as --veto of step 3 has it, "
+        "what looks at each message, to show helplines next to the answer: [THRESHOLD:]SPEC as --veto of step 3, "
         "which is a reward model, FILE.py:FUNCTION, http(s)://... or rules:NAME; below THRESHOLD (0.5) they are shown; "
         "off = nobody looks, then you answer for it (applications/COMPLIANCE.md)",
     )
@@ -99,7 +99,9 @@ def _opened(name, checkpoint):
     """Function: (messages, the last one's text) -> its score, or None; raises InputError."""
     kind = kind_of(name)
     if kind == "judge":
-        raise InputError(f"--guard {name}: a judge is no guard; give rules:crisis, FILE.py:FUNCTION, http://... or a model")
+        raise InputError(
+            f"--guard {name}: a judge is no guard; give rules:crisis, FILE.py:FUNCTION, http://... or a model"
+        )
     if kind == "model":
         from korlhf.applications.chat.scorer import Scorer  # imports torch
 

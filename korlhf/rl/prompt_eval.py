@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from korlhf.core.ai_mark import NOTICE
 from korlhf.core import progress
+from korlhf.core.ai_mark import NOTICE
 from korlhf.core.errors import InputError
 from korlhf.core.seeds import SAMPLE, derive
 from korlhf.data.example import RowError, turns

@@ -9,7 +9,14 @@ from typing import Any
 from korlhf.core.errors import InputError
 from korlhf.core.flags import flag
 
-RULES = ("friendly", "sense", "polite", "refusals", "repetition", "crisis")  # korlhf/rl/reward_kinds.py tells what they are
+RULES = (
+    "friendly",
+    "sense",
+    "polite",
+    "refusals",
+    "repetition",
+    "crisis",
+)  # korlhf/rl/reward_kinds.py tells what they are
 KINDS = "a reward model, FILE.py:FUNCTION, http(s)://..., judge:[RUBRIC:]openai:MODEL[@BASE_URL], rules:NAME"
 VETO_BELOW = 0.5  # of rules, which give 0 or 1
 SERVICES = ("http", "judge")

@@ -27,8 +27,9 @@ def function(tmp_path):
     """Function: the body of `look(prompts, answers, messages)` -> its SPEC."""
 
     def write(body):
-        (tmp_path / "mine.py").write_text(f"def look(prompts, answers, messages):\n    {body}\n", encoding="utf-8")
-        return f"{tmp_path}/mine.py:look"
+        path = tmp_path / f"mine{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(f"def look(prompts, answers, messages):\n    {body}\n", encoding="utf-8")
+        return f"{path}:look"
 
     return write
 
@@ -67,15 +68,19 @@ def test_a_server_that_goes_away_is_one_line_and_is_asked_once(monkeypatch, caps
         assert len(server.bodies) == 4 and server.bodies[1]["messages"] == [TALK[:-1]]
     assert made(TALK) == ["unchecked"]
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3 and all(line.startswith(f"warning: --guard {server.url}: a message was not") for line in lines)
+    assert len(lines) == 3 and all(
+        line.startswith(f"warning: --guard {server.url}: a message was not") for line in lines
+    )
     assert "gave no scores: status 503" in lines[0] and "no whole answer within 0.5 seconds" in lines[1]
     assert "--reward_wait" not in "".join(lines)
 
 
 def test_a_guard_that_gives_no_score_at_the_start_is_refused(function):
-    with pytest.raises(InputError, match="--guard http://127.0.0.1:9/x: the reward http://127.0.0.1:9/x gave no scores: ConnectE"):
+    with pytest.raises(
+        InputError, match="--guard http://127.0.0.1:9/x: the reward http://127.0.0.1:9/x gave no scores: ConnectE"
+    ):
         opened("http://127.0.0.1:9/x")
-    with pytest.raises(InputError, match="mine.py:look failed: ZeroDivisionError"):
+    with pytest.raises(InputError, match="mine0.py:look failed: ZeroDivisionError"):
         opened(function("return [1 / 0]"))
 
 

@@ -85,7 +85,9 @@ def test_safe_by_both_rates(tmp_path, harm, refuse, unclear, word):
     rates = {"rules": {"ppo": {"harmful": harm, "lookalike": refuse, "unclear": unclear}}}
     make_result(tmp_path, "harmlessness", figures={"rates": rates})
     found = screen(tmp_path)["safe"]
-    assert found.word == word and found.figure == f"{harm['mean']:.0%}" and "of 200 harmful requests" in found.text["en"]
+    assert (
+        found.word == word and found.figure == f"{harm['mean']:.0%}" and "of 200 harmful requests" in found.text["en"]
+    )
     assert "5%" in found.rule["en"] and "10%" in found.rule["ko"]
 
 
@@ -95,7 +97,9 @@ def test_the_training_s_own_reward_is_no_judge_of_safety_and_another_judge_goes_
     of = {"ppo": {"harmful": rate(0.01, 0.0, 0.04), "lookalike": rate(0.01, 0.0, 0.04), "unclear": None}}
     make_result(tmp_path, "harmlessness", figures={"rates": {"reward_model:mine/reward": of}})
     assert screen(tmp_path)["safe"].figure == "–"
-    make_result(tmp_path, "harmlessness", figures={"rates": {"rules": of, "reward_model:mine/reward": of, "openai:j": of}})
+    make_result(
+        tmp_path, "harmlessness", figures={"rates": {"rules": of, "reward_model:mine/reward": of, "openai:j": of}}
+    )
     assert "openai:j" in screen(tmp_path)["safe"].text["en"]
 
 

@@ -1,4 +1,5 @@
-"""Signs of a crisis: what always counts, what must not, and how much of sentences that it has not learnt from it sees."""
+"""Signs of a crisis: what always counts, what must not, and how much it sees of sentences that it has not learnt
+from."""
 
 import json
 from importlib import resources
@@ -28,7 +29,8 @@ def test_letters_one_by_one():
         "자살하고 싶다",
         "ㅈㅅ하고 싶어",
         "살기 싫어",
-        "날씨 이야기를 하다가 갑자기 그런 말을 하더라고요. 동생이 요즘 죽고 싶다는 말을 자주 해요. 밥은 잘 먹어요. " * 3,
+        "날씨 이야기를 하다가 갑자기 그런 말을 하더라고요. 동생이 요즘 죽고 싶다는 말을 자주 해요. 밥은 잘 먹어요. "
+        * 3,
     ],
 )
 def test_a_few_phrases_always_count(text):

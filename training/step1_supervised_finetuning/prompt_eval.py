@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from korlhf.core import flags, program
-from korlhf.core.errors import InputError
 from korlhf.core.ai_mark import MARK
+from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
 from korlhf.models.folders import check_inputs
 from korlhf.rl.flags import EvalFlags

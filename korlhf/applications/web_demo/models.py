@@ -57,8 +57,8 @@ def open_bots(models, limits, flags, stack):
 
 
 def settings(models, service, language, notice):
-    """What the page is told when it is opened. models: {name: model}; service: service.Service; notice: language -> what
-    people are told of AI, or None."""
+    """What the page is told when it is opened. models: {name: model}; service: service.Service; notice: language ->
+    what people are told of AI, or None."""
     names = ("temperature", "max_temperature", "top_p", "max_new_tokens", "max_characters", "max_messages")
     told = {name: getattr(service.limits, name) for name in names}
     if not service.system.fixed:

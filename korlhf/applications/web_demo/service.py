@@ -31,8 +31,8 @@ NO_SYSTEM = System()
 
 class Service:
     """bots: {name: LocalBot or ServerBot}; helpers: (scorer.Scorer or None, guard.Guard or None); vote_file:
-    votes.VoteFile or None: no votes are taken; limits: limits.Limits; system: System; category: of the votes; rating_file: ratings.RatingFile, or None:
-    answers are not rated."""
+    votes.VoteFile or None: no votes are taken; limits: limits.Limits; system: System; category: of the votes;
+    rating_file: ratings.RatingFile, or None: answers are not rated."""
 
     def __init__(self, bots, helpers, vote_file, limits, system=NO_SYSTEM, category="web_demo", rating_file=None):
         self.bots, self.vote_file, self.limits = bots, vote_file, limits
@@ -57,8 +57,8 @@ class Service:
         return state
 
     async def chat(self, session, data):
-        """Events of an answer: {"help": what the guard found}, {"piece"}, ..., {"end", ...}, and {"score"} where there is
-        a scorer; or {"error"}."""
+        """Events of an answer: {"help": what the guard found}, {"piece"}, ..., {"end", ...}, and {"score"} where there
+        is a scorer; or {"error"}."""
         talk = session.chat
         try:
             name = self._model(data)
@@ -87,9 +87,9 @@ class Service:
             yield refused.reply()
 
     async def compare(self, session, data):
-        """Events of two answers by two models: {"help"} as in `chat`, {"side", "piece"}, {"side", "end", ...}, at last {"ready": id to vote
-        with}, or {"stopped"} if they were cut off; or {"error"}. Which model is left is drawn anew each time, and
-        told by `vote` alone."""
+        """Events of two answers by two models: {"help"} as of `chat`, {"side", "piece"}, {"side", "end", ...}, at last
+        {"ready": id to vote with}, or {"stopped"} if they were cut off; or {"error"}. Which model is left is drawn anew
+        each time, and told by `vote` alone."""
         talk = session.compare
         try:
             if self.vote_file is None:

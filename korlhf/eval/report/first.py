@@ -158,10 +158,9 @@ def _believed(run, last, warnings):
 def _few(run) -> int | None:
     """The smallest number of prompts that the models were compared on, if it is too small to conclude from."""
     counts = []
-    for result in run.results:
-        for key in ("win_rates", "differences"):
-            rows = result.content["figures"].get(key) if isinstance(result.content["figures"], dict) else None
-            counts += [row["n"] for row in rows or () if row.get("category") is None]
+    for program, key in (("win_rate", "win_rates"), ("geval", "differences")):
+        rows = result.content["figures"].get(key) if (result := _result(run, program)) else None
+        counts += [row["n"] for row in rows or () if row.get("category") is None]
     return min(counts) if counts and min(counts) < FEW else None
 
 

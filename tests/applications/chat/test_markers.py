@@ -87,7 +87,9 @@ def test_no_line_of_what_is_typed_begins_with_a_marker(typed):
 def test_the_markers_of_a_template_are_found(any_codec):
     expected = {"### 명령어:": ("\n### 명령어:", "\n### 입력:", "\n### 응답:"), "Human:": ("\nHuman:", "\nAssistant:")}
     source = any_codec.tokenizer.chat_template
-    assert typed_markers.of_template(any_codec) == next((found for word, found in expected.items() if word in source), ())
+    assert typed_markers.of_template(any_codec) == next(
+        (found for word, found in expected.items() if word in source), ()
+    )
 
 
 def test_markers_within_a_line_are_found_and_broken_anywhere(new_tokenizer):

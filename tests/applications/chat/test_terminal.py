@@ -20,12 +20,12 @@ from streaming_server import Server
 from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
 from applications.chat import chat
-from korlhf.core.ai_mark import BEFORE, MARK
 from korlhf.applications.chat.conversation import AnswerStream
 from korlhf.applications.chat.screen import Pipe
 from korlhf.applications.chat.terminal import Chat
 from korlhf.applications.ratings import RatingFile
 from korlhf.core import program
+from korlhf.core.ai_mark import BEFORE, MARK
 from korlhf.data import load
 from korlhf.data.tokenize import Codec
 from korlhf.llm.checkpoint import Sampling
@@ -43,6 +43,7 @@ def said(body):
 # Commands
 
 NOBODY = None, None  # neither scores nor guards
+
 
 class Bot:
     """Answers "네"; `stop`: Ctrl-C comes while it does."""
@@ -91,7 +92,9 @@ def test_helplines_stand_before_the_answer_and_never_instead_of_it(capsys):
     assert capsys.readouterr().err == ""
     talk.take("힘들어요")
     out, err = capsys.readouterr()
-    assert out == "네\n" and len(bot.asked) == 2 and "109" in err and "자살예방 상담전화" in err and "Nobody has to" in err
+    assert (
+        out == "네\n" and len(bot.asked) == 2 and "109" in err and "자살예방 상담전화" in err and "Nobody has to" in err
+    )
     talk.take("/regen")
     assert "109" in capsys.readouterr().err and asked == ["안녕", "힘들어요", "힘들어요"]
     assert talk.conversation.exchanges == [("안녕", "네"), ("힘들어요", "네")]
@@ -205,7 +208,19 @@ def test_a_reader_that_has_had_enough_is_no_mishap():
 
 def terminal(model, tmp_path, *flags):
     typed = str(tmp_path / "typed")
-    return Screen([sys.executable, chat.__file__, "--model_name_or_path", model, "--history_file", typed, "--guard", "off", *flags])
+    return Screen(
+        [
+            sys.executable,
+            chat.__file__,
+            "--model_name_or_path",
+            model,
+            "--history_file",
+            typed,
+            "--guard",
+            "off",
+            *flags,
+        ]
+    )
 
 
 def test_typing_answers_and_commands(tmp_path):

@@ -11,8 +11,8 @@ from browser_harness import assert_kept_out, assert_markup_would_be_dead, chromi
 from web_demo_harness import echo, serve  # noqa: F401 (fixture)
 
 from korlhf.applications import accounts
-from korlhf.core import ai_mark
 from korlhf.applications.chat.scorer import Scorer
+from korlhf.core import ai_mark
 from korlhf.data.load import load_examples
 
 pytestmark = pytest.mark.browser
