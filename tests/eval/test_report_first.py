@@ -37,7 +37,7 @@ def test_a_whole_run_without_evaluations(tmp_path):
     told = "PPO (ppo), from EleutherAI/polyglot-ko-1.3b, after 56 steps on 546 examples."
     assert found["trained"].text["en"] == told
     assert found["better"].figure == "1.85 → 10.79" and "does not show better answers" in found["better"].text["en"]
-    assert found["believed"].figure == "0.892" and "0.892 (0.862–0.916) of 500 pairs" in found["believed"].text["en"]
+    assert found["believed"].figure == "89%" and "89% (86–92%) of 500 pairs" in found["believed"].text["en"]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,11 @@ def test_what_is_not_finished_or_diverged_is_not_good(tmp_path):
     assert (found.word, found.figure) == ("unclear", "2 / 3") and "reward model (reward)" in found.text["en"]
     with open(tmp_path / "ppo" / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write('{"step": 57, "warnings": ["kl_explosion"]}\n')
-    assert screen(tmp_path)["trained"].word == "bad" and "ppo" in screen(tmp_path)["trained"].text["ko"]
+    found = screen(tmp_path)["trained"]
+    assert found.word == "unclear" and "조짐이 있었습니다: ppo." in found.text["ko"]
+    with open(tmp_path / "reward" / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"step": 69, "warnings": ["non_finite_loss"]}\n')
+    assert screen(tmp_path)["trained"].word == "bad"
 
 
 def test_the_page_begins_with_it_in_both_languages(tmp_path):

@@ -23,13 +23,14 @@ Figures = dict[str, Any]  # "mean", "low", "high" and "n", as the results have t
 
 @dataclass
 class Answer:
-    """key: trained, better, safe or believed; word: GOOD, UNCLEAR or BAD; figure: the number in large; text, rule:
-    tables.both; at: the id of what is behind it in the page.
+    """key: trained, better, safe or believed; word: GOOD, UNCLEAR or BAD; figure: the number in large, label: what it
+    is; text, rule: tables.both; at: the id of what is behind it in the page.
     """
 
     key: str
     word: str
     figure: str
+    label: dict
     text: dict
     rule: dict
     at: str
@@ -43,21 +44,24 @@ def answers(run: Run, warnings: list) -> list[Answer]:
 
 
 def _answer(key, word, figure, text, at, **values):
-    return Answer(key, word, figure, text, say(f"first.rules.{key}", **values), at)
+    label = say(f"first.labels.{'warnings' if figure.isdecimal() else key}")
+    return Answer(key, word, figure, label, text, say(f"first.rules.{key}", **values), at)
 
 
 def _trained(run, done, last):
     all_of, at = len(run.stages), "stages" if run.stages else "warnings"
     if last is None:
         return _answer("trained", BAD if all_of else UNCLEAR, f"0 / {all_of}", say("first.nothing"), at)
-    signs = [s.name for s in run.stages if any(row.get("warnings") for row in s.metrics)]
+    signs = {s.name: {name for row in s.metrics for name in row.get("warnings") or ()} for s in run.stages}
+    signs = {name: of for name, of in signs.items() if of}
+    broken = any(str(sign).startswith("non_finite") for of in signs.values() for sign in of)
     n = last.finished.get("examples", last.settings.get("examples"))
     values = {"title": summary.title(last), "name": last.name, "base": summary.place(_origin(run, last), run.folder)}
     values |= {"n": summary.count(n), "steps": summary.count(last.finished.get("steps"))}
     text = say("first.trained", **values)
     if signs:
         text = _joined(text, say("first.signs", names=", ".join(signs)))
-    word = BAD if signs else GOOD if len(done) == all_of else UNCLEAR
+    word = BAD if broken else GOOD if len(done) == all_of and not signs else UNCLEAR
     return _answer("trained", word, f"{len(done)} / {all_of}", text, at)
 
 
@@ -81,7 +85,7 @@ def _better(run, last):
         word = UNCLEAR if None in (found["low"], found["high"]) else _word(found, even)
         if _is_own(result, last):
             word, text = UNCLEAR, _joined(text, say("first.own_judge"))
-        return _answer("better", word, values["mean"], text, f"result-{run.results.index(result)}")
+        return _answer("better", word, values["figure"], text, f"result-{run.results.index(result)}")
     before, after = (last and last.finished.get(f"heldout_{when}") or {} for when in ("before", "after"))
     if summary.finite(after.get("score")) and summary.finite(before.get("score")):
         figures = {"before": summary.number(before["score"], 2), "after": summary.number(after["score"], 2)}
@@ -145,14 +149,14 @@ def _believed(run, last, warnings):
     if best is None:
         return _answer("believed", word, str(count), told, "warnings", few=FEW)
     low, high = stage.heldout["ci95"]
-    figures = {"accuracy": stage.heldout["accuracy"], "low": low, "high": high, "share": best[1]}
-    shown = {key: summary.number(value) for key, value in figures.items()}
-    text = say("first.reward", n=summary.count(stage.heldout.get("n")), rule=rule_name(best[0]), **shown)
+    accuracy = {"mean": stage.heldout["accuracy"], "low": low, "high": high}
+    shown = {"accuracy": _percent(accuracy), "share": f"{best[1]:.0%}", "rule": rule_name(best[0])}
+    text = say("first.reward", n=summary.count(stage.heldout.get("n")), **shown)
     if high < best[1]:
         word = BAD
     elif low <= best[1]:
         word = UNCLEAR
-    return _answer("believed", word, shown["accuracy"], _joined(text, told), "warnings", few=FEW)
+    return _answer("believed", word, f"{accuracy['mean']:.0%}", _joined(text, told), "warnings", few=FEW)
 
 
 def _few(run) -> int | None:
@@ -174,13 +178,16 @@ def _word(found: Figures, even: float) -> str:
 
 
 def _shown(found, program):
-    as_text = (lambda x: f"{x:.0%}") if program == "win_rate" else (lambda x: summary.minus(f"{x:+.2f}"))
     known = {k: found[k] for k in ("mean", "low", "high")}
-    return {k: "–" if v is None or not math.isfinite(v) else as_text(v) for k, v in known.items()}
+    whole = not any(value is None or not math.isfinite(value) for value in known.values())
+    if program == "win_rate":
+        return {"figure": f"{found['mean']:.0%}", "won": _percent(known) if whole else f"{found['mean']:.0%}"}
+    as_text = {k: "–" if v is None else summary.minus(f"{v:+.2f}") for k, v in known.items()}
+    return {"figure": as_text["mean"], **as_text}
 
 
 def _percent(rate):
-    return f"{rate['mean']:.0%} ({rate['low']:.0%}–{rate['high']:.0%})"
+    return f"{rate['mean']:.0%} ({100 * rate['low']:.0f}–{rate['high']:.0%})"
 
 
 def _limits():
