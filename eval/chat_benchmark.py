@@ -17,6 +17,7 @@ from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import baseline, session
 from korlhf.judges.flags import JudgeFlags
 from korlhf.llm.flags import LlmFlags, SamplerFlags
+from korlhf.llm.responders import read_responders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,19 +51,19 @@ def parse(argv=None):
 
 
 def main(argv=None):
-    files, args, asked, judging, *_ = settings = parse(argv)
+    files, args, asked, judging, _, llm = settings = parse(argv)
     benchmark = BENCHMARKS.get(args.benchmark)
     if benchmark is None:
         raise InputError(f"--benchmark {args.benchmark}: there is none of this name; give {' or '.join(BENCHMARKS)}")
     if benchmark.kind == PAIR and len(asked.responder) < 2:
         raise InputError(f"--responder: {benchmark.title} compares answers; give two or more, the baseline first")
+    first = baseline(args.baseline, [r.name for r in read_responders(asked.responder, llm.base_url)])
     questions = read_questions(benchmark, *asked.data_path, max_questions=asked.max_prompts, seed=files.seed)
     from korlhf.eval import chat_benchmark
     from korlhf.eval import chat_benchmark_report as report
 
     how = {"name": benchmark.name, "answer": chat_benchmark.answering(benchmark)}
     with session("chat_benchmark", settings, questions, [judging.judge], **how) as s:
-        first = baseline(args.baseline, s.answers)
         show = report.pairs if benchmark.kind == PAIR else report.scores
         show(s, benchmark, s.judges[judging.judge], first, args.rescore_share)
     return s.result.code()
