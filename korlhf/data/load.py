@@ -105,7 +105,7 @@ def load_rows(name: str) -> Iterable[tuple[str, dict]]:
     if path.is_dir():
         return _folder(path, name, "train", None)
     hub = _hub_name(name)
-    return _pick(_hub(name, hub["hub"], hub["config"], hub["revision"]), name, "train")
+    return _pick(hub_splits(name, hub["hub"], hub["config"], hub["revision"]), name, "train")
 
 
 def check_names(names: Iterable[str]) -> None:
