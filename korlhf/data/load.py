@@ -95,6 +95,19 @@ def load_examples(
     return examples
 
 
+def load_rows(name: str) -> Iterable[tuple[str, dict]]:
+    """(place, row) of a file, of a folder with one file or a train.*, or of a hub name's only split or its train; the
+    rows as they are. Raises InputError if it cannot be read.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return read_rows(path)
+    if path.is_dir():
+        return _folder(path, name, "train", None)
+    hub = _hub_name(name)
+    return _pick(_hub(name, hub["hub"], hub["config"], hub["revision"]), name, "train")
+
+
 def check_names(names: Iterable[str]) -> None:
     """Raises InputError if one of the names is neither known, nor a file or folder, nor can be a hub name. Reads
     nothing.
