@@ -15,9 +15,7 @@ from korlhf.data import record as records
 from korlhf.data import stage
 from korlhf.data_prep import rank
 
-ELSEWHERE = (
-    "add its record to --input, or, if the label is about other records, name their files with --also_labelled"
-)
+ELSEWHERE = "add its record to --input, or, if the label is about other records, name their files with --also_labelled"
 
 
 @dataclass(frozen=True, kw_only=True)

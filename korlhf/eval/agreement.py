@@ -61,7 +61,8 @@ def _numbered(texts):
 class Pairs:
     """What two people, or a person and the judge, say of the same two talks.
 
-    first, second: names, as a text or in both languages; counts: of each situation, of the nine pairs of verdicts of SIGNS, (situations, 9).
+    first, second: names, as a text or in both languages; counts: of each situation, of the nine pairs of verdicts of
+    SIGNS, (situations, 9).
     """
 
     first: dict | str

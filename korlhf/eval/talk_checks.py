@@ -18,7 +18,11 @@ from korlhf.korean.speech_level import SENTENCES, words
 from korlhf.llm.protocol import Reply
 
 LEVELS = {"haeyo": "polite", "hapsyo": "polite", "banmal": "banmal", "mixed": "mixed"}
-STOCK, SHORTEST, SHOWN = 3, 2, 3  # talks that a sentence must be in to be a stock one; its words; those listed of a model
+STOCK, SHORTEST, SHOWN = (
+    3,
+    2,
+    3,
+)  # talks that a sentence must be in to be a stock one; its words; those listed of a model
 
 
 def speech_level(questions, talks):
@@ -32,6 +36,11 @@ def speech_level(questions, talks):
         kept = later != EITHER or len({level for level, _ in heard}) == 1
         found.append(float(right and kept) if heard else None)
     return found
+
+
+def sense(questions, talks):
+    """Whether all answers of a talk make sense: Korean, of known morphemes, whole, no loop."""
+    return [float(all(one.sense for one in manners(talk))) for talk in talks]
 
 
 def own_words(questions, talks):
@@ -55,7 +64,7 @@ def welcomes(questions, talks):
     ]
 
 
-CHECKS = {check.__name__: check for check in (speech_level, own_words, welcomes)}
+CHECKS = {check.__name__: check for check in (sense, speech_level, own_words, welcomes)}
 
 
 def said(talk):

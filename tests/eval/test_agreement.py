@@ -122,13 +122,22 @@ def test_from_the_benchmark_over_the_labelling_application_to_the_table(tmp_path
         for i in range(2)
     ]
     data = write(tmp_path / "questions.jsonl", rows)
-    files = [
-        f"{name}={write(tmp_path / f'{name}.jsonl', [{'id': r['id'], 'outputs': [f'{name} 답이에요'] * 3} for r in rows])}"
-        for name in ("good", "bad")
-    ]
+    said = {name: [{"id": r["id"], "outputs": [f"{name} 답이에요"] * 3} for r in rows] for name in ("good", "bad")}
+    files = [f"{name}={write(tmp_path / f'{name}.jsonl', lines)}" for name, lines in said.items()]
     out = tmp_path / "talks.jsonl"
     with Server(lambda body: fill(body, [[5 if "good" in str(body["messages"]) else 1, 3]])) as server:
-        words = ["--data_path", data, "--benchmark", "warmth", "--responder", *files, "--rescore_share", 0, "--talks", out]
+        words = [
+            "--data_path",
+            data,
+            "--benchmark",
+            "warmth",
+            "--responder",
+            *files,
+            "--rescore_share",
+            0,
+            "--talks",
+            out,
+        ]
         judge = ["--judge", f"openai:test-model@{server.url}", "--judge_samples", 1, "--output_dir", tmp_path / "out"]
         assert eval_harness.load("chat_benchmark").main([*map(str, [*words, *judge])]) == 0
     to_label, left_out = items.read([str(out)])
