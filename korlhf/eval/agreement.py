@@ -10,6 +10,7 @@ know no 2,000 resampled tables at once; a test holds them to theirs.
 
 import hashlib
 import json
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import combinations
@@ -83,8 +84,11 @@ def read_talks(path, criterion):
         prompts[row["id"]] = place, row
         of_one = scores[row["id"]] = {}
         for one in candidates:
-            known |= (one.get("scores") or {}).keys()
-            score = (one.get("scores") or {}).get(criterion) if criterion else one.get("score")
+            by_criterion = one.get("scores") or {}
+            known |= by_criterion.keys()
+            score = by_criterion.get(criterion) if criterion else one.get("score")
+            if score is not None and (not isinstance(score, int | float) or not math.isfinite(score)):
+                raise InputError(f"{place}: a score is {score!r}; expected a number, or null for none")
             if score is not None:
                 of_one.setdefault(ranking.key(one["text"]), score)
     if criterion and criterion not in known:

@@ -68,6 +68,7 @@ PROGRAMS = {
         "eval.reward_accuracy",
         f"--model_name_or_path {REWARD} --data_path pairs.jsonl --max_seq_len 128 --output_dir out",
     ),
+    "agreement": ("eval.agreement", "--talks scored.jsonl --labels labels.jsonl --output_dir out"),
     "algorithms": ("eval.algorithms", "--run_dir run"),
     "report": ("eval.report", "--run_dir run --output out.html"),
     "chat": ("applications.chat.chat", f"--model_name_or_path {MODEL} --history_file history"),
@@ -116,6 +117,7 @@ FILES = {
     "prompts.jsonl": _jsonl(_prompts(0)),
     "prompts2.jsonl": _jsonl(_prompts(10)),
     "scored.jsonl": _jsonl([p | {"candidates": CANDIDATES} for p in _prompts(0)]),
+    "labels.jsonl": _jsonl([p | {"annotator": "하나", "chosen": "네", "rejected": "몰라"} for p in _prompts(0)]),
     "model.gguf": "GGUF and no more",
     "english.jsonl": _jsonl([{"prompt": "Where shall we go for a walk?", "output": "Let us go to the river."}]),
 }
