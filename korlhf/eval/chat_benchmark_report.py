@@ -42,8 +42,7 @@ def scores(s, benchmark, judge, baseline, share):
         result.figures["not_korean"] = foreign_table(s, raw, foreign, scale)
     noise, result.figures["noise"] = geval.noise_table(s, judge, rubrics, raw, share, judged)
     unit = None if scale else (baseline, geval.spread(scored, baseline))
-    only = baseline if len(s.answers) > 2 else ""
-    result.figures["differences"] = geval.differences_table(s, scored, grouped, only, unit, noise, scale)
+    result.figures["differences"] = geval.differences_table(s, scored, grouped, baseline, unit, noise, scale)
     note_protocol(s, benchmark, judge, usable(scored).values(), "answers")
     if benchmark.checks:
         result.figures["checks"] = talk_checks.tables(s, benchmark.checks)

@@ -1,7 +1,9 @@
 """eval/chat_benchmark.py as a user runs it: invented rows in the published formats, real model and judge servers;
 scores, the rules for answers that are not in Korean and the five verdicts by hand."""
 
+import json
 import re
+import shutil
 import threading
 
 import eval_harness
@@ -143,11 +145,21 @@ def test_the_square_root_of_what_is_not_korean(run):
     assert means(found)["m", "extraction"] == 9.0  # its owners except question 138
 
 
-def test_models_answer_turn_after_turn_and_a_killed_run_resumes(tmp_path):
+def test_a_score_is_the_expected_value_of_the_letters(run):
+    """Half of the probability on B, 9 points, and half on C."""
+    texts = {"m": [["답이에요 9", "답이에요 9"], ["답이에요 9", "답이에요 9"]]}
+    with Server(choice_of(lambda text: "B", 0.5)) as server:
+        _, found, _ = run("logickor", LOGICKOR, texts, server)
+    assert means(found)["m", None] == pytest.approx(8.5)
+    assert found["protocol"]["scores by"]["en"] == "token probabilities: 4 answers"
+    assert "not how sure the judge is" in table(found, "The judge's noise")["notes"][1]["en"]
+
+
+def test_models_answer_turn_after_turn_and_the_same_command_resumes(tmp_path):
     """The model's own earlier answer is before the second question; what arrived is not asked again."""
 
     def answer(body):
-        if len(body["messages"]) % 2 and not body["messages"][0]["content"].startswith("당신은"):
+        if body["messages"][0]["role"] == "user":
             return f"{body['messages'][-1]['content']} 답변 {len(body['messages'])}"
         return points()(body)
 
@@ -158,20 +170,16 @@ def test_models_answer_turn_after_turn_and_a_killed_run_resumes(tmp_path):
         words = [*words, "--rescore_share", 0, "--max_retries", 0]
 
         def main(folder):
-            eval_harness.load("chat_benchmark").main([*map(str, words), "--output_dir", str(tmp_path / folder)])
-            return lasting(tmp_path / folder, "logickor")
+            code = eval_harness.load("chat_benchmark").main([*map(str, words), "--output_dir", str(tmp_path / folder)])
+            return code, lasting(tmp_path / folder, "logickor")
 
         server.faults = lambda number, body: DROP if is_choice(body) else None
-        with pytest.raises(InputError):
-            while True:  # the server is gone when the judge is asked
-                main("out")
-                raise InputError("the judge's failures alone end no run")
+        assert main("out")[0] == 3
         server.faults = lambda number, body: None
-        before = [b for b in server.answered if not is_choice(b)]
-        resumed = main("out")
-        assert [b for b in server.answered if not is_choice(b)] == before  # the answers came from the cache
-        assert resumed == main("whole")
-    asked = [[m["content"] for m in b["messages"]] for b in before if "response_format" not in b]
+        code, resumed = main("out")
+        asked = [[m["content"] for m in b["messages"]] for b in server.answered if b["messages"][0]["role"] == "user"]
+        assert code == 0 and len(asked) == 4  # the answers came from the cache
+        assert resumed == main("whole")[1]
     assert ["첫째 질문?", "첫째 질문? 답변 1", "첫째에 이어서?"] in asked
     assert not [a for a in asked if a[-1] == "둘째에 이어서??"]  # the third question of the published row is not asked
     # every answer ends with its place: 1 and 3
@@ -248,6 +256,23 @@ def test_a_reward_model_scores_every_turn_on_no_scale(run, tmp_path):
     _, found, _ = run("logickor", LOGICKOR, LOGICKOR_ANSWERS, None, *judge)
     assert "not_korean" not in found["figures"] and found["figures"]["turns"][0]["n"] == 2
     assert found["protocol"]["judge"]["en"].startswith("reward model")
+
+
+def test_a_local_model_answers_and_judges(folders, tmp_path):
+    folder = tmp_path / "roomy"
+    shutil.copytree(folders["gpt_neox"], folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8192}), encoding="utf-8")
+    words = ["--benchmark", "logickor", "--data_path", write(tmp_path / "questions.jsonl", LOGICKOR)]
+    words += ["--responder", f"m={folder}", "--judge", f"checkpoint:{folder}", "--max_new_tokens", "8"]
+    assert not eval_harness.load("chat_benchmark").main([*words, "--output_dir", str(tmp_path / "out")])
+    found, rows = eval_harness.result(tmp_path / "out", "logickor")
+    scores = [row["answers"]["m"][0]["score"] for row in rows]
+    judged = [s for row, s in zip(rows, scores) if "language" not in row["answers"]["m"][0]]
+    assert len(scores) == 4 and all(1 < s < 10 for s in judged)  # a random model's opinion, but an opinion
+    assert found["protocol"]["scores by"]["en"] == "token probabilities: 4 answers"
+    assert "not measured" in found["protocol"]["judge's noise"]["en"]
+    assert any("is the same model as the responder" in w["en"] for w in found["warnings"])
 
 
 @pytest.mark.parametrize(

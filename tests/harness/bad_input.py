@@ -63,7 +63,7 @@ PROGRAMS = {
     "best_of_n": ("eval.best_of_n", f"{ASK} --reward_model {REWARD} --judge openai:j --output_dir out"),
     "harmlessness": ("eval.harmlessness", f"--responder m=openai:m {SERVER} --output_dir out"),
     "diversity": ("eval.diversity", f"{ASK} --heldout_data_path held.jsonl --output_dir out"),
-    "kobest": ("eval.kobest", f"--model_name_or_path {MODEL} --tasks copa --data_dir kobest --output_dir out"),
+    "benchmark": ("eval.benchmark", f"--model_name_or_path {MODEL} --tasks copa --data_dir kobest --output_dir out"),
     "reward_accuracy": (
         "eval.reward_accuracy",
         f"--model_name_or_path {REWARD} --data_path pairs.jsonl --max_seq_len 128 --output_dir out",

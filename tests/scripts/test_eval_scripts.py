@@ -109,8 +109,8 @@ def run_all(tmp_path):
 
 
 def test_a_part_in_which_too_much_failed_does_not_keep_the_report_back(run_all):
-    called = ["geval", "win_rate", "kobest", "report"]
-    assert run_all(PARTS="geval win_rate kobest", FAILING="win_rate", CODE="3") == (
+    called = ["geval", "win_rate", "benchmark", "report"]
+    assert run_all(PARTS="geval win_rate benchmark", FAILING="win_rate", CODE="3") == (
         3,
         "",
         called,
@@ -118,8 +118,10 @@ def test_a_part_in_which_too_much_failed_does_not_keep_the_report_back(run_all):
 
 
 def test_a_missing_hub_does_not_keep_the_report_back(run_all):
-    code, told, called = run_all(PARTS="geval kobest", FAILING="kobest", CODE="2")
-    assert (code, called) == (2, ["geval", "kobest", "report"]) and told.startswith("error: kobest was not evaluated")
+    code, told, called = run_all(PARTS="geval benchmark", FAILING="benchmark", CODE="2")
+    assert (code, called) == (2, ["geval", "benchmark", "report"]) and told.startswith(
+        "error: benchmark was not evaluated"
+    )
 
 
 def test_wrong_input_ends_all(run_all):
