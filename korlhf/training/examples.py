@@ -104,7 +104,7 @@ def unpaired(split: Split, max_seq_len: int, seed: int) -> Split:
     mismatched = {}
     for k, i in enumerate(order):
         key, own, _ = answers[i]
-        prompt = own.ids[: len(own) - own.answer]
+        prompt = own.ids[: own.prompt]
         for j in order[k + 1 :] + order[:k]:
             other, tokens, _ = answers[j]
             if other != key and len(prompt) + tokens.answer <= max_seq_len:

@@ -178,8 +178,7 @@ class Counted:
             hooks = [p.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None)) for p in trained]
         with torch.device("meta"):
             ids = torch.zeros(tokens, dtype=torch.long)
-            one = torch.zeros(1, dtype=torch.long)
-        packed = Packed(ids, ids, one, one, [0, tokens])
+        packed = Packed(ids, ids, ids[-1:], [0, tokens], [-1])
         more = () if self.reward else (ids[: logits or tokens], ids[: logits or tokens])
         kept = []
         watch = Watch(self.module)
