@@ -151,6 +151,8 @@ def note_protocol(s, benchmark, judge, judgements, what):
     """How it was measured."""
     rubric, protocol = benchmark.read_rubric(), s.result.protocol
     protocol["benchmark"] = say("chat_benchmark.data", title=benchmark.title, license=benchmark.license)
+    names = ", ".join(s.result.settings["data_path"]) or benchmark.data
+    protocol["prompts"] = say("result.prompts", n=len(s.records), names=names)
     protocol["judge"] = judge.protocol(choosing=benchmark.kind != CONVERSATION)
     protocol["judged on"] = time.strftime("%Y-%m-%d")
     protocol["scores by" if what == "answers" else "verdicts by"] = comparison.methods(judgements, what)
