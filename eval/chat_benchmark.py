@@ -18,6 +18,7 @@ from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import baseline, session
 from korlhf.judges.flags import JudgeFlags
 from korlhf.llm.flags import LlmFlags, SamplerFlags
+from korlhf.llm.responders import read_responders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ def parse(argv=None):
 
 
 def main(argv=None):
-    files, args, asked, judging, *_ = settings = parse(argv)
+    files, args, asked, judging, _, llm = settings = parse(argv)
     benchmark = BENCHMARKS.get(args.benchmark)
     if benchmark is None:
         raise InputError(f"--benchmark {args.benchmark}: there is none of this name; give {' or '.join(BENCHMARKS)}")
@@ -65,13 +66,13 @@ def main(argv=None):
         raise InputError(f"--responder: {benchmark.title} compares answers; give two or more, the baseline first")
     if args.talks and benchmark.kind != CONVERSATION:
         raise InputError(f"--talks: {benchmark.title} does not judge whole talks; delete the flag")
+    first = baseline(args.baseline, [r.name for r in read_responders(asked.responder, llm.base_url)])
     questions = read_questions(benchmark, *asked.data_path, max_questions=asked.max_prompts, seed=files.seed)
     from korlhf.eval import agreement, chat_benchmark
     from korlhf.eval import chat_benchmark_report as report
 
     how = {"name": benchmark.name, "answer": chat_benchmark.answering(benchmark)}
     with session("chat_benchmark", settings, questions, [judging.judge], **how) as s:
-        first = baseline(args.baseline, s.answers)
         show = report.pairs if benchmark.kind == PAIR else report.scores
         scored = show(s, benchmark, s.judges[judging.judge], first, args.rescore_share)
         if args.talks:

@@ -31,6 +31,10 @@ MISSING = [
     ("data_prep/respond.py", ["--responder", "openai:m", "--input", "gone.jsonl", "--output", "out.jsonl"]),
     ("eval/diversity.py", ["--responder", GONE, *OUT, "--data_path", "sample/heldout_prompts"]),
     ("eval/benchmark.py", [*MODEL, *OUT]),
+    (
+        "eval/chat_benchmark.py",
+        [*FILE, *OUT, "--benchmark", "logickor", "--responder", "m=openai:m", "--judge", "openai:j"],
+    ),
     ("eval/reward_accuracy.py", ["--model_name_or_path", "a/b", *FILE, *OUT]),
 ]
 # In a process of its own, whose modules nobody else has imported: (program, arguments) on stdin, one line each ->

@@ -82,6 +82,8 @@ def figures(units, models, outcomes, seed):
                 results = {one: outcome["results"] for one, outcome in parts.items()}
                 alone = task is not unit.tasks or unit.group is None
                 values = lm_eval.metrics(results[name], name) if alone else lm_eval.grouped(unit, results)
+                if not values:  # a group that the harness has no mean of
+                    continue
                 items = [outcome["items"] for outcome in parts.values()]
                 rows.setdefault((name, model), {"task": name, "model": model, **_figures(items, values, seed)})
     return list(rows.values())

@@ -66,7 +66,8 @@ def read_questions(benchmark, path="", max_questions=0, seed=1234):
     """
     own, found = PROJECT / benchmark.data, {}
     rubric = benchmark.read_rubric()
-    for place, row in load.load_rows(path or (str(own) if own.exists() else benchmark.data)):
+    rows = list(load.load_rows(path or (str(own) if own.exists() else benchmark.data)))  # a broken file is told first
+    for place, row in rows:
         check_characters(place, row)
         one = _question(place, row, benchmark, rubric)
         if one["id"] in found:

@@ -125,6 +125,16 @@ def cells(found, title):
     ]
 
 
+def test_the_report_shows_it_by_itself(run, tmp_path):
+    with Server(points()) as server:
+        run("logickor", LOGICKOR, LOGICKOR_ANSWERS, server, "--rescore_share", 0)
+    words = ["--run_dir", tmp_path, "--eval_dir", tmp_path / "out", "--output", tmp_path / "report.html"]
+    eval_harness.load("report").main([*map(str, words)])
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "chat benchmark (logickor.json)" in page and "대화 벤치마크 (logickor.json)" in page
+    assert "한국어가 아닌 답변" in page and "차례별 평균 점수" in page and "채점한 날" in page
+
+
 def test_the_square_root_of_what_is_not_korean(run):
     komt = [
         {"question_id": 81, "category": "writing", "turns": ["글을 써 주세요", "이어서 써 주세요"]},

@@ -71,6 +71,22 @@ def test_words_variables_and_flags_win_in_this_order(parsed, program):
     assert (values["num_answers"], values["max_prompts"]) == (2, 5)
 
 
+def test_a_chat_benchmark_and_its_file(parsed, korean):
+    values = parsed("chat_benchmark", DATA_PATH="")
+    assert (values["benchmark"], values["data_path"], values["temperature"]) == ("logickor", [], 0.0)
+    words = ("komt_bench", "a=/x\nb=openai:m", "openai:gpt", "결과", "--baseline", "b")
+    values = parsed("chat_benchmark", *words, DATA_PATH="질문 모음/question_ko.jsonl\n", JUDGE="openai:other")
+    assert (values["benchmark"], values["judge"], values["baseline"]) == ("komt_bench", "openai:gpt", "b")
+    assert (values["responder"], values["data_path"]) == (["a=/x", "b=openai:m"], ["질문 모음/question_ko.jsonl"])
+
+
+def test_tasks_of_the_harness_and_their_files(parsed, korean):
+    values = parsed("benchmark")
+    assert (values["tasks"], values["data_dir"]) == (["copa", "hellaswag"], f"{korean}/samples/kobest")
+    values = parsed("benchmark", "kmmlu click", "a=/x", DATA_DIR="")
+    assert (values["tasks"], values["model_name_or_path"], values["data_dir"]) == (["kmmlu", "click"], ["a=/x"], "")
+
+
 SOME_FAIL = """#!/bin/sh
 [ "$1" != -c ] || exit 0
 name="$(basename "$2" .py)"
