@@ -75,9 +75,9 @@ def main(argv=None):
     with session("chat_benchmark", settings, questions, [judging.judge], **how) as s:
         show = report.pairs if benchmark.kind == PAIR else report.scores
         scored = show(s, benchmark, s.judges[judging.judge], first, args.rescore_share)
-        if args.talks:
-            with AtomicFile(args.talks, "--talks") as file:
-                agreement.write_talks(file, s, benchmark.name, scored)
+    if args.talks:
+        with AtomicFile(args.talks, "--talks") as file:
+            agreement.write_talks(file, s, benchmark.name, scored)
     return s.result.code()
 
 
