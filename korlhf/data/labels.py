@@ -64,9 +64,10 @@ def read_label(row: dict, record: Record) -> Label:
 
     Raises RowError.
     """
+    texts, undecided = [row.get("chosen"), row.get("rejected")], None
     if row.get("verdict") is not None:
-        texts, verdict = row.get("answers"), UNDECIDED.get(str(row["verdict"]))
-        if verdict is None:
+        texts, undecided = row.get("answers"), UNDECIDED.get(str(row["verdict"]))
+        if undecided is None:
             raise RowError(
                 f"the verdict is {row['verdict']!r}; expected tie or both_bad, or chosen and rejected instead"
             )
@@ -74,14 +75,11 @@ def read_label(row: dict, record: Record) -> Label:
             raise RowError(
                 f"verdict {row['verdict']} needs answers, a list of the two texts; found {str(texts)[:40]!r}"
             )
-        must = texts
-    else:
-        texts = verdict, rejected = row.get("chosen"), row.get("rejected")
-        must = [rejected]
     if not all(isinstance(text, str) for text in texts):
         raise RowError(
             "a label needs chosen and rejected, two texts, or verdict (tie, both_bad) and answers, two texts"
         )
+    must = texts if undecided else texts[1:]
     answers = {ranking.key(c["text"]) for c in record["candidates"]}
     strange = next((text for text in must if answers and ranking.key(text) not in answers), None)
     if strange is not None:
@@ -90,4 +88,5 @@ def read_label(row: dict, record: Record) -> Label:
             "may be edited; correct the label or delete it"
         )
     annotator = row.get("annotator")
-    return Label((texts[0], texts[1]), verdict, "" if annotator is None else str(annotator))
+    first, second = map(str, texts)
+    return Label((first, second), undecided or first, "" if annotator is None else str(annotator))
