@@ -18,11 +18,9 @@ from korlhf.korean.speech_level import SENTENCES, words
 from korlhf.llm.protocol import Reply
 
 LEVELS = {"haeyo": "polite", "hapsyo": "polite", "banmal": "banmal", "mixed": "mixed"}
-STOCK, SHORTEST, SHOWN = (
-    3,
-    2,
-    3,
-)  # talks that a sentence must be in to be a stock one; its words; those listed of a model
+STOCK = 3  # talks that a sentence must be in to be a stock one
+SHORTEST = 2  # words of a sentence that can be one
+SHOWN = 3  # stock sentences of a model in the table
 
 
 def speech_level(questions, talks):
