@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import threading
+from types import SimpleNamespace
 
 import eval_harness
 import pytest
@@ -15,8 +16,9 @@ from rigged_judge import answers as judged
 from rigged_judge import choice_of, fill, is_choice
 
 from korlhf.core.errors import InputError
-from korlhf.eval import chat_benchmark
+from korlhf.eval import chat_benchmark, chat_questions
 from korlhf.llm import client as llm
+from korlhf.llm.responders import Responder
 
 LOGICKOR = [
     {
@@ -78,7 +80,7 @@ def run(tmp_path):
 
 
 def means(found):
-    return {(f["model"], f["category"]): f["mean"] for f in found["figures"]["means"]}
+    return {(f["model"], f["category"]): f.get("mean") for f in found["figures"]["means"]}
 
 
 def test_a_score_a_turn_and_zero_for_what_is_not_korean(run):
@@ -206,6 +208,30 @@ def test_a_judge_that_fails_is_a_failure_and_no_zero(run):
         w["en"].startswith("judge on good: 1 failed and are excluded from every figure, e.g. refusal")
         for w in found["warnings"]
     )
+
+
+def test_after_a_turn_that_fails_the_later_ones_are_not_asked(tmp_path):
+    def answer(body):
+        return f"답이에요 {len(body['messages'])}" if body["messages"][0]["role"] == "user" else points()(body)
+
+    def fails(number, body):
+        return refusal("안 돼요.") if body["messages"][-1]["content"] == "첫째 질문?" else None
+
+    data = write(tmp_path / "questions.jsonl", LOGICKOR)
+    with Server(answer, fails) as server:
+        model = f"openai:test-model@{server.url}"
+        words = ["--benchmark", "logickor", "--data_path", data, "--responder", f"m={model}", "--judge", model]
+        code = eval_harness.load("chat_benchmark").main([*words, "--output_dir", str(tmp_path), "--rescore_share", "0"])
+        found, rows = eval_harness.result(tmp_path, "logickor")
+        assert code == 3 and "첫째에 이어서?" not in server.prompts()
+    assert [row["answers"]["m"][0].get("failed") for row in rows] == ["refusal: 안 돼요."] * 2 + [None] * 2
+    assert means(found)["m", None] == 2.0 and found["figures"]["means"][0]["n"] == 1
+
+
+@pytest.mark.parametrize("name, ends", [("logickor", (0, 10)), ("komt_bench", (1, 10))])
+def test_the_ends_of_the_scale(name, ends):
+    judge = SimpleNamespace(kind="openai")
+    assert chat_benchmark.scale(chat_questions.BENCHMARKS[name], judge, []) == ends
 
 
 def test_the_judges_noise_is_measured(run):
@@ -366,9 +392,6 @@ def test_files_of_answers_that_cannot_be_used(tmp_path, lines, message):
 
 
 def test_answers_as_mt_bench_and_arena_hard_write_them(tmp_path):
-    from korlhf.eval import chat_questions
-    from korlhf.llm.responders import Responder
-
     rows = [
         {"question_id": "q0", "choices": [{"index": 0, "turns": [{"content": "답이에요", "token_len": 3}]}]},
         {"question_id": "q1", "choices": [{"index": 0, "turns": ["둘째 답이에요 "]}]},
@@ -381,8 +404,6 @@ def test_answers_as_mt_bench_and_arena_hard_write_them(tmp_path):
 
 def test_a_conversation_by_the_criteria_that_hold_for_it(run, monkeypatch):
     """An entry of the kind conversation: the judge reads all turns at once, and what is shown to it alone."""
-    from korlhf.eval import chat_questions
-
     whole = chat_questions.Benchmark(
         name="whole",
         title="Whole",
