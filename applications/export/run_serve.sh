@@ -49,10 +49,12 @@ fi
 if [[ "$SERVER" == vllm ]]; then
     export VLLM_LOGGING_LEVEL="${VLLM_LOGGING_LEVEL:-WARNING}"
     # In the folder's own precision: by itself vLLM makes bfloat16 of float32.
-    FLAGS=(--dtype "$(python -c 'import json, sys; print(json.load(open(sys.argv[1])).get("dtype") or "auto")' "$MODEL/config.json")")
+    dtype_of='import json, sys; c = json.load(open(sys.argv[1])); print(c.get("dtype") or c.get("torch_dtype") or "auto")'
+    FLAGS=(--dtype "$(python -c "$dtype_of" "$MODEL/config.json")")
     ! "$IS_REWARD" || FLAGS+=(--runner pooling)
-    # On a CPU a seeded request whose prompt is read in pieces ends the server (vLLM 0.32: "CPU Generator does not use offset").
-    [[ "$(visible_gpus)" != 0 ]] || FLAGS+=(--no-enable-chunked-prefill)
+    # On a CPU a seeded request whose prompt is read in pieces ends the server (vLLM 0.32: "CPU Generator does not use offset"), and
+    # compiling takes a C++ compiler and half a minute and makes nothing faster.
+    [[ "$(visible_gpus)" != 0 ]] || FLAGS+=(--no-enable-chunked-prefill --enforce-eager)
     exec "$VLLM" serve "$MODEL" --host "$HOST" --port "$PORT" "${FLAGS[@]}" "$@"
 fi
 mkdir -p "${HF_HUB_CACHE:-${HF_HOME:-$HOME/.cache/huggingface}/hub}"  # without it the list of models is an error

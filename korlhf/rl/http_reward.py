@@ -137,9 +137,9 @@ class ClassifyReward(HttpReward):
         return [score for row in rows for score in row["probs"]]  # of one label; of several their number is wrong
 
 
-def open_http(url: str, flag: str, **how: float) -> HttpReward:
-    """The reward of an address; how: as of HttpReward."""
-    return (ClassifyReward if url.endswith("/classify") else HttpReward)(url, flag, **how)
+def open_http(url: str, flag: str, seconds: float, concurrency: int, wait: float) -> HttpReward:
+    """The reward of an address; the rest as of HttpReward."""
+    return (ClassifyReward if url.endswith("/classify") else HttpReward)(url, flag, seconds, concurrency, wait)
 
 
 def _shown(answer):

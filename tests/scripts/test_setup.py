@@ -24,7 +24,8 @@ case "$*" in
         echo "Collecting a great deal"
         echo "WARNING: noise of pip" >&2
         if [ -n "$SLOW" ]; then sleep "$SLOW"; fi
-        case "$*" in *vllm*) printf '#!/bin/sh\nexit "${BROKEN:-0}"\n' >"$(dirname "$0")/vllm"; chmod +x "$(dirname "$0")/vllm" ;; esac
+        vllm="$(dirname "$0")/vllm"
+        case "$*" in *vllm*) printf '#!/bin/sh\nexit "${BROKEN:-0}"\n' >"$vllm"; chmod +x "$vllm" ;; esac
         case "$*" in *"${FAIL:-no such word}"*) echo "ERROR: no space left on device"; exit 1 ;; esac ;;
 esac
 """
