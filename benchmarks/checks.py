@@ -47,11 +47,15 @@ def rows(args: bench.BenchFlags, n: int, rng: random.Random) -> list[Tokens]:
 
 @torch.no_grad()
 def packed(args: bench.BenchFlags, world: World, dtype: str) -> Figures:
-    """Log-probabilities of sequences that share a batch, against each alone in fp32: they may be off by what each alone
-    is off in `dtype`, twice. And against themselves with every second neighbour changed, which may not matter.
+    """Log-probabilities of sequences that share a batch, and two of them a prompt, against each alone in fp32: they may
+    be off by what each alone is off in `dtype`, twice. And against themselves with every second neighbour changed,
+    which may not matter.
     """
     rng = random.Random(args.seed)
     sequences = rows(args, 8, rng)
+    first, other = sequences[0], sequences[1]
+    ids = first.ids[: first.prompt] + other.ids[other.prompt :]
+    sequences.append(Tokens(ids, [0] * first.prompt + [1] * other.answer))
     torch.manual_seed(args.seed)
     lm = trainings.language_model(args, world, dtype).eval()
     exact = _alone(copy.deepcopy(lm).float(), sequences, world)
@@ -63,7 +67,7 @@ def packed(args: bench.BenchFlags, world: World, dtype: str) -> Figures:
         together = token_logps(TokenLogps(lm, "on"), sequences, world.device)
         off = float((together - exact).abs().max())
         moved = max(_moved(lm, sequences, together, parity, rng, world) for parity in (0, 1))
-        figures[name] = {"difference": off, "neighbours": moved}
+        figures[name] = {"difference": off, "neighbours": moved, "shares prompts": lm.shares}
         figures["passed"] &= off <= figures["allowed"] and moved <= SLACK
     return figures
 
@@ -88,10 +92,6 @@ def _moved(lm, sequences, together, parity, rng, world):
     n = [sum(s.mask) for s in sequences]
     pairs = zip(kept, together.split(n), changed.split(n))
     return max(float((a - b).abs().max()) for keep, a, b in pairs if keep)
-
-
-def _alone(lm, sequences, world):
-    return torch.cat([token_logps(TokenLogps(lm), [s], world.device) for s in sequences])
 
 
 def training(args: bench.BenchFlags, world: World, dtype: str) -> SftTraining:

@@ -1,10 +1,11 @@
 """Layouts of rows: what the steps do (packed), and rows of one sequence each, as most padded programs have them.
 
-packed: as the steps do it. longest: one sequence per row, padded to the batch's longest. limit: one sequence per row,
-padded to the limit, as DeepSpeed-Chat does. The padded layouts pad on the right with an attention mask and differ in
-nothing else: losses and logits are made at the same tokens. What they mean for sampling in step 3: transformers'
-`generate`. longest: prompts padded to the batch's longest, until the last answer has stopped; limit: prompts padded to
-the prompt limit, answers of the full limit. Both then use the answers of the layout packed.
+packed: as the steps do it, a prompt that answers share once. longest: one sequence per row, padded to the batch's
+longest. limit: one sequence per row, padded to the limit, as DeepSpeed-Chat does. The padded layouts pad on the right
+with an attention mask, compute a prompt for each of its answers and differ in nothing else: losses and logits are made
+at the same tokens. What they mean for sampling in step 3: transformers' `generate`. longest: prompts padded to the
+batch's longest, until the last answer has stopped; limit: prompts padded to the prompt limit, answers of the full
+limit. Both then use the answers of the layout packed.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ LAYOUTS = ("packed", "longest", "limit")
 FORMULA = (
     "model FLOP = 2 x tokens x matrix parameters (embedding look-up left out; output head only where logits are made) "
     "+ 2 x layers x hidden size x tokens^2 per sequence (causal attention); backward pass twice the forward, with LoRA "
-    "once; real tokens only"
+    "once; real tokens only, those of a prompt that answers share once"
 )
 
 
@@ -39,10 +40,13 @@ class Flops:
         self.body = sum(p.numel() for p in model.parameters() if p.ndim > 1 and id(p) not in left_out)
         self.attention = 2 * config.num_hidden_layers * config.hidden_size
 
-    def trunk(self, lengths: torch.Tensor) -> float:
-        """Operations of one forward pass over sequences of `lengths` tokens, without the output head."""
+    def trunk(self, lengths: torch.Tensor, before: torch.Tensor | int = 0) -> float:
+        """Operations of one forward pass over parts of `lengths` tokens, without the output head.
+
+        before: tokens of each part's prompt, which is a part of its own.
+        """
         n = lengths.double()
-        return float(2 * self.body * n.sum() + self.attention * (n * n).sum())
+        return float(2 * self.body * n.sum() + self.attention * ((before + n) ** 2 - before**2).sum())
 
     def logits(self, predicted: int) -> float:
         """Operations of the output head at `predicted` tokens."""
@@ -93,16 +97,19 @@ class Layout:
         """In the place of korlhf.models.packed.hidden_states."""
         is_lm = model.get_output_embeddings() is not None
         fed = self.fed[torch.is_grad_enabled()]
-        tokens = int(packed.lengths.sum())
-        fed.real += tokens
-        fed.flops += (self.lm if is_lm else self.scorer).trunk(packed.lengths)
-        fed.passes += tokens * is_lm
+        whole, at = (packed, None) if self.kind == "packed" else packed.apart()
+        fed.real += len(whole.ids)
+        lengths = torch.tensor(whole.bounds).diff()
+        before = torch.tensor([int(lengths[p]) if p >= 0 else 0 for p in whole.prompts])
+        fed.flops += (self.lm if is_lm else self.scorer).trunk(lengths, before)
+        fed.passes += len(whole.ids) * is_lm
         with _inputs(model.base_model) as computed:
             if self.kind == "packed":
                 hidden = self.own[0](model, packed, *how)
             else:
-                longest = int(packed.lengths.max())  # an answer written out for the reward model may be over the limit
-                hidden = padded_hidden_states(model, packed, max(self.limit if self.kind == "limit" else 0, longest))
+                longest = int(lengths.max())  # an answer written out for the reward model may be over the limit
+                width = max(self.limit if self.kind == "limit" else 0, longest)
+                hidden = padded_hidden_states(model, whole, width)[at]
         fed.computed += sum(computed)
         return hidden
 
@@ -130,15 +137,14 @@ class Layout:
 
 
 def padded_hidden_states(model: Any, packed: Packed, width: int) -> torch.Tensor:
-    """korlhf.models.packed.hidden_states, the sequences as rows of `width` tokens, padded on the right."""
-    column = torch.arange(width, device=packed.ids.device)
-    mask = column < packed.lengths.unsqueeze(1)  # (S, W)
-    at = (packed.starts.unsqueeze(1) + column)[mask]
+    """korlhf.models.packed.hidden_states of sequences that share nothing, as rows of `width` tokens, padded on the
+    right.
+    """
+    lengths = torch.tensor(packed.bounds, device=packed.ids.device).diff()
+    mask = torch.arange(width, device=packed.ids.device) < lengths.unsqueeze(1)  # (S, W)
     ids = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
-    ids[mask] = packed.ids.flatten()[at]
-    out = model.base_model(input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state
-    flat = out.new_zeros(packed.ids.numel(), out.size(-1))
-    return flat.index_copy(0, at, out[mask])
+    ids[mask] = packed.ids
+    return model.base_model(input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state[mask]
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 In a terminal with line editing and a history; through a pipe every line is a message. The history is cut to the
 model's context by whole exchanges. What is typed cannot open a turn or become a special token
-(korlhf/applications/chat/guard.py). Left out: loading an earlier conversation, pictures, tools."""
+(korlhf/applications/chat/markers.py). Left out: loading an earlier conversation, pictures, tools."""
 
 import logging
 from dataclasses import dataclass
@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from korlhf.applications.chat.bots import open_bot, open_scorer
 from korlhf.applications.chat.screen import Pipe, Terminal
 from korlhf.applications.chat.terminal import Chat
+from korlhf.applications.guard import GuardFlags, open_guard
 from korlhf.applications.ratings import RatingFile
-from korlhf.core import flags, program
+from korlhf.core import ai_mark, flags, program
 from korlhf.llm import responders
 from korlhf.llm.checkpoint import Sampling
 from korlhf.llm.flags import CheckpointFlags, StreamFlags
 
 MODEL = "--model_name_or_path"
+COMMANDS = "/help shows what there is, /quit ends."
 STOPPED = "stopped; what /save did not write is gone"
 
 
@@ -44,29 +46,33 @@ class ChatFlags:
     )
 
 
+GROUPS = (ChatFlags, ai_mark.NoticeFlags, GuardFlags, StreamFlags, CheckpointFlags)
+
+
 def parse(argv=None):
-    """(ChatFlags, StreamFlags, CheckpointFlags)"""
+    """The flags, one object for each of GROUPS."""
     parser = flags.Parser(description="Talk to a model in the terminal")
-    groups = (ChatFlags, StreamFlags, CheckpointFlags)
-    for group in groups:
+    for group in GROUPS:
         flags.add(parser, group)
     space = parser.parse_args(argv)
-    return tuple(flags.read(space, group) for group in groups)
+    return tuple(flags.read(space, group) for group in GROUPS)
 
 
 def main(argv=None):
     """Exit code: 1 if a message through a pipe got no answer."""
-    args, server, checkpoint = parse(argv)
+    args, notice, guarded, server, checkpoint = parse(argv)
+    told = notice.told(ai_mark.BEFORE)
     logging.disable(logging.WARNING)  # the libraries' warnings would stand in the middle of the conversation
     system = responders.read_system(args.system, "--system") if args.system else ""
     ratings = RatingFile(args.ratings) if args.ratings else None
     screen = Terminal(args.history_file) if Terminal.possible() else Pipe()
     sampling = Sampling(args.temperature, args.top_p, args.max_new_tokens, args.seed)
-    scorer = open_scorer(args.reward_model, checkpoint)
+    helpers = open_scorer(args.reward_model, checkpoint), open_guard(guarded, checkpoint)
     limits = args.context_tokens, args.max_new_tokens
     with open_bot(args.model_name_or_path, (checkpoint, server), *limits, what=MODEL) as bot:
-        screen.welcome(f"{bot.name} answers. /help shows what there is, /quit ends.")
-        Chat(bot, scorer, sampling, system, screen, ratings).run()
+        for line in (*dict.fromkeys(told.values() if told else ()), f"{bot.name} answers. {COMMANDS}"):
+            screen.welcome(line)
+        Chat(bot, helpers, sampling, system, screen, ratings).run()
     return int(screen.problems > 0 and not screen.interactive)
 
 

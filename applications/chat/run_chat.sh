@@ -20,6 +20,8 @@ TEMPERATURE="${TEMPERATURE:-0.7}"                                 # 0: greedy
 TOP_P="${TOP_P:-1.0}"                                             # nucleus sampling; 1: off
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-256}"                           # longest answer in tokens
 SEED="${SEED:-1234}"                                              # of the answers
+AI_NOTICE="${AI_NOTICE:-auto}"  # what is told before the talk; off: nothing, see ../COMPLIANCE.md
+GUARD="${GUARD:-rules:crisis}"  # what looks for a crisis in messages, to show helplines; off: nothing does
 
 start applications/chat/chat.py MODEL_NAME_OR_PATH REWARD_MODEL SYSTEM RATINGS TEMPERATURE TOP_P MAX_NEW_TOKENS \
-    SEED -- "$@"
+    SEED AI_NOTICE GUARD -- "$@"

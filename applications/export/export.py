@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from korlhf.applications.export.folder import source_of
 from korlhf.core import flags, program
+from korlhf.core.ai_mark import CARD, NoticeFlags
 from korlhf.data import stage
 from korlhf.models.folders import check_inputs
 
@@ -65,13 +66,14 @@ class PushFlags:
 
 
 def main(argv=None):
-    parser, args, push = stage.parse(argv, "Export a trained model", ExportFlags, PushFlags)
+    parser, args, notice, push = stage.parse(argv, "Export a trained model", ExportFlags, NoticeFlags, PushFlags)
     if (push.public or push.yes) and not push.push_to_hub:
         parser.error("--public and --yes are for an upload: give --push_to_hub OWNER/NAME, or delete them")
+    told = notice.told(CARD)
     check_inputs(args.check_data_path, [("--model_name_or_path", source_of(args.model_name_or_path))])
     from korlhf.applications.export import export
 
-    return export.run(args, push)
+    return export.run(args, push, told)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ RATINGS="${RATINGS-$KORLHF_ROOT/output/web_demo/ratings.jsonl}"  # thumbs up and
 REPORT="${REPORT:-}"  # empty: report.html next to the first model's folder, if it is there
 SYSTEM="${SYSTEM:-}"                                              # system message at first, a text or a file
 LANGUAGE_OF_PAGE="${LANGUAGE_OF_PAGE:-auto}"  # ko or en, auto: the browser's; each visitor can switch
+AI_NOTICE="${AI_NOTICE:-auto}"  # what visitors are told before they talk; off: nothing, see ../COMPLIANCE.md
+GUARD="${GUARD:-rules:crisis}"  # what looks for a crisis in messages, to show helplines; off: nothing does
 TEMPERATURE="${TEMPERATURE:-0.7}"                                 # at first; 0: greedy
 TOP_P="${TOP_P:-1.0}"                                             # nucleus sampling at first; 1: off
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-256}"                           # longest answer in tokens
@@ -32,4 +34,4 @@ AUTH_FILE="${AUTH_FILE:-}"  # names and passwords (label/add_annotator.py); empt
 
 # The environment's LANGUAGE is the system's; hence the other name.
 start applications/web_demo/web_demo.py MODEL... REWARD_MODEL VOTES RATINGS REPORT SYSTEM TEMPERATURE TOP_P MAX_NEW_TOKENS \
-    HOST PORT AUTH_FILE -- --language "$LANGUAGE_OF_PAGE" "$@"
+    HOST PORT AUTH_FILE AI_NOTICE GUARD -- --language "$LANGUAGE_OF_PAGE" "$@"

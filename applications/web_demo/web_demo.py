@@ -12,6 +12,7 @@ from pathlib import Path
 from korlhf.applications import accounts, web
 from korlhf.applications.chat.bots import open_scorer
 from korlhf.applications.database import Database
+from korlhf.applications.guard import GuardFlags, open_guard
 from korlhf.applications.ratings import RatingFile
 from korlhf.applications.web_demo import models
 from korlhf.applications.web_demo.limits import Limits
@@ -19,7 +20,7 @@ from korlhf.applications.web_demo.routes import Site
 from korlhf.applications.web_demo.service import Service, System
 from korlhf.applications.web_demo.sessions import Sessions
 from korlhf.applications.web_demo.votes import VoteFile
-from korlhf.core import flags, program
+from korlhf.core import ai_mark, flags, program
 from korlhf.llm import responders
 from korlhf.llm.flags import CheckpointFlags, StreamFlags
 
@@ -56,7 +57,7 @@ class DemoFlags:
     )
 
 
-GROUPS = (DemoFlags, Limits, web.ServerFlags, StreamFlags, CheckpointFlags)
+GROUPS = (DemoFlags, ai_mark.NoticeFlags, GuardFlags, Limits, web.ServerFlags, StreamFlags, CheckpointFlags)
 
 
 def parse(argv=None):
@@ -65,7 +66,7 @@ def parse(argv=None):
     for group in GROUPS:
         flags.add(parser, group)
     space = parser.parse_args(argv)
-    found = demo, limits, server, *_ = [flags.read(space, group) for group in GROUPS]
+    found = demo, _, _, limits, server, *_ = [flags.read(space, group) for group in GROUPS]
     limits.check(parser, len(demo.model))
     server.check(parser)
     if len(demo.model) > 2:
@@ -78,7 +79,8 @@ def parse(argv=None):
 
 
 def main(argv=None):
-    demo, limits, server, openai, checkpoint = parse(argv)
+    demo, notice, guarded, limits, server, openai, checkpoint = parse(argv)
+    told = notice.told(ai_mark.BEFORE)
     web.be_quiet()
     named = models.named(demo.model)
     report = models.find_report(demo.report, named)
@@ -87,12 +89,13 @@ def main(argv=None):
     ratings = RatingFile(demo.ratings) if demo.ratings else None
     passwords = accounts.read_passwords(server.auth_file) if server.auth_file else None
     web.check_port(server.host, server.port)
+    guard = open_guard(guarded, checkpoint)
     with ExitStack() as stack:
         bots = models.open_bots(named, limits, (checkpoint, openai), stack)
-        scorer = open_scorer(demo.reward_model, checkpoint)
-        service = Service(bots, scorer, votes, limits, system, demo.category, ratings)
+        helpers = open_scorer(demo.reward_model, checkpoint), guard
+        service = Service(bots, helpers, votes, limits, system, demo.category, ratings)
         people = passwords and accounts.Accounts(Database(":memory:", accounts.SCHEMA), passwords)
-        settings = models.settings(named, service, demo.language)
+        settings = models.settings(named, service, demo.language, told)
         site = Site(service, Sessions(limits.max_sessions), people, PAGE, settings, report)
         web.serve(site, server, "web demo", STOPPED)
 

@@ -36,6 +36,11 @@ class Tokens:
         """How many tokens the final answer has, its end included: those with mask 1 at the end."""
         return (self.mask[::-1] + [0]).index(0)
 
+    @property
+    def prompt(self) -> int:
+        """How many tokens come before the final answer."""
+        return len(self) - self.answer
+
 
 class UnfitConversation(InputError, ValueError):
     """A chat template does not take a conversation; some programs count such ones and go on."""

@@ -12,6 +12,7 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from korlhf import __version__
+from korlhf.core.ai_mark import CARD
 from korlhf.core.progress import one_line
 
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -55,6 +56,7 @@ def write_card(
         template_path=str(TEMPLATE),
         title=title,
         kind=KINDS[kind],
+        notice=CARD,
         base=base,
         data=list(data),
         trained=trained,

@@ -1,8 +1,9 @@
 """The forward pass over packed sequences: the one place that tells transformers which tokens belong together.
 
-Most architectures take one row of all sequences and their bounds: no padding, no mask. Those that would mix the
-sequences up (ALiBi, attention of their own) get rows of one sequence, padded on the right. No list says which: before
-its first pass each model shows it on short sequences, packed and alone.
+Most architectures take one row of all sequences and their bounds: no padding, no mask, and a prompt that answers share
+once (as Wang and Hegde do for pairs, arXiv 2410.20305). Those that would mix the sequences up (ALiBi, attention of
+their own) get rows of one sequence, padded on the right. No list says which: before its first pass each model shows it
+on short sequences, packed and alone.
 """
 
 from itertools import pairwise
@@ -24,21 +25,23 @@ def hidden_states(model: Any, packed: Packed, packing: str = "auto") -> torch.Te
     packing: "auto" packs if the self-test agrees; "on" does too, but raises InputError if it does
     not; "off": rows of one sequence.
     """
-    if packing == "off":
-        return _padded_rows(model, packed)
-    if not hasattr(model, "packs"):
-        model.packs = _decide(model, packing)
-    return _one_row(model, packed) if model.packs else _padded_rows(model, packed)
+    if packing != "off" and not hasattr(model, "packs"):
+        model.packs, model.shares = _decide(model, packing)
+    packs = packing != "off" and model.packs
+    if packed.shared and not (packs and model.shares):
+        whole, at = packed.apart()
+        return hidden_states(model, whole, packing)[at]
+    return _one_row(model, packed) if packs else _padded_rows(model, packed)
 
 
 def _one_row(model, packed):
-    """All sequences behind each other: no token is computed that is not there."""
+    """All parts behind each other: no token is computed that is not there."""
     if "flash" in model.config._attn_implementation:  # transformers' own protocol for rows without padding
         bounds = torch.tensor(packed.bounds, dtype=torch.int32).to(packed.ids.device, non_blocking=True)
         longest = max(end - start for start, end in pairwise(packed.bounds))
         kwargs = {f"cu_seq_lens_{x}": bounds for x in "qk"} | {f"max_length_{x}": longest for x in "qk"}
     else:
-        kwargs = {"attention_mask": bounds_as_mask(packed.bounds)}
+        kwargs = {"attention_mask": bounds_as_mask(packed.bounds, packed.prompts)}
     row, positions = packed.ids[None], packed.position_ids[None]
     return model.base_model(input_ids=row, position_ids=positions, use_cache=False, **kwargs).last_hidden_state[0]
 
@@ -54,13 +57,18 @@ def _padded_rows(model, packed):
 
 
 def _decide(model, packing):
-    """Whether packed sequences go through `model` as one row; a line if they do not."""
+    """Whether packed sequences go through `model` as one row, and whether prompts can be shared; a line if not."""
     problem = _problem(model)
     if problem and packing == "on":
         raise InputError(f"--packing on: {model.config.model_type} cannot be packed: {problem}; give --packing auto")
-    if problem and not (torch.distributed.is_initialized() and torch.distributed.get_rank()):
-        print(f"{model.config.model_type} is not packed, but padded to rows of one sequence: {problem}", flush=True)
-    return not problem
+    told = f"is not packed, but padded to rows of one sequence: {problem}" if problem else ""
+    mixed_up = problem
+    if not problem:  # transformers' own protocol for rows without padding knows no prompts
+        mixed_up = "flash" in model.config._attn_implementation or _leak(model, shared=True)
+        told = f"computes a prompt for each of its answers: {mixed_up}" if isinstance(mixed_up, str) else ""
+    if told and not (torch.distributed.is_initialized() and torch.distributed.get_rank()):
+        print(f"{model.config.model_type} {told}", flush=True)
+    return not problem, not mixed_up
 
 
 def _problem(model):
@@ -76,8 +84,8 @@ def _problem(model):
     return problem
 
 
-def _leak(model):
-    """What is wrong with packed sequences in `model` as it stands, or None.
+def _leak(model, shared=False):
+    """What is wrong with packed sequences in `model` as it stands, or None. shared: with those that share a prompt.
 
     In its own precision, short sequences packed and alone must give hidden states that differ by rounding only: by
     less than the square root of the precision's epsilon, relatively. Windows too long to be tried must have come to
@@ -89,8 +97,11 @@ def _leak(model):
         return f"it has layers of {', '.join(sorted(others))}"
     lengths = [window + 3 if 0 < window <= SEEN_WHOLE else 12, 7, 5]
     sequences = [[(i * 7919 + 31 * n) % config.vocab_size for i in range(n)] for n in lengths]
+    prompts = [lengths[0] - 2] * 2 if shared else []
+    if shared:
+        sequences = [sequences[0], sequences[0][:-2] + sequences[1]]
     try:
-        together, alone = _both_ways(model, sequences)
+        together, alone = _both_ways(model, sequences, prompts)
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
@@ -111,13 +122,15 @@ def _epsilon(model):
 
 
 @torch.no_grad()
-def _both_ways(model, sequences):
+def _both_ways(model, sequences, prompts):
     """Hidden states of `sequences` packed and one at a time, (T, D) fp32 each, without dropout."""
     device, training = model.get_input_embeddings().weight.device, model.training
+    packed = pack(sequences, prompts).to(device)
+    at = [i for parts in packed.sequences() for part in parts for i in part]
     model.eval()
     try:
-        together = _one_row(model, pack(sequences).to(device))
+        together = _one_row(model, packed)
         alone = [model.base_model(input_ids=torch.tensor([s], device=device), use_cache=False) for s in sequences]
     finally:
         model.train(training)
-    return together.float(), torch.cat([out.last_hidden_state[0] for out in alone]).float()
+    return together[at].float(), torch.cat([out.last_hidden_state[0] for out in alone]).float()

@@ -27,7 +27,7 @@ PASSING = (408, 409, 425, 429)  # and 500 and above
 
 class HttpReward:
     """seconds: for a whole answer; concurrency: requests at once, into which answers are divided; wait: seconds until
-    a server that gives no scores makes it Unavailable.
+    a server that gives no scores makes it Unavailable, 0 = it is asked once.
     """
 
     FORM = '{"scores": [...]}'
@@ -61,7 +61,8 @@ class HttpReward:
             pause = max(min(FIRST_DELAY * 2**tries, LONGEST_DELAY), pause)
             tries += 1
             if time.monotonic() - began + pause > self.wait:
-                raise Unavailable(f"the reward {self.url} gave no scores for {self.wait:g} s (--reward_wait): {found}")
+                waited = f" for {self.wait:g} s (--reward_wait)" if self.wait else ""
+                raise Unavailable(f"the reward {self.url} gave no scores{waited}: {found}")
             if not self.told:
                 self.told = True
                 progress.say(f"the reward {self.url}: {found}; asking again for {self.wait:g} s (--reward_wait)")
@@ -73,7 +74,7 @@ class HttpReward:
             async with asyncio.timeout(self.seconds):  # a server that trickles keeps httpx's own timeouts
                 answer = await client.post(self.url, content=body, headers={"Content-Type": "application/json"})
         except TimeoutError:
-            return f"no whole answer within --request_timeout {self.seconds:g} seconds", 0.0
+            return f"no whole answer within {self.seconds:g} seconds", 0.0
         except httpx2.TransportError as error:
             return f"{type(error).__name__} {' '.join(str(error).split())}".strip(), 0.0
         if answer.status_code in PASSING or answer.status_code >= 500:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from korlhf.core import progress
+from korlhf.core.ai_mark import NOTICE
 from korlhf.core.errors import InputError
 from korlhf.core.seeds import SAMPLE, derive
 from korlhf.data.example import RowError, turns
@@ -146,6 +147,8 @@ def markdown(result: dict[str, Any]) -> str:
     names = [m["name"] for m in result["models"]]
     lines = [
         "# Answers side by side",
+        "",
+        f"> {NOTICE['ko']} {NOTICE['en']}",
         "",
         f"Temperature {result['temperature']}, top-p {result['top_p']}, "
         f"at most {result['max_new_tokens']} tokens, seed {result['seed']}, {result['dtype']}.",

@@ -13,7 +13,7 @@ from typing import Any
 from korlhf.core.errors import InputError, Unscored
 from korlhf.core.files import fingerprint as of_file
 from korlhf.data.ngrams import repetition
-from korlhf.korean import friendly, refusals
+from korlhf.korean import crisis, friendly, refusals
 from korlhf.korean.speech_level import words
 from korlhf.models.fingerprint import fingerprint
 from korlhf.rl.mixed import Mix, Part
@@ -43,6 +43,7 @@ RULES: dict[str, Callable[[Sequence[Prompt], Sequence[str]], list[float]]] = {
     **{name: _manners(name) for name in ("friendly", "sense", "polite")},
     "refusals": _without_refusals,
     "repetition": lambda prompts, texts: [repetition(words(text)) for text in texts],
+    "crisis": lambda prompts, texts: [float(not crisis.signs(text)) for text in texts],
 }
 
 
@@ -64,8 +65,13 @@ def _open(flag, text, openers):
     if kind == "rules":
         return RULES[text.removeprefix("rules:")]
     if kind == "file":
-        return functools.partial(_call, open_function(flag, text), text)
+        return file_reward(flag, text)
     return openers[kind](text, flag)
+
+
+def file_reward(flag: str, text: str) -> Callable[[Sequence[Prompt], Sequence[str]], Any]:
+    """The reward that FILE.py:FUNCTION is. Raises InputError; the reward raises Unscored."""
+    return functools.partial(_call, open_function(flag, text), text)
 
 
 def open_function(flag: str, text: str) -> Callable[..., Any]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 
 from korlhf.core.errors import Unscored
-from korlhf.data import packing
 from korlhf.data.tokenize import Codec
 from korlhf.rl.advantages import Total
+from korlhf.training import pairs
 from korlhf.training.engine import Frozen
 from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.world import World
@@ -59,12 +59,11 @@ class RewardModel:
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> torch.Tensor:
-        rows = [self.codec.with_answer(p.messages, t).ids for p, t in zip(prompts, texts)]
+        rows = [self.codec.with_answer(p.messages, t) for p, t in zip(prompts, texts)]
         device, scores = self.model.world.device, []
         with self.model as module:
             for start in range(0, len(rows), self.batch_size):
-                packed = packing.pack(rows[start : start + self.batch_size]).to(device)
-                scores.append(module(packed)[packed.last])
+                scores.append(pairs.forward(module, rows[start : start + self.batch_size], device))
         return torch.cat(scores)
 
 

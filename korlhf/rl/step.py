@@ -40,7 +40,8 @@ def packed_answers(
     """
     sequences = [p + a for p, a in zip(prompts, answers)] + [t.ids for t in extra]
     masks = [[0] * len(p) + [1] * len(a) for p, a in zip(prompts, answers)] + [t.mask for t in extra]
-    packed = packing.pack(sequences).to(device)
+    fronts = [len(p) for p in prompts] + [0] * len(extra)
+    packed = packing.pack(sequences, fronts).to(device)
     return packed, *packing.targets(packed, masks)
 
 

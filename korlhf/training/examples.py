@@ -9,6 +9,7 @@ from typing import Any
 
 from korlhf.core import ranks
 from korlhf.core.errors import InputError
+from korlhf.data import registry
 from korlhf.data.example import Example
 from korlhf.data.load import load_step, prompt_key
 from korlhf.data.tokenize import Tokens
@@ -53,8 +54,9 @@ def load(
 
     tokenise: examples -> (those that are kept, their rows). Of the held-out ones at most --max_eval_examples of those
     that are kept are drawn, so what is too long takes no other's place. Raises InputError as load_step and `tokenise`
-    do.
+    do, and for sets that are there for measuring only.
     """
+    registry.check_training([*flags.data_path, *sft_only_data_path])
     train, heldout = load_step(
         step,
         flags.data_path,
@@ -104,7 +106,7 @@ def unpaired(split: Split, max_seq_len: int, seed: int) -> Split:
     mismatched = {}
     for k, i in enumerate(order):
         key, own, _ = answers[i]
-        prompt = own.ids[: len(own) - own.answer]
+        prompt = own.ids[: own.prompt]
         for j in order[k + 1 :] + order[:k]:
             other, tokens, _ = answers[j]
             if other != key and len(prompt) + tokens.answer <= max_seq_len:

@@ -63,7 +63,7 @@ def apart(train: Iterable[Example], heldout: Iterable[Example]) -> list[Example]
 
 def forward(reward: Any, sequences: Sequence[Tokens], device: torch.device) -> torch.Tensor:
     """Scores (S,) of the sequences' last tokens, in order, with gradient. reward: a TokenValues or its Engine."""
-    packed = packing.pack([s.ids for s in sequences]).to(device)
+    packed = packing.pack([s.ids for s in sequences], [s.prompt for s in sequences]).to(device)
     return reward(packed)[packed.last]
 
 

@@ -85,7 +85,7 @@ def group_logps(actor: Engine, groups: Groups, batch_size: int, desc: str = "") 
 
 def prompt_ids(group: list[Tokens]) -> list[int]:
     """The tokens before the answers of a group."""
-    return group[0].ids[: len(group[0]) - group[0].answer]
+    return group[0].ids[: group[0].prompt]
 
 
 def after(prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> list[list[Tokens]]:

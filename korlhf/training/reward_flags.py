@@ -9,7 +9,14 @@ from typing import Any
 from korlhf.core.errors import InputError
 from korlhf.core.flags import flag
 
-RULES = ("friendly", "sense", "polite", "refusals", "repetition")  # korlhf/rl/reward_kinds.py tells what they are
+RULES = (
+    "friendly",
+    "sense",
+    "polite",
+    "refusals",
+    "repetition",
+    "crisis",
+)  # korlhf/rl/reward_kinds.py tells what they are
 KINDS = "a reward model, FILE.py:FUNCTION, http(s)://..., judge:[RUBRIC:]openai:MODEL[@BASE_URL], rules:NAME"
 VETO_BELOW = 0.5  # of rules, which give 0 or 1
 SERVICES = ("http", "judge")
@@ -47,11 +54,11 @@ class RewardFlags:
 
     @property
     def rewards(self) -> list[Spec]:
-        return [_read("--reward", text) for text in self.reward]
+        return [read_spec("--reward", text) for text in self.reward]
 
     @property
     def vetoes(self) -> list[Spec]:
-        return [_read("--veto", text) for text in self.veto]
+        return [read_spec("--veto", text) for text in self.veto]
 
     @property
     def named(self) -> list[tuple[str, str]]:
@@ -99,7 +106,10 @@ def kind_of(text: str) -> str:
     return "file" if re.search(r"\.py(:|$)", text) else "model"
 
 
-def _read(name, text):
+def read_spec(name: str, text: str) -> Spec:
+    """The Spec that a text of the flag `name` is: [WEIGHT*]SPEC of --reward, [THRESHOLD:]SPEC of guards. Raises
+    InputError.
+    """
     number, members = 1.0 if name == "--reward" else VETO_BELOW, (text,)
     if name == "--reward" and "*" in text:
         weight, _, rest = text.partition("*")
@@ -112,7 +122,7 @@ def _read(name, text):
                 f"--reward {text}: {weight!r} is no weight; give a finite number other than 0, as in 0.8*{rest}"
             )
         members = (rest,)
-    elif name == "--veto" and (found := _THRESHOLD.fullmatch(text)):
+    elif name != "--reward" and (found := _THRESHOLD.fullmatch(text)):
         number, members = float(found[1]), (found[2],)
     if name == "--reward" and kind_of(members[0]) == "model":
         members = tuple(members[0].split(","))

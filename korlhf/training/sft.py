@@ -36,7 +36,7 @@ def sft_loss(logps: torch.Tensor, normalizer: float) -> torch.Tensor:
 
 def token_logps(actor: Any, rows: Sequence[Tokens], device: torch.device) -> torch.Tensor:
     """Log-probabilities of the trained tokens of `rows`, (M,), in order. actor: a TokenLogps or its Engine."""
-    packed = packing.pack([r.ids for r in rows]).to(device)
+    packed = packing.pack([r.ids for r in rows], [r.prompt for r in rows]).to(device)
     logits_at, targets = packing.targets(packed, [r.mask for r in rows])
     return actor(packed, logits_at, targets)
 
@@ -47,7 +47,7 @@ def sequence_logps(actor: Any, sequences: Sequence[Tokens], device: torch.device
     actor: a TokenLogps or its Engine.
     """
     lengths = [t.answer for t in sequences]
-    rows = [Tokens(t.ids, [0] * (len(t) - n) + [1] * n) for t, n in zip(sequences, lengths)]
+    rows = [Tokens(t.ids, [0] * t.prompt + [1] * t.answer) for t in sequences]
     return torch.stack([part.sum() for part in token_logps(actor, rows, device).split(lengths)])
 
 

@@ -92,14 +92,16 @@ def test_step1(run):
 def test_step2(run):
     printed, result = run(step2, "--lengths", "3+5+4", "4+6+3", "10+20+3")
     check_common(printed, result)
-    # prompt with answer: 8 7, 10 7, 30 13 = 75 real tokens a step.
+    # prompt with answer: 8 7, 10 7, 30 13 = 75 real tokens a step; prompts of 3, 4 and 10 once: 58.
     # One a row of 30: 180; of 32: 192.
     training, layouts = result["phases"]["training"], result["layouts"]
-    assert (training["samples"], training["real_tokens"], training["computed_tokens"]) == (6, 150, 150)
-    assert [layouts[k]["computed_tokens"] for k in ("packed", "longest", "limit")] == [75, 180, 192]
+    assert (training["samples"], training["real_tokens"], training["computed_tokens"]) == (6, 150, 116)
+    assert training["padding_share"] == 0
+    assert [layouts[k]["computed_tokens"] for k in ("packed", "longest", "limit")] == [58, 180, 192]
     assert layouts["limit"]["padding_share"] == pytest.approx(1 - 75 / 192)
     # the scalar head is a matrix of 32; no logits over the vocabulary
-    forward = 2 * (BODY + 32) * 75 + ATTENTION * (8**2 + 7**2 + 10**2 + 7**2 + 30**2 + 13**2)
+    attended = 8**2 + 7**2 - 3**2 + 10**2 + 7**2 - 4**2 + 30**2 + 13**2 - 10**2
+    forward = 2 * (BODY + 32) * 58 + ATTENTION * attended
     assert flops(training) == pytest.approx(2 * 3 * forward)
 
 

@@ -12,8 +12,37 @@ def test_pack_concatenates_and_restarts_positions():
     packed = packing.pack([[11, 12], [21, 22, 23, 24], [31]])
     assert packed.ids.tolist() == [11, 12, 21, 22, 23, 24, 31]
     assert packed.position_ids.tolist() == [0, 1, 0, 1, 2, 3, 0]
-    assert (packed.starts.tolist(), packed.lengths.tolist(), packed.bounds) == ([0, 2, 6], [2, 4, 1], [0, 2, 6, 7])
+    assert (packed.bounds, packed.prompts, packed.shared) == ([0, 2, 6, 7], [-1, -1, -1], False)
     assert packed.last.tolist() == [1, 5, 6]
+
+
+def shared():
+    """Three answers to 11 12 13, one to 21 22 between them, and a sequence that is no longer than its prompt."""
+    sequences = [[11, 12, 13, 1], [11, 12, 13, 2, 3], [21, 22, 4], [11, 12, 13, 5], [11, 12, 13]]
+    return sequences, packing.pack(sequences, [3, 3, 2, 3, 3])
+
+
+def test_a_prompt_that_answers_share_is_there_once():
+    sequences, packed = shared()
+    assert packed.ids.tolist() == [11, 12, 13, 1, 2, 3, 21, 22, 4, 5, 11, 12, 13]
+    assert packed.position_ids.tolist() == [0, 1, 2, 3, 3, 4, 0, 1, 2, 3, 0, 1, 2]
+    assert (packed.bounds, packed.prompts) == ([0, 3, 4, 6, 9, 10, 13], [-1, 0, 0, -1, 0, -1])
+    assert packed.last.tolist() == [3, 5, 8, 9, 12] and packed.shared
+    assert [packed.ids[[i for r in rs for i in r]].tolist() for rs in packed.sequences()] == sequences
+
+
+def test_targets_behind_a_shared_prompt():
+    _, packed = shared()
+    masks = [[0, 0, 0, 1], [0, 0, 1, 1, 1], [0, 0, 1], [0, 0, 0, 1], [0, 0, 0]]
+    before, tokens = packing.targets(packed, masks)
+    assert before.tolist() == [2, 1, 2, 4, 7, 2] and tokens.tolist() == [1, 13, 2, 3, 4, 5]
+
+
+def test_nothing_shared_again():
+    sequences, packed = shared()
+    whole, at = packed.apart()
+    assert whole.ids.tolist() == sum(sequences, []) and not whole.shared
+    assert torch.equal(whole.ids[at], packed.ids) and torch.equal(whole.position_ids[at], packed.position_ids)
 
 
 @pytest.mark.parametrize("bad", [[], [[1], []]])

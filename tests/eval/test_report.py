@@ -86,7 +86,7 @@ def test_the_page_holds_everything_in_its_order(run):
     change(run / "eval" / "geval.json", from_cache=both("12 answers of servers", "서버의 답변 12개"))
     _, parts = made(run, "--title", "첫 실험 <1>")
     sections = [a["id"] for tag, a in parts.tags if tag == "section"]
-    assert sections == ["warnings", "summary", "stages", "curves", "results", "answers", "cards"]
+    assert sections == ["first", "warnings", "summary", "stages", "curves", "results", "answers", "cards"]
     shown = " ".join(" ".join(parts.text).split())
     assert [text for text in re.split(r" \| |\n", SHOWN) if text not in shown] == []
     assert shown.index("few prompts.") < shown.index("4.500")
@@ -163,7 +163,7 @@ def test_a_run_without_results_says_what_is_missing(tmp_path, capsys):
     assert "results" not in parts.values("id")
     missing = {name["en"]: command for name, command in checks.missing(gather.read_run(tmp_path))}
     assert missing["G-Eval"] == f"RUN={tmp_path} bash eval/run_geval.sh" and len(missing) == 6
-    absent = "reward-model accuracy, G-Eval, win rate, harmlessness, diversity and regression, KoBEST"
+    absent = "reward-model accuracy, G-Eval, win rate, harmlessness, diversity and regression, KoBEST and other tasks"
     (who, text), (whose, unjudged) = warned(tmp_path)
     assert who == () and text.startswith(f"not evaluated: {absent}. This page says nothing about that")
     assert whose == ("ppo",) and "nothing else has judged them" in unjudged
@@ -173,7 +173,13 @@ def test_a_run_without_results_says_what_is_missing(tmp_path, capsys):
 def test_results_alone_make_a_page_that_names_the_missing_trainings(tmp_path):
     make_result(tmp_path, "geval", judged_rows())
     _, parts = made(tmp_path)
-    assert [a["id"] for tag, a in parts.tags if tag == "section"] == ["warnings", "summary", "results", "answers"]
+    assert [a["id"] for tag, a in parts.tags if tag == "section"] == [
+        "first",
+        "warnings",
+        "summary",
+        "results",
+        "answers",
+    ]
     assert warned(tmp_path, "no model of step 2 (reward model) in this run")
 
     def commands():

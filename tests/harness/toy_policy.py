@@ -73,8 +73,9 @@ class CountWord(torch.nn.Module):
     def forward(self, packed):
         good = (packed.ids.flatten() == GOOD).float()
         values = torch.zeros(len(good))
-        for start, length in zip(packed.starts.tolist(), packed.lengths.tolist()):
-            values[start : start + length] = good[start : start + length].cumsum(0)
+        for parts in packed.sequences():
+            at = [i for part in parts for i in part]
+            values[at] = good[at].cumsum(0)
         return values
 
 

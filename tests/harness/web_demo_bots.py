@@ -47,12 +47,12 @@ class Scorer:
 def make(tmp_path):
     """Function: bots... -> a Service with small limits."""
 
-    def service(*bots, scorer=None, **limits):
+    def service(*bots, scorer=None, guard=None, **limits):
         bounds = Limits(**{**LIMITS, **limits})
         file = votes.VoteFile(tmp_path / "votes.jsonl")
         return Service(
             {b.name: b for b in bots},
-            scorer,
+            (scorer, guard),
             file,
             bounds,
             System("다정하게"),

@@ -25,7 +25,8 @@ def serve(tmp_path_factory):
     started = []
 
     def start(*words):
-        started.append(AppServer(web_demo, tmp_path_factory.mktemp("server"), "web demo", *words))
+        guard = () if "--guard" in words else ("--guard", "off")  # fitting it takes seconds of every server
+        started.append(AppServer(web_demo, tmp_path_factory.mktemp("server"), "web demo", *words, *guard))
         return started[-1]
 
     yield start

@@ -3,6 +3,7 @@
 import pytest
 from huggingface_hub import ModelCard
 
+from korlhf.core.ai_mark import CARD
 from korlhf.models import card
 from korlhf.models.card import Sample, places, quoted, write_card
 from korlhf.training.provenance import measured
@@ -27,6 +28,7 @@ def test_a_card_says_what_how_good_how_to_run_and_under_which_licence(tmp_path):
     )
     assert found.data.pipeline_tag == "text-generation"
     assert "**뭐 해?<br>\\<b\\>**\n\n- 답변 · answer: \\# 쉬어요 \\*지금\\*\n" in found.text
+    assert f"\n> {CARD['ko']}\n>\n> {CARD['en']}\n\nMade from" in found.text
     assert "AI가 쓴 것" in found.text and "written by an AI" in found.text
     table = "| held-out (n 300) | before · 학습 전 | after · 학습 후 |\n|---|---|---|\n"
     assert f"{table}| loss | 3.1 | 2.1 [2, 2.2] |\n| perplexity | 22 | 8.2 |\n\nloss: " in found.text
@@ -46,7 +48,7 @@ def test_every_kind_says_everything_in_both_languages(tmp_path, kind):
         and "Samples" not in text
         and "base_model" not in str(written(tmp_path, kind, "base"))
     )
-    assert ("run_chat.sh" in text) == (kind != "reward")
+    assert ("run_chat.sh" in text) == (CARD["ko"] in text) == (kind != "reward")
     compile(card.KINDS[kind]["code"], kind, "exec")
 
 

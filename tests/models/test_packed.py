@@ -80,21 +80,27 @@ def sequences(lengths=(9, 4, 14, 5)):
     return [torch.randint(3, 97, (n,), generator=generator).tolist() for n in lengths]
 
 
+PROMPT = [7, 50, 23, 11, 90, 4, 66, 31, 8]  # longer than the windows
+BEHIND = [PROMPT + answer for answer in ([12, 13, 14, 15], [16], [17, 18, 19, 20, 21, 22, 23, 24])]
+SHARING = [BEHIND[0], [5, 9, 40], BEHIND[1], BEHIND[2]], [len(PROMPT), 2, len(PROMPT), len(PROMPT)]
+PLAIN = sequences(), ()
+
+
 def make(config, auto_class=hf.AutoModelForCausalLM, **kwargs):
     torch.manual_seed(0)
     return auto_class.from_config(config, **kwargs).eval()
 
 
-def logps(lm, **kwargs):
+def logps(lm, given=PLAIN, **kwargs):
     """Log-probabilities of every token but the first ones, packed."""
-    together = packing.pack(sequences())
-    return TokenLogps(lm, **kwargs)(together, *packing.targets(together, [[1] * len(s) for s in sequences()]))
+    together = packing.pack(*given)
+    return TokenLogps(lm, **kwargs)(together, *packing.targets(together, [[1] * len(s) for s in given[0]]))
 
 
-def alone(lm):
+def alone(lm, given=PLAIN):
     """The same by transformers itself, one sequence at a time."""
     parts = []
-    for s in sequences():
+    for s in given[0]:
         all_logps = lm(torch.tensor([s]), use_cache=False).logits[0, :-1].float().log_softmax(-1)
         parts.append(all_logps.gather(1, torch.tensor(s[1:])[:, None])[:, 0])
     return torch.cat(parts)
@@ -107,10 +113,10 @@ def gradient(lm, values):
     return torch.cat([p.grad.flatten() for p in lm.parameters() if p.grad is not None])
 
 
-def check_equals_alone(lm, **kwargs):
-    plain = alone(lm)
+def check_equals_alone(lm, given=PLAIN, **kwargs):
+    plain = alone(lm, given)
     expected = gradient(lm, plain)
-    together = logps(lm, **kwargs)
+    together = logps(lm, given, **kwargs)
     assert torch.allclose(together, plain, atol=1e-5)
     found = gradient(lm, together)
     assert float((found - expected).norm()) <= 1e-5 * float(expected.norm())
@@ -123,12 +129,21 @@ def test_packed_equals_alone(name, capsys):
     assert lm.packs and "not packed" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", PACKS)
+def test_a_shared_prompt_is_computed_once(name, capsys):
+    lm, rows = make(PACKS[name]()), []
+    check_equals_alone(lm, SHARING)
+    lm.base_model.register_forward_pre_hook(lambda _, args, kw: rows.append(kw["input_ids"].numel()), with_kwargs=True)
+    logps(lm, SHARING)
+    assert lm.shares and rows == [9 + 4 + 3 + 1 + 8] and "for each" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", IN_ROWS)
 def test_what_cannot_be_packed_is_padded_and_says_so_once(name, capsys):
     config, why = IN_ROWS[name]
     lm = make(config())
+    check_equals_alone(lm, SHARING)
     check_equals_alone(lm)
-    logps(lm)
     printed = capsys.readouterr().out
     assert not lm.packs and printed.count("is not packed, but padded to rows of one sequence") == 1 and why in printed
 
@@ -202,13 +217,34 @@ def test_an_attention_that_ignores_the_window_is_caught(monkeypatch, capsys):
     assert not lm.packs and "window" in capsys.readouterr().out
 
 
-def by_bounds(query, key, value, starts, scale, window=None):
-    """A variable-length kernel by plain softmax: (T, H, D) -> (T, H, D). starts: S + 1 integers, or None."""
-    n, groups = len(query), query.size(1) // key.size(1)
+@pytest.mark.parametrize("name", ["gpt_neox", "llama", "opt"])
+def test_an_attention_that_ignores_the_prompts_is_caught(name, monkeypatch, capsys):
+    def forgetful(*args, **kwargs):
+        *states, mask = args
+        if mask is not None and mask.dtype == torch.int32:
+            mask = torch.stack([mask[:, :, 0], torch.full_like(mask[:, :, 0], -1)], 2)
+        return attention._attention("sdpa", *states, mask, **kwargs)
+
+    monkeypatch.setitem(hf.AttentionInterface._global_mapping, "packed_sdpa", forgetful)
+    lm = make(PACKS[name]())
+    check_equals_alone(lm, SHARING)
+    told = "computes a prompt for each of its answers: packed sequences see each other"
+    assert lm.packs and not lm.shares and told in capsys.readouterr().out
+
+
+def by_bounds(query, key, value, starts, scale, window=None, key_starts=None):
+    """A variable-length kernel by plain softmax: (T, H, D) -> (T, H, D). starts: S + 1 integers; a sequence's last
+    query is at its last key. key_starts: where the keys are others than the queries.
+    """
+    groups = query.size(1) // key.size(1)
     key, value = (x.repeat_interleave(groups, 1) for x in (key, value))
-    behind = torch.arange(n)[:, None] - torch.arange(n)
-    sequence = torch.bucketize(torch.arange(n), starts.long(), right=True)
-    seen = (behind >= 0) & (sequence[:, None] == sequence) & (behind < (window or n))
+    starts, key_starts = starts.long(), (starts if key_starts is None else key_starts).long()
+    (q_of, q_left), (k_of, k_left) = (
+        (of := torch.bucketize(torch.arange(len(x)), s, right=True), s[of] - torch.arange(len(x)))
+        for x, s in ((query, starts), (key, key_starts))
+    )
+    behind = k_left - q_left[:, None]
+    seen = (behind >= 0) & (q_of[:, None] == k_of) & (behind < (window or len(key)))
     scores = torch.einsum("qhd,khd->hqk", query, key) * (scale or query.size(-1) ** -0.5)
     return torch.einsum("hqk,khd->qhd", scores.masked_fill(~seen, float("-inf")).softmax(-1), value)
 
@@ -218,14 +254,16 @@ def test_torchs_variable_length_kernel_gets_the_bounds(name, monkeypatch):
     lm, calls = make(PACKS[name]()), []
 
     def kernel(query, key, value, cu_q, cu_k, max_q, max_k, *, scale, window_size, enable_gqa):
-        calls.append((cu_q.tolist(), max_q))
-        assert cu_q is cu_k and max_q == max_k and window_size[1] == 0 and enable_gqa == (query.size(1) != key.size(1))
-        return by_bounds(query, key, value, cu_q, scale, window_size[0] + 1)
+        calls.append((cu_q.tolist(), cu_k.tolist(), max_q, max_k))
+        assert window_size[1] == 0 and enable_gqa == (query.size(1) != key.size(1))
+        return by_bounds(query, key, value, cu_q, scale, window_size[0] + 1, cu_k)
 
     monkeypatch.setattr(attention, "_fits_varlen", lambda *_: True)
     monkeypatch.setattr(attention, "varlen_attn", kernel)
     check_equals_alone(lm, packing="on")
-    assert calls[-1] == ([0, 9, 13, 27, 32], 14)
+    assert calls[-1] == ([0, 9, 13, 27, 32], [0, 9, 13, 27, 32], 14, 14)
+    check_equals_alone(lm, SHARING)
+    assert lm.shares and calls[-1] == ([0, 9, 13, 16, 17, 25], [0, 9, 22, 25, 35, 52], 9, 17)
 
 
 def flash(kernel, monkeypatch):
@@ -255,8 +293,9 @@ def test_flash_attention_2_gets_the_bounds(name, monkeypatch):
 
     flash(kernel, monkeypatch)
     lm.config._attn_implementation = "flash_attention_2"
+    check_equals_alone(lm, SHARING)
     check_equals_alone(lm)
-    assert lm.packs and calls[-1] == ([0, 9, 13, 27, 32], [0, 9, 13, 27, 32], 14)
+    assert lm.packs and not lm.shares and calls[-1] == ([0, 9, 13, 27, 32], [0, 9, 13, 27, 32], 14)
 
 
 def test_a_flash_kernel_that_ignores_the_bounds_is_caught(monkeypatch):

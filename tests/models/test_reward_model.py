@@ -157,7 +157,7 @@ def test_values_of_packed_rows_are_those_of_each_sequence(folders, codec):
     packed = packing.pack(sequences)
     with torch.no_grad():
         values = reward_model.TokenValues(model)(packed)
-        for s, start in zip(sequences, packed.starts.tolist()):
+        for s, start in zip(sequences, packed.bounds):
             alone = model.score(
                 model.base_model(input_ids=torch.tensor([s]), use_cache=False).last_hidden_state
             ).flatten()

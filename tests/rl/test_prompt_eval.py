@@ -13,6 +13,7 @@ import warm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from korlhf.core import program as programs
+from korlhf.core.ai_mark import MARK, NOTICE
 from korlhf.data.tokenize import Codec
 from korlhf.models import reward_model, save
 from korlhf.models.tokenizer import load_tokenizer
@@ -103,6 +104,7 @@ def test_side_by_side(folders, tmp_path):
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "새 폴더" / "answers.json").read_text(encoding="utf-8"))
     text = (tmp_path / "새 폴더" / "answers.md").read_text(encoding="utf-8")
+    assert result.items() >= MARK.items() and f"\n> {NOTICE['ko']} {NOTICE['en']}\n" in text
     assert [m["name"] for m in result["models"]] == ["baseline", "finetune"]
     assert [r["messages"][-1]["content"] for r in result["prompts"]] == PROMPTS
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from tiny_scripts import run_all
 
-PROGRAMS = ("reward_accuracy", "geval", "win_rate", "harmlessness", "diversity", "kobest")
-FEW = {"EVAL_MAX_PROMPTS": "10", "EVAL_MAX_SAFETY": "16", "EVAL_KOBEST_LIMIT": "4", "EVAL_MAX_NEW_TOKENS": "16"}
+PROGRAMS = ("reward_accuracy", "geval", "win_rate", "harmlessness", "diversity", "benchmark")
+FEW = {"EVAL_MAX_PROMPTS": "10", "EVAL_MAX_SAFETY": "16", "EVAL_BENCHMARK_LIMIT": "4", "EVAL_MAX_NEW_TOKENS": "16"}
 
 
 def run(folder, programs):
@@ -38,6 +38,8 @@ def test_every_program(three_steps):
     found, shown = run(three_steps, PROGRAMS)
     for name, result in found.items():
         assert result["tables"] and result["protocol"] and result["rows"]["n"] and f"== {name}" in shown, name
-    assert found["kobest"]["figures"] and found["harmlessness"]["figures"]["rates"]["rules"]["ppo"]["harmful"]["n"] == 8
+    assert (
+        found["benchmark"]["figures"] and found["harmlessness"]["figures"]["rates"]["rules"]["ppo"]["harmful"]["n"] == 8
+    )
     page = (three_steps / "report.html").read_text(encoding="utf-8")
     assert all(w["ko"].split("(")[0] in page for result in found.values() for w in result["warnings"])

@@ -42,10 +42,10 @@ def test_all_pairs_in_order():
 
 def sum_of_ids(packed):
     """A reward model of which every token's value is the sum of its sequence so far."""
-    ids = packed.ids.flatten()
-    values = torch.zeros(len(ids))
-    for start, length in zip(packed.starts.tolist(), packed.lengths.tolist()):
-        values[start : start + length] = ids[start : start + length].cumsum(0).float()
+    values = torch.zeros(len(packed.ids))
+    for parts in packed.sequences():
+        at = [i for part in parts for i in part]
+        values[at] = packed.ids[at].cumsum(0).float()
     return values
 
 

@@ -1,7 +1,8 @@
 // The chat: one model, turn by turn. The server keeps the talk; `turns` is how many exchanges both sides count.
 
-import { addSuggestions, el, following, growing, icon, notes, say, scoreChip, speak, toEnd, told, tool } from "./dom.js";
+import { addSuggestions, el, following, growing, help, icon, notes, say, scoreChip, speak, toEnd, told, tool } from "./dom.js";
 import { Composer, sampling } from "./composer.js";
+import { asCopied } from "./file.js";
 import { ask, events, hold, NOT_TAKEN, setSession } from "./server.js";
 import { Talks, titleOf } from "./talks.js";
 
@@ -30,6 +31,7 @@ export class Chat {
       this.addUser(turn.user);
       const answer = this.addAnswer(turn.model, turn.user, at);
       answer.said.add(turn.answer);
+      this.addHelp(answer, turn.help);
       answer.counted = true;
       this.finish(answer, { end: turn.reason, left_out: turn.left_out });
       if (turn.score !== null) this.addScore(answer, turn.score);
@@ -92,10 +94,15 @@ export class Chat {
   addAnswer(model, user, at) {
     const said = growing();
     const meta = el("div.meta");
-    const name = el("div.name", {}, el("i", { "aria-hidden": "true" }, model.slice(0, 1).toUpperCase()), model);
+    const name = el("div.name", {}, el("i", { "aria-hidden": "true" }, model.slice(0, 1).toUpperCase()), model, el("span.chip.ai", {}, "AI"));
     const element = el("div.turn.bot", {}, name, said.element, meta);
     this.talk.append(element);
     return { element, said, meta, model, user, at, counted: false };
+  }
+
+  addHelp(answer, found) {
+    answer.help = found ?? [];  // none in a list of before there were any
+    if (answer.help.length) answer.element.prepend(help(answer.help));
   }
 
   // at: exchanges that stay before this one; before: the answer that this one replaces.
@@ -112,6 +119,7 @@ export class Chat {
     let ended = false;
     for await (const event of events("chat", { text, at, model: answer.model, ...answer.how }, this.aborter.signal)) {
       if (event.error) ended = this.fail(event, answer, mine, before);
+      else if (event.help) following(this.view, () => this.addHelp(answer, event.help));
       else if (event.piece !== undefined) following(this.view, () => answer.said.add(event.piece));
       else if (event.end) { this.end(answer, event); ended = true; }
       else if (event.score !== undefined) following(this.view, () => this.addScore(answer, event.score));
@@ -123,7 +131,7 @@ export class Chat {
     answer.counted = event.counted;
     const { system = "", ...how } = answer.how;
     const turn = { user: answer.user, answer: answer.said.text(), model: answer.model, reason: event.end, left_out: event.left_out,
-      score: null, sampling: how, system, rating: null };
+      score: null, sampling: how, system, rating: null, help: answer.help ?? [] };
     this.turns = [...this.turns.slice(0, answer.at), ...(event.counted ? [turn] : [])];
     following(this.view, () => this.finish(answer, event));
     this.free();
@@ -176,7 +184,7 @@ export class Chat {
   }
 
   async copy(button, answer) {
-    await navigator.clipboard.writeText(answer.said.text());
+    await navigator.clipboard.writeText(asCopied(answer.said.text(), answer.model, this.settings.mark));
     button.replaceChildren(icon("check"));
     setTimeout(() => button.replaceChildren(icon("copy")), 1500);
   }

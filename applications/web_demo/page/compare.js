@@ -1,6 +1,6 @@
 // The comparison: two models answer one message under the names A and B; the server tells who is who after the vote.
 
-import { addSuggestions, el, following, growing, notes, scoreChip, toEnd, told } from "./dom.js";
+import { addSuggestions, el, following, growing, help, notes, scoreChip, toEnd, told } from "./dom.js";
 import { Composer, sampling } from "./composer.js";
 import { ask, COMPARED, events, NOT_TAKEN } from "./server.js";
 
@@ -32,10 +32,11 @@ export class Compare {
     this.turns = turns.length;
     this.round = null;
     for (const turn of turns) {
-      this.talk.append(el("div.turn.user", {}, el("div.bubble", {}, turn.user)), el("div.turn.bot", {}, el("div.said", {}, turn.answer)));
+      this.talk.append(el("div.turn.user", {}, el("div.bubble", {}, turn.user)), el("div.turn.bot", {},
+        turn.help.length ? help(turn.help) : null, el("div.said", {}, turn.answer)));
     }
     if (pair) {
-      this.addRound(pair.user);
+      this.addHelp(this.addRound(pair.user), pair.help);
       for (const side of ["left", "right"]) {
         this.round[side].said.add(pair[side].text);
         this.endSide({ side, end: pair[side].reason, left_out: pair[side].left_out });
@@ -62,7 +63,7 @@ export class Compare {
     const cards = ["left", "right"].map((side) => {
       const said = growing();
       const name = told("span.hidden", "answer_side", { side: LETTER[side] });
-      const head = el("div.head", {}, el("i", { "aria-hidden": "true" }, LETTER[side]), name);
+      const head = el("div.head", {}, el("i", { "aria-hidden": "true" }, LETTER[side]), name, el("span.chip.ai", {}, "AI"));
       const meta = el("div.meta");
       const element = el(`article.card.${side}`, {}, head, said.element, meta);
       round[side] = { said, head, meta, element };
@@ -78,6 +79,10 @@ export class Compare {
     return round;
   }
 
+  addHelp(round, found) {
+    if (found.length) round.element.firstElementChild.after(help(found));
+  }
+
   async send(text) {
     const round = this.addRound(text);
     this.composer.setBusy(true);
@@ -85,6 +90,7 @@ export class Compare {
     let ended = false;
     for await (const event of events("compare", { session: this.token, text, at: this.turns, ...sampling() }, this.aborter.signal)) {
       if (event.error) { this.fail(event, round, text); ended = true; }
+      else if (event.help) following(this.view, () => this.addHelp(round, event.help));
       else if (event.piece !== undefined) following(this.view, () => round[event.side].said.add(event.piece));
       else if (event.end) following(this.view, () => this.endSide(event));
       else if (event.stopped) { this.over(round, "stopped_pair"); ended = true; }

@@ -12,6 +12,11 @@ export async function loadTexts() {
   texts = await (await fetch("page/texts.json")).json();
 }
 
+// Texts of the server's, the same in each language: { ko: { key: text }, en: ... }.
+export function addTexts(more) {
+  for (const [to, some] of Object.entries(more)) Object.assign(texts[to], some);
+}
+
 // The visitor's own choice, else the program's, else the browser's.
 export function firstLanguage(given) {
   const own = localStorage.getItem(LANGUAGE);
@@ -104,6 +109,24 @@ export function growing() {
   const said = el("div.said.live", { lang: "ko" }, text, told("span.hidden", "writing"));
   return { element: said, add: (piece) => text.appendData(piece), text: () => text.data,
     end: () => { said.classList.remove("live"); said.querySelector(".hidden")?.remove(); } };
+}
+
+// Where help is: settings.helplines, of which names says what was found.
+let helplines = null;
+
+export function setHelplines(given) {
+  helplines = given;
+  for (const to of Object.keys(texts)) {
+    const said = Object.entries(given.shown).map(([name, of]) => [`help_${name}`, of[to]]);
+    const lines = Object.entries(given.lines).map(([number, of]) => [`line_${number}`, of[to]]);
+    addTexts({ [to]: Object.fromEntries([...said, ...lines]) });
+  }
+}
+
+export function help(names) {
+  const numbers = new Set(names.flatMap((name) => helplines.shown[name].lines));
+  const line = (number) => el("li", {}, el("a", { href: `tel:${number}` }, number), told("span", `line_${number}`));
+  return el("aside.help", { role: "note" }, names.map((name) => told("p", `help_${name}`)), el("ul", {}, [...numbers].map(line)));
 }
 
 // What there is to say below an answer.

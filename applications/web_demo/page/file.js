@@ -27,6 +27,11 @@ export function asText(turns, mark, title) {
   return `---\n${yaml.join("\n")}\n---\n\n${parts.join("\n\n")}\n`;
 }
 
+// One answer for the clipboard: the mark is its first line.
+export function asCopied(text, model, mark) {
+  return `[AI · ${model} · ${new Date().toISOString().slice(0, 10)}] ${mark.notice}\n\n${text}`;
+}
+
 export function download(text, name, type) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));

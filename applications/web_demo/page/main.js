@@ -1,6 +1,6 @@
 // Opens the session, shows the page that the address names, and the log-in where one is asked for.
 
-import { el, firstLanguage, loadTexts, say, switchLanguage, switchTheme, toEnd } from "./dom.js";
+import { addTexts, el, firstLanguage, loadTexts, say, setHelplines, switchLanguage, switchTheme, toEnd } from "./dom.js";
 import { setLimits } from "./composer.js";
 import { ask, COMPARED, dropCopiedSession, forgetSession, onLogin, setSession } from "./server.js";
 import { Chat } from "./chat.js";
@@ -11,6 +11,9 @@ const pages = {};
 const find = (selector) => document.querySelector(selector);
 
 function build(settings) {
+  setHelplines(settings.helplines);
+  const { notice } = settings;
+  addTexts({ ko: { ai_notice: notice?.ko ?? "" }, en: { ai_notice: notice?.en ?? "" } });
   firstLanguage(settings.language);
   setLimits(settings);
   pages.chat = new Chat(find("#chat"), settings);
@@ -30,6 +33,7 @@ function show() {
   const wanted = location.hash.slice(1);
   const page = wanted in pages ? wanted : "chat";
   find("header").hidden = false;
+  find(".ai_notice").hidden = !find(".ai_notice").textContent;
   for (const view of document.querySelectorAll(".view")) view.hidden = view.id !== page;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.hash === `#${page}`) link.setAttribute("aria-current", "page");
@@ -52,7 +56,7 @@ function showReport() {
 }
 
 function showLogin() {
-  find("header").hidden = true;
+  find("header").hidden = find(".ai_notice").hidden = true;
   for (const view of document.querySelectorAll(".view")) view.hidden = view.id !== "login";
   find("#login input").focus();
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from korlhf.applications.chat import conversation, guard, live
+from korlhf.applications.chat import conversation, live, markers
 from korlhf.applications.chat.conversation import AnswerStream, TooLong
 from korlhf.core.errors import InputError
 from korlhf.llm.checkpoint import answer_seed
@@ -36,7 +36,7 @@ class LocalBot:
     def __init__(self, checkpoint, context_tokens=0):
         self.name, self.codec, self.dtype = checkpoint.path, checkpoint.codec, checkpoint.dtype
         self.context_tokens = min((n for n in (context_tokens, checkpoint.positions) if n), default=None)
-        self._guard = guard.Guard(guard.markers_of(self.codec))
+        self._breaker = markers.Breaker(markers.of_template(self.codec))
         # A tokenizer is switched between reading special tokens and not: two threads at once could let a typed one
         # through.
         self._tokenizing = threading.Lock()
@@ -85,7 +85,7 @@ class LocalBot:
         return self.context_tokens is None or len(self._ids(messages)) + max_new_tokens <= self.context_tokens
 
     def _ids(self, messages):
-        return self.codec.prompt(self._guard.messages(messages)).ids
+        return self.codec.prompt(self._breaker.messages(messages)).ids
 
     def _work(self):
         """The sampling thread: it alone touches the model."""

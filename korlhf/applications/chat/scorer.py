@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from korlhf.applications.chat import conversation, guard
+from korlhf.applications.chat import conversation, markers
 from korlhf.applications.chat.conversation import TooLong
 from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec
@@ -37,7 +37,7 @@ class Scorer:
         )
         self._limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._values = reward_model.TokenValues(model).to(self._device).eval()
-        self._guard = guard.Guard(guard.markers_of(self._codec))
+        self._breaker = markers.Breaker(markers.of_template(self._codec))
         self._one_at_a_time = threading.Lock()
 
     @torch.no_grad()
@@ -47,7 +47,7 @@ class Scorer:
 
         Raises TooLong if message and answer do not fit, InputError if the template does not take the conversation.
         """
-        messages = self._guard.messages(conversation.checked(messages))
+        messages = self._breaker.messages(conversation.checked(messages))
         with self._one_at_a_time:
             messages, _ = conversation.cut(messages, lambda kept: self._fits(kept, answer))
             tokens = self._codec.with_answer(messages, answer)

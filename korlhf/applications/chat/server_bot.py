@@ -1,7 +1,7 @@
 """A server of the OpenAI protocol (vLLM, transformers serve, Ollama, OpenAI ...) as the one who answers, streaming.
 
-It has a thread for each answer, which an iteration can leave at any time. What the user types is guarded against the
-markers of all templates of ours and the usual special tokens, because a server may read them. Left out: retries
+It has a thread for each answer, which an iteration can leave at any time. The markers of all templates of ours and the
+usual special tokens are broken in what the user types, because a server may read them. Left out: retries
 beyond those of the openai package, budgets and the cache (korlhf/llm/client.py has them, for many requests at once).
 """
 
@@ -11,7 +11,7 @@ import threading
 import httpx2
 import openai
 
-from korlhf.applications.chat import conversation, guard
+from korlhf.applications.chat import conversation, markers
 from korlhf.applications.chat.conversation import AnswerStream, TooLong
 from korlhf.core.errors import InputError
 from korlhf.llm import client, protocol
@@ -35,7 +35,7 @@ class ServerBot:
         self._server = openai.OpenAI(
             api_key=self._key or client.NO_KEY, base_url=self.url, timeout=timeout, max_retries=flags.max_retries
         )
-        self._guard = guard.Guard(guard.PLAIN, guard.CONTROL)
+        self._breaker = markers.Breaker(markers.PLAIN, markers.CONTROL)
         self._closed = False
         self._check()
 
@@ -113,7 +113,7 @@ class ServerBot:
             return
 
     def _stream(self, answer, messages, body):
-        plain = [{"role": m["role"], "content": m["content"]} for m in self._guard.messages(messages)]
+        plain = [{"role": m["role"], "content": m["content"]} for m in self._breaker.messages(messages)]
         reason = None
         with self._server.chat.completions.create(**body, messages=plain, stream=True) as stream:
             for chunk in stream:

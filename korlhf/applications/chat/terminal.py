@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from korlhf.applications import ratings
-from korlhf.applications.ai_mark import MARK
 from korlhf.applications.chat.conversation import Conversation
+from korlhf.applications.guard import plain
+from korlhf.core.ai_mark import MARK
 from korlhf.core.errors import InputError
 
 HELP = """/reset             begin a new conversation
@@ -25,11 +26,13 @@ the arrow keys bring back earlier messages."""
 
 
 class Chat:
-    """bot: of bots.open_bot; scorer: scorer.Scorer or None; sampling: llm.checkpoint.Sampling; system: a system
-    message or ""; screen: screen.Pipe or screen.Terminal; rating_file: ratings.RatingFile, or None."""
+    """bot: of bots.open_bot; helpers: (scorer.Scorer or None, guard.Guard or None); sampling: llm.checkpoint.Sampling;
+    system: a system message or ""; screen: screen.Pipe or screen.Terminal; rating_file: ratings.RatingFile, or
+    None."""
 
-    def __init__(self, bot, scorer, sampling, system, screen, rating_file=None):
-        self.bot, self.scorer, self.sampling, self.screen = bot, scorer, sampling, screen
+    def __init__(self, bot, helpers, sampling, system, screen, rating_file=None):
+        self.bot, self.sampling, self.screen = bot, sampling, screen
+        self.scorer, self.guard = helpers
         self.rating_file, self.rateable = rating_file, None  # (id, row for the file) of the last answer
         self.conversation = Conversation(system)
         self.last, self.sample = (
@@ -81,6 +84,7 @@ class Chat:
         messages = self.conversation.with_user(text)
         answer = None
         try:
+            self._show_help(messages)
             answer = self.bot.ask(messages, self.sampling, sample)
             for piece in answer:
                 self.screen.show(piece)
@@ -102,6 +106,11 @@ class Chat:
             row = ratings.record(messages, answer.text, self.bot.name, self.sampling, "chat")
             self.rateable = secrets.token_hex(8), {**row, "sample": sample}
         self._remark(answer, messages)
+
+    def _show_help(self, messages):
+        """The helplines, before the answer, if the guard sees a need."""
+        for line in plain(self.guard(messages)) if self.guard else ():
+            self.screen.note(line)
 
     def _remark(self, answer, messages):
         """What there is to say about an answer."""

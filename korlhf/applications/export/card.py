@@ -6,16 +6,18 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 
 from korlhf import __version__
+from korlhf.core.ai_mark import CARD
 from korlhf.models.card import KINDS, written
 
 TEMPLATE = Path(__file__).with_name("card.md")
 HELD_OUT = ("heldout before ", "heldout after ")  # of the figures that every step takes before and after it trains
 
 
-def card(title, origins, names, template, export, samples=()):
+def card(title, origins, names, template, export, samples=(), notice=CARD):
     """The ModelCard. origins: of training.provenance.chain; names: of the base model and of the licence; template: how
     a prompt is written out; export: name -> value, how it was exported and what the check found; samples: some of the
-    answers of that check, models.card.Sample."""
+    answers of that check, models.card.Sample; notice: language -> what it says of AI, or
+    None."""
     base, licence_id = names
     head = ModelCardData(
         license=licence_id,
@@ -38,6 +40,7 @@ def card(title, origins, names, template, export, samples=()):
         trainings=origins[-2::-1],
         held_out=[(name, before.get(name, ""), after.get(name, "")) for name in {**before, **after}],
         kind=KINDS["ppo" if origins[0].reward else "sft"],
+        notice=list(dict.fromkeys(notice.values())) if notice else [],
         samples=list(map(written, samples)),
         figures={k: v for k, v in figures.items() if not k.startswith(HELD_OUT)},
         template=template,

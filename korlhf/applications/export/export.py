@@ -7,14 +7,15 @@ from pathlib import Path
 from korlhf import __version__
 from korlhf.applications.export import card, check, folder, hub, model
 from korlhf.core import program
+from korlhf.core.ai_mark import CARD
 from korlhf.core.files import write_json
 from korlhf.llm.checkpoint import Checkpoint
 from korlhf.training import provenance
 
 
-def run(args, push):
-    """Export, and push if wanted. args, push: flags of the program. Exit code: 1 if the exported model does not
-    answer as the trained one."""
+def run(args, push, notice):
+    """Export, and push if wanted. args, push: flags of the program; notice: of the card. Exit code: 1 if the exported
+    model does not answer as the trained one."""
     if push.push_to_hub:
         hub.check_ready(push.push_to_hub)
     source, target = folder.source_of(args.model_name_or_path), Path(args.output_dir).expanduser()
@@ -28,9 +29,11 @@ def run(args, push):
         "license": licence_id,
         "base_model": args.base_model or origins[-1].name,
     }
+    if notice != CARD:
+        settings["notice"] = notice
     if folder.claim(target, source, settings, args.overwrite):
         print(f"licence {licence_id} (from {where}); base model {settings['base_model']}", flush=True)
-        if not export(args, checkpoint, target, origins, settings):
+        if not export(args, checkpoint, target, origins, settings, notice):
             return 1
         print(f"exported: {target} ({settings['dtype']}, licence {licence_id})", flush=True)
     if push.push_to_hub:
@@ -39,7 +42,7 @@ def run(args, push):
     return 0
 
 
-def export(args, checkpoint, target, origins, settings):
+def export(args, checkpoint, target, origins, settings, notice):
     """Whether the folder is written: only if it answers as the trained model does."""
     dtype, base, licence_id = (settings[name] for name in ("dtype", "base_model", "license"))
     with folder.part_of(target) as part:
@@ -62,7 +65,7 @@ def export(args, checkpoint, target, origins, settings):
         how |= {name: versions[name] for name in ("torch", "transformers", "peft")} | check.lines(result)
         samples = check.samples(checkpoint.codec, conversations, trained[dtype])
         names = base, licence_id
-        card.card(target.resolve().name, origins, names, template, how, samples).save(part / "README.md")
+        card.card(target.resolve().name, origins, names, template, how, samples, notice).save(part / "README.md")
         (part / "LICENSE").write_text(card.licence_note(licence_id, base, origins) + "\n", encoding="utf-8")
         made = {"settings": settings, "trainings": provenance.trainings(origins), "check": result, "versions": versions}
         write_json(part / folder.MARK, made)

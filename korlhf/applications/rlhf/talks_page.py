@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from korlhf.applications.rlhf.budget import LAST, SHARES
+from korlhf.core.ai_mark import NOTICE
 from korlhf.rl.prompt_eval import cell, marked
 
 TEXTS = yaml.safe_load(resources.files("korlhf.applications.rlhf").joinpath("talks.yaml").read_text(encoding="utf-8"))
@@ -22,6 +23,7 @@ def page(result: dict[str, Any], language: str) -> str:
     parts = [
         f"# {text['title']}",
         text["other"],
+        f"> {NOTICE[language]}",
         text["what"].format(base=base, trained=trained, n=len(result["talks"])),
     ]
     parts += [text["how"].format(**how, template=template), f"## {text['figures']}", table(result, language)]

@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from korlhf.applications.ai_mark import MARK
 from korlhf.applications.chat.bots import open_bot
+from korlhf.applications.guard import helplines
 from korlhf.applications.web_demo.about import about
+from korlhf.core.ai_mark import MARK
 from korlhf.core.errors import InputError
 from korlhf.llm.responders import NAMED
 
@@ -55,8 +56,9 @@ def open_bots(models, limits, flags, stack):
     return bots
 
 
-def settings(models, service, language):
-    """What the page is told when it is opened. models: {name: model}; service: service.Service."""
+def settings(models, service, language, notice):
+    """What the page is told when it is opened. models: {name: model}; service: service.Service; notice: language ->
+    what people are told of AI, or None."""
     names = ("temperature", "max_temperature", "top_p", "max_new_tokens", "max_characters", "max_messages")
     told = {name: getattr(service.limits, name) for name in names}
     if not service.system.fixed:
@@ -68,5 +70,7 @@ def settings(models, service, language):
         "ratings": service.rating_file is not None,
         "language": language,
         "mark": MARK,
+        "notice": notice,
+        "helplines": helplines(),
         **told,
     }

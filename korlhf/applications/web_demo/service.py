@@ -30,12 +30,13 @@ NO_SYSTEM = System()
 
 
 class Service:
-    """bots: {name: LocalBot or ServerBot}; scorer: scorer.Scorer or None; vote_file: votes.VoteFile or None: no votes
-    are taken; limits: limits.Limits; system: System; category: of the votes; rating_file: ratings.RatingFile, or None:
-    answers are not rated."""
+    """bots: {name: LocalBot or ServerBot}; helpers: (scorer.Scorer or None, guard.Guard or None); vote_file:
+    votes.VoteFile or None: no votes are taken; limits: limits.Limits; system: System; category: of the votes;
+    rating_file: ratings.RatingFile, or None: answers are not rated."""
 
-    def __init__(self, bots, scorer, vote_file, limits, system=NO_SYSTEM, category="web_demo", rating_file=None):
-        self.bots, self.scorer, self.vote_file, self.limits = bots, scorer, vote_file, limits
+    def __init__(self, bots, helpers, vote_file, limits, system=NO_SYSTEM, category="web_demo", rating_file=None):
+        self.bots, self.vote_file, self.limits = bots, vote_file, limits
+        self.scorer, self.guard = helpers
         self.system, self.category, self.rating_file = system, category, rating_file
         self._under_way = 0
 
@@ -44,7 +45,7 @@ class Service:
         state = {
             "session": session.token,
             "chat": [dataclasses.asdict(turn) for turn in session.chat.turns],
-            "compare": [{"user": turn.user, "answer": turn.answer} for turn in session.compare.turns],
+            "compare": [{"user": t.user, "answer": t.answer, "help": t.help} for t in session.compare.turns],
             "pair": None,
         }
         if session.pair is not None:
@@ -52,23 +53,27 @@ class Service:
             shown = {
                 side: {name: pair.each(name)[side] for name in ("text", "reason", "left_out")} for side in votes.SIDES
             }
-            state["pair"] = {"id": ticket, "user": pair.messages[-1]["content"], **shown}
+            state["pair"] = {"id": ticket, "user": pair.messages[-1]["content"], "help": pair.help, **shown}
         return state
 
     async def chat(self, session, data):
-        """Events of an answer: {"piece"}, ..., {"end", ...}, and {"score"} where there is a scorer; or {"error"}."""
+        """Events of an answer: {"help": what the guard found}, {"piece"}, ..., {"end", ...}, and {"score"} where there
+        is a scorer; or {"error"}."""
         talk = session.chat
         try:
             name = self._model(data)
             with self._place(talk, 1):
                 text, at, messages, sampling = self._asked(talk, data)
                 system = messages[0]["content"] if messages[0]["role"] == "system" else ""
+                found = await self._signs(messages)
+                if found:
+                    yield {"help": found}
                 answer = self._ask(talk, name, messages, sampling)
                 async for _, piece in self._pieces({name: answer}):
                     if piece is not None:
                         yield {"piece": piece}
                 turn = Turn(text, answer.text, name, answer.finish_reason, answer.left_out)
-                turn.sampling, turn.system = sampling, system
+                turn.sampling, turn.system, turn.help = sampling, system, found
                 del talk.turns[at:]  # not before: an answer that fails replaces none
                 counted = not is_empty(turn.answer)  # there is nothing to refer to in one without text
                 if counted:
@@ -82,9 +87,9 @@ class Service:
             yield refused.reply()
 
     async def compare(self, session, data):
-        """Events of two answers by two models: {"side", "piece"}, {"side", "end", ...}, at last {"ready": id to vote
-        with}, or {"stopped"} if they were cut off; or {"error"}. Which model is left is drawn anew each time, and
-        told by `vote` alone."""
+        """Events of two answers by two models: {"help"} as of `chat`, {"side", "piece"}, {"side", "end", ...}, at last
+        {"ready": id to vote with}, or {"stopped"} if they were cut off; or {"error"}. Which model is left is drawn anew
+        each time, and told by `vote` alone."""
         talk = session.compare
         try:
             if self.vote_file is None:
@@ -92,6 +97,9 @@ class Service:
             with self._place(talk, 2):
                 _, at, messages, sampling = self._asked(talk, data)
                 session.pair = None
+                found = await self._signs(messages)
+                if found:
+                    yield {"help": found}
                 drawn = secrets.SystemRandom().sample(list(self.bots), 2)
                 seeds = [sampling.seed] * 2 if "seed" in data else [secrets.randbelow(SEEDS) for _ in drawn]
                 samplings = [dataclasses.replace(sampling, seed=seed) for seed in seeds]
@@ -111,7 +119,7 @@ class Service:
                     for name, a, how in zip(drawn, answers.values(), samplings)
                 ]
                 del talk.turns[at:]
-                session.pair = secrets.token_hex(8), votes.BlindPair(messages, *shown, sampling)
+                session.pair = secrets.token_hex(8), votes.BlindPair(messages, *shown, sampling, found)
             yield {"ready": session.pair[0]}
         except Refused as refused:
             yield refused.reply()
@@ -174,7 +182,7 @@ class Service:
         if side not in votes.SIDES or is_empty(pair.each("text")[side]):
             return None
         kept = getattr(pair, side)
-        talk.turns.append(Turn(pair.messages[-1]["content"], kept.text, kept.model, kept.reason))
+        talk.turns.append(Turn(pair.messages[-1]["content"], kept.text, kept.model, kept.reason, help=pair.help))
         return side
 
     @staticmethod
@@ -206,7 +214,7 @@ class Service:
             raise Refused("busy")
         if self._under_way + n > self.limits.max_answers:
             raise Refused("crowded")
-        talk.answers, self._under_way = [], self._under_way + n
+        talk.answers, talk.stopped, self._under_way = [], False, self._under_way + n
         try:
             yield
         finally:
@@ -236,6 +244,8 @@ class Service:
         except InputError as error:
             raise _failed(error) from error
         talk.answers.append(answer)
+        if talk.stopped:  # while the guard looked
+            answer.cancel()
         return answer
 
     async def _pieces(self, answers):
@@ -246,6 +256,10 @@ class Service:
                     yield name, piece
             except InputError as error:
                 raise _failed(error) from error
+
+    async def _signs(self, messages):
+        """What the guard finds in the last message: which helplines the page shows next to the answer."""
+        return await asyncio.to_thread(self.guard, messages) if self.guard else []
 
     async def _score(self, messages, text):
         """The reward model's score, or None."""

@@ -1,7 +1,7 @@
 """What the server knows of each conversation: its talks and the pair of answers that waits for a vote. In memory only.
 
 The page keeps a secret token for each. The talks are kept here and not in the page, because an answer may hold
-what a visitor may not write (korlhf/applications/chat/guard.py), so nobody else may say what the model has said."""
+what a visitor may not write (korlhf/applications/chat/markers.py), so nobody else may say what the model has said."""
 
 import secrets
 from collections import OrderedDict
@@ -15,8 +15,8 @@ from korlhf.llm.checkpoint import Sampling
 @dataclass
 class Turn:
     """An exchange of a talk. model: name of who answered; reason, left_out: see AnswerStream; score: of the reward
-    model, or None; sampling, system: what it was answered with; rating: True or False, None if nobody has said; id: of
-    the answer, for its rating."""
+    model, or None; sampling, system: what it was answered with; rating: True or False, None if nobody has said; help:
+    what the guard found in `user`; id: of the answer, for its rating."""
 
     user: str
     answer: str
@@ -27,15 +27,18 @@ class Turn:
     sampling: Sampling | None = None
     system: str = ""
     rating: bool | None = None
+    help: list[str] = field(default_factory=list)
     id: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 @dataclass
 class Talk:
-    """turns: all that counts; answers: those that are on their way, None if none is asked for."""
+    """turns: all that counts; answers: those that are on their way, None if none is asked for; stopped: whether they
+    are to end."""
 
     turns: list[Turn] = field(default_factory=list)
     answers: list | None = None
+    stopped: bool = False
 
     def messages(self, text, at, system):
         """The messages to be answered if the visitor says `text` after the first `at` exchanges.
@@ -51,6 +54,7 @@ class Talk:
 
     def stop(self):
         """Cancel the answers that are on their way."""
+        self.stopped = True
         for answer in self.answers or ():
             answer.cancel()
 

@@ -6,7 +6,7 @@ to it, NAME.undecided.jsonl, for figures of one's own. The same happens to a vot
 take, such as one with an empty answer."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from korlhf.applications import lines
@@ -34,12 +34,14 @@ class Shown:
 @dataclass(frozen=True)
 class BlindPair:
     """What is voted on. messages: the conversation, ending with the user's message; left, right: Shown, in the order
-    on the page; sampling: llm.checkpoint.Sampling, but for the seed that of both."""
+    on the page; sampling: llm.checkpoint.Sampling, but for the seed that of both; help: what the guard
+    found in the message, which goes into no file."""
 
     messages: list[dict]
     left: Shown
     right: Shown
     sampling: Sampling
+    help: list[str] = field(default_factory=list)
 
     def each(self, name):
         """{side: what its answer has under that name}"""

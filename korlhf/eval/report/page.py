@@ -18,9 +18,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from korlhf import __version__
+from korlhf.core.ai_mark import NOTICE
 from korlhf.core.files import AtomicFile
 from korlhf.core.tables import both
-from korlhf.eval.report import answers, charts, checks, curves, gather, grids, summary
+from korlhf.eval.report import answers, charts, checks, curves, first, gather, grids, summary
 from korlhf.eval.report.words import group, name_of, protocol_name, say
 
 TEMPLATES = PackageLoader("korlhf.eval.report")
@@ -53,6 +54,8 @@ def render(run, warnings, title, path):
         style=Markup(style),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode(),
+        screen=first.answers(run, warnings),
+        notice=NOTICE,
         warnings=_neighbours(warnings, run),
         count=len(warnings),
         missing=checks.missing(run),

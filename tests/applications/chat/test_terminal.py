@@ -20,12 +20,12 @@ from streaming_server import Server
 from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
 from applications.chat import chat
-from korlhf.applications.ai_mark import MARK
 from korlhf.applications.chat.conversation import AnswerStream
 from korlhf.applications.chat.screen import Pipe
 from korlhf.applications.chat.terminal import Chat
 from korlhf.applications.ratings import RatingFile
 from korlhf.core import program
+from korlhf.core.ai_mark import BEFORE, MARK
 from korlhf.data import load
 from korlhf.data.tokenize import Codec
 from korlhf.llm.checkpoint import Sampling
@@ -33,7 +33,7 @@ from korlhf.models import reward_model, save
 from korlhf.models.tokenizer import load_tokenizer
 
 SCRIPT = Path(__file__).resolve().parents[3] / "applications" / "chat" / "run_chat.sh"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GUARD": "off"}  # fitting it takes seconds
 
 
 def said(body):
@@ -41,6 +41,8 @@ def said(body):
 
 
 # Commands
+
+NOBODY = None, None  # neither scores nor guards
 
 
 class Bot:
@@ -69,7 +71,7 @@ class Interrupted:
 def test_ctrl_c_while_an_answer_is_scored_keeps_the_answer_and_the_chat(capsys):
     screen = Pipe()
     screen.interactive = True
-    talk = Chat(Bot(), Interrupted(), None, "", screen)
+    talk = Chat(Bot(), (Interrupted(), None), None, "", screen)
     with contextlib.suppress(KeyboardInterrupt):  # else a failure would end the whole test run
         talk.take("안녕")
     assert talk.conversation.exchanges == [("안녕", "네")] and "(not scored)" in capsys.readouterr().err
@@ -78,12 +80,29 @@ def test_ctrl_c_while_an_answer_is_scored_keeps_the_answer_and_the_chat(capsys):
 @pytest.mark.parametrize("bot, scorer", [(Bot(stop=True), None), (Bot(), Interrupted())])
 def test_ctrl_c_through_a_pipe_ends_the_program(bot, scorer):
     with pytest.raises(KeyboardInterrupt):
-        Chat(bot, scorer, None, "", Pipe()).take("안녕")
+        Chat(bot, (scorer, None), None, "", Pipe()).take("안녕")
+
+
+def test_helplines_stand_before_the_answer_and_never_instead_of_it(capsys):
+    asked = []
+    found = lambda messages: asked.append(messages[-1]["content"]) or (["self_harm"] if "힘들" in asked[-1] else [])  # noqa: E731
+    bot = Bot()
+    talk = Chat(bot, (None, found), None, "", Pipe())
+    talk.take("안녕")
+    assert capsys.readouterr().err == ""
+    talk.take("힘들어요")
+    out, err = capsys.readouterr()
+    assert (
+        out == "네\n" and len(bot.asked) == 2 and "109" in err and "자살예방 상담전화" in err and "Nobody has to" in err
+    )
+    talk.take("/regen")
+    assert "109" in capsys.readouterr().err and asked == ["안녕", "힘들어요", "힘들어요"]
+    assert talk.conversation.exchanges == [("안녕", "네"), ("힘들어요", "네")]
 
 
 def test_a_command_ends_at_any_blank(monkeypatch, capsys):
     bot = Bot()
-    talk = Chat(bot, None, None, "", Pipe())
+    talk = Chat(bot, NOBODY, None, "", Pipe())
     for text in ("/system\t짧게.\n다정하게.", "/ reset", "안녕"):
         talk.take(text)
     assert talk.conversation.system == "짧게.\n다정하게." and [m[-1]["content"] for m in bot.asked] == [
@@ -98,7 +117,7 @@ def test_a_command_ends_at_any_blank(monkeypatch, capsys):
 
 def test_good_and_bad_write_the_last_answer_as_the_web_demo_does(tmp_path, capsys):
     path = tmp_path / "new" / "ratings.jsonl"
-    talk = Chat(Bot(), None, Sampling(0.7, 1.0, 8, 3), "다정하게", Pipe(), RatingFile(path))
+    talk = Chat(Bot(), NOBODY, Sampling(0.7, 1.0, 8, 3), "다정하게", Pipe(), RatingFile(path))
     for text in (
         "/good",
         "안녕",
@@ -120,7 +139,7 @@ def test_good_and_bad_write_the_last_answer_as_the_web_demo_does(tmp_path, capsy
     assert said.count("error: /good, /bad: there is no answer to rate") == 2
     assert "/top_p 2: give a number above 0 and at most 1 (it is 0.5)" in said
     assert "/seed x: give a whole number of 0 or above (it is 12)" in said
-    Chat(Bot(), None, None, "", Pipe()).take("/good")
+    Chat(Bot(), NOBODY, None, "", Pipe()).take("/good")
     assert "start the chat with --ratings FILE.jsonl" in capsys.readouterr().err
 
 
@@ -189,13 +208,26 @@ def test_a_reader_that_has_had_enough_is_no_mishap():
 
 def terminal(model, tmp_path, *flags):
     typed = str(tmp_path / "typed")
-    return Screen([sys.executable, chat.__file__, "--model_name_or_path", model, "--history_file", typed, *flags])
+    return Screen(
+        [
+            sys.executable,
+            chat.__file__,
+            "--model_name_or_path",
+            model,
+            "--history_file",
+            typed,
+            "--guard",
+            "off",
+            *flags,
+        ]
+    )
 
 
 def test_typing_answers_and_commands(tmp_path):
     saved = tmp_path / "새 폴더" / "talk.jsonl"
     with Server() as server, terminal(f"openai:test-model@{server.url}", tmp_path) as screen:
-        assert "test-model answers." in screen.shows(PROMPT)
+        shown = screen.shows(PROMPT)
+        assert "test-model answers." in shown and all(line in shown for line in BEFORE.values())
         edits = (BACKSPACE * 3, "반가워요", LEFT * 6, BACKSPACE * 2, "세", LEFT, "하")  # wide characters
         shown = screen.enter("안녕하셔요 반가워", *edits)
         assert said(server.requests[0]) == ["안녕하세요 반가워요"] and shown.endswith("\n안녕하세요 반가워요\n")
@@ -234,8 +266,12 @@ def test_an_answer_cannot_drive_the_terminal_and_a_server_that_goes_away_costs_o
     answer = "\x1b]0;pwned\x07\x1b[2J가\x9b31m\r나\tb\n다"
     (tmp_path / "typed").write_text("\n# then\n+어제 한 말\n", encoding="utf-8")  # in the session before
     faults = {1: DROP, 2: DROP, 3: DROP}
-    with Server(lambda body: answer, faults) as server, terminal(f"openai:test-model@{server.url}", tmp_path) as screen:
-        screen.shows(PROMPT)
+    quiet = ("--ai_notice", "off")
+    with (
+        Server(lambda body: answer, faults) as server,
+        terminal(f"openai:test-model@{server.url}", tmp_path, *quiet) as screen,
+    ):
+        assert "생성형 AI" not in screen.shows(PROMPT)
         assert "\n]0;pwned[2J가31m나\tb\n다\n" in screen.enter(UP)
         assert said(server.requests[0]) == ["어제 한 말"]
         assert f"\nerror: --base_url {server.url}: no connection" in screen.enter("안녕")

@@ -1,8 +1,11 @@
 """The card of an export: what it says, and that the hub reads it."""
 
+import pytest
 from huggingface_hub import ModelCard
 
 from korlhf.applications.export.card import card, licence_note
+from korlhf.core.ai_mark import CARD, NoticeFlags
+from korlhf.core.errors import InputError
 from korlhf.models.card import Sample
 from korlhf.training.provenance import Origin
 
@@ -30,6 +33,18 @@ def test_a_card_is_read_by_the_hub_and_holds_no_path(tmp_path):
     assert "- `sft`: trained on nlpai-lab/kullm-v2, my.jsonl\n- `ppo`: PPO on the prompts of sample/prompts, " in text
     note = licence_note("mit", "a/b", [PPO, SFT, BASE])
     assert "trained on: sample/prompts, sample/reward, nlpai-lab/kullm-v2, my.jsonl.\n" in note
+
+
+def test_what_people_are_told_of_ai_stands_first_can_be_replaced_and_left_out():
+    made = [Origin("mine", "/x/mine", (), {})], ("mine", "mit"), "", {}
+    found = str(card("x", *made))
+    assert f"만들었습니다.\n\n> {CARD['ko']}\n>\n> {CARD['en']}\n\n## 사용법" in found
+    own = str(card("x", *made, (), NoticeFlags(ai_notice="AI입니다").told(CARD)))
+    assert "만들었습니다.\n\n> AI입니다\n\n## 사용법" in own and CARD["en"] not in own
+    off = str(card("x", *made, (), NoticeFlags(ai_notice="off").told(CARD)))
+    assert "만들었습니다.\n\n## 사용법" in off
+    with pytest.raises(InputError, match="--ai_notice"):
+        NoticeFlags(ai_notice=" ").told(CARD)
 
 
 def test_what_is_not_known_is_left_out():

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from korlhf.applications.rlhf import talks, talks_page
+from korlhf.core.ai_mark import MARK, NOTICE
 
 
 def answer(text, tokens, ended=True, repetition=0.0):
@@ -57,6 +58,7 @@ def run_dir(folders, tmp_path_factory):
 
 def test_every_answer_of_every_model_is_on_both_pages(run_dir):
     result = json.loads((run_dir / "talks.json").read_text(encoding="utf-8"))
+    assert result.items() >= MARK.items()
     assert list(result["models"]) == ["base", "sft", "ppo", "dpo"] and "### 명령어:\n{prompt}" in result["template"]
     assert [set(talk["answers"]) for talk in result["talks"]] == [{"base", "sft", "ppo", "dpo"}] * 2
     assert result["models"]["sft"]["perplexity"]["n"] == 3
@@ -65,6 +67,7 @@ def test_every_answer_of_every_model_is_on_both_pages(run_dir):
     assert result["models"]["base"]["perplexity"] != result["models"]["sft"]["perplexity"]
     for file, user in (("talks.md", "user"), ("talks.ko.md", "사용자")):
         page = (run_dir / file).read_text(encoding="utf-8")
+        assert NOTICE["ko" if ".ko" in file else "en"] in page
         assert f"**{user}** 오늘 뭐 \\| 해?" in page and page.count("- **PPO** ") == 2
         assert "| PPO | 3 | 16 | 0.0001 |  |" in page and "| DPO | 5 | 8 | 2e-05 |  |" in page
 

@@ -10,8 +10,9 @@ from app_server import lines, wait_for
 from browser_harness import assert_kept_out, assert_markup_would_be_dead, chromium, open_page  # noqa: F401 (fixtures)
 from web_demo_harness import echo, serve  # noqa: F401 (fixture)
 
-from korlhf.applications import accounts, ai_mark
+from korlhf.applications import accounts
 from korlhf.applications.chat.scorer import Scorer
+from korlhf.core import ai_mark
 from korlhf.data.load import load_examples
 
 pytestmark = pytest.mark.browser
@@ -105,7 +106,7 @@ def fine(page):
     """Nothing was thrown, nothing was asked of another machine, no text became an element."""
     assert not page.errors and not page.outside and not page.refused
     assert page.evaluate("window.bad") is None
-    assert page.locator(".talk :is(img, script, a, iframe, strong)").count() == 0
+    assert page.locator(".talk :is(img, script, a, iframe, strong):not(.help a)").count() == 0
 
 
 def test_an_answer_streams_and_the_stop_button_stops_it(demo, echo, gate, open_page):
@@ -218,6 +219,32 @@ def test_system_message_seed_thumbs_and_a_file_that_says_what_it_is(demo, echo, 
         page.click("#chat .rate.bad")  # taken back
     page.wait_for_selector("#chat .rate.bad[aria-pressed=false]")
     assert lines(demo.ratings) == []
+    fine(page)
+
+
+def test_visitors_are_told_of_ai_answers_are_marked_and_helplines_stand_above_an_answer(
+    serve, echo, tmp_path, open_page
+):
+    (tmp_path / "look.py").write_text("def look(prompts, answers):\n    return ['힘들' not in answers[0]]\n", "utf-8")
+    server = serve("--model", f"openai:echo@{echo.url}", "--guard", f"{tmp_path}/look.py:look", "--language", "ko")
+    page = open_page(server.url, permissions=["clipboard-read", "clipboard-write"])
+    page.wait_for_selector("#chat .message")
+    assert page.inner_text(".ai_notice") == ai_mark.BEFORE["ko"]
+    answer(page, "안녕")
+    assert page.locator("#chat .help").count() == 0 and page.inner_text("#chat .name .chip") == "AI"
+    answer(page, "힘들어요")
+    shown = page.inner_text("#chat .turn.bot:last-child")
+    assert shown.index("도움이 필요하다면") < shown.index("자살예방 상담전화") < shown.index("힘들어요")
+    assert page.get_attribute("#chat .help a", "href") == "tel:109"
+    page.click("#chat .turn.bot:last-child .copy")
+    page.wait_for_selector("#chat .turn.bot:last-child [href='#i-check']")
+    first, _, text = page.evaluate("navigator.clipboard.readText()").partition("\n\n")
+    assert text == "힘들어요" and first.startswith("[AI · echo · 2") and first.endswith(ai_mark.MARK["notice"])
+    page.click(".menu .language")
+    assert "suicide prevention" in page.inner_text("#chat .help")
+    page.reload()
+    page.wait_for_selector("#chat .help")
+    assert page.inner_text(".ai_notice") == ai_mark.BEFORE["en"] and page.locator("#chat .help").count() == 1
     fine(page)
 
 

@@ -37,7 +37,9 @@ def client(tmp_path):
     """Function: (passwords, report) -> a browser without scripts."""
 
     def make(passwords=None, report=None):
-        service = Service({"one": Bot()}, None, None, Limits(max_characters=20, max_messages=3, max_new_tokens=8))
+        service = Service(
+            {"one": Bot()}, (None, None), None, Limits(max_characters=20, max_messages=3, max_new_tokens=8)
+        )
         people = passwords and accounts.Accounts(Database(":memory:", accounts.SCHEMA), passwords)
         site = Site(service, Sessions(10), people, PAGE, {"models": ["one"]}, report)
         shield = Middleware(Shield, paths=site.paths, hosts={"testserver"}, most_bytes=site.most_bytes)

@@ -249,3 +249,44 @@ def test_a_rating_that_cannot_be_written_is_told_and_does_not_count(make, monkey
         asyncio.run(service.rate(session, {"at": 0, "label": True}))
     assert session.chat.turns[0].rating is None and "--ratings" in capsys.readouterr().err
     assert service.rating_file.path.read_bytes() == b""
+
+
+# The guard
+
+
+def test_helplines_come_before_the_answer_stay_with_it_and_go_into_no_file(make, tmp_path):
+    found = ["self_harm", "abuse"]
+    service = make(Bot("one"), Bot("two"), guard=lambda messages: found if messages[-1]["content"] == "힘들어" else [])
+    session = Session()
+    assert "help" not in say(service, session, "안녕", 0)[0]
+    events = say(service, session, "힘들어", 1)
+    assert events[0] == {"help": found} and text_of(events) == "one 4" and "end" in events[-1]
+    assert [turn["help"] for turn in service.state(session)["chat"]] == [[], found]
+    asyncio.run(service.rate(session, {"at": 1, "label": True}))
+    events = run(service.compare(session, {"text": "힘들어", "at": 0, **HOW}))
+    assert events[0] == {"help": found} and text_of(events, "left") and service.state(session)["pair"]["help"] == found
+    asyncio.run(service.vote(session, {"vote": "tie", "id": events[-1]["ready"]}))
+    assert service.state(session)["compare"][0]["help"] == found
+    written = "".join(path.read_text(encoding="utf-8") for path in tmp_path.glob("*.jsonl"))
+    assert "힘들어" in written and "self_harm" not in written and "help" not in written
+
+
+def test_a_stop_while_the_guard_looks_stops_the_answer(make):
+    session, looking, go = Session(), threading.Event(), threading.Event()
+
+    def guard(messages):
+        looking.set()
+        go.wait(10)
+        return []
+
+    bot = Bot("one", hold=True)
+    service = make(bot, guard=guard)
+
+    async def stopped():
+        events = asyncio.create_task(collected(service.chat(session, {"text": "안녕", "at": 0, "model": "one", **HOW})))
+        await asyncio.to_thread(looking.wait, 10)
+        service.stop(session, {"page": "chat"})
+        go.set()
+        return await asyncio.wait_for(events, 10)
+
+    assert asyncio.run(stopped())[-1]["end"] == "cancelled" and bot.answers[0].cancelled

@@ -25,7 +25,7 @@ FILLERS = "\u115f\u1160\u2800"  # letters and signs that nobody sees (NFKD makes
 LOOKALIKES = str.maketrans("ΗΝΜΥаеорсухіѕһтмнԁαινορτηυսո♯⋕⌗∶꞉ː˸։׃∣ǀ‹›⟨⟩", "hnmyaeopcyxishtmhdaivoptnuun###::::::||<><>")
 
 
-class Guard:
+class Breaker:
     """Function: text -> the same text, every marker in it broken."""
 
     def __init__(self, markers=(), patterns=()):
@@ -44,14 +44,14 @@ class Guard:
         return text
 
     def messages(self, messages):
-        """The same messages, those that an answer does not come from guarded."""
+        """The same messages, those that no model wrote with their markers broken."""
         return [m if m["role"] == "assistant" else {**m, "content": self(m["content"])} for m in messages]
 
 
-def markers_of(codec):
+def of_template(codec):
     """The plain texts with which the template of `codec` opens a turn: the last line before a user's text or an answer.
 
-    A line with a special token in it needs no guard: that token cannot be typed.
+    A line with a special token in it needs no backslash: that token cannot be typed.
     """
     tokenizer = codec.tokenizer
     talk = [
