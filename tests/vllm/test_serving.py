@@ -28,6 +28,7 @@ from korlhf.llm.cache import Cache
 from korlhf.llm.checkpoint import Sampling
 from korlhf.llm.client import Client, Request
 from korlhf.llm.flags import LlmFlags
+from korlhf.llm.protocol import plain
 from korlhf.models import causal_lm, reward_model, save
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl import rollout
@@ -110,7 +111,9 @@ def test_the_client_gets_the_models_own_answers_to_the_same_tokens(client, folde
     own = [codec.decode(a) for a in rollout.sample(lm, ids, [0, 0], codec.eos_token_id, rollout.Limits(8, 0))]
     bodies = [{"model": str(folder), "messages": t, "temperature": 0.0, "max_tokens": 8, "seed": 1} for t in TALKS]
     replies = [reply for reply, _ in client.ask([Request(body) for body in bodies])]
-    assert [(reply.prompt_tokens, reply.text.strip()) for reply in replies] == list(zip(map(len, ids), own))
+    assert [reply.prompt_tokens for reply in replies] == list(map(len, ids))
+    # The server keeps back the first bytes of a character that the limit cut.
+    assert [r.text.strip().rstrip("\ufffd") for r in replies] == [plain(text).rstrip("\ufffd") for text in own]
 
 
 def test_the_chat_streams_and_forgets_what_is_too_long(url, folder):
@@ -133,7 +136,7 @@ def test_it_judges_by_schema_and_token_probabilities(client, folder):
     assert [score.method for score in judged.results] == [geval.PROBABILITIES] * 2
     assert all(1 <= value <= 5 for score in judged.results for value in score.scores.values())
     question = choice.Question("심판", "어느 쪽이 좋은가요?", ("앞", "뒤"))
-    [picked] = choice.ask(client, str(folder), *able, [question], "questions")
+    [picked] = choice.ask(client, str(folder), able, [question], "questions")
     assert picked.method == choice.PROBABILITIES and sum(picked.probabilities) == pytest.approx(1)
 
 
