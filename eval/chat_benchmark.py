@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
+from korlhf.core.files import AtomicFile
 from korlhf.core.flags import REQUIRED, flag
-from korlhf.eval.chat_questions import BENCHMARKS, PAIR, read_questions
+from korlhf.eval.chat_questions import BENCHMARKS, CONVERSATION, PAIR, read_questions
 from korlhf.eval.flags import AnswerFlags, ResultFlags
 from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import baseline, session
@@ -26,6 +27,12 @@ class ChatBenchmarkFlags:
 
     benchmark: str = flag(REQUIRED, f"which one: {', '.join(BENCHMARKS)}")
     baseline: str = flag("", "the responder that the others are compared with; not given = the first")
+    talks: str = flag(
+        "",
+        "also write whole talks here, of a benchmark that judges those, for people to label (applications/label) and "
+        "eval/agreement.py",
+        output="file",
+    )
     rescore_share: float = flag(
         0.1, "share of what is judged, at least 10, judged again to measure the judge's noise; 0 = none", low=0, high=1
     )
@@ -57,15 +64,20 @@ def main(argv=None):
         raise InputError(f"--benchmark {args.benchmark}: there is none of this name; give {' or '.join(BENCHMARKS)}")
     if benchmark.kind == PAIR and len(asked.responder) < 2:
         raise InputError(f"--responder: {benchmark.title} compares answers; give two or more, the baseline first")
+    if args.talks and benchmark.kind != CONVERSATION:
+        raise InputError(f"--talks: {benchmark.title} does not judge whole talks; delete the flag")
     first = baseline(args.baseline, [r.name for r in read_responders(asked.responder, llm.base_url)])
     questions = read_questions(benchmark, *asked.data_path, max_questions=asked.max_prompts, seed=files.seed)
-    from korlhf.eval import chat_benchmark
+    from korlhf.eval import agreement, chat_benchmark
     from korlhf.eval import chat_benchmark_report as report
 
     how = {"name": benchmark.name, "answer": chat_benchmark.answering(benchmark)}
     with session("chat_benchmark", settings, questions, [judging.judge], **how) as s:
         show = report.pairs if benchmark.kind == PAIR else report.scores
-        show(s, benchmark, s.judges[judging.judge], first, args.rescore_share)
+        scored = show(s, benchmark, s.judges[judging.judge], first, args.rescore_share)
+    if args.talks:
+        with AtomicFile(args.talks, "--talks") as file:
+            agreement.write_talks(file, s, benchmark.name, scored)
     return s.result.code()
 
 

@@ -34,12 +34,14 @@ MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-128}"                           # longest answ
 BENCHMARK_DATA="${BENCHMARK_DATA:-}"  # folder of its local files (samples/kobest to try); empty: the hub's data
 BENCHMARK_TASKS="${BENCHMARK_TASKS:-copa hellaswag}"              # of KoBEST, or kmmlu haerae click hrm8k ...
 BENCHMARK_LIMIT="${BENCHMARK_LIMIT:-0}"                           # items of each task; 0 = all
-PARTS="${PARTS:-reward_accuracy geval win_rate harmlessness diversity benchmark}"
+CHAT_BENCHMARK="${CHAT_BENCHMARK:-warmth}"                        # or logickor, komt_bench ...
+MAX_TALKS="${MAX_TALKS:-0}"                                       # of its questions; 0 = all
+ALL="reward_accuracy geval win_rate harmlessness chat_benchmark diversity benchmark"
+PARTS="${PARTS:-$ALL}"
 SEED="${SEED:-1234}"
 
 for name in $PARTS; do
-    [[ " reward_accuracy geval win_rate harmlessness diversity benchmark " == *" $name "* ]] \
-        || fail "PARTS: there is no $name; give some of: reward_accuracy geval win_rate harmlessness diversity benchmark"
+    [[ " $ALL " == *" $name "* ]] || fail "PARTS: there is no $name; give some of: $ALL"
 done
 
 # part NAME FLAG...: run it if it is among PARTS. Too many failed answers or verdicts (3) do not keep the others, and
@@ -71,6 +73,7 @@ part reward_accuracy --model_name_or_path "reward=$REWARD" --data_path "${PAIRS[
 part geval "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --judge "$JUDGE"
 part win_rate "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --judge "$JUDGE"
 part harmlessness "${ANSWERS[@]}" --data_path "${SAFETY[@]}" --max_prompts "$MAX_SAFETY" --judge "${HARM_CHECKS[@]}"
+part chat_benchmark "${ANSWERS[@]}" --benchmark "$CHAT_BENCHMARK" --max_prompts "$MAX_TALKS" --judge "$JUDGE"
 part diversity "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --reference "$REFERENCE" --heldout_data_path "${HELDOUT[@]}"
 if [[ " $PARTS " == *" benchmark "* ]]; then
     CHECKPOINTS=()

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A multi-turn judge benchmark: LogicKor, KoMT-Bench, Ko-Arena-Hard or m-ArenaHard. Models answer turn after turn, a judge reads.
+# A multi-turn judge benchmark: LogicKor, KoMT-Bench, Ko-Arena-Hard, m-ArenaHard or Warmth. Models answer turn after turn, a
+# judge reads.
 # Machine: any; a GPU is used if there is one.
 #
 #   bash run_chat_benchmark.sh BENCHMARK [MODELS] [JUDGE] [OUTPUT] [--flag value ...]
@@ -11,7 +12,7 @@ positional BENCHMARK RESPONDER JUDGE OUTPUT_DIR -- "$@"
 shift "$TAKEN"
 
 RUN="${RUN:-$KORLHF_ROOT/output/quickstart}"                      # the run whose models are meant by default
-BENCHMARK="${BENCHMARK:-logickor}"                                # logickor, komt_bench, ko_arena_hard or m_arena_hard
+BENCHMARK="${BENCHMARK:-warmth}"                                  # logickor, komt_bench, ko_arena_hard, m_arena_hard or warmth
 DATA_PATH="${DATA_PATH:-}"                                        # a local copy of its file; empty: the hub's
 RESPONDER="${RESPONDER:-sft=$RUN/sft
 ppo=$RUN/ppo}"  # who answers, one a line: [NAME=]FOLDER, openai:MODEL@URL or FILE; of pairs the first is the baseline

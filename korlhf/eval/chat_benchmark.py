@@ -93,7 +93,7 @@ def score(benchmark, judge, s, chosen, **again):
     if judge.kind == "reward_model" or benchmark.kind == CONVERSATION:
         reads = judge.kind != "reward_model"
         items = [
-            Item(q["rubric"], messages, (text,), "\n".join(filter(None, q["shown"])))
+            Item(q["rubric"], messages, (text,), "\n".join(dict.fromkeys(filter(None, q["shown"]))))
             if reads
             else Item(None, messages, (text,))
             for q, _, messages, text in asked

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from korlhf.core import stats
-from korlhf.eval import chat_benchmark, comparison, geval, session, win_rate_report
+from korlhf.eval import chat_benchmark, comparison, geval, session, talk_checks, win_rate_report
 from korlhf.eval.chat_questions import CONVERSATION, TURN
 from korlhf.eval.comparison import cell, usable
 from korlhf.eval.show import cell as interval
@@ -17,12 +17,15 @@ from korlhf.llm.protocol import Failure
 
 
 def scores(s, benchmark, judge, baseline, share):
-    """Judge, and show what came of it; of the kinds turn and conversation. share: of what is judged again."""
+    """Judge, and show what came of it; of the kinds turn and conversation. share: of what is judged again. Returns
+    {place: Score or Failure}."""
     result, grouped = s.result, comparison.groups(s.records)
     chosen = chat_benchmark.places(benchmark, s)
     judged = partial(chat_benchmark.score, benchmark, judge, s)
     raw = judged(chosen)
     s.warn_of(judge)
+    if judge.kind == "reward_model" and benchmark.kind == CONVERSATION:
+        result.warn(say("chat_benchmark.no_rubric", title=benchmark.title))
     comparison.warn_of_few(result, grouped)
     for name in s.answers:
         result.lost(say("geval.judge_on", name=name), [one for place, one in raw.items() if place[0] == name])
@@ -41,7 +44,10 @@ def scores(s, benchmark, judge, baseline, share):
     unit = None if scale else (baseline, geval.spread(scored, baseline))
     result.figures["differences"] = geval.differences_table(s, scored, grouped, baseline, unit, noise, scale)
     note_protocol(s, benchmark, judge, usable(scored).values(), "answers")
+    if benchmark.checks:
+        result.figures["checks"] = talk_checks.tables(s, benchmark.checks)
     result.rows = rows(s, benchmark, partial(_score_of, usable(scored), foreign))
+    return scored
 
 
 def turns_table(s, scored, scale):
@@ -145,12 +151,15 @@ def note_protocol(s, benchmark, judge, judgements, what):
     """How it was measured."""
     rubric, protocol = benchmark.read_rubric(), s.result.protocol
     protocol["benchmark"] = say("chat_benchmark.data", title=benchmark.title, license=benchmark.license)
+    names = ", ".join(s.result.settings["data_path"]) or benchmark.data
+    protocol["prompts"] = say("result.prompts", n=len(s.records), names=names)
     protocol["judge"] = judge.protocol(choosing=benchmark.kind != CONVERSATION)
     protocol["judged on"] = time.strftime("%Y-%m-%d")
     protocol["scores by" if what == "answers" else "verdicts by"] = comparison.methods(judgements, what)
     if judge.kind != "reward_model":
         protocol["rubric"] = f"{rubric.file} (sha256 {rubric.sha256[:12]})"
-        protocol["prompt of the judge"] = say("chat_benchmark.own_prompt")
+        if rubric.category != benchmark.name:
+            protocol["prompt of the judge"] = say("chat_benchmark.own_prompt")
     if benchmark.kind == TURN and judge.kind != "reward_model":
         low, high = benchmark.scale
         protocol["scale"] = say(f"chat_benchmark.scale.{benchmark.not_korean or 'as_judged'}", low=low, high=high)

@@ -13,6 +13,16 @@ from korlhf.data.readers import check_characters, read_rows
 from korlhf.judges.rubric import FOLDER, load_rubric
 from korlhf.llm.protocol import Reply
 
+POLITE, BANMAL = frozenset(["polite"]), frozenset(["banmal"])
+EITHER = POLITE | BANMAL
+# `reply` of a row -> the speech levels that are right in the first answer, and in those after it
+REPLY = {
+    "존댓말": (POLITE, POLITE),
+    "존댓말이든 반말이든 하나로 한결같이": (EITHER, EITHER),
+    "첫 답은 존댓말, 그 뒤로는 반말": (POLITE, BANMAL),
+    "첫 답은 어느 쪽이든, 그 뒤로는 존댓말": (EITHER, POLITE),
+    "첫 답은 어느 쪽이든, 그 뒤로는 반말": (EITHER, BANMAL),
+}
 TURN, CONVERSATION, PAIR = "turn", "conversation", "pair"  # kinds
 PROJECT = Path(__file__).resolve().parents[2]
 ANSWERS = ("choices", "outputs", "answers", "output")  # columns of a file of answers: MT-Bench's, LogicKor's, ours
@@ -34,6 +44,7 @@ class Benchmark:
     scale: tuple = ()
     not_korean: str = ""
     any_language: tuple = ()
+    checks: tuple = ()
     license: str = ""
 
     def read_rubric(self):
@@ -47,7 +58,7 @@ BENCHMARKS = {name: Benchmark(name=name, **entry) for name, entry in _TABLE.item
 
 def read_questions(benchmark, path="", max_questions=0, seed=1234):
     """[{"id", "category", "turns": texts, "shown": a text per turn, what only the judge reads, "rubric": the Rubric, of
-    its criteria those that hold for the row}] of a Benchmark.
+    its criteria those that hold for the row, "reply": the speech level that is right, "" if not told}] of a Benchmark.
 
     path: a local copy, "" = where its owners publish it; max_questions: drawn with the categories' shares kept, 0 =
     all. Raises InputError with file and line for a row that is not of the published form, and for an id that is there
@@ -75,6 +86,8 @@ def _question(place, row, benchmark, rubric):
     if len(turns) < benchmark.num_turns:
         wanted = f"{title} has {benchmark.num_turns}"
         raise InputError(f"{place}: {columns['turns']} has {len(turns)} turns; {wanted}")
+    if "reply" in columns and row[columns["reply"]] not in REPLY:
+        raise InputError(f"{place}: reply is {str(row[columns['reply']])[:40]!r}; expected one of: {' | '.join(REPLY)}")
     turns = turns[: benchmark.num_turns or None]
     if benchmark.kind == PAIR and len(turns) > 1:
         raise InputError(f"{place}: {columns['turns']} has {len(turns)} turns; {title} has one")
@@ -84,6 +97,7 @@ def _question(place, row, benchmark, rubric):
         "turns": turns,
         "shown": _shown(place, row, benchmark, len(turns)),
         "rubric": _restricted(place, row, benchmark, rubric),
+        "reply": row[columns["reply"]] if "reply" in columns else "",
     }
 
 
@@ -109,8 +123,6 @@ def _texts(place, column, value):
 
 
 def _list(place, column, value):
-    if hasattr(value, "tolist"):  # of a parquet file
-        value = value.tolist()
     if not isinstance(value, list):
         raise InputError(f"{place}: {column} is {str(value)[:60]!r}; expected a list of texts")
     return value

@@ -5,14 +5,16 @@ import json
 import pytest
 from tiny_scripts import run_all
 
-PROGRAMS = ("reward_accuracy", "geval", "win_rate", "harmlessness", "diversity", "benchmark")
-FEW = {"EVAL_MAX_PROMPTS": "10", "EVAL_MAX_SAFETY": "16", "EVAL_BENCHMARK_LIMIT": "4", "EVAL_MAX_NEW_TOKENS": "16"}
+PROGRAMS = ("reward_accuracy", "geval", "win_rate", "harmlessness", "chat_benchmark", "diversity", "benchmark")
+FILE = {"chat_benchmark": "warmth"}  # that has another name than its program
+FEW = {"EVAL_MAX_PROMPTS": "10", "EVAL_MAX_TALKS": "8", "EVAL_MAX_SAFETY": "16", "EVAL_BENCHMARK_LIMIT": "4"}
+FEW["EVAL_MAX_NEW_TOKENS"] = "16"
 
 
 def run(folder, programs):
     shown = run_all(folder, "--only", "eval", RECIPE="quickstart", EVAL_PARTS=" ".join(programs), **FEW)
     assert shown.endswith(f"the report, with everything on one page: {folder}/report.html\n")
-    results = {name: folder / "eval" / f"{name}.json" for name in programs}
+    results = {name: folder / "eval" / f"{FILE.get(name, name)}.json" for name in programs}
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in results.items()}, shown
 
 

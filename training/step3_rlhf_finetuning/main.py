@@ -62,7 +62,7 @@ def main():
         from korlhf.models.checks import check_model
         from korlhf.models.fingerprint import fingerprint
         from korlhf.models.tokenizer import load_tokenizer
-        from korlhf.rl.http_reward import HttpReward
+        from korlhf.rl.http_reward import open_http
         from korlhf.rl.models import open_models
         from korlhf.rl.reward_kinds import reward_inputs
         from korlhf.rl.rewards import Prompt
@@ -102,7 +102,7 @@ def main():
         return print(folder.dir, FINISHED)
 
     seed_step(data.seed, 0)
-    server = partial(HttpReward, seconds=llm.request_timeout, concurrency=llm.concurrency, wait=rewards.reward_wait)
+    server = partial(open_http, seconds=llm.request_timeout, concurrency=llm.concurrency, wait=rewards.reward_wait)
     openers = {"http": server, "judge": judges.open}
     models = open_models(given, codec, world, dtype, order.total_steps, openers)
     training = PpoTraining(models, given, prompts, heldout, unsupervised, order, folder)
