@@ -24,6 +24,9 @@ from transformers import AutoModelForCausalLM
 from korlhf.rl.rollout import Limits, sample
 
 
+LOADING = threading.Lock()  # two threads that load leave transformers unable to tie weights
+
+
 class Listening(ThreadingHTTPServer):
     daemon_threads, request_queue_size = True, 512
 
@@ -40,7 +43,8 @@ class Server(Loopback):
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
 
     def load(self, folder):
-        self.lm = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        with LOADING:
+            self.lm = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
     def fault(self, name):
         number, fault = self.calls[name], self.faults.get(name)
