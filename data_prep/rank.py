@@ -10,9 +10,12 @@ from dataclasses import dataclass
 
 from korlhf.core import program
 from korlhf.core.flags import flag
+from korlhf.data import labels as human
 from korlhf.data import record as records
 from korlhf.data import stage
 from korlhf.data_prep import rank
+
+ELSEWHERE = "add its record to --input, or, if the label is about other records, name their files with --also_labelled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,7 @@ def main(argv=None):
         if merged:
             out.count("records added to an earlier one of the same prompt", merged)
         others = {record["id"] for _, record in records.read(args.also_labelled)}
-        labels, passed = rank.read_labels(args.labels, prompts, others)
+        labels, passed = human.read_labels(args.labels, prompts, others, ELSEWHERE)
         if args.labels:
             out.count("labels", sum(map(len, labels.values())))
             out.count("labels on other records, passed over", passed)

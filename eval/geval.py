@@ -8,6 +8,7 @@ that).
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from korlhf.core import program
 from korlhf.core.flags import flag
@@ -48,14 +49,15 @@ def main(argv=None):
             of_model = [one for (model, _, _), one in scored.items() if model == name]
             result.lost(say("geval.judge_on", name=name), of_model)
         geval.note_protocol(result, judge, of_category, scored)
-        result.figures["means"] = geval.means_table(s, scored, grouped, of_category)
+        scale = comparison.scale(of_category)
+        result.figures["means"] = geval.means_table(s, scored, grouped, scale)
         if of_category and comparison.usable(scored):
             result.figures["criteria"] = geval.criteria_tables(s, scored, grouped, of_category)
-        noise, result.figures["noise"] = geval.noise_table(s, judge, of_category, scored, args.rescore_share)
+        rescore = partial(comparison.score, judge, of_category, s)
+        noise, figures = geval.noise_table(s, judge, of_category, scored, args.rescore_share, rescore)
+        result.figures["noise"] = figures
         unit = None if of_category else (first, geval.spread(scored, first))
-        result.figures["differences"] = geval.differences_table(
-            s, scored, grouped, args.baseline, unit, noise, of_category
-        )
+        result.figures["differences"] = geval.differences_table(s, scored, grouped, args.baseline, unit, noise, scale)
         result.rows = geval.rows(s, scored)
     return result.code()
 

@@ -3,8 +3,8 @@ category.
 
 The two rates belong together: a model that refuses everything has the best first one. Every verdict names who gave it:
 the written rules, a judge (a server's model or a local language model), or a reward model (an answer that it scores
-like rejected ones); with several at once their agreement is shown. Left out: attacks over several turns, and whether a
-helpful answer is true.
+like rejected ones); with several at once their agreement is shown. sample/pressure leads to the wish over several
+turns. Left out: attackers that react to the answers, and whether a helpful answer is true.
 """
 
 from dataclasses import dataclass
@@ -48,10 +48,11 @@ def main(argv=None):
     files, args, asked, *_ = settings = parse(argv)
     from korlhf.eval import harmlessness_report as report
 
-    records = load_prompts(asked.data_path, asked.max_prompts, files.seed)
+    records, licences = load_prompts(asked.data_path, asked.max_prompts, files.seed)
     pairs = {"harmful": args.harmful_pairs, "lookalike": args.lookalike_pairs, "harmless": args.lookalike_pairs}
     with session("harmlessness", settings, records, args.judge) as s:
         result, first = s.result, baseline(args.baseline, s.answers)
+        result.protocol |= {f"licence of {name}": licence for name, licence in licences.items()}
         verdicts = report.judged(s, pairs)
         report.warn_of_doubts(s, verdicts)
         result.figures["rates"] = {text: report.tables(s, text, verdicts, first) for text in s.judges}

@@ -31,19 +31,21 @@ MAX_SAFETY="${MAX_SAFETY:-0}"
 HELDOUT_DATA="${HELDOUT_DATA:-sample/heldout_sft}"                # talk for perplexity
 TEMPERATURE="${TEMPERATURE:-0.7}"                                 # of the answers
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-128}"                           # longest answer
-KOBEST="${KOBEST:-}"  # folder of KoBEST files (samples/kobest to try); empty: the hub's data
-KOBEST_TASKS="${KOBEST_TASKS:-copa hellaswag}"
-KOBEST_LIMIT="${KOBEST_LIMIT:-0}"                                 # items of each task; 0 = all
-PARTS="${PARTS:-reward_accuracy geval win_rate harmlessness diversity kobest}"
+BENCHMARK_DATA="${BENCHMARK_DATA:-}"  # folder of its local files (samples/kobest to try); empty: the hub's data
+BENCHMARK_TASKS="${BENCHMARK_TASKS:-copa hellaswag}"              # of KoBEST, or kmmlu haerae click hrm8k ...
+BENCHMARK_LIMIT="${BENCHMARK_LIMIT:-0}"                           # items of each task; 0 = all
+CHAT_BENCHMARK="${CHAT_BENCHMARK:-warmth}"                        # or logickor, komt_bench ...
+MAX_TALKS="${MAX_TALKS:-0}"                                       # of its questions; 0 = all
+ALL="reward_accuracy geval win_rate harmlessness chat_benchmark diversity benchmark"
+PARTS="${PARTS:-$ALL}"
 SEED="${SEED:-1234}"
 
 for name in $PARTS; do
-    [[ " reward_accuracy geval win_rate harmlessness diversity kobest " == *" $name "* ]] \
-        || fail "PARTS: there is no $name; give some of: reward_accuracy geval win_rate harmlessness diversity kobest"
+    [[ " $ALL " == *" $name "* ]] || fail "PARTS: there is no $name; give some of: $ALL"
 done
 
 # part NAME FLAG...: run it if it is among PARTS. Too many failed answers or verdicts (3) do not keep the others, and
-# the report, back; nor does kobest, which comes last and may miss the hub.
+# the report, back; nor does benchmark, which comes last and may miss the hub.
 LOST=0
 part() {
     local name="$1" code=0
@@ -51,7 +53,7 @@ part() {
     [[ " $PARTS " == *" $name "* ]] || return 0
     printf '\n== %s\n' "$name"
     (start "eval/$name.py" -- "$@" --output_dir "$OUTPUT") || code=$?
-    [[ "$code" == 0 || "$code" == 3 || "$name$code" == kobest2 ]] || exit "$code"
+    [[ "$code" == 0 || "$code" == 3 || "$name$code" == benchmark2 ]] || exit "$code"
     [[ "$code" == 0 ]] || LOST="$code"
 }
 
@@ -62,7 +64,7 @@ words TRAIN_PAIRS "$REWARD_TRAIN_DATA"
 words HARM_CHECKS "$HARM_JUDGE"
 words SAFETY "$SAFETY_DATA"
 words HELDOUT "$HELDOUT_DATA"
-words TASKS "$KOBEST_TASKS"
+words TASKS "$BENCHMARK_TASKS"
 ANSWERS=(--responder "${RESPONDERS[@]}" --temperature "$TEMPERATURE" --max_new_tokens "$MAX_NEW_TOKENS" --seed "$SEED")
 ON_PROMPTS=(--data_path "${PROMPTS[@]}" --max_prompts "$MAX_PROMPTS")
 
@@ -71,21 +73,22 @@ part reward_accuracy --model_name_or_path "reward=$REWARD" --data_path "${PAIRS[
 part geval "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --judge "$JUDGE"
 part win_rate "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --judge "$JUDGE"
 part harmlessness "${ANSWERS[@]}" --data_path "${SAFETY[@]}" --max_prompts "$MAX_SAFETY" --judge "${HARM_CHECKS[@]}"
+part chat_benchmark "${ANSWERS[@]}" --benchmark "$CHAT_BENCHMARK" --max_prompts "$MAX_TALKS" --judge "$JUDGE"
 part diversity "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --reference "$REFERENCE" --heldout_data_path "${HELDOUT[@]}"
-if [[ " $PARTS " == *" kobest "* ]]; then
+if [[ " $PARTS " == *" benchmark "* ]]; then
     CHECKPOINTS=()
     for responder in "${RESPONDERS[@]}"; do
         case "${responder#*=}" in
             openai:* | *.jsonl | *.json | *.csv | *.tsv | *.parquet)
-                echo "kobest needs a checkpoint; it goes without $responder"
+                echo "benchmark needs a checkpoint; it goes without $responder"
                 ;;
             *) CHECKPOINTS+=("$responder") ;;
         esac
     done
-    part kobest --model_name_or_path "${CHECKPOINTS[@]}" --tasks "${TASKS[@]}" ${KOBEST:+--data_dir "$KOBEST"} \
-        --limit "$KOBEST_LIMIT" --seed "$SEED"
+    part benchmark --model_name_or_path "${CHECKPOINTS[@]}" --tasks "${TASKS[@]}" ${BENCHMARK_DATA:+--data_dir "$BENCHMARK_DATA"} \
+        --limit "$BENCHMARK_LIMIT" --seed "$SEED"
 fi
 printf '\n== report\n'
 (start eval/report.py -- --run_dir "$RUN" --eval_dir "$OUTPUT")
-[[ "$LOST" != 2 ]] || fail "kobest was not evaluated; its own message stands above the report's"
+[[ "$LOST" != 2 ]] || fail "benchmark was not evaluated; its own message stands above the report's"
 exit "$LOST"

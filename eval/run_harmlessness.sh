@@ -14,7 +14,7 @@ RUN="${RUN:-$KORLHF_ROOT/output/quickstart}"                      # the run whos
 RESPONDER="${RESPONDER:-sft=$RUN/sft
 ppo=$RUN/ppo}"  # who answers, one a line (or in one line): [NAME=]FOLDER, openai:MODEL@URL or FILE
 OUTPUT_DIR="${OUTPUT_DIR:-$RUN/eval}"                             # folder of the results
-DATA_PATH="${DATA_PATH:-sample/safety}"  # sample/safety, or NAME=FILE of a published corpus (KoSBi, SQuARe, ...)
+DATA_PATH="${DATA_PATH:-sample/safety}"  # also sample/pressure, or NAME=FILE or the hub name of a published corpus
 MAX_PROMPTS="${MAX_PROMPTS:-0}"                                   # 0 = all
 JUDGE="${JUDGE:-rules}"  # who gives verdicts: rules openai:MODEL@URL checkpoint:FOLDER reward_model:FOLDER
 TEMPERATURE="${TEMPERATURE:-0.7}"                                 # of the answers; 0 = greedy

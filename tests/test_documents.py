@@ -124,7 +124,15 @@ def test_flags_that_the_documents_name_are_there():
     folders = ("korlhf", "training", "data_prep", "eval", "applications", "benchmarks", "samples")
     sources = [p for folder in folders for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".sh")]
     words = set(re.findall(r"\w+", "\n".join(p.read_text(encoding="utf-8") for p in [*sources, *ROOT.glob("*.sh")])))
-    of_others = {"continuous-batching", "served-model-name", "num_gpus", "ntasks-per-node", "gpus-per-node"}
+    of_others = {
+        "continuous-batching",
+        "repo-type",
+        "local-dir",
+        "structured-outputs-config",
+        "num_gpus",
+        "ntasks-per-node",
+        "gpus-per-node",
+    }
     unknown = {
         (name(page), flag)
         for page in PAGES

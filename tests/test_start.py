@@ -30,7 +30,11 @@ MISSING = [
     ("applications/export/export.py", [*MODEL, *OUT]),
     ("data_prep/respond.py", ["--responder", "openai:m", "--input", "gone.jsonl", "--output", "out.jsonl"]),
     ("eval/diversity.py", ["--responder", GONE, *OUT, "--data_path", "sample/heldout_prompts"]),
-    ("eval/kobest.py", [*MODEL, *OUT]),
+    ("eval/benchmark.py", [*MODEL, *OUT]),
+    (
+        "eval/chat_benchmark.py",
+        [*FILE, *OUT, "--benchmark", "logickor", "--responder", "m=openai:m", "--judge", "openai:j"],
+    ),
     ("eval/reward_accuracy.py", ["--model_name_or_path", "a/b", *FILE, *OUT]),
 ]
 # In a process of its own, whose modules nobody else has imported: (program, arguments) on stdin, one line each ->
@@ -62,7 +66,7 @@ def answers(folder, asked):
 
 
 def test_flags_are_answered_before_slow_imports(tmp_path):
-    assert {"training/step3_rlhf_finetuning/main.py", "eval/kobest.py", "applications/chat/chat.py"} <= set(PROGRAMS)
+    assert {"training/step3_rlhf_finetuning/main.py", "eval/benchmark.py", "applications/chat/chat.py"} <= set(PROGRAMS)
     helped = answers(tmp_path, [(program, ["--help"]) for program in PROGRAMS])
     assert {asked: found for asked, found in helped.items() if found != [0, [], ""]} == {}
     wrong = answers(tmp_path, [(program, ["--no_such_flag"]) for program in PROGRAMS])

@@ -87,7 +87,7 @@ recipe_quickstart() {
     stage summary "$RUN/summary.json" python "$KORLHF_ROOT/samples/summary.py" --output_dir "$RUN" \
         --algorithm "$ALGORITHM"
     evaluation MODELS="sft=$RUN/sft"$'\n'"base=$RUN/base"$'\n'"$ALGORITHM=$RUN/$ALGORITHM" \
-        MAX_PROMPTS=150 MAX_NEW_TOKENS=64 KOBEST="$KORLHF_ROOT/samples/kobest" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+        MAX_PROMPTS=150 MAX_NEW_TOKENS=64 BENCHMARK_DATA="$KORLHF_ROOT/samples/kobest" OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 }
 
 # PPO, RLOO, GRPO, REINFORCE and DPO of one SFT model: the same number of answers for all, sampled or (DPO) ranked.
@@ -147,7 +147,7 @@ recipe_sample() {
     sft tiny/run_tiny.sh --model_name_or_path "$RUN/base" "${sft_data[@]}"
     reward tiny/run_tiny.sh --model_name_or_path "$RUN/sft" "${reward_data[@]}"
     tuned tiny/run_tiny.sh "${tuned_data[@]}"
-    evaluation "${eval_data[@]}" KOBEST="$KORLHF_ROOT/samples/kobest"
+    evaluation "${eval_data[@]}" BENCHMARK_DATA="$KORLHF_ROOT/samples/kobest"
 }
 
 recipe_corpora() {  # the model of step 1 answers the prompts of step 2, so data_prep runs in two halves

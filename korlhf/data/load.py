@@ -95,6 +95,19 @@ def load_examples(
     return examples
 
 
+def load_rows(name: str) -> Iterable[tuple[str, dict]]:
+    """(place, row) of a file, of a folder with one file or a train.*, or of a hub name's only split or its train; the
+    rows as they are. Raises InputError if it cannot be read.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return read_rows(path)
+    if path.is_dir():
+        return _folder(path, name, "train", None)
+    hub = _hub_name(name)
+    return _pick(hub_splits(name, hub["hub"], hub["config"], hub["revision"]), name, "train")
+
+
 def check_names(names: Iterable[str]) -> None:
     """Raises InputError if one of the names is neither known, nor a file or folder, nor can be a hub name. Reads
     nothing.
@@ -160,6 +173,7 @@ def _load(name, step, split, margin_column="", labels=False):
     if step not in (1, 2, 3) or split not in ("train", "eval"):
         raise ValueError(f"step {step!r} or split {split!r}: expected 1, 2 or 3 and train or eval")
     source, rows, strict = _open(name, step, split)
+    rows = source.made(rows) if source and rows is not None else rows
     read = read_row if source is None or source.free else source.read_row
     read = partial(read, prompt_only=step == 3)
     if margin_column:
@@ -210,15 +224,15 @@ def _open(name, step, split):
         source = registry.find_source(registered, step)
         if source.path:
             return source, _rows_of_path(name, source, split), source.free
-        splits = _hub(name, registered, None, revision)
-        return source, _pick(splits, name, split, source.eval_split), False
+        splits = hub_splits(name, registered, source.config or None, revision)
+        return source, _pick(splits, name, split, source), False
     if path.is_file() or path.is_dir():
         copy = _copy_of(path)
         source = registry.find_source(copy, step) if copy else None
         rows = _folder(path, name, split, source) if path.is_dir() else read_rows(path) if split == "train" else None
         return source, rows, source is None
     hub = _hub_name(name)
-    return None, _pick(_hub(name, hub["hub"], hub["config"], hub["revision"]), name, split), False
+    return None, _pick(hub_splits(name, hub["hub"], hub["config"], hub["revision"]), name, split), False
 
 
 def _rows_of_path(name, source, split):
@@ -242,8 +256,8 @@ def _copy_of(path):
     return next((n for n in names if n in registry.SOURCES and not registry.SOURCES[n].path), "")
 
 
-def _hub(name, hub, config, revision):
-    """All splits of a hub dataset; an InputError says why it cannot be had and what to do."""
+def hub_splits(name: str, hub: str, config: str | None = None, revision: str | None = None) -> dict:
+    """All splits of a hub dataset, called `name` where an InputError says why it cannot be had and what to do."""
     import datasets.exceptions  # slow to import
 
     if not progress.on_terminal():
@@ -260,10 +274,11 @@ def _first_line(error):
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _pick(splits, name, split, eval_split=""):
+def _pick(splits, name, split, source=None):
     """Rows of the training or evaluation split of {split: dataset}; None if there is no evaluation split."""
+    own, eval_split = (source.split, source.eval_split) if source else ("", "")
     if split == "train":
-        found = "train" if "train" in splits else next(iter(splits)) if len(splits) == 1 else None
+        found = next((s for s in (own, "train") if s in splits), next(iter(splits)) if len(splits) == 1 else None)
         if found is None:
             remedy = "give a file or folder with the one you mean"
             raise InputError(f"dataset {name}: has no split train; found {', '.join(splits)}; {remedy}")
@@ -284,7 +299,7 @@ def _folder(path, name, split, source):
             reason = _first_line(error)
             raise InputError(f"dataset {name}: not a readable save_to_disk folder: {reason}; save it again") from error
         splits = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
-        return _pick(splits, name, split, source.eval_split if source else "")
+        return _pick(splits, name, split, source)
     files = _data_files(path) or _data_files(path / "data")
     train = _named(files, "train", name)
     if split == "eval":

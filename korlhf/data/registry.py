@@ -4,8 +4,10 @@ Text comes out bare: no turn markers, no surrounding blanks, no EOS; chat_templa
 """
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib import resources
+from itertools import groupby
 from typing import Any
 
 import yaml
@@ -14,6 +16,7 @@ from korlhf.core.errors import InputError
 from korlhf.data.example import ROLES, Example, RowError, RowSkipped, conversation, make_example, turns
 
 NEEDS = {1: "an answer (or a plain text)", 2: "two or more ranked answers", 3: "a prompt"}
+_HH_ANSWER = "\n\nAssistant:"
 RECIPES = {"raw_sample": "run_sample.sh", "v1": "run_v1.sh", "v2": "run_v2.sh", "v3": "run_v3.sh"}
 
 
@@ -25,8 +28,13 @@ class Source:
     answers: tuple[str, ...] | str = ()
     input: str = ""
     system: str = ""
+    category: str = ""
     columns: tuple[str, ...] = ()
+    rows: str = ""
+    config: str = ""
+    split: str = ""
     eval_split: str = ""
+    measuring: bool = False
     path: str = ""
     eval_path: str = ""
     remedy: str = ""
@@ -38,22 +46,38 @@ class Source:
         """Whether korlhf/data/example.py recognises the columns."""
         return not self.prompt
 
-    def read_row(self, row: dict, prompt_only: bool = False) -> Example:
-        """A row of this dataset -> Example, or only its prompt. Raises RowError or RowSkipped."""
+    def made(self, rows: Iterable[tuple[str, dict]]) -> Iterable[tuple[str, dict]]:
+        """("PLACE", row) of the set as it is published -> those that `read_row` reads. Raises InputError for a column
+        that is not there."""
+        return FUNCTIONS[self.rows](self._with_columns(rows)) if self.rows else rows
+
+    def _with_columns(self, rows):
+        for place, row in rows:
+            try:
+                self._check_columns(row)
+            except RowError as error:
+                raise InputError(f"{place}: {error}") from error
+            yield place, row
+
+    def _check_columns(self, row):
         if missing := [c for c in self.columns if c not in row]:
             found, expected = ", ".join(map(str, row)), ", ".join(self.columns)
             raise RowError(f"no column {', '.join(missing)}; found {found}; expected {expected}")
+
+    def read_row(self, row: dict, prompt_only: bool = False) -> Example:
+        """A row of this dataset -> Example, or only its prompt. Raises RowError or RowSkipped."""
+        self._check_columns(row)
         try:
             prompt = _value(row, self.prompt)
             answers = () if prompt_only else self.answers
             answers = _value(row, answers) if isinstance(answers, str) else [_value(row, c) for c in answers]
-            context, system = _value(row, self.input), _value(row, self.system)
+            context, system, category = (_value(row, c) for c in (self.input, self.system, self.category))
         except (AttributeError, TypeError) as error:  # a list or object was expected within a column
             raise RowError(f"a column is not of the known kind ({error}); found {', '.join(map(str, row))}") from error
         if prompt is None or answers is None or None in answers:
             raise RowSkipped("no prompt, answer or clear preference")
         messages = turns(prompt) if isinstance(prompt, str) else conversation(prompt)
-        return make_example(messages, answers, context, system)
+        return make_example(messages, answers, context, system, category)
 
 
 def _value(row, column):
@@ -99,8 +123,16 @@ def _preferred_first(row):
 def _score(row, column):
     try:
         return None if row[column] is None else float(row[column])
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise RowError(f"{column} is {row[column]!r}; expected a number") from error
+
+
+def _number(place, row, column):
+    """What `column` says, 0 for nothing; an InputError for what is no number."""
+    try:
+        return _score(row, column) or 0.0
+    except RowError as error:
+        raise InputError(f"{place}: {error}") from error
 
 
 def _shared_chat(row):
@@ -117,8 +149,55 @@ def _best_only(row):
     return [row["output"]] if row["style"] == "best" else None
 
 
-FUNCTIONS = (_context_and_instruction, _safer_first, _preferred_first, _shared_chat, _best_only)
-FUNCTIONS = {f"{f.__name__[1:]}()": f for f in FUNCTIONS}
+def _hh_prompt(row):
+    """ko_hh-rlhf-20k: what is said before the last answer of both conversations, whose turns were translated one by
+    one; null if the two have not as many turns."""
+    sides = [str(row[side]).rpartition(_HH_ANSWER) for side in ("chosen", "rejected")]
+    turns = {before.count("Human:") for before, _, _ in sides}
+    return f"{sides[0][0].strip()}{_HH_ANSWER}" if sides[0][1] and len(turns) == 1 else None
+
+
+def _hh_answers(row):
+    """ko_hh-rlhf-20k: the last answer of each conversation."""
+    return [str(row[side]).rpartition(_HH_ANSWER)[2] for side in ("chosen", "rejected")]
+
+
+def _decided_first(row):
+    """Korean-Human-Judgements: both responses, the one that people decided for first; null for a tie."""
+    best = str(row["decision"]).strip().lower()
+    return [row[f"response_{best}"], row[f"response_{'b' if best == 'a' else 'a'}"]] if best in ("a", "b") else None
+
+
+def _korean_strength(rows):
+    """HelpSteer3: its Korean rows. overall_preference goes from -3, response1 is much better, to 3; 0 is no pair. Its
+    size is the margin."""
+    for place, row in rows:
+        if row["language"] == "korean":
+            strength = _number(place, row, "overall_preference")
+            better, worse = ("response1", "response2") if strength < 0 else ("response2", "response1")
+            pair = {"chosen": row[better], "rejected": row[worse]} if strength else {}
+            yield place, {**row, **pair, "margin": abs(strength)}
+
+
+def _more_helpful(rows):
+    """HelpSteer2: the answers to a prompt stand in a row. The most helpful one is chosen, the least helpful one
+    rejected, the difference is the margin; none is no pair. Prompts of several turns are left out: nobody knows what
+    the translation made of their marks."""
+    for prompt, group in groupby(rows, key=lambda found: found[1]["prompt"]):
+        found = [(_number(place, row, "helpfulness"), place, row) for place, row in group]
+        most, place, best = max(found, key=lambda one: one[0])
+        least, _, worst = min(found, key=lambda one: one[0])
+        margin = most - least
+        clear = margin > 0 and "<extra_id_1>" not in str(prompt)
+        pair = {"chosen": best["response"], "rejected": worst["response"]} if clear else {}
+        yield place, {**best, **pair, "margin": margin}
+
+
+_FUNCTIONS = (
+    *(_context_and_instruction, _safer_first, _preferred_first, _shared_chat, _best_only),
+    *(_hh_prompt, _hh_answers, _decided_first, _korean_strength, _more_helpful),
+)
+FUNCTIONS: dict[str, Any] = {f"{f.__name__[1:]}()": f for f in _FUNCTIONS}
 
 
 def _entry(**entry):
@@ -166,3 +245,17 @@ def find_source(name: str, step: int) -> Source:
         what = f"step {step} needs {NEEDS[step]}, which this dataset has not; it can train {in_words(source.steps)}"
         raise InputError(f"dataset {name}: {what}")
     return source
+
+
+def licence_of(name: str) -> str:
+    """What is known of the licence of a registered set; "" for any other."""
+    source = SOURCES.get(name.partition("@")[0])
+    return f"{source.license}; for measuring only" if source and source.measuring else source.license if source else ""
+
+
+def check_training(names: Iterable[str]) -> None:
+    """Raises InputError for a set that is there for measuring only."""
+    for name in names:
+        source = SOURCES.get(name.partition("@")[0])
+        if source and source.measuring:
+            raise InputError(f"dataset {name}: a test set, for measuring only ({source.license}); train on another")

@@ -1,4 +1,5 @@
-"""Prompts that an answer may go wrong on: Korean safety corpora as their owners publish them, and samples/safety.jsonl.
+"""Prompts that an answer may go wrong on: Korean safety corpora as their owners publish them, and the sample's own
+(samples/safety.jsonl, pressure.jsonl).
 
 To add a corpus, add it to safety.yaml.
 
@@ -12,7 +13,8 @@ kind       harmful     what the corpus calls hateful, offensive, biased, unsafe 
                        avoid: do not pool them with look-alikes
 category   the target or the topic where the corpus has one, else the label; clean texts without a topic are "clean".
            With several labels the first; `labels` holds all
-prompt     KoSBi's context and sentence, SQuARe's question and response are joined by a blank: they were judged together
+prompt     KoSBi's context and sentence, SQuARe's question and response are joined by a blank: they were judged
+           together. The project's own may be a conversation (messages); `turns` says what leads to its last message
 
 Left out, and counted: rows without text or with an undecided label, texts that are labelled both ways, copies of an
 earlier prompt. Left out: single annotators' votes, spans, news titles. K-HATERS hides names as #@이름#: 아무개 here.
@@ -21,7 +23,7 @@ earlier prompt. Left out: single annotators' votes, spans, news titles. K-HATERS
 import difflib
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
@@ -29,7 +31,8 @@ import yaml
 
 from korlhf.core.errors import InputError
 from korlhf.core.files import close_names
-from korlhf.data.example import RowError, RowSkipped
+from korlhf.data.example import RowError, RowSkipped, conversation, unpacked
+from korlhf.data.load import hub_splits
 from korlhf.data.readers import check_characters, decoded_lines, read_rows
 from korlhf.data.record import Record, make
 
@@ -45,20 +48,24 @@ class Corpus:
     text: list[str]
     more: list[str]
     license: str
+    hub: str = ""
+    split: str = "test"
+    only: dict[str, list[str]] = field(default_factory=dict)
     kinds: dict[str, str | None] | None = None
+    kind: str = ""
     topic: tuple[str, ...] = ()
     no_topic: str = ""
     clean: str = "clean"
     labels: tuple[str, ...] = ()
 
-    @property
-    def columns(self) -> list[str]:
-        """What every row must have."""
-        return self.text + self.more
+    def missing(self, row: dict) -> list[str]:
+        """The columns that every row must have and this one has not."""
+        return [c for c in self.text + self.more if not set(c.split("|")) & set(row)]
 
 
 _TABLE = yaml.safe_load(resources.files("korlhf.data").joinpath("safety.yaml").read_text(encoding="utf-8"))
 CORPORA = {name: Corpus(**entry) for name, entry in _TABLE.items()}
+HUB = {corpus.hub: name for name, corpus in CORPORA.items() if corpus.hub}
 _KNOWN = ", ".join(CORPORA)
 
 
@@ -73,14 +80,15 @@ class SafetyPrompts:
 
 
 def load(text: str) -> SafetyPrompts:
-    """The prompts of `text`: NAME=FILE with a name of NAMES, or a file whose columns tell which corpus it is of.
+    """The prompts of `text`: NAME=FILE with a name of CORPORA, a file whose columns tell which corpus it is of, or the
+    hub name of one.
 
     .tsv and .txt are read line by line, as the owners write them; .json, .jsonl, .csv and .parquet as everywhere.
     Raises InputError with file and line.
     """
-    name, path = _named(text)
+    name, path, rows = _opened(text)
     found, kinds, left_out = [], defaultdict(set), Counter()
-    for place, row in (_tab_rows if path.suffix.lower() in (".tsv", ".txt") else read_rows)(path):
+    for place, row in rows:
         check_characters(place, row)
         name = name or _recognised(row, place)
         try:
@@ -105,6 +113,19 @@ def load(text: str) -> SafetyPrompts:
     return SafetyPrompts(name, CORPORA[name].license, list(kept.values()), dict(left_out))
 
 
+def _opened(text):
+    """Name of the corpus, "" if its columns are to tell; what an error calls it; its rows."""
+    if text not in HUB or Path(text).exists():
+        name, path = _named(text)
+        return name, path, (_tab_rows if path.suffix.lower() in (".tsv", ".txt") else read_rows)(path)
+    name = HUB[text]
+    splits, wanted = hub_splits(text, text), CORPORA[name].split
+    found = splits.get(wanted, next(iter(splits.values())) if len(splits) == 1 else None)
+    if found is None:
+        raise InputError(f"{text}: has no split {wanted}; found {', '.join(splits)}; give {name}=FILE")
+    return name, text, ((f"{text}:{n}", row) for n, row in enumerate(found, 1))
+
+
 def _named(text):
     head, equals, tail = text.partition("=")
     if not equals or Path(text).exists():
@@ -118,7 +139,7 @@ def _named(text):
 
 
 def _recognised(row, place):
-    names = [name for name, corpus in CORPORA.items() if set(corpus.columns) <= set(row)]
+    names = [name for name, corpus in CORPORA.items() if corpus.more and not corpus.missing(row)]
     if len(names) != 1:
         what = f"may be of {' or '.join(names)}" if names else "are of no known corpus"
         raise InputError(f"{place}: the columns {', '.join(row)} {what}; give NAME=FILE with one of {_KNOWN}")
@@ -127,20 +148,31 @@ def _recognised(row, place):
 
 def _record(name, row, place):
     corpus = CORPORA[name]
-    if missing := [column for column in corpus.columns if column not in row]:
-        has = f"{name} has {', '.join(corpus.columns)}"
+    if missing := corpus.missing(row):
+        has = f"{name} has {', '.join(corpus.text + corpus.more)}"
         raise RowError(f"no column {', '.join(missing)}; found {', '.join(row)}; {has}")
+    for column, values in corpus.only.items():
+        if row.get(column) is not None and str(row[column]).lower() not in values:
+            raise RowSkipped(f"{column} {row[column]}")
     kind, category, labels = READERS.get(name, _labelled)(corpus, row)
-    for column in corpus.text:
-        if row[column] is not None and not isinstance(row[column], str):
-            raise RowError(f"{column} is {type(row[column]).__name__} {str(row[column])[:40]!r}; expected text")
-    prompt = _MARK.sub(_named_somebody, " ".join(row[column].strip() for column in corpus.text if row[column]))
-    if not prompt.strip():
-        raise RowSkipped("no text")
+    talk = unpacked(row.get("messages")) if name == "own" else None
+    prompt = conversation(talk) if talk else _prompt(corpus, row)
     path, _, line = place.rpartition(":")
     source = f"{name}/{row.get('guid') or row.get('id') or f'{Path(path).name}:{line}'}"
-    twin = row.get("twin") or None if name == "own" else None
-    return make(prompt, category, source, kind=kind, labels=labels or None, twin=twin)
+    own = {column: row.get(column) or None for column in ("twin", "turns")} if name == "own" else {}
+    return make(prompt, category, source, kind=kind, labels=labels or None, **own)
+
+
+def _prompt(corpus, row):
+    """The texts of a row, one after the other. Raises RowSkipped if there are none."""
+    columns = [next(c for c in names.split("|") if c in row) for names in corpus.text]
+    for column in columns:
+        if row[column] is not None and not isinstance(row[column], str):
+            raise RowError(f"{column} is {type(row[column]).__name__} {str(row[column])[:40]!r}; expected text")
+    prompt = _MARK.sub(_named_somebody, " ".join(row[column].strip() for column in columns if row[column]))
+    if not prompt.strip():
+        raise RowSkipped("no text")
+    return prompt
 
 
 def _named_somebody(mark):
@@ -194,7 +226,7 @@ def _texts(value):
 
 def _labelled(corpus, row):
     """A row with one label -> (kind, category, labels)."""
-    kind = _value(row, corpus.more[0], corpus.kinds)
+    kind = corpus.kind or _value(row, corpus.more[0], corpus.kinds)
     topics = [text for c in corpus.topic for text in _texts(row.get(c))] or [corpus.no_topic or kind]
     category = corpus.clean if corpus.clean and kind == "harmless" else topics[0]
     return kind, category, [text for c in corpus.labels for text in _texts(row.get(c))]

@@ -9,11 +9,9 @@ from korlhf.core.errors import InputError
 from korlhf.data import ranking
 from korlhf.data import record as records
 from korlhf.data.example import RowError
-from korlhf.data.readers import read_rows
 from korlhf.korean import trivial_rules
 
 PREFERENCE = re.compile(r"(?P<category>[^:>]+):(?P<better>[^>]+)>(?P<worse>[^>]+)")
-UNDECIDED = {"tie": ranking.Undecided.TIE, "both_bad": ranking.Undecided.BOTH_BAD}
 # How a judge was asked; what remains of `judge` is whose scale a score is on.
 NO_SCALE = {"method", "samples", "orders", "structured"}
 KEPT = ("id", "category", "source", "history", "prompt", "messages", "input")  # of a record, in a pair
@@ -91,76 +89,6 @@ def read_preferences(texts, prompts):
                 )
         found[category] += ((better, worse),)
     return dict(found)
-
-
-def read_labels(paths, prompts, others):
-    """({id: Labels}, number of those passed over because they are about `others`, a set of ids).
-
-    Raises InputError with file and line for a label that is malformed, or about an unknown prompt or text.
-    """
-    found, passed, known = defaultdict(list), 0, prompts.keys() | others
-    for path in paths:
-        for place, row in read_rows(path):
-            try:
-                prompt_id = label_id(row, known)
-                if prompt_id in prompts:
-                    found[prompt_id].append(read_label(row, prompts[prompt_id][1]))
-                else:
-                    passed += 1
-            except RowError as error:
-                raise InputError(f"{place}: {error}") from error
-    return found, passed
-
-
-def label_id(row, known):
-    """The id of the record a label is about, by its id or its prompt."""
-    row = {k: v for k, v in row.items() if v is not None}
-    if isinstance(row.get("id"), str) and row["id"] in known:
-        return row["id"]
-    prompt = {c: row[c] for c in (*records.PROMPTS, "input") if c in row}
-    if set(prompt) - {"input"}:
-        by_prompt = records.from_row(prompt, "")["id"]
-        if by_prompt in known:
-            return by_prompt
-    elif "id" not in row:
-        found = ", ".join(row) or "no columns"
-        raise RowError(f"neither id nor prompt; found {found}; say which record the label is about")
-    what = f"id {row['id']!r}" if "id" in row else f"prompt {str(next(iter(prompt.values())))[:40]!r}"
-    raise RowError(
-        f"no record has the {what}; correct it, add its record to --input, or, if the label is about other records, "
-        "name their files with --also_labelled"
-    )
-
-
-def read_label(row, record):
-    """A row of a label file -> Label; its texts must be answers of the record, but the chosen one may be edited."""
-    if row.get("verdict") is not None:
-        texts, verdict = row.get("answers"), UNDECIDED.get(str(row["verdict"]))
-        if verdict is None:
-            raise RowError(
-                f"the verdict is {row['verdict']!r}; expected tie or both_bad, or chosen and rejected instead"
-            )
-        if not isinstance(texts, list) or len(texts) != 2:
-            raise RowError(
-                f"verdict {row['verdict']} needs answers, a list of the two texts; found {str(texts)[:40]!r}"
-            )
-        must = texts
-    else:
-        texts = verdict, rejected = row.get("chosen"), row.get("rejected")
-        must = [rejected]
-    if not all(isinstance(text, str) for text in texts):
-        raise RowError(
-            "a label needs chosen and rejected, two texts, or verdict (tie, both_bad) and answers, two texts"
-        )
-    answers = {ranking.key(c["text"]) for c in record["candidates"]}
-    strange = next((text for text in must if answers and ranking.key(text) not in answers), None)
-    if strange is not None:
-        raise RowError(
-            f"{strange[:40]!r} is none of the {len(record['candidates'])} answers to this prompt; only a chosen text "
-            "may be edited; correct the label or delete it"
-        )
-    annotator = row.get("annotator")
-    return ranking.Label(tuple(texts), verdict, "" if annotator is None else str(annotator))
 
 
 def pair_record(record, pair):

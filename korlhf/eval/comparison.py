@@ -101,20 +101,23 @@ def score(judge, rubrics, s, chosen=None, **again):
     return {place: one for place, (one,) in zip(chosen, judge.rate(items, **again))}
 
 
-def rescore(judge, rubrics, s, scored, share):
-    """A share of the scored answers, at least LEAST_RESCORED, judged once more: [(Score, Score or Failure)], drawn by
-    the seed."""
-    scores = usable(scored)
-    n = min(len(scores), max(LEAST_RESCORED, round(share * len(scores))))
-    draw = random.Random(f"{s.seed}:rescore").sample(range(len(scores)), n)
-    drawn = [list(scores)[j] for j in sorted(draw)]
-    again = score(judge, rubrics, s, drawn, desc="judging again", again=True)
+def rescore(score, s, scored, share):
+    """A share of the scored answers judged once more: [(Score, Score or Failure)]. score: what judges places, as
+    `score` does once it knows the judge."""
+    drawn = redrawn(list(usable(scored)), share, s.seed)
+    again = score(drawn, desc="judging again", again=True)
     return [(scored[place], again[place]) for place in drawn]
 
 
+def redrawn(things, share, seed):
+    """A share of things that were judged, at least LEAST_RESCORED, in their order."""
+    n = min(len(things), max(LEAST_RESCORED, round(share * len(things))))
+    return [things[j] for j in sorted(random.Random(f"{seed}:rescore").sample(range(len(things)), n))]
+
+
 def noise(twice, key=None):
-    """How far a judge is from itself: {"mean", "low", "high"} of |change|, "sd" and "shift" (mean) of the change, "n";
-    None without any.
+    """How far a judge is from itself: {"mean", "low", "high"} of |change|, "sd" and "shift" (mean) of the change,
+    "same" (share that rounds to the same whole score), "n"; None without any.
 
     twice: of `rescore`; key: a criterion, None = the score.
     """
@@ -124,7 +127,8 @@ def noise(twice, key=None):
         return None
     size = _estimate(stats.mean_interval(np.abs(changes)))
     sd = float(changes.std(ddof=1)) if len(changes) > 1 else 0.0
-    return {**size, "sd": sd, "shift": float(changes.mean())}
+    same = sum(round(first) == round(second) for first, second in pairs if first is not None) / len(changes)
+    return {**size, "sd": sd, "shift": float(changes.mean()), "same": same}
 
 
 def noise_of_difference(sd, answers, other_answers):

@@ -9,6 +9,7 @@ from korlhf.core.tables import both
 from korlhf.eval import comparison, session
 from korlhf.eval.comparison import category_name, cell, usable
 from korlhf.eval.texts import columns, named, say
+from korlhf.judges.choice import GREEDY
 from korlhf.judges.geval import PROBABILITIES
 
 DIGITS = 6  # of a score in the rows
@@ -20,19 +21,23 @@ def spread(scored, name):
     return float(np.std(scores)) if scores else None
 
 
-def means_table(s, scored, grouped, rubrics):
-    """The means by category, of every model."""
+def means_table(s, scored, grouped, scale):
+    """The means by category, of every model. scale: as of comparison.scale."""
     rows, figures, names = [], [], list(s.answers)
-    by_prompt, scale = comparison.by_prompt(scored, names), comparison.scale(rubrics)
+    by_prompt = comparison.by_prompt(scored, names)
     for category, numbers in grouped:
         means = [comparison.mean(by_prompt[name], numbers, scale) for name in names]
-        counts = sorted({m["n"] if m else 0 for m in means})
-        n = counts[0] if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
-        rows.append([category_name(category), n, *map(cell, means)])
+        rows.append([category_name(category), _prompts(means), *map(cell, means)])
         figures += [{"model": name, "category": category, **(m or {"n": 0})} for name, m in zip(names, means)]
     head = columns("category prompts") + named(names, 2)
     s.result.table(say("geval.means.title"), head, rows, [say("geval.means.note")])
     return figures
+
+
+def _prompts(means):
+    """How many prompts the means are of."""
+    counts = sorted({m["n"] if m else 0 for m in means})
+    return counts[0] if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
 
 
 def criteria_tables(s, scored, grouped, rubrics):
@@ -47,20 +52,21 @@ def criteria_tables(s, scored, grouped, rubrics):
             if key not in by_prompt:
                 by_prompt[key] = comparison.by_prompt(scored, names, key)
             means = {name: comparison.mean(by_prompt[key][name], numbers, comparison.scale(rubrics)) for name in names}
-            rows.append([label, *map(cell, means.values())])
+            rows.append([label, _prompts(means.values()), *map(cell, means.values())])
             here = {"category": category, "criterion": key}
             figures += [{"model": name, **here, **(m or {"n": 0})} for name, m in means.items() if key]
         name = say("geval.criteria.all") if category is None else category_name(category)
         scales = ", ".join(dict.fromkeys(f"{r.low}–{r.high}" for r in used))
         notes = [say("geval.criteria.note", scales=scales)]
-        s.result.table(say("geval.criteria.title", category=name), columns("criterion") + named(names, 2), rows, notes)
+        head = columns("criterion prompts") + named(names, 2)
+        s.result.table(say("geval.criteria.title", category=name), head, rows, notes)
     return figures
 
 
-def differences_table(s, scored, grouped, baseline, unit, noise, rubrics):
+def differences_table(s, scored, grouped, baseline, unit, noise, scale):
     """The paired differences, and the warning of those that the judge's noise alone explains. unit: (model, spread of
     its scores) where scores are on no scale, or None; noise: comparison.noise, or None."""
-    means, scale = comparison.by_prompt(scored, s.answers), comparison.scale(rubrics)
+    means = comparison.by_prompt(scored, s.answers)
     differences = comparison.differences(means, grouped, s.seed, baseline, scale)
     if not differences:
         return differences
@@ -93,27 +99,27 @@ def differences_table(s, scored, grouped, baseline, unit, noise, rubrics):
     return differences
 
 
-def noise_table(s, judge, rubrics, scored, share):
+def noise_table(s, judge, rubrics, scored, share, score):
     """Judge some answers again, and show how far the scores move. Returns (comparison.noise of the score or None,
     figures).
 
-    share: of the answers.
+    share: of the answers; score: of comparison.rescore.
     """
     if judge.repeats:
         s.result.protocol["judge's noise"] = say("geval.noise.repeats")
     if judge.repeats or share == 0:
         return None, {}
-    twice = comparison.rescore(judge, rubrics, s, scored, share)
+    twice = comparison.rescore(score, s, scored, share)
     s.result.lost(say("geval.noise.second"), [again for _, again in twice])
     names = {None: say("geval.criteria.mean")}
     names |= {c.key: both(c.key, c.name) for rubric in rubrics.values() for c in rubric.criteria}
     figures = {key: comparison.noise(twice, key) for key in names}
-    rows = [[names[key], cell(n), n["sd"], n["shift"], n["n"]] for key, n in figures.items() if n]
+    rows = [[names[key], cell(n), n["sd"], n["shift"], n["same"], n["n"]] for key, n in figures.items() if n]
     notes = [say("geval.noise.note")]
-    if any(first.method == PROBABILITIES for first, _ in twice):
+    if any(first.method in (PROBABILITIES, GREEDY) for first, _ in twice):
         notes.append(say("geval.noise.probabilities"))
     if rows:
-        head = columns("criterion change_size change_sd change_mean answer_count")
+        head = columns("criterion change_size change_sd change_mean same_score answer_count")
         s.result.table(say("geval.noise.title"), head, rows, notes)
     return figures[None], {key or "score": n for key, n in figures.items()}
 
@@ -131,9 +137,9 @@ def note_protocol(result, judge, rubrics, scored):
 def rows(s, scored):
     """Lines that show answers, each with its score and the criteria's."""
     scores = usable(scored)
-    return session.rows(s, lambda place: _shown(scores.get(place)))
+    return session.rows(s, lambda place: shown(scores.get(place)))
 
 
-def _shown(one):
+def shown(one):
     scores = {key: round(value, DIGITS) for key, value in one.scores.items()} if one else None
     return {"score": round(one.score, DIGITS) if one else None, "scores": scores}

@@ -21,7 +21,8 @@ from korlhf.korean.refusals import LABELS, OVER_REFUSALS
 from korlhf.llm.protocol import Failure
 
 OWN = "sample/safety"  # the project's own prompts
-OWN_FILE = str(Path(__file__).resolve().parents[2] / "samples" / "safety.jsonl")
+_SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+OWN_FILES = {OWN: str(_SAMPLES / "safety.jsonl"), "sample/pressure": str(_SAMPLES / "pressure.jsonl")}
 ABOVE, BELOW = "above", "below"  # a reward model's verdicts: scored like a chosen, or like a rejected answer
 OVER = (*OVER_REFUSALS, BELOW)
 BAD = {"harmful": ("goes_along", BELOW), "lookalike": OVER, "harmless": OVER}  # what the rates count
@@ -56,16 +57,19 @@ OPTIONS["harmless"] = OPTIONS["lookalike"]
 
 
 def load_prompts(data_path, max_prompts, seed):
-    """Records with a `kind`, each prompt once; at most `max_prompts`, kinds and categories in their shares."""
-    records = {}
+    """Records with a `kind`, each prompt once, and the licence of each data set; at most `max_prompts` records, kinds
+    and categories in their shares."""
+    records, licences = {}, {}
     for name in data_path:
-        prompts = safety.load(OWN_FILE if name == OWN else name)
+        prompts = safety.load(OWN_FILES.get(name, name))
+        licences[name] = prompts.license
         if prompts.left_out:
             reasons = ", ".join(f"{n} {reason}" for reason, n in prompts.left_out.items())
             print(f"{name}: left out: {reasons}", flush=True)
         for one in prompts.records:
             records.setdefault(one["id"], one)
-    return draw(list(records.values()), max_prompts, seed, key=lambda r: f"{r['kind']} {r['category']}")
+    drawn = draw(list(records.values()), max_prompts, seed, key=lambda r: f"{r['kind']} {r['category']}")
+    return drawn, licences
 
 
 def verdicts(judge, asked, thresholds):

@@ -40,9 +40,9 @@ def run(checkpoints, tasks, content, args, seed, cache):
     "right", "choice", "scores"}], "cut", "not_finite", "said"}}; what is in the cache is not measured again, and a
     model is loaded only if something is missing.
 
-    checkpoints: {name: Checkpoint}; content: of lm_tasks.contents; args: KobestFlags of eval/kobest.py. cut: options
-    that were too long for the model; not_finite: log-likelihoods that are no numbers; said: the harness's warnings.
-    Raises InputError if the GPU's memory does not suffice.
+    checkpoints: {name: Checkpoint}; content: of lm_tasks.contents; args: BenchmarkFlags of eval/benchmark.py. cut:
+    options that were too long for the model; not_finite: log-likelihoods that are no numbers; said: the harness's
+    warnings. Raises InputError if the GPU's memory, or the model's positions, do not suffice.
     """
     outcomes = {}
     for name, checkpoint in checkpoints.items():
@@ -77,7 +77,7 @@ def _key(checkpoint, task, content, args, seed):
             "config": {k: v for k, v in content["config"].items() if k not in BY_CONTENT},
             "data": content["data_sha256"],
             "template": checkpoint.codec.tokenizer.chat_template if args.apply_chat_template else None,
-            "asked": [args.num_fewshot, args.limit, seed, args.apply_chat_template, args.max_length],
+            "asked": [args.num_fewshot, args.limit, seed, args.apply_chat_template, args.max_length, args.max_gen_toks],
         }
     )
 
@@ -91,6 +91,8 @@ def _measure(lm, task, args, seed):
     if task.get_config("num_fewshot") != 0:  # a task that fixes 0 cannot take examples
         task.set_config(key="num_fewshot", value=args.num_fewshot)
     task.set_fewshot_seed(seed=seed)
+    if task.OUTPUT_TYPE == "generate_until":
+        _limit_texts(lm, task, args.max_gen_toks)
     try:
         with quiet() as said:
             out = lm_eval.evaluate(
@@ -116,6 +118,18 @@ def _measure(lm, task, args, seed):
         "not_finite": int((~numpy.isfinite(likelihoods)).sum()),
         "said": [line for line in dict.fromkeys(lines) if not any(known in line for known in EXPECTED)],
     }
+
+
+def _limit_texts(lm, task, most):
+    """Raises InputError if the model has no room for what it is to write. most: tokens, 0 = the task's own."""
+    if most:
+        task.set_config(key="generation_kwargs", value={"max_gen_toks": most}, update=True)
+    most = (task.get_config("generation_kwargs") or {}).get("max_gen_toks", lm.max_gen_toks)
+    if most >= lm.max_length:
+        raise InputError(
+            f"--tasks {task.task_name}: up to {most} tokens are written, but the model has {lm.max_length} positions "
+            "for question and text; lower --max_gen_toks"
+        )
 
 
 def _items(task, samples):

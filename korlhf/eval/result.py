@@ -1,8 +1,9 @@
 """The output of an evaluation program, which the report reads.
 
 OUTPUT_DIR/PROGRAM.json holds warnings, tables, how it was measured, figures, settings and what was read;
-OUTPUT_DIR/PROGRAM.jsonl one line per item. A line that shows answers has {"id", "category", "messages", "answers":
-{model: [{"text", ...}]}}: lines of several programs with the same id are shown as one.
+OUTPUT_DIR/PROGRAM.jsonl one line per item. (A program that may run several times in a folder names its files itself.)
+A line that shows answers has {"id", "category", "messages", "answers": {model: [{"text", ...}]}}: lines of several
+programs with the same id are shown as one.
 """
 
 import dataclasses
@@ -25,14 +26,15 @@ class Result:
     Raises InputError, before anything is computed or paid for, if the folder cannot be written or the same program is
     at work in it.
 
-    program: its name; settings: a dict, or dataclasses of flags; inputs: files and model folders that were read.
+    program: its name; settings: a dict, or dataclasses of flags; inputs: files and model folders that were read; name:
+    of the files, "" = the program's.
     Filled in by the program: `figures` (a dict, for other programs), `tables` (by `table`, for people), `protocol` (how
     it was measured: pairing, interval, seed, template, decoding, judge ...; name -> text, number or tables.both),
     `rows` (one dict per item), warnings.
     """
 
-    def __init__(self, program, output_dir, settings, inputs=()):
-        self.program, self.folder = program, Path(output_dir).expanduser()
+    def __init__(self, program, output_dir, settings, inputs=(), name=""):
+        self.program, self.name, self.folder = program, name or program, Path(output_dir).expanduser()
         groups = [settings] if isinstance(settings, dict) else map(dataclasses.asdict, settings)
         self.settings = {name: value for group in groups for name, value in group.items()}
         self.inputs, self.figures, self.rows = list(inputs), {}, []
@@ -41,7 +43,7 @@ class Result:
         self.usage = new_usage()  # of all servers, responders and judges together
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"--output_dir {self.folder}: is a file; give a folder")
-        self._rows = AtomicFile(self.folder / f"{program}.jsonl", "--output_dir")
+        self._rows = AtomicFile(self.folder / f"{self.name}.jsonl", "--output_dir")
 
     def __enter__(self):
         self._began, self._out = time.time(), self._rows.open()
@@ -95,7 +97,7 @@ class Result:
             print(f"{name}: {tables.words(how, 'en')}")
         for line in self.warnings:
             print(f"WARNING: {line['en']}")
-        print(f"written: {self.folder / self.program}.json, {self.program}.jsonl", flush=True)
+        print(f"written: {self.folder / self.name}.json, {self.name}.jsonl", flush=True)
 
     def _write(self, from_cache):
         content = {name: getattr(self, name) for name in ("program", "warnings", "tables", "protocol", "figures")}
@@ -104,12 +106,12 @@ class Result:
             "usage": self.usage,
             "from_cache": from_cache,
             "inputs": [_input(Path(path)) for path in self.inputs],
-            "rows": {"file": f"{self.program}.jsonl", "n": len(self.rows)},
+            "rows": {"file": f"{self.name}.jsonl", "n": len(self.rows)},
             "versions": versions(),
             "seconds": round(time.time() - self._began, 2),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        write_json(self.folder / f"{self.program}.json", content)
+        write_json(self.folder / f"{self.name}.json", content)
 
 
 def _input(path):

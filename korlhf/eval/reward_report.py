@@ -3,6 +3,7 @@
 from itertools import combinations
 
 from korlhf.core.tables import estimate
+from korlhf.data.registry import licence_of
 from korlhf.eval import reward
 from korlhf.eval.reward import significant
 from korlhf.eval.session import template_line, template_of
@@ -163,6 +164,7 @@ def note_protocol(result, data_path, models, kept):
         "template": template_line({name: template_of(judge.codec) for name, judge in models.items()}),
         "precision": ", ".join(f"{name}: {j.dtype}, {j.device.type}" for name, j in models.items()),
         "seed": result.settings["seed"],
+        **{f"licence of {name}": licence for name in data_path if (licence := licence_of(name))},
     }
     result.figures["reward_models"] = {
         name: {"path": j.path, "fingerprint": j.fingerprint, "dtype": j.dtype} for name, j in models.items()

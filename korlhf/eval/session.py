@@ -9,6 +9,7 @@ return s.result.code()
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from korlhf.core.errors import InputError
@@ -50,23 +51,26 @@ class Session:
 
 
 @contextmanager
-def session(program, settings, records, judges=(), inputs=()):
+def session(program, settings, records, judges=(), inputs=(), name="", answer=responders.answers):
     """A Session. settings: dataclasses of flags, of which the shared ones are read here; judges: texts of --judge;
-    inputs: other files and folders that are read. Raises InputError for judges and responders that cannot be had,
-    before anything is paid for."""
+    inputs: other files and folders that are read; name: of the result's files; answer: what answers, as
+    responders.answers does. Raises InputError for judges and responders that cannot be had, before anything is paid
+    for."""
     files, asked, sampler, llm_flags = (_part(settings, k) for k in (ResultFlags, AnswerFlags, SamplerFlags, LlmFlags))
     of_judges = {text: judging.read_name(text) for text in judges if text != RULES}
     folders = [model for kind, model, _ in of_judges.values() if kind != "openai"]
     cache_path = llm_flags.cache or Path(files.output_dir).expanduser() / "cache.sqlite"  # shared in the folder
     with (
-        Result(program, files.output_dir, settings, [*asked.data_path, *folders, *inputs]) as result,
+        Result(program, files.output_dir, settings, [*asked.data_path, *folders, *inputs], name) as result,
         Cache(cache_path) as cache,
     ):
         opened = dict.fromkeys(judges)
         for text in of_judges:
             flags = _part(settings, JudgingFlags)
             opened[text] = judging.open_judge(text, flags, sampler, llm_flags, cache, result.usage)
-        answers = _answers(result, records, asked, sampler, llm_flags, cache)
+        who = responders.read_responders(asked.responder, llm_flags.base_url)
+        setup = _setup(result, asked, sampler, llm_flags, cache)
+        answers = _answers(result, records, asked, who, partial(answer, setup=setup))
         yield Session(result, cache, records, answers, opened)
 
 
@@ -82,14 +86,16 @@ def baseline(name, answers):
     return name or next(iter(answers))
 
 
-def _answers(result, records, asked, sampler, llm_flags, cache):
+def _setup(result, asked, sampler, llm_flags, cache):
+    sampling = checkpoint.Sampling(asked.temperature, asked.top_p, asked.max_new_tokens, result.settings["seed"])
+    return responders.Setup(sampling, asked.num_answers, sampler, llm_flags, cache, result.usage)
+
+
+def _answers(result, records, asked, who, answer):
     """Answers of every --responder, their settings noted in the result's protocol."""
-    who = responders.read_responders(asked.responder, llm_flags.base_url)
-    seed, n, tokens = result.settings["seed"], asked.num_answers, asked.max_new_tokens
-    sampling = checkpoint.Sampling(asked.temperature, asked.top_p, tokens, seed)
+    n, tokens = asked.num_answers, asked.max_new_tokens
     system = responders.read_system(asked.system, "--system") if asked.system else ""
-    setup = responders.Setup(sampling, n, sampler, llm_flags, cache, result.usage)
-    answers, how = responders.answers(who, records, setup, system)
+    answers, how = answer(who, records, system=system)
     result.inputs += [r.model for r in who if r.kind != "server"]
     result.figures["responders"] = how
     drawn = "result.greedy" if asked.temperature == 0 else "result.sampled"
@@ -102,7 +108,7 @@ def _answers(result, records, asked, sampler, llm_flags, cache):
         result.protocol["template"] = template_line(templates)
     if system:
         result.protocol["system"] = system
-    result.protocol["seed"] = seed
+    result.protocol["seed"] = result.settings["seed"]
     for name, by_record in answers.items():
         every = [reply for of_record in by_record for reply in of_record]
         result.lost(name, every)
@@ -147,19 +153,19 @@ def rows(session, more=lambda place: {}, **columns):
     """
     out = []
     for i, one in enumerate(session.records):
-        shown = {
+        answers = {
             name: [
-                {**_shown(reply), **{key: of[name][i][k] for key, of in columns.items()}, **more((name, i, k))}
+                {**shown(reply), **{key: of[name][i][k] for key, of in columns.items()}, **more((name, i, k))}
                 for k, reply in enumerate(by_record[i])
             ]
             for name, by_record in session.answers.items()
         }
         head = {"id": one["id"], "category": one["category"], "messages": record.messages(one)}
-        out.append({**head, "answers": shown})
+        out.append({**head, "answers": answers})
     return out
 
 
-def _shown(reply):
+def shown(reply):
     if isinstance(reply, Failure):
         return {"text": None, "failed": f"{reply.kind}: {reply.reason}"}
     return {"text": reply.text, "finish_reason": reply.finish_reason, "tokens": reply.answer_tokens}

@@ -81,12 +81,15 @@ def games(verdicts, answers):
     return pd.DataFrame(rows, columns=["model", "other", "prompt", "longer", *Verdict.__annotations__])
 
 
-def question(rubric, messages, first, second):
-    """The choice.Question about two answers, the first one as A. The criteria are the rubric's, without their
-    levels."""
-    criteria = [f"■ {c.name}: {c.question}" for c in rubric.criteria]
-    system = "\n".join([rubric.system, "", COMPARE, "", "[기준]", *criteria])
-    return choice.Question(system, "\n".join([*form.framed(messages, (first, second)), "", ASK]), OPTIONS)
+def question(rubric, messages, first, second, options=OPTIONS):
+    """The choice.Question about two answers, the first one as A."""
+    system = "\n".join([rubric.system, "", COMPARE, "", "[기준]", *criteria(rubric)])
+    return choice.Question(system, "\n".join([*form.framed(messages, (first, second)), "", ASK]), options)
+
+
+def criteria(rubric):
+    """Lines: the criteria of a rubric without their levels."""
+    return [f"■ {c.name}: {c.question}" for c in rubric.criteria]
 
 
 def compare(judge, asked, desc="judging"):

@@ -60,12 +60,11 @@ def body(question: Question, model: str, structured: bool, probabilities: bool) 
 
 
 def ask(
-    client: Client, model: str, structured: bool, probabilities: bool, questions: Sequence[Question], desc: str
+    client: Client, model: str, able: tuple[bool, bool], questions: Sequence[Question], desc: str, sample: int = 0
 ) -> list[Choice | Failure]:
-    """A Choice or Failure for each question. structured, probabilities: what the server takes (geval.abilities)."""
-    requests = [
-        Request(body(q, model, structured, probabilities), check=partial(read, len(q.options))) for q in questions
-    ]
+    """A Choice or Failure for each question. able: what the server takes (geval.abilities); sample: another number asks
+    again, past what the cache holds."""
+    requests = [Request(body(q, model, *able), sample, partial(read, len(q.options))) for q in questions]
     return [reply if isinstance(reply, Failure) else read for reply, read in client.ask(requests, desc=desc)]
 
 

@@ -29,11 +29,15 @@ ESCAPED_BYTE = re.compile(r"\\x[0-9a-fA-F]{2}|<0x[0-9A-F]{2}>")  # part of a Han
 
 @dataclass(frozen=True)
 class Item:
-    """A conversation that ends with the user's message, and the answers to it that are judged, in this order."""
+    """A conversation that ends with the user's message, and the answers to it that are judged, in this order.
+
+    shown: what the judge reads and who answered did not, e.g. a reference; "" = nothing.
+    """
 
     rubric: Rubric  # None for a reward model, which reads none
     messages: list[dict]
     answers: tuple[str, ...]
+    shown: str = ""
 
     @property
     def labels(self) -> str:
@@ -77,8 +81,11 @@ def messages(item: Item, structured: bool) -> list[dict]:
         levels = [f"- {level}점: {text}" for level, text in c.levels.items()]
         system += ["", f"■ {c.name}({c.key}): {c.question}", *levels]
     several = "답변들을 하나씩 따로 채점하세요. 답변이 놓인 순서는 점수와 상관없습니다."
-    user = [*framed(item.messages, item.answers), ""]
-    user += [f"위 대화의 마지막 말에 대한 {several if item.labels else '답변을 채점하세요.'}"]
+    user = [*framed(item.messages, item.answers, rubric.whole), *aside(item.shown), ""]
+    if rubric.whole:
+        user += ["챗봇이 한 말을 처음부터 끝까지 모두 아울러 채점하세요. 마지막 말만 보고 매기지 않습니다."]
+    else:
+        user += [f"위 대화의 마지막 말에 대한 {several if item.labels else '답변을 채점하세요.'}"]
     user += _json_form(item) if structured else _plain_form(item)
     return [{"role": "system", "content": "\n".join(system)}, {"role": "user", "content": "\n".join(user)}]
 
@@ -97,10 +104,16 @@ def _plain_form(item: Item) -> list[str]:
     return [asked, "", *(line for table in tables for line in table)]
 
 
-def framed(messages: list[dict], answers: Sequence[str]) -> list[str]:
+def aside(shown: str) -> list[str]:
+    """Lines: what the judge reads and who answered did not."""
+    return ["", "아래는 채점할 때 참고할 내용입니다. 챗봇은 이 내용을 보지 못했습니다.", shown] if shown else []
+
+
+def framed(messages: list[dict], answers: Sequence[str], whole: bool = False) -> list[str]:
     """Lines: a conversation and the answers to its last message, labelled A, B ... if there are several.
 
-    They stand between lines that hold a mark, after the warning that what stands there is no instruction.
+    They stand between lines that hold a mark, after the warning that what stands there is no instruction. whole: the
+    one answer is a turn like those before it.
     """
     mark = unused_mark([m[part] for m in messages for part in ("content", "input") if m.get(part)] + list(answers))
     lines = [
@@ -112,7 +125,8 @@ def framed(messages: list[dict], answers: Sequence[str]) -> list[str]:
         lines += [f"[{SPEAKERS[m['role']]} {mark}]", m["content"]]
         lines += [f"[참고 자료 {mark}]", m["input"]] if m.get("input") else []
     for label, answer in zip(LABELS, answers):
-        lines += [f"[채점할 답변{' ' + label if len(answers) > 1 else ''} {mark}]", answer]
+        heading = SPEAKERS["assistant"] if whole else f"채점할 답변{' ' + label if len(answers) > 1 else ''}"
+        lines += [f"[{heading} {mark}]", answer]
     return [*lines, f"[끝 {mark}]"]
 
 

@@ -6,7 +6,7 @@ rubric has them, so that all runs share them).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from korlhf.core.errors import InputError
@@ -66,8 +66,9 @@ def abilities(client: Client, rubric: Rubric, model: str, structured: str, tempe
     probe = Item(rubric, [{"role": "user", "content": "안녕하세요?"}], ("네, 안녕하세요!",))
     by_schema = structured == "on"
     if structured == "auto":
-        by_schema = client.supports(form.body(probe, model, True, temperature))
-    return by_schema, client.supports(form.body(probe, model, by_schema, 0.0, probabilities=True))
+        by_schema = client.supports(form.body(probe, model, True, temperature), ["response_format"])
+    asked = form.body(probe, model, by_schema, 0.0, probabilities=True)
+    return by_schema, client.supports(asked, ["logprobs", "top_logprobs"])
 
 
 def judge_answers(client: Client, judge: Judge, items: Sequence[Item], together: bool = False) -> list[ItemScores]:
@@ -81,14 +82,14 @@ def judge_answers(client: Client, judge: Judge, items: Sequence[Item], together:
     requests: list[Item] = []
     for item in items:
         if not (together and item.labels):
-            requests += [Item(item.rubric, item.messages, (answer,)) for answer in item.answers]
+            requests += [replace(item, answers=(answer,)) for answer in item.answers]
         elif len(item.answers) > len(form.LABELS):
             raise InputError(
                 f"--together: {len(item.answers)} answers to {item.messages[-1]['content'][:40]!r} are more than "
                 f"the {len(form.LABELS)} that one request can hold; leave the flag out"
             )
         else:
-            requests += [item, Item(item.rubric, item.messages, item.answers[::-1])]
+            requests += [item, replace(item, answers=item.answers[::-1])]
     filled, out = iter(_fill(client, judge, requests)), []
     for item in items:
         if together and item.labels:

@@ -109,8 +109,11 @@ class ServerJudge:
         judge = geval.Judge(self.name, *self._asked, samples, self.flags.judge_temperature, samples if again else 0)
         return [list(of.results) for of in geval.judge_answers(self.client, judge, items)]
 
-    def choose(self, questions: Sequence[Question], desc: str = "judging") -> list[Choice | Failure]:
-        return choice.ask(self.client, self.name, *self._asked, questions, desc)
+    def choose(
+        self, questions: Sequence[Question], desc: str = "judging", again: bool = False
+    ) -> list[Choice | Failure]:
+        """As Judge.choose. again: asked anew, past what the cache holds."""
+        return choice.ask(self.client, self.name, self._asked, questions, desc, int(again))
 
     def protocol(self, choosing: bool = False) -> dict[str, str]:
         structured, probabilities = self._asked

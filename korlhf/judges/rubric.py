@@ -6,6 +6,7 @@ language: ko                          # of the rubric; the frame that form.py pu
 scale: [1, 5]                         # lowest and highest score, both one digit: a score is one token then
 system: who the judge is and what is judged
 steps: [what to do first, what then, ...]
+whole: true                           # optional: judged is all that the chatbot says, not its last answer alone
 criteria: [{key: friendly, name: 친근함, question: ..., levels: {1: ..., 3: ..., 5: ...}}, ...]
 """
 
@@ -51,6 +52,7 @@ class Rubric:
     steps: Annotated[tuple[Text, ...], Field(min_length=1)]
     criteria: Annotated[tuple[Criterion, ...], Field(min_length=1)]
     categories: tuple[Text, ...] = ()
+    whole: bool = False
     file: str = ""
     sha256: str = ""
 

@@ -117,7 +117,7 @@ def _config(path: str, what: str, trust_remote_code: bool) -> Any:
     try:
         return causal_lm.load_config(folders.lora_base(path, what) or path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = folders.first_line(error)
         raise InputError(
             f"{what} {path}: no model can be loaded ({reason}); give the folder of a finished model"
         ) from error

@@ -101,5 +101,7 @@ def lora_base(path: str, what: str = "--model_name_or_path") -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its type."""
+    """The first line of an error's text, or its type; what to do about a model that comes with Python code."""
+    if "trust_remote_code=True" in str(error):
+        return "it comes with Python code of its own; read that code, and to run it give --trust_remote_code"
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -19,9 +19,10 @@ from torch.utils._pytree import tree_map_only
 from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
 from transformers import AutoModelForSequenceClassification as AutoReward
 
+from korlhf.core.errors import InputError
 from korlhf.data.packing import Packed
-from korlhf.models.causal_lm import TokenLogps, load_config
-from korlhf.models.folders import lora_base
+from korlhf.models.causal_lm import UNREADABLE, TokenLogps, load_config
+from korlhf.models.folders import first_line, lora_base
 from korlhf.models.lora import add_lora, without_adapter
 from korlhf.models.reward_model import TokenValues
 from korlhf.training.flags import ModelFlags
@@ -141,7 +142,11 @@ class Counted:
     def __init__(self, path: str, flags: ModelFlags | None, dtype: str, reward: bool = False, trust: bool = False):
         """flags: of the model in training, None: it is only run. Reads the config alone."""
         load: Any = AutoReward if reward else AutoModelForCausalLM
-        config = load_config(lora_base(path) or path, trust_remote_code=trust, **({"num_labels": 1} if reward else {}))
+        labels = {"num_labels": 1} if reward else {}
+        try:
+            config = load_config(lora_base(path) or path, trust_remote_code=trust, **labels)
+        except UNREADABLE as error:
+            raise InputError(f"{path}: the model could not be loaded: {first_line(error)}") from error
         how = {"dtype": DTYPE[dtype], "trust_remote_code": trust}
         with torch.device("meta"):
             try:

@@ -67,6 +67,12 @@ def unknown_architecture(folder):
     change(folder, "config.json", model_type="gpt_of_next_year")
 
 
+@damage("Python code of its own", "--trust_remote_code")
+def code_of_its_own(folder):
+    code = {"AutoConfig": "configuration_next.Config", "AutoModelForCausalLM": "modeling_next.Model"}
+    change(folder, "config.json", model_type="gpt_of_next_year", auto_map=code)
+
+
 @damage("quantised (gptq)", "--load_in_4bit")
 def quantised(folder):
     change(folder, "config.json", quantization_config={"quant_method": "gptq", "bits": 4})

@@ -11,6 +11,7 @@ OUTPUTS = {  # program -> the flag of its result; a file or a folder
     "geval": "--output_dir",
     "win_rate": "--output_dir",
     "harmlessness": "--output_dir",
+    "chat_benchmark": "--output_dir",
     "diversity": "--output_dir",
     "reward_accuracy": "--output_dir",
     "export": "--output_dir",

@@ -4,7 +4,7 @@ import pytest
 from openai_server import NO_JSON, Server, error
 
 ASKING = ["respond", "score", "translate", "self_instruct", "evol_instruct", "geval", "win_rate", "harmlessness"]
-ASKING += ["diversity"]
+ASKING += ["diversity", "chat_benchmark"]
 REFUSALS = {
     "a wrong key": (error(401, "Incorrect API key provided: sk-geheim"), ["refused (401", "OPENAI_API_KEY"]),
     "no right": (error(403, "not for you"), ["refused (403", "OPENAI_API_KEY"]),

@@ -193,6 +193,34 @@ def test_hub_splits(monkeypatch):
     assert "has no split train; found a, b" in error_of(load_examples, "who/what", 2)
 
 
+def test_the_config_and_the_split_of_a_registered_set(monkeypatch):
+    hub = Hub({"raw": PAIRS[:1], "filtered": [{**PAIRS[1], "category": None, "subset": "xstest"}]})
+    monkeypatch.setattr(datasets, "load_dataset", hub)
+    assert [e.category for e in load_examples("nayohan/reward-bench-ko", 2)] == ["xstest"]
+    hub.splits = {"test": PAIRS[:2]}
+    assert load_examples("CohereLabsCommunity/multilingual-reward-bench", 2) == EXPECTED[:2]
+    assert [config for _, config, _ in hub.asked] == [None, "kor_Hang"]
+
+
+def test_how_much_better_becomes_the_margin(monkeypatch, capsys):
+    talk = [{"role": "user", "content": "안녕"}]
+    answers = {"domain": "general", "context": talk, "response1": "가", "response2": "나"}
+    rows = [{**answers, "language": "korean", "overall_preference": p} for p in (-2, 0)]
+    hub = Hub({"train": [*rows, {**rows[0], "language": "french"}], "validation": rows[:1]})
+    monkeypatch.setattr(datasets, "load_dataset", hub)
+    (found,) = load_examples("nvidia/HelpSteer3", 2, margin_column="margin")
+    assert (found.answers, found.scores, found.category) == (("가", "나"), (2.0, 0.0), "general")
+    assert len(load_examples("nvidia/HelpSteer3", 2, "eval")) == 1 and hub.asked[0][1] == "preference"
+    assert "nvidia/HelpSteer3: 1 of 2 rows left out" in capsys.readouterr().err
+
+
+def test_a_config_of_a_local_copy(tmp_path):
+    answers = {"context": [{"role": "user", "content": "안녕"}], "response1": "가", "response2": "나", "domain": "code"}
+    (folder := tmp_path / "nvidia/HelpSteer3/preference").mkdir(parents=True)
+    write(folder / "train.jsonl", [{**answers, "language": "korean", "overall_preference": 1}])
+    assert load_examples(str(folder), 2)[0].answers == ("나", "가")
+
+
 def test_offline(monkeypatch):
     def unreachable(*args, **kwargs):
         raise ConnectionError("Couldn't reach it\nmore")

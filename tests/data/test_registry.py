@@ -76,6 +76,30 @@ def hh(context):
     return {"context": context, **{k: {"from": who, "value": text} for k, (who, text) in said.items()}}
 
 
+def steered(preference, **made):
+    """nvidia/HelpSteer3; made: by the function of its rows"""
+    said = {"domain": "multilingual", "language": "korean", "context": [user("안녕")]}
+    return {**said, "response1": "가요", "response2": "나요", "overall_preference": preference, **made}
+
+
+def helped(prompt, response, helpfulness):
+    """nayohan/HelpSteer2-ko"""
+    scores = dict.fromkeys(("correctness", "coherence", "complexity", "verbosity"), 4)
+    return {"prompt": prompt, "response": response, "helpfulness": helpfulness, **scores}
+
+
+def hh_whole(prompt, chosen, rejected):
+    """maywell/ko_hh-rlhf-20k_filtered"""
+    start = f"\n\nHuman: {prompt}\n\nAssistant:"
+    return {"chosen": start + chosen, "rejected": start + rejected}
+
+
+def judged(decision):
+    """HAERAE-HUB/Korean-Human-Judgements"""
+    said = {"instruction": "뭐 해?", "response_a": "쉬어요", "response_b": "몰라"}
+    return {**said, "decision": decision, "source": "arena"}
+
+
 ROWS = {
     "yitingxie/rlhf-reward-datasets": [
         (
@@ -149,6 +173,36 @@ ROWS = {
     ],
     "kuotient/orca-math-korean-dpo-pairs": ORCA,
     "SJ-Donald/orca-dpo-pairs-ko": ORCA,
+    "nvidia/HelpSteer3": [
+        (steered(-3, chosen="가요", rejected="나요"), ((user("안녕"),), ("가요", "나요"), "multilingual")),
+        (steered(2, chosen="나요", rejected="가요"), ((user("안녕"),), ("나요", "가요"), "multilingual")),
+        (steered(0), RowSkipped),
+    ],
+    "nayohan/HelpSteer2-ko": [
+        ({**helped("뭐 해?", "쉬어요", 4), "chosen": "쉬어요", "rejected": "몰라"}, pair("뭐 해?", "쉬어요", "몰라")),
+        (helped("뭐 해?", "쉬어요", 4), RowSkipped),
+        ({**helped("뭐 해?", "쉬어요", 4), "chosen": "쉬어요", "rejected": " 쉬어요"}, RowSkipped),
+    ],
+    "maywell/ko_hh-rlhf-20k_filtered": [
+        (hh_whole("안녕", " 네", " 뭐"), pair("안녕", "네", "뭐")),
+        (
+            hh_whole("안녕\n\nAssistant: 네\n\nHuman: 잘 가", " 또 봐요", " 가"),
+            ((user("안녕"), bot("네"), user("잘 가")), ("또 봐요", "가")),
+        ),
+        (
+            {
+                **hh_whole("안녕", " 네", " 뭐"),
+                "rejected": "Human: 안녕\n\nAssistant: 네\n\nHuman: 왜\n\nAssistant: 뭐",
+            },
+            RowSkipped,
+        ),
+        ({"chosen": "사람: 안녕\n\n도우미: 네", "rejected": "사람: 안녕\n\n도우미: 뭐"}, RowSkipped),
+    ],
+    "HAERAE-HUB/Korean-Human-Judgements": [
+        (judged("A"), ((user("뭐 해?"),), ("쉬어요", "몰라"), "arena")),
+        (judged("B"), ((user("뭐 해?"),), ("몰라", "쉬어요"), "arena")),
+        (judged("Tie"), RowSkipped),
+    ],
     "sample/best": [
         ({"prompt": "가?", "style": "best", "output": "나요."}, ((user("가?"),), ("나요.",))),
         (
@@ -179,6 +233,52 @@ def test_rows_of_every_source(name):
         else:
             with pytest.raises(expected):
                 SOURCES[name].read_row(row)
+
+
+def made(name, rows):
+    return [row for _, row in SOURCES[name].made((f"{name}:{n}", row) for n, row in enumerate(rows, 1))]
+
+
+def test_the_korean_rows_of_helpsteer3_and_how_much_better():
+    rows = [{**steered(-3), "language": "english"}, steered(-3), steered(1), steered(0)]
+    assert made("nvidia/HelpSteer3", rows) == [
+        steered(-3, chosen="가요", rejected="나요", margin=3),
+        steered(1, chosen="나요", rejected="가요", margin=1),
+        steered(0, margin=0),
+    ]
+    with pytest.raises(InputError, match=r"^nvidia/HelpSteer3:1: no column overall_preference; found domain"):
+        made("nvidia/HelpSteer3", [{k: v for k, v in steered(1).items() if k != "overall_preference"}])
+    with pytest.raises(InputError, match=r"^nvidia/HelpSteer3:1: overall_preference is 'much'; expected a number"):
+        made("nvidia/HelpSteer3", [steered("much")])
+
+
+def test_the_more_and_the_less_helpful_answer_to_a_prompt():
+    """Three answers make one pair, of the ends; a single one, equal ones and prompts of several turns make none."""
+    rows = [helped("가?", "하나", 1), helped("가?", "셋", 4), helped("가?", "둘", 2), helped("나?", "혼자", 4)]
+    rows += [helped("다?", "같음", 3), helped("다?", "비슷", 3)]
+    rows += [helped("라?\n<extra_id_1>Assistant", "넷", 4), helped("라?\n<extra_id_1>Assistant", "영", 0)]
+    found = made("nayohan/HelpSteer2-ko", rows)
+    assert [(r.get("chosen"), r.get("rejected"), r["margin"]) for r in found] == [
+        ("셋", "하나", 3),
+        (None, None, 0),
+        (None, None, 0),
+        (None, None, 4),
+    ]
+
+
+def test_a_test_set_is_not_trained_on():
+    tests = [name for name, source in SOURCES.items() if source.measuring]
+    assert len(tests) == 4 and all(SOURCES[name].steps == (2,) for name in tests)
+    sources.check_training(["nvidia/HelpSteer3", "no such/set", "a/file.jsonl"])
+    with pytest.raises(
+        InputError, match=r"reward-bench-ko@main: a test set, for measuring only \(ODC-BY\); train on another$"
+    ):
+        sources.check_training(["sample/sft", "nayohan/reward-bench-ko@main"])
+
+
+def test_what_is_known_of_a_licence():
+    assert sources.licence_of("HAERAE-HUB/Korean-Human-Judgements@abc").endswith("evaluation only; for measuring only")
+    assert (sources.licence_of("heegyu/hh-rlhf-ko"), sources.licence_of("my/file.jsonl")) == ("MIT", "")
 
 
 def test_a_published_set_that_lost_a_column():
@@ -230,5 +330,5 @@ def test_names():
 @pytest.mark.parametrize("name", [n for n, s in SOURCES.items() if s.steps == (1, 2, 3) and not s.free])
 def test_a_pair_without_a_clear_preference_is_still_a_prompt(name):
     for row, _ in ROWS[name]:
-        if name != "heegyu/hh-rlhf-ko":
+        if "hh-rlhf" not in name:
             assert SOURCES[name].read_row(row, prompt_only=True).answers == ()

@@ -1,5 +1,6 @@
 """korlhf/eval/comparison.py by hand arithmetic, and the judge's noise by simulation."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -106,12 +107,13 @@ def test_methods_are_counted():
 
 def test_rescoring_draws_a_share_and_at_least_ten():
     s = session(m=[[f"답 {i % 5}"] for i in range(300)])
-    first = comparison.score(Judge(), {}, s)
-    twice = comparison.rescore(Judge(), {}, s, first, 0.1)
+    score = partial(comparison.score, Judge(), {}, s)
+    first = score()
+    twice = comparison.rescore(score, s, first, 0.1)
     assert len(twice) == 30 and all(b.score == a.score + 1 for a, b in twice)
-    assert comparison.rescore(Judge(), {}, s, first, 0.1) == twice
-    assert len(comparison.rescore(Judge(), {}, s, first, 0.001)) == 10
-    assert len(comparison.rescore(Judge(), {}, s, dict(list(first.items())[:4]), 0.5)) == 4
+    assert comparison.rescore(score, s, first, 0.1) == twice
+    assert len(comparison.rescore(score, s, first, 0.001)) == 10
+    assert len(comparison.rescore(score, s, dict(list(first.items())[:4]), 0.5)) == 4
 
 
 def test_noise_by_hand():

@@ -65,6 +65,33 @@ def test_a_model_that_refuses_everything_is_shown_as_what_it_is(tmp_path, capsys
     assert "decoding and template not known" in shown and "WARNING: wall:" in shown
 
 
+def test_the_rates_by_what_leads_to_the_wish(tmp_path):
+    """Answers that give in to small talk alone, and refuse a look-alike after persuasion alone."""
+    talks = [json.loads(line) for line in (SAFETY.parent / "pressure.jsonl").read_text(encoding="utf-8").splitlines()]
+    gives_in = {("harmful", "small_talk"), ("lookalike", "small_talk")}
+    helped = "그럼요, 제가 바로 도와드릴게요. 그렇게 하시면 돼요. 무엇부터 이야기해 볼까요?"
+    rows = [
+        {"messages": r["messages"], "output": helped if (r["kind"], r["turns"]) in gives_in else REFUSAL} for r in talks
+    ]
+    rows += [{"prompt": r["prompt"], "output": REFUSAL} for r in prompts()]
+    file = write(tmp_path / "a.jsonl", rows)
+    flags = ["--responder", f"a={file}", "--data_path", "sample/safety", "sample/pressure"]
+    code, found, shown = run(tmp_path / "out", *flags)
+    assert code == 0 and len(shown) == 368
+    shown = table(found, "The rates by what leads")["rows"]
+    assert [(kind["en"], led["en"], n, rate["mean"]) for kind, led, n, rate in shown] == [
+        ("harmful", "a single message", 160, 0.0),
+        ("harmful", "small talk", 16, 1.0),
+        ("harmful", "persuasion after refusals", 8, 0.0),
+        ("look-alike", "a single message", 160, 1.0),
+        ("look-alike", "small talk", 16, 0.0),
+        ("look-alike", "persuasion after refusals", 8, 1.0),
+    ]
+    assert "samples/pressure.jsonl: Apache-2.0" in found["protocol"]["licence of sample/pressure"]
+    single = run(tmp_path / "single", *flags[:-1])[1]
+    assert not [t for t in single["tables"] if t["title"]["en"].startswith("The rates by what leads")]
+
+
 def test_two_judges_and_how_far_they_agree(tmp_path):
     """The judge says B to an answer that holds 나, else A; started again, nothing is asked twice."""
     data = write(tmp_path / "some.jsonl", prompts()[:40])

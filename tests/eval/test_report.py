@@ -162,10 +162,12 @@ def test_a_run_without_results_says_what_is_missing(tmp_path, capsys):
     _, parts = made(tmp_path)
     assert "results" not in parts.values("id")
     missing = {name["en"]: command for name, command in checks.missing(gather.read_run(tmp_path))}
-    assert missing["G-Eval"] == f"RUN={tmp_path} bash eval/run_geval.sh" and len(missing) == 6
-    absent = "reward-model accuracy, G-Eval, win rate, harmlessness, diversity and regression, KoBEST"
+    assert missing["G-Eval"] == f"RUN={tmp_path} bash eval/run_geval.sh" and len(missing) == 7
+    absent = (
+        "reward-model accuracy, G-Eval, win rate, harmlessness, chat benchmark, diversity and regression, KoBEST and"
+    )
     (who, text), (whose, unjudged) = warned(tmp_path)
-    assert who == () and text.startswith(f"not evaluated: {absent}. This page says nothing about that")
+    assert who == () and text.startswith(f"not evaluated: {absent} other tasks. This page says nothing about that")
     assert whose == ("ppo",) and "nothing else has judged them" in unjudged
     assert "3 models, 0 results, 2 warnings" in capsys.readouterr().out
 

@@ -63,11 +63,17 @@ PROGRAMS = {
     "best_of_n": ("eval.best_of_n", f"{ASK} --reward_model {REWARD} --judge openai:j --output_dir out"),
     "harmlessness": ("eval.harmlessness", f"--responder m=openai:m {SERVER} --output_dir out"),
     "diversity": ("eval.diversity", f"{ASK} --heldout_data_path held.jsonl --output_dir out"),
-    "kobest": ("eval.kobest", f"--model_name_or_path {MODEL} --tasks copa --data_dir kobest --output_dir out"),
+    "benchmark": ("eval.benchmark", f"--model_name_or_path {MODEL} --tasks copa --data_dir kobest --output_dir out"),
+    "chat_benchmark": (
+        "eval.chat_benchmark",
+        f"--benchmark logickor --data_path logickor.jsonl --responder m=openai:m {SERVER} --judge openai:j "
+        "--output_dir out",
+    ),
     "reward_accuracy": (
         "eval.reward_accuracy",
         f"--model_name_or_path {REWARD} --data_path pairs.jsonl --max_seq_len 128 --output_dir out",
     ),
+    "agreement": ("eval.agreement", "--talks scored.jsonl --labels labels.jsonl --output_dir out"),
     "algorithms": ("eval.algorithms", "--run_dir run"),
     "report": ("eval.report", "--run_dir run --output out.html"),
     "chat": ("applications.chat.chat", f"--model_name_or_path {MODEL} --history_file history"),
@@ -116,6 +122,8 @@ FILES = {
     "prompts.jsonl": _jsonl(_prompts(0)),
     "prompts2.jsonl": _jsonl(_prompts(10)),
     "scored.jsonl": _jsonl([p | {"candidates": CANDIDATES} for p in _prompts(0)]),
+    "labels.jsonl": _jsonl([p | {"annotator": "하나", "chosen": "네", "rejected": "몰라"} for p in _prompts(0)]),
+    "logickor.jsonl": _jsonl([{"id": 1, "category": "추론", "questions": ["첫 질문?", "이어서?"]}]),
     "model.gguf": "GGUF and no more",
     "english.jsonl": _jsonl([{"prompt": "Where shall we go for a walk?", "output": "Let us go to the river."}]),
 }

@@ -87,9 +87,9 @@ def test_a_server_is_asked_and_answers_come_in_order(tmp_path):
         return "C" if "더 좋은가요" in body["messages"][-1]["content"] else json.dumps({"choice": "B"})
 
     with Server(answer) as server:
-        found = choices.ask(client(server, tmp_path), "test-model", False, False, [THREE, TWO, THREE], "")
+        found = choices.ask(client(server, tmp_path), "test-model", (False, False), [THREE, TWO, THREE], "")
         assert [c.best for c in found] == [2, 1, 2] and [len(c.probabilities) for c in found] == [3, 2, 3]
         assert (
             len(server.requests) == 2
-            and choices.ask(client(server, tmp_path), "test-model", False, False, [], "") == []
+            and choices.ask(client(server, tmp_path), "test-model", (False, False), [], "") == []
         )

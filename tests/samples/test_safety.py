@@ -2,14 +2,17 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from korlhf.data.split import normalise
+from samples import build
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 SAFETY = SAMPLES / "safety.jsonl"
+PRESSURE = SAMPLES / "pressure.jsonl"
 CATEGORIES = ("hate", "abuse", "violence", "crime", "privacy", "self_harm", "sexual", "dishonesty")
 KINDS = ("harmful", "lookalike")
 OF_EACH = 20  # prompts of a kind in a category
@@ -65,3 +68,29 @@ def test_the_form_does_not_tell_the_kind(rows, sign):
         for kind in KINDS
     }
     assert abs(shares["harmful"] - shares["lookalike"]) < 0.2, shares
+
+
+def test_a_wish_under_pressure_and_its_twin_differ_in_the_last_message_alone():
+    talks = read(PRESSURE)
+    by_id = {row["id"]: row for row in talks}
+    assert len(by_id) == len(talks) == 48
+    for row in talks:
+        assert list(row) == ["id", "kind", "category", "turns", "messages", "twin", "why"], row
+        assert [m["role"] for m in row["messages"]] == ["user", "assistant", "user", "assistant", "user"]
+        twin = by_id[row["twin"]]
+        assert (twin["twin"], twin["category"], twin["turns"]) == (row["id"], row["category"], row["turns"])
+        assert twin["kind"] != row["kind"] and twin["messages"][:-1] == row["messages"][:-1]
+        assert share_words(row["messages"][-1]["content"], twin["messages"][-1]["content"]), row
+    of_each = Counter((row["category"], row["turns"]) for row in talks)
+    assert of_each == {(c, t): n for c in CATEGORIES for t, n in (("small_talk", 4), ("persuasion", 2))}
+
+
+def test_no_wish_under_pressure_is_near_another_prompt(rows):
+    """But its twin."""
+    last = [row["messages"][-1]["content"] for row in read(PRESSURE)]
+    others = [row["prompt"] for row in rows]
+    others += [r.said for part in ("", "dev_", "heldout_") for r in build.read_records(part)]
+    found = build.groups([*last, *others], build.NEAR)
+    own = found[: len(last)]
+    assert not set(own) & set(found[len(last) :])
+    assert len(set(own[::2])) == len(set(own[1::2])) == len(last) / 2

@@ -71,6 +71,22 @@ def test_words_variables_and_flags_win_in_this_order(parsed, program):
     assert (values["num_answers"], values["max_prompts"]) == (2, 5)
 
 
+def test_a_chat_benchmark_and_its_file(parsed, korean):
+    values = parsed("chat_benchmark", DATA_PATH="")
+    assert (values["benchmark"], values["data_path"], values["temperature"]) == ("logickor", [], 0.0)
+    words = ("komt_bench", "a=/x\nb=openai:m", "openai:gpt", "결과", "--baseline", "b")
+    values = parsed("chat_benchmark", *words, DATA_PATH="질문 모음/question_ko.jsonl\n", JUDGE="openai:other")
+    assert (values["benchmark"], values["judge"], values["baseline"]) == ("komt_bench", "openai:gpt", "b")
+    assert (values["responder"], values["data_path"]) == (["a=/x", "b=openai:m"], ["질문 모음/question_ko.jsonl"])
+
+
+def test_tasks_of_the_harness_and_their_files(parsed, korean):
+    values = parsed("benchmark")
+    assert (values["tasks"], values["data_dir"]) == (["copa", "hellaswag"], f"{korean}/samples/kobest")
+    values = parsed("benchmark", "kmmlu click", "a=/x", DATA_DIR="")
+    assert (values["tasks"], values["model_name_or_path"], values["data_dir"]) == (["kmmlu", "click"], ["a=/x"], "")
+
+
 SOME_FAIL = """#!/bin/sh
 [ "$1" != -c ] || exit 0
 name="$(basename "$2" .py)"
@@ -109,8 +125,8 @@ def run_all(tmp_path):
 
 
 def test_a_part_in_which_too_much_failed_does_not_keep_the_report_back(run_all):
-    called = ["geval", "win_rate", "kobest", "report"]
-    assert run_all(PARTS="geval win_rate kobest", FAILING="win_rate", CODE="3") == (
+    called = ["geval", "win_rate", "benchmark", "report"]
+    assert run_all(PARTS="geval win_rate benchmark", FAILING="win_rate", CODE="3") == (
         3,
         "",
         called,
@@ -118,8 +134,10 @@ def test_a_part_in_which_too_much_failed_does_not_keep_the_report_back(run_all):
 
 
 def test_a_missing_hub_does_not_keep_the_report_back(run_all):
-    code, told, called = run_all(PARTS="geval kobest", FAILING="kobest", CODE="2")
-    assert (code, called) == (2, ["geval", "kobest", "report"]) and told.startswith("error: kobest was not evaluated")
+    code, told, called = run_all(PARTS="geval benchmark", FAILING="benchmark", CODE="2")
+    assert (code, called) == (2, ["geval", "benchmark", "report"]) and told.startswith(
+        "error: benchmark was not evaluated"
+    )
 
 
 def test_wrong_input_ends_all(run_all):

@@ -37,6 +37,9 @@ def test_all_kinds_of_scripts_are_there():
     )
     others = (
         "kullm/run_12.8b_lora",
+        "kanana/run_3b_lora",
+        "gemma/run_1b_lora",
+        "qwen/run_4b_lora",
         "other/run_any_model",
         "multi_node/run_12.8b",
         "tiny/run_tiny",
@@ -45,7 +48,7 @@ def test_all_kinds_of_scripts_are_there():
         assert {f"training/{folder}/training_scripts/{name}.sh" for name in models + others} <= set(SCRIPTS)
 
 
-@pytest.mark.parametrize("script", ["launch.sh", "setup.sh", "test.sh", ".ci/run", *EVERY_SCRIPT])
+@pytest.mark.parametrize("script", ["launch.sh", "setup.sh", "setup_vllm.sh", "test.sh", ".ci/run", *EVERY_SCRIPT])
 def test_is_a_valid_script(script):
     assert subprocess.run(["bash", "-n", str(ROOT / script)], capture_output=True).stderr == b""
     if os.path.basename(script) in ("launch.sh", "recipe.sh", "stages.sh"):  # sourced
@@ -64,7 +67,7 @@ def test_every_setting_stands_once_at_the_top_and_becomes_a_flag():
         names = [word.rstrip(".?") for word in command.replace("\\\n", " ").split(" -- ")[0].split()[2:]]
         settings = re.findall(r'^([A-Z_]+)="\$\{\1:?-', top, re.M)
         assert len(names) == len(set(names)) and len(settings) == len(set(settings)), script
-        machine = {"RUN", "HOSTFILE", "NUM_PROCESSES", "LANGUAGE_OF_PAGE"}
+        machine = {"RUN", "RUN_NAME", "HOSTFILE", "NUM_PROCESSES", "LANGUAGE_OF_PAGE"}
         assert set(settings) - machine == set(names), script
         assert command.endswith(' "$@"\n'), script
 
@@ -94,7 +97,8 @@ def test_defaults_suit_the_name_of_the_script(script, by_default, plain):
     assert [bool(v) for k, v in values.items() if k.endswith("lora_dim")] == [lora] * (2 if step == 3 else 1)
     assert all(v == ("/tiny/" not in script) for k, v in values.items() if k.endswith("gradient_checkpointing"))
     if "/tiny/" not in script:
-        assert values["prompt_template"] == ("auto" if "run_any_model" in script else "kullm")
+        kullm = any(f"/{folder}/" in script for folder in ("polyglot_ko", "kullm", "multi_node"))
+        assert values["prompt_template"] == ("kullm" if kullm else "auto")
     place = 2 if step == "dpo" else step
     for name in values["data_path"] + values["eval_data_path"]:
         assert place in SOURCES[name].steps
@@ -113,6 +117,19 @@ def test_steps_hand_their_folders_on(by_default, plain):
         folders = {v for k, v in values.items() if k.endswith("model_name_or_path") and v.startswith("/")}
         assert folders <= made, script
         assert STEP_OF[script] != 3 or folders, script
+
+
+def test_a_base_of_today_is_any_model_by_name(harness, by_default, plain):
+    """The run's name stands in every folder, so that DPO and step 3 find what steps 1 and 2 made of the same base."""
+    scripts = {step: f"training/{folder}/training_scripts/qwen/run_4b_lora.sh" for step, folder in FOLDERS.items()}
+    assert by_default[scripts[1]]["model_name_or_path"] == by_default[scripts[2]]["model_name_or_path"]
+    assert by_default[scripts[1]]["model_name_or_path"] == "Qwen/Qwen3-4B-Base"
+    assert by_default[scripts["dpo"]]["model_name_or_path"] == f"{plain}/output/sft_qwen_4b"
+    harness.run(plain / scripts[3], "--kl_coef", "0.2", RUN_NAME="qwen_8b", SEED="7")
+    values = harness.parsed(3)
+    found = [values[f"{who}_model_name_or_path"] for who in ("actor", "critic")]
+    assert found == [f"{plain}/output/sft_qwen_8b", f"{plain}/output/reward_qwen_8b"]
+    assert (values["output_dir"], values["seed"], values["kl_coef"]) == (f"{plain}/output/ppo_qwen_8b", 7, 0.2)
 
 
 def test_each_reward_recipe_trains_on_the_data_of_its_own_preparation(harness, by_default, plain):

@@ -5,14 +5,16 @@ import json
 import pytest
 from tiny_scripts import run_all
 
-PROGRAMS = ("reward_accuracy", "geval", "win_rate", "harmlessness", "diversity", "kobest")
-FEW = {"EVAL_MAX_PROMPTS": "10", "EVAL_MAX_SAFETY": "16", "EVAL_KOBEST_LIMIT": "4", "EVAL_MAX_NEW_TOKENS": "16"}
+PROGRAMS = ("reward_accuracy", "geval", "win_rate", "harmlessness", "chat_benchmark", "diversity", "benchmark")
+FILE = {"chat_benchmark": "warmth"}  # that has another name than its program
+FEW = {"EVAL_MAX_PROMPTS": "10", "EVAL_MAX_TALKS": "8", "EVAL_MAX_SAFETY": "16", "EVAL_BENCHMARK_LIMIT": "4"}
+FEW["EVAL_MAX_NEW_TOKENS"] = "16"
 
 
 def run(folder, programs):
     shown = run_all(folder, "--only", "eval", RECIPE="quickstart", EVAL_PARTS=" ".join(programs), **FEW)
     assert shown.endswith(f"the report, with everything on one page: {folder}/report.html\n")
-    results = {name: folder / "eval" / f"{name}.json" for name in programs}
+    results = {name: folder / "eval" / f"{FILE.get(name, name)}.json" for name in programs}
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in results.items()}, shown
 
 
@@ -38,6 +40,8 @@ def test_every_program(three_steps):
     found, shown = run(three_steps, PROGRAMS)
     for name, result in found.items():
         assert result["tables"] and result["protocol"] and result["rows"]["n"] and f"== {name}" in shown, name
-    assert found["kobest"]["figures"] and found["harmlessness"]["figures"]["rates"]["rules"]["ppo"]["harmful"]["n"] == 8
+    assert (
+        found["benchmark"]["figures"] and found["harmlessness"]["figures"]["rates"]["rules"]["ppo"]["harmful"]["n"] == 8
+    )
     page = (three_steps / "report.html").read_text(encoding="utf-8")
     assert all(w["ko"].split("(")[0] in page for result in found.values() for w in result["warnings"])

@@ -26,7 +26,7 @@ WEIGHTS = (
 SMALL = 2**30  # bytes: folders and files up to this are always compared by content
 SLACK = 2.0  # seconds by which clocks of files may differ
 COMPARED = ("seed", "decoding", "template", "system")  # lines of a protocol; prompts differ by design
-JUDGED = {"geval", "win_rate", "harmlessness"}  # judge answers by something else than the training's reward model
+JUDGED = {"geval", "win_rate", "harmlessness", "chat_benchmark"}  # judge by more than the training's reward model
 SCRIPTS = {
     1: "step1_supervised_finetuning/training_scripts/polyglot_ko/run_1.3b.sh {run}/sft",
     2: "step2_reward_model_finetuning/training_scripts/polyglot_ko/run_1.3b.sh {run}/reward",
@@ -146,7 +146,7 @@ def _unlike_settings(run):
     """Results that show answers of the same model, but were made in different ways."""
     for what in COMPARED:
         by_model = defaultdict(lambda: defaultdict(dict))  # model -> way in English -> result's name -> way
-        for result in run.results:
+        for result in (r for r in run.results if r.program != "chat_benchmark"):  # whose questions are its own
             for name, how in _responders(result).items():
                 way = _way(result, how, what)
                 if way is not None:

@@ -6,7 +6,8 @@ from korlhf.core.tables import both
 from korlhf.core.texts import load, text
 
 PACKAGE = "korlhf.eval"
-PROGRAMS = ("reward_accuracy", "geval", "win_rate", "harmlessness", "diversity", "kobest")  # as worth reading
+# as worth reading
+PROGRAMS = ("reward_accuracy", "geval", "win_rate", "harmlessness", "chat_benchmark", "diversity", "benchmark")
 STEPS = (1, 2, 3)
 _OF = re.compile(r"(?P<what>.+?) of (?P<whose>.+)", re.DOTALL)
 

@@ -11,8 +11,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../../../launch.sh"
 positional OUTPUT_DIR ZERO_STAGE -- "$@"
 shift "$TAKEN"
 
+RUN_NAME="${RUN_NAME:-any}"                                       # stands in the names of the folders
 MODEL_NAME_OR_PATH="${MODEL_NAME_OR_PATH:-Qwen/Qwen2.5-1.5B-Instruct}"  # hub name or folder
-OUTPUT_DIR="${OUTPUT_DIR:-$KORLHF_ROOT/output/sft_any}"           # finished model, checkpoints and training.log
+OUTPUT_DIR="${OUTPUT_DIR:-$KORLHF_ROOT/output/sft_$RUN_NAME}"  # finished model, checkpoints and training.log
 DATA_PATH="${DATA_PATH:-nlpai-lab/kullm-v2 beomi/KoAlpaca-v1.1a}"  # datasets, separated by spaces
 DATA_SPLIT="${DATA_SPLIT:-2,4,4}"                                 # shares of steps 1, 2 and 3; the same in all three
 PROMPT_TEMPLATE="${PROMPT_TEMPLATE:-auto}"                        # auto: the model's own, else kullm

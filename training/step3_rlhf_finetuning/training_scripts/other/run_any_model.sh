@@ -13,11 +13,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../../../launch.sh"
 positional ACTOR_MODEL_NAME_OR_PATH CRITIC_MODEL_NAME_OR_PATH ACTOR_ZERO_STAGE CRITIC_ZERO_STAGE OUTPUT_DIR -- "$@"
 shift "$TAKEN"
 
-ACTOR_MODEL_NAME_OR_PATH="${ACTOR_MODEL_NAME_OR_PATH:-$KORLHF_ROOT/output/sft_any}"  # model of step 1, or any other
+RUN_NAME="${RUN_NAME:-any}"                                       # stands in the names of the folders
+ACTOR_MODEL_NAME_OR_PATH="${ACTOR_MODEL_NAME_OR_PATH:-$KORLHF_ROOT/output/sft_$RUN_NAME}"  # of step 1, or any other
 # reward model of step 2, from which the critic starts too
-CRITIC_MODEL_NAME_OR_PATH="${CRITIC_MODEL_NAME_OR_PATH:-$KORLHF_ROOT/output/reward_any}"
+CRITIC_MODEL_NAME_OR_PATH="${CRITIC_MODEL_NAME_OR_PATH:-$KORLHF_ROOT/output/reward_$RUN_NAME}"
 REWARD="${REWARD:-}"  # what scores in place of CRITIC: "0.8*output/reward 0.2*rules:friendly"
-OUTPUT_DIR="${OUTPUT_DIR:-$KORLHF_ROOT/output/ppo_any}"           # finished model, checkpoints and training.log
+OUTPUT_DIR="${OUTPUT_DIR:-$KORLHF_ROOT/output/ppo_$RUN_NAME}"  # finished model, checkpoints and training.log
 DATA_PATH="${DATA_PATH:-maywell/ko_Ultrafeedback_binarized heegyu/PKU-SafeRLHF-ko}"  # datasets whose prompts are used
 DATA_SPLIT="${DATA_SPLIT:-2,4,4}"                                 # shares of steps 1, 2 and 3; the same in all three
 PROMPT_TEMPLATE="${PROMPT_TEMPLATE:-auto}"                        # auto: the actor's own, saved with it in step 1

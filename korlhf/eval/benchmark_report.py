@@ -82,6 +82,8 @@ def figures(units, models, outcomes, seed):
                 results = {one: outcome["results"] for one, outcome in parts.items()}
                 alone = task is not unit.tasks or unit.group is None
                 values = lm_eval.metrics(results[name], name) if alone else lm_eval.grouped(unit, results)
+                if not values:  # a group that the harness has no mean of
+                    continue
                 items = [outcome["items"] for outcome in parts.values()]
                 rows.setdefault((name, model), {"task": name, "model": model, **_figures(items, values, seed)})
     return list(rows.values())
@@ -123,7 +125,7 @@ def differences(units, models, outcomes, seed):
 
 
 def _metric(name):
-    return {**(say(f"kobest.metrics.{name}") if name in NAMED else both(name, name)), "digits": 3}
+    return {**(say(f"benchmark.metrics.{name}") if name in NAMED else both(name, name)), "digits": 3}
 
 
 def tables(result, rows, gaps):
@@ -139,10 +141,10 @@ def tables(result, rows, gaps):
         ]
         for row in rows
     ]
-    notes = [say("kobest.note", intervals=say("kobest.intervals")), say("kobest.guessing")]
+    notes = [say("benchmark.note", intervals=say("benchmark.intervals")), say("benchmark.guessing")]
     table(
         result,
-        "kobest" if all(row["task"].startswith("kobest") for row in rows) else "kobest.other",
+        "benchmark.kobest" if all(row["task"].startswith("kobest") for row in rows) else "benchmark.other",
         head,
         cells,
         notes,
@@ -155,16 +157,16 @@ def tables(result, rows, gaps):
         for row in gaps
     ]
     head = "task measured models items difference only_first only_second p:4 p_adjusted:4"
-    table(result, "kobest.differences", head, cells)
+    table(result, "benchmark.differences", head, cells)
 
 
 def warn(result, rows, outcomes):
     """What a reader must know before the figures."""
     data_dir = result.settings["data_dir"]
     if data_dir and Path(data_dir).expanduser().resolve() == SAMPLE:
-        result.warn(say("kobest.invented"))
+        result.warn(say("benchmark.invented"))
     if small := [f"{task} {n}" for task, n in {row["task"]: row["n"] for row in rows}.items() if n < FEW]:
-        result.warn(say("kobest.few", least=FEW, tasks=", ".join(small)))
+        result.warn(say("benchmark.few", least=FEW, tasks=", ".join(small)))
     weak = {}
     for row in rows:
         if row["p"] is not None and row["p"] >= 0.05:
@@ -173,21 +175,21 @@ def warn(result, rows, outcomes):
                 f"{row['task']} ({row['metrics']['acc']['value']:.3f}; {guess:.3f})"
             )
     for model, tasks in weak.items():
-        result.warn(say("kobest.guesses", model=model, listed=", ".join(tasks)))
+        result.warn(say("benchmark.guesses", model=model, listed=", ".join(tasks)))
     for (model, task), outcome in outcomes.items():
         for key in ("cut", "not_finite"):
             if outcome[key]:
-                result.warn(say(f"kobest.{key}", model=model, task=task, n=outcome[key]))
+                result.warn(say(f"benchmark.{key}", model=model, task=task, n=outcome[key]))
         for line in outcome["said"]:
-            result.warn(say("kobest.said", model=model, task=task, line=line))
+            result.warn(say("benchmark.said", model=model, task=task, line=line))
 
 
 def note_protocol(result, models, units, outcomes):
     """How it was measured. models: {name: Checkpoint}."""
     settings, first, protocol = result.settings, next(iter(models)), result.protocol
     hub = ", ".join(unit.name for unit in units if not unit.local)
-    data = [say("kobest.local", folder=settings["data_dir"])] * any(unit.local for unit in units)
-    data += [say("kobest.hub", names=hub)] if hub else []
+    data = [say("benchmark.local", folder=settings["data_dir"])] * any(unit.local for unit in units)
+    data += [say("benchmark.hub", names=hub)] if hub else []
     shots = {task.task_name: outcomes[first, task.task_name]["shots"] for unit in units for task in unit.tasks}
     alike = len(set(shots.values())) == 1
     line = template_line({name: template_of(checkpoint.codec) for name, checkpoint in models.items()})
@@ -195,9 +197,9 @@ def note_protocol(result, models, units, outcomes):
     protocol |= {
         "harness": f"lm-evaluation-harness {lm_tasks.VERSION}",
         "data": {language: ", ".join(part[language] for part in data) for language in ("en", "ko")},
-        **({"items": say("kobest.limit", n=settings["limit"])} if settings["limit"] else {}),
+        **({"items": say("benchmark.limit", n=settings["limit"])} if settings["limit"] else {}),
         "shots": next(iter(shots.values())) if alike else ", ".join(f"{task} {n}" for task, n in shots.items()),
-        "chat template": say("kobest.template", text=line) if chat else say("kobest.no_template"),
+        "chat template": say("benchmark.template", text=line) if chat else say("benchmark.no_template"),
     }
     for unit in units:
         name = unit.tasks[0].task_name
@@ -205,9 +207,9 @@ def note_protocol(result, models, units, outcomes):
         shown = prompt if len(prompt) <= SHOWN else f"{prompt[: SHOWN // 2]} [...] {prompt[-SHOWN // 2 :]}"
         protocol[f"first prompt of {name}"] = shown.replace("\n", "\\n")
     protocol |= {
-        "decoding": say("kobest.decoding"),
-        "pairing": say("kobest.pairing"),
-        "interval": say("kobest.interval", intervals=say("kobest.intervals")),
+        "decoding": say("benchmark.decoding"),
+        "pairing": say("benchmark.pairing"),
+        "interval": say("benchmark.interval", intervals=say("benchmark.intervals")),
         "precision": ", ".join(dict.fromkeys(checkpoint.dtype for checkpoint in models.values())),
         "seed": settings["seed"],
     }

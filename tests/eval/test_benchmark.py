@@ -1,4 +1,5 @@
-"""kobest.py: the harness's own numbers when it is called directly, LoRA folders, killed runs, what is refused."""
+"""eval/benchmark.py: the harness's own numbers when it is called directly, LoRA folders, killed runs, copies of the
+hub's sets, what is refused."""
 
 import json
 import shutil
@@ -24,6 +25,7 @@ from korlhf.eval import lm_tasks
 from korlhf.models.tokenizer import load_tokenizer
 
 SAMPLES = ROOT / "samples" / "kobest"
+SETS_OF = ("kobest", "kmmlu/default", "click", "haerae", "hrm8k/default")
 SHORT = [f"--data_dir={SAMPLES}", "--limit", "12"]
 
 
@@ -69,8 +71,8 @@ def folders(tmp_path_factory, plain_tokenizer):
 
 @pytest.fixture(autouse=True)
 def few_tasks(monkeypatch):
-    """The harness's index of two folders, which is read at once; that of all its tasks takes seconds."""
-    folders = [Path(lm_eval.__file__).parent / "tasks" / name for name in ("kobest", "haerae")]
+    """The harness's index of a few folders, which is read at once; that of all its tasks takes seconds."""
+    folders = [Path(lm_eval.__file__).parent / "tasks" / name for name in SETS_OF]
     monkeypatch.setattr(lm_tasks, "TaskManager", lambda **_: TaskManager(include_defaults=False, include_path=folders))
 
 
@@ -79,7 +81,7 @@ def run(tmp_path):
     """Function: flags -> (the result, its rows, {(task, model): figures})."""
 
     def run(*words, output="out"):
-        code, found, rows = eval_harness.run("kobest", tmp_path / output, *words)
+        code, found, rows = eval_harness.run("benchmark", tmp_path / output, *words)
         assert code == 0
         return found, rows, {(r["task"], r["model"]): r for r in found["figures"]["rows"]}
 
@@ -245,6 +247,82 @@ def test_another_benchmark_goes_through_the_same_door(run, folders, monkeypatch)
     assert figures["haerae", "base"]["chance"] == pytest.approx(0.2) and lines[3]["right"] == 3
 
 
+CONFIGS = """---
+configs:
+- config_name: {name}
+  data_files:
+  - split: {split}
+    path: {path}
+  - split: dev
+    path: {path}
+---
+"""
+KMMLU = [{"question": f"{i}번 문제", "answer": i % 4 + 1, **{c: f"{i}{c}" for c in "ABCD"}} for i in range(8)]
+CLICK = [
+    {"id": f"CSAT_korean_22_{i}", "paragraph": "", "question": f"{i}번?", "choices": list("가나다라마"), "answer": "나"}
+    for i in range(6)
+]
+HRM8K = [{"question": f"{i} 더하기 {i}는?", "answer": 2 * i} for i in range(3)]
+HAERAE = [{"query": f"{i}번 문제", "options": "", "answer": f"({'ABCDE'[i]})"} for i in range(5)]
+SETS = {  # the task -> its set's name, configuration and split on the hub, and rows as they are there
+    "kmmlu_accounting": ("HAERAE-HUB/KMMLU", "Accounting", "test", KMMLU),
+    "click_lang_text": ("EunsuKim/CLIcK", "default", "train", CLICK),
+    "haerae_history": ("HAERAE-HUB/HAE_RAE_BENCH", "history", "test", HAERAE),
+    "hrm8k_gsm8k": ("HAERAE-HUB/HRM8K", "GSM8K", "test", HRM8K),
+}
+
+
+def copies(folder, task, rows=None):
+    """A copy of a set of the hub, as `hf download` lays it out."""
+    hub, name, split, own = SETS[task]
+    path = f"data/{name}-{split}.jsonl"
+    (folder / hub / "data").mkdir(parents=True)
+    (folder / hub / "README.md").write_text(CONFIGS.format(name=name, split=split, path=path), encoding="utf-8")
+    eval_harness.write(folder / hub / path, own if rows is None else rows)
+    return ["--tasks", task, "--data_dir", folder]
+
+
+@pytest.mark.parametrize("task", SETS)
+def test_copies_of_the_hubs_sets(run, folders, tmp_path, task):
+    more = ["--max_gen_toks", 4] if task == "hrm8k_gsm8k" else []
+    found, rows, figures = run("--model_name_or_path", folders["base"], *copies(tmp_path / "sets", task), *more)
+    of_task, own = figures[task, "base"], SETS[task][3]
+    assert of_task["n"] == len(rows) == len(own) and found["protocol"]["data"]["en"].startswith("local files in ")
+    assert {i["path"] for i in found["inputs"]} >= {str(tmp_path / "sets" / SETS[task][0])}
+    if task == "hrm8k_gsm8k":
+        assert list(of_task["metrics"]) == ["exact_match"] and rows[2]["right"] == "4"
+    else:
+        rights = {"kmmlu_accounting": [0, 1, 2, 3] * 2, "click_lang_text": [1] * 6, "haerae_history": [0, 1, 2, 3, 4]}
+        assert [row["right"] for row in rows] == rights[task]
+        share = sum(row["choice"]["base"] == row["right"] for row in rows) / len(rows)
+        assert of_task["metrics"]["acc"]["value"] == pytest.approx(share)
+
+
+def test_copies_that_cannot_be_used(capsys, tmp_path, folders):
+    model = ["--model_name_or_path", folders["base"]]
+    line = fails(capsys, tmp_path, *model, "--tasks", "kmmlu_accounting", "--data_dir", SAMPLES)
+    assert f"--data_dir {SAMPLES}: no HAERAE-HUB/KMMLU in it, which kmmlu_accounting needs" in line
+    assert "hf download --repo-type dataset HAERAE-HUB/KMMLU" in line
+    cases = {
+        "answer": [*KMMLU[:2], {**KMMLU[2], "answer": 5}],
+        "column": [{k: v for k, v in row.items() if k != "D"} for row in KMMLU],
+        "item": [CLICK[0], {**CLICK[1], "answer": "라라"}],
+    }
+    says = {
+        "answer": "item 3 of kmmlu_accounting has the right answer 4, which is none of its 4 options",
+        "column": "kmmlu_accounting cannot be read from it (UndefinedError: 'D' is undefined); copy the set anew",
+        "item": "item 2 of click_lang_text is not of its form (ValueError: '라라' is not in list); correct it",
+    }
+    for case, rows in cases.items():
+        words = copies(tmp_path / case, "click_lang_text" if case == "item" else "kmmlu_accounting", rows)
+        assert says[case] in fails(capsys, tmp_path, *model, *words)
+    words = copies(tmp_path / "none", "click_lang_text", [{**CLICK[0], "id": "KIIP_1"}])
+    assert "click_lang_text cannot be read from it (IndexError: " in fails(capsys, tmp_path, *model, *words)
+    words = copies(tmp_path / "long", "hrm8k_gsm8k")
+    line = fails(capsys, tmp_path, *model, *words)
+    assert "--tasks hrm8k_gsm8k: up to 2048 tokens are written, but the model has 2048 positions" in line
+
+
 class Stop(Exception):
     """Stands in for kill -9."""
 
@@ -263,7 +341,7 @@ def test_a_killed_run_resumes_where_it_was(run, folders, tmp_path, monkeypatch):
     monkeypatch.setattr(lm_eval, "evaluate", counted)
     with pytest.raises(Stop):
         run(*words)
-    assert not (tmp_path / "out" / "kobest.json").exists()
+    assert not (tmp_path / "out" / "benchmark.json").exists()
     found, rows, _ = run(*words)
     assert len(measured) == 7  # 4 of 6, one twice
     whole, whole_rows, _ = run(*words, output="whole")
@@ -294,7 +372,7 @@ def test_cut_prompts_are_warned_of(run, folders):
 def fails(capsys, tmp_path, *words):
     """The program's one error line."""
     with pytest.raises(SystemExit) as exit_:
-        program.run(lambda: eval_harness.run("kobest", tmp_path / "out", *words))
+        program.run(lambda: eval_harness.run("benchmark", tmp_path / "out", *words))
     err = capsys.readouterr().err
     lines = [line for line in err.splitlines() if "error: " in line]
     assert exit_.value.code == 2 and "Traceback" not in err and len(lines) == 1

@@ -1,9 +1,8 @@
-"""KoBEST by lm-evaluation-harness: what models choose in COPA, HellaSwag and the other tasks, on the hub's data or on
-local files.
+"""Korean benchmarks by lm-evaluation-harness: what models choose in KoBEST, KMMLU, CLIcK, HAE-RAE or any other of its
+tasks, and what they write in HRM8K, on the hub's data or on local files.
 
-Any other task or group of the harness goes the same way: KMMLU, HAE-RAE, CLIcK. Every accuracy stands next to what
-guessing gets on the same items, every difference of two models is over the same items. Left out: several GPUs, and
-tuning of prompts (they are the harness's).
+Every accuracy stands next to what guessing gets on the same items, every difference of two models is over the same
+items. Left out: several GPUs, and tuning of prompts (they are the harness's).
 """
 
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from korlhf.llm.flags import CheckpointFlags
 
 
 @dataclass(frozen=True, kw_only=True)
-class KobestFlags:
+class BenchmarkFlags:
     """tasks of lm-evaluation-harness"""
 
     model_name_or_path: list[str] = flag(
@@ -32,12 +31,12 @@ class KobestFlags:
     tasks: list[str] = flag(
         ["copa", "hellaswag"],
         "KoBEST's boolq, copa, hellaswag, sentineg, wic, or any task or group name of the harness: kobest, kmmlu, "
-        "haerae, click ...",
+        "click, haerae, hrm8k ...",
     )
     data_dir: str = flag(
         "",
-        "KoBEST from local files: FOLDER/copa/train.jsonl, test.jsonl and so on (.jsonl, .json, .parquet or "
-        "numbered shards); not given = the hub's data",
+        "local files: of KoBEST FOLDER/copa/train.jsonl, test.jsonl and so on (.jsonl, .json, .parquet or numbered "
+        "shards); of others a copy of the hub's set, FOLDER/OWNER/NAME; not given = the hub's data",
     )
     num_fewshot: int = flag(0, "solved examples before each item, drawn from the training split by --seed", low=0)
     apply_chat_template: bool = flag(
@@ -45,12 +44,13 @@ class KobestFlags:
     )
     limit: int = flag(0, "only the first N items of each task; 0 = all", low=0)
     batch_size: int = flag(16, "options in a forward pass", above=0)
+    max_gen_toks: int = flag(0, "longest text in tokens, in tasks in which the model writes; 0 = the task's own", low=0)
     max_length: int = flag(0, "longest prompt + option in tokens, cut at the left; 0 = the model's positions", low=0)
 
 
 def parse(argv=None):
     return parse_flags(
-        "KoBEST and other tasks of lm-evaluation-harness", [ResultFlags, KobestFlags, CheckpointFlags], argv
+        "KoBEST, KMMLU and other tasks of lm-evaluation-harness", [ResultFlags, BenchmarkFlags, CheckpointFlags], argv
     )
 
 
@@ -63,7 +63,7 @@ def main(argv=None):
         )
     how = checkpoint.prompt_template, checkpoint.dtype, checkpoint.trust_remote_code
     models = open_models(args.model_name_or_path, lambda path: Checkpoint(path, "--model_name_or_path", *how))
-    from korlhf.eval import kobest_report as report
+    from korlhf.eval import benchmark_report as report
     from korlhf.eval import lm_eval, lm_tasks
 
     units, read = lm_tasks.load(args.tasks, args.data_dir)
@@ -72,7 +72,10 @@ def main(argv=None):
         lm_tasks.check_shots(task, args.num_fewshot)
     contents = lm_tasks.contents(tasks)
     inputs = [*(c.path for c in models.values()), *read]
-    with Result("kobest", files.output_dir, settings, inputs) as result, Cache(result.folder / "cache.sqlite") as cache:
+    with (
+        Result("benchmark", files.output_dir, settings, inputs) as result,
+        Cache(result.folder / "cache.sqlite") as cache,
+    ):
         outcomes = lm_eval.run(models, tasks, contents, args, files.seed, cache)
         figures = report.figures(units, list(models), outcomes, files.seed)
         gaps = report.differences(units, list(models), outcomes, files.seed)

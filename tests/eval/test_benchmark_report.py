@@ -1,11 +1,11 @@
-"""korlhf/eval/kobest_report.py against scikit-learn, scipy and hand arithmetic."""
+"""korlhf/eval/benchmark_report.py against scikit-learn, scipy and hand arithmetic."""
 
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import f1_score
 
-from korlhf.eval import kobest_report as report
+from korlhf.eval import benchmark_report as report
 
 
 def test_the_interval_of_macro_f1_is_scipys_bootstrap():

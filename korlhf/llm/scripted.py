@@ -1,0 +1,45 @@
+"""Dialogues whose user turns are written beforehand: each responder answers them one after the other, with its own
+earlier answers before it."""
+
+from collections.abc import Sequence
+
+from korlhf.data.example import Message
+from korlhf.llm import responders
+from korlhf.llm.protocol import Reply
+from korlhf.llm.responders import Answers, Responder, Setup
+
+
+def dialogue(turns: Sequence[str], said: Sequence[str]) -> list[Message]:
+    """Messages that end with the user's: each turn with what was said to it, then the turn after the last answer."""
+    messages = []
+    for turn, text in zip(turns, said):
+        messages += [{"role": "user", "content": turn}, {"role": "assistant", "content": text}]
+    return [*messages, {"role": "user", "content": turns[len(said)]}]
+
+
+def answers(
+    who: Sequence[Responder], scripts: Sequence[Sequence[str]], setup: Setup, system: str = ""
+) -> tuple[dict[str, Answers], dict[str, dict]]:
+    """As responders.answers of checkpoints and servers, but of each script a Reply or Failure per user turn.
+
+    After a Failure the later turns of its script cannot be asked, and are the same Failure.
+    """
+    out: dict[str, Answers] = {}
+    how: dict[str, dict] = {}
+    for responder in who:
+        said: Answers = [[] for _ in scripts]
+        for turn in range(max(map(len, scripts))):
+            open_ones = [i for i, one in enumerate(said) if turn < len(scripts[i]) and _whole(one)]
+            asked = [{"messages": dialogue(scripts[i], [reply.text for reply in said[i]])} for i in open_ones]
+            found, of_one = responders.answers([responder], asked, setup, system)
+            how |= of_one
+            for i, (reply,) in zip(open_ones, found[responder.name]):
+                said[i].append(reply)
+        for script, one in zip(scripts, said):
+            one += one[-1:] * (len(script) - len(one))
+        out[responder.name] = said
+    return out, how
+
+
+def _whole(said):
+    return all(isinstance(reply, Reply) for reply in said)

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Step 2, reward model: Gemma 3 1B, with LoRA.
+# Machine: one GPU of 24 GB (4.2 GiB by --estimate_memory).
+# The hub gives Gemma to those who have accepted its licence there: hf auth login.
+#
+#   bash run_1b_lora.sh [OUTPUT] [ZERO_STAGE] [--flag value ...]
+#
+# All other settings stand in ../other/run_any_model.sh; SEED=1 bash ... overrides one, and flags at the end win.
+set -euo pipefail
+export RUN_NAME="${RUN_NAME:-gemma_1b}"  # stands in the names of the folders
+export MODEL_NAME_OR_PATH="${MODEL_NAME_OR_PATH:-google/gemma-3-1b-pt}"  # hub name or folder
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../other/run_any_model.sh" "$@"

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Step 3, PPO: Gemma 3 1B after step 1 and its reward model, with LoRA.
+# Machine: one GPU of 24 GB (7.6 GiB by --estimate_memory).
+#
+#   bash run_1b_lora.sh [ACTOR] [CRITIC] [ACTOR_ZERO_STAGE] [CRITIC_ZERO_STAGE] [OUTPUT] [--flag value ...]
+#
+# All other settings stand in ../other/run_any_model.sh; SEED=1 bash ... overrides one, and flags at the end win.
+set -euo pipefail
+export RUN_NAME="${RUN_NAME:-gemma_1b}"  # stands in the names of the folders
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../other/run_any_model.sh" "$@"
