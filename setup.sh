@@ -12,48 +12,9 @@ set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 VENV="${KORLHF_VENV:-$ROOT/.venv}"
-PYTHON="${PYTHON:-python3}"
-LOG="$VENV/setup.log"
 STAMP="$VENV/.korlhf-ready"
 DEV_STAMP="$VENV/.korlhf-dev-ready"
-export PYTHONUTF8=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-
-fail() { echo "error: $*" >&2; exit 2; }
-stage() { echo "[setup] $*"; }
-
-# beat TITLE: every 30 s (KORLHF_BEAT: other seconds) how long it has been going on, and what pip said last.
-beat() {
-    local began="$SECONDS"
-    while sleep "${KORLHF_BEAT:-30}" </dev/null >/dev/null 2>&1; do  # what a kill leaves of it keeps no pipe open
-        stage "$1: $((SECONDS - began)) s so far; $(grep -v WARNING "$LOG" | tail -n 1 | cut -c 1-100)"
-    done
-}
-
-# install TITLE WORD...: pip install WORD..., whose many lines go to the log; a line before, and one with what it took.
-install() {
-    local title="${1%%: *}" began="$SECONDS" before after code=0
-    stage "$1"
-    shift
-    before="$(du -sm "$VENV" | cut -f 1)"
-    printf '== %s pip install %s\n' "$(date '+%F %T')" "$*" >>"$LOG"
-    beat "$title" 2>/dev/null &  # bash 5.2 may complain as it is killed
-    BEAT=$!
-    trap 'kill "$BEAT" 2>/dev/null || true' EXIT
-    "$VENV/bin/python" -m pip install --progress-bar off "$@" >>"$LOG" 2>&1 || code=$?
-    kill "$BEAT" 2>/dev/null || true
-    wait "$BEAT" 2>/dev/null || true
-    if [[ "$code" != 0 ]]; then
-        tail -n 15 "$LOG" >&2
-        fail "$title: pip failed; all that it said: $LOG; put it right and run bash setup.sh again, which goes on here"
-    fi
-    after="$(du -sm "$VENV" | cut -f 1)"
-    stage "$title: done, $((after - before)) MB in $((SECONDS - began)) s"
-}
-
-command -v "$PYTHON" >/dev/null || fail "PYTHON=$PYTHON is not on this machine; install Python 3.11 or newer, or set PYTHON to it"
-FOUND="$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2], int(sys.version_info >= (3, 11)))')" \
-    || fail "PYTHON=$PYTHON does not start"
-[[ "${FOUND#* }" == 1 ]] || fail "PYTHON=$PYTHON is Python ${FOUND% *}; this project needs 3.11 or newer: set PYTHON=python3.12 or the like"
+source "$ROOT/venv.sh"
 
 # The root path is part of the key: `pip install -e` points at it, so a moved folder is set up again.
 KEY="$("$PYTHON" - "$ROOT" <<'PY'
@@ -63,8 +24,6 @@ parts = [(root / name).read_bytes() for name in ("requirements.txt", "requiremen
 print(hashlib.sha256(b"\0".join(parts)).hexdigest())
 PY
 )"
-ready() { [[ -x "$VENV/bin/python" && -f "$1" && "$(<"$1")" == "$KEY" ]]; }
-done_with() { printf '%s\n' "$KEY" >"$1.new" && mv "$1.new" "$1"; }
 tools() {
     [[ "${KORLHF_DEV:-0}" == 1 ]] || return 0
     ready "$DEV_STAMP" && return
@@ -80,7 +39,7 @@ fi
 stage "1/4 virtual environment in $VENV (Python ${FOUND% *})"
 SITE=()
 [[ "${KORLHF_SYSTEM_SITE:-0}" == 1 ]] && SITE=(--system-site-packages)
-"$PYTHON" -m venv ${SITE[@]+"${SITE[@]}"} "$VENV" || fail "$PYTHON -m venv failed; on Debian or Ubuntu: apt install python3-venv"
+make_venv ${SITE[@]+"${SITE[@]}"}
 rm -f "$STAMP" "$DEV_STAMP"  # written again at the very end: an interrupted set-up has none
 
 REQUIREMENTS="$ROOT/requirements.txt"
@@ -91,16 +50,7 @@ if TORCH="$("$VENV/bin/python" -c "$GPU_TORCH" 2>/dev/null)"; then
     grep -v '^torch==' "$ROOT/requirements.txt" >"$REQUIREMENTS"
 else
     PINNED="$(grep '^torch==' "$ROOT/requirements.txt")"
-    INDEX="${KORLHF_TORCH_INDEX:-}"
-    if [[ -z "$INDEX" && "$(uname -s)" == Linux ]] && ! command -v nvidia-smi >/dev/null; then
-        INDEX=https://download.pytorch.org/whl/cpu
-        # Asked once, as pip would ask it five times for every package. (`pip index` finds torch in other indexes too.)
-        if ! "$VENV/bin/python" -c 'import sys; from urllib.request import urlopen; urlopen(sys.argv[1], timeout=10)' \
-            "$INDEX/torch/" >>"$LOG" 2>&1; then
-            stage "$INDEX does not answer: torch comes from the usual index, maybe with the libraries of GPUs, which are large"
-            INDEX=""
-        fi
-    fi
+    torch_index
     install "2/4 $PINNED${INDEX:+ (extra index $INDEX)}" ${INDEX:+--timeout 15 --extra-index-url "$INDEX"} "$PINNED"
 fi
 # What is between two headings of requirements.txt is a group; the other groups' versions hold for what it brings.

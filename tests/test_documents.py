@@ -128,7 +128,7 @@ def test_flags_that_the_documents_name_are_there():
         "continuous-batching",
         "repo-type",
         "local-dir",
-        "served-model-name",
+        "structured-outputs-config",
         "num_gpus",
         "ntasks-per-node",
         "gpus-per-node",

@@ -144,12 +144,13 @@ def means(found, results):
 
 def summary(means, position):
     """The means for people, and the judge's preference for a place."""
-    lines = [f"{'answers of':<16}{'category':<16}{'n':>7}  mean score"]
+    wide = max(16, *(len(model) + 2 for model in means))
+    lines = [f"{'answers of':<{wide}}{'category':<16}{'n':>7}  mean score"]
     for model, by_category in means.items():
         for category, f in by_category.items():
             criteria = ", ".join(f"{key} {value:.2f}" for key, value in f.items() if key not in ("n", "score"))
             more = f"  ({criteria})" if criteria else ""
-            lines.append(f"{model:<16}{category:<16}{f['n']:>7}  {f['score']:.3f}{more}")
+            lines.append(f"{model:<{wide}}{category:<16}{f['n']:>7}  {f['score']:.3f}{more}")
     if position and position["n_decided"]:
         lines.append(
             f"the answer placed first won {position['first_place']:.1%} of {position['n_decided']} decided comparisons "

@@ -123,8 +123,6 @@ def _texts(place, column, value):
 
 
 def _list(place, column, value):
-    if hasattr(value, "tolist"):  # of a parquet file
-        value = value.tolist()
     if not isinstance(value, list):
         raise InputError(f"{place}: {column} is {str(value)[:60]!r}; expected a list of texts")
     return value

@@ -66,8 +66,9 @@ def abilities(client: Client, rubric: Rubric, model: str, structured: str, tempe
     probe = Item(rubric, [{"role": "user", "content": "안녕하세요?"}], ("네, 안녕하세요!",))
     by_schema = structured == "on"
     if structured == "auto":
-        by_schema = client.supports(form.body(probe, model, True, temperature))
-    return by_schema, client.supports(form.body(probe, model, by_schema, 0.0, probabilities=True))
+        by_schema = client.supports(form.body(probe, model, True, temperature), ["response_format"])
+    asked = form.body(probe, model, by_schema, 0.0, probabilities=True)
+    return by_schema, client.supports(asked, ["logprobs", "top_logprobs"])
 
 
 def judge_answers(client: Client, judge: Judge, items: Sequence[Item], together: bool = False) -> list[ItemScores]:

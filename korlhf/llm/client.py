@@ -11,7 +11,7 @@ import asyncio
 import functools
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,22 +111,36 @@ class Client:
         results = asyncio.run(self._ask_all(todo, attempts, desc))
         return [results[i] for i in same]
 
-    def supports(self, body: dict) -> bool:
-        """Whether the server takes this body (any 2xx answer) or refuses it (400, 422 ...); remembered in the cache.
+    def supports(self, body: dict, keys: Sequence[str]) -> bool:
+        """Whether the server takes this body (any 2xx answer), or only without these keys of it; remembered in the
+        cache.
 
-        Raises InputError if the server answers neither way: if the body is too long for its model, that says nothing
-        about what it takes.
+        Raises InputError if it refuses the rest too (a context that is too short, no chat template, no system role
+        ...), or answers neither way: that says nothing about what it takes.
         """
         asked = {"base_url": self._base_url, "supports": body}
         known = self._cache.get(cache_key(asked))
         if known is None:
-            outcome = asyncio.run(self._probe(body))
-            if isinstance(outcome, Failure) and outcome.kind not in ("bad request", "empty"):
-                remedy = "serve the model with a longer context" if outcome.kind == "too long" else _LATER
-                raise InputError(f"--base_url {self._base_url}: {outcome.kind}: {outcome.reason}; {remedy}")
-            known = {"supported": not isinstance(outcome, Failure) or outcome.kind == "empty"}
+            refused = self._refusal(body)
+            rest = {key: value for key, value in body.items() if key not in keys}
+            if refused and (why := self._refusal(rest)):
+                raise InputError(
+                    f"--base_url {self._base_url}: refuses what is asked, without {' and '.join(keys)} too ({why}); "
+                    "serve a model that takes it"
+                )
+            known = {"supported": not refused}
             self._cache.put(cache_key(asked), known, asked)
         return known["supported"]
+
+    def _refusal(self, body: dict) -> str:
+        """Why the server refuses a body (400, 422 ...), "" if it takes it. Raises InputError if it does neither."""
+        outcome = asyncio.run(self._probe(body))
+        if not isinstance(outcome, Failure) or outcome.kind == "empty":
+            return ""
+        if outcome.kind == "bad request":
+            return outcome.reason
+        remedy = "serve the model with a longer context" if outcome.kind == "too long" else _LATER
+        raise InputError(f"--base_url {self._base_url}: {outcome.kind}: {outcome.reason}; {remedy}")
 
     def _asked(self, request: Request, attempt: int) -> dict:
         """What the cache's key is made of."""

@@ -1,4 +1,6 @@
-"""LoRA merged into its base for saving, and the proof that what is saved computes what was trained."""
+"""LoRA merged into its base: for saving, with the proof that what is saved computes what was trained, and of the live
+weights, for an engine that samples.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -83,3 +85,37 @@ def _base(module, state_dict, base_path):
         base.resize_token_embeddings(rows)
     base.config.pad_token_id = trained.config.pad_token_id
     return base
+
+
+def merged_weights(module: Any, state_dict: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The weights of the language model that a PeftModel computes, by that model's own names, rounded to `dtype`.
+
+    state_dict: the whole weights of `module`, on the CPU. Added up by hand in fp32: peft merges layers in place alone,
+    in the precision of the training, and ZeRO-3 spreads those over processes.
+    """
+    head, layers, out = "base_model.model.", {}, {}
+    for name, layer in module.named_modules():
+        if hasattr(layer, "base_layer"):
+            layers[f"{name}.base_layer.weight"] = layer, f"{name}."
+    for name, weight in state_dict.items():
+        if "lora_" in name:
+            continue
+        if name in layers:
+            weight = _with_adapter(weight, *layers[name], state_dict)
+        out[name.removeprefix(head).replace(".base_layer.", ".")] = weight.to(dtype)
+    return out
+
+
+def _with_adapter(weight, layer, prefix, state_dict):
+    """A base weight with its LoRA (arXiv 2106.09685, section 4.1) or DoRA (2402.09353, equation 5) in fp32."""
+    own = {k.removeprefix(prefix): v.float() for k, v in state_dict.items() if k.startswith(f"{prefix}lora_")}
+    (scaling,) = layer.scaling.values()
+    if "lora_embedding_A.default" in own:
+        change = (own["lora_embedding_B.default"] @ own["lora_embedding_A.default"]).T
+    else:
+        change = own["lora_B.default.weight"] @ own["lora_A.default.weight"]
+    turned = getattr(layer, "fan_in_fan_out", False)  # GPT-2's weights are (in, out)
+    whole = (weight.float().T if turned else weight.float()) + scaling * change
+    if (length := own.get("lora_magnitude_vector.default.weight")) is not None:
+        whole = whole * (length.flatten() / whole.norm(dim=1)).unsqueeze(1)
+    return whole.T.contiguous() if turned else whole

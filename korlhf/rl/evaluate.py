@@ -34,7 +34,7 @@ def evaluate(models: Models, prompts: Sequence[Prompt], flags: PpoFlags, seed: i
     places = range(world.rank * each, (world.rank + 1) * each)  # equally many in each process; repeats are not counted
     rows = [prompts[i % n] for i in places]
     desc = "held-out" if world.first else ""
-    answers = sample(models, rows, [derive(seed, i % n) for i in places], flags, desc)
+    answers = sample(models, rows, [derive(seed, i % n) for i in places], flags, desc).answers
     size, ids, lengths = flags.per_device_generation_batch_size, [p.ids for p in rows], [len(a) for a in answers]
     kl = ref_nll = [None] * len(rows)
     if models.measures_kl:

@@ -7,6 +7,7 @@ from korlhf.core.flags import flag, seed_flag
 from korlhf.training.flags import ModelFlags, RunFlags
 from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.reward_flags import RewardFlags
+from korlhf.training.rollout_flags import RolloutFlags
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Flags:
     ppo: PpoFlags
     run: RunFlags
     rewards: RewardFlags = field(default_factory=RewardFlags)
+    rollout: RolloutFlags = field(default_factory=RolloutFlags)
 
     @property
     def paths(self) -> dict[str, str]:

@@ -3,7 +3,8 @@
 POST {"prompts": [text of the last message], "answers": [text], "messages": [[{"role", "content"}]], "columns": {name of
 a column: [value]}}, lists of the same length, gives 200 and {"scores": [number, or null: not scored]}, one for each
 answer. What is not JSON in a column is sent as text. A server that is busy, fails or drops the connection is asked
-again; an answer of another form is a mistake, which asking again would not mend.
+again; an answer of another form is a mistake, which asking again would not mend. An address that ends in /classify is
+vLLM's, which serves a reward model.
 """
 
 import asyncio
@@ -14,7 +15,9 @@ from collections.abc import Sequence
 import httpx2
 
 from korlhf.core import progress
-from korlhf.core.errors import Unavailable, Unscored
+from korlhf.core.errors import InputError, Unavailable, Unscored
+from korlhf.data.tokenize import Codec
+from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl.reward_kinds import columns_of
 from korlhf.rl.rewards import Prompt
 
@@ -26,6 +29,8 @@ class HttpReward:
     """seconds: for a whole answer; concurrency: requests at once, into which answers are divided; wait: seconds until
     a server that gives no scores makes it Unavailable, 0 = it is asked once.
     """
+
+    FORM = '{"scores": [...]}'
 
     def __init__(self, url: str, flag: str, seconds: float, concurrency: int, wait: float):
         self.url, self.seconds, self.concurrency, self.wait = url, seconds, concurrency, wait
@@ -46,9 +51,7 @@ class HttpReward:
 
     async def _ask(self, client, prompts, texts):
         """Scores of some answers, however often it takes."""
-        columns = columns_of(prompts)
-        asked = [p.messages[-1]["content"] for p in prompts]
-        body = {"prompts": asked, "answers": list(texts), "messages": columns.pop("messages"), "columns": columns}
+        body = self._body(prompts, texts)
         body = json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "replace")
         began, tries = time.monotonic(), 0
         while True:
@@ -81,9 +84,17 @@ class HttpReward:
             raise Unscored(f"the reward {self.url} refused with status {answer.status_code}: {_shown(answer)}; mend it")
         return self._read(answer, count), 0.0
 
+    def _body(self, prompts, texts):
+        columns = columns_of(prompts)
+        asked = [p.messages[-1]["content"] for p in prompts]
+        return {"prompts": asked, "answers": list(texts), "messages": columns.pop("messages"), "columns": columns}
+
+    def _scores(self, body):
+        return body["scores"]
+
     def _read(self, answer, count):
         try:
-            scores = answer.json()["scores"]
+            scores = self._scores(answer.json())
         except (ValueError, KeyError, TypeError):
             scores = None
         numbers = isinstance(scores, list) and all(
@@ -91,10 +102,45 @@ class HttpReward:
         )
         if not numbers or len(scores) != count:
             raise Unscored(
-                f'the reward {self.url} gave {_shown(answer)}; it must give {{"scores": [...]}} with {count} numbers '
-                "or nulls"
+                f"the reward {self.url} gave {_shown(answer)}; it must give {self.FORM} with {count} numbers or nulls"
             )
         return scores
+
+
+class ClassifyReward(HttpReward):
+    """A reward model that vLLM serves (--runner pooling): the folder's own raw scores, as it gets token ids, by the
+    tokenizer and the template in the folder, and no activation follows.
+
+    Raises InputError if the server does not say which model it has, or its folder is not on this machine.
+    """
+
+    FORM = '{"data": [{"probs": [score]}, ...]}'
+
+    def __init__(self, url: str, flag: str, seconds: float, concurrency: int, wait: float):
+        super().__init__(url, flag, seconds, concurrency, wait)
+        models = url.removesuffix("/classify") + "/v1/models"
+        try:
+            served = httpx2.get(models, timeout=seconds).raise_for_status().json()["data"][0]
+            self.model, folder = served["id"], served["root"]
+        except (httpx2.HTTPError, ValueError, LookupError, TypeError) as error:
+            raise InputError(
+                f"{flag} {url}: {models} names no model ({type(error).__name__}); start the server first: "
+                "SERVER=vllm bash applications/export/run_serve.sh FOLDER"
+            ) from error
+        self.codec = Codec(load_tokenizer(folder, what=f"{flag} {url}, whose tokenizer is read here:"))
+
+    def _body(self, prompts, texts):
+        ids = [self.codec.with_answer(p.messages, text).ids for p, text in zip(prompts, texts)]
+        return {"model": self.model, "input": ids, "use_activation": False}
+
+    def _scores(self, body):
+        rows = sorted(body["data"], key=lambda row: row["index"])
+        return [score for row in rows for score in row["probs"]]  # of one label; of several their number is wrong
+
+
+def open_http(url: str, flag: str, seconds: float, concurrency: int, wait: float) -> HttpReward:
+    """The reward of an address; the rest as of HttpReward."""
+    return (ClassifyReward if url.endswith("/classify") else HttpReward)(url, flag, seconds, concurrency, wait)
 
 
 def _shown(answer):

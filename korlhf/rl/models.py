@@ -3,7 +3,7 @@ has a critic, and only a KL penalty a reference.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from korlhf.core.errors import InputError
@@ -17,13 +17,17 @@ from korlhf.rl.flags import Flags
 from korlhf.rl.mixed import Mix
 from korlhf.rl.reward_kinds import Opener, open_mix
 from korlhf.rl.rewards import Reward, RewardModel
+from korlhf.rl.sampler import Sampler
 from korlhf.training.engine import Engine, Frozen, Recipe, loading
+from korlhf.training.rollout_flags import RolloutFlags
 from korlhf.training.world import World
 
 
 @dataclass
 class Models:
-    """What a step works with. reference None: the actor with its LoRA adapter off, if the KL is measured."""
+    """What a step works with. reference None: the actor with its LoRA adapter off, if the KL is measured; sampler None:
+    the actor itself.
+    """
 
     actor: Engine
     critic: Engine | None
@@ -32,6 +36,8 @@ class Models:
     codec: Codec
     world: World
     measures_kl: bool = True
+    sampler: Sampler | None = None
+    rollout: RolloutFlags = field(default_factory=RolloutFlags)
 
     @property
     def trained(self) -> dict[str, Engine]:
@@ -76,6 +82,7 @@ def open_models(
         codec=codec,
         world=world,
         measures_kl=ppo.kl_coef > 0,
+        rollout=flags.rollout,
     )
 
 

@@ -38,6 +38,7 @@ class Experience:
     returns: Any  # (B, R) what the critic learns; None without one
     weights: torch.Tensor  # (B, R) of each token in the policy's loss
     shares: list[float]  # B: what each answer adds to the number that the loss is divided by
+    mismatch: torch.Tensor | None = None  # (B, R) log-ratio of the actor to the engine that sampled, if that is another
     passes: Passes | None = None  # if the one update takes its gradients from the passes that scored
 
     def __len__(self) -> int:

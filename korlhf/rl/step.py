@@ -17,10 +17,11 @@ from korlhf.data import packing
 from korlhf.data.ngrams import repetition
 from korlhf.data.tokenize import Tokens
 from korlhf.rl import advantages as estimators
-from korlhf.rl import ppo, rollout
+from korlhf.rl import mismatch, ppo, rollout
 from korlhf.rl.mixed import scored, sums
 from korlhf.rl.models import Models
 from korlhf.rl.rewards import Prompt, ScoreShaping, kl_shaped_rewards
+from korlhf.rl.sampler import Local, Sampled
 from korlhf.training.log import Clock
 from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.sft import sft_loss
@@ -78,15 +79,14 @@ def _adapter_off(actor):
         yield actor
 
 
-def sample(
-    models: Models, prompts: Sequence[Prompt], seeds: Sequence[int], flags: PpoFlags, desc: str = ""
-) -> list[list[int]]:
-    """Answer ids of `prompts` from the actor, which is left in evaluation mode. desc: as of rollout.sample."""
+def sample(models: Models, prompts: Sequence[Prompt], seeds: Sequence[int], flags: PpoFlags, desc: str = "") -> Sampled:
+    """Answers to `prompts` by the actor's weights; the actor is left in evaluation mode. desc: as of rollout.sample."""
     models.actor.eval()
+    size = flags.per_device_generation_batch_size
+    sampler = models.sampler or Local(models.actor, models.codec.eos_token_id, size)
+    sampler.sync(models.actor)
     limits = rollout.Limits(flags.max_answer_seq_len, flags.temperature, flags.top_p)
-    ids, size = [p.ids for p in prompts], flags.per_device_generation_batch_size
-    with models.actor.gathered_weights():
-        return rollout.sample(models.actor.module.lm, ids, seeds, models.codec.eos_token_id, limits, size, desc)
+    return sampler.sample([p.ids for p in prompts], seeds, limits, desc)
 
 
 def collect(
@@ -102,7 +102,8 @@ def collect(
     figures of this process as sums, seconds).
     """
     clock.lap()
-    answers = sample(models, prompts, seeds, flags)
+    sampled = sample(models, prompts, seeds, flags)
+    answers = sampled.answers
     seconds = {"sampling": clock.lap(), "scoring": 0.0, "training": 0.0}
     device, ids, lengths = models.world.device, [p.ids for p in prompts], [len(a) for a in answers]
     texts = [models.codec.decode(a) for a in answers]
@@ -132,6 +133,8 @@ def collect(
     exp = ppo.Experience(
         ids, answers, texts, mask, logps, ref_logps, advantages, raw, values, returns, weights, shares.tolist()
     )
+    if sampled.logps is not None:
+        _correct(exp, sampled.logps, models.rollout)
     tensors = {"reward": rewards.sum(), "eos_rate": ended.sum(), "entropy": entropies.sum(), "kept": kept.sum()}
     if flags.num_generations > 1:
         tensors |= {"equal_groups": equal.sum()}
@@ -139,6 +142,14 @@ def collect(
     seconds["scoring"] += clock.lap()
     exp.passes = passes if trains else None
     return exp, figures, seconds
+
+
+def _correct(exp, engine_logps, flags):
+    """Weigh the tokens by the ratio of the actor to the engine that sampled them."""
+    flat = torch.tensor([logp for row in engine_logps for logp in row], device=exp.mask.device)
+    exp.mismatch = (exp.logps - ppo.pad_rows(flat, [len(row) for row in engine_logps])) * exp.mask
+    how = flags.rollout_correction, flags.rollout_ratio_max
+    exp.weights = exp.weights * mismatch.factors(exp.mismatch, exp.mask, *how)
 
 
 def _figures(exp, tensors):

@@ -15,6 +15,7 @@ from korlhf.core.seeds import PTX, derive
 from korlhf.data.load import load_examples
 from korlhf.data.tokenize import Codec, Tokens, sft_tokens
 from korlhf.models.card import Sample, places
+from korlhf.rl import mismatch
 from korlhf.rl import step as ppo_step
 from korlhf.rl.advantages import explained_variance, whiten
 from korlhf.rl.ema import EMA
@@ -140,6 +141,9 @@ class PpoTraining(Training):
         if self.ema:
             self.ema.update()
         metrics = self._metrics(sums, seconds)
+        if self.models.sampler and exp.mismatch is not None:
+            metrics |= mismatch.measured(exp.mismatch, exp.mask, self.world.sum, self.world.gather)
+            metrics |= self.models.sampler.figures
         if "kl" in metrics and finite(metrics["kl"]):
             self.controller.update(metrics["kl"], metrics["answers"])
         return metrics | statistics | {"explained_variance": explained}

@@ -193,6 +193,7 @@ class Engine:
         cast_parameters(module, self.dtype)
         module.to(world.device)
         optimizer = open_optimizer(module, flags, recipe.dtype, recipe.max_grad_norm)
+        self.version = 0  # of the weights: another after each step
         self.skipped = 0  # steps left out as their gradients were not finite, since the training last looked
         self.schedule: Any = open_schedule(recipe.schedule, optimizer, recipe.num_warmup_steps, recipe.total_steps)
         self.ds: Any
@@ -230,6 +231,7 @@ class Engine:
         loss scale is no divergence.
         """
         last, scaling = self.ds.is_gradient_accumulation_boundary(), self._loss_scale() > 1
+        self.version += last
         try:
             self.ds.step()
         except Exception as error:  # DeepSpeed has no class of its own for it
@@ -292,6 +294,7 @@ class Engine:
         else:
             states.load(self.ds, folder, self.world.rank)
         restart_schedule(self.schedule)  # the run may have another length now
+        self.version += 1
 
     def _load_deepspeeds(self, folder):
         """Files of earlier versions, which DeepSpeed wrote as pickles: nothing but plain values and these is made of

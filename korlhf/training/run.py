@@ -35,6 +35,7 @@ FREE = {
     ),
     *("deepspeed", "local_rank", "print_answers", "per_device_eval_batch_size", "estimate_memory"),
     *("max_bad_steps", "stop_on_divergence", "ddp_timeout", "reward_wait"),
+    *("vllm_url", "vllm_args", "vllm_gpus", "vllm_sleep", "vllm_weights_dir", "vllm_timeout"),
     # of the servers that step 3's judges ask
     *("base_url", "api_key_env", "concurrency", "max_requests", "max_cost", "price_input", "price_output"),
     *("request_timeout", "max_retries", "cache"),
@@ -49,6 +50,7 @@ ADDED = {
     **{"ratio": "token", "cliprange_high": 0.0, "kl_in": "reward", "kl_estimator": "auto"},
     **{"mask_truncated": False, "dynamic_sampling": False},
     **{"reward": [], "veto": [], "ensemble_penalty": 0.0},
+    **{"rollout": "local", "rollout_correction": "none", "rollout_ratio_max": 2.0},
     **{"judge_samples": 5, "judge_temperature": 1.0, "structured": "auto"},
 }
 # How long a run is: a run that stands at an earlier step goes on to its new end.

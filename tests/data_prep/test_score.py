@@ -18,6 +18,7 @@ from korlhf.core.files import fingerprint
 from korlhf.data import record as records
 from korlhf.data.example import read_row
 from korlhf.data.tokenize import Codec
+from korlhf.data_prep.score import summary
 from korlhf.llm import checkpoint, client
 from korlhf.models import reward_model, save
 from korlhf.models.tokenizer import load_tokenizer
@@ -95,6 +96,11 @@ def test_scores_means_and_what_the_judge_was(tmp_path, capsys):
     assert "structured output on (the server takes it); token probabilities asked for" in told
     assert "friendly 2.00" in told
     read_row(out[0])  # training's --data_path reads it
+
+
+def test_the_name_of_a_server_s_folder_keeps_its_column():
+    told = summary({"/srv/models/my-chatbot": {"everyday": {"n": 1, "score": 2.0}}}, None)
+    assert told.splitlines()[1] == "/srv/models/my-chatbot  everyday              1  2.000"
 
 
 def test_together_both_orders(tmp_path, capsys):

@@ -16,6 +16,7 @@ from rigged_judge import answers as judged
 from rigged_judge import choice_of, fill, is_choice
 
 from korlhf.core.errors import InputError
+from korlhf.data import load
 from korlhf.eval import chat_benchmark, chat_questions
 from korlhf.llm import client as llm
 from korlhf.llm.responders import Responder
@@ -364,6 +365,20 @@ def test_rows_that_are_not_of_the_published_form(run, name, row, message):
     }[name]
     with pytest.raises(InputError, match=message):
         run(name, [first, row], {"a": [["답"]], "b": [["답"]]}, None, "--judge", "openai:m")
+
+
+def test_questions_from_the_hub(monkeypatch):
+    """Of the configuration ko, whose only split is test."""
+    asked = []
+
+    def hub(name, *parts):
+        asked.append(parts)
+        return {"test": [{"question_id": "a1", "category": "c", "cluster": "k", "prompt": "질문이에요 "}]}
+
+    monkeypatch.setattr(load, "_hub", hub)
+    (question,) = chat_questions.read_questions(chat_questions.BENCHMARKS["m_arena_hard"])
+    assert asked == [("CohereLabs/m-ArenaHard", "ko", None)]
+    assert (question["id"], question["category"], question["turns"]) == ("a1", "all", ["질문이에요"])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 with Server(faults={0: "drop", 1: 503, 2: "hang", 3: b"nonsense"}) as server:     # by request number, from 0
     ... server.url ... server.bodies[0]["answers"] ...
+Server(sum, folder=FOLDER)                                      # as vLLM serves a reward model: scores of token ids
 """
 
 import json
@@ -16,16 +17,21 @@ class Server(Loopback):
     function (number) -> such a one or None.
     """
 
-    def __init__(self, score=len, faults=None):
+    def __init__(self, score=len, faults=None, folder=None):
         self.score, self.bodies, self.lock = score, [], threading.Lock()
+        self.folder, self.path = folder, "/classify" if folder else "/score"
         self.faults = faults if callable(faults) else (faults or {}).get
         self.stopping = threading.Event()
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads, self.http.owner = True, self
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/score"
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}{self.path}"
 
 
 class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        models = {"data": [{"id": "served", "root": str(self.server.owner.folder)}]}
+        self.answer(200 if self.path == "/v1/models" else 404, json.dumps(models).encode())
+
     def do_POST(self):
         owner = self.server.owner
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -38,12 +44,19 @@ class Handler(BaseHTTPRequestHandler):
         if fault in ("hang", "drop"):
             self.close_connection = True
             return
-        scores = json.dumps({"scores": [owner.score(answer) for answer in body["answers"]]}).encode()
-        answer = fault if isinstance(fault, bytes) else scores
-        self.send_response(fault if isinstance(fault, int) else 200)
-        self.send_header("Content-Length", str(len(answer)))
+        if owner.folder:  # vLLM 0.32
+            rows = [{"index": i, "probs": [owner.score(ids)], "num_classes": 1} for i, ids in enumerate(body["input"])]
+            scores = {"object": "list", "model": "served", "data": rows[::-1]}
+        else:
+            scores = {"scores": [owner.score(answer) for answer in body["answers"]]}
+        answer = fault if isinstance(fault, bytes) else json.dumps(scores).encode()
+        self.answer(fault if isinstance(fault, int) else 200, answer)
+
+    def answer(self, status, body):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(body)
 
     def log_message(self, *_):
         pass

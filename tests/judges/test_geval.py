@@ -7,6 +7,7 @@ import pytest
 from openai_server import Server, error, refusal
 from rigged_judge import answers, form_of, with_probabilities
 
+from korlhf.core.errors import InputError
 from korlhf.judges import geval
 from korlhf.judges import rubric as rubrics
 from korlhf.judges.form import Item
@@ -177,17 +178,16 @@ def test_rubrics_are_not_mixed_up(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "refused, structured, expected",
+    "refused, structured, expected, asked",
     [
-        ((), "auto", (True, True)),
-        (("response_format",), "auto", (False, True)),
-        (("logprobs",), "auto", (True, False)),
-        (("response_format", "logprobs"), "auto", (False, False)),
-        (("response_format",), "on", (True, False)),
-        ((), "off", (False, True)),
+        ((), "auto", (True, True), 2),
+        (("response_format",), "auto", (False, True), 3),
+        (("logprobs",), "auto", (True, False), 3),
+        (("response_format", "logprobs"), "auto", (False, False), 4),
+        ((), "off", (False, True), 1),
     ],
 )
-def test_what_a_server_can_do(tmp_path, refused, structured, expected):
+def test_what_a_server_can_do(tmp_path, refused, structured, expected, asked):
     def fault(number, body):
         return error(400, "not supported") if any(word in body for word in refused) else None
 
@@ -197,4 +197,13 @@ def test_what_a_server_can_do(tmp_path, refused, structured, expected):
                 geval.abilities(client(server, tmp_path), RUBRICS["everyday"], "test-model", structured, 1.0)
                 == expected
             )
-        assert len(server.requests) == (2 if structured == "auto" else 1)
+        assert len(server.requests) == asked
+
+
+def test_a_schema_that_is_switched_on_and_refused_is_told_at_once(tmp_path):
+    refuses = error(400, "no response_format here")
+    with (
+        Server("echo", lambda number, body: refuses if "response_format" in body else None) as server,
+        pytest.raises(InputError, match="without logprobs and top_logprobs too .400: no response_format here"),
+    ):
+        geval.abilities(client(server, tmp_path), RUBRICS["everyday"], "test-model", "on", 1.0)

@@ -57,8 +57,8 @@ def test_names():
 
 
 def test_a_server_scores_and_scores_again_with_forms_of_their_own(open_judge):
-    """The n-th form that the server fills in says n."""
-    count = iter(range(1, 6))
+    """The n-th form that the server fills in says n, from 0 on: the form that shows what it takes."""
+    count = iter(range(6))
     with Server(
         form_of(lambda answer, place: next(count)), lambda n, body: error(400) if "logprobs" in body else None
     ) as server:

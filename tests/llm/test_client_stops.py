@@ -168,7 +168,7 @@ def test_the_limit_on_requests(client, tmp_path):
         assert texts_of(one.ask(requests(TEXTS[:10]))) == TEXTS[:10]  # exactly enough is enough
         assert texts_of(one.ask(requests(TEXTS[:10]))) == TEXTS[:10]  # what is known costs nothing
         with pytest.raises(InputError, match="--max_requests 3"):
-            one.supports(requests(TEXTS[:1])[0].body)
+            one.supports(requests(TEXTS[:1])[0].body, ["logprobs"])
         assert Counter(server.prompts(server.answered)) == Counter(TEXTS[:10])
 
 
@@ -196,15 +196,20 @@ def test_costs_that_cannot_be_known(client):
 
 
 def test_what_a_server_supports_is_asked_once(client):
-    faults = {"되는": EMPTY, "안 되는": error(422, "no logprobs here"), "모르는": error(500)}
-    with Server(faults=lambda number, body: faults.get(body["messages"][0]["content"])) as server:
+    faults = {"되는": EMPTY, "모르는": error(500)}
+
+    def fault(number, body):
+        text = body["messages"][0]["content"]
+        return error(422, "no logprobs here") if text == "안 되는" and "logprobs" in body else faults.get(text)
+
+    with Server(faults=fault) as server:
         able, empty, unable, unknown = [r.body for r in requests(["그냥", "되는", "안 되는", "모르는"], logprobs=True)]
         for _ in range(2):
             one = client(server, max_retries=1)
-            assert [one.supports(b) for b in (able, empty, unable)] == [True, True, False]
-        assert Counter(server.prompts()) == {"그냥": 1, "되는": 2, "안 되는": 1}
+            assert [one.supports(b, ["logprobs"]) for b in (able, empty, unable)] == [True, True, False]
+        assert Counter(server.prompts()) == {"그냥": 1, "되는": 2, "안 되는": 2}
         with pytest.raises(InputError, match="--base_url .*500: broken"):
-            one.supports(unknown)
+            one.supports(unknown, ["logprobs"])
         assert texts_of(client(server).ask([llm.Request(able)])) == ["그냥"]  # the probe's answer is no answer
 
 
@@ -220,11 +225,29 @@ def test_what_a_server_supports_is_asked_once(client):
 def test_a_form_too_long_for_the_model_does_not_mean_that_the_server_takes_no_schema(client, fault):
     with Server(faults=lambda number, body: fault) as server:
         with pytest.raises(InputError, match="--base_url .*: too long: 4.*longer context"):
-            client(server).supports(requests(["폼"])[0].body)
+            client(server).supports(requests(["폼"])[0].body, ["logprobs"])
         [(failure, _)] = client(server).ask(requests(["안녕"]))
         assert failure.kind == "too long" and len(server.requests) == 2
     with Server() as server:
-        assert client(server).supports(requests(["폼"])[0].body)  # nothing wrong was remembered
+        assert client(server).supports(requests(["폼"])[0].body, ["logprobs"])  # nothing wrong was remembered
+
+
+VLLM_SAYS = [
+    "max_tokens=2000 cannot be greater than max_model_len=512. Please request fewer output tokens.",
+    "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat template",
+    "System role not supported",
+]
+
+
+@pytest.mark.parametrize("said", VLLM_SAYS)
+def test_a_request_that_is_refused_without_the_ability_too_says_nothing_of_it(client, said):
+    body = requests(["폼"], response_format={"type": "json_schema"})[0].body
+    with Server(faults=lambda number, body: error(400, said, type="BadRequestError")) as server:
+        with pytest.raises(InputError, match="refuses what is asked, without response_format too .400: " + said):
+            client(server).supports(body, ["response_format"])
+        assert [set(b) - {"model", "messages"} for b in server.requests] == [{"response_format"}, set()]
+    with Server() as server:
+        assert client(server).supports(body, ["response_format"])  # nothing wrong was remembered
 
 
 @pytest.mark.parametrize("who", ["user:geheim@", "geheim@", ":geheim@"])

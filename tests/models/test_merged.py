@@ -94,3 +94,25 @@ def test_a_merged_model_that_is_not_the_trained_one_is_not_saved(load_lm, folder
         with pytest.raises(InputError, match="the merged model is not the one that was trained: its log-probab"):
             merged.merge(adapted, weights, adapter, folders["llama"], dtype, wrong)
     assert (adapter / "adapter_model.safetensors").exists() and not (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "name, flags",
+    [
+        ("tied", {"lora_module_name": "embed_tokens,q_proj"}),
+        ("gpt2", {}),  # weights that lie the other way
+        ("llama", {"lora_module_name": "all-linear", "use_dora": True}),
+        ("gpt_neox", {"lora_alpha": 3}),
+    ],
+)
+def test_the_live_weights_merged_are_what_peft_merges(tied, folders, load_lm, tokenizer, name, flags):
+    lm = causal_lm.load_causal_lm(tied, tokenizer) if name == "tied" else load_lm(name)
+    adapted = trained(lm, **flags)
+    whole = {n: p.detach().clone() for n, p in adapted.named_parameters(remove_duplicate=False)}
+    found = merged.merged_weights(adapted, whole, torch.float32)
+    half = merged.merged_weights(adapted, whole, torch.bfloat16)
+    assert all((p == whole[n]).all() for n, p in adapted.named_parameters(remove_duplicate=False))
+    expected = dict(adapted.merge_and_unload().named_parameters(remove_duplicate=False))
+    assert found.keys() == expected.keys()
+    assert all(torch.allclose(found[n], expected[n], atol=1e-5) for n in found)
+    assert all((half[n] == found[n].bfloat16()).all() for n in found)

@@ -5,7 +5,7 @@ from reward_server import Server
 
 from korlhf.core.errors import InputError, Unavailable, Unscored
 from korlhf.rl import http_reward
-from korlhf.rl.http_reward import HttpReward
+from korlhf.rl.http_reward import HttpReward, open_http
 from korlhf.rl.reward_kinds import RULES, open_mix, reward_inputs
 from korlhf.rl.rewards import Prompt
 from korlhf.training import reward_flags
@@ -169,3 +169,37 @@ def test_nonsense_is_a_mistake_at_once(quick, fault, says):
     with Server(faults={0: fault}) as server, pytest.raises(Unscored) as error:
         asked(server)
     assert says in str(error.value) and not isinstance(error.value, Unavailable) and len(server.bodies) == 1
+
+
+def classified(server, wait=10.0):
+    return open_http(server.url, "--reward", seconds=5.0, concurrency=1, wait=wait)(PROMPTS, TEXTS)
+
+
+def test_a_reward_model_of_vllm_gets_ids_of_its_own_tokenizer_and_gives_raw_scores(quick, folders, tokenizer):
+    asked_of = [tokenizer.apply_chat_template(p.messages, add_generation_prompt=True).input_ids for p in PROMPTS]
+    ids = [asked + tokenizer(text).input_ids + [tokenizer.eos_token_id] for asked, text in zip(asked_of, TEXTS)]
+    with Server(sum, folder=folders["gpt_neox"]) as server:
+        assert classified(server) == [sum(ids[0]), sum(ids[1])]
+    assert server.bodies == [{"model": "served", "input": ids, "use_activation": False}]
+
+
+@pytest.mark.parametrize(
+    "fault, says",
+    [
+        (400, "refused with status 400"),
+        (b'{"data": [{"index": 0, "probs": [0.2, 0.8]}, {"index": 1, "probs": [1, 0]}]}', "with 2 numbers or nulls"),
+        (b'{"scores": [1, 2]}', 'it must give {"data": [{"probs": [score]}, ...]} with 2'),
+    ],
+)
+def test_what_is_no_score_of_vllm_is_a_mistake(quick, folders, fault, says):
+    with Server(sum, {0: fault}, folders["gpt_neox"]) as server, pytest.raises(Unscored) as error:
+        classified(server)
+    assert says in str(error.value) and len(server.bodies) == 1
+
+
+def test_vllm_that_is_not_there_or_has_its_model_elsewhere_is_told_at_once(quick, tmp_path):
+    with Server(sum, folder=tmp_path / "none") as server, pytest.raises(InputError, match="none: no such folder") as e:
+        classified(server)
+    assert f"--reward {server.url}, whose tokenizer is read here: {tmp_path}" in str(e.value)
+    with pytest.raises(InputError, match=r"/v1/models names no model \(ConnectError\); start the server first: SERVER"):
+        classified(server)

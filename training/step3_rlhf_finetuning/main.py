@@ -17,6 +17,7 @@ from korlhf.rl.flags import Flags
 from korlhf.training.flags import DataFlags, ModelFlags, RunFlags, check, step_parser
 from korlhf.training.ppo_flags import PpoFlags, check_ppo
 from korlhf.training.reward_flags import RewardFlags
+from korlhf.training.rollout_flags import RolloutFlags
 
 
 def parse(argv=None):
@@ -28,20 +29,21 @@ def parse(argv=None):
         of_critic["model_name_or_path"] = ""  # needed with gae alone
     flags.add(parser, ModelFlags, "critic_", **of_critic)
     flags.add(parser, RunFlags)
-    for group in (PpoFlags, RewardFlags, LlmFlags, ServerJudgeFlags):
+    for group in (PpoFlags, RolloutFlags, RewardFlags, LlmFlags, ServerJudgeFlags):
         flags.add(parser, group)
     parser.add_argument("--eval_steps", type=int, dest="eval_interval", help="the old name of --eval_interval")
     args = parser.parse_args(argv)
     data, run, ppo, rewards = (flags.read(args, group) for group in (DataFlags, RunFlags, PpoFlags, RewardFlags))
-    judging, llm = flags.read(args, ServerJudgeFlags), flags.read(args, LlmFlags)
+    judging, llm, rollout = (flags.read(args, group) for group in (ServerJudgeFlags, LlmFlags, RolloutFlags))
     actor, critic = (flags.read(args, ModelFlags, prefix) for prefix in ("actor_", "critic_"))
     check(data, {"actor_": actor, "critic_": critic}, run, parser)
     check_ppo(ppo, parser)
     judging.check(parser)
+    rollout.check(actor.load_in_4bit, ppo, run.ddp_timeout)
     rewards.check(ppo.reward_model_name_or_path, run.ddp_timeout, llm.request_timeout)
     if ppo.has_critic and not critic.model_name_or_path:
         parser.error("the following arguments are required: --critic_model_name_or_path")
-    return data, Flags(actor, critic, ppo, run, rewards), (llm, judging), vars(args)
+    return data, Flags(actor, critic, ppo, run, rewards, rollout), (llm, judging), vars(args)
 
 
 def main():
@@ -60,11 +62,12 @@ def main():
         from korlhf.models.checks import check_model
         from korlhf.models.fingerprint import fingerprint
         from korlhf.models.tokenizer import load_tokenizer
-        from korlhf.rl.http_reward import HttpReward
+        from korlhf.rl.http_reward import open_http
         from korlhf.rl.models import open_models
         from korlhf.rl.reward_kinds import reward_inputs
         from korlhf.rl.rewards import Prompt
         from korlhf.rl.training import PpoTraining, load_unsupervised
+        from korlhf.rl.vllm_server import opened
         from korlhf.training import engine, examples
         from korlhf.training.batch import fitting
         from korlhf.training.loop import Order, fit
@@ -99,11 +102,12 @@ def main():
         return print(folder.dir, FINISHED)
 
     seed_step(data.seed, 0)
-    server = partial(HttpReward, seconds=llm.request_timeout, concurrency=llm.concurrency, wait=rewards.reward_wait)
+    server = partial(open_http, seconds=llm.request_timeout, concurrency=llm.concurrency, wait=rewards.reward_wait)
     openers = {"http": server, "judge": judges.open}
     models = open_models(given, codec, world, dtype, order.total_steps, openers)
     training = PpoTraining(models, given, prompts, heldout, unsupervised, order, folder)
-    fit(folder, training, run, data.data_path)
+    with opened(models, given, prompts, dtype):
+        fit(folder, training, run, data.data_path)
 
 
 if __name__ == "__main__":

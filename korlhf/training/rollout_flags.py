@@ -1,0 +1,102 @@
+"""--rollout of step 3: who samples answers, and what cannot be one."""
+
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from korlhf.core.errors import InputError
+from korlhf.core.flags import flag
+from korlhf.training.ppo_flags import PpoFlags
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutFlags:
+    """rollouts"""
+
+    rollout: str = flag(
+        "local",
+        "who samples answers: local = the actor in the training's own processes; vllm = vLLM servers, which get its "
+        "weights before they sample",
+        choices=["local", "vllm"],
+    )
+    vllm_url: list[str] = flag(
+        [],
+        "addresses of running vLLM servers, which share the prompts, e.g. http://127.0.0.1:8000; not given = one is "
+        "started by the program $VLLM (default: .venv-vllm/bin/vllm)",
+    )
+    vllm_args: str = flag("", "further arguments of the server that is started, e.g. '--gpu-memory-utilization 0.4'")
+    vllm_gpus: str = flag("", "CUDA_VISIBLE_DEVICES of the server that is started; not given = the training's own")
+    vllm_sleep: bool = flag(
+        False,
+        "the servers give GPU memory back while the training computes; those that run already need --enable-sleep-mode",
+    )
+    vllm_weights_dir: str = flag(
+        "/dev/shm", "folder in memory that weights go through to the servers, which must see it at the same place"
+    )
+    vllm_timeout: float = flag(
+        600.0, "seconds until a server that has not started, or an unanswered request, is given up", above=0
+    )
+    rollout_correction: str = flag(
+        "none",
+        "weight of the policy's loss for what the engine computes otherwise than the training: the ratio of the "
+        "training's probability to the engine's, of each token or of the whole answer (sequence), truncated at "
+        "--rollout_ratio_max",
+        choices=["none", "token", "sequence"],
+    )
+    rollout_ratio_max: float = flag(2.0, "where --rollout_correction truncates ratios", low=1)
+
+    @property
+    def program(self) -> str:
+        """The vLLM program that is started."""
+        venv = Path(os.environ.get("KORLHF_VLLM_VENV") or ROOT / ".venv-vllm")
+        return os.environ.get("VLLM") or str(venv / "bin/vllm")
+
+    def check(self, load_in_4bit: bool, ppo: PpoFlags, ddp_timeout: float) -> None:
+        """Raises InputError for what cannot work. load_in_4bit: of the actor."""
+        if self.rollout == "local":
+            sleep = "--vllm_sleep" if self.vllm_sleep else ""
+            given = {"vllm_url": " ".join(self.vllm_url), "vllm_args": self.vllm_args, "vllm_gpus": self.vllm_gpus}
+            for text in (sleep, *(f"--{name} {value}" for name, value in given.items() if value)):
+                if text:
+                    raise InputError(f"{text}: holds with --rollout vllm; give that too, or delete it")
+            if self.rollout_correction != "none":
+                raise InputError(
+                    f"--rollout_correction {self.rollout_correction}: --rollout local samples from the very model that "
+                    "is trained; delete it, or give --rollout vllm"
+                )
+            return
+        for url in self.vllm_url:
+            if not re.match(r"https?://[^/\s]+", url):
+                raise InputError(f"--vllm_url {url}: no address; give one as in http://127.0.0.1:8000")
+        for name, value in (("vllm_args", self.vllm_args), ("vllm_gpus", self.vllm_gpus)):
+            if self.vllm_url and value:
+                raise InputError(f"--{name} {value}: no server is started with --vllm_url; delete one of them")
+        try:
+            shlex.split(self.vllm_args)
+        except ValueError as error:
+            raise InputError(f"--vllm_args {self.vllm_args}: {error}; mend it") from error
+        if not self.vllm_url and not os.access(self.program, os.X_OK):
+            raise InputError(
+                f"--rollout vllm: there is no program {self.program}; run bash setup_vllm.sh, name it with "
+                "VLLM=path/to/bin/vllm, or give running servers as --vllm_url"
+            )
+        if not Path(self.vllm_weights_dir).is_dir():
+            raise InputError(f"--vllm_weights_dir {self.vllm_weights_dir}: no such folder; give another")
+        if load_in_4bit:
+            raise InputError(
+                "--rollout vllm --actor_load_in_4bit: weights of 4 bits cannot be merged and sent; delete one of them"
+            )
+        if ppo.temperature != 1 and ppo.top_p < 1:
+            raise InputError(
+                f"--rollout vllm --temperature {ppo.temperature:g} --top_p {ppo.top_p:g}: vLLM tells log-probabilities "
+                "at another temperature only after top-p; leave one of the two at 1"
+            )
+        if self.vllm_timeout >= ddp_timeout:
+            raise InputError(
+                f"--vllm_timeout {self.vllm_timeout:g}: other processes wait only --ddp_timeout {ddp_timeout:g} "
+                "seconds; lower it, or raise that"
+            )

@@ -1,0 +1,240 @@
+"""Sampling by vLLM servers, here stand-ins on loopback: the answers are those of the actor's own weights, and what a
+server does wrong ends in one line.
+"""
+
+import shutil
+import time
+from collections import namedtuple
+
+import pytest
+import torch
+from toy_policy import ALONE, FakeEngine, collect, flags, make_models, toy_codec, toy_prompts
+from vllm_server import Server
+
+from korlhf.core.errors import InputError, Unavailable, Unscored
+from korlhf.rl import rollout, vllm
+from korlhf.rl.sampler import Sampled
+from korlhf.rl.step import sample
+from korlhf.training.rollout_flags import RolloutFlags
+from korlhf.training.world import World
+
+LIMITS = rollout.Limits(6)
+
+
+class Actor(FakeEngine):
+    """An engine with a version and whole weights, as Engine has them."""
+
+    dtype = torch.float32
+
+    @property
+    def version(self):
+        return self.passes
+
+    def state_dict(self):
+        return {n.split(".", 1)[1]: p.detach().clone() for n, p in self.module.named_parameters(remove_duplicate=False)}
+
+    def move(self, size=0.1):
+        """As an update would, in a direction of its own."""
+        torch.manual_seed(self.passes)
+        for p in self.module.parameters():
+            if p.requires_grad:
+                p.data += size * torch.randn_like(p)
+        self.passes += 1
+
+
+@pytest.fixture
+def models():
+    made, _ = make_models(toy_codec())
+    made.actor.__class__ = Actor
+    return made
+
+
+@pytest.fixture
+def served(tmp_path, models, monkeypatch):
+    """Function: (Models, faults, ...) -> (Vllm, the stand-in of a server with other weights than the actor's)."""
+    started = []
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # which is for the rest of the world
+
+    def start(models=models, faults=None, seconds=20.0, servers=1, **more):
+        first, weights = tmp_path / "first", tmp_path / "weights"
+        make_models(toy_codec(), spread=0.5)[0].actor.module.lm.save_pretrained(first)
+        weights.mkdir(exist_ok=True)
+        running = [Server(first, faults, **more).__enter__() for _ in range(servers)]
+        started.extend(running)
+        prompts = [p.ids for p in toy_prompts(models.codec)]
+        found = vllm.Vllm(models.codec.eos_token_id, prompts, weights, seconds, ALONE, "")
+        found.urls = [server.url for server in running]
+        models.sampler = found
+        return found, running[0]
+
+    yield start
+    for server in started:
+        server.__exit__()
+
+
+@pytest.mark.parametrize("architecture, lora, servers", [("gpt_neox", 0, 2), ("llama", 0, 1), ("llama", 2, 1)])
+def test_answers_are_those_of_the_weights_in_training(served, architecture, lora, servers):
+    made, _ = make_models(toy_codec(), architecture=architecture, lora=lora)
+    made.actor.__class__ = Actor
+    prompts, seeds = toy_prompts(made.codec), list(range(8))
+    sampler, server = served(made, servers=servers)
+    answers = []
+    for _ in range(2):
+        made.actor.move(1.0)
+        local = rollout.sample(made.actor.module.lm, [p.ids for p in prompts], seeds, 0, LIMITS)
+        got = sample(made, prompts, seeds, flags(8))
+        assert got.answers == local
+        for prompt, answer, logps in zip(prompts, got.answers, got.logps):
+            with torch.no_grad():
+                scores = made.actor.module.lm(input_ids=torch.tensor([prompt.ids + answer])).logits[0].log_softmax(-1)
+            own = [float(scores[len(prompt.ids) + j - 1, token]) for j, token in enumerate(answer)]
+            assert logps == pytest.approx(own, abs=1e-4)
+        assert 0 < sampler.figures["canary_difference"] < 1e-3 and sampler.figures["seconds_push"] > 0
+        assert not list(sampler.folder.glob("*.safetensors"))  # memory that the training needs
+        answers.append(local)
+    assert answers[0] != answers[1] and len(server.pushed) == 2
+    sample(made, prompts, seeds, flags(8))
+    assert len(server.pushed) == 2  # the same weights are sent once
+    assert len(server.seen) == 24 // servers
+
+
+def test_all_processes_ask_for_the_weights_of_the_first(tmp_path):
+    class Second(World):
+        def gather(self, thing):
+            return ["of the first", thing]
+
+    assert vllm.Vllm(0, [[1, 2]], tmp_path, 1.0, Second(1, 2, torch.device("cpu")), "").run == "of the first"
+
+
+def test_servers_sleep_while_the_training_computes(served, models):
+    sampler, server = served()
+    sampler.sleeps = True
+    prompts, names = toy_prompts(models.codec), ("wake_up", "collective_rpc", "sleep")
+    for calls in ([0, 1, 1], [1, 1, 2], [2, 2, 3]):
+        if calls == [2, 2, 3]:
+            models.actor.move()
+        sample(models, prompts, range(8), flags(8))
+        assert [server.calls[name] for name in names] == calls and server.asleep
+        models.actor.train()
+
+
+def test_another_temperature_has_log_probabilities_of_its_own(served, models):
+    f = flags(8, temperature=0.5)
+    with pytest.raises(InputError, match="needs its log-probabilities as processed_logprobs, and it gives raw_"):
+        vllm.run_all(served()[0].check_settings(0.5))
+    sampler, _ = served(logprobs_mode="processed_logprobs")
+    vllm.run_all(sampler.check_settings(0.5))
+    exp, _, _ = collect(models, toy_prompts(models.codec), f)
+    assert float(exp.mismatch.abs().max()) < 1e-4
+
+
+def stale(number):
+    return "stale" if number else None
+
+
+GENERATED = {"generate": lambda number: "cut" if number > 7 else None}  # after 8 canaries
+
+
+@pytest.mark.parametrize(
+    "faults, error, says",
+    [
+        (
+            {"collective_rpc": "stale"},
+            Unscored,
+            "samples from others, not from the weights that it was given: its log-",
+        ),
+        ({"collective_rpc": 500}, Unavailable, "is away: status 500 to /collective_rpc"),
+        (
+            {"pause": 404},
+            Unscored,
+            "refused /pause.mode=wait with status 404: '{}'; start it with VLLM_SERVER_DEV_MODE",
+        ),
+        ({"generate": "drop"}, Unavailable, "is away: (RemoteProtocolError|ReadError)"),
+        ({"generate": "hang"}, Unavailable, "is away: no answer to /inference/v1/generate within --vllm_timeout 0.5 s"),
+        ({"generate": 200}, Unscored, "gave '{}', which cannot be read"),
+        (
+            GENERATED,
+            Unscored,
+            "gave an answer of 1 tokens with 1 log-probabilities; it must end with EOS .0. or have 6",
+        ),
+        (
+            {"generate": lambda number: "restarted" if number > 7 else None},
+            Unscored,
+            "sampled from the weights default, not from .*-0: it was started again, or serves another training",
+        ),
+    ],
+    ids=["others", "fails", "no dev mode", "drops", "hangs", "nonsense", "cut", "restarted"],
+)
+def test_what_a_server_does_wrong_is_one_line(served, models, faults, error, says):
+    served(faults=faults, seconds=0.5 if "hang" in faults.values() else 20.0)
+    began = time.monotonic()
+    with pytest.raises(InputError, match=says) as raised:
+        sample(models, toy_prompts(models.codec), range(8), flags(8))
+    assert type(raised.value) is error and "\n" not in str(raised.value)
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize("size, notices", [(0.02, True), (0.0, False)])
+def test_weights_that_stay_behind_are_noticed_though_the_step_is_within_rounding(
+    served, models, monkeypatch, size, notices
+):
+    monkeypatch.setitem(vllm.TOLERANCE, torch.float32, 10.0)  # as large as bf16 may need
+    sampler, server = served(faults={"collective_rpc": stale})
+    sampler.sync(models.actor)
+    models.actor.move(size)
+    if not notices:  # nothing has changed: nothing can be told, and nothing is wrong
+        sampler.sync(models.actor)
+        return
+    with pytest.raises(Unscored, match="samples from those before the last step, not from the weights"):
+        sampler.sync(models.actor)
+
+
+def test_no_room_for_weights(served, models, monkeypatch):
+    sampler, _ = served()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(2**10))
+    with pytest.raises(InputError, match="--vllm_weights_dir .*: the weights take 0 MiB, and 0 are free there"):
+        sampler.sync(models.actor)
+
+
+class Shifted:
+    """Samples as the actor does, and says log-probabilities that are off by 0.1 nats a token, or 3 in one place."""
+
+    def __init__(self, lm):
+        self.lm, self.figures = lm, {}
+
+    def sync(self, actor):
+        pass
+
+    def sample(self, prompts, seeds, limits, desc=""):
+        answers = rollout.sample(self.lm, prompts, seeds, 0, limits)
+        logps = []
+        for prompt, answer in zip(prompts, answers):
+            with torch.no_grad():
+                scores = self.lm(input_ids=torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
+            logps.append([float(scores[len(prompt) + j - 1, token]) + 0.1 for j, token in enumerate(answer)])
+        logps[0][0] -= 3.1
+        return Sampled(answers, logps)
+
+
+@pytest.mark.parametrize("correction", ["none", "token", "sequence"])
+@pytest.mark.parametrize("aggregation", ["token", "sequence"])
+def test_the_ratio_weighs_the_loss_and_not_what_it_is_divided_by(models, correction, aggregation):
+    """exp(-0.1) of each token, and of one exp(3), which is truncated to 2."""
+    models.rollout = RolloutFlags(rollout="vllm", rollout_correction=correction)
+    f = flags(8, loss_aggregation=aggregation, mask_truncated=True)
+    plain, _, _ = collect(models, toy_prompts(models.codec), f)
+    models.sampler = Shifted(models.actor.module.lm)
+    exp, _, _ = collect(models, toy_prompts(models.codec), f)
+    assert plain.mismatch is None and exp.shares == plain.shares and 0.0 in exp.shares
+    for i, answer in enumerate(exp.answers):
+        ratios = [0.904837] * len(answer)  # exp(-0.1)
+        if i == 0:
+            ratios[0] = 20.085537  # exp(3)
+        if correction == "sequence":
+            whole = 1.0
+            for ratio in ratios:
+                whole *= ratio
+            ratios = [whole] * len(answer)
+        for t in range(len(answer)):
+            factor = 1.0 if correction == "none" else min(ratios[t], 2.0)
+            assert float(exp.weights[i, t]) == pytest.approx(factor * float(plain.weights[i, t]), rel=1e-4)
