@@ -52,7 +52,7 @@ class Vllm:
         self.seconds, self.log, self.urls = seconds, log, []
         self.figures: dict[str, float] = {}
         self.run = world.gather(uuid.uuid4().hex[:8])[0]  # no other run's weights pass for this one's
-        self.sleeps = self.asleep = False  # after each call of `sample`
+        self.sleeps = False  # after each call of `sample`
         self.version = ""  # of the weights that the servers have
         self.before: torch.Tensor | None = None  # log-probabilities of the canaries under the version before
 
@@ -82,9 +82,8 @@ class Vllm:
             path.unlink()
 
     def sync(self, actor: Engine) -> None:
-        if self.asleep:
+        if self.sleeps:
             self._all("/wake_up")
-            self.asleep = False
         version = f"{self.run}-{actor.version}"
         if version == self.version:
             return
@@ -169,7 +168,6 @@ class Vllm:
         answers = agreed(lambda: run_all(self._sample(prompts, seeds, limits, desc)), self.world)
         if self.sleeps:
             self._all("/sleep?level=1")
-            self.asleep = True
         return Sampled([ids for ids, _ in answers], [logps for _, logps in answers])
 
     def _all(self, path):

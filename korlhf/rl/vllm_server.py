@@ -43,6 +43,7 @@ def arguments(dtype: str, longest: int, temperature: float, on_cpu: bool) -> lis
     seeded request whose prompt is read in pieces (chunked prefill) ends the engine.
     """
     words = f"--dtype {DTYPES[dtype]} --max-model-len {longest} --generation-config vllm --enable-scale-out".split()
+    words.append("--disable-uvicorn-access-log")
     words += ["--logprobs-mode", "processed_logprobs"] if temperature != 1 else []
     return words + (["--enforce-eager", "--no-enable-chunked-prefill"] if on_cpu else [])
 

@@ -103,6 +103,7 @@ def test_one_that_does_not_start_is_one_line(start, tmp_path):
 
 def test_its_words():
     on_gpu = "--dtype bfloat16 --max-model-len 512 --generation-config vllm --enable-scale-out"
+    on_gpu += " --disable-uvicorn-access-log"
     assert " ".join(arguments("bf16", 512, 1.0, False)) == on_gpu
     on_cpu = on_gpu.replace("bfloat16", "float32")
     on_cpu += " --logprobs-mode processed_logprobs --enforce-eager --no-enable-chunked-prefill"
