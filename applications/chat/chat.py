@@ -70,6 +70,8 @@ def main(argv=None):
     helpers = open_scorer(args.reward_model, checkpoint), open_guard(guarded, checkpoint)
     limits = args.context_tokens, args.max_new_tokens
     with open_bot(args.model_name_or_path, (checkpoint, server), *limits, what=MODEL) as bot:
+        if helpers[1]:
+            helpers[1].warm()
         for line in (*dict.fromkeys(told.values() if told else ()), f"{bot.name} answers. {COMMANDS}"):
             screen.welcome(line)
         Chat(bot, helpers, sampling, system, screen, ratings).run()

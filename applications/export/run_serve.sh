@@ -52,6 +52,9 @@ if [[ "$SERVER" == vllm ]]; then
     dtype_of='import json, sys; c = json.load(open(sys.argv[1])); print(c.get("dtype") or c.get("torch_dtype") or "auto")'
     FLAGS=(--dtype "$(python -c "$dtype_of" "$MODEL/config.json")")
     ! "$IS_REWARD" || FLAGS+=(--runner pooling)
+    # transformers' name for Gemma 3 without pictures: vLLM 0.32 takes it for a model that has no head.
+    ! grep -q Gemma3TextForSequenceClassification "$MODEL/config.json" \
+        || FLAGS+=(--hf-overrides '{"architectures": ["Gemma3ForSequenceClassification"]}')
     # On a CPU a seeded request whose prompt is read in pieces ends the server (vLLM 0.32: "CPU Generator does not use offset"), and
     # compiling takes a C++ compiler and half a minute and makes nothing faster.
     [[ "$(visible_gpus)" != 0 ]] || FLAGS+=(--no-enable-chunked-prefill --enforce-eager)

@@ -92,6 +92,8 @@ def main(argv=None):
     guard = open_guard(guarded, checkpoint)
     with ExitStack() as stack:
         bots = models.open_bots(named, limits, (checkpoint, openai), stack)
+        if guard:
+            guard.warm()
         helpers = open_scorer(demo.reward_model, checkpoint), guard
         service = Service(bots, helpers, votes, limits, system, demo.category, ratings)
         people = passwords and accounts.Accounts(Database(":memory:", accounts.SCHEMA), passwords)

@@ -63,15 +63,18 @@ class Guard:
         (self.name,) = self._spec.members
         self._score = None if self.name == OWN else _opened(self.name, checkpoint)
 
-    def begin(self):
-        """Look at a greeting: what cannot be used is told before anybody talks, what is slow at first is so now."""
-        if self._score is None:
-            threading.Thread(target=crisis.signs, args=(OPENER,), name="guard", daemon=True).start()
-            return
+    def check(self):
+        """Look at a greeting. Raises InputError if that gives no score: it is told before anybody talks."""
         try:
-            self._score([{"role": "user", "content": OPENER}], OPENER)
+            if self._score is not None:
+                self._score([{"role": "user", "content": OPENER}], OPENER)
         except InputError as error:
             raise InputError(f"--guard {self.name}: {error}") from error
+
+    def warm(self):
+        """The first look of the rules takes seconds: take them while the first message is typed."""
+        if self._score is None:
+            threading.Thread(target=crisis.signs, args=(OPENER,), name="guard").start()
 
     def __call__(self, messages):
         """What a conversation that ends with the user's message has signs of: names of helplines()["shown"]."""
@@ -91,7 +94,7 @@ def open_guard(flags, checkpoint):
     if flags.guard == OFF:
         return None
     guard = Guard(flags.guard, checkpoint)
-    guard.begin()
+    guard.check()
     return guard
 
 

@@ -1,5 +1,7 @@
 """The guard of the chats: each kind of check, what it finds, and what happens when it cannot be asked."""
 
+import threading
+
 import pytest
 from reward_server import Server
 
@@ -39,7 +41,12 @@ def test_off_is_none_and_the_default_is_the_rules(monkeypatch):
     begun = []
     monkeypatch.setattr(crisis, "signs", lambda text: begun.append(text) or ["abuse"])
     made = opened(GuardFlags().guard)
-    assert made(TALK) == ["abuse"] and "힘들어요" in begun
+    assert begun == [] and made(TALK) == ["abuse"] and begun == ["힘들어요"]
+    made.warm()
+    for thread in threading.enumerate():
+        if thread.name == "guard":
+            thread.join()
+    assert begun[1:] == [guard.OPENER]
 
 
 def test_a_function_gets_the_message_and_what_stood_before_it(function):

@@ -375,7 +375,7 @@ def test_questions_from_the_hub(monkeypatch):
         asked.append(parts)
         return {"test": [{"question_id": "a1", "category": "c", "cluster": "k", "prompt": "질문이에요 "}]}
 
-    monkeypatch.setattr(load, "_hub", hub)
+    monkeypatch.setattr(load, "hub_splits", hub)
     (question,) = chat_questions.read_questions(chat_questions.BENCHMARKS["m_arena_hard"])
     assert asked == [("CohereLabs/m-ArenaHard", "ko", None)]
     assert (question["id"], question["category"], question["turns"]) == ("a1", "all", ["질문이에요"])

@@ -51,7 +51,7 @@ def test_the_kind_is_told_and_a_message_may_have_several():
 
 
 def test_what_it_sees_of_sentences_that_it_has_not_learnt_from():
-    """Floors a little below what applications/COMPLIANCE.md tells: 41 of 52, 6 of 60, 3 of 240."""
+    """Floors a little below what applications/COMPLIANCE.md tells: 42 of 52, 4 of 60, 3 of 240."""
     learnt = {row["text"] for row in rows(resources.files("korlhf.korean").joinpath("crisis.jsonl").read_text("utf-8"))}
     held_out = rows(HELD_OUT.read_text(encoding="utf-8"))
     assert len(held_out) == 112 and not learnt & {row["text"] for row in held_out}

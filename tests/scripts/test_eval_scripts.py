@@ -73,7 +73,7 @@ def test_words_variables_and_flags_win_in_this_order(parsed, program):
 
 def test_a_chat_benchmark_and_its_file(parsed, korean):
     values = parsed("chat_benchmark", DATA_PATH="")
-    assert (values["benchmark"], values["data_path"], values["temperature"]) == ("logickor", [], 0.0)
+    assert (values["benchmark"], values["data_path"], values["temperature"]) == ("warmth", [], 0.0)
     words = ("komt_bench", "a=/x\nb=openai:m", "openai:gpt", "결과", "--baseline", "b")
     values = parsed("chat_benchmark", *words, DATA_PATH="질문 모음/question_ko.jsonl\n", JUDGE="openai:other")
     assert (values["benchmark"], values["judge"], values["baseline"]) == ("komt_bench", "openai:gpt", "b")

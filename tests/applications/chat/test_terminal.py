@@ -87,7 +87,7 @@ def test_helplines_stand_before_the_answer_and_never_instead_of_it(capsys):
     asked = []
     found = lambda messages: asked.append(messages[-1]["content"]) or (["self_harm"] if "힘들" in asked[-1] else [])  # noqa: E731
     bot = Bot()
-    talk = Chat(bot, (None, found), None, "", Pipe())
+    talk = Chat(bot, (None, found), Sampling(0.7, 1.0, 8, 3), "", Pipe())
     talk.take("안녕")
     assert capsys.readouterr().err == ""
     talk.take("힘들어요")

@@ -35,6 +35,7 @@ def started(words, *flags):
     return "".join(f"<{word}>" for word in [*own, *words[2:], "1"])
 
 
+GEMMA = '{"architectures": ["Gemma3ForSequenceClassification"]}'
 ON_A_CPU = ("--no-enable-chunked-prefill", "--enforce-eager")
 
 
@@ -46,10 +47,14 @@ def test_vllm_gets_the_folders_own_precision_and_the_users_flags_last(serve):
 
 
 def test_a_reward_model_is_served_for_its_scores(serve):
-    done, words = serve("Gemma3TextForSequenceClassification", {"torch_dtype": "bfloat16"})
+    done, words = serve("LlamaForSequenceClassification", {"torch_dtype": "bfloat16"})
     told = f"score answers by it in step 3: --reward 'http://127.0.0.1:{words[1]}/classify'"
     flags = ("--dtype", "bfloat16", "--runner", "pooling", *ON_A_CPU)
     assert done.stdout.splitlines() == [told, started(words, *flags)]
+
+    done, words = serve("Gemma3TextForSequenceClassification", {"dtype": "float32"})
+    flags = ("--dtype", "float32", "--runner", "pooling", "--hf-overrides", GEMMA, *ON_A_CPU)
+    assert done.stdout.splitlines()[1] == started(words, *flags)
 
 
 def test_on_a_gpu_nothing_is_switched_off(serve, tmp_path):

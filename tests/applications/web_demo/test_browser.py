@@ -139,7 +139,7 @@ def test_a_talk_with_scores_again_another_model_reload_and_start_over(demo, echo
     assert page.inner_text("#chat .score") == f"보상 점수 +{expected:.2f}"
     page.select_option("#chat select.model", SMALL)
     answer(page, "둘째 말이에요")
-    assert page.locator("#chat .name").all_inner_texts() == ["메\n메아리", f"작\n{SMALL}"]
+    assert page.locator("#chat .name").all_inner_texts() == ["메\n메아리\nAI", f"작\n{SMALL}\nAI"]
     assert page.locator("#chat .again:visible").count() == 1
     page.select_option("#chat select.model", "메아리")
     page.click("#chat .again:visible")
