@@ -23,7 +23,6 @@ from transformers import AutoModelForCausalLM
 
 from korlhf.rl.rollout import Limits, sample
 
-
 LOADING = threading.Lock()  # two threads that load leave transformers unable to tie weights
 
 
