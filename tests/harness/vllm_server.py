@@ -1,7 +1,7 @@
 """A stand-in for `vllm serve` on loopback: the endpoints that step 3 uses, with transformers and this project's sampler
 behind them, and every way to fail.
 
-with Server(folder, faults={"generate": "hang"}) as server: ...           # or as a program: vllm_server.py serve FOLDER
+with Server(folder, faults={"generate": "hang"}) as server: ... server.url ...
 
 faults: endpoint (its last word) -> "hang", "drop", a status, or "stale" of collective_rpc (says that it has loaded, and
 has not), "cut" of generate (answers without their end), "restarted" of generate (weights of another version), or a
@@ -10,9 +10,6 @@ function (number of this endpoint's calls so far) -> one of them or None.
 
 import contextlib
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,13 +28,13 @@ class Listening(ThreadingHTTPServer):
 
 
 class Server(Loopback):
-    def __init__(self, folder, faults=None, port=0, logprobs_mode="raw_logprobs"):
+    def __init__(self, folder, faults=None, logprobs_mode="raw_logprobs"):
         self.faults, self.calls, self.seen = faults or {}, Counter(), []
         self.lock, self.stopping = threading.Lock(), threading.Event()
         self.logprobs_mode, self.version, self.pushed = logprobs_mode, "default", []
         self.asleep = False
         self.load(folder)
-        self.http = Listening(("127.0.0.1", port), Handler)
+        self.http = Listening(("127.0.0.1", 0), Handler)
         self.http.owner = self
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
 
@@ -118,17 +115,3 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
-
-
-def main():
-    """As `vllm serve`; a child of its own stands for the engine. STAND_IN_DIES: after so many answers it ends."""
-    words = sys.argv
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "engine"], start_new_session=True)
-    dies = int(os.environ.get("STAND_IN_DIES", "0"))
-    faults = {"generate": lambda number: os._exit(9) if dies and number >= dies else None}
-    with Server(words[2], faults, int(words[words.index("--port") + 1])) as server:
-        server.stopping.wait()
-
-
-if __name__ == "__main__":
-    main()
