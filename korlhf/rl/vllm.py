@@ -23,6 +23,7 @@ from korlhf.core import progress
 from korlhf.core.errors import InputError, Unavailable, Unscored
 from korlhf.models.lora import is_adapted, without_adapter
 from korlhf.models.merged import merged_weights
+from korlhf.models.save import share_weights
 from korlhf.rl.mixed import agreed
 from korlhf.rl.rollout import Limits
 from korlhf.rl.sampler import Sampled
@@ -31,6 +32,7 @@ from korlhf.training.engine import Engine
 from korlhf.training.world import World
 
 AT_ONCE = 256  # requests of a process in flight
+SOON = 10.0  # seconds that a server has to take what is told it at an end
 CANARIES = 8  # prompts that are scored by both sides after each push
 # Allowed difference of a token's log-probability, in nats, between the training and the engine, root mean square over
 # the canaries: several times what was seen of rounding (docs/rollouts.md). Weights that are wrong differ by nats.
@@ -67,24 +69,23 @@ class Vllm:
     def _write(self, model, weights, dtype):
         if is_adapted(model):
             weights = merged_weights(model, weights, dtype)
-        need, free = sum(w.nbytes for w in weights.values()), shutil.disk_usage(self.folder).free
-        if need > free:
-            raise InputError(
-                f"--vllm_weights_dir {self.folder.parent}: the weights take {need / 2**20:,.0f} MiB, and "
-                f"{free / 2**20:,.0f} are free there; give another, or make room"
-            )
+        need, where = sum(w.nbytes for w in weights.values()), f"--vllm_weights_dir {self.folder.parent}"
         try:
             self._clear()  # a server may still have the old files open
+            if need > (free := shutil.disk_usage(self.folder).free):
+                room = f"{need / 2**20:,.0f} MiB, and {free / 2**20:,.0f} are free there"
+                raise InputError(f"{where}: the weights take {room}; give another, or make room")
             without_adapter(model).save_pretrained(self.folder, state_dict=weights)
+            share_weights(self.folder)
         except (OSError, SafetensorError) as error:
-            raise InputError(f"--vllm_weights_dir {self.folder.parent}: cannot be written: {error}") from error
+            raise InputError(f"{where}: cannot be written: {error}") from error
 
     def _clear(self):
         for path in self.folder.glob("*.safetensors"):
             path.unlink()
 
     def sync(self, actor: Engine) -> None:
-        if self.sleeps:
+        if self.sleeps or not self.version:  # a run that was killed may have left them asleep
             self._all("/wake_up")
         version = f"{self.run}-{actor.version}"
         if version == self.version:
@@ -108,12 +109,16 @@ class Vllm:
         self._clear()
 
     async def _push_to(self, client, url, reload, version):
-        await self._post(client, url, "/pause?mode=wait")
-        await self._post(client, url, "/collective_rpc", reload)
-        reset = await self._post(client, url, "/reset_prefix_cache")
-        if not reset.get("success"):
-            raise Unscored(f"vLLM {url} kept its prefix cache of the weights before; start it again")
-        await self._post(client, url, "/update_weight_version", {"new_version": version})
+        try:
+            await self._post(client, url, "/pause?mode=wait")
+            await self._post(client, url, "/collective_rpc", reload)
+            reset = await self._post(client, url, "/reset_prefix_cache")
+            if not reset.get("success"):
+                raise Unscored(f"vLLM {url} kept its prefix cache of the weights before; start it again")
+            await self._post(client, url, "/update_weight_version", {"new_version": version})
+        except BaseException:
+            await self._try(url, "/resume")
+            raise
         await self._post(client, url, "/resume")
 
     def _prove(self, logps, dtype):
@@ -182,6 +187,16 @@ class Vllm:
 
         agreed(lambda: run_all(tell()) if self.world.first else None, self.world)
 
+    def leave(self) -> None:
+        """Wake the servers that were put to sleep, as far as they answer. The first process calls it."""
+        for url in self.urls if self.sleeps else ():
+            run_all(self._try(url, "/wake_up"))
+
+    async def _try(self, url, path):
+        with contextlib.suppress(InputError, TimeoutError):
+            async with self._client() as client, asyncio.timeout(SOON):
+                await self._post(client, url, path)
+
     async def _sample(self, prompts, seeds, limits, desc):
         bar: Any = progress.bar(total=len(prompts), desc=desc, unit="answers") if desc else contextlib.nullcontext()
         gate = asyncio.Semaphore(AT_ONCE)
@@ -246,10 +261,16 @@ class Vllm:
             raise self._away(url, f"no answer to {path} within --vllm_timeout {self.seconds:g} seconds") from None
         except httpx2.TransportError as error:
             raise self._away(url, f"{type(error).__name__} {' '.join(str(error).split())}".strip()) from None
+        said = repr(" ".join(answer.text.split())[:200])
+        if answer.status_code == 500 and path == "/collective_rpc":
+            raise Unscored(
+                f"vLLM {url} could not load the weights in {self.folder}: {said}; does it see --vllm_weights_dir at "
+                "the same place, and has its model the same shape?"
+            )
         if answer.status_code >= 500:
             raise self._away(url, f"status {answer.status_code} to {path}")
+        hint = f"; {HOW}" if answer.status_code == 404 else ""
         if answer.status_code != 200:
-            said, hint = repr(" ".join(answer.text.split())[:200]), f"; {HOW}" if answer.status_code == 404 else ""
             raise Unscored(f"vLLM {url} refused {path} with status {answer.status_code}: {said}{hint}")
         with _readable(url, answer.text):
             return answer.json()

@@ -108,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         with owner.lock:
-            answer = b"{}" if isinstance(fault, int) else json.dumps(owner.answer(name, body, fault)).encode()
+            answer = b"no such file" if isinstance(fault, int) else json.dumps(owner.answer(name, body, fault)).encode()
         self.send_response(fault if isinstance(fault, int) else 200)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
