@@ -4,10 +4,12 @@ Text comes out bare: no turn markers, no surrounding blanks, no EOS; chat_templa
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,6 +18,7 @@ from korlhf.core.errors import InputError
 from korlhf.data.example import ROLES, Example, RowError, RowSkipped, conversation, make_example, turns
 
 NEEDS = {1: "an answer (or a plain text)", 2: "two or more ranked answers", 3: "a prompt"}
+HUB = re.compile(r"(?P<hub>[\w.-]+/[\w.-]+)(:(?P<config>[^@:]+))?(@(?P<revision>\S+))?")
 _HH_ANSWER = "\n\nAssistant:"
 RECIPES = {"raw_sample": "run_sample.sh", "v1": "run_v1.sh", "v2": "run_v2.sh", "v3": "run_v3.sh"}
 
@@ -247,15 +250,20 @@ def find_source(name: str, step: int) -> Source:
     return source
 
 
-def licence_of(name: str) -> str:
-    """What is known of the licence of a registered set; "" for any other."""
-    source = SOURCES.get(name.partition("@")[0])
-    return f"{source.license}; for measuring only" if source and source.measuring else source.license if source else ""
+def with_purpose(licence: str, measuring: bool) -> str:
+    """A licence, and whether the set is there for measuring only."""
+    return f"{licence}; for measuring only" if measuring else licence
 
 
-def check_training(names: Iterable[str]) -> None:
-    """Raises InputError for a set that is there for measuring only."""
-    for name in names:
-        source = SOURCES.get(name.partition("@")[0])
-        if source and source.measuring:
-            raise InputError(f"dataset {name}: a test set, for measuring only ({source.license}); train on another")
+def endings(path: Path) -> list[str]:
+    """The "owner/name" of which `path` is a copy if that is a hub set: its own end, that of the folder it is in, and of
+    the folder that data/ is in."""
+    whole = path.resolve()
+    above = [whole, whole.parent, *([whole.parent.parent] if whole.parent.name == "data" else [])]
+    return ["/".join(p.parts[-2:]) for p in above]
+
+
+def hub_names(name: str) -> list[str]:
+    """The names by which a set of --data_path may be known: with a config, a revision, or as a local copy."""
+    path, hub = Path(name).expanduser(), HUB.fullmatch(name)
+    return [name.partition("@")[0], *(endings(path) if path.exists() else [hub["hub"]] if hub else [])]

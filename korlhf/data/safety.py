@@ -35,6 +35,7 @@ from korlhf.data.example import RowError, RowSkipped, conversation, unpacked
 from korlhf.data.load import hub_splits
 from korlhf.data.readers import check_characters, decoded_lines, read_rows
 from korlhf.data.record import Record, make
+from korlhf.data.registry import with_purpose
 
 KINDS = ("harmful", "lookalike", "harmless")
 _UNDECIDED = "no clear label"
@@ -48,6 +49,7 @@ class Corpus:
     text: list[str]
     more: list[str]
     license: str
+    measuring: bool = False
     hub: str = ""
     split: str = "test"
     only: dict[str, list[str]] = field(default_factory=dict)
@@ -110,7 +112,8 @@ def load(text: str) -> SafetyPrompts:
         why = ", ".join(f"{n} rows: {reason}" for reason, n in left_out.items())
         empty = "the file is empty, or has a header only"
         raise InputError(f"{path}: no prompts in it ({why})" if why else f"{path}: {empty}")
-    return SafetyPrompts(name, CORPORA[name].license, list(kept.values()), dict(left_out))
+    terms = with_purpose(CORPORA[name].license, CORPORA[name].measuring)
+    return SafetyPrompts(name, terms, list(kept.values()), dict(left_out))
 
 
 def _opened(text):
