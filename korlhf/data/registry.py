@@ -131,9 +131,9 @@ def _score(row, column):
 
 
 def _number(place, row, column):
-    """What `column` says, 0 for nothing; an InputError for what is no number."""
+    """What `column` says, None for nothing; an InputError for what is no number."""
     try:
-        return _score(row, column) or 0.0
+        return _score(row, column)
     except RowError as error:
         raise InputError(f"{place}: {error}") from error
 
@@ -176,7 +176,7 @@ def _korean_strength(rows):
     size is the margin."""
     for place, row in rows:
         if row["language"] == "korean":
-            strength = _number(place, row, "overall_preference")
+            strength = _number(place, row, "overall_preference") or 0.0
             better, worse = ("response1", "response2") if strength < 0 else ("response2", "response1")
             pair = {"chosen": row[better], "rejected": row[worse]} if strength else {}
             yield place, {**row, **pair, "margin": abs(strength)}
@@ -184,16 +184,17 @@ def _korean_strength(rows):
 
 def _more_helpful(rows):
     """HelpSteer2: the answers to a prompt stand in a row. The most helpful one is chosen, the least helpful one
-    rejected, the difference is the margin; none is no pair. Prompts of several turns are left out: nobody knows what
-    the translation made of their marks."""
+    rejected, the difference is the margin; none is no pair. Answers that nobody rated are left out. Prompts of several
+    turns become null: nobody knows what the translation made of their marks."""
     for prompt, group in groupby(rows, key=lambda found: found[1]["prompt"]):
-        found = [(_number(place, row, "helpfulness"), place, row) for place, row in group]
+        every = [(_number(place, row, "helpfulness"), place, row) for place, row in group]
+        found = [one for one in every if one[0] is not None] or [(0.0, *every[0][1:])]
         most, place, best = max(found, key=lambda one: one[0])
         least, _, worst = min(found, key=lambda one: one[0])
         margin = most - least
-        clear = margin > 0 and "<extra_id_1>" not in str(prompt)
-        pair = {"chosen": best["response"], "rejected": worst["response"]} if clear else {}
-        yield place, {**best, **pair, "margin": margin}
+        pair = {"chosen": best["response"], "rejected": worst["response"]} if margin else {}
+        single = None if "<extra_id_1>" in str(prompt) else prompt
+        yield place, {**best, **pair, "prompt": single, "margin": margin}
 
 
 _FUNCTIONS = (
