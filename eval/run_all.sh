@@ -54,10 +54,10 @@ part() {
     [[ " $PARTS " == *" $name "* ]] || return 0
     printf '\n== %s\n' "$name"
     (start "eval/$name.py" -- "$@" --output_dir "$OUTPUT") || code=$?
-    case "$name$code" in
-        *0) ;;
-        *3) LOST=3 ;;
-        benchmark2 | chat_benchmark2) MISSING+=("$name") ;;
+    case "$name $code" in
+        *" 0") ;;
+        *" 3") LOST=3 ;;
+        "benchmark 2" | "chat_benchmark 2") MISSING+=("$name") ;;
         *) exit "$code" ;;
     esac
 }

@@ -60,9 +60,14 @@ class Corpus:
     clean: str = "clean"
     labels: tuple[str, ...] = ()
 
+    @property
+    def columns(self) -> list[str]:
+        """Those that every row must have."""
+        return [*self.text, *self.more, *self.only]
+
     def missing(self, row: dict) -> list[str]:
         """The columns that every row must have and this one has not."""
-        return [c for c in self.text + self.more if not set(c.split("|")) & set(row)]
+        return [c for c in self.columns if not set(c.split("|")) & set(row)]
 
 
 _TABLE = yaml.safe_load(resources.files("korlhf.data").joinpath("safety.yaml").read_text(encoding="utf-8"))
@@ -152,7 +157,7 @@ def _recognised(row, place):
 def _record(name, row, place):
     corpus = CORPORA[name]
     if missing := corpus.missing(row):
-        has = f"{name} has {', '.join(corpus.text + corpus.more)}"
+        has = f"{name} has {', '.join(corpus.columns)}"
         raise RowError(f"no column {', '.join(missing)}; found {', '.join(row)}; {has}")
     for column, values in corpus.only.items():
         if row.get(column) is not None and str(row[column]).lower() not in values:

@@ -270,7 +270,8 @@ def test_the_more_and_the_less_helpful_answer_to_a_prompt():
 
 def test_an_answer_that_nobody_rated_is_not_the_worst():
     rows = [helped("가?", "하나", 1), helped("가?", "모름", None), helped("가?", "셋", 3)]
-    rows += [helped("나?", "모름", None), helped("나?", "모름", None), helped("다?", "혼자", 4), helped("다?", "모름", None)]
+    rows += [helped("나?", "모름", None), helped("나?", "모름", None)]
+    rows += [helped("다?", "혼자", 4), helped("다?", "모름", None)]
     found = made("nayohan/HelpSteer2-ko", rows)
     assert [(r.get("chosen"), r.get("rejected"), r["margin"]) for r in found] == [
         ("셋", "하나", 2),

@@ -85,7 +85,7 @@ def test_a_criterion_of_its_own(run):
 
 
 def test_scores_that_differ_by_rounding_alone_are_a_tie(run):
-    _, found, _ = run([(1.1 + 2.2 + 3.3, 3.3 + 2.2 + 1.1)], [label("하나", 0, "tie")])
+    _, found, _ = run([(0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1)], [label("하나", 0, "tie")])
     assert found["figures"]["agreement"][0]["same"] == 1.0
 
 

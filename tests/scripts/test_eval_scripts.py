@@ -151,6 +151,10 @@ def test_files_of_answers_are_asked_nothing_of_a_benchmark(run_all, tmp_path):
     assert "--model_name_or_path sft=/x y --tasks" in flags["benchmark"]
 
 
+def test_a_stop_ends_all(run_all):
+    assert run_all(PARTS="geval win_rate", FAILING="geval", CODE="130") == (130, "", ["geval"])
+
+
 def test_wrong_input_ends_all(run_all):
     assert run_all(PARTS="geval win_rate", FAILING="geval", CODE="2") == (
         2,
