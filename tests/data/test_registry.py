@@ -292,6 +292,8 @@ def test_prompts_of_several_turns_are_left_out_in_every_step(step, prompts, monk
 def test_a_test_set_trains_one_step_alone():
     tests = [name for name, source in SOURCES.items() if source.measuring]
     assert len(tests) == 4 and all(SOURCES[name].steps == (2,) for name in tests)
+
+
 def test_a_published_set_that_lost_a_column():
     with pytest.raises(RowError, match="no column rejected; found prompt, chosen; expected prompt, chosen, rejected"):
         SOURCES["Dahoas/rm-static"].read_row({"prompt": "a", "chosen": "b"})
