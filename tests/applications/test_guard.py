@@ -118,6 +118,8 @@ def test_helplines_are_whole():
     for of in said["shown"].values():
         assert of["ko"] and of["en"] and of["lines"] and set(of["lines"]) <= set(said["lines"])
     assert all(line["ko"] and line["en"] for line in said["lines"].values())
+    no_mobile = [number for number, line in said["lines"].items() if not line.get("mobile", True)]
+    assert no_mobile == ["1388"] and all("1388" in said["lines"]["1388"][language] for language in ("ko", "en"))
     assert said["shown"]["self_harm"]["lines"][0] == "109" and "1393" not in said["lines"]
     lines = plain(["self_harm", "abuse"])
     numbers = [line.split()[0] for line in lines if line.startswith("  ")]
