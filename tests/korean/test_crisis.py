@@ -42,7 +42,16 @@ def test_a_few_phrases_always_count(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "  \n", "!!!", "배고파 죽겠다.", "'죽고 싶지만 떡볶이는 먹고 싶어' 재밌어?", "안녕하세요.", '"죽고 싶다" 노래 좋아해?']
+    "text",
+    [
+        "",
+        "  \n",
+        "!!!",
+        "배고파 죽겠다.",
+        "'죽고 싶지만 떡볶이는 먹고 싶어' 재밌어?",
+        "안녕하세요.",
+        '"죽고 싶다" 노래 좋아해?',
+    ],
 )
 def test_a_text_without_a_sign(text):
     assert crisis.signs(text) == []
@@ -50,7 +59,9 @@ def test_a_text_without_a_sign(text):
 
 def test_what_always_counts_does_not_count_in_other_words():
     assert not crisis._ALWAYS.search(crisis.letters("제주도 한 달 살기 실제 비용, 살기 실태"))
-    assert crisis._ALWAYS.search(crisis.letters("살고 싶지 않아")) and crisis._ALWAYS.search(crisis.letters("살기 실은"))
+    assert crisis._ALWAYS.search(crisis.letters("살고 싶지 않아")) and crisis._ALWAYS.search(
+        crisis.letters("살기 실은")
+    )
 
 
 def test_the_kind_is_told_and_a_message_may_have_several():
