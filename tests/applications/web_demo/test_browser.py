@@ -332,6 +332,7 @@ def test_the_comparison_goes_on_as_a_talk(demo, echo, open_page):
     page.reload()  # a pair that waits for its vote is still there
     page.wait_for_selector(".votes:visible")
     assert "셋째" in said(page, "#compare")
+    assert page.locator("#compare .talk > .turn.bot .chip.ai").count() == 1  # the earlier answer, drawn again
     page.click(".skip")
     page.wait_for_selector("#compare .message:visible")
     answer(page, "넷째", "#compare")
