@@ -18,6 +18,7 @@ from korlhf.data.packing import Packed
 from korlhf.models import causal_lm, reward_model
 from korlhf.models.lora import without_adapter
 from korlhf.rl import step as ppo_step
+from korlhf.rl.sampler import Sampled
 from korlhf.training.ppo_flags import PpoFlags
 
 LAYOUTS = ("packed", "longest", "limit")
@@ -118,13 +119,13 @@ class Layout:
         lm = models.actor.module.lm
         with _inputs(without_adapter(lm).base_model) as computed:
             if self.kind == "packed":
-                answers = self.own[1](models, prompts, seeds, flags)
-                self.answers.update({tuple(p.ids): a for p, a in zip(prompts, answers)})
+                sampled = self.own[1](models, prompts, seeds, flags)
+                self.answers.update({tuple(p.ids): a for p, a in zip(prompts, sampled.answers)})
             else:
-                answers = [self.answers[tuple(p.ids)] for p in prompts]
-                self._generate(lm, models, [p.ids for p in prompts], answers, flags)
+                sampled = Sampled([self.answers[tuple(p.ids)] for p in prompts])
+                self._generate(lm, models, [p.ids for p in prompts], sampled.answers, flags)
         self.sampled += sum(computed)
-        return answers
+        return sampled
 
     def _generate(self, lm, models, prompts, answers, flags):
         """The work of a padded program that samples `answers`."""

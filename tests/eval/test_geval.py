@@ -122,7 +122,7 @@ def test_the_judges_noise_is_measured_and_small_differences_are_shown_as_such(ru
 
     with Server(reply, no_logprobs) as server:
         _, found, _ = run(texts, *ask(server), "--judge_samples", 1, "--rescore_share", 0.25)
-        assert len(server.answered) == 1 + 120 + 30  # structured output, all answers, a quarter again
+        assert len(server.answered) == 2 + 120 + 30  # two questions to the server, all answers, a quarter again
     noise = found["figures"]["noise"]["score"]
     assert (noise["mean"], noise["n"]) == (1.0, 30)
     assert 0.9 < noise["sd"] < 1.1

@@ -245,7 +245,7 @@ def test_an_optional_flag_without_a_value_is_not_given(harness, plain):
 def test_a_name_that_is_set_nowhere_is_told(harness, plain):
     script = plain / "applications/chat/run_chat_forgetful.sh"
     text = (plain / "applications/chat/run_chat.sh").read_text(encoding="utf-8")
-    script.write_text(text.replace(" SEED -- ", " SEED LANGUAGE_MODEL -- "), encoding="utf-8")
+    script.write_text(text.replace(" GUARD -- ", " GUARD LANGUAGE_MODEL -- "), encoding="utf-8")
     done = harness.run(script, code=2)
     assert done.stderr == "error: LANGUAGE_MODEL has no value; set it at the top of run_chat_forgetful.sh\n"
 

@@ -86,7 +86,7 @@ class Scaling:
 
 def test_what_the_loss_scaler_leaves_out_is_no_divergence_until_it_can_scale_no_further():
     fp16 = engine.Engine.__new__(engine.Engine)
-    fp16.dtype, fp16.world, fp16.skipped = torch.float16, ALONE, 0
+    fp16.dtype, fp16.world, fp16.skipped, fp16.version = torch.float16, ALONE, 0, 0
     for scale, skipped in ((4096.0, 0), (2.0, 0), (1.0, 1)):
         fp16.ds = Scaling(scale)
         fp16.step()
