@@ -142,7 +142,6 @@ def test_servers_of_other_users_can_read_the_weights(served, models, monkeypatch
     assert len(modes) > 2 and set(modes) == {0o644}
 
 
-
 def test_another_temperature_has_log_probabilities_of_its_own(served, models):
     f = flags(8, temperature=0.5)
     with pytest.raises(InputError, match="needs its log-probabilities as processed_logprobs, and it gives raw_"):
@@ -219,7 +218,7 @@ def test_weights_that_stay_behind_are_noticed_though_the_step_is_within_rounding
     with contextlib.ExitStack() as stack:
         if notices:
             stack.enter_context(pytest.raises(Unscored, match="samples from those of an earlier step, not from the we"))
-        for steps in range(1, 9):
+        for _ in range(8):
             models.actor.move(size)
             sampler.sync(models.actor)
     assert steps <= (notices or 8) and (size != 0.001 or steps > 1)
