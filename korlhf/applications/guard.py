@@ -3,7 +3,8 @@ answers. Which helplines there are is in helplines.yaml.
 
 The check is a SPEC as --veto of step 3 has them: it is given the message as a reward is given an answer, the bot's
 answer before it as the prompt. A guard that gives no score is told on stderr, the helplines are shown with a line that
-says why, and the answer comes all the same: whoever needed them must not miss them because a server is away."""
+says why, and the answer comes all the same: whoever needed them must not miss them because a server is away. Of its
+failure only the kind is told: the text may hold the user's message."""
 
 import functools
 import math
@@ -61,6 +62,8 @@ class Guard:
     def __init__(self, text, checkpoint):
         self._spec = read_spec("--guard", text)
         (self.name,) = self._spec.members
+        if self.name == OWN != text:
+            raise InputError(f"--guard {text}: {OWN} takes no threshold; write --guard {OWN}")
         self._score = None if self.name == OWN else _opened(self.name, checkpoint)
 
     def check(self):
@@ -79,14 +82,15 @@ class Guard:
     def __call__(self, messages):
         """What a conversation that ends with the user's message has signs of: names of helplines()["shown"]."""
         text = messages[-1]["content"]
-        if self._score is None:
-            return crisis.signs(text)
         try:
+            if self._score is None:
+                return crisis.signs(text)
             score = self._score(messages, text)
-        except InputError as error:
-            print(f"warning: --guard {self.name}: a message was not checked: {error}", file=sys.stderr, flush=True)
+        except Exception as error:  # whatever fails, memory too: the answer comes
+            kind = type(error.__cause__ or error).__name__
+            print(f"warning: --guard {self.name}: a message was not checked: {kind}", file=sys.stderr, flush=True)
             return [UNCHECKED]
-        return [UNCHECKED] if score is None else [ANY] if score < self._spec.number else []
+        return [UNCHECKED] if not math.isfinite(score) else [ANY] if score < self._spec.number else []
 
 
 def open_guard(flags, checkpoint):
@@ -99,12 +103,14 @@ def open_guard(flags, checkpoint):
 
 
 def _opened(name, checkpoint):
-    """Function: (messages, the last one's text) -> its score, or None; raises InputError."""
+    """Function: (messages, the last one's text) -> its score, NaN for none; raises InputError."""
     kind = kind_of(name)
     if kind == "judge":
         raise InputError(
             f"--guard {name}: a judge is no guard; give rules:crisis, FILE.py:FUNCTION, http://... or a model"
         )
+    if kind == "http" and name.endswith("/classify"):
+        raise InputError(f"--guard {name}: vLLM's /classify is no guard; give the reward model's folder")
     if kind == "model":
         from korlhf.applications.chat.scorer import Scorer  # imports torch
 
@@ -124,8 +130,7 @@ def _opened(name, checkpoint):
 
     def score(messages, text):
         prompt = Prompt([], tuple(messages[:-1]) or ({"role": "assistant", "content": ""},), "guard")
-        found = float(part.scores([prompt], [text])[0])
-        return None if math.isnan(found) else found
+        return float(part.scores([prompt], [text])[0])
 
     return score
 

@@ -4,6 +4,7 @@ English, to programs in IPTC's terms. applications/COMPLIANCE.md tells which law
 Source: IPTC's NewsCodes, Digital Source Type, https://cv.iptc.org/newscodes/digitalsourcetype/, which C2PA and the
 platforms read."""
 
+import time
 from dataclasses import dataclass
 
 from korlhf import __version__
@@ -31,6 +32,11 @@ MARK = {
     "digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
     "generator": f"KoRLHF {__version__}",
 }  # goes into the JSON object of a conversation as it is
+
+
+def mark_now() -> dict[str, str | bool]:
+    """MARK with the time, in UTC, for a file with answers that are made now."""
+    return {**MARK, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,6 +110,14 @@ def read_spec(name: str, text: str) -> Spec:
     """The Spec that a text of the flag `name` is: [WEIGHT*]SPEC of --reward, [THRESHOLD:]SPEC of guards. Raises
     InputError.
     """
+    found = _parted(name, text)
+    for member in found.members:
+        _check(name, member)
+    return found
+
+
+def _parted(name, text):
+    """The Spec, whose members may be none that can be had."""
     number, members = 1.0 if name == "--reward" else VETO_BELOW, (text,)
     if name == "--reward" and "*" in text:
         weight, _, rest = text.partition("*")
@@ -126,8 +134,6 @@ def read_spec(name: str, text: str) -> Spec:
         number, members = float(found[1]), (found[2],)
     if name == "--reward" and kind_of(members[0]) == "model":
         members = tuple(members[0].split(","))
-    for member in members:
-        _check(name, member)
     return Spec(number, members)
 
 
@@ -150,10 +156,18 @@ def _check(name, text):
         raise InputError(f"{name}: an empty name; give {KINDS}")
 
 
+def rewards_of(settings: dict[str, Any]) -> list[str]:
+    """The SPECs of all rewards that the settings.json of a training of step 3 names, members of ensembles each; what
+    they name may be gone.
+    """
+    if settings.get("reward"):
+        return [member for text in settings["reward"] for member in _parted("--reward", text).members]
+    own = settings.get("reward_model_name_or_path") or settings.get("critic_model_name_or_path")
+    return [own] if own else []
+
+
 def reward_model_of(settings: dict[str, Any]) -> str:
     """The reward model that the settings.json of a training of step 3 names, the first of several; "" if there is
     none.
     """
-    if settings.get("reward"):
-        return next((path for _, path in RewardFlags(reward=settings["reward"]).models), "")
-    return settings.get("reward_model_name_or_path") or settings.get("critic_model_name_or_path") or ""
+    return next((text for text in rewards_of(settings) if kind_of(text) == "model"), "")

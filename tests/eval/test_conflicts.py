@@ -64,6 +64,22 @@ def test_a_reward_model_that_is_gone_may_be_the_judge(run, folders, tmp_path):
     assert "this very reward model (me/reward)" in line["en"]
 
 
+def test_every_reward_of_a_training_is_compared_by_path_and_bytes(run, folders, tmp_path, monkeypatch):
+    same, other = tmp_path / "same", folders["llama"]
+    shutil.copytree(folders["qwen2"], same)
+    monkeypatch.chdir(tmp_path)
+    settings = {"reward": [f"0.5*{other}", "0.5*rules:sense", "same"]}
+    assert [
+        conflicts.raised(f"reward_model:{path}", settings) for path in (same, folders["qwen2"], folders["gpt_neox"])
+    ] == [True, True, False]
+    assert conflicts.raised("reward_model:gone", settings) is None and conflicts.raised("openai:j", settings) is False
+    assert conflicts.raised("reward_model:gone", {"reward": [f"{other},gone"]}) is True
+    assert conflicts.raised("openai:j", {"reward": ["http://a/b"]}) is None
+    assert conflicts.raised("openai:j", {"reward": ["gone.py:f"]}) is conflicts.raised("openai:j", {}) is False
+    (line,) = conflicts.of(reward(folders["qwen2"]), {"ppo": checkpoint(run(**settings))})
+    assert "this very reward model (same)" in line["en"]
+
+
 def test_a_judge_that_is_a_responder(folders):
     judge = SimpleNamespace(kind="checkpoint", name="judge", fingerprint=local.fingerprint(folders["llama"]))
     (line,) = conflicts.of(

@@ -29,6 +29,10 @@ def test_letters_one_by_one():
         "자살하고 싶다",
         "ㅈㅅ하고 싶어",
         "살기 싫어",
+        "살기 시러",
+        "살고 싶지 않아",
+        "살고 싶지 않다는 말만 해요",
+        '"죽고 싶다" 노래를 부르고 다녀요',
         "날씨 이야기를 하다가 갑자기 그런 말을 하더라고요. 동생이 요즘 죽고 싶다는 말을 자주 해요. 밥은 잘 먹어요. "
         * 3,
     ],
@@ -38,10 +42,26 @@ def test_a_few_phrases_always_count(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "  \n", "!!!", "배고파 죽겠다.", "'죽고 싶지만 떡볶이는 먹고 싶어' 재밌어?", "안녕하세요."]
+    "text",
+    [
+        "",
+        "  \n",
+        "!!!",
+        "배고파 죽겠다.",
+        "'죽고 싶지만 떡볶이는 먹고 싶어' 재밌어?",
+        "안녕하세요.",
+        '"죽고 싶다" 노래 좋아해?',
+    ],
 )
 def test_a_text_without_a_sign(text):
     assert crisis.signs(text) == []
+
+
+def test_what_always_counts_does_not_count_in_other_words():
+    assert not crisis._ALWAYS.search(crisis.letters("제주도 한 달 살기 실제 비용, 살기 실태"))
+    assert crisis._ALWAYS.search(crisis.letters("살고 싶지 않아")) and crisis._ALWAYS.search(
+        crisis.letters("살기 실은")
+    )
 
 
 def test_the_kind_is_told_and_a_message_may_have_several():

@@ -104,7 +104,8 @@ def test_side_by_side(folders, tmp_path):
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "새 폴더" / "answers.json").read_text(encoding="utf-8"))
     text = (tmp_path / "새 폴더" / "answers.md").read_text(encoding="utf-8")
-    assert result.items() >= MARK.items() and f"\n> {NOTICE['ko']} {NOTICE['en']}\n" in text
+    assert result.items() >= MARK.items() and result["time"].startswith("20")
+    assert f"\n> {NOTICE['ko']} {NOTICE['en']}\n" in text
     assert [m["name"] for m in result["models"]] == ["baseline", "finetune"]
     assert [r["messages"][-1]["content"] for r in result["prompts"]] == PROMPTS
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from korlhf.core import flags, program
-from korlhf.core.ai_mark import MARK
+from korlhf.core.ai_mark import mark_now
 from korlhf.core.errors import InputError
 from korlhf.core.files import write_json
 from korlhf.models.folders import check_inputs
@@ -59,7 +59,7 @@ def main():
     kept = within(longest, args.max_prompt_seq_len, "prompts", "--max_prompt_seq_len")
     rows = [{"messages": list(prompts[i][0]), "category": prompts[i][1], "answers": {}} for i in kept]
     how = {name: getattr(args, name) for name in ("temperature", "top_p", "max_new_tokens", "seed")}
-    result = {**MARK, **how, "dtype": dtype, "versions": program.versions(), "models": [], "prompts": rows}
+    result = {**mark_now(), **how, "dtype": dtype, "versions": program.versions(), "models": [], "prompts": rows}
     for model, codec, own in zip(models, codecs, ids):
         asked = [own[i] for i in kept]
         answers = prompt_eval.answers_of(model, codec, asked, args, device, DTYPES[dtype])

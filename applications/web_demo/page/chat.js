@@ -1,6 +1,6 @@
 // The chat: one model, turn by turn. The server keeps the talk; `turns` is how many exchanges both sides count.
 
-import { addSuggestions, el, following, growing, help, icon, notes, say, scoreChip, speak, toEnd, told, tool } from "./dom.js";
+import { addSuggestions, aiChip, el, following, growing, help, icon, notes, say, scoreChip, speak, toEnd, told, tool } from "./dom.js";
 import { Composer, sampling } from "./composer.js";
 import { asCopied } from "./file.js";
 import { ask, events, hold, NOT_TAKEN, setSession } from "./server.js";
@@ -94,15 +94,14 @@ export class Chat {
   addAnswer(model, user, at) {
     const said = growing();
     const meta = el("div.meta");
-    const name = el("div.name", {}, el("i", { "aria-hidden": "true" }, model.slice(0, 1).toUpperCase()), model, el("span.chip.ai", {}, "AI"));
+    const name = el("div.name", {}, el("i", { "aria-hidden": "true" }, model.slice(0, 1).toUpperCase()), model, aiChip());
     const element = el("div.turn.bot", {}, name, said.element, meta);
     this.talk.append(element);
     return { element, said, meta, model, user, at, counted: false };
   }
 
   addHelp(answer, found) {
-    answer.help = found ?? [];  // none in a list of before there were any
-    if (answer.help.length) answer.element.prepend(help(answer.help));
+    if (found?.length) answer.element.prepend(help(found));  // none in the browser's own list
   }
 
   // at: exchanges that stay before this one; before: the answer that this one replaces.
@@ -131,7 +130,7 @@ export class Chat {
     answer.counted = event.counted;
     const { system = "", ...how } = answer.how;
     const turn = { user: answer.user, answer: answer.said.text(), model: answer.model, reason: event.end, left_out: event.left_out,
-      score: null, sampling: how, system, rating: null, help: answer.help ?? [] };
+      score: null, sampling: how, system, rating: null };
     this.turns = [...this.turns.slice(0, answer.at), ...(event.counted ? [turn] : [])];
     following(this.view, () => this.finish(answer, event));
     this.free();

@@ -1,6 +1,6 @@
 // The comparison: two models answer one message under the names A and B; the server tells who is who after the vote.
 
-import { addSuggestions, el, following, growing, help, notes, scoreChip, toEnd, told } from "./dom.js";
+import { addSuggestions, aiChip, el, following, growing, help, notes, scoreChip, toEnd, told } from "./dom.js";
 import { Composer, sampling } from "./composer.js";
 import { ask, COMPARED, events, NOT_TAKEN } from "./server.js";
 
@@ -33,7 +33,7 @@ export class Compare {
     this.round = null;
     for (const turn of turns) {
       this.talk.append(el("div.turn.user", {}, el("div.bubble", {}, turn.user)), el("div.turn.bot", {},
-        turn.help.length ? help(turn.help) : null, el("div.said", {}, turn.answer)));
+        turn.help.length ? help(turn.help) : null, el("div.name", {}, aiChip()), el("div.said", {}, turn.answer)));
     }
     if (pair) {
       this.addHelp(this.addRound(pair.user), pair.help);
@@ -63,7 +63,7 @@ export class Compare {
     const cards = ["left", "right"].map((side) => {
       const said = growing();
       const name = told("span.hidden", "answer_side", { side: LETTER[side] });
-      const head = el("div.head", {}, el("i", { "aria-hidden": "true" }, LETTER[side]), name, el("span.chip.ai", {}, "AI"));
+      const head = el("div.head", {}, el("i", { "aria-hidden": "true" }, LETTER[side]), name, aiChip());
       const meta = el("div.meta");
       const element = el(`article.card.${side}`, {}, head, said.element, meta);
       round[side] = { said, head, meta, element };

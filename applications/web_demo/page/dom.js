@@ -77,6 +77,10 @@ export function tool(name, key, onclick) {
   return speak(el(`button.quiet.${name}`, { type: "button", "data-title": key, onclick }, icon(name.split(".")[0])));
 }
 
+export function aiChip() {
+  return el("span.chip.ai", {}, "AI");
+}
+
 export function scoreChip(score) {
   const text = `${score < 0 ? "−" : "+"}${Math.abs(score).toFixed(2)}`;
   const made = told("span.chip.score", "score", { score: text });
@@ -125,7 +129,8 @@ export function setHelplines(given) {
 
 export function help(names) {
   const numbers = new Set(names.flatMap((name) => helplines.shown[name].lines));
-  const line = (number) => el("li", {}, el("a", { href: `tel:${number}` }, number), told("span", `line_${number}`));
+  const called = (number) => (helplines.lines[number].mobile === false ? el("b", {}, number) : el("a", { href: `tel:${number}` }, number));
+  const line = (number) => el("li", {}, called(number), told("span", `line_${number}`));
   return el("aside.help", { role: "note" }, names.map((name) => told("p", `help_${name}`)), el("ul", {}, [...numbers].map(line)));
 }
 

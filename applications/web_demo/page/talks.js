@@ -32,11 +32,12 @@ export class Talks {
     this.draw();
   }
 
-  // The turns of a conversation as they are now.
+  // The turns of a conversation as they are now, without what the guard found: that is kept nowhere.
   note(token, turns) {
     const known = this.all().find((talk) => talk.token === token);
     if (!known && !turns.length) return;
-    this.keep([{ token, title: known?.title ?? "", turns }, ...this.all().filter((talk) => talk.token !== token)]);
+    const kept = turns.map(({ help, ...turn }) => turn);
+    this.keep([{ token, title: known?.title ?? "", turns: kept }, ...this.all().filter((talk) => talk.token !== token)]);
   }
 
   show(token) {

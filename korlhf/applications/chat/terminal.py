@@ -2,14 +2,13 @@
 
 import json
 import secrets
-import time
 from dataclasses import replace
 from pathlib import Path
 
 from korlhf.applications import ratings
 from korlhf.applications.chat.conversation import Conversation
 from korlhf.applications.guard import plain
-from korlhf.core.ai_mark import MARK
+from korlhf.core.ai_mark import mark_now
 from korlhf.core.errors import InputError
 
 HELP = """/reset             begin a new conversation
@@ -195,8 +194,7 @@ class Chat:
             raise InputError(f"{f'/save {name}'.rstrip()}: give the name of a file that ends in .jsonl")
         if not self.conversation.exchanges:
             raise InputError("/save: there is no answer yet")
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        row = {"messages": self.conversation.messages, "source": "chat", "model": self.bot.name, "time": at, **MARK}
+        row = {"messages": self.conversation.messages, "source": "chat", "model": self.bot.name, **mark_now()}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "a", encoding="utf-8") as file:

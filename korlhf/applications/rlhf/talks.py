@@ -11,7 +11,7 @@ import torch
 from korlhf.applications.rlhf import talks_page
 from korlhf.applications.rlhf.budget import SHARES
 from korlhf.core import program
-from korlhf.core.ai_mark import MARK
+from korlhf.core.ai_mark import mark_now
 from korlhf.core.files import write_json
 from korlhf.core.stats import mean_interval, wilson
 from korlhf.data.load import load_examples
@@ -135,7 +135,7 @@ def _json(file):
 
 def write(result: dict[str, Any], folder: Path) -> None:
     """talks.json, then the two pages that are made of it."""
-    write_json(folder / "talks.json", {**MARK, **result})
+    write_json(folder / "talks.json", {**mark_now(), **result})
     for language in talks_page.TEXTS:
         ending = "" if language == "en" else f".{language}"
         (folder / f"talks{ending}.md").write_text(talks_page.page(result, language), encoding="utf-8")

@@ -236,6 +236,8 @@ def test_visitors_are_told_of_ai_answers_are_marked_and_helplines_stand_above_an
     shown = page.inner_text("#chat .turn.bot:last-child")
     assert shown.index("도움이 필요하다면") < shown.index("자살예방 상담전화") < shown.index("힘들어요")
     assert page.get_attribute("#chat .help a", "href") == "tel:109"
+    assert page.locator("#chat .help a[href='tel:1388']").count() == 0 and "지역번호+1388" in shown
+    assert "help" not in page.evaluate("localStorage.korlhf_web_demo_talks")
     page.click("#chat .turn.bot:last-child .copy")
     page.wait_for_selector("#chat .turn.bot:last-child [href='#i-check']")
     first, _, text = page.evaluate("navigator.clipboard.readText()").partition("\n\n")
@@ -330,6 +332,7 @@ def test_the_comparison_goes_on_as_a_talk(demo, echo, open_page):
     page.reload()  # a pair that waits for its vote is still there
     page.wait_for_selector(".votes:visible")
     assert "셋째" in said(page, "#compare")
+    assert page.locator("#compare .talk > .turn.bot .chip.ai").count() == 1  # the earlier answer, drawn again
     page.click(".skip")
     page.wait_for_selector("#compare .message:visible")
     answer(page, "넷째", "#compare")
