@@ -46,7 +46,8 @@ def test_the_same_training_by_servers_one_of_which_goes_away(run, tmp_path, fold
     assert run("local", "")[0] == 0
     with Server(folders["gpt_neox"]) as one, Server(folders["gpt_neox"]) as other:
         more = f"--rollout vllm --rollout_correction token --vllm_weights_dir . --vllm_url {one.url} {other.url}/"
-        assert run("vllm", more)[0] == 0
+        assert run("vllm", f"{more} --vllm_sleep")[0] == 0
+        assert one.calls["sleep"] and not one.asleep and not other.asleep  # others may want them
         logged = [json.loads(line) for line in (tmp_path / "vllm/metrics.jsonl").read_text().splitlines()]
         steps = [row for row in logged if "policy_loss" in row]
         assert all(row["canary_difference"] < 1e-4 and row["mismatch_ratio_max"] < 1.001 for row in steps)

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import time
 from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from vllm_server import Server
 
 from korlhf.core.errors import InputError, Unavailable, Unscored
 from korlhf.rl import rollout, vllm
+from korlhf.rl import training as rl_training
 from korlhf.rl.sampler import Sampled
 from korlhf.rl.step import sample
+from korlhf.training.reward_flags import RewardFlags
 from korlhf.training.rollout_flags import RolloutFlags
 from korlhf.training.world import World
 
@@ -218,7 +221,8 @@ def test_weights_that_stay_behind_are_noticed_though_the_step_is_within_rounding
     with contextlib.ExitStack() as stack:
         if notices:
             stack.enter_context(pytest.raises(Unscored, match="samples from those of an earlier step, not from the we"))
-        for _ in range(8):
+        while steps < 8:
+            steps += 1
             models.actor.move(size)
             sampler.sync(models.actor)
     assert steps <= (notices or 8) and (size != 0.001 or steps > 1)
@@ -292,3 +296,19 @@ def test_the_ratio_weighs_the_loss_and_not_what_it_is_divided_by(models, correct
         for t in range(len(answer)):
             factor = 1.0 if correction == "none" else min(ratios[t], 2.0)
             assert float(exp.weights[i, t]) == pytest.approx(factor * float(plain.weights[i, t]), rel=1e-4)
+
+
+def test_the_figures_of_a_push_are_those_of_one_row(models, tmp_path, monkeypatch):
+    made = SimpleNamespace(model_name_or_path="x")
+    every = SimpleNamespace(ppo=flags(8), paths={}, actor=made, critic=made, rewards=RewardFlags())
+    prompts = toy_prompts(models.codec)
+    order, run = SimpleNamespace(seed=3), SimpleNamespace(dir=tmp_path)
+    training = rl_training.PpoTraining(models, every, prompts, [], [], order, run)
+    training.begin()
+    monkeypatch.setattr(rl_training.ppo_step, "update", lambda *_: {})  # nothing changes, so nothing is pushed
+    monkeypatch.setattr(training, "_metrics", lambda *_: {})
+    models.sampler = Shifted(models.actor.module.lm)
+    models.sampler.figures = {"seconds_push": 2.0}
+    rows = [training.train_step(step, [list(range(8))], [list(range(8))]) for step in (1, 2)]
+    assert rows[0]["seconds_push"] == 2.0 and "seconds_push" not in rows[1]
+    assert all(row["mismatch_ratio_max"] > 20 for row in rows)
