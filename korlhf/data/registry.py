@@ -4,10 +4,12 @@ Text comes out bare: no turn markers, no surrounding blanks, no EOS; chat_templa
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,6 +18,7 @@ from korlhf.core.errors import InputError
 from korlhf.data.example import ROLES, Example, RowError, RowSkipped, conversation, make_example, turns
 
 NEEDS = {1: "an answer (or a plain text)", 2: "two or more ranked answers", 3: "a prompt"}
+HUB = re.compile(r"(?P<hub>[\w.-]+/[\w.-]+)(:(?P<config>[^@:]+))?(@(?P<revision>\S+))?")
 _HH_ANSWER = "\n\nAssistant:"
 RECIPES = {"raw_sample": "run_sample.sh", "v1": "run_v1.sh", "v2": "run_v2.sh", "v3": "run_v3.sh"}
 
@@ -128,9 +131,9 @@ def _score(row, column):
 
 
 def _number(place, row, column):
-    """What `column` says, 0 for nothing; an InputError for what is no number."""
+    """What `column` says, None for nothing; an InputError for what is no number."""
     try:
-        return _score(row, column) or 0.0
+        return _score(row, column)
     except RowError as error:
         raise InputError(f"{place}: {error}") from error
 
@@ -173,7 +176,7 @@ def _korean_strength(rows):
     size is the margin."""
     for place, row in rows:
         if row["language"] == "korean":
-            strength = _number(place, row, "overall_preference")
+            strength = _number(place, row, "overall_preference") or 0.0
             better, worse = ("response1", "response2") if strength < 0 else ("response2", "response1")
             pair = {"chosen": row[better], "rejected": row[worse]} if strength else {}
             yield place, {**row, **pair, "margin": abs(strength)}
@@ -181,16 +184,17 @@ def _korean_strength(rows):
 
 def _more_helpful(rows):
     """HelpSteer2: the answers to a prompt stand in a row. The most helpful one is chosen, the least helpful one
-    rejected, the difference is the margin; none is no pair. Prompts of several turns are left out: nobody knows what
-    the translation made of their marks."""
+    rejected, the difference is the margin; none is no pair. Answers that nobody rated are left out. Prompts of several
+    turns become null: nobody knows what the translation made of their marks."""
     for prompt, group in groupby(rows, key=lambda found: found[1]["prompt"]):
-        found = [(_number(place, row, "helpfulness"), place, row) for place, row in group]
+        every = [(_number(place, row, "helpfulness"), place, row) for place, row in group]
+        found = [one for one in every if one[0] is not None] or [(0.0, *every[0][1:])]
         most, place, best = max(found, key=lambda one: one[0])
         least, _, worst = min(found, key=lambda one: one[0])
         margin = most - least
-        clear = margin > 0 and "<extra_id_1>" not in str(prompt)
-        pair = {"chosen": best["response"], "rejected": worst["response"]} if clear else {}
-        yield place, {**best, **pair, "margin": margin}
+        pair = {"chosen": best["response"], "rejected": worst["response"]} if margin else {}
+        single = None if "<extra_id_1>" in str(prompt) else prompt
+        yield place, {**best, **pair, "prompt": single, "margin": margin}
 
 
 _FUNCTIONS = (
@@ -247,15 +251,20 @@ def find_source(name: str, step: int) -> Source:
     return source
 
 
-def licence_of(name: str) -> str:
-    """What is known of the licence of a registered set; "" for any other."""
-    source = SOURCES.get(name.partition("@")[0])
-    return f"{source.license}; for measuring only" if source and source.measuring else source.license if source else ""
+def with_purpose(licence: str, measuring: bool) -> str:
+    """A licence, and whether the set is there for measuring only."""
+    return f"{licence}; for measuring only" if measuring else licence
 
 
-def check_training(names: Iterable[str]) -> None:
-    """Raises InputError for a set that is there for measuring only."""
-    for name in names:
-        source = SOURCES.get(name.partition("@")[0])
-        if source and source.measuring:
-            raise InputError(f"dataset {name}: a test set, for measuring only ({source.license}); train on another")
+def endings(path: Path) -> list[str]:
+    """The "owner/name" of which `path` is a copy if that is a hub set: its own end, that of the folder it is in, and of
+    the folder that data/ is in."""
+    whole = path.resolve()
+    above = [whole, whole.parent, *([whole.parent.parent] if whole.parent.name == "data" else [])]
+    return ["/".join(p.parts[-2:]) for p in above]
+
+
+def hub_names(name: str) -> list[str]:
+    """The names by which a set of --data_path may be known: with a config, a revision, or as a local copy."""
+    path, hub = Path(name).expanduser(), HUB.fullmatch(name)
+    return [name.partition("@")[0], *(endings(path) if path.exists() else [hub["hub"]] if hub else [])]

@@ -35,6 +35,7 @@ from korlhf.data.example import RowError, RowSkipped, conversation, unpacked
 from korlhf.data.load import hub_splits
 from korlhf.data.readers import check_characters, decoded_lines, read_rows
 from korlhf.data.record import Record, make
+from korlhf.data.registry import with_purpose
 
 KINDS = ("harmful", "lookalike", "harmless")
 _UNDECIDED = "no clear label"
@@ -48,6 +49,7 @@ class Corpus:
     text: list[str]
     more: list[str]
     license: str
+    measuring: bool = False
     hub: str = ""
     split: str = "test"
     only: dict[str, list[str]] = field(default_factory=dict)
@@ -58,9 +60,14 @@ class Corpus:
     clean: str = "clean"
     labels: tuple[str, ...] = ()
 
+    @property
+    def columns(self) -> list[str]:
+        """Those that every row must have."""
+        return [*self.text, *self.more, *self.only]
+
     def missing(self, row: dict) -> list[str]:
         """The columns that every row must have and this one has not."""
-        return [c for c in self.text + self.more if not set(c.split("|")) & set(row)]
+        return [c for c in self.columns if not set(c.split("|")) & set(row)]
 
 
 _TABLE = yaml.safe_load(resources.files("korlhf.data").joinpath("safety.yaml").read_text(encoding="utf-8"))
@@ -110,7 +117,8 @@ def load(text: str) -> SafetyPrompts:
         why = ", ".join(f"{n} rows: {reason}" for reason, n in left_out.items())
         empty = "the file is empty, or has a header only"
         raise InputError(f"{path}: no prompts in it ({why})" if why else f"{path}: {empty}")
-    return SafetyPrompts(name, CORPORA[name].license, list(kept.values()), dict(left_out))
+    terms = with_purpose(CORPORA[name].license, CORPORA[name].measuring)
+    return SafetyPrompts(name, terms, list(kept.values()), dict(left_out))
 
 
 def _opened(text):
@@ -149,7 +157,7 @@ def _recognised(row, place):
 def _record(name, row, place):
     corpus = CORPORA[name]
     if missing := corpus.missing(row):
-        has = f"{name} has {', '.join(corpus.text + corpus.more)}"
+        has = f"{name} has {', '.join(corpus.columns)}"
         raise RowError(f"no column {', '.join(missing)}; found {', '.join(row)}; {has}")
     for column, values in corpus.only.items():
         if row.get(column) is not None and str(row[column]).lower() not in values:

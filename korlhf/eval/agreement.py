@@ -114,7 +114,7 @@ def verdicts(prompts, scores, paths):
                 better = "" if isinstance(label.verdict, ranking.Undecided) else ranking.key(label.verdict)
                 found[key, first, second][label.annotator] = (better == first) - (better == second)
     for (key, first, second), said in found.items():
-        a, b = scores[key][first], scores[key][second]
+        a, b = (round(scores[key][one], ranking.DIGITS) for one in (first, second))
         said[JUDGE] = (a > b) - (a < b)
     return found
 

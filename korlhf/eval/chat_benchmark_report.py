@@ -8,7 +8,7 @@ import numpy as np
 
 from korlhf.core import stats
 from korlhf.eval import chat_benchmark, comparison, geval, session, talk_checks, win_rate_report
-from korlhf.eval.chat_questions import CONVERSATION, TURN
+from korlhf.eval.chat_questions import CONVERSATION, TURN, sha256
 from korlhf.eval.comparison import cell, usable
 from korlhf.eval.show import cell as interval
 from korlhf.eval.show import table
@@ -153,6 +153,7 @@ def note_protocol(s, benchmark, judge, judgements, what):
     protocol["benchmark"] = say("chat_benchmark.data", title=benchmark.title, license=benchmark.license)
     names = ", ".join(s.result.settings["data_path"]) or benchmark.data
     protocol["prompts"] = say("result.prompts", n=len(s.records), names=names)
+    protocol["questions"] = f"sha256 {sha256(s.records)[:12]}"
     protocol["judge"] = judge.protocol(choosing=benchmark.kind != CONVERSATION)
     protocol["judged on"] = time.strftime("%Y-%m-%d")
     protocol["scores by" if what == "answers" else "verdicts by"] = comparison.methods(judgements, what)

@@ -1,5 +1,7 @@
 """The questions of a chat benchmark (chat_benchmarks.yaml, which says how to add one), and files of answers to them."""
 
+import hashlib
+import json
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -76,6 +78,12 @@ def read_questions(benchmark, path="", max_questions=0, seed=1234):
     return draw(list(found.values()), max_questions, seed)
 
 
+def sha256(questions):
+    """Of what read_questions returns, in its order; the same wherever they were read from."""
+    told = [{**one, "rubric": [c.key for c in one["rubric"].criteria]} for one in questions]
+    return hashlib.sha256(json.dumps(told, ensure_ascii=False, sort_keys=True).encode("utf-8")).hexdigest()
+
+
 def _question(place, row, benchmark, rubric):
     columns, title = benchmark.columns, benchmark.title
     for name, column in columns.items():
@@ -148,7 +156,7 @@ def read_answers(responder, questions, id_column):
 
     A line has `id_column` (or question_id, id) and `choices` as MT-Bench and Arena-Hard write them ([{"turns":
     [...]}]), or `outputs`, `answers` (a text per turn) or `output` (one text). Raises InputError with file and line,
-    and if a question has no answer to one of its turns.
+    for a question that is answered twice too, and if a question has no answer to one of its turns.
     """
     texts = {}
     for place, row in read_rows(responder.model):
@@ -157,6 +165,8 @@ def read_answers(responder, questions, id_column):
         column = next((c for c in ANSWERS if row.get(c)), None)
         if key is None or column is None:
             raise InputError(f"{place}: expected {id_column} and one of {', '.join(ANSWERS)}; found {', '.join(row)}")
+        if str(key) in texts:
+            raise InputError(f"{place}: the question {key} is answered there twice; keep one of the lines")
         texts[str(key)] = _answers(place, column, row[column])
     for one in questions:
         if len(texts.get(one["id"], ())) < len(one["turns"]):

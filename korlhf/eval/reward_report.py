@@ -3,7 +3,7 @@
 from itertools import combinations
 
 from korlhf.core.tables import estimate
-from korlhf.data.registry import licence_of
+from korlhf.data.terms import licence_of
 from korlhf.eval import reward
 from korlhf.eval.reward import significant
 from korlhf.eval.session import template_line, template_of

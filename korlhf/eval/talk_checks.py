@@ -5,6 +5,7 @@ speech level may be cold, a sentence said once may be stale, and a third of the 
 (korlhf/korean/refusals.py). None of them is a part of any score.
 """
 
+import math
 from collections import Counter
 
 from korlhf.core import stats
@@ -20,6 +21,7 @@ from korlhf.llm.protocol import Reply
 LEVELS = {"haeyo": "polite", "hapsyo": "polite", "banmal": "banmal", "mixed": "mixed"}
 STOCK = 3  # talks that a sentence must be in to be a stock one
 SHORTEST = 2  # words of a sentence that can be one
+UNKNOWN = (-math.inf, math.inf)  # of a share of talks whose values hang on each other
 SHOWN = 3  # stock sentences of a model in the table
 
 
@@ -90,7 +92,8 @@ def tables(s, checks):
         for name, (questions, texts) in talks.items():
             values = [one for one in CHECKS[check](questions, texts) if one is not None]
             right, n = sum(values), len(values)
-            of_models[name] = estimate(right / n, *stats.wilson(right, n)) if n else None
+            ends = stats.wilson(right, n) if n and check != own_words.__name__ else UNKNOWN
+            of_models[name] = estimate(right / n, *ends) if n else None
             figures["shares"].append({"check": check, "model": name, "n": n, **(of_models[name] or {})})
         counts = ", ".join(str(f["n"]) for f in figures["shares"] if f["check"] == check)
         rows.append([say(f"talk_checks.{check}"), counts, *of_models.values()])

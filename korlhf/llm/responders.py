@@ -187,14 +187,19 @@ def _texts(place: str, record: dict, name: str) -> list[str]:
 
 
 def answers(
-    responders: Sequence[Responder], prompts: Sequence[dict], setup: Setup, system: str = ""
+    responders: Sequence[Responder],
+    prompts: Sequence[dict],
+    setup: Setup,
+    system: str = "",
+    checkpoints: dict[str, Checkpoint] | None = None,
 ) -> tuple[dict[str, Answers], dict[str, dict]]:
     """Answers of all responders to records: {name: Answers}, and {name: how they came}.
 
     How: {"kind", "model", and of a checkpoint "fingerprint", "dtype", "template"}. Answers are stripped; an empty one
-    is an answer. Of a file all answers are taken, whatever `setup.num_answers` is.
+    is an answer. Of a file all answers are taken, whatever `setup.num_answers` is. checkpoints: the responders'
+    open_checkpoints, None = they are opened here.
     """
-    checkpoints = open_checkpoints(responders, setup.sampler)
+    checkpoints = open_checkpoints(responders, setup.sampler) if checkpoints is None else checkpoints
     out = {r.name: read_answers(r, prompts) for r in responders if r.kind == "file"}  # before anything is paid for
     conversations = [with_system(records.messages(r), system) for r in prompts]
     clients = open_clients(setup.llm, dict.fromkeys(r.url for r in responders if r.url), setup.cache, setup.usage)

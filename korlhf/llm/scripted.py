@@ -24,6 +24,7 @@ def answers(
 
     After a Failure the later turns of its script cannot be asked, and are the same Failure.
     """
+    opened = {r.name: responders.open_checkpoints([r], setup.sampler) for r in who}  # before anything is paid for
     out: dict[str, Answers] = {}
     how: dict[str, dict] = {}
     for responder in who:
@@ -31,7 +32,7 @@ def answers(
         for turn in range(max(map(len, scripts))):
             open_ones = [i for i, one in enumerate(said) if turn < len(scripts[i]) and _whole(one)]
             asked = [{"messages": dialogue(scripts[i], [reply.text for reply in said[i]])} for i in open_ones]
-            found, of_one = responders.answers([responder], asked, setup, system)
+            found, of_one = responders.answers([responder], asked, setup, system, opened[responder.name])
             how |= of_one
             for i, (reply,) in zip(open_ones, found[responder.name]):
                 said[i].append(reply)

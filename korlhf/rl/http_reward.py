@@ -139,7 +139,11 @@ class ClassifyReward(HttpReward):
 
 
 def open_http(url: str, flag: str, seconds: float, concurrency: int, wait: float) -> HttpReward:
-    """The reward of an address; the rest as of HttpReward."""
+    """The reward of an address; the rest as of HttpReward. Raises InputError if it is none."""
+    try:
+        httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise InputError(f"{flag} {url}: no address: {error}; give one as in http://127.0.0.1:8000/score") from error
     return (ClassifyReward if url.endswith("/classify") else HttpReward)(url, flag, seconds, concurrency, wait)
 
 

@@ -19,7 +19,7 @@ class Sampled:
 
 
 class Sampler(Protocol):
-    """figures: of the last `sync`, for the metrics."""
+    """figures: of the last `sync` that had something to do, until they are in the metrics."""
 
     figures: dict[str, float]
 

@@ -144,6 +144,7 @@ class PpoTraining(Training):
         if self.models.sampler and exp.mismatch is not None:
             metrics |= mismatch.measured(exp.mismatch, exp.mask, self.world.sum, self.world.gather)
             metrics |= self.models.sampler.figures
+            self.models.sampler.figures = {}  # a row without a push has none
         if "kl" in metrics and finite(metrics["kl"]):
             self.controller.update(metrics["kl"], metrics["answers"])
         return metrics | statistics | {"explained_variance": explained}

@@ -4,6 +4,7 @@ that run already.
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -65,16 +66,19 @@ class Server:
         environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
         if flags.vllm_gpus:
             environment["CUDA_VISIBLE_DEVICES"] = flags.vllm_gpus
-        with open(log, "a", encoding="utf-8") as file:
-            print(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}", file=file, flush=True)
-            self.process: Any = subprocess.Popen(
-                [sys.executable, "-SE", watched.__file__, str(folder), *command],
-                stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=file,
-                env=environment,
-                start_new_session=True,
-            )
+        try:
+            with open(log, "a", encoding="utf-8") as file:
+                print(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}", file=file, flush=True)
+                self.process: Any = subprocess.Popen(
+                    [sys.executable, "-SE", watched.__file__, str(folder), *command],
+                    stdin=subprocess.PIPE,
+                    stdout=file,
+                    stderr=file,
+                    env=environment,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise InputError(f"--rollout vllm: the server cannot be started: {error}") from error
         try:
             self._wait(flags.vllm_timeout)
         except BaseException:
@@ -97,9 +101,10 @@ class Server:
         )
 
     def _last_error(self):
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        errors = [line for line in lines if "Error" in line or "error:" in line]
-        return " ".join((errors or lines)[-1].split())[:200]
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        lines = re.split("^== ", text, flags=re.MULTILINE)[-1].splitlines()  # of this start
+        errors = [line for line in lines[1:] if "Error" in line or "error:" in line]
+        return " ".join((errors or lines[1:] or ["it said nothing"])[-1].split())[:200]
 
     def close(self, wait: bool = True) -> None:
         """End the server and all that it has started. wait: until they have ended."""
@@ -125,7 +130,7 @@ def opened(models: Models, flags: Flags, prompts: Sequence[Prompt], dtype: str) 
         return
     log = "" if rollout.vllm_url else f"{flags.run.output_dir}/vllm.log"
     place = Path(rollout.vllm_weights_dir).resolve()
-    folder = Path(tempfile.mkdtemp(prefix="korlhf-", dir=place)) if world.first else place
+    folder = agreed(lambda: _folder(place, bool(rollout.vllm_url)) if world.first else place, world)
     canaries = [p.ids for p in prompts if len(p.ids) > 1][:CANARIES]
     sampler = Vllm(models.codec.eos_token_id, canaries, folder, rollout.vllm_timeout, world, log)
     sampler.sleeps = rollout.vllm_sleep
@@ -134,6 +139,7 @@ def opened(models: Models, flags: Flags, prompts: Sequence[Prompt], dtype: str) 
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
         if rollout.vllm_url:
             sampler.urls = [url.rstrip("/") for url in rollout.vllm_url]
+            stack.callback(sampler.leave if world.first else lambda: None)
             agreed(lambda: run_all(sampler.check_settings(flags.ppo.temperature)), world)
         else:
             if len(set(world.gather(socket.gethostname()))) > 1:
@@ -146,8 +152,21 @@ def opened(models: Models, flags: Flags, prompts: Sequence[Prompt], dtype: str) 
         yield
 
 
+def _folder(place, shared):
+    """A new folder in `place`; shared: servers of other users may read it."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="korlhf-", dir=place))
+        folder.chmod(0o755 if shared else 0o700)
+    except OSError as error:
+        raise InputError(f"--vllm_weights_dir {place}: cannot be written: {error.strerror}; give another") from error
+    return folder
+
+
 def _start(flags, models, folder, log, dtype):
-    models.codec.tokenizer.save_pretrained(folder)
+    try:
+        models.codec.tokenizer.save_pretrained(folder)
+    except OSError as error:
+        raise InputError(f"--vllm_weights_dir {folder.parent}: cannot be written: {error}; give another") from error
     progress.say(f"vLLM is being started; its log: {log}")
     longest = flags.ppo.max_prompt_seq_len + flags.ppo.max_answer_seq_len
     words = arguments(dtype, longest, flags.ppo.temperature, models.world.device.type == "cpu")

@@ -9,7 +9,7 @@ from typing import Any
 
 from korlhf.core import ranks
 from korlhf.core.errors import InputError
-from korlhf.data import registry
+from korlhf.data import terms
 from korlhf.data.example import Example
 from korlhf.data.load import load_step, prompt_key
 from korlhf.data.tokenize import Tokens
@@ -56,7 +56,7 @@ def load(
     that are kept are drawn, so what is too long takes no other's place. Raises InputError as load_step and `tokenise`
     do, and for sets that are there for measuring only.
     """
-    registry.check_training([*flags.data_path, *sft_only_data_path])
+    terms.check_training([*flags.data_path, *sft_only_data_path])
     train, heldout = load_step(
         step,
         flags.data_path,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from korlhf.core.errors import InputError
+from korlhf.core.files import check_output
 from korlhf.core.flags import flag
 from korlhf.training.ppo_flags import PpoFlags
 
@@ -70,8 +71,9 @@ class RolloutFlags:
                 )
             return
         for url in self.vllm_url:
-            if not re.match(r"https?://[^/\s]+", url):
-                raise InputError(f"--vllm_url {url}: no address; give one as in http://127.0.0.1:8000")
+            host = re.fullmatch(r"https?://([\w.-]+|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?/?", url)
+            if not host or int(host[2] or 0) > 65535:
+                raise InputError(f"--vllm_url {url}: no address of a server; give one as in http://127.0.0.1:8000")
         for name, value in (("vllm_args", self.vllm_args), ("vllm_gpus", self.vllm_gpus)):
             if self.vllm_url and value:
                 raise InputError(f"--{name} {value}: no server is started with --vllm_url; delete one of them")
@@ -86,6 +88,7 @@ class RolloutFlags:
             )
         if not Path(self.vllm_weights_dir).is_dir():
             raise InputError(f"--vllm_weights_dir {self.vllm_weights_dir}: no such folder; give another")
+        check_output(self.vllm_weights_dir, "--vllm_weights_dir", folder=True)
         if load_in_4bit:
             raise InputError(
                 "--rollout vllm --actor_load_in_4bit: weights of 4 bits cannot be merged and sent; delete one of them"

@@ -3,6 +3,7 @@
 import pytest
 
 from korlhf.core.errors import InputError
+from korlhf.data import load
 from korlhf.data import registry as sources
 from korlhf.data.example import Example, RowError, RowSkipped
 from korlhf.data.registry import SOURCES, find_source
@@ -253,7 +254,7 @@ def test_the_korean_rows_of_helpsteer3_and_how_much_better():
 
 
 def test_the_more_and_the_less_helpful_answer_to_a_prompt():
-    """Three answers make one pair, of the ends; a single one, equal ones and prompts of several turns make none."""
+    """Three answers make one pair, of the ends; a single one and equal ones make none."""
     rows = [helped("가?", "하나", 1), helped("가?", "셋", 4), helped("가?", "둘", 2), helped("나?", "혼자", 4)]
     rows += [helped("다?", "같음", 3), helped("다?", "비슷", 3)]
     rows += [helped("라?\n<extra_id_1>Assistant", "넷", 4), helped("라?\n<extra_id_1>Assistant", "영", 0)]
@@ -262,23 +263,35 @@ def test_the_more_and_the_less_helpful_answer_to_a_prompt():
         ("셋", "하나", 3),
         (None, None, 0),
         (None, None, 0),
-        (None, None, 4),
+        ("넷", "영", 4),
+    ]
+    assert [r["prompt"] for r in found] == ["가?", "나?", "다?", None]
+
+
+def test_an_answer_that_nobody_rated_is_not_the_worst():
+    rows = [helped("가?", "하나", 1), helped("가?", "모름", None), helped("가?", "셋", 3)]
+    rows += [helped("나?", "모름", None), helped("나?", "모름", None)]
+    rows += [helped("다?", "혼자", 4), helped("다?", "모름", None)]
+    found = made("nayohan/HelpSteer2-ko", rows)
+    assert [(r.get("chosen"), r.get("rejected"), r["margin"]) for r in found] == [
+        ("셋", "하나", 2),
+        (None, None, 0),
+        (None, None, 0),
     ]
 
 
-def test_a_test_set_is_not_trained_on():
+@pytest.mark.parametrize("step, prompts", [(2, ["가?"]), (3, ["가?", "나?"])])
+def test_prompts_of_several_turns_are_left_out_in_every_step(step, prompts, monkeypatch):
+    rows = [helped("가?", "하나", 1), helped("가?", "셋", 4), helped("나?", "혼자", None)]
+    rows += [helped("라?\n<extra_id_1>Assistant", "넷", 4), helped("라?\n<extra_id_1>Assistant", "영", 0)]
+    monkeypatch.setattr(load, "hub_splits", lambda *parts: {"train": rows})
+    found = load.load_examples("nayohan/HelpSteer2-ko", step)
+    assert [e.messages[-1]["content"] for e in found] == prompts
+
+
+def test_a_test_set_trains_one_step_alone():
     tests = [name for name, source in SOURCES.items() if source.measuring]
     assert len(tests) == 4 and all(SOURCES[name].steps == (2,) for name in tests)
-    sources.check_training(["nvidia/HelpSteer3", "no such/set", "a/file.jsonl"])
-    with pytest.raises(
-        InputError, match=r"reward-bench-ko@main: a test set, for measuring only \(ODC-BY\); train on another$"
-    ):
-        sources.check_training(["sample/sft", "nayohan/reward-bench-ko@main"])
-
-
-def test_what_is_known_of_a_licence():
-    assert sources.licence_of("HAERAE-HUB/Korean-Human-Judgements@abc").endswith("evaluation only; for measuring only")
-    assert (sources.licence_of("heegyu/hh-rlhf-ko"), sources.licence_of("my/file.jsonl")) == ("MIT", "")
 
 
 def test_a_published_set_that_lost_a_column():

@@ -84,6 +84,11 @@ def test_a_criterion_of_its_own(run):
     assert found["figures"]["agreement"][0]["same"] == 0.25 and found["protocol"]["compared"] == "listens"
 
 
+def test_scores_that_differ_by_rounding_alone_are_a_tie(run):
+    _, found, _ = run([(0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1)], [label("하나", 0, "tie")])
+    assert found["figures"]["agreement"][0]["same"] == 1.0
+
+
 def test_many_that_agree_have_a_narrow_interval_and_no_warning(run):
     scores = [(4, 2), (2, 4)] * 20
     _, found, _ = run(scores, [label("하나", i, "가나"[i % 2 if i else 1]) for i in range(40)])

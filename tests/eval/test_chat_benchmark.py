@@ -381,6 +381,23 @@ def test_questions_from_the_hub(monkeypatch):
     assert (question["id"], question["category"], question["turns"]) == ("a1", "all", ["질문이에요"])
 
 
+def test_other_questions_have_another_sha256(run, tmp_path):
+    """A reference that changed is another question; the order of the columns and the file's name are not."""
+
+    def sha256(rows):
+        file = write(tmp_path / "q.jsonl", rows)
+        return chat_questions.sha256(chat_questions.read_questions(chat_questions.BENCHMARKS["logickor"], file))
+
+    told = sha256(LOGICKOR)
+    turned = [dict(reversed(row.items())) for row in LOGICKOR]
+    assert sha256(turned) == told and re.fullmatch("[0-9a-f]{64}", told)
+    changed = [{**LOGICKOR[0], "references": ["정답은 다섯", None]}, LOGICKOR[1]]
+    assert len({told, sha256(changed), sha256(LOGICKOR[:1])}) == 3
+    with Server(points()) as server:
+        _, found, _ = run("logickor", LOGICKOR, LOGICKOR_ANSWERS, server, "--rescore_share", 0)
+    assert found["protocol"]["questions"] == f"sha256 {told[:12]}"
+
+
 @pytest.mark.parametrize(
     "lines, message",
     [
@@ -392,6 +409,10 @@ def test_questions_from_the_hub(monkeypatch):
         (
             [{"id": 1, "text": "가"}],
             "a.jsonl:1: expected id and one of choices, outputs, answers, output; found id, text",
+        ),
+        (
+            [{"id": 1, "outputs": ["가", "나"]}, {"id": "1", "outputs": ["다", "라"]}],
+            "a.jsonl:2: the question 1 is answered there twice; keep one",
         ),
         ([{"id": 1, "choices": [{"index": 0}]}], "a.jsonl:1: choices.0.turns is 'None'; expected a list"),
         ([{"id": 1, "outputs": [1, 2]}], r"a.jsonl:1: outputs is '\[1, 2\]'; expected a text for each turn"),

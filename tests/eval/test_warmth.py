@@ -145,6 +145,7 @@ def test_a_run_on_the_published_file(tmp_path):
     assert one[0]["content"].count("■ ") == len(shown["rubric"].criteria)
     shares = {f["check"]: f for f in found["figures"]["checks"]["shares"]}
     assert shares["sense"]["mean"] == 1.0 and shares["own_words"] == {**shares["own_words"], "mean": 0.0, "n": 12}
+    assert shares["sense"]["low"] < 1.0 and shares["own_words"]["low"] is None is shares["own_words"]["high"]
     assert table(found, "Sentences repeated")["rows"] == [["m", "많이 속상하셨겠어요", 12]]
     assert not [key for key in found["protocol"] if "prompt of the judge" in key]
 

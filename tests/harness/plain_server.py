@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A server that says that it is well and does nothing, with a child in a session of its own, as an engine may be.
 
-plain_server.py serve FOLDER --host H --port P [--child_file FILE] [--deaf] [--broken] [--silent]
+plain_server.py serve FOLDER --host H --port P [--child_file FILE] [--deaf] [--broken] [--mute] [--silent]
 """
 
 import signal
@@ -25,6 +25,8 @@ if __name__ == "__main__":
     words = sys.argv
     if "--broken" in words:
         print("INFO something", "ValueError: no such architecture", "INFO the end", sep="\n", flush=True)
+        sys.exit(7)
+    if "--mute" in words:
         sys.exit(7)
     if "--deaf" in words:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -28,7 +28,9 @@ class Listening(ThreadingHTTPServer):
 
 
 class Server(Loopback):
-    def __init__(self, folder, faults=None, logprobs_mode="raw_logprobs"):
+    def __init__(self, folder, faults=None, logprobs_mode="raw_logprobs", noise=0.0):
+        """noise: nats by which it scores prompts otherwise, other ones for other weights."""
+        self.noise, self.loads = noise, 0
         self.faults, self.calls, self.seen = faults or {}, Counter(), []
         self.lock, self.stopping = threading.Lock(), threading.Event()
         self.logprobs_mode, self.version, self.pushed = logprobs_mode, "default", []
@@ -40,6 +42,7 @@ class Server(Loopback):
 
     def load(self, folder):
         with LOADING:
+            self.loads += 1
             self.lm = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
     def fault(self, name):
@@ -58,7 +61,8 @@ class Server(Loopback):
         answer = {"choices": [{"token_ids": [0], "weight_versions": [{"version": self.version}], "logprobs": None}]}
         choice = answer["choices"][0]
         if how.get("prompt_logprobs") is not None:
-            scored = zip(ids[1:], self.logps(ids))
+            rounding = self.noise * torch.randn(len(ids) - 1, generator=torch.Generator().manual_seed(self.loads))
+            scored = zip(ids[1:], (torch.tensor(self.logps(ids)) + rounding).tolist())
             return answer | {"prompt_logprobs": [None, *({str(i): {"logprob": logp}} for i, logp in scored)]}
         self.seen.append(body)
         temperature = how["temperature"]
@@ -104,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         with owner.lock:
-            answer = b"{}" if isinstance(fault, int) else json.dumps(owner.answer(name, body, fault)).encode()
+            answer = b"no such file" if isinstance(fault, int) else json.dumps(owner.answer(name, body, fault)).encode()
         self.send_response(fault if isinstance(fault, int) else 200)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()

@@ -10,22 +10,28 @@ from pathlib import Path
 import pytest
 
 from korlhf.core.errors import InputError
-from korlhf.rl import watched
+from korlhf.rl import vllm_server, watched
 from korlhf.rl.vllm_server import Server, arguments
 from korlhf.training.rollout_flags import RolloutFlags
 
 PROGRAM = Path(__file__).resolve().parents[1] / "harness/plain_server.py"
 
 
-def gone(pid, seconds=20.0):
+def happens(what, seconds=20.0):
     limit = time.monotonic() + seconds
-    while time.monotonic() < limit:
+    while not what() and time.monotonic() < limit:
+        time.sleep(0.02)
+    return what()
+
+
+def gone(pid, seconds=20.0):
+    def ended():
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
             return True
-        time.sleep(0.02)
-    return False
+
+    return happens(ended, seconds)
 
 
 @pytest.fixture(autouse=True)
@@ -80,25 +86,33 @@ def test_one_that_heeds_nothing_is_killed_also_if_the_training_is(tmp_path):
     words = f"{PROGRAM} serve {tmp_path}/model --port 0 --deaf --child_file {tmp_path}/child".split()
     command = [sys.executable, "-S", watched.__file__, str(tmp_path / "model"), *words]
     parent = subprocess.Popen([sys.executable, "-S", "-c", code, *command])
-    while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
-        time.sleep(0.02)
+    child = tmp_path / "child"
+    assert happens(lambda: child.exists() and child.read_text())
     time.sleep(0.1)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     assert gone(child_of(tmp_path))
-    limit = time.monotonic() + 20
-    while (tmp_path / "model").exists() and time.monotonic() < limit:
-        time.sleep(0.02)
-    assert not (tmp_path / "model").exists()
+    assert happens(lambda: not (tmp_path / "model").exists())
 
 
 def test_one_that_does_not_start_is_one_line(start, tmp_path):
-    says = f"the server did not start: ValueError: no such architecture; see {tmp_path}/log"
-    with pytest.raises(InputError, match=says):
+    (tmp_path / "log").write_text("ImportError: of the start before\n")
+    with pytest.raises(InputError, match=f"the server did not start: ValueError: no such .*; see {tmp_path}/log"):
         start("--broken")
+    with pytest.raises(InputError, match="the server did not start: it said nothing; see"):
+        start("--mute")
     with pytest.raises(InputError, match="did not start within --vllm_timeout 1 seconds; see"):
         start("--silent", 1.0)
-    assert gone(child_of(tmp_path))
+    assert happens(lambda: not (tmp_path / "model").exists())
+
+
+def test_what_cannot_be_written_is_one_line(start, tmp_path):
+    (tmp_path / "log").mkdir()
+    with pytest.raises(InputError, match="the server cannot be started: .*Is a directory"):
+        start()
+    with pytest.raises(InputError, match="--vllm_weights_dir /proc: cannot be written: No such file .*; give another"):
+        vllm_server._folder(Path("/proc"), True)
+    assert [vllm_server._folder(tmp_path, shared).stat().st_mode & 0o777 for shared in (True, False)] == [0o755, 0o700]
 
 
 def test_its_words():

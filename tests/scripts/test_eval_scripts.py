@@ -91,6 +91,7 @@ SOME_FAIL = """#!/bin/sh
 [ "$1" != -c ] || exit 0
 name="$(basename "$2" .py)"
 echo "$name" >>"$STAND_IN/called"
+echo "$name $*" >>"$STAND_IN/flags"
 [ "$name" != "$FAILING" ] || exit "$CODE"
 """
 
@@ -133,11 +134,25 @@ def test_a_part_in_which_too_much_failed_does_not_keep_the_report_back(run_all):
     )
 
 
-def test_a_missing_hub_does_not_keep_the_report_back(run_all):
-    code, told, called = run_all(PARTS="geval benchmark", FAILING="benchmark", CODE="2")
-    assert (code, called) == (2, ["geval", "benchmark", "report"]) and told.startswith(
-        "error: benchmark was not evaluated"
-    )
+@pytest.mark.parametrize("failing", ["benchmark", "chat_benchmark"])
+def test_a_missing_hub_does_not_keep_the_report_back(run_all, failing):
+    code, told, called = run_all(PARTS="geval chat_benchmark benchmark", FAILING=failing, CODE="2")
+    assert (code, called) == (2, ["geval", "chat_benchmark", "benchmark", "report"])
+    assert told.startswith(f"error: not evaluated: {failing}; the message")
+
+
+def test_files_of_answers_are_asked_nothing_of_a_benchmark(run_all, tmp_path):
+    models = "sft=/x y\nopenai:m@http://h/v1\nb=answers/b.jsonl"
+    code, _, called = run_all(PARTS="geval chat_benchmark benchmark", MODELS=models)
+    assert (code, called) == (0, ["geval", "chat_benchmark", "benchmark", "report"])
+    flags = {line.split()[0]: line for line in (tmp_path / "flags").read_text(encoding="utf-8").splitlines()}
+    assert "--responder sft=/x y openai:m@http://h/v1 b=answers/b.jsonl --temp" in flags["geval"]
+    assert "--responder sft=/x y openai:m@http://h/v1 --temp" in flags["chat_benchmark"]
+    assert "--model_name_or_path sft=/x y --tasks" in flags["benchmark"]
+
+
+def test_a_stop_ends_all(run_all):
+    assert run_all(PARTS="geval win_rate", FAILING="geval", CODE="130") == (130, "", ["geval"])
 
 
 def test_wrong_input_ends_all(run_all):

@@ -117,8 +117,10 @@ def test_vllm_for_a_gpu_is_the_usual_package(setup, tmp_path):
     (tmp_path / "bin").mkdir()
     shutil.copy2("/bin/true", tmp_path / "bin" / "nvidia-smi")
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    setup("setup_vllm.sh")
     code, _, _, calls = setup("setup_vllm.sh", PATH=path)
     assert code == 0 and [call.split()[-1] for call in calls] == ["vllm==0.32.0"]
+    assert not (setup.vllm / "site").exists()  # nothing is left of the one for a CPU
 
 
 def test_vllm_that_does_not_start_is_one_line_and_not_ready(setup):
