@@ -30,8 +30,8 @@ RLOO += "--max_prompt_seq_len 64 --max_answer_seq_len 16 --advantage_estimator r
 RLOO += "--per_device_generation_batch_size 16 --per_device_training_batch_size 16 --num_train_epochs 9 --kl_coef 0.01 "
 RLOO += "--actor_learning_rate 1e-3 --actor_model_name_or_path llama --save_steps 5 --missing_eos_penalty 0 "
 VLLM = "--rollout vllm --rollout_correction token --vllm_weights_dir ."
-# The score: the share of an answer's letters that are Hangul. Of the last 5 of 20 steps it was .26, .28 and .35 in local
-# runs, .35 and .41 by vLLM, from .21 to .25 in the first 5: one run says little, so what is far off is caught.
+# The score: the share of an answer's letters that are Hangul. Of the last 5 of 20 steps it was .26, .28 and .35 in
+# local runs, .35 and .41 by vLLM, from .21 to .25 in the first 5: one run says little, so what is far off is caught.
 CODE = "def score(prompts, answers):\n"
 CODE += '    return [sum("가" <= c <= "힣" for c in a) / (len(a) + 1) for a in answers]\n'
 
