@@ -83,7 +83,7 @@ def test_one_that_heeds_nothing_is_killed_also_if_the_training_is(tmp_path):
     """SIGKILL of the process that started it, of which the standard input tells."""
     code = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE); time.sleep(600)"
     (tmp_path / "model").mkdir()
-    words = f"{PROGRAM} serve {tmp_path}/model --port 0 --deaf --child_file {tmp_path}/child".split()
+    words = [str(PROGRAM), *f"serve {tmp_path}/model --port 0 --deaf --child_file {tmp_path}/child".split()]
     command = [sys.executable, "-S", watched.__file__, str(tmp_path / "model"), *words]
     parent = subprocess.Popen([sys.executable, "-S", "-c", code, *command])
     child = tmp_path / "child"
