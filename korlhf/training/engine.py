@@ -12,6 +12,7 @@ import datetime
 import functools
 import logging
 import os
+import pickle
 import socket
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -177,6 +178,13 @@ def loading(world: World, dtype: str, zero_stage: int = 0, offload: bool = False
         del spread
 
 
+def _zero_stage(enum: Any, name: str) -> ZeroStageEnum:
+    """In the place of getattr, by which early Pythons 3.11 pickle a member of an enum: nothing else is looked up."""
+    if enum is not ZeroStageEnum:
+        raise pickle.UnpicklingError(f"{enum}: only ZeroStageEnum has members here")
+    return ZeroStageEnum[name]
+
+
 class Engine:
     """One trained module under DeepSpeed."""
 
@@ -301,6 +309,7 @@ class Engine:
         them.
         """
         known: list[Any] = [ZeroStageEnum, LossScaler, DynamicLossScaler, fragment_address]
+        known.append((_zero_stage, "builtins.getattr"))
         self.ds.checkpoint_engine.load = functools.partial(torch.load, weights_only=True)
         try:
             with torch.serialization.safe_globals(known):

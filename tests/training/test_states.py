@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 from pathlib import Path
 from unittest.mock import patch
@@ -42,6 +43,17 @@ def whole(world, tmp_path_factory):
 def of_deepspeed(trained, folder):
     """A checkpoint as earlier versions wrote it."""
     trained.ds.save_checkpoint(str(folder), tag="state", save_latest=False)
+
+
+def test_an_enum_of_early_pythons(world, tmp_path, monkeypatch):
+    """Python 3.11.2 writes getattr(ZeroStageEnum, name), and 3.11.7 the value."""
+    enum = engine.ZeroStageEnum
+    monkeypatch.setattr(enum, "__reduce_ex__", lambda self, _: (getattr, (enum, self.name)))
+    trained = open_engine(world, 1, "fp32")
+    of_deepspeed(trained, tmp_path / "old")
+    resumed(world, tmp_path / "old", 1, "fp32")
+    with pytest.raises(pickle.UnpicklingError):
+        engine._zero_stage(torch, "load")
 
 
 def resumed(world, path, stage, dtype):
