@@ -73,6 +73,9 @@ training      EVAL_STEPS        EVAL_INTERVAL
 eval          MODELS            RESPONDER MODEL_NAME_OR_PATH
 eval          OUTPUT            OUTPUT_DIR
 eval          RESULTS           EVAL_DIR
+eval          KOBEST            BENCHMARK_DATA
+eval          KOBEST_TASKS      BENCHMARK_TASKS
+eval          KOBEST_LIMIT      BENCHMARK_LIMIT
 eval          BATCH             BATCH_SIZE
 eval          TEMPLATE          PROMPT_TEMPLATE
 eval          SHOTS             NUM_FEWSHOT

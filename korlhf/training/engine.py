@@ -30,7 +30,7 @@ from korlhf.training import states
 from korlhf.training.flags import ModelFlags, RunFlags
 from korlhf.training.optimizer import is_unchecked, open_optimizer
 from korlhf.training.schedule import open_schedule, restart_schedule
-from korlhf.training.world import DTYPES, World
+from korlhf.training.world import DTYPES, World, cast_parameters
 
 quiet()  # before the import, which speaks
 
@@ -142,18 +142,6 @@ def config(recipe: Recipe, zero_stage: int, processes: int) -> dict:
         **({"bf16": {"enabled": True}} if recipe.dtype == "bf16" else {}),
         **({"fp16": {"enabled": True, "initial_scale_power": 12}} if recipe.dtype == "fp16" else {}),
     }
-
-
-def cast_parameters(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Cast the parameters and leave the buffers: rounded rotary frequencies would be another model.
-
-    Before the move to the GPU, which then never holds fp32 weights (DeepSpeed makes its fp32 masters from the cast
-    ones).
-    """
-    for parameter in module.parameters():
-        if parameter.is_floating_point():  # weights of four bits are packed into integers
-            parameter.data = parameter.data.to(dtype)
-    return module
 
 
 @contextlib.contextmanager

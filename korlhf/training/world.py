@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from korlhf.core.errors import InputError
 
@@ -59,3 +60,15 @@ def resolve_dtype(name: str, device: torch.device) -> str:
     if name == "fp16" and device.type == "cpu":
         raise InputError("--dtype fp16: DeepSpeed has no fp16 on CPU; use --dtype auto")
     return name
+
+
+def cast_parameters(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Cast the parameters and leave the buffers: rounded rotary frequencies would be another model.
+
+    Before the move to the GPU, which then never holds fp32 weights (DeepSpeed makes its fp32 masters from the cast
+    ones).
+    """
+    for parameter in module.parameters():
+        if parameter.is_floating_point():  # weights of four bits are packed into integers
+            parameter.data = parameter.data.to(dtype)
+    return module

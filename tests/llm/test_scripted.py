@@ -1,12 +1,13 @@
 """korlhf/llm/scripted.py: what cannot be asked is told before anything is."""
 
 import pytest
-from openai_server import Server
+from openai_server import Server, error
 
 from korlhf.core.errors import InputError
 from korlhf.llm import responders, scripted
 from korlhf.llm.checkpoint import Sampling
 from korlhf.llm.flags import LlmFlags, SamplerFlags
+from korlhf.llm.protocol import Failure
 from korlhf.llm.responders import Responder, Setup
 
 SCRIPTS = [["안녕?", "뭐 해?"]]
@@ -30,3 +31,11 @@ def test_a_checkpoint_is_opened_once(cache, folders, monkeypatch):
     monkeypatch.setattr(responders, "Checkpoint", lambda path, *how: opened.append(path) or whole(path, *how))
     out, _ = scripted.answers([Responder("neox", folders["gpt_neox"], "checkpoint")], SCRIPTS, setup(cache))
     assert opened == [folders["gpt_neox"]] and len(out["neox"][0]) == 2
+
+
+def test_after_a_failure_nothing_more_is_asked(cache):
+    with Server(lambda body: "네", lambda number, body: error(400)) as server:
+        who = [Responder("gpt", "test-model", "server", server.url)]
+        out, how = scripted.answers(who, SCRIPTS, setup(cache, server.url))
+        first, second = out["gpt"][0]
+        assert isinstance(first, Failure) and second is first and len(server.requests) == 1 and list(how) == ["gpt"]

@@ -141,6 +141,14 @@ def test_a_missing_hub_does_not_keep_the_report_back(run_all, failing):
     assert told.startswith(f"error: not evaluated: {failing}; the message")
 
 
+def test_the_benchmarks_variables_have_their_old_names_too(run_all, tmp_path):
+    code, told, _ = run_all(PARTS="benchmark", KOBEST="my/files", KOBEST_TASKS="wic boolq", KOBEST_LIMIT="7")
+    said = [f"note: KOBEST{old} is now called BENCHMARK_{new}" for old, new in (("", "DATA"), ("_TASKS", "TASKS"))]
+    assert (code, told.splitlines()) == (0, [*said, "note: KOBEST_LIMIT is now called BENCHMARK_LIMIT"])
+    flags = (tmp_path / "flags").read_text(encoding="utf-8")
+    assert "--tasks wic boolq --data_dir my/files --limit 7" in flags
+
+
 def test_files_of_answers_are_asked_nothing_of_a_benchmark(run_all, tmp_path):
     models = "sft=/x y\nopenai:m@http://h/v1\nb=answers/b.jsonl"
     code, _, called = run_all(PARTS="geval chat_benchmark benchmark", MODELS=models)
