@@ -93,17 +93,18 @@ def merged_weights(module: Any, state_dict: dict[str, torch.Tensor], dtype: torc
     state_dict: the whole weights of `module`, on the CPU. Added up by hand in fp32: peft merges layers in place alone,
     in the precision of the training, and ZeRO-3 spreads those over processes.
     """
-    head, layers, out = "base_model.model.", {}, {}
+    out = dict(state_dict)
     for name, layer in module.named_modules():
         if hasattr(layer, "base_layer"):
-            layers[f"{name}.base_layer.weight"] = layer, f"{name}."
-    for name, weight in state_dict.items():
-        if "lora_" in name:
-            continue
-        if name in layers:
-            weight = _with_adapter(weight, *layers[name], state_dict)
-        out[name.removeprefix(head).replace(".base_layer.", ".")] = weight.to(dtype)
-    return out
+            weight = f"{name}.base_layer.weight"
+            out[weight] = _with_adapter(state_dict[weight], layer, f"{name}.", state_dict)
+    return {name: w.to(dtype) for name, w in base_weights(out).items()}
+
+
+def base_weights(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Of the weights of a PeftModel those of the model that got its adapter, by that model's own names."""
+    names = {name: name.removeprefix("base_model.model.").replace(".base_layer.", ".") for name in state_dict}
+    return {names[name]: w for name, w in state_dict.items() if "lora_" not in name}
 
 
 def _with_adapter(weight, layer, prefix, state_dict):

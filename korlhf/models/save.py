@@ -59,6 +59,7 @@ def share_weights(folder: str | Path) -> None:
     """Give the weights in `folder` and its adapter/, which safetensors writes for their owner alone, the mode of the
     config next to them.
     """
-    for config in Path(folder) / "config.json", Path(folder) / "adapter" / "adapter_config.json":
+    configs = "config.json", "adapter_config.json", "adapter/adapter_config.json"
+    for config in filter(Path.exists, (Path(folder, name) for name in configs)):
         for path in config.parent.glob("*.safetensors"):
             path.chmod(config.stat().st_mode & 0o777)

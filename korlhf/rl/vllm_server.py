@@ -26,13 +26,16 @@ from korlhf.rl.flags import Flags
 from korlhf.rl.mixed import agreed
 from korlhf.rl.models import Models
 from korlhf.rl.rewards import Prompt
-from korlhf.rl.vllm import CANARIES, Vllm, run_all
+from korlhf.rl.vllm import CANARIES, Vllm
+from korlhf.rl.vllm_client import Servers
+from korlhf.rl.vllm_weights import TRANSFERS
 from korlhf.training.rollout_flags import RolloutFlags
 
 # Of the training's launcher and environment, which would make vLLM one of the training's processes.
 FOREIGN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 SETTINGS = {"VLLM_SERVER_DEV_MODE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+LORA_RANKS = 8, 16, 32, 64, 128, 256, 320, 512  # that vLLM's --max-lora-rank takes
 LOOK_EVERY = 0.2  # seconds
 
 
@@ -55,14 +58,17 @@ class Server:
     """
 
     def __init__(self, flags: RolloutFlags, folder: Path, words: list[str], log: Path):
+        transfer = TRANSFERS[flags.vllm_weights]
         self.log = log
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         command = [flags.program, "serve", str(folder), "--host", "127.0.0.1", "--port", str(port), *words]
+        command += transfer.arguments
         command += shlex.split(flags.vllm_args)
-        environment = {k: v for k, v in os.environ.items() if k not in FOREIGN and "LOCAL_" not in k} | SETTINGS
+        environment = {k: v for k, v in os.environ.items() if k not in FOREIGN and "LOCAL_" not in k}
+        environment |= SETTINGS | transfer.environment
         environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
         if flags.vllm_gpus:
             environment["CUDA_VISIBLE_DEVICES"] = flags.vllm_gpus
@@ -129,25 +135,28 @@ def opened(models: Models, flags: Flags, prompts: Sequence[Prompt], dtype: str) 
         yield
         return
     log = "" if rollout.vllm_url else f"{flags.run.output_dir}/vllm.log"
+    if rollout.vllm_weights in ("ipc", "nccl") and world.device.type != "cuda":
+        raise InputError(f"--vllm_weights {rollout.vllm_weights}: the training has no CUDA GPU here; give files")
     place = Path(rollout.vllm_weights_dir).resolve()
     folder = agreed(lambda: _folder(place, bool(rollout.vllm_url)) if world.first else place, world)
-    canaries = [p.ids for p in prompts if len(p.ids) > 1][:CANARIES]
-    sampler = Vllm(models.codec.eos_token_id, canaries, folder, rollout.vllm_timeout, world, log)
+    servers = Servers(models.codec.eos_token_id, rollout.vllm_timeout, log)
+    transfer = TRANSFERS[rollout.vllm_weights](servers, folder, world)
+    sampler = Vllm(servers, [p.ids for p in prompts if len(p.ids) > 1][:CANARIES], transfer, world)
     sampler.sleeps = rollout.vllm_sleep
     with contextlib.ExitStack() as stack:
         if world.first:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
         if rollout.vllm_url:
-            sampler.urls = [url.rstrip("/") for url in rollout.vllm_url]
+            servers.urls = [url.rstrip("/") for url in rollout.vllm_url]
             stack.callback(sampler.leave if world.first else lambda: None)
-            agreed(lambda: run_all(sampler.check_settings(flags.ppo.temperature)), world)
+            agreed(lambda: servers.check_settings(flags.ppo.temperature), world)
         else:
             if len(set(world.gather(socket.gethostname()))) > 1:
                 raise InputError("--rollout vllm on several machines: start the servers, and name them with --vllm_url")
-            sampler.write(models.actor)
+            transfer.write(models.actor)
             start = partial(_start, flags, models, folder, Path(log), dtype)
             server: Any = agreed(lambda: stack.enter_context(start()) if world.first else None, world)
-            sampler.urls = world.gather(server.url if server else "")[:1]
+            servers.urls = world.gather(server.url if server else "")[:1]
         models.sampler = sampler
         yield
 
@@ -171,5 +180,7 @@ def _start(flags, models, folder, log, dtype):
     longest = flags.ppo.max_prompt_seq_len + flags.ppo.max_answer_seq_len
     words = arguments(dtype, longest, flags.ppo.temperature, models.world.device.type == "cpu")
     words += ["--trust-remote-code"] if flags.run.trust_remote_code else []
+    if flags.rollout.vllm_weights == "adapter":
+        words += ["--max-lora-rank", str(min(r for r in LORA_RANKS if r >= flags.actor.lora_dim))]
     words += ["--enable-sleep-mode"] if flags.rollout.vllm_sleep else []
     return Server(flags.rollout, folder, words, log)

@@ -264,15 +264,17 @@ class Engine:
         else:
             yield
 
-    def state_dict(self) -> dict[str, torch.Tensor]:
+    def state_dict(self, adapter_only: bool = False) -> dict[str, torch.Tensor]:
         """Weights on the CPU of rank 0, gathered one by one; others get an empty dict.
 
-        Names are those of the model inside the module.
+        Names are those of the model inside the module; adapter_only: those of LoRA.
         """
         persistent = set(self.module.state_dict(keep_vars=True))
         buffers = [(n, b) for n, b in self.module.named_buffers() if n in persistent]
         out = {}
         for name, tensor in [*self.module.named_parameters(remove_duplicate=False), *buffers]:
+            if adapter_only and "lora_" not in name:
+                continue
             spread = self.zero_stage == 3 and hasattr(tensor, "ds_id")
             with deepspeed.zero.GatheredParameters([tensor]) if spread else contextlib.nullcontext():
                 if self.world.first:

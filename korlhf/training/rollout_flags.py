@@ -9,8 +9,10 @@ from pathlib import Path
 from korlhf.core.errors import InputError
 from korlhf.core.files import check_output
 from korlhf.core.flags import flag
+from korlhf.training.flags import ModelFlags
 from korlhf.training.ppo_flags import PpoFlags
 
+LARGEST_RANK = 512  # of LoRA, that vLLM serves
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -35,6 +37,12 @@ class RolloutFlags:
         False,
         "the servers give GPU memory back while the training computes; those that run already need --enable-sleep-mode",
     )
+    vllm_weights: str = flag(
+        "files",
+        "how weights go to the servers: files = in memory (--vllm_weights_dir); adapter = LoRA alone, by files; ipc = "
+        "GPU memory of the training that a server on the same GPUs reads; nccl = to servers with GPUs of their own",
+        choices=["files", "adapter", "ipc", "nccl"],
+    )
     vllm_weights_dir: str = flag(
         "/dev/shm", "folder in memory that weights go through to the servers, which must see it at the same place"
     )
@@ -56,11 +64,12 @@ class RolloutFlags:
         venv = Path(os.environ.get("KORLHF_VLLM_VENV") or ROOT / ".venv-vllm")
         return os.environ.get("VLLM") or str(venv / "bin/vllm")
 
-    def check(self, load_in_4bit: bool, ppo: PpoFlags, ddp_timeout: float) -> None:
-        """Raises InputError for what cannot work. load_in_4bit: of the actor."""
+    def check(self, actor: ModelFlags, ppo: PpoFlags, ddp_timeout: float) -> None:
+        """Raises InputError for what cannot work."""
         if self.rollout == "local":
             sleep = "--vllm_sleep" if self.vllm_sleep else ""
             given = {"vllm_url": " ".join(self.vllm_url), "vllm_args": self.vllm_args, "vllm_gpus": self.vllm_gpus}
+            given["vllm_weights"] = self.vllm_weights if self.vllm_weights != "files" else ""
             for text in (sleep, *(f"--{name} {value}" for name, value in given.items() if value)):
                 if text:
                     raise InputError(f"{text}: holds with --rollout vllm; give that too, or delete it")
@@ -89,10 +98,11 @@ class RolloutFlags:
         if not Path(self.vllm_weights_dir).is_dir():
             raise InputError(f"--vllm_weights_dir {self.vllm_weights_dir}: no such folder; give another")
         check_output(self.vllm_weights_dir, "--vllm_weights_dir", folder=True)
-        if load_in_4bit:
+        if actor.load_in_4bit:
             raise InputError(
                 "--rollout vllm --actor_load_in_4bit: weights of 4 bits cannot be merged and sent; delete one of them"
             )
+        self._check_weights(actor)
         if ppo.temperature != 1 and ppo.top_p < 1:
             raise InputError(
                 f"--rollout vllm --temperature {ppo.temperature:g} --top_p {ppo.top_p:g}: vLLM tells log-probabilities "
@@ -103,3 +113,20 @@ class RolloutFlags:
                 f"--vllm_timeout {self.vllm_timeout:g}: other processes wait only --ddp_timeout {ddp_timeout:g} "
                 "seconds; lower it, or raise that"
             )
+
+    def _check_weights(self, actor):
+        what = f"--vllm_weights {self.vllm_weights}"
+        if self.vllm_weights == "adapter":
+            if not actor.lora_dim:
+                raise InputError(f"{what}: all weights are trained; give --actor_lora_dim too, or files")
+            if actor.use_dora:
+                raise InputError(f"{what} --actor_use_dora: vLLM serves no DoRA; delete one of them, or give files")
+            if actor.lora_dim > LARGEST_RANK:
+                raise InputError(
+                    f"{what} --actor_lora_dim {actor.lora_dim}: vLLM serves ranks up to {LARGEST_RANK}; lower it, or "
+                    "give files"
+                )
+        if self.vllm_weights == "ipc" and self.vllm_gpus:
+            raise InputError(f"{what} --vllm_gpus {self.vllm_gpus}: ipc is for the training's own GPUs; give nccl")
+        if self.vllm_weights == "nccl" and not (self.vllm_gpus or self.vllm_url):
+            raise InputError(f"{what}: needs GPUs that the training does not use; name them with --vllm_gpus")

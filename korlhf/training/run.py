@@ -35,7 +35,7 @@ FREE = {
     ),
     *("deepspeed", "local_rank", "print_answers", "per_device_eval_batch_size", "estimate_memory"),
     *("max_bad_steps", "stop_on_divergence", "ddp_timeout", "reward_wait"),
-    *("vllm_url", "vllm_args", "vllm_gpus", "vllm_sleep", "vllm_weights_dir", "vllm_timeout"),
+    *("vllm_url", "vllm_args", "vllm_gpus", "vllm_sleep", "vllm_weights", "vllm_weights_dir", "vllm_timeout"),
     # of the servers that step 3's judges ask
     *("base_url", "api_key_env", "concurrency", "max_requests", "max_cost", "price_input", "price_output"),
     *("request_timeout", "max_retries", "cache"),

@@ -51,7 +51,9 @@ def test_the_same_training_by_servers_one_of_which_goes_away(run, tmp_path, fold
         logged = [json.loads(line) for line in (tmp_path / "vllm/metrics.jsonl").read_text().splitlines()]
         steps = [row for row in logged if "policy_loss" in row]
         assert all(row["canary_difference"] < 1e-4 and row["mismatch_ratio_max"] < 1.001 for row in steps)
-        assert len(one.pushed) == len(other.pushed) == 5  # at the beginning and after each of 4 steps
+        assert one.calls["sleep"] == len(one.pushed) == len(other.pushed)  # they forget their weights
+        assert run("awake", more)[0] == 0
+        assert len(one.pushed) - one.calls["sleep"] == 5  # at the beginning and after each of 4 steps
         asked = one.calls["generate"]
         other.faults["generate"] = lambda number: "drop" if number >= asked + asked // 2 else None
         code, lines = run("told", more)
@@ -60,7 +62,7 @@ def test_the_same_training_by_servers_one_of_which_goes_away(run, tmp_path, fold
         other.faults.clear()
         code, lines = run("told", more)
         assert code == 0, lines
-    for name in ("vllm", "told"):
+    for name in ("vllm", "awake", "told"):
         for expected, row in zip(metrics(tmp_path / "local"), metrics(tmp_path / name), strict=True):
             assert row == pytest.approx(expected, rel=1e-4, abs=1e-5), (name, row["step"])
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("vllm", "told"))

@@ -14,10 +14,13 @@ from toy_policy import ALONE, FakeEngine, collect, flags, make_models, toy_codec
 from vllm_server import Server
 
 from korlhf.core.errors import InputError, Unavailable, Unscored
-from korlhf.rl import rollout, vllm
+from korlhf.models.lora import without_adapter
+from korlhf.rl import rollout, vllm, vllm_weights
 from korlhf.rl import training as rl_training
 from korlhf.rl.sampler import Sampled
 from korlhf.rl.step import sample
+from korlhf.rl.vllm_client import Servers
+from korlhf.rl.vllm_weights import TRANSFERS, Files, meanwhile
 from korlhf.training.reward_flags import RewardFlags
 from korlhf.training.rollout_flags import RolloutFlags
 from korlhf.training.world import World
@@ -34,8 +37,12 @@ class Actor(FakeEngine):
     def version(self):
         return self.passes
 
-    def state_dict(self):
-        return {n.split(".", 1)[1]: p.detach().clone() for n, p in self.module.named_parameters(remove_duplicate=False)}
+    def state_dict(self, adapter_only=False):
+        every = self.module.named_parameters(remove_duplicate=False)
+        return {n.split(".", 1)[1]: p.detach().clone() for n, p in every if "lora_" in n or not adapter_only}
+
+    def gathered_weights(self):
+        return contextlib.nullcontext()
 
     def move(self, size=0.1):
         """As an update would, in a direction of its own."""
@@ -59,15 +66,17 @@ def served(tmp_path, models, monkeypatch):
     started = []
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # which is for the rest of the world
 
-    def start(models=models, faults=None, seconds=20.0, servers=1, **more):
+    def start(models=models, faults=None, seconds=20.0, servers=1, way="files", **more):
         first, weights = tmp_path / "first", tmp_path / "weights"
-        make_models(toy_codec(), spread=0.5)[0].actor.module.lm.save_pretrained(first)
+        kind, spread = without_adapter(models.actor.module.lm).config.model_type, 0.3 if way == "adapter" else 0.5
+        make_models(toy_codec(), spread=spread, architecture=kind)[0].actor.module.lm.save_pretrained(first)
         weights.mkdir(exist_ok=True)
         running = [Server(first, faults, **more).__enter__() for _ in range(servers)]
         started.extend(running)
         prompts = [p.ids for p in toy_prompts(models.codec)]
-        found = vllm.Vllm(models.codec.eos_token_id, prompts, weights, seconds, ALONE, "")
-        found.urls = [server.url for server in running]
+        asked = Servers(models.codec.eos_token_id, seconds)
+        asked.urls = [server.url for server in running]
+        found = vllm.Vllm(asked, prompts, TRANSFERS[way](asked, weights, ALONE), ALONE)
         models.sampler = found
         return found, running[0]
 
@@ -76,12 +85,46 @@ def served(tmp_path, models, monkeypatch):
         server.__exit__()
 
 
-@pytest.mark.parametrize("architecture, lora, servers", [("gpt_neox", 0, 2), ("llama", 0, 1), ("llama", 2, 1)])
-def test_answers_are_those_of_the_weights_in_training(served, architecture, lora, servers):
+@pytest.fixture
+def on_cpus(monkeypatch):
+    """Function: the stand-in -> what a GPU sends goes there by other means."""
+
+    def ready(server, waits=False):
+        """waits: what is sent is never taken."""
+
+        class Group:
+            def __init__(self, size):
+                assert size == 1 + server.workers
+                self.size, self.key = size, b"key"
+
+            def open(self):
+                pass
+
+            def send(self, weights):
+                server.stopping.wait() if waits else None
+                for weight in weights:
+                    server.wire.put(weight.clone())
+
+        def handles(self, weights):
+            return [{"this GPU": w.clone()} for w in weights.values()]
+
+        monkeypatch.setattr(vllm_weights, "NcclGroup", Group)
+        monkeypatch.setattr(vllm_weights.Ipc, "handles", handles)
+
+    return ready
+
+
+WAYS = [("gpt_neox", 0, 2, "files"), ("llama", 0, 1, "files"), ("llama", 2, 1, "files"), ("llama", 2, 1, "adapter")]
+WAYS += [("gpt_neox", 0, 2, "ipc"), ("llama", 2, 1, "ipc"), ("gpt_neox", 0, 1, "nccl"), ("llama", 2, 1, "nccl")]
+
+
+@pytest.mark.parametrize("architecture, lora, servers, way", WAYS)
+def test_answers_are_those_of_the_weights_in_training(served, on_cpus, architecture, lora, servers, way):
     made, _ = make_models(toy_codec(), architecture=architecture, lora=lora)
     made.actor.__class__ = Actor
     prompts, seeds = toy_prompts(made.codec), list(range(8))
-    sampler, server = served(made, servers=servers)
+    sampler, server = served(made, servers=servers, way=way)
+    on_cpus(server)
     answers = []
     for _ in range(2):
         made.actor.move(1.0)
@@ -94,11 +137,12 @@ def test_answers_are_those_of_the_weights_in_training(served, architecture, lora
             own = [float(scores[len(prompt.ids) + j - 1, token]) for j, token in enumerate(answer)]
             assert logps == pytest.approx(own, abs=1e-4)
         assert 0 < sampler.figures["canary_difference"] < 1e-3 and sampler.figures["seconds_push"] > 0
-        assert not list(sampler.folder.glob("*.safetensors"))  # memory that the training needs
+        assert not list(sampler.transfer.folder.glob("*.safetensors"))  # memory that the training needs
         answers.append(local)
-    assert answers[0] != answers[1] and len(server.pushed) == 2
+    pushes = {"files": "collective_rpc", "adapter": "load_lora_adapter"}.get(way, "update_weights")
+    assert answers[0] != answers[1] and server.calls[pushes] == 2
     sample(made, prompts, seeds, flags(8))
-    assert len(server.pushed) == 2  # the same weights are sent once
+    assert server.calls[pushes] == 2  # the same weights are sent once
     assert len(server.seen) == 24 // servers
 
 
@@ -107,50 +151,86 @@ def test_all_processes_ask_for_the_weights_of_the_first(tmp_path):
         def gather(self, thing):
             return ["of the first", thing]
 
-    assert vllm.Vllm(0, [[1, 2]], tmp_path, 1.0, Second(1, 2, torch.device("cpu")), "").run == "of the first"
+    assert vllm.Vllm(Servers(0, 1.0), [[1, 2]], None, Second(1, 2, torch.device("cpu"))).run == "of the first"
 
 
-def test_servers_sleep_while_the_training_computes(served, models):
-    sampler, server = served()
+@pytest.mark.parametrize("way", ["files", "adapter"])
+def test_servers_sleep_while_the_training_computes(served, way):
+    made, _ = make_models(toy_codec(), architecture="llama", lora=2)
+    made.actor.__class__ = Actor
+    sampler, server = served(made, way=way)
     sampler.sleeps = True
-    prompts, names = toy_prompts(models.codec), ("wake_up", "collective_rpc", "sleep")
-    for calls in ([1, 1, 1], [2, 1, 2], [3, 2, 3]):
-        if calls == [3, 2, 3]:
-            models.actor.move()
-        sample(models, prompts, range(8), flags(8))
-        assert [server.calls[name] for name in names] == calls and server.asleep
-        models.actor.train()
-    sampler.urls.insert(0, "http://127.0.0.1:9")  # one that has gone away keeps no other asleep
+    prompts = toy_prompts(made.codec)
+    local = rollout.sample(made.actor.module.lm, [p.ids for p in prompts], range(8), 0, LIMITS)
+    for round in range(1, 4):
+        if round == 3:
+            made.actor.move()
+            local = rollout.sample(made.actor.module.lm, [p.ids for p in prompts], range(8), 0, LIMITS)
+        assert sample(made, prompts, range(8), flags(8)).answers == local  # also of the same weights, which they lost
+        assert server.asleep and server.calls["sleep"] == round
+        made.actor.train()
+    sampler.servers.urls.insert(0, "http://127.0.0.1:9")  # one that has gone away keeps no other asleep
     sampler.leave()
     assert not server.asleep
 
 
+@pytest.mark.parametrize(
+    "way, faults, error, says",
+    [
+        ("adapter", {"load_lora_adapter": 404}, Unscored, "could not load .* started with VLLM_ALLOW_RUNTIME_LORA_UPD"),
+        ("ipc", {"update_weights": 500}, Unscored, "could not load the weights: .*; has its model the same shape"),
+        ("ipc", {"init_weight_transfer_engine": 400}, Unscored, "start it with --weight-transfer-config"),
+        (
+            "nccl",
+            {"update_weights": "hang"},
+            Unavailable,
+            "is away: no answer to /update_weights within --vllm_timeout",
+        ),
+        ("nccl", {"update_weights": "drop"}, Unavailable, "is away: Remote"),
+    ],
+)
+def test_a_server_that_does_not_take_weights_is_one_line(served, on_cpus, way, faults, error, says):
+    made, _ = make_models(toy_codec(), architecture="llama", lora=2)
+    made.actor.__class__ = Actor
+    sampler, server = served(made, way=way)
+    on_cpus(server, waits=True)
+    made.sampler.servers.seconds, server.faults = (0.5 if "hang" in faults.values() else 20.0), faults
+    with pytest.raises(error, match=says):
+        sampler.sync(made.actor)
+    assert not server.paused
+
+
+def test_a_broadcast_that_fails_is_told_as_itself():
+    with pytest.raises(RuntimeError, match="NCCL"):
+        meanwhile(lambda: (_ for _ in ()).throw(RuntimeError("NCCL")), lambda: time.sleep(0.1))
+
+
 def test_servers_that_another_run_left_asleep_wake_up(served, models):
     sampler, server = served()
-    server.asleep = True
+    server.sleep("1")
     sampler.sync(models.actor)
     models.actor.move()
     sampler.sync(models.actor)
-    assert not server.asleep and server.calls["wake_up"] == 1
+    assert not server.asleep and server.calls["wake_up"] == 2
 
 
 def test_servers_of_other_users_can_read_the_weights(served, models, monkeypatch):
     sampler, _ = served()
     modes = []
     monkeypatch.setattr(
-        vllm.Vllm, "_clear", lambda self: modes.extend(p.stat().st_mode & 0o777 for p in self.folder.iterdir())
+        Files, "_clear", lambda self: modes.extend(p.stat().st_mode & 0o777 for p in self.folder.iterdir())
     )
-    sampler.write(models.actor)
-    sampler._clear()
+    sampler.transfer.write(models.actor)
+    sampler.transfer._clear()
     assert len(modes) > 2 and set(modes) == {0o644}
 
 
 def test_another_temperature_has_log_probabilities_of_its_own(served, models):
     f = flags(8, temperature=0.5)
     with pytest.raises(InputError, match="needs its log-probabilities as processed_logprobs, and it gives raw_"):
-        vllm.run_all(served()[0].check_settings(0.5))
+        served()[0].servers.check_settings(0.5)
     sampler, _ = served(logprobs_mode="processed_logprobs")
-    vllm.run_all(sampler.check_settings(0.5))
+    sampler.servers.check_settings(0.5)
     exp, _, _ = collect(models, toy_prompts(models.codec), f)
     assert float(exp.mismatch.abs().max()) < 1e-4
 
@@ -169,7 +249,7 @@ GENERATED = {"generate": lambda number: "cut" if number > 7 else None}  # after 
         (
             {"collective_rpc": 500},
             Unscored,
-            "could not load the weights in .*/weights: 'no such file'; does it see --vllm_weights_dir at the same pl",
+            "could not load the weights: 'no such file'; does it see --vllm_weights_dir at the same pl",
         ),
         ({"reset_prefix_cache": 500}, Unavailable, "is away: status 500 to /reset_prefix_cache"),
         (
@@ -198,7 +278,7 @@ def test_what_a_server_does_wrong_is_one_line(served, models, faults, error, say
     if "hang" in faults.values():
         sampler.figures, server.faults = {}, {}
         sampler.sync(models.actor)  # which may take its time
-        sampler.seconds, server.faults = 0.5, faults
+        sampler.servers.seconds, server.faults = 0.5, faults
     began = time.monotonic()
     with pytest.raises(InputError, match=says) as raised:
         sample(models, toy_prompts(models.codec), range(8), flags(8))
@@ -242,7 +322,7 @@ def test_rounding_is_no_other_model(served, models, monkeypatch):
 
 def test_no_room_for_weights(served, models, monkeypatch):
     sampler, _ = served()
-    old = sampler.folder / "model-00001-of-00002.safetensors"
+    old = sampler.transfer.folder / "model-00001-of-00002.safetensors"
     old.touch()
 
     def usage(folder):

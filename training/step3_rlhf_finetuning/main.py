@@ -39,7 +39,7 @@ def parse(argv=None):
     check(data, {"actor_": actor, "critic_": critic}, run, parser)
     check_ppo(ppo, parser)
     judging.check(parser)
-    rollout.check(actor.load_in_4bit, ppo, run.ddp_timeout)
+    rollout.check(actor, ppo, run.ddp_timeout)
     rewards.check(ppo.reward_model_name_or_path, run.ddp_timeout, llm.request_timeout)
     if ppo.has_critic and not critic.model_name_or_path:
         parser.error("the following arguments are required: --critic_model_name_or_path")
