@@ -55,7 +55,7 @@ def test_the_same_training_by_servers_one_of_which_goes_away(run, tmp_path, fold
         assert run("awake", more)[0] == 0
         assert len(one.pushed) - one.calls["sleep"] == 5  # at the beginning and after each of 4 steps
         asked = one.calls["generate"]
-        other.faults["generate"] = lambda number: "drop" if number >= asked + asked // 2 else None
+        other.faults["generate"] = lambda number: "drop" if number >= asked + asked // 4 else None
         code, lines = run("told", more)
         told = f"vLLM {other.url} is away: "
         assert code == 75 and lines[-1].startswith(told) and "command again to resume after step 2" in lines[-1]
