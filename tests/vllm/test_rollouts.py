@@ -32,12 +32,12 @@ ROOT = Path(__file__).resolve().parents[2]
 MAIN = ROOT / "training/step3_rlhf_finetuning/main.py"
 RLOO = "--data_split 0,0,1 --data_path prompts.jsonl --eval_data_path held.jsonl --reward mine.py:score --dtype fp32 "
 RLOO += "--max_prompt_seq_len 64 --max_answer_seq_len 16 --advantage_estimator rloo --num_generations 4 --max_steps 20 "
-RLOO += "--per_device_generation_batch_size 16 --per_device_training_batch_size 16 --num_train_epochs 9 --kl_coef 0.01 "
-RLOO += "--actor_learning_rate 1e-3 --actor_model_name_or_path llama --save_steps 5 --missing_eos_penalty 0 "
+RLOO += "--per_device_generation_batch_size 64 --per_device_training_batch_size 64 --num_train_epochs 9 --kl_coef 0.01 "
+RLOO += "--actor_learning_rate 3e-3 --actor_model_name_or_path llama --save_steps 5 --missing_eos_penalty 0 "
 VLLM = "--rollout vllm --rollout_correction token --vllm_weights_dir ."
 ON_GPU = "--gpu-memory-utilization 0.2" if torch.cuda.is_available() else ""
-# The score: the share of an answer's letters that are Hangul. Of the last 5 of 20 steps it was .26, .28 and .35 in
-# local runs, .35 and .41 by vLLM, from .21 to .25 in the first 5: one run says little, so what is far off is caught.
+# The score: the share of an answer's letters that are Hangul. Held out it rose from .20 to .76, .84 and .85 in local
+# runs of seeds 1 to 3: that is the noise.
 CODE = "def score(prompts, answers):\n"
 CODE += '    return [sum("가" <= c <= "힣" for c in a) / (len(a) + 1) for a in answers]\n'
 
@@ -192,12 +192,12 @@ def none_left(folder):
 
 
 def test_the_same_training_also_after_kills(here):
-    local, by_vllm = run("local", ""), run("vllm", VLLM)
-    assert "vLLM is being started" in by_vllm and "vLLM" not in local and none_left(here)
-    scores = {name: [row["score"] for row in metrics(here / name) if "score" in row] for name in ("local", "vllm")}
-    first, last = ({name: sum(s[part]) / 5 for name, s in scores.items()} for part in (slice(5), slice(-5, None)))
-    print(f"score of the first and last 5 steps: {first}, {last}")
-    assert all(last[name] > first[name] + 0.02 for name in last) and abs(last["local"] - last["vllm"]) < 0.25
+    said = {"local": run("local", ""), "vllm": run("vllm", VLLM)}
+    assert "vLLM is being started" in said["vllm"] and "vLLM" not in said["local"] and none_left(here)
+    scores = {name: [row["heldout_score"] for row in metrics(here / name) if "heldout_score" in row] for name in said}
+    print(f"held-out score before and after: {scores}")
+    (_, local), (_, by_vllm) = scores.values()
+    assert min(local, by_vllm) > 0.6 and abs(local - by_vllm) < 0.15
 
     with start("told", VLLM) as process:  # the server is killed
         after_step(process, here / "told", 8)
