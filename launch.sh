@@ -275,14 +275,15 @@ launch() {
 #
 # It runs next to this shell, which in a plain pipeline would heed a TERM only after the program's end. Its process id
 # and then its exit code come through a pipe, whose end says that tee has written the last words: bash 5.2's `wait` and
-# PIPESTATUS lose exit codes when a signal arrives just as the program ends.
+# PIPESTATUS lose exit codes when a signal arrives just as the program ends. A trap only notes the signal: if it runs
+# commands until the time of `read -t` is over, bash 5.2 leaves it half-way and aborts at the next `return`.
 run_logged() {
-    local log="$1" program="" code="" signal="" line result
+    local log="$1" program="" code="" signal="" line="" part result
     shift
     [[ ! -t 1 ]] || local -x KORLHF_TERMINAL=1  # for the bars of korlhf/core/progress.py
     trap : INT  # Ctrl-C reaches the program by itself: wait for what it says
-    trap 'signal=TERM; pass_on' TERM HUP
-    trap 'signal=USR1; pass_on' USR1
+    trap signal=TERM TERM HUP
+    trap signal=USR1 USR1
     exec 8>&1 9< <(
         trap '' INT TERM HUP USR1  # for tee; USR1 for DeepSpeed's launcher too, which would die of it
         set +e
@@ -292,9 +293,11 @@ run_logged() {
             echo "$?" >&9
         } 2>&1 | keep "$log" >&8; } 9>&1
     )
-    while result=0; read -r -t 1 line <&9 || result=$?; [[ "$result" == 0 || "$result" -gt 128 ]]; do
-        if [[ "$result" == 0 ]]; then  # else a second has passed
+    while result=0; read -r -t 0.2 part <&9 || result=$?; [[ "$result" == 0 || "$result" -gt 128 ]]; do
+        line+="$part"
+        if [[ "$result" == 0 ]]; then  # else the time is over, maybe within a line
             [[ -z "$program" ]] && program="$line" || code="$line"
+            line=""
         fi
         [[ -z "$signal" ]] || pass_on
     done
@@ -314,14 +317,14 @@ keep() {
 # TERM and whose inner one gives the training 30 seconds, it goes to the training processes alone, where there are any.
 pass_on() {
     [[ -n "$program" ]] || return 0
-    local children grandchildren=""
+    local name="$signal" children grandchildren=""
+    signal=""  # before it is sent: the next one may come meanwhile
     children="$(children_of "$program")"
     # shellcheck disable=SC2086
     [[ -n "${HOSTFILE:-}" || "$(tr '\0' ' ' <"/proc/$program/cmdline")" != *deepspeed.launcher* ]] 2>/dev/null \
         || grandchildren="$(children_of $children)"
     # shellcheck disable=SC2086
-    kill -"$signal" ${grandchildren:-$children "$program"} 2>/dev/null || true
-    signal=""
+    kill -"$name" ${grandchildren:-$children "$program"} 2>/dev/null || true
 }
 
 # children_of PID...: the process ids of their children.

@@ -119,6 +119,22 @@ def test_a_signal_reaches_the_program_whose_last_words_are_logged(number, whom, 
         assert words in out and words in (run.cwd / "out" / "training.log").read_text(encoding="utf-8")
 
 
+def test_a_signal_that_takes_long_to_pass_on_costs_no_exit_code(harness, plain):
+    """bash 5.2 aborts where a trap outlasts the `read -t` that it interrupted."""
+    write_program(harness.folder / "bin/cat", f'#!/bin/sh\nsleep 1.2\nexec {shutil.which("cat")} "$@"\n')
+    process = subprocess.Popen(
+        ["bash", str(plain / TINY[1]), "out"],
+        cwd=harness.cwd,
+        env={**harness.env, "WAIT": "1", "PATH": f"{harness.folder / 'bin'}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(harness.folder / "started", process)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 143 and "last words after TERM" in out
+
+
 FIRST_SCRIPTS = (
     "data_prep/run_v1.sh",
     "eval/run_geval.sh",
