@@ -82,6 +82,7 @@ class Files:
         self._by_first(self._clear)
 
     def _clear(self):
+        """Free the memory of what was sent, or of what a server started from."""
         for path in self.folder.glob("*.safetensors"):
             path.unlink()
 
@@ -111,7 +112,7 @@ class Adapter(Files):
 
     def _push(self, model, weights, name):
         folder = self.folder / name
-        self._clear()  # of the base, that a server started from
+        self._clear()
         with self._writing(weights):
             model.save_pretrained(str(folder), state_dict=weights)
             share_weights(folder)
@@ -135,6 +136,7 @@ class Ipc(Files):
             weights = {name: w.contiguous() for name, w in weights.items()}
             handles = self.world.gather(self.handles(weights))  # of the memory of each process's GPU
             self._by_first(lambda: self._push(weights, handles))
+        self._by_first(self._clear)
 
     def handles(self, weights: dict[str, torch.Tensor]) -> list[dict[str, tuple]]:
         """For each weight {the GPU's UUID: what torch rebuilds a tensor on its memory from}."""
@@ -163,6 +165,7 @@ class Nccl(Files):
     def push(self, actor: Engine) -> None:
         with _on_device(actor) as weights:
             self._by_first(lambda: self._push(weights))
+        self._by_first(self._clear)
 
     def _push(self, weights):
         if not self.group:

@@ -125,6 +125,7 @@ def test_answers_are_those_of_the_weights_in_training(served, on_cpus, architect
     prompts, seeds = toy_prompts(made.codec), list(range(8))
     sampler, server = served(made, servers=servers, way=way)
     on_cpus(server)
+    sampler.transfer.write(made.actor)  # which a server starts from
     answers = []
     for _ in range(2):
         made.actor.move(1.0)
