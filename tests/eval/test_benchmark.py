@@ -187,10 +187,10 @@ def prompts(cache):
 
 def test_a_lora_folder_is_the_model_it_makes_of_its_base(run, direct, folders):
     three = [folders[name] for name in ("base", "adapter", "merged")]
-    _, rows, figures = run("--model_name_or_path", *three, "--tasks", "hellaswag", f"--data_dir={SAMPLES}")
+    _, rows, figures = run("--model_name_or_path", *three, "--tasks", "hellaswag", *SHORT)
     assert all(row["choice"]["adapter"] == row["choice"]["merged"] for row in rows)
     assert sum(row["choice"]["adapter"] != row["choice"]["base"] for row in rows) > 2
-    of_harness = direct({"pretrained": folders["base"], "peft": folders["adapter"]}, ["hellaswag"], num_fewshot=0)
+    of_harness = direct({"pretrained": folders["base"], "peft": folders["adapter"]}, ["hellaswag"], num_fewshot=0, limit=12)
     assert same(of_harness, figures, "adapter") == 3
 
 
@@ -352,7 +352,7 @@ def test_what_a_result_depends_on_is_measured_anew(run, folders, tmp_path, monke
     measured, evaluate = [], evaluator.evaluate
     monkeypatch.setattr(lm_eval, "evaluate", lambda **kw: measured.append(1) or evaluate(**kw))
     shutil.copytree(SAMPLES / "copa", tmp_path / "data" / "copa")
-    words = ["--model_name_or_path", folders["base"], "--tasks", "copa", "--data_dir", tmp_path / "data", "--limit", 9]
+    words = ["--model_name_or_path", folders["base"], "--tasks", "copa", "--data_dir", tmp_path / "data", "--limit", 4]
     for count, more in enumerate(([], ["--seed", 3], ["--num_fewshot", 1], ["--apply_chat_template"]), 1):
         run(*words, *more)
         assert len(measured) == count, more

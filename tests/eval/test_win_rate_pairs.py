@@ -193,8 +193,8 @@ def test_intervals_of_fits_are_over_prompts_too():
     """Ten answers a prompt that all end alike are worth one: the interval is sqrt(10) times as wide as theirs alone
     would be."""
     rng = np.random.default_rng(0)
-    longer = rng.integers(-20, 20, 600).tolist()
-    results = [float(i // 10 % 3 > 0) for i in range(600)]
+    longer = rng.integers(-20, 20, 300).tolist()
+    results = [float(i // 10 % 3 > 0) for i in range(300)]
     grouped, alone = (
         frame([game(r, i // size, d) for i, (r, d) in enumerate(zip(results, longer))]) for size in (10, 1)
     )

@@ -37,7 +37,9 @@ READ_AT_IMPORT = (
 )
 FIXED = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 ENVIRONMENT = {**os.environ, **FIXED, "PYTHONUTF8": "1"}
-IMPORTED = "korlhf.training.engine korlhf.rl.training korlhf.rl.models korlhf.llm.checkpoint korlhf.judges.local"
+IMPORTED = "korlhf.training.engine korlhf.rl.training korlhf.rl.models korlhf.llm.checkpoint korlhf.judges.local "
+IMPORTED += "scipy.stats statsmodels.stats.proportion sklearn.linear_model sklearn.feature_extraction.text "
+IMPORTED += "matplotlib.backends.backend_agg"  # and not Kiwi, whose thread a fork would miss
 
 CLIENT = r"""#!{real} -SE
 import os, sys

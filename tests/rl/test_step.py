@@ -341,7 +341,7 @@ def test_the_reward_model_reads_its_own_template(codec, prompts, chat_codec):
 
 @pytest.mark.parametrize("lora, lr", [(0, 4e-3), (4, 2e-2)])
 def test_the_reward_rises(codec, prompts, lora, lr):
-    """40 updates on: score = number of 가 in the answer."""
+    """24 updates on: score = number of 가 in the answer."""
     models, _ = make_models(codec, lora=lora, lr=lr, spread=0.1 if not lora else 0.2)
     f, moments, scores = flags(32, per_device_training_batch_size=16), RunningMoments(), []
 
@@ -349,7 +349,7 @@ def test_the_reward_rises(codec, prompts, lora, lr):
         moments.update(raw)
         return shaped_scores(raw, ended, 0.5, moments.std, 5.0, 1.0)
 
-    for step in range(40):
+    for step in range(24):
         torch.manual_seed(step)
         exp, sums, *_ = collect(
             models,

@@ -191,7 +191,7 @@ def test_only_helplines_that_are_sure_to_exist_are_named(records):
 
 def test_friendly_agrees_with_the_handwritten_manners():
     everything = [record for part in PARTS for record in written(part)]
-    best, _, worst = (shares(manners([record[place] for record in everything])) for place in (1, 2, 3))
+    best, worst = (shares(manners([record[place] for record in everything])) for place in (1, 3))
     assert best["friendly"] >= 0.95, best
     # Its words were not made on these: what is left are harmful answers in a kind tone, and sarcasm.
     assert worst["friendly"] <= best["friendly"] - 0.2, worst

@@ -30,11 +30,11 @@ def test_accuracy_rises_with_the_margin_where_labels_are_noisy():
 
 @pytest.mark.parametrize("noise", [0.3, 1.0, 2.0])
 def test_the_ceiling_is_the_share_of_labels_that_are_right(noise):
-    right, margin, groups = simulated(6000, noise, 0.9, seed=3)
+    right, margin, groups = simulated(2000, noise, 0.9, seed=3)
     found = margins.ceiling(right, margin, groups)
     truth = norm.cdf(margin / noise).mean()
     assert found["low"] <= truth <= found["high"] and found["ceiling"] == pytest.approx(truth, abs=0.04)
-    assert found["plateau"] == pytest.approx(0.9, abs=0.05) and found["n"] == 6000
+    assert found["plateau"] == pytest.approx(0.9, abs=0.05) and found["n"] == 2000
 
 
 def test_a_model_as_good_at_every_margin_shows_no_ceiling():

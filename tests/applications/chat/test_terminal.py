@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import warm
 from openai_server import DROP, error
 from pty_harness import ALT_ENTER, BACKSPACE, CTRL_C, CTRL_D, ENTER, LEFT, PROMPT, UP, Screen
 from streaming_server import Server
@@ -206,21 +207,9 @@ def test_a_reader_that_has_had_enough_is_no_mishap():
 # A terminal
 
 
-def terminal(model, tmp_path, *flags):
-    typed = str(tmp_path / "typed")
-    return Screen(
-        [
-            sys.executable,
-            chat.__file__,
-            "--model_name_or_path",
-            model,
-            "--history_file",
-            typed,
-            "--guard",
-            "off",
-            *flags,
-        ]
-    )
+def terminal(model, tmp_path, *flags, python=sys.executable, **env):
+    words = ["--model_name_or_path", model, "--history_file", str(tmp_path / "typed"), "--guard", "off", *flags]
+    return Screen([python, chat.__file__, *words], **env)
 
 
 def test_typing_answers_and_commands(tmp_path):
@@ -331,7 +320,7 @@ def tiny(plain_tokenizer, tmp_path_factory):
 def test_a_local_model_with_scores_and_a_context(tiny, tmp_path):
     lm, reward = tiny
     flags = ("--reward_model", reward, "--temperature", "0", "--max_new_tokens", "700", "--context_tokens", "900")
-    with terminal(lm, tmp_path, *flags) as screen:
+    with terminal(lm, tmp_path, *flags, python=warm.python(), **warm.ENVIRONMENT) as screen:
         screen.shows(PROMPT, 120)
         screen.type("안녕", ENTER)  # seconds, if nothing stops it
         screen.shows("안녕")
