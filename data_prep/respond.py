@@ -45,6 +45,7 @@ def parse(argv=None):
     parser, files, args, sampler, llm = stage.parse(argv, "Answers of models to the prompts of records", *groups)
     if args.as_output and (args.num_answers > 1 or len(args.responder) > 1):
         parser.error("--as_output takes one answer of one responder; give one --responder and no --num_answers")
+    sampler.check(parser)
     args = replace(args, num_answers=args.num_answers or (1 if args.as_output else 2))
     if args.num_answers > 1 and args.temperature == 0:
         parser.error(f"--num_answers {args.num_answers}: greedy answers are all the same; set --temperature, e.g. 0.7")

@@ -55,6 +55,22 @@ def compute(
     return [(cache.get(key) or {})["value"] for key in keys]
 
 
+def collect(
+    jobs: Sequence[Job], cache: Cache, same: dict[str, Any], ask: Callable[[list, Callable[[int, Any], None]], Any]
+) -> list[Any]:
+    """As `compute`, by a server that takes as many jobs at once as there are, and whose values do not depend on chunks.
+
+    ask: called once, if a job is missing in the cache, with those that are and a function that keeps a value: (place
+    of its job among them, value).
+    """
+    keys = [cache_key({**same, "job": job}) for job in jobs]
+    missing = {key: job for key, job in zip(keys, jobs) if cache.get(key) is None}
+    names = list(missing)
+    if missing:
+        ask(list(missing.values()), lambda place, value: cache.put(names[place], {"value": value}))
+    return [(cache.get(key) or {})["value"] for key in keys]
+
+
 def chunks(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
     """Lists of `batch_size` places: sorted within windows of the order given, the longest first."""
     for start in range(0, len(lengths), WINDOW * batch_size):

@@ -1,25 +1,28 @@
 """Local models: what is known of a folder before its weights are loaded, and answers, sampled once and cached.
 
-torch is imported where a model is opened: `fingerprint` and the rest do without it. Left out: several GPUs (start a
-server such as vLLM and ask that), beam search and top-k.
+Answers are sampled in this process, or by a vLLM server that is started for a checkpoint (--rollout). torch is imported
+where a model is opened: `fingerprint` and the rest do without it. Left out: several GPUs in this process, beam search
+and top-k.
 """
 
+import contextlib
 import functools
 import gc
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from korlhf.core import program
-from korlhf.core.errors import InputError
+from korlhf.core.errors import InputError, Unavailable
 from korlhf.data import record as records
 from korlhf.llm import batches
 from korlhf.llm.cache import Cache
 from korlhf.llm.protocol import Failure, Reply
 from korlhf.models import folders
 from korlhf.models.fingerprint import fingerprint
+from korlhf.training.rollout_flags import VllmFlags
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,12 @@ class ModelFolder:
             import torch
 
             from korlhf.data.tokenize import Codec
-            from korlhf.models import reward_model
+            from korlhf.models import causal_lm, reward_model
             from korlhf.models.tokenizer import load_tokenizer
             from korlhf.training import implicit
             from korlhf.training.world import resolve_dtype
 
-        config = _config(path, what, trust_remote_code)
+        config = causal_lm.config_of(path, what, trust_remote_code)
         scores = reward_model.has_head(path) or (self.scores_answers and implicit.is_implicit(path))
         if Path(path, "config.json").exists() and scores != self.scores_answers:
             raise InputError(f"{what} {path}: {self.wrong_kind}")
@@ -85,6 +88,29 @@ class ModelFolder:
 
 class Checkpoint(ModelFolder):
     """A language model that answers."""
+
+    def __init__(self, path: str, what: str, *how: Any, rollout: VllmFlags | None = None):
+        """how: as of ModelFolder; rollout: who samples its answers, None = this process."""
+        super().__init__(path, what, *how)
+        self.rollout, self._served = rollout or VllmFlags(), None
+
+    @contextlib.contextmanager
+    def served(self, cache: Cache) -> Generator[Any]:
+        """Inside, the vLLM server of --rollout, started when it is first asked (rl.served.Served; its log lies next to
+        the cache), or None for `local`; inside of another `served` it is the same one.
+        """
+        if self.rollout.rollout == "local" or self._served:
+            yield self._served
+            return
+        from korlhf.rl.served import Finished, Served
+
+        same = self.path, self.what, self.codec, self.dtype, self.positions, self.trust_remote_code
+        self._served = Served(self.rollout, Finished(*same), cache.path.with_suffix(".vllm.log"))
+        try:
+            with self._served:
+                yield self._served
+        finally:
+            self._served = None
 
     def load(self) -> Any:
         """The language model, on the GPU if there is one."""
@@ -111,18 +137,6 @@ class Checkpoint(ModelFolder):
         )
 
 
-def _config(path: str, what: str, trust_remote_code: bool) -> Any:
-    from korlhf.models import causal_lm
-
-    try:
-        return causal_lm.load_config(folders.lora_base(path, what) or path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        reason = folders.first_line(error)
-        raise InputError(
-            f"{what} {path}: no model can be loaded ({reason}); give the folder of a finished model"
-        ) from error
-
-
 def answers(
     checkpoint: Checkpoint,
     conversations: Sequence[list[dict]],
@@ -135,40 +149,85 @@ def answers(
     """Sample `num_answers` answers to each conversation (lists of messages); what is in the cache is not sampled again.
 
     Returns for each conversation a list of Reply or Failure (too long for the model, or not to be written in its
-    template). The model is loaded only if an answer is missing, and has left the memory when this returns. Raises
-    InputError if the GPU's memory does not suffice.
+    template). The model is loaded, or its server started, only if an answer is missing, and has left the memory when
+    this returns, but for a server inside of `served`. Raises InputError if the GPU's memory does not suffice, and for a
+    server that fails: what it has answered is in the cache.
     """
     prompts = [checkpoint.prompt(messages, sampling.max_new_tokens) for messages in conversations]
-    same = {"answers_of": checkpoint.fingerprint, "dtype": checkpoint.dtype, **asdict(sampling)}
-    load = functools.cache(checkpoint.load)
-    forward = functools.partial(_sample, load, checkpoint.codec, sampling)
-    out: list[list[Reply | Failure]] = [[] for _ in conversations]
-    for k in range(num_answers):  # in chunks of their own: a higher num_answers leaves the earlier ones alone
-        jobs = [
+    jobs = [
+        [
             (ids, answer_seed(sampling.seed, messages, k))
             for messages, ids in zip(conversations, prompts)
             if not isinstance(ids, Failure)
         ]
-        name = f"{desc} {k + 1}/{num_answers}" if num_answers > 1 else desc
-        values = iter(batches.compute(jobs, cache, same, forward, batch_size, name))
-        for of_one, ids in zip(out, prompts):
-            of_one.append(ids if isinstance(ids, Failure) else _reply(ids, *next(values)))
+        for k in range(num_answers)
+    ]
+    with checkpoint.served(cache) as server:
+        if server:
+            found = _by_server(server, checkpoint, jobs, cache, sampling, desc)
+        else:
+            found = _here(checkpoint, jobs, cache, sampling, batch_size, desc)
+    values = [iter(of_sample) for of_sample in found]
+    return [
+        [ids if isinstance(ids, Failure) else _reply(ids, *next(of_sample)) for of_sample in values] for ids in prompts
+    ]
+
+
+def _same(checkpoint: Checkpoint, sampling: Sampling) -> dict[str, Any]:
+    return {"answers_of": checkpoint.fingerprint, "dtype": checkpoint.dtype, **asdict(sampling)}
+
+
+def _here(checkpoint, jobs, cache, sampling, batch_size, desc):
+    """Values of lists of jobs, one per sample: in chunks of their own, so that a higher num_answers leaves the earlier
+    ones alone."""
+    load = functools.cache(checkpoint.load)
+    forward = functools.partial(_sample, load, checkpoint.codec, sampling)
+    found = []
+    for k, of_sample in enumerate(jobs, 1):
+        name = f"{desc} {k}/{len(jobs)}" if len(jobs) > 1 else desc
+        found.append(batches.compute(of_sample, cache, _same(checkpoint, sampling), forward, batch_size, name))
     if load.cache_info().currsize:
         load.cache_clear()
         _free_memory()
-    return out
+    return found
 
 
 def _sample(
     load: Callable[[], Any], codec: Any, sampling: Sampling, chunk: list[tuple[list[int], int]]
 ) -> list[tuple[str, str, int]]:
-    """(text, finish_reason, tokens) of a chunk's jobs, in one batch."""
+    """`_said` of a chunk's jobs, in one batch."""
     from korlhf.rl import rollout
 
     prompts, seeds = zip(*chunk)
-    limits = rollout.Limits(sampling.max_new_tokens, sampling.temperature, sampling.top_p)
-    sampled = rollout.sample(load(), prompts, seeds, codec.eos_token_id, limits, len(chunk))
-    return [(codec.decode(ids), "stop" if ids[-1] == codec.eos_token_id else "length", len(ids)) for ids in sampled]
+    sampled = rollout.sample(load(), prompts, seeds, codec.eos_token_id, _limits(sampling), len(chunk))
+    return [_said(codec, ids) for ids in sampled]
+
+
+def _by_server(server, checkpoint, jobs, cache, sampling, desc):
+    """As `_here`, all samples at once. What else its arguments make of the weights is a part of the question."""
+    codec, same = checkpoint.codec, _same(checkpoint, sampling)
+    same |= {"rollout": "vllm", "vllm_args": checkpoint.rollout.vllm_args}
+
+    def ask(missing, keep):
+        prompts, seeds = zip(*missing)
+        server.sample(prompts, seeds, _limits(sampling), desc, lambda place, ids: keep(place, _said(codec, ids)))
+
+    try:
+        values = iter(batches.collect([job for of_sample in jobs for job in of_sample], cache, same, ask))
+    except Unavailable as error:
+        raise InputError(f"{error}; its answers are in the cache: start the same command again") from error
+    return [[next(values) for _ in of_sample] for of_sample in jobs]
+
+
+def _limits(sampling: Sampling) -> Any:
+    from korlhf.rl.rollout import Limits
+
+    return Limits(sampling.max_new_tokens, sampling.temperature, sampling.top_p)
+
+
+def _said(codec: Any, ids: list[int]) -> tuple[str, str, int]:
+    """(text, finish_reason, tokens)"""
+    return codec.decode(ids), "stop" if ids[-1] == codec.eos_token_id else "length", len(ids)
 
 
 def _reply(prompt: list[int], text: str, finish_reason: str, tokens: int) -> Reply:

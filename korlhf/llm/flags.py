@@ -1,8 +1,10 @@
 """Flags of whoever answers: local checkpoints and OpenAI-compatible servers."""
 
+from argparse import ArgumentParser
 from dataclasses import dataclass
 
 from korlhf.core.flags import flag
+from korlhf.training.rollout_flags import VllmFlags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +23,14 @@ class CheckpointFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplerFlags(CheckpointFlags):
+class SamplerFlags(CheckpointFlags, VllmFlags):
     """local checkpoints"""
 
-    batch_size: int = flag(64, "answers sampled at once", above=0)
+    batch_size: int = flag(64, "answers sampled at once, by --rollout local", above=0)
+
+    def check(self, parser: ArgumentParser) -> None:
+        """Raises InputError for a --rollout that cannot work."""
+        self.check_vllm()
 
 
 @dataclass(frozen=True, kw_only=True)

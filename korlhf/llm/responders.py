@@ -110,7 +110,8 @@ def open_clients(
 def open_checkpoints(responders: Iterable[Responder], sampler: SamplerFlags) -> dict[str, Checkpoint]:
     """{name: Checkpoint} of those that are checkpoints. Raises InputError if one cannot be read."""
     how = (sampler.prompt_template, sampler.dtype, sampler.trust_remote_code)
-    return {r.name: Checkpoint(r.model, "--responder", *how) for r in responders if r.kind == "checkpoint"}
+    mine = [r for r in responders if r.kind == "checkpoint"]
+    return {r.name: Checkpoint(r.model, "--responder", *how, rollout=sampler) for r in mine}
 
 
 def ask_servers(

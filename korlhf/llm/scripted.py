@@ -2,6 +2,7 @@
 earlier answers before it."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from korlhf.data.example import Message
 from korlhf.llm import responders
@@ -28,18 +29,27 @@ def answers(
     out: dict[str, Answers] = {}
     how: dict[str, dict] = {}
     for responder in who:
-        said: Answers = [[] for _ in scripts]
-        for turn in range(max(map(len, scripts))):
-            open_ones = [i for i, one in enumerate(said) if turn < len(scripts[i]) and _whole(one)]
-            asked = [{"messages": dialogue(scripts[i], [reply.text for reply in said[i]])} for i in open_ones]
-            found, of_one = responders.answers([responder], asked, setup, system, opened[responder.name])
-            how |= of_one
-            for i, (reply,) in zip(open_ones, found[responder.name]):
-                said[i].append(reply)
-        for script, one in zip(scripts, said):
-            one += one[-1:] * (len(script) - len(one))
-        out[responder.name] = said
+        with ExitStack() as stack:  # one server for all turns
+            for checkpoint in opened[responder.name].values():
+                stack.enter_context(checkpoint.served(setup.cache))
+            out[responder.name], of_one = _of_one(responder, scripts, setup, system, opened[responder.name])
+        how |= of_one
     return out, how
+
+
+def _of_one(responder, scripts, setup, system, opened):
+    said: Answers = [[] for _ in scripts]
+    how: dict[str, dict] = {}
+    for turn in range(max(map(len, scripts))):
+        open_ones = [i for i, one in enumerate(said) if turn < len(scripts[i]) and _whole(one)]
+        asked = [{"messages": dialogue(scripts[i], [reply.text for reply in said[i]])} for i in open_ones]
+        found, of_turn = responders.answers([responder], asked, setup, system, opened)
+        how |= of_turn
+        for i, (reply,) in zip(open_ones, found[responder.name]):
+            said[i].append(reply)
+    for script, one in zip(scripts, said):
+        one += one[-1:] * (len(script) - len(one))
+    return said, how
 
 
 def _whole(said):

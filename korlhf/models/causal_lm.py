@@ -41,6 +41,16 @@ def load_config(path: str, dropout: float | None = None, **kwargs) -> PreTrained
     return config
 
 
+def config_of(path: str, what: str, trust_remote_code: bool = False) -> PreTrainedConfig:
+    """The configuration of a model, or of a LoRA folder's base; raises InputError if it has none that can be read."""
+    try:
+        return load_config(lora_base(path, what) or path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{what} {path}: no model can be loaded ({first_line(error)}); give the folder of a finished model"
+        ) from error
+
+
 def load(
     auto_class: Any,
     path: str,

@@ -1,13 +1,14 @@
 """The flags of step 3 and of prompt_eval.py."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from korlhf.core.flags import flag, seed_flag
 from korlhf.training.flags import ModelFlags, RunFlags
 from korlhf.training.ppo_flags import PpoFlags
 from korlhf.training.reward_flags import RewardFlags
-from korlhf.training.rollout_flags import RolloutFlags
+from korlhf.training.rollout_flags import RolloutFlags, VllmFlags
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Flags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalFlags:
+class EvalFlags(VllmFlags):
     """evaluation"""
 
     model_name_or_path_baseline: str = flag("", "the model to compare with; a folder or a hub name")
@@ -63,7 +64,7 @@ class EvalFlags:
     temperature: float = flag(0.0, "sampling temperature; 0 = greedy, always the likeliest token", low=0)
     top_p: float = flag(1.0, "nucleus sampling; 1 = off", above=0, high=1)
     num_return_sequences: int = flag(1, "answers per prompt; more than 1 needs a --temperature above 0", above=0)
-    per_device_eval_batch_size: int = flag(16, "prompts answered at once", above=0)
+    per_device_eval_batch_size: int = flag(16, "prompts answered at once, by --rollout local", above=0)
     output: str = flag("", "write OUTPUT.md (the answers side by side) and OUTPUT.json", output="file")
     prompt_template: str = flag(
         "auto",
@@ -75,6 +76,12 @@ class EvalFlags:
         "auto", "precision; auto = bf16 where the hardware has it, else fp32", choices=["auto", "bf16", "fp16", "fp32"]
     )
     trust_remote_code: bool = flag(False, "run Python code that comes with a hub model")
+
+    @property
+    def output_stem(self) -> Path:
+        """--output without .md or .json."""
+        output = Path(self.output).expanduser()
+        return output.with_suffix("") if output.suffix in (".md", ".json") else output
 
     @property
     def models(self) -> list[tuple[str, str]]:

@@ -1,10 +1,12 @@
 """Answers of several models to the same prompts, side by side.
 
 Each model is written to with the template in its own folder, and prompt and answer number alone decide the random
-stream, so two runs differ by the models only. Models are loaded one after the other, on a GPU if there is one.
+stream, so two runs differ by the models only. Models are loaded, or served by vLLM, one after the other, on a GPU if
+there is one.
 """
 
 import random
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +23,13 @@ from korlhf.data.load import load_step
 from korlhf.data.ngrams import repetition
 from korlhf.data.tokenize import Codec
 from korlhf.korean import friendly
-from korlhf.models.causal_lm import load_causal_lm
+from korlhf.models.causal_lm import config_of, load_causal_lm
 from korlhf.models.folders import check_folder
 from korlhf.models.reward_model import has_head
 from korlhf.models.tokenizer import load_tokenizer
 from korlhf.rl import rollout
 from korlhf.rl.flags import EvalFlags
+from korlhf.training.world import DTYPES
 
 
 @dataclass(frozen=True)
@@ -88,38 +91,67 @@ def load_codecs(models: Sequence[Named], flags: EvalFlags) -> list[Codec]:
 
 
 def answers_of(
-    model: Named, codec: Codec, prompts: Sequence[list[int]], flags: EvalFlags, device: torch.device, dtype: torch.dtype
+    model: Named, codec: Codec, prompts: Sequence[list[int]], flags: EvalFlags, device: torch.device, dtype: str
 ) -> list[list[dict[str, Any]]]:
     """One model's answers to lists of prompt ids: for each prompt a list of {"text", "tokens", "ended", "repetition"}.
 
-    The model's memory is free again afterwards.
+    dtype: "fp32", "bf16" or "fp16". The model's memory is free again afterwards, and its server has ended.
     """
-    how: dict[str, Any] = {"dtype": dtype, "trust_remote_code": flags.trust_remote_code}
-    lm = load_causal_lm(model.path, codec.tokenizer, model.flag, **how).to(device)
-    limit, longest = getattr(lm.config.get_text_config(), "max_position_embeddings", None), max(map(len, prompts))
+    config = config_of(model.path, model.flag, flags.trust_remote_code)
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    longest = max(map(len, prompts))
     if limit and longest + flags.max_new_tokens > limit:
         raise InputError(
             f"--max_new_tokens {flags.max_new_tokens}: with the longest prompt ({longest} tokens) that is "
             f"more than the {limit} positions of {model.flag} {model.path}; lower it, or --max_prompt_seq_len"
         )
-    k, size = flags.num_return_sequences, flags.per_device_eval_batch_size
-    jobs = [(i, j) for i in sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i)) for j in range(k)]
+    k = flags.num_return_sequences
+    places = [(i, j) for i in sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i)) for j in range(k)]
+    jobs = [(prompts[i], derive(flags.seed, i, j, stride=SAMPLE)) for i, j in places]
+    if flags.rollout == "vllm":
+        sampled = _by_server(model, codec, jobs, flags, dtype, limit)
+    else:
+        sampled = _here(model, codec, jobs, flags, device, dtype)
     answers: list[list[dict[str, Any]]] = [[{} for _ in range(k)] for _ in prompts]
-    limits = rollout.Limits(flags.max_new_tokens, flags.temperature, flags.top_p)
+    for (i, j), answer in zip(places, sampled):
+        answers[i][j] = {
+            "text": codec.decode(answer),
+            "tokens": len(answer),
+            "ended": answer[-1] == codec.eos_token_id,
+            "repetition": repetition(answer),
+        }
+    return answers
+
+
+def _limits(flags):
+    return rollout.Limits(flags.max_new_tokens, flags.temperature, flags.top_p)
+
+
+def _here(model, codec, jobs, flags, device, dtype):
+    """Answer ids to pairs of prompt ids and seed."""
+    how: dict[str, Any] = {"dtype": DTYPES[dtype], "trust_remote_code": flags.trust_remote_code}
+    lm = load_causal_lm(model.path, codec.tokenizer, model.flag, **how).to(device)
+    size, out = flags.per_device_eval_batch_size, []
     with progress.bar(total=len(jobs), desc=model.name, unit="answers") as bar:
         for at in range(0, len(jobs), size):
-            batch = jobs[at : at + size]
-            seeds = [derive(flags.seed, i, j, stride=SAMPLE) for i, j in batch]
-            ids = rollout.sample(lm, [prompts[i] for i, _ in batch], seeds, codec.eos_token_id, limits, size)
-            for (i, j), answer in zip(batch, ids):
-                answers[i][j] = {
-                    "text": codec.decode(answer),
-                    "tokens": len(answer),
-                    "ended": answer[-1] == codec.eos_token_id,
-                    "repetition": repetition(answer),
-                }
-            bar.update(len(batch))
-    return answers
+            prompts, seeds = zip(*jobs[at : at + size])
+            out += rollout.sample(lm, prompts, seeds, codec.eos_token_id, _limits(flags), size)
+            bar.update(len(prompts))
+    return out
+
+
+def _by_server(model, codec, jobs, flags, dtype, positions):
+    from korlhf.rl.served import Finished, Served  # slow to import
+
+    if flags.output:
+        log = Path(f"{flags.output_stem}.vllm.log")
+    else:
+        log = Path(tempfile.mkdtemp(prefix="korlhf-")) / "vllm.log"
+    prompts, seeds = zip(*jobs)
+    with Served(
+        flags, Finished(model.path, model.flag, codec, dtype, positions, flags.trust_remote_code), log
+    ) as server:
+        return server.sample(prompts, seeds, _limits(flags), model.name)
 
 
 def means(answers: Sequence[Sequence[dict[str, Any]]]) -> dict[str, float]:

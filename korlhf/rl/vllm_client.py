@@ -5,7 +5,7 @@ The package vllm is not imported: it breaks transformers in its process and want
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import httpx2
@@ -89,24 +89,36 @@ class Servers:
                     )
 
     def sample(
-        self, prompts: Sequence[list[int]], seeds: Sequence[int], limits: Limits, desc: str = "", first: int = 0
+        self,
+        prompts: Sequence[list[int]],
+        seeds: Sequence[int],
+        limits: Limits,
+        desc: str = "",
+        first: int = 0,
+        done: Callable[[int, list[int]], Any] = lambda place, ids: None,
     ) -> list[tuple[list[int], list[float]]]:
         """(ids, their log-probabilities) of one answer to each prompt; arguments as of rollout.sample. first: number
-        of the server that gets the first prompt. Raises Unavailable if a server is away, Unscored for what is no
-        answer.
+        of the server that gets the first prompt; done: told each answer's place and ids when it arrives. Raises
+        Unavailable if a server is away, Unscored for what is no answer.
         """
-        return run_all(self._sample(prompts, seeds, limits, desc, first))
+        return run_all(self._sample(prompts, seeds, limits, desc, first, done))
 
-    async def _sample(self, prompts, seeds, limits, desc, first):
+    async def _sample(self, prompts, seeds, limits, desc, first, done):
         bar: Any = progress.bar(total=len(prompts), desc=desc, unit="answers") if desc else contextlib.nullcontext()
         gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(client, place, prompt, seed):
+            url = self.urls[(first + place) % len(self.urls)]
+            answer = await self._one(client, gate, url, prompt, seed, limits)
+            done(place, answer[0])
+            if desc:
+                bar.update()
+            return answer
+
         with bar:
             async with self._client() as client, asyncio.TaskGroup() as group:
-                urls = (self.urls[(first + i) % len(self.urls)] for i in range(len(prompts)))
-                calls = (self._one(client, gate, *one, limits) for one in zip(urls, prompts, seeds))
+                calls = (one(client, i, *asked) for i, asked in enumerate(zip(prompts, seeds)))
                 tasks = [group.create_task(call) for call in calls]
-                for task in tasks if desc else ():
-                    task.add_done_callback(lambda _: bar.update())
         return [task.result() for task in tasks]
 
     async def _one(self, client, gate, url, prompt, seed, limits):

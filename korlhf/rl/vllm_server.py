@@ -1,5 +1,5 @@
-"""What opens --rollout: the vLLM server that a training starts, on loopback (its command, start and end), or those
-that run already.
+"""The vLLM server that a program starts, on loopback: its command, start and end. And what opens --rollout of step 3:
+that, or servers that run already.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from korlhf.rl.rewards import Prompt
 from korlhf.rl.vllm import CANARIES, Vllm
 from korlhf.rl.vllm_client import Servers
 from korlhf.rl.vllm_weights import TRANSFERS
-from korlhf.training.rollout_flags import RolloutFlags
+from korlhf.training.rollout_flags import VllmFlags
 
 # Of the training's launcher and environment, which would make vLLM one of the training's processes.
 FOREIGN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
@@ -57,21 +57,20 @@ class Server:
     it does not start.
     """
 
-    def __init__(self, flags: RolloutFlags, folder: Path, words: list[str], log: Path):
-        transfer = TRANSFERS[flags.vllm_weights]
+    def __init__(
+        self, flags: VllmFlags, folder: Path, words: list[str], log: Path, environment: dict[str, str] | None = None
+    ):
+        """words, environment: what it gets besides the flags' --vllm_args, and this process's variables."""
         self.log = log
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         command = [flags.program, "serve", str(folder), "--host", "127.0.0.1", "--port", str(port), *words]
-        command += transfer.arguments
         command += shlex.split(flags.vllm_args)
-        environment = {k: v for k, v in os.environ.items() if k not in FOREIGN and "LOCAL_" not in k}
-        environment |= SETTINGS | transfer.environment
-        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
-        if flags.vllm_gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = flags.vllm_gpus
+        own = {k: v for k, v in os.environ.items() if k not in FOREIGN and "LOCAL_" not in k}
+        own |= SETTINGS | (environment or {})
+        own.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
         try:
             with open(log, "a", encoding="utf-8") as file:
                 print(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}", file=file, flush=True)
@@ -80,7 +79,7 @@ class Server:
                     stdin=subprocess.PIPE,
                     stdout=file,
                     stderr=file,
-                    env=environment,
+                    env=own,
                     start_new_session=True,
                 )
         except OSError as error:
@@ -183,4 +182,6 @@ def _start(flags, models, folder, log, dtype):
     if flags.rollout.vllm_weights == "adapter":
         words += ["--max-lora-rank", str(min(r for r in LORA_RANKS if r >= flags.actor.lora_dim))]
     words += ["--enable-sleep-mode"] if flags.rollout.vllm_sleep else []
-    return Server(flags.rollout, folder, words, log)
+    transfer = TRANSFERS[flags.rollout.vllm_weights]
+    gpus = {"CUDA_VISIBLE_DEVICES": flags.rollout.vllm_gpus} if flags.rollout.vllm_gpus else {}
+    return Server(flags.rollout, folder, [*words, *transfer.arguments], log, transfer.environment | gpus)

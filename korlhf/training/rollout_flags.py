@@ -1,4 +1,4 @@
-"""--rollout of step 3: who samples answers, and what cannot be one."""
+"""--rollout: who samples answers, of step 3 and of finished checkpoints, and what cannot be one."""
 
 import os
 import re
@@ -14,24 +14,58 @@ from korlhf.training.ppo_flags import PpoFlags
 
 LARGEST_RANK = 512  # of LoRA, that vLLM serves
 ROOT = Path(__file__).resolve().parents[2]
+NEEDS_VLLM = "holds with --rollout vllm; give that too, or delete it"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RolloutFlags:
+class VllmFlags:
     """rollouts"""
 
     rollout: str = flag(
         "local",
-        "who samples answers: local = the actor in the training's own processes; vllm = vLLM servers, which get its "
-        "weights before they sample",
+        "who samples answers: local = this program itself; vllm = a vLLM server that gets the same weights, and is "
+        "started by the program $VLLM (default: .venv-vllm/bin/vllm)",
         choices=["local", "vllm"],
     )
+    vllm_args: str = flag("", "further arguments of the server that is started, e.g. '--gpu-memory-utilization 0.4'")
+    vllm_timeout: float = flag(
+        600.0, "seconds until a server that has not started, or an unanswered request, is given up", above=0
+    )
+
+    @property
+    def program(self) -> str:
+        """The vLLM program that is started."""
+        venv = Path(os.environ.get("KORLHF_VLLM_VENV") or ROOT / ".venv-vllm")
+        return os.environ.get("VLLM") or str(venv / "bin/vllm")
+
+    def check_vllm(self, otherwise: str = "") -> None:
+        """Raises InputError if no server can be started, or none is to be and has arguments. otherwise: what else can
+        be done.
+        """
+        if self.rollout == "local":
+            if self.vllm_args:
+                raise InputError(f"--vllm_args {self.vllm_args}: {NEEDS_VLLM}")
+            return
+        try:
+            shlex.split(self.vllm_args)
+        except ValueError as error:
+            raise InputError(f"--vllm_args {self.vllm_args}: {error}; mend it") from error
+        if not os.access(self.program, os.X_OK):
+            raise InputError(
+                f"--rollout vllm: there is no program {self.program}; run bash setup_vllm.sh, or name it with "
+                f"VLLM=path/to/bin/vllm{otherwise}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutFlags(VllmFlags):
+    """rollouts"""
+
     vllm_url: list[str] = flag(
         [],
         "addresses of running vLLM servers, which share the prompts, e.g. http://127.0.0.1:8000; not given = one is "
-        "started by the program $VLLM (default: .venv-vllm/bin/vllm)",
+        "started",
     )
-    vllm_args: str = flag("", "further arguments of the server that is started, e.g. '--gpu-memory-utilization 0.4'")
     vllm_gpus: str = flag("", "CUDA_VISIBLE_DEVICES of the server that is started; not given = the training's own")
     vllm_sleep: bool = flag(
         False,
@@ -46,9 +80,6 @@ class RolloutFlags:
     vllm_weights_dir: str = flag(
         "/dev/shm", "folder in memory that weights go through to the servers, which must see it at the same place"
     )
-    vllm_timeout: float = flag(
-        600.0, "seconds until a server that has not started, or an unanswered request, is given up", above=0
-    )
     rollout_correction: str = flag(
         "none",
         "weight of the policy's loss for what the engine computes otherwise than the training: the ratio of the "
@@ -58,21 +89,16 @@ class RolloutFlags:
     )
     rollout_ratio_max: float = flag(2.0, "where --rollout_correction truncates ratios", low=1)
 
-    @property
-    def program(self) -> str:
-        """The vLLM program that is started."""
-        venv = Path(os.environ.get("KORLHF_VLLM_VENV") or ROOT / ".venv-vllm")
-        return os.environ.get("VLLM") or str(venv / "bin/vllm")
-
     def check(self, actor: ModelFlags, ppo: PpoFlags, ddp_timeout: float) -> None:
         """Raises InputError for what cannot work."""
         if self.rollout == "local":
+            self.check_vllm()
             sleep = "--vllm_sleep" if self.vllm_sleep else ""
-            given = {"vllm_url": " ".join(self.vllm_url), "vllm_args": self.vllm_args, "vllm_gpus": self.vllm_gpus}
+            given = {"vllm_url": " ".join(self.vllm_url), "vllm_gpus": self.vllm_gpus}
             given["vllm_weights"] = self.vllm_weights if self.vllm_weights != "files" else ""
             for text in (sleep, *(f"--{name} {value}" for name, value in given.items() if value)):
                 if text:
-                    raise InputError(f"{text}: holds with --rollout vllm; give that too, or delete it")
+                    raise InputError(f"{text}: {NEEDS_VLLM}")
             if self.rollout_correction != "none":
                 raise InputError(
                     f"--rollout_correction {self.rollout_correction}: --rollout local samples from the very model that "
@@ -86,15 +112,8 @@ class RolloutFlags:
         for name, value in (("vllm_args", self.vllm_args), ("vllm_gpus", self.vllm_gpus)):
             if self.vllm_url and value:
                 raise InputError(f"--{name} {value}: no server is started with --vllm_url; delete one of them")
-        try:
-            shlex.split(self.vllm_args)
-        except ValueError as error:
-            raise InputError(f"--vllm_args {self.vllm_args}: {error}; mend it") from error
-        if not self.vllm_url and not os.access(self.program, os.X_OK):
-            raise InputError(
-                f"--rollout vllm: there is no program {self.program}; run bash setup_vllm.sh, name it with "
-                "VLLM=path/to/bin/vllm, or give running servers as --vllm_url"
-            )
+        if not self.vllm_url:
+            self.check_vllm(", or give running servers as --vllm_url")
         if not Path(self.vllm_weights_dir).is_dir():
             raise InputError(f"--vllm_weights_dir {self.vllm_weights_dir}: no such folder; give another")
         check_output(self.vllm_weights_dir, "--vllm_weights_dir", folder=True)

@@ -74,7 +74,7 @@ def test_the_same_training_by_servers_one_of_which_goes_away(run, tmp_path, fold
 def test_a_server_of_its_own_gets_the_weights_and_the_tokenizer(run, tmp_path, monkeypatch):
     started = []
 
-    def start(flags, folder, words, log):
+    def start(flags, folder, words, log, environment):
         started.append((sorted(p.name for p in folder.iterdir()), words, str(log)))
         return Server(folder)
 

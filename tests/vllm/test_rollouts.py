@@ -108,11 +108,11 @@ def test_its_answers_are_those_of_the_weights_that_it_was_sent(models, tmp_path,
     sampler = Vllm(servers, prompts[:8], transfer, transfer.world)
     transfer.write(actor)
     codec.tokenizer.save_pretrained(folder)
-    apart = {"vllm_gpus": "1"} if way == "nccl" else {}
-    flags = RolloutFlags(rollout="vllm", vllm_args=f"--max-num-seqs 16 {ON_GPU}", vllm_weights=way, **apart)
+    environment = transfer.environment | ({"CUDA_VISIBLE_DEVICES": "1"} if way == "nccl" else {})
+    flags = RolloutFlags(rollout="vllm", vllm_args=f"--max-num-seqs 16 {ON_GPU}")
     greedy, free = rollout.Limits(24, 0.0), rollout.Limits(24)
-    words = arguments("fp32", 128, 1.0, device.type == "cpu")
-    with Server(flags, folder, words, tmp_path / "log") as server:
+    words = [*arguments("fp32", 128, 1.0, device.type == "cpu"), *transfer.arguments]
+    with Server(flags, folder, words, tmp_path / "log", environment) as server:
         servers.urls = [server.url]
         answers = []
         for _ in range(2):

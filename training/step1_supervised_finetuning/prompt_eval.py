@@ -32,6 +32,7 @@ def parse(argv=None):
     if args.num_return_sequences > 1 and args.temperature == 0:
         n = args.num_return_sequences
         parser.error(f"--num_return_sequences {n}: greedy answers are all the same; set --temperature, e.g. 0.7")
+    args.check_vllm()
     return args
 
 
@@ -42,10 +43,9 @@ def main():
         from korlhf.data.tokenize import within
         from korlhf.models.tokenizer import shown_template
         from korlhf.rl import prompt_eval
-        from korlhf.training.world import DTYPES, World, resolve_dtype
+        from korlhf.training.world import World, resolve_dtype
 
-    output = Path(args.output).expanduser()
-    output = output.with_suffix("") if output.suffix in (".md", ".json") else output
+    output = args.output_stem
     if args.output and output.is_dir():
         raise InputError(f"--output {args.output}: is a folder; give a file name, e.g. {output / 'answers'}")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -59,10 +59,18 @@ def main():
     kept = within(longest, args.max_prompt_seq_len, "prompts", "--max_prompt_seq_len")
     rows = [{"messages": list(prompts[i][0]), "category": prompts[i][1], "answers": {}} for i in kept]
     how = {name: getattr(args, name) for name in ("temperature", "top_p", "max_new_tokens", "seed")}
-    result = {**mark_now(), **how, "dtype": dtype, "versions": program.versions(), "models": [], "prompts": rows}
+    result = {
+        **mark_now(),
+        **how,
+        "dtype": dtype,
+        "rollout": args.rollout,
+        "versions": program.versions(),
+        "models": [],
+        "prompts": rows,
+    }
     for model, codec, own in zip(models, codecs, ids):
         asked = [own[i] for i in kept]
-        answers = prompt_eval.answers_of(model, codec, asked, args, device, DTYPES[dtype])
+        answers = prompt_eval.answers_of(model, codec, asked, args, device, dtype)
         for row, of_prompt in zip(rows, answers):
             row["answers"][model.name] = of_prompt
         template, means = shown_template(codec.tokenizer), prompt_eval.means(answers)

@@ -65,7 +65,7 @@ def run(args: Any, models: dict[str, str]) -> None:
     }
     for name, path in models.items():
         named = prompt_eval.Named(name, path, "--base" if name == "base" else "--output_dir")
-        answers = [several[0] for several in prompt_eval.answers_of(named, codec, ids, flags, device, DTYPES[dtype])]
+        answers = [several[0] for several in prompt_eval.answers_of(named, codec, ids, flags, device, dtype)]
         for talk, answer in zip(talks, answers):
             talk["answers"][name] = answer
         lm = load_causal_lm(path, tokenizer, named.flag, dtype=DTYPES[dtype], trust_remote_code=args.trust_remote_code)
