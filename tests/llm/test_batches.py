@@ -61,3 +61,19 @@ def test_a_gpu_that_is_too_small(cache):
 
     with pytest.raises(InputError, match="x: 2 answers at once do not fit into the GPU's memory; give a smaller batch"):
         compute([[1], [2]], cache, forward)
+
+
+def test_a_server_is_asked_for_all_that_is_missing_and_keeps_what_it_said(cache):
+    def ask(jobs, keep):
+        asked.append(jobs)
+        keep(len(jobs) - 1, "last")
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        keep(0, "first")
+
+    asked = []
+    with pytest.raises(KeyboardInterrupt):
+        batches.collect([[5], [6], [7], [5]], cache, {}, ask)
+    assert batches.collect([[7], [5], [6], [5]], cache, {}, ask) == ["last", "first", "last", "first"]
+    assert asked == [[[5], [6], [7]], [[5], [6]]]
+    assert batches.collect([[7], [6]], cache, {}, ask) == ["last", "last"] and len(asked) == 2

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig
 
 from korlhf.data.tokenize import Codec
 from korlhf.models.causal_lm import TokenLogps, load_causal_lm
@@ -40,21 +39,6 @@ ON_GPU = "--gpu-memory-utilization 0.2" if torch.cuda.is_available() else ""
 # runs of seeds 1 to 3: that is the noise.
 CODE = "def score(prompts, answers):\n"
 CODE += '    return [sum("가" <= c <= "힣" for c in a) / (len(a) + 1) for a in answers]\n'
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory, plain_tokenizer):
-    """{architecture: folder} of models with heads as wide as vLLM's kernels want them."""
-    shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
-    shape |= {"vocab_size": len(plain_tokenizer), "max_position_embeddings": 128, "initializer_range": 0.1}
-    eos = plain_tokenizer.eos_token_id
-    shape |= {"eos_token_id": eos, "bos_token_id": eos, "pad_token_id": eos, "tie_word_embeddings": False}
-    root = tmp_path_factory.mktemp("models")
-    for name, config in {"llama": LlamaConfig(**shape), "gpt_neox": GPTNeoXConfig(**shape)}.items():
-        torch.manual_seed(0)
-        AutoModelForCausalLM.from_config(config).save_pretrained(root / name)
-        plain_tokenizer.save_pretrained(root / name)
-    return root
 
 
 class Actor:
