@@ -7,7 +7,7 @@
 #   launch step1 OUTPUT_DIR DATA_PATH... GRADIENT_CHECKPOINTING? LORA_DIM -- "$@"
 #
 # `launch STEP` trains with training/STEP*/main.py; `start FILE.py` runs any other program. Each name becomes a flag:
-#   NAME       --name "$NAME"; no flag if it is empty
+#   NAME       --name "$NAME", or --name="$NAME" if it begins with --; no flag if it is empty
 #   NAME...    --name WORD WORD ..., see `words`; no flag if it is empty
 #   NAME?      --name for true or 1, no flag for false, 0 or empty
 # What follows `--` goes to the program as it is, so it wins.
@@ -134,7 +134,13 @@ as_flags() {
                 [[ "$value" =~ ^(true|1|false|0|)$ ]] || fail "$name=$value: give true or false"
                 [[ "$value" != true && "$value" != 1 ]] || FLAGS+=("--${name,,}")
                 ;;
-            *) [[ -z "$value" ]] || FLAGS+=("--${name,,}" "$value") ;;
+            *)
+                if [[ "$value" == --* ]]; then
+                    FLAGS+=("--${name,,}=$value")
+                elif [[ -n "$value" ]]; then
+                    FLAGS+=("--${name,,}" "$value")
+                fi
+                ;;
         esac
         shift
     done

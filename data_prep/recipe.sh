@@ -51,7 +51,7 @@ correct_ethics() {
     [[ -n "$AIHUB" && -n "$CORRECTOR" ]] || return 0
     stage respond --as_output --input "$OUT/collected/ethics.jsonl" --output "$OUT/collected/corrected.jsonl" \
         --responder "$CORRECTOR" --system "$KORLHF_ROOT/data_prep/corrector.txt" --max_new_tokens "$MAX_NEW_TOKENS" \
-        --seed "$SEED" "${SERVER[@]}"
+        --rollout "$ROLLOUT" --vllm_args="$VLLM_ARGS" --seed "$SEED" "${SERVER[@]}"
     replace_collected ethics corrected
 }
 
@@ -106,7 +106,8 @@ split_prompts() {
 # answer SIDE NUM_ANSWERS RESPONDER...: answers to the reward prompts of that SIDE, train or test.
 answer() {
     stage respond --input "$OUT/parts/reward_$1.jsonl" --output "$OUT/answered/reward_$1.jsonl" --responder "${@:3}" \
-        --num_answers "$2" --temperature "$TEMPERATURE" --max_new_tokens "$MAX_NEW_TOKENS" --seed "$SEED" "${SERVER[@]}"
+        --num_answers "$2" --temperature "$TEMPERATURE" --max_new_tokens "$MAX_NEW_TOKENS" --rollout "$ROLLOUT" \
+        --vllm_args="$VLLM_ARGS" --seed "$SEED" "${SERVER[@]}"
 }
 
 # need_sft_model: stop here, and say what to do, as long as the model of step 1 is not trained.

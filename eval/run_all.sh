@@ -31,6 +31,8 @@ MAX_SAFETY="${MAX_SAFETY:-0}"
 HELDOUT_DATA="${HELDOUT_DATA:-sample/heldout_sft}"                # talk for perplexity
 TEMPERATURE="${TEMPERATURE:-0.7}"                                 # of the answers
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-128}"                           # longest answer
+ROLLOUT="${ROLLOUT:-local}"  # who samples the answers of checkpoints: local or vllm (docs/rollouts.md)
+VLLM_ARGS="${VLLM_ARGS:-}"                                        # of vLLM's server: --gpu-memory-utilization 0.4
 BENCHMARK_DATA="${BENCHMARK_DATA:-}"  # folder of its local files (samples/kobest to try); empty: the hub's data
 BENCHMARK_TASKS="${BENCHMARK_TASKS:-copa hellaswag}"              # of KoBEST, or kmmlu haerae click hrm8k ...
 BENCHMARK_LIMIT="${BENCHMARK_LIMIT:-0}"                           # items of each task; 0 = all
@@ -86,7 +88,8 @@ words HARM_CHECKS "$HARM_JUDGE"
 words SAFETY "$SAFETY_DATA"
 words HELDOUT "$HELDOUT_DATA"
 words TASKS "$BENCHMARK_TASKS"
-HOW=(--temperature "$TEMPERATURE" --max_new_tokens "$MAX_NEW_TOKENS" --seed "$SEED")
+HOW=(--temperature "$TEMPERATURE" --max_new_tokens "$MAX_NEW_TOKENS" --rollout "$ROLLOUT" --vllm_args="$VLLM_ARGS"
+    --seed "$SEED")
 ANSWERS=(--responder "${RESPONDERS[@]}" "${HOW[@]}")
 FILES=("*.jsonl" "*.json" "*.csv" "*.tsv" "*.parquet")  # answers to other prompts
 ON_PROMPTS=(--data_path "${PROMPTS[@]}" --max_prompts "$MAX_PROMPTS")

@@ -20,7 +20,9 @@ MAX_PROMPTS="${MAX_PROMPTS:-100}"                                 # 0 = all
 NUM_ANSWERS="${NUM_ANSWERS:-65}"                                  # answers per prompt: N is at most one less
 TEMPERATURE="${TEMPERATURE:-1.0}"                                 # of the answers
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-128}"                           # longest answer
+ROLLOUT="${ROLLOUT:-local}"  # who samples the answers of checkpoints: local or vllm (docs/rollouts.md)
+VLLM_ARGS="${VLLM_ARGS:-}"                                        # of vLLM's server: --gpu-memory-utilization 0.4
 SEED="${SEED:-1234}"
 
-start eval/best_of_n.py RESPONDER... REWARD_MODEL JUDGE DATA_PATH... MAX_PROMPTS NUM_ANSWERS TEMPERATURE MAX_NEW_TOKENS \
-    SEED OUTPUT_DIR -- "$@"
+start eval/best_of_n.py RESPONDER... REWARD_MODEL JUDGE DATA_PATH... MAX_PROMPTS NUM_ANSWERS TEMPERATURE \
+    MAX_NEW_TOKENS ROLLOUT VLLM_ARGS SEED OUTPUT_DIR -- "$@"

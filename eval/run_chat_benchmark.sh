@@ -22,7 +22,9 @@ MAX_PROMPTS="${MAX_PROMPTS:-0}"                                   # questions; 0
 TEMPERATURE="${TEMPERATURE:-0}"                                   # of the answers; 0 = greedy
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-1024}"                          # longest answer to a turn
 RESCORE_SHARE="${RESCORE_SHARE:-0.1}"                             # judged again to measure the judge's noise
+ROLLOUT="${ROLLOUT:-local}"  # who samples the answers of checkpoints: local or vllm (docs/rollouts.md)
+VLLM_ARGS="${VLLM_ARGS:-}"                                        # of vLLM's server: --gpu-memory-utilization 0.4
 SEED="${SEED:-1234}"
 
 start eval/chat_benchmark.py BENCHMARK DATA_PATH... RESPONDER... JUDGE MAX_PROMPTS TEMPERATURE MAX_NEW_TOKENS \
-    RESCORE_SHARE SEED OUTPUT_DIR -- "$@"
+    RESCORE_SHARE ROLLOUT VLLM_ARGS SEED OUTPUT_DIR -- "$@"

@@ -23,7 +23,9 @@ MAX_KL="${MAX_KL:-20}"                                            # warn above t
 NUM_ANSWERS="${NUM_ANSWERS:-1}"  # answers per prompt; more show how varied answers to one prompt are
 TEMPERATURE="${TEMPERATURE:-0.7}"  # of the answers; 0 = greedy (KL is always over answers at temperature 1)
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-128}"                           # longest answer
+ROLLOUT="${ROLLOUT:-local}"  # who samples the answers of checkpoints: local or vllm (docs/rollouts.md)
+VLLM_ARGS="${VLLM_ARGS:-}"                                        # of vLLM's server: --gpu-memory-utilization 0.4
 SEED="${SEED:-1234}"
 
 start eval/diversity.py RESPONDER... DATA_PATH... MAX_PROMPTS REFERENCE HELDOUT_DATA_PATH... MAX_KL NUM_ANSWERS \
-    TEMPERATURE MAX_NEW_TOKENS SEED OUTPUT_DIR -- "$@"
+    TEMPERATURE MAX_NEW_TOKENS ROLLOUT VLLM_ARGS SEED OUTPUT_DIR -- "$@"

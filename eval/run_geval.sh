@@ -23,7 +23,9 @@ TEMPERATURE="${TEMPERATURE:-0.7}"                                 # of the answe
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-128}"                           # longest answer
 JUDGE_SAMPLES="${JUDGE_SAMPLES:-5}"  # forms an answer, where a server gives no token probabilities
 RESCORE_SHARE="${RESCORE_SHARE:-0.1}"  # of the answers, judged again to measure the judge's noise
+ROLLOUT="${ROLLOUT:-local}"  # who samples the answers of checkpoints: local or vllm (docs/rollouts.md)
+VLLM_ARGS="${VLLM_ARGS:-}"                                        # of vLLM's server: --gpu-memory-utilization 0.4
 SEED="${SEED:-1234}"
 
 start eval/geval.py RESPONDER... DATA_PATH... MAX_PROMPTS JUDGE NUM_ANSWERS TEMPERATURE MAX_NEW_TOKENS JUDGE_SAMPLES \
-    RESCORE_SHARE SEED OUTPUT_DIR -- "$@"
+    RESCORE_SHARE ROLLOUT VLLM_ARGS SEED OUTPUT_DIR -- "$@"

@@ -19,7 +19,9 @@ MAX_PROMPTS="${MAX_PROMPTS:-0}"                                   # 0 = all
 JUDGE="${JUDGE:-rules}"  # who gives verdicts: rules openai:MODEL@URL checkpoint:FOLDER reward_model:FOLDER
 TEMPERATURE="${TEMPERATURE:-0.7}"                                 # of the answers; 0 = greedy
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-128}"                           # longest answer
+ROLLOUT="${ROLLOUT:-local}"  # who samples the answers of checkpoints: local or vllm (docs/rollouts.md)
+VLLM_ARGS="${VLLM_ARGS:-}"                                        # of vLLM's server: --gpu-memory-utilization 0.4
 SEED="${SEED:-1234}"
 
-start eval/harmlessness.py RESPONDER... DATA_PATH... MAX_PROMPTS JUDGE... TEMPERATURE MAX_NEW_TOKENS \
+start eval/harmlessness.py RESPONDER... DATA_PATH... MAX_PROMPTS JUDGE... TEMPERATURE MAX_NEW_TOKENS ROLLOUT VLLM_ARGS \
     SEED OUTPUT_DIR -- "$@"

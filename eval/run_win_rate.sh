@@ -21,7 +21,9 @@ MAX_PROMPTS="${MAX_PROMPTS:-0}"                                   # 0 = all
 NUM_ANSWERS="${NUM_ANSWERS:-1}"                                   # answers per prompt
 TEMPERATURE="${TEMPERATURE:-0.7}"                                 # of the answers; 0 = greedy
 MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-128}"                           # longest answer
+ROLLOUT="${ROLLOUT:-local}"  # who samples the answers of checkpoints: local or vllm (docs/rollouts.md)
+VLLM_ARGS="${VLLM_ARGS:-}"                                        # of vLLM's server: --gpu-memory-utilization 0.4
 SEED="${SEED:-1234}"
 
-start eval/win_rate.py RESPONDER... DATA_PATH... MAX_PROMPTS JUDGE NUM_ANSWERS TEMPERATURE MAX_NEW_TOKENS SEED \
-    OUTPUT_DIR -- "$@"
+start eval/win_rate.py RESPONDER... DATA_PATH... MAX_PROMPTS JUDGE NUM_ANSWERS TEMPERATURE MAX_NEW_TOKENS ROLLOUT \
+    VLLM_ARGS SEED OUTPUT_DIR -- "$@"

@@ -14,6 +14,7 @@ import bad_input
 import eval_harness
 import pytest
 import torch
+import warm
 from prep_harness import run, start, write
 from vllm_server import Server
 
@@ -187,6 +188,7 @@ def test_no_room_for_what_is_merged(adapter, cache, monkeypatch):
 def of_plain(tmp_path, folders, monkeypatch):
     """Words of respond.py by plain_server.py, whose answers are an end, for ten records; `more` are its own."""
     monkeypatch.setenv("VLLM", str(PLAIN))
+    monkeypatch.setitem(warm.ENVIRONMENT, "VLLM", str(PLAIN))
     found = write(tmp_path / "in.jsonl", prompts(10))
     files = f"--input {found} --output {tmp_path}/out.jsonl --responder neox={folders['gpt_neox']}"
     sampling = "--num_answers 1 --temperature 1 --max_new_tokens 5 --max_failed 1 --rollout vllm --vllm_args"

@@ -71,6 +71,13 @@ def test_words_variables_and_flags_win_in_this_order(parsed, program):
     assert (values["num_answers"], values["max_prompts"]) == (2, 5)
 
 
+def test_who_samples(parsed, monkeypatch):
+    """Arguments of the server begin with -- as flags do."""
+    monkeypatch.setenv("VLLM", "/bin/true")
+    values = parsed("win_rate", ROLLOUT="vllm", VLLM_ARGS="--enforce-eager")
+    assert (values["rollout"], values["vllm_args"]) == ("vllm", "--enforce-eager")
+
+
 def test_a_chat_benchmark_and_its_file(parsed, korean):
     values = parsed("chat_benchmark", DATA_PATH="")
     assert (values["benchmark"], values["data_path"], values["temperature"]) == ("warmth", [], 0.0)

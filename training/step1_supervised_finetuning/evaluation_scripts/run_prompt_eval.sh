@@ -20,8 +20,10 @@ MAX_NEW_TOKENS="${MAX_NEW_TOKENS:-100}"                           # longest answ
 TEMPERATURE="${TEMPERATURE:-0}"                                   # 0: greedy
 TOP_P="${TOP_P:-1.0}"                                             # nucleus sampling; 1: off
 NUM_RETURN_SEQUENCES="${NUM_RETURN_SEQUENCES:-1}"  # answers per prompt; more than 1 needs a temperature above 0
+ROLLOUT="${ROLLOUT:-local}"  # who samples the answers of checkpoints: local or vllm (docs/rollouts.md)
+VLLM_ARGS="${VLLM_ARGS:-}"                                        # of vLLM's server: --gpu-memory-utilization 0.4
 SEED="${SEED:-1234}"                                              # seed of the draw and of the sampler
 
 start training/step1_supervised_finetuning/prompt_eval.py \
     MODEL_NAME_OR_PATH_BASELINE MODEL_NAME_OR_PATH_FINETUNE DATA_PATH... MAX_PROMPTS MAX_NEW_TOKENS TEMPERATURE TOP_P \
-    NUM_RETURN_SEQUENCES SEED OUTPUT -- "$@"
+    NUM_RETURN_SEQUENCES ROLLOUT VLLM_ARGS SEED OUTPUT -- "$@"
