@@ -12,6 +12,7 @@ from pathlib import Path
 
 import bad_input
 import eval_harness
+import huggingface_hub
 import pytest
 import torch
 import warm
@@ -182,6 +183,25 @@ def test_no_room_for_what_is_merged(adapter, cache, monkeypatch):
     with pytest.raises(InputError, match="merged it takes .* MiB, and 0 are free; merge it with applications/export"):
         answers(opened, talk, cache, how)
     assert list(Path(served.MEMORY).glob("korlhf-*")) == before
+
+
+def test_a_model_of_the_hub_is_served_from_its_cache(folders, codec, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    cached = tmp_path / "models--me--tiny"
+    shutil.copytree(folders["gpt_neox"], cached / "snapshots" / ("0" * 40))
+    (cached / "refs").mkdir()
+    (cached / "refs/main").write_text("0" * 40)
+    with served._folder(served.Finished("me/tiny", "--responder", codec, "fp32", 128)) as folder:
+        weights = (folder / "model.safetensors").resolve()
+        assert weights.is_relative_to(cached) and (folder / "config.json").exists()
+        shutil.rmtree(folder)  # as the server's end does
+    assert weights.exists()
+    with (
+        pytest.raises(InputError, match="--responder me/none: cannot be downloaded"),
+        served._folder(served.Finished("me/none", "--responder", codec, "fp32", 128)),
+    ):
+        pass
 
 
 @pytest.fixture
