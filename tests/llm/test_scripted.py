@@ -28,7 +28,9 @@ def test_a_folder_that_is_none_is_told_before_a_server_is_asked(cache, tmp_path)
 def test_a_checkpoint_is_opened_once(cache, folders, monkeypatch):
     opened = []
     whole = responders.Checkpoint
-    monkeypatch.setattr(responders, "Checkpoint", lambda path, *how: opened.append(path) or whole(path, *how))
+    monkeypatch.setattr(
+        responders, "Checkpoint", lambda path, *how, **more: opened.append(path) or whole(path, *how, **more)
+    )
     out, _ = scripted.answers([Responder("neox", folders["gpt_neox"], "checkpoint")], SCRIPTS, setup(cache))
     assert opened == [folders["gpt_neox"]] and len(out["neox"][0]) == 2
 
