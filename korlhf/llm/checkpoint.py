@@ -95,9 +95,9 @@ class Checkpoint(ModelFolder):
         self.rollout, self._served = rollout or VllmFlags(), None
 
     @contextlib.contextmanager
-    def served(self, cache: Cache) -> Generator[Any]:
-        """Inside, the vLLM server of --rollout, started when it is first asked (rl.served.Served; its log lies next to
-        the cache), or None for `local`; inside of another `served` it is the same one.
+    def served(self, cache: Cache, room: int = 1) -> Generator[Any]:
+        """Inside, the vLLM server of --rollout, started when it is first asked, or None for `local`; inside of another
+        `served` it is the same one. Its log lies next to the cache; room: as of rl.served.Served.
         """
         if self.rollout.rollout == "local" or self._served:
             yield self._served
@@ -105,7 +105,7 @@ class Checkpoint(ModelFolder):
         from korlhf.rl.served import Finished, Served
 
         same = self.path, self.what, self.codec, self.dtype, self.positions, self.trust_remote_code
-        self._served = Served(self.rollout, Finished(*same), cache.path.with_suffix(".vllm.log"))
+        self._served = Served(self.rollout, Finished(*same), cache.path.with_suffix(".vllm.log"), room)
         try:
             with self._served:
                 yield self._served

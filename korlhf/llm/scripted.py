@@ -28,10 +28,11 @@ def answers(
     opened = {r.name: responders.open_checkpoints([r], setup.sampler) for r in who}  # before anything is paid for
     out: dict[str, Answers] = {}
     how: dict[str, dict] = {}
+    turns = max(map(len, scripts))
     for responder in who:
-        with ExitStack() as stack:  # one server for all turns
+        with ExitStack() as stack:  # one server for all turns, each of which is longer than the one before
             for checkpoint in opened[responder.name].values():
-                stack.enter_context(checkpoint.served(setup.cache))
+                stack.enter_context(checkpoint.served(setup.cache, min(2, turns)))
             out[responder.name], of_one = _of_one(responder, scripts, setup, system, opened[responder.name])
         how |= of_one
     return out, how

@@ -28,7 +28,6 @@ from korlhf.training.rollout_flags import VllmFlags
 from korlhf.training.world import DTYPES
 
 MEMORY = "/dev/shm"
-ROOM = 2  # times what is needed: the prompts of a talk's next turn have these answers in them
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,13 @@ class Finished:
 
 
 class Served:
-    """The server of one model; log: file that it writes to. A context manager."""
+    """The server of one model; log: file that it writes to. A context manager.
 
-    def __init__(self, flags: VllmFlags, model: Finished, log: Path):
-        self.flags, self.model, self.log = flags, model, log
+    room: 1, or more for what is asked later and is longer: the server takes so many times what it is first asked for.
+    """
+
+    def __init__(self, flags: VllmFlags, model: Finished, log: Path, room: int = 1):
+        self.flags, self.model, self.log, self.room = flags, model, log, room
         self.servers = Servers(model.codec.eos_token_id, flags.vllm_timeout, str(log))
         self.server: Server | None = None
         self.longest = 0  # prompt and answer that it takes
@@ -73,7 +75,7 @@ class Served:
         desc: str = "",
         done: Callable[[int, list[int]], Any] = lambda place, ids: None,
     ) -> list[list[int]]:
-        """Answer ids; arguments as of rollout.sample, done as of Servers.sample. prompt and answer must fit into the
+        """Answer ids; arguments as of rollout.sample, done as of Servers.sample. Prompt and answer must fit into the
         model's positions. Raises InputError if the server does not start, Unavailable if it goes away.
         """
         if not prompts:
@@ -81,7 +83,7 @@ class Served:
         need = max(map(len, prompts)) + limits.max_new_tokens
         if need > self.longest:
             self._end()
-            self.longest = min(ROOM * need, self.model.positions or ROOM * need)
+            self.longest = min(self.room * need, self.model.positions or self.room * need)
             self.server = self._start()
             self.servers.urls = [self.server.url]
         return [ids for ids, _ in self.servers.sample(prompts, seeds, limits, desc, done=done)]

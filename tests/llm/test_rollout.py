@@ -141,13 +141,14 @@ def test_a_server_that_is_too_small_gives_way_to_a_larger_one(folders, cache, st
     flags = SamplerFlags(dtype="fp32", rollout="vllm")
     opened = responders.open_checkpoints([Responder("neox", folders["gpt_neox"], "checkpoint")], flags)["neox"]
     sizes = []
-    with opened.served(cache):
-        for text, tokens in (("가", 3), ("나", 3), ("다" * 12, 40)):
-            talk = [{"role": "user", "content": text}]
-            answers(opened, [talk], cache, Sampling(0.0, 1.0, tokens, 3))
-            sizes.append(int(started[-1].words.split("--max-model-len ")[1].split()[0]))
-    need = len(opened.codec.prompt([{"role": "user", "content": "가"}]).ids) + 3
-    assert sizes == [2 * need, 2 * need, 128] and len(started) == 2  # the model has 128 positions
+    talk, limits = [{"role": "user", "content": "가"}], (3, 2, 9, 8)
+    for room in (1, 2):
+        with opened.served(cache, room):
+            for tokens in limits:
+                answers(opened, [talk], cache, Sampling(0.0, 1.0, tokens, room))
+                sizes.append(int(started[-1].words.split("--max-model-len ")[1].split()[0]))
+    need = len(opened.codec.prompt(talk).ids)
+    assert sizes == [need + 3, need + 3, need + 9, need + 9, *[min(2 * (need + 3), 128)] * 4] and len(started) == 3
 
 
 def test_prompt_eval(folders, adapter, tmp_path, started, monkeypatch):
