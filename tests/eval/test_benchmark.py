@@ -190,7 +190,9 @@ def test_a_lora_folder_is_the_model_it_makes_of_its_base(run, direct, folders):
     _, rows, figures = run("--model_name_or_path", *three, "--tasks", "hellaswag", *SHORT)
     assert all(row["choice"]["adapter"] == row["choice"]["merged"] for row in rows)
     assert sum(row["choice"]["adapter"] != row["choice"]["base"] for row in rows) > 2
-    of_harness = direct({"pretrained": folders["base"], "peft": folders["adapter"]}, ["hellaswag"], num_fewshot=0, limit=12)
+    of_harness = direct(
+        {"pretrained": folders["base"], "peft": folders["adapter"]}, ["hellaswag"], num_fewshot=0, limit=12
+    )
     assert same(of_harness, figures, "adapter") == 3
 
 
