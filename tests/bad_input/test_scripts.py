@@ -24,7 +24,7 @@ def test_a_run_script_ends_with_the_one_line(tmp_path, stage, flags, says):
     assert lines[-1].startswith(says) and [p.name for p in (tmp_path / "out").iterdir()] == ["training.log"]
 
 
-@pytest.mark.slow
+@pytest.mark.long  # of two processes that srun starts, tests/smoke/test_nodes.py has the same
 def test_two_processes_say_it_once(tmp_path):
     done = run("sft", tmp_path / "out", 0, "--data_path", "no_such.jsonl", processes=2, check=False)
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("error: ")]
