@@ -12,7 +12,7 @@ from pathlib import Path
 
 from korlhf.core import program
 from korlhf.core.files import fingerprint
-from korlhf.core.flags import REQUIRED, flag, seed_flag
+from korlhf.core.flags import REQUIRED, flag, parse, seed_flag
 from korlhf.data import stage
 from korlhf.data_prep.generate import common, evolve
 from korlhf.data_prep.generate.elimination import MAX_GROWTH, MUTATIONS, SPARE_CHARS
@@ -49,14 +49,9 @@ class EvolFlags:
     seed: int = seed_flag("seed of the choice of mutations and of the requests")
 
 
-def parse(argv=None):
-    """(StageFlags, EvolFlags, LlmFlags) of a command line; exits like argparse does."""
-    groups = (stage.StageFlags, EvolFlags, LlmFlags)
-    return stage.parse(argv, "Evolve instructions into more varied and harder ones", *groups)[1:]
-
-
 def main(argv=None):
-    files, args, llm = parse(argv)
+    groups = stage.StageFlags, EvolFlags, LlmFlags
+    files, args, llm = parse(argv, "Evolve instructions into more varied and harder ones", *groups)
     model = common.openai_model("--generator", args.generator)
     settings = {**asdict(args), "base_url": llm.base_url, "wording": fingerprint(WORDING)}
     with stage.Stage("evol_instruct", files.output, settings, files.input) as out, open_cache(llm, out.path) as cache:

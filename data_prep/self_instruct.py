@@ -10,7 +10,7 @@ Left out: answers (respond.py writes them) and classification tasks, which have 
 from dataclasses import asdict, dataclass
 
 from korlhf.core import program
-from korlhf.core.flags import REQUIRED, flag, seed_flag
+from korlhf.core.flags import REQUIRED, flag, parse, seed_flag
 from korlhf.data import stage
 from korlhf.data_prep.generate import common, self_instruct
 from korlhf.llm.client import Client, open_cache
@@ -39,20 +39,16 @@ class SelfInstructFlags:
     max_new_tokens: int = flag(1024, "longest answer to a request in tokens", above=0)
     seed: int = seed_flag("seed of the choice of examples; request n carries the seed SEED + n")
 
-
-def parse(argv=None):
-    """(StageFlags, SelfInstructFlags, LlmFlags) of a command line; exits like argparse does."""
-    groups = (stage.StageFlags, SelfInstructFlags, LlmFlags)
-    parser, files, args, llm = stage.parse(argv, "Write new everyday instructions after the pattern of seeds", *groups)
-    if args.min_chars > args.max_chars:
-        parser.error(
-            f"--min_chars {args.min_chars}: is above --max_chars {args.max_chars}; nothing can be between them"
-        )
-    return files, args, llm
+    def check(self, parser):
+        if self.min_chars > self.max_chars:
+            parser.error(
+                f"--min_chars {self.min_chars}: is above --max_chars {self.max_chars}; nothing can be between them"
+            )
 
 
 def main(argv=None):
-    files, args, llm = parse(argv)
+    groups = stage.StageFlags, SelfInstructFlags, LlmFlags
+    files, args, llm = parse(argv, "Write new everyday instructions after the pattern of seeds", *groups)
     model = common.openai_model("--generator", args.generator)
     settings = {**asdict(args), "base_url": llm.base_url}
     with stage.Stage("self_instruct", files.output, settings, files.input) as out, open_cache(llm, out.path) as cache:

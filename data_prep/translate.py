@@ -8,7 +8,7 @@ around it. Left out: judging how well a translation reads (score.py does that fo
 from dataclasses import asdict, dataclass
 
 from korlhf.core import program
-from korlhf.core.flags import REQUIRED, flag, seed_flag
+from korlhf.core.flags import REQUIRED, flag, parse, seed_flag
 from korlhf.data import stage
 from korlhf.data_prep.generate import common, translate
 from korlhf.llm.client import Client, open_cache
@@ -35,14 +35,9 @@ class TranslateFlags:
     )
 
 
-def parse(argv=None):
-    """(StageFlags, TranslateFlags, LlmFlags)"""
-    groups = (stage.StageFlags, TranslateFlags, LlmFlags)
-    return stage.parse(argv, "Translate English records to Korean", *groups)[1:]
-
-
 def main(argv=None):
-    files, args, llm = parse(argv)
+    groups = stage.StageFlags, TranslateFlags, LlmFlags
+    files, args, llm = parse(argv, "Translate English records to Korean", *groups)
     model = common.openai_model("--translator", args.translator)
     found = translate.read_records(files.input)
     settings = {**asdict(args), "base_url": llm.base_url}

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from korlhf.core import program
-from korlhf.core.flags import flag
+from korlhf.core.flags import flag, parse
 from korlhf.eval.flags import AnswerFlags, ResultFlags, RubricFlags
-from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import baseline, session
 from korlhf.eval.texts import say
 from korlhf.judges.flags import JudgeFlags
@@ -30,13 +29,10 @@ class GevalFlags(RubricFlags):
     )
 
 
-def parse(argv=None):
-    groups = [ResultFlags, GevalFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags]
-    return parse_flags("Score the answers of several models with a judge", groups, argv)
-
-
 def main(argv=None):
-    files, args, asked, judging, *_ = settings = parse(argv)
+    groups = ResultFlags, GevalFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags
+    settings = parse(argv, "Score the answers of several models with a judge", *groups)
+    files, args, asked, judging, *_ = settings
     from korlhf.eval import comparison, geval
 
     records, grouped, of_category = comparison.prepare(asked, judging.judge, args.rubric, files.seed)

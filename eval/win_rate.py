@@ -8,21 +8,17 @@ across prompts, and more than two answers in one question.
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
+from korlhf.core.flags import parse
 from korlhf.eval.flags import AnswerFlags, ResultFlags, RubricFlags
-from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import session
 from korlhf.eval.texts import say
 from korlhf.judges.flags import JudgeFlags
 from korlhf.llm.flags import LlmFlags, SamplerFlags
 
 
-def parse(argv=None):
-    groups = [ResultFlags, RubricFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags]
-    return parse_flags("Win rates of several models' answers", groups, argv)
-
-
 def main(argv=None):
-    files, args, asked, judging, *_ = settings = parse(argv)
+    groups = ResultFlags, RubricFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags
+    files, args, asked, judging, *_ = settings = parse(argv, "Win rates of several models' answers", *groups)
     if len(asked.responder) < 2:
         raise InputError("--responder: a win rate needs two or more responders")
     from korlhf.eval import comparison, win_rate

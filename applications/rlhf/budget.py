@@ -13,7 +13,6 @@ from dataclasses import dataclass  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from korlhf.core import flags, program  # noqa: E402
-from korlhf.data import stage  # noqa: E402
 from korlhf.models.folders import check_inputs  # noqa: E402
 
 
@@ -33,7 +32,7 @@ class BudgetFlags:
 
 
 def main(argv=None):
-    _, args = stage.parse(argv, "Settings that fit into a number of minutes", BudgetFlags)
+    (args,) = flags.parse(argv, "Settings that fit into a number of minutes", BudgetFlags)
     check_inputs(args.data_path, [("--model_name_or_path", args.model_name_or_path)])
     asked = {name: getattr(args, name) for name in ("model_name_or_path", "data_path", "minutes", "seed")}
     if not args.overwrite and kept(Path(args.output_dir).expanduser() / "budget.json", asked):

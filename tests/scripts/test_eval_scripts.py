@@ -8,7 +8,13 @@ import pytest
 from eval_harness import ROOT
 from script_harness import write_program
 
-PROGRAMS = ("geval", "win_rate")
+from korlhf.core import flags
+from korlhf.eval.flags import AnswerFlags, ResultFlags, RubricFlags
+from korlhf.judges.flags import JudgeFlags
+from korlhf.llm.flags import LlmFlags, SamplerFlags
+
+OWN = {"geval": eval_harness.load("geval").GevalFlags, "win_rate": RubricFlags}
+PROGRAMS = tuple(OWN)
 
 
 @pytest.fixture
@@ -21,7 +27,8 @@ def parsed(harness, korean):
             ["-u"],
             f"{korean}/eval/{program}.py",
         )
-        parts = eval_harness.load(program).parse(harness.flags)
+        groups = ResultFlags, OWN[program], AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags
+        parts = flags.parse(harness.flags, program, *groups)
         return {name: value for part in parts for name, value in vars(part).items()}
 
     return run
