@@ -12,6 +12,7 @@ from pathlib import Path
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
+from korlhf.core.files import whole_files
 from korlhf.core.flags import REQUIRED, flag, parse, seed_flag
 from korlhf.data import stage
 from korlhf.data.split import parse_shares
@@ -54,7 +55,7 @@ def main(argv=None):
         dealing = split.Dealing(groups, split.deal(groups, shares, args.seed), excluded)
         several = split.merged(groups)
         texts = dict.fromkeys(i for g in several[: split.EXAMPLES] for i in g.ids[: split.EXAMPLE_PROMPTS])
-        with stage.whole_files({name: paths[name] for name in used}, "--output_dir") as files:
+        with whole_files({name: paths[name] for name in used}, "--output_dir") as files:
             written = dealing.write(args.input, files, out, texts)
         for name in set(split.CELLS) - set(used):  # of other shares: its prompts may be in the new files
             paths[name].unlink(missing_ok=True)

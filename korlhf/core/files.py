@@ -8,17 +8,17 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Hashable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from filelock import FileLock, Timeout
 
 from korlhf.core.errors import InputError
 
 PathLike = str | os.PathLike[str]
-
+K = TypeVar("K", bound=Hashable)
 
 # Of what a user mends: the rest of OSError is a defect of ours or of the machine.
 UNWRITABLE = {
@@ -94,6 +94,17 @@ class AtomicFile:
             self.commit()
         else:
             self.discard()
+
+
+@contextlib.contextmanager
+def whole_files(paths: Mapping[K, PathLike], what: str = "--output") -> Generator[dict[K, TextIO]]:
+    """An AtomicFile for each of `paths`, as {name: open file}: if the block raises, none of them gets its name."""
+    with contextlib.ExitStack() as stack:
+        files = {name: stack.enter_context(AtomicFile(path, what)) for name, path in paths.items()}
+        yield files
+        for file in files.values():  # all are on the disk before the first gets its name
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def check_output(path: PathLike, what: str, folder: bool) -> None:

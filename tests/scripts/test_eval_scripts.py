@@ -9,16 +9,20 @@ from eval_harness import ROOT
 from script_harness import write_program
 
 from korlhf.core import flags
-from korlhf.eval.flags import AnswerFlags, ResultFlags, RubricFlags
-from korlhf.judges.flags import JudgeFlags
-from korlhf.llm.flags import LlmFlags, SamplerFlags
 
-OWN = {"geval": eval_harness.load("geval").GevalFlags, "win_rate": RubricFlags}
-PROGRAMS = tuple(OWN)
+PROGRAMS = ("geval", "win_rate")
+
+
+class Parsed(Exception):
+    """Ends a program when its flags are parsed."""
+
+
+def parse(*args, **defaults):
+    raise Parsed(*flags.parse(*args, **defaults))
 
 
 @pytest.fixture
-def parsed(harness, korean):
+def parsed(harness, korean, monkeypatch):
     """Function: (program, words, variables) -> its parsed flags as one dict."""
 
     def run(program, *words, **variables):
@@ -27,9 +31,11 @@ def parsed(harness, korean):
             ["-u"],
             f"{korean}/eval/{program}.py",
         )
-        groups = ResultFlags, OWN[program], AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags
-        parts = flags.parse(harness.flags, program, *groups)
-        return {name: value for part in parts for name, value in vars(part).items()}
+        module = eval_harness.load(program)
+        monkeypatch.setattr(module, "parse", parse)
+        with pytest.raises(Parsed) as ended:
+            module.main(harness.flags)
+        return {name: value for part in ended.value.args for name, value in vars(part).items()}
 
     return run
 

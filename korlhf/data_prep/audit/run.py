@@ -10,9 +10,8 @@ import numpy as np
 from korlhf import __version__
 from korlhf.core import progress
 from korlhf.core.errors import InputError
-from korlhf.core.files import write_json
+from korlhf.core.files import AtomicFile, whole_files, write_json
 from korlhf.data.near_duplicates import HASHES, Signatures
-from korlhf.data.stage import whole_files
 from korlhf.data_prep.audit import ROLES, fix, labels, overlap, report
 from korlhf.data_prep.audit.scan import LENGTH_BINS, Limits, Scan, Source
 
@@ -129,6 +128,6 @@ def run(args):
         "seconds": round(time.time() - began, 1),
     }
     write_json(output / "audit.json", audit)
-    with whole_files({"page": output / "audit.html"}) as written:
-        written["page"].write(report.page(audit))
+    with AtomicFile(output / "audit.html", "--output") as page:
+        page.write(report.page(audit))
     return audit
