@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
 from korlhf.core import stats
-from korlhf.core.tables import both
+from korlhf.core.tables import both, joined
 from korlhf.eval import lm_eval, lm_tasks
 from korlhf.eval.comparison import cell
 from korlhf.eval.session import template_line, template_of
@@ -196,7 +196,7 @@ def note_protocol(result, models, units, outcomes):
     chat = settings["apply_chat_template"]
     protocol |= {
         "harness": f"lm-evaluation-harness {lm_tasks.VERSION}",
-        "data": {language: ", ".join(part[language] for part in data) for language in ("en", "ko")},
+        "data": joined(data),
         **({"items": say("benchmark.limit", n=settings["limit"])} if settings["limit"] else {}),
         "shots": next(iter(shots.values())) if alike else ", ".join(f"{task} {n}" for task, n in shots.items()),
         "chat template": say("benchmark.template", text=line) if chat else say("benchmark.no_template"),

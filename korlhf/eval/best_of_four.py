@@ -19,6 +19,7 @@ from korlhf.core.errors import InputError
 from korlhf.core.tables import estimate
 from korlhf.data.example import RowError, bare, turns
 from korlhf.data.readers import read_rows
+from korlhf.eval.show import table
 from korlhf.eval.texts import columns, named, say
 from korlhf.llm.protocol import Failure
 
@@ -120,8 +121,7 @@ def measure(result, path, models, cache):
         for subset in subsets
     ]
     rows.append([say("best_of_four.overall"), None, None, *(figures[name]["overall"]["score"] for name in models)])
-    head = columns("category n chance") + named(models)
-    result.table(say("best_of_four.title"), head, rows, [say("best_of_four.note")])
+    table(result, "best_of_four", columns("category n chance") + named(models), rows)
 
 
 def _of_subset(subset, kept):

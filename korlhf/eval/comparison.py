@@ -14,7 +14,7 @@ import pandas as pd
 
 from korlhf.core import stats
 from korlhf.core.errors import InputError
-from korlhf.core.tables import estimate, words
+from korlhf.core.tables import estimate, joined
 from korlhf.data import record
 from korlhf.data.prompts import prompts
 from korlhf.eval.texts import say
@@ -53,21 +53,11 @@ def category_name(category):
     return say("comparison.all") if category in (None, "all") else category
 
 
-def listed(items):
-    """Texts, of one language or of both, on one line in both languages."""
-    items = list(items)
-    return {language: ", ".join(words(text, language) for text in items) for language in ("en", "ko")}
-
-
 def warn_of_few(result, grouped):
     """Warn of the groups with few prompts."""
-    small = [
-        {language: f"{words(category_name(category), language)} {len(numbers)}" for language in ("en", "ko")}
-        for category, numbers in grouped
-        if len(numbers) < FEW
-    ]
+    small = [joined([category_name(c), str(len(numbers))], " ") for c, numbers in grouped if len(numbers) < FEW]
     if small:
-        result.warn(say("comparison.few", least=FEW, groups=listed(small)))
+        result.warn(say("comparison.few", least=FEW, groups=joined(small)))
 
 
 def pairs(names, baseline=""):
@@ -203,4 +193,4 @@ def methods(judgements, what):
     parts = [
         say(f"methods.{what}", method=say(f"methods.{method.replace(' ', '_')}"), n=n) for method, n in counts.items()
     ]
-    return listed(parts or [say("methods.none")])
+    return joined(parts or [say("methods.none")])

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from korlhf.core.errors import InputError
 from korlhf.core.files import fingerprint
-from korlhf.core.tables import both, words
+from korlhf.core.tables import both, joined, words
 from korlhf.eval.report import gather, summary
-from korlhf.eval.report.words import PROGRAMS, STEPS, joined, name_of, protocol_name, say
+from korlhf.eval.report.words import PROGRAMS, STEPS, name_of, protocol_name, say
 from korlhf.eval.texts import rule_name
 from korlhf.llm import checkpoint
 

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from korlhf import __version__
 from korlhf.core.ai_mark import NOTICE
 from korlhf.core.files import AtomicFile
-from korlhf.core.tables import both
+from korlhf.core.tables import both, joined
 from korlhf.eval.report import answers, charts, checks, curves, first, gather, grids, summary
 from korlhf.eval.report.words import group, name_of, protocol_name, say
 
@@ -116,8 +116,7 @@ def _place_of(about, run):
 
 
 def _result_name(result):
-    name = name_of("programs", result.program)
-    return both(*(name[language] + result.suffix for language in ("en", "ko")))
+    return joined([name_of("programs", result.program), result.suffix], "")
 
 
 def _versions(run):
