@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from korlhf.core.errors import InputError
-from korlhf.core.files import AtomicFile
+from korlhf.core.files import AtomicFile, sync
 
 
 def check(what, *paths):
@@ -73,11 +73,7 @@ def _append(path, row):
             file.truncate(end)
             raise
     if new:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the file's name
-        finally:
-            os.close(folder)
+        sync(path.parent)  # the file's name
 
 
 def _mend(file, path: Path):

@@ -131,6 +131,11 @@ def write_json(path: PathLike, value: Any) -> None:
         print(text, file=file)
 
 
+def read_json(path: PathLike) -> Any:
+    """The value in a JSON file. Raises OSError or ValueError."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
 @contextlib.contextmanager
 def whole_folder(folder: Path) -> Generator[Path]:
     """FOLDER.part to write into, which takes the place of `folder` at the end of the block, if that ends well."""

@@ -4,7 +4,6 @@ Left out: a test between two algorithms. Three seeds tell how far two runs of th
 lowest and the highest of a row show.
 """
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import matplotlib
 import numpy as np
 
 from korlhf.core.errors import InputError
-from korlhf.core.files import write_json
+from korlhf.core.files import read_json, write_json
 from korlhf.data import record
 from korlhf.data.prompts import prompts
 from korlhf.eval import diversity, weights
@@ -61,12 +60,12 @@ class Trained:
 def trained(run: Path) -> list[Trained]:
     """The SFT model and all finished models of a run. Raises InputError if one is missing."""
     found = [Trained(SFT, 0, run / SFT, {})]
-    clock = _read(run / "stages.json") if (run / "stages.json").exists() else {}
+    clock = read_json(run / "stages.json") if (run / "stages.json").exists() else {}
     for algorithm in NAMES:
         for folder in sorted(run.glob(f"{algorithm}_[0-9]*")):
             if not (folder / "finished.json").exists():
                 raise InputError(f"--run_dir {run}: {folder.name} is not finished; start its training again")
-            costs = {"peak_memory_mb": _read(folder / "finished.json")["peak_memory_mb"]}
+            costs = {"peak_memory_mb": read_json(folder / "finished.json")["peak_memory_mb"]}
             costs |= {"seconds": clock[folder.name]["seconds"]} if folder.name in clock else {}
             found.append(Trained(algorithm, int(folder.name.rpartition("_")[2]), folder, costs))
     if len(found) == 1 or not (run / SFT).is_dir() or not (run / "reward").is_dir():
@@ -75,10 +74,6 @@ def trained(run: Path) -> list[Trained]:
             "applications/rlhf/run_all.sh"
         )
     return found
-
-
-def _read(path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def measure(found: Sequence[Trained], args: Any) -> dict[str, dict[str, float]]:

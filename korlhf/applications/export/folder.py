@@ -1,7 +1,6 @@
 """The folder that an export goes to: whether it may be written, and that it has its name only when it is whole."""
 
 import contextlib
-import json
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from korlhf.core.errors import InputError
+from korlhf.core.files import read_json
 
 MARK = "export.json"
 
@@ -34,7 +34,7 @@ def claim(folder, source, settings, overwrite):
         raise InputError(f"--output_dir {folder}: is not empty, and no earlier export; give another folder")
     if overwrite:
         return True
-    if json.loads((folder / MARK).read_text(encoding="utf-8"))["settings"] != settings:
+    if read_json(folder / MARK)["settings"] != settings:
         raise InputError(
             f"--output_dir {folder}: holds an export of another model or with other settings; give another folder, "
             "or --overwrite"

@@ -1,9 +1,9 @@
 """What visitors are told of a model: its base, the trainings behind it, its licence. No path of this machine."""
 
-import json
 from pathlib import Path
 
 from korlhf.core.errors import InputError
+from korlhf.core.files import read_json
 from korlhf.training import provenance
 
 EXPORT = "export.json"  # of an exported folder, which has no trainings beside it any more
@@ -17,7 +17,7 @@ def about(model):
     exported = Path(model).expanduser() / EXPORT
     if exported.is_file():
         try:
-            found = json.loads(exported.read_text(encoding="utf-8"))
+            found = read_json(exported)
         except (OSError, ValueError) as error:
             raise InputError(f"{exported}: cannot be read: {error}; export the model again") from error
         settings = found.get("settings", {})
