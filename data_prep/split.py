@@ -44,8 +44,6 @@ def main(argv=None):
     (args,) = parse(argv, "Training and test sets of the three steps without a shared prompt", SplitFlags)
     folder, shares = Path(args.output_dir).expanduser(), split.weights(args.shares, args.test_share)
     paths, inputs = {name: folder / f"{name}.jsonl" for name in split.CELLS}, [*args.input, *args.exclude]
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output_dir {args.output_dir}: is a file; give the name of a folder")
     for path in inputs:
         if Path(path).expanduser().resolve() in {p.resolve() for p in paths.values()}:
             raise InputError(f"--output_dir {args.output_dir}: {path} would be overwritten; give another folder")

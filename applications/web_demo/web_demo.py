@@ -21,6 +21,7 @@ from korlhf.applications.web_demo.service import Service, System
 from korlhf.applications.web_demo.sessions import Sessions
 from korlhf.applications.web_demo.votes import VoteFile
 from korlhf.core import ai_mark, flags, program
+from korlhf.core.errors import InputError
 from korlhf.llm import responders
 from korlhf.llm.flags import CheckpointFlags, StreamFlags
 
@@ -69,7 +70,8 @@ def main(argv=None):
     groups = DemoFlags, ai_mark.NoticeFlags, GuardFlags, Limits, web.ServerFlags, StreamFlags, CheckpointFlags
     found = flags.parse(argv, "Trained models in the browser", *groups)
     demo, notice, guarded, limits, server, openai, checkpoint = found
-    limits.check_models(len(demo.model))
+    if limits.max_answers < len(demo.model):
+        raise InputError(f"--max_answers {limits.max_answers}: a comparison has two answers; give at least 2")
     told = notice.told(ai_mark.BEFORE)
     web.be_quiet()
     named = models.named(demo.model)

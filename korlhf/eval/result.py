@@ -41,8 +41,6 @@ class Result:
         self.tables, self.protocol, self.warnings = [], {}, []
         self.attempted = self.failed = 0
         self.usage = new_usage()  # of all servers, responders and judges together
-        if self.folder.exists() and not self.folder.is_dir():
-            raise InputError(f"--output_dir {self.folder}: is a file; give a folder")
         self._rows = AtomicFile(self.folder / f"{self.name}.jsonl", "--output_dir")
 
     def __enter__(self):

@@ -26,8 +26,6 @@ def claim(folder, source, settings, overwrite):
     something else."""
     if Path(source).resolve().is_relative_to(folder.resolve()):
         raise InputError(f"--output_dir {folder}: is the model itself, or holds it; give another folder")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output_dir {folder}: is a file; give a folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return True
     if not (folder / MARK).is_file():
@@ -45,14 +43,11 @@ def claim(folder, source, settings, overwrite):
 
 @contextlib.contextmanager
 def part_of(folder):
-    """An empty FOLDER.partial next to the one that is to be. What cannot be written is an InputError; for want of room
-    it leaves no half-written folder that takes up more of it."""
+    """An empty FOLDER.partial next to the one that is to be. Want of room is an InputError, and leaves no half-written
+    folder that takes up more of it."""
     part = folder.with_name(folder.name + ".partial")
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"--output_dir {folder}: cannot be written: {error.strerror}; give another") from error
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
     try:
         yield part
     except (OSError, SafetensorError) as error:

@@ -7,7 +7,6 @@ import secrets
 from dataclasses import dataclass
 
 from korlhf.applications.web import Refused, whole_number
-from korlhf.core.errors import InputError
 from korlhf.core.flags import flag
 from korlhf.data.example import RowError, bare
 from korlhf.llm.checkpoint import Sampling
@@ -41,11 +40,6 @@ class Limits:
         if self.temperature > self.max_temperature:
             most = f"--max_temperature {self.max_temperature}"
             parser.error(f"--temperature {self.temperature}: must be at most {most}")
-
-    def check_models(self, models):
-        """Raises InputError if there is no room for an answer of each. models: how many there are."""
-        if self.max_answers < models:
-            raise InputError(f"--max_answers {self.max_answers}: a comparison has two answers; give at least {models}")
 
     def text(self, data):
         """The message of a request. Raises Refused."""

@@ -98,10 +98,6 @@ def second_reading(args, scan, rows, wanted):
 def run(args):
     """Audit the files that the flags `args` name, and write everything -> the content of audit.json."""
     began, output, files = time.time(), Path(args.output).expanduser(), sources(args)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output {output}: cannot be a folder: {error.strerror or error}; give another") from error
     scan, rows = first_reading(args, files)
     shown, matrices, cells = across_rows(args, scan, rows)
     figures, suspicious = judge_labels(args, scan, rows)

@@ -76,23 +76,18 @@ def _add(rows, line, source):
     rest = {k: v for k, v in line.items() if k not in ("id", "category", "messages", "answers")}
     row["n"] += [[source, *note] for note in notes(rest) if not isinstance(note[1], str) or len(note[1]) <= LONGEST]
     for model, answers in line["answers"].items():
-        for answer in answers if isinstance(answers, list) else [answers]:
-            answer = answer if isinstance(answer, dict) else {"text": str(answer)}
+        for answer in answers:
             _add_answer(row["a"].setdefault(model, []), answer, source)
 
 
 def _turns(messages):
     """[[role, text]]; an input stands below the text that it belongs to."""
-    return [
-        [str(m.get("role")), "\n\n".join(str(m[k]) for k in ("content", "input") if m.get(k))]
-        for m in messages
-        if isinstance(m, dict)
-    ]
+    return [[m["role"], "\n\n".join(m[k] for k in ("content", "input") if m.get(k))] for m in messages]
 
 
 def _add_answer(answers, answer, source):
     """Add an answer, or its notes to the same text of another program. Two equal samples of one program stay two."""
-    text = None if answer.get("text") is None else str(answer["text"])
+    text = answer["text"]
     same = next((a for a in answers if text is not None and a["t"] == text and source not in a["s"]), None)
     if same is None:
         more = {"x": answer.get("failed"), "f": answer.get("finish_reason"), "k": answer.get("tokens")}
