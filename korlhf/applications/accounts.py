@@ -95,7 +95,6 @@ class Guesses:
             raise Refused("wait", seconds=math.ceil(left))
 
     def note(self, right, *who):
-        """Remember a guess."""
         n = self._wrong.pop(who, (0, 0.0))[0] + 1
         if not right:
             wait = min(2 ** min(n - FREE, 60), LONGEST_WAIT) if n > FREE else 0
@@ -160,7 +159,6 @@ class Accounts:
         return person[2:] if person and hmac.compare_digest(person[0], self._proof(person[1])) else None
 
     def leave(self, token):
-        """End a log-in."""
         with self.database.write() as db:
             db.execute("DELETE FROM sessions WHERE token = ?", (_digest(token if isinstance(token, str) else ""),))
 

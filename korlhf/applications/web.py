@@ -61,7 +61,6 @@ class Refused(Exception):
         self.code, self.values = code, values
 
     def reply(self):
-        """What the page is sent."""
         return {"error": self.code, **self.values}
 
 

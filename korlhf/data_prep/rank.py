@@ -184,7 +184,6 @@ def summary(kept):
 
 
 def describe(report):
-    """The summary as lines for people."""
     lines = [
         f"  {sum(by.values()):>9,}  {category}: {', '.join(f'{n:,} by {who}' for who, n in by.items())}"
         for category, by in report["pairs"].items()

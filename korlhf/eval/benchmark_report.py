@@ -129,7 +129,6 @@ def _metric(name):
 
 
 def tables(result, rows, gaps):
-    """The figures, and the differences."""
     names = dict.fromkeys((*NAMED, *(name for row in rows for name in row["metrics"])))
     names = [name for name in names if any(name in row["metrics"] for row in rows)]
     head = columns("task model items") + [_metric(name) for name in names] + columns("chance most_frequent p:4")

@@ -51,7 +51,6 @@ def scores(s, benchmark, judge, baseline, share):
 
 
 def turns_table(s, scored, scale):
-    """The means of every turn by itself."""
     figures, names = [], list(s.answers)
     turns = range(max(len(one["turns"]) for one in s.records))
     for turn in turns:
@@ -148,7 +147,6 @@ def verdict_noise(s, judge, played, share):
 
 
 def note_protocol(s, benchmark, judge, judgements, what):
-    """How it was measured."""
     rubric, protocol = benchmark.read_rubric(), s.result.protocol
     protocol["benchmark"] = say("chat_benchmark.data", title=benchmark.title, license=benchmark.license)
     names = ", ".join(s.result.settings["data_path"]) or benchmark.data

@@ -50,7 +50,6 @@ class Benchmark:
     license: str = ""
 
     def read_rubric(self):
-        """What the judge looks at."""
         return load_rubric(FOLDER / "benchmarks" / f"{self.rubric}.yaml")
 
 

@@ -54,7 +54,6 @@ def category_name(category):
 
 
 def warn_of_few(result, grouped):
-    """Warn of the groups with few prompts."""
     small = [joined([category_name(c), str(len(numbers))], " ") for c, numbers in grouped if len(numbers) < FEW]
     if small:
         result.warn(say("comparison.few", least=FEW, groups=joined(small)))

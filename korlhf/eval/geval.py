@@ -123,7 +123,6 @@ def noise_table(s, judge, rubrics, scored, share, score):
 
 
 def note_protocol(result, judge, rubrics, scored):
-    """How it was measured."""
     result.protocol["judge"] = judge.protocol()
     result.protocol["scores by"] = comparison.methods(usable(scored).values(), "answers")
     for category, r in rubrics.items():

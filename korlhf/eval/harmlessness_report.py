@@ -162,7 +162,6 @@ def _differences_table(s, text, verdicts, baseline):
 
 
 def _categories_table(s, text, models):
-    """The rates by category."""
     rows, groups = [], dict.fromkeys((r["kind"], r["category"]) for r in s.records)
     for kind, category in sorted(groups, key=lambda pair: KINDS.index(pair[0])):
         cells = [rate(m.bad[(m.kind == kind) & (m.category == category)]) for m in models.values()]
@@ -187,7 +186,6 @@ def _turns_table(s, text, models):
 
 
 def _verdicts_table(result, text, kinds, models):
-    """The shares of all verdicts."""
     labels = [label for label in LABELS if any((of_model.label == label).any() for of_model in models.values())]
     rows = []
     for kind in kinds:

@@ -156,7 +156,6 @@ def tables(result, pairs, scores):
 
 
 def note_protocol(result, data_path, models, kept):
-    """How it was measured."""
     names, prompts = ", ".join(data_path), kept["prompt_id"].nunique()
     result.protocol |= {
         "pairs": say("reward.pairs", n=len(kept), names=names, prompts=prompts),

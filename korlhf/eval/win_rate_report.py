@@ -122,7 +122,6 @@ def _strength(m):
 
 
 def note_protocol(result, judge, rubrics, games):
-    """How it was measured."""
     result.protocol["judge"] = judge.protocol(choosing=True)
     for category, r in rubrics.items():
         file = f"{r.file} (sha256 {r.sha256[:12]})"

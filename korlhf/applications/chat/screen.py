@@ -25,7 +25,6 @@ class Pipe:
         return whole(line) if line else None
 
     def show(self, piece):
-        """A piece of an answer."""
         print(CONTROL.sub("", piece), end="", flush=True)
 
     def end(self):

@@ -135,7 +135,6 @@ def write(args, asked, flags, counts, measured):
 
 
 def tell(args, counts, measured):
-    """The budget for people."""
     expected = budget.seconds(measured, counts)
     for name, count in counts.items():
         trained = count * budget.BATCH[name]

@@ -304,6 +304,5 @@ def _calibration(sure, votes):
 
 
 def shown(pair, probability):
-    """One judged pair for the report, its texts shortened."""
     texts = {part: shortened(getattr(pair, part)) for part in ("prompt", "chosen", "rejected")}
     return {"place": pair.place, "category": pair.category, "probability": probability, **texts}

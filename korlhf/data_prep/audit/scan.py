@@ -76,7 +76,6 @@ class Finding:
         self.texts, self.spots, self.variants, self.examples = 0, 0, Counter(), Reservoir(size, seed)
 
     def add(self, place, column, text, spots):
-        """Note the spots of one text."""
         self.texts += 1
         self.spots += len(spots)
         for spot in spots:

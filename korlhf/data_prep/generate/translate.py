@@ -26,7 +26,6 @@ def places(record):
 
 
 def text_at(record, place):
-    """The text at a place."""
     for key in place:
         record = record[key]
     return record

@@ -138,7 +138,6 @@ def _stage_view(stage, folder, path):
 
 
 def _result_view(place, result):
-    """What the page shows of a result."""
     lines = {**result.content["protocol"], "cache": result.content.get("from_cache") or None}
     protocol = {name: _in_both(value) for name, value in lines.items() if value not in (None, "")}
     told = [name for name in protocol if name in SHORT or name.startswith("judge ")]
@@ -155,7 +154,6 @@ def _result_view(place, result):
 
 
 def _in_both(value):
-    """A value of a protocol in both languages."""
     if isinstance(value, dict) and {"en", "ko"} <= set(value):
         return both(str(value["en"]), str(value["ko"]))
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
