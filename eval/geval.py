@@ -14,7 +14,6 @@ from korlhf.core import program
 from korlhf.core.flags import flag, parse
 from korlhf.eval.flags import AnswerFlags, ResultFlags, RubricFlags
 from korlhf.eval.session import baseline, session
-from korlhf.eval.texts import say
 from korlhf.judges.flags import JudgeFlags
 from korlhf.llm.flags import LlmFlags, SamplerFlags
 
@@ -39,11 +38,7 @@ def main(argv=None):
     with session("geval", settings, records, [judging.judge]) as s:
         judge, result, first = s.judges[judging.judge], s.result, baseline(args.baseline, s.answers)
         scored = comparison.score(judge, of_category, s)
-        s.warn_of(judge)
-        comparison.warn_of_few(result, grouped)
-        for name in s.answers:
-            of_model = [one for (model, _, _), one in scored.items() if model == name]
-            result.lost(say("geval.judge_on", name=name), of_model)
+        comparison.judged(s, judge, scored, grouped)
         geval.note_protocol(result, judge, of_category, scored)
         scale = comparison.scale(of_category)
         result.figures["means"] = geval.means_table(s, scored, grouped, scale)

@@ -11,7 +11,6 @@ from korlhf.core.errors import InputError
 from korlhf.core.flags import parse
 from korlhf.eval.flags import AnswerFlags, ResultFlags, RubricFlags
 from korlhf.eval.session import session
-from korlhf.eval.texts import say
 from korlhf.judges.flags import JudgeFlags
 from korlhf.llm.flags import LlmFlags, SamplerFlags
 
@@ -29,11 +28,7 @@ def main(argv=None):
         judge, result = s.judges[judging.judge], s.result
         verdicts = win_rate.play(judge, of_category, s)
         games = win_rate.games(verdicts, s.answers)
-        s.warn_of(judge)
-        comparison.warn_of_few(result, grouped)
-        for a, b in comparison.pairs(s.answers):
-            of_pair = [verdict for place, verdict in verdicts.items() if place[:2] == (a, b)]
-            result.lost(say("win_rate.judge_on", model=a, other=b), of_pair)
+        report.judged(s, judge, verdicts, grouped)
         report.note_protocol(result, judge, of_category, games)
         figures = result.figures
         figures["win_rates"] = report.rates_table(s, games, grouped)

@@ -3,14 +3,11 @@
 import argparse
 from pathlib import Path
 
-import matplotlib
+from matplotlib.figure import Figure
 
 from korlhf.core import program
 from korlhf.core.files import read_json, write_json
 from korlhf.training import log
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
 
 PANELS = {"SFT: loss (nats per token)": "sft loss", "reward model: accuracy": "reward accuracy"}
 OF_DPO = {"accuracy of the implicit reward": "accuracy", "margin of the implicit reward": "margin"}
@@ -60,7 +57,8 @@ def draw(out, algorithm):
     """curves.png: over the steps, what was measured in training and on held-out data."""
     own = OF_DPO if algorithm == "dpo" else OF_RL
     panels = PANELS | {f"{algorithm.upper()}: {title}": f"{algorithm} {name}" for title, name in own.items()}
-    figure, axes = plt.subplots(2, 2, figsize=(10, 6.4))
+    figure = Figure(figsize=(10, 6.4))
+    axes = figure.subplots(2, 2)
     for axis, (title, panel) in zip(axes.flat, panels.items(), strict=True):
         stage, name = panel.split()
         rows = log.read_metrics(out / stage)

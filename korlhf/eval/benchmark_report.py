@@ -25,7 +25,6 @@ FEW = 100  # items, below which the interval of an accuracy reaches more than 10
 SHOWN = 400  # characters of a prompt
 PAIRED = ("acc", "acc_norm", "exact_match")  # metrics that are 0 or 1 on an item
 NAMED = ("acc", "acc_norm", "macro_f1")  # metrics that have a name for people
-Z = 1.959964
 
 
 def macro_f1_interval(rights, chosen, seed):
@@ -48,7 +47,7 @@ def interval(mean, stderr, scores):
     has no standard error.
     """
     if stderr and math.isfinite(stderr):
-        ends = mean - Z * stderr, mean + Z * stderr
+        ends = mean - stats.Z * stderr, mean + stats.Z * stderr
         share = bool(scores) and min(scores) >= 0 and max(scores) <= 1  # not of a perplexity, or a score of 0 to 100
         return (max(0.0, ends[0]), min(1.0, ends[1])) if share else ends
     return stats.wilson(sum(scores), len(scores)) if scores and set(scores) <= {0.0, 1.0} else (None, None)

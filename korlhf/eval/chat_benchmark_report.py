@@ -23,12 +23,9 @@ def scores(s, benchmark, judge, baseline, share):
     chosen = chat_benchmark.places(benchmark, s)
     judged = partial(chat_benchmark.score, benchmark, judge, s)
     raw = judged(chosen)
-    s.warn_of(judge)
+    comparison.judged(s, judge, raw, grouped)
     if judge.kind == "reward_model" and benchmark.kind == CONVERSATION:
         result.warn(say("chat_benchmark.no_rubric", title=benchmark.title))
-    comparison.warn_of_few(result, grouped)
-    for name in s.answers:
-        result.lost(say("geval.judge_on", name=name), [one for place, one in raw.items() if place[0] == name])
     scale, rubrics = chat_benchmark.scale(benchmark, judge, s.records), {}
     foreign = chat_benchmark.not_korean(benchmark, s, chosen) if benchmark.not_korean and scale else set()
     scored = chat_benchmark.marked_down(benchmark, raw, foreign)
@@ -82,12 +79,7 @@ def pairs(s, benchmark, judge, baseline, share):
     result, grouped = s.result, comparison.groups(s.records)
     played = chat_benchmark.play(judge, s, baseline)
     games = chat_benchmark.games(played, s)
-    s.warn_of(judge)
-    comparison.warn_of_few(result, grouped)
-    for name in s.answers:
-        if name != baseline:
-            of_pair = [one for key, one in played.items() if key[0] == name]
-            result.lost(say("win_rate.judge_on", model=name, other=baseline), of_pair)
+    win_rate_report.judged(s, judge, played, grouped, baseline)
     figures = result.figures
     figures["arena"] = arena_table(s, games)
     figures["win_rates"] = win_rate_report.rates_table(s, games, grouped)

@@ -53,6 +53,14 @@ def category_name(category):
     return say("comparison.all") if category in (None, "all") else category
 
 
+def judged(s, judge, scored, grouped):
+    """Count what `score` gave in a session.Session, and warn of all that makes it doubtful."""
+    s.warn_of(judge)
+    warn_of_few(s.result, grouped)
+    for name in s.answers:
+        s.result.lost(say("geval.judge_on", name=name), [one for place, one in scored.items() if place[0] == name])
+
+
 def warn_of_few(result, grouped):
     small = [joined([category_name(c), str(len(numbers))], " ") for c, numbers in grouped if len(numbers) < FEW]
     if small:
@@ -123,7 +131,7 @@ def noise(twice, key=None):
 def noise_of_difference(sd, answers, other_answers):
     """How far the difference of two models' means moves by the judge's noise alone, 95 %. sd: of the change of one
     answer, which holds the noise twice; answers, other_answers: how many of each model are scored."""
-    return 1.959964 * sd * math.sqrt((1 / answers + 1 / other_answers) / 2)
+    return stats.Z * sd * math.sqrt((1 / answers + 1 / other_answers) / 2)
 
 
 def _value(one, key):

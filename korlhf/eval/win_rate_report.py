@@ -17,6 +17,16 @@ SEEN = {1.0: "won", 0.5: "tie", 0.0: "lost"}
 PLACES = ("first place", "second place", "tie")
 
 
+def judged(s, judge, verdicts, grouped, baseline=""):
+    """Count what was judged of every two models, and warn of all that makes it doubtful. verdicts: {(model, other,
+    ...): verdict or Failure}."""
+    s.warn_of(judge)
+    comparison.warn_of_few(s.result, grouped)
+    for pair in comparison.pairs(s.answers, baseline):
+        of_pair = [verdict for place, verdict in verdicts.items() if place[:2] == pair]
+        s.result.lost(say("win_rate.judge_on", model=pair[0], other=pair[1]), of_pair)
+
+
 def _by_pair(games):
     """[("model − other", games)] of every two models, before them those of all if there are several."""
     pairs = [(f"{a} − {b}", here) for (a, b), here in games.groupby(["model", "other"], sort=False)]
