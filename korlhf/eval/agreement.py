@@ -22,8 +22,7 @@ from korlhf.core.errors import InputError
 from korlhf.core.tables import words
 from korlhf.data import labels as human
 from korlhf.data import ranking, record
-from korlhf.eval.show import table
-from korlhf.eval.texts import say
+from korlhf.eval.texts import say, table
 from korlhf.judges.geval import Score
 from korlhf.llm.protocol import Reply
 

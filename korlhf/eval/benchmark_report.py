@@ -17,8 +17,7 @@ from korlhf.core.tables import both, joined
 from korlhf.eval import lm_eval, lm_tasks
 from korlhf.eval.comparison import cell
 from korlhf.eval.session import template_line, template_of
-from korlhf.eval.show import table
-from korlhf.eval.texts import columns, say
+from korlhf.eval.texts import columns, say, table
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "kobest"
 FEW = 100  # items, below which the interval of an accuracy reaches more than 10 points to each side

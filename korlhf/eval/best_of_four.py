@@ -19,8 +19,7 @@ from korlhf.core.errors import InputError
 from korlhf.core.tables import estimate
 from korlhf.data.example import RowError, bare, turns
 from korlhf.data.readers import read_rows
-from korlhf.eval.show import table
-from korlhf.eval.texts import columns, named, say
+from korlhf.eval.texts import columns, named, say, table
 from korlhf.llm.protocol import Failure
 
 TIES = "Ties"

@@ -17,7 +17,7 @@ from korlhf.core import stats
 from korlhf.core.errors import InputError
 from korlhf.core.tables import both
 from korlhf.data import record
-from korlhf.eval import comparison, session, show
+from korlhf.eval import comparison, session, texts
 from korlhf.eval.comparison import cell
 from korlhf.eval.texts import say
 from korlhf.judges.geval import Score
@@ -110,7 +110,7 @@ def curve(of_prompts):
             "reward": stats.mean_interval([best_of(scores, n) for _, scores, _ in enough]),
             "judged": stats.mean_interval([best_of(judged, n) for _, _, judged in enough]),
         }
-        told = {name: show.cell(estimate) for name, estimate in found.items()}
+        told = {name: texts.cell(estimate) for name, estimate in found.items()}
         if n == 1:  # by symmetry, so nothing is estimated
             told["win_rate"] |= {"low": None, "high": None}
         out.append({"n": n, "kl": kl(n), "prompts": len(enough), **told})
@@ -127,7 +127,7 @@ def table(s, curves):
         if rate["low"] is not None and rate["low"] <= 0.5:
             s.result.warn(say("best_of_n.no_gain", name=name, n=points[-1]["n"], **rate), first=True)
     head = "model best_of kl_nats prompts win_rate judge_score reward_score"
-    show.table(s.result, "best_of_n", head, rows, [say("best_of_n.note"), say("best_of_n.kl")])
+    texts.table(s.result, "best_of_n", head, rows, [say("best_of_n.note"), say("best_of_n.kl")])
 
 
 def rows(s, of_responders):

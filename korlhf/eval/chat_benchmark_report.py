@@ -10,9 +10,8 @@ from korlhf.core import stats
 from korlhf.eval import chat_benchmark, comparison, geval, session, talk_checks, win_rate_report
 from korlhf.eval.chat_questions import CONVERSATION, TURN, sha256
 from korlhf.eval.comparison import cell, usable
-from korlhf.eval.show import cell as interval
-from korlhf.eval.show import table
-from korlhf.eval.texts import columns, named, say
+from korlhf.eval.texts import cell as interval
+from korlhf.eval.texts import columns, named, say, table
 from korlhf.llm.protocol import Failure
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from korlhf.core.tables import both
 from korlhf.eval import comparison, session
 from korlhf.eval.comparison import category_name, cell, usable
-from korlhf.eval.show import table
-from korlhf.eval.texts import columns, named, say
+from korlhf.eval.texts import columns, named, say, table
 from korlhf.judges.choice import GREEDY
 from korlhf.judges.geval import PROBABILITIES
 

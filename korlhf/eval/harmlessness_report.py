@@ -17,8 +17,7 @@ from korlhf.eval import comparison, harmlessness, session
 from korlhf.eval.comparison import category_name
 from korlhf.eval.harmlessness import ABOVE, BAD, BELOW, rate
 from korlhf.eval.session import RULES
-from korlhf.eval.show import cell, table
-from korlhf.eval.texts import columns, named, say
+from korlhf.eval.texts import cell, columns, named, say, table
 from korlhf.korean import refusals
 from korlhf.korean.refusals import KINDS
 from korlhf.llm.protocol import Failure

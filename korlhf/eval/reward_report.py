@@ -7,8 +7,7 @@ from korlhf.data.terms import licence_of
 from korlhf.eval import reward
 from korlhf.eval.reward import significant
 from korlhf.eval.session import template_line, template_of
-from korlhf.eval.show import table
-from korlhf.eval.texts import columns, named, rule_name, say
+from korlhf.eval.texts import columns, named, rule_name, say, table
 from korlhf.korean import trivial_rules
 from korlhf.korean.ngram_classifier import LEAST_PAIRS
 

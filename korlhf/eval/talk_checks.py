@@ -11,8 +11,7 @@ from collections import Counter
 from korlhf.core import stats
 from korlhf.core.tables import estimate
 from korlhf.eval.chat_questions import EITHER, REPLY
-from korlhf.eval.show import table
-from korlhf.eval.texts import columns, named, say
+from korlhf.eval.texts import columns, named, say, table
 from korlhf.korean import refusals
 from korlhf.korean.friendly import manners
 from korlhf.korean.speech_level import SENTENCES, words

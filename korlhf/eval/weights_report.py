@@ -9,8 +9,7 @@ from korlhf.core.tables import estimate
 from korlhf.data import tokenize
 from korlhf.eval import weights
 from korlhf.eval.diversity_report import ALPHA, how_sure
-from korlhf.eval.show import cell, table
-from korlhf.eval.texts import columns, say
+from korlhf.eval.texts import cell, columns, say, table
 from korlhf.llm.protocol import Failure
 
 

@@ -6,8 +6,7 @@ import math
 from korlhf.core import stats
 from korlhf.eval import comparison, session, win_rate
 from korlhf.eval.comparison import category_name, cell
-from korlhf.eval.show import table
-from korlhf.eval.texts import columns, named, say
+from korlhf.eval.texts import columns, named, say, table
 from korlhf.llm.protocol import Failure
 
 DIGITS = 6  # of a result in the rows
