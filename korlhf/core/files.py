@@ -58,7 +58,7 @@ class AtomicFile:
                 f"{self._named}: another process is writing it; wait for it, or give another name"
             ) from error
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
         return self._file
 
     def commit(self) -> None:
@@ -70,7 +70,7 @@ class AtomicFile:
             self.part.replace(self.path)
             sync(self.path.parent)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
         finally:
             self._lock.release()
 
@@ -81,7 +81,8 @@ class AtomicFile:
         self.part.unlink(missing_ok=True)
         self._lock.release()
 
-    def _unwritable(self, error: OSError) -> InputError:
+    def unwritable(self, error: OSError) -> InputError:
+        """What to raise where the file cannot be written."""
         return InputError(
             f"{self._named}: cannot be written: {error.strerror or error}; make room there, or give another name"
         )

@@ -89,15 +89,15 @@ def by_prompt(answers, picking, judged):
 
     picking, judged: of comparison.score.
     """
-    out: dict[int, list] = {}
+    found: dict[int, list] = {}
     for place in answers:
         if place in picking and place in judged:
-            out.setdefault(place[1], []).append((picking[place].score, -place[2], judged[place].score, place))
-    rows = {i: sorted(of_prompt, key=lambda one: one[:2]) for i, of_prompt in out.items()}
-    return {
-        i: ([one[3] for one in of], np.array([one[0] for one in of]), np.array([one[2] for one in of]))
-        for i, of in rows.items()
-    }
+            found.setdefault(place[1], []).append((picking[place].score, -place[2], judged[place].score, place))
+    out = {}
+    for i, of_prompt in found.items():
+        picked, _, scores, places = zip(*sorted(of_prompt))
+        out[i] = places, np.array(picked), np.array(scores)
+    return out
 
 
 def curve(of_prompts):

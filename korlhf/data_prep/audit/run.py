@@ -13,7 +13,7 @@ from korlhf.core.errors import InputError
 from korlhf.core.files import AtomicFile, whole_files, write_json
 from korlhf.data.near_duplicates import HASHES, Signatures
 from korlhf.data_prep.audit import ROLES, fix, labels, overlap, report
-from korlhf.data_prep.audit.scan import LENGTH_BINS, Limits, Scan, Source
+from korlhf.data_prep.audit.scan import LENGTH_BINS, Scan, Source
 
 SHOWN_FLIPS = 30
 
@@ -36,7 +36,7 @@ def sources(args):
 
 def first_reading(args, files):
     """Scan all files -> (Scan, overlap.Rows)."""
-    scan = Scan(files, Limits(args.min_hangul, args.min_answer_chars, args.examples, args.seed))
+    scan = Scan(files, args)
     with progress.bar(desc="reading", unit="rows") as bar:
         signatures = Signatures(scan.conversations(bar), args.threshold)
         bar.set_description("near-duplicates")
