@@ -12,7 +12,7 @@ from korlhf.applications.rlhf.budget import SHARES
 from korlhf.core import program
 from korlhf.core.ai_mark import mark_now
 from korlhf.core.files import read_json, write_json
-from korlhf.core.stats import mean_interval, wilson
+from korlhf.core.stats import mean_interval, ratio_interval, wilson
 from korlhf.data.load import load_examples
 from korlhf.data.tokenize import Codec, Tokens, sft_tokens
 from korlhf.korean import friendly
@@ -104,12 +104,8 @@ def figures(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def held_out(module: TokenLogps, rows: Sequence[Tokens]) -> dict[str, Any]:
     """Perplexity of the answers of `rows`: [value, low, high], 95 % over rows; and how many rows."""
     device = next(module.parameters()).device
-    losses, of_row = [], []
-    for i, row in enumerate(rows):
-        logps = token_logps(module, [row], device).tolist()
-        losses += [-x for x in logps]
-        of_row += [i] * len(logps)
-    loss = mean_interval(losses, of_row)
+    logps = [token_logps(module, [row], device).double() for row in rows]
+    loss = ratio_interval([-float(of_row.sum()) for of_row in logps], list(map(len, logps)))
     return {"value": torch.tensor([loss.mean, loss.low, loss.high]).double().exp().tolist(), "n": len(rows)}
 
 

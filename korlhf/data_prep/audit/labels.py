@@ -255,16 +255,13 @@ def _votes(differences, prompts, seed):
     model; so every pair is shown once, half of them turned round by seed.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GroupKFold
+    from sklearn.model_selection import GroupKFold, cross_val_predict
 
     signs = np.where(np.random.default_rng(seed).random(len(prompts)) < 0.5, np.float32(-1), np.float32(1))
     turned = differences.multiply(signs[:, None]).tocsr()
-    votes = np.empty(len(prompts))
-    for train, test in GroupKFold(FOLDS, shuffle=True, random_state=seed).split(prompts, groups=prompts):
-        model = LogisticRegression(C=10.0, fit_intercept=False, solver="liblinear", tol=0.01, random_state=seed)
-        model.fit(turned[train], signs[train] > 0)
-        votes[test] = model.decision_function(turned[test]) * signs[test]
-    return votes
+    model = LogisticRegression(C=10.0, fit_intercept=False, solver="liblinear", tol=0.01, random_state=seed)
+    how = {"groups": prompts, "cv": GroupKFold(FOLDS, shuffle=True, random_state=seed), "method": "decision_function"}
+    return cross_val_predict(model, turned, signs > 0, **how) * signs
 
 
 def fit(votes):
