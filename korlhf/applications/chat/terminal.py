@@ -10,7 +10,7 @@ from korlhf.applications import ratings
 from korlhf.applications.chat.conversation import Conversation
 from korlhf.applications.guard import plain
 from korlhf.core.ai_mark import mark_now
-from korlhf.core.errors import InputError
+from korlhf.core.errors import InputError, told
 
 HELP = """/reset             begin a new conversation
 /regen             another answer to the last message
@@ -173,13 +173,10 @@ class Chat:
             raise InputError("/good, /bad: there is no file for ratings; start the chat with --ratings FILE.jsonl")
         if self.rateable is None:
             raise InputError("/good, /bad: there is no answer to rate")
-        row_id, row = self.rateable
-        try:
+        (row_id, row), path = self.rateable, self.rating_file.path
+        with told(f"--ratings {path}: cannot be written", "make room on its disk"):
             self.rating_file.put(row_id, word == "good", row)
-        except OSError as error:
-            path = self.rating_file.path
-            raise InputError(f"--ratings {path}: cannot be written: {error}; make room on its disk") from error
-        self.screen.note(f"rated {word}: {self.rating_file.path}")
+        self.screen.note(f"rated {word}: {path}")
 
     def save(self, name):
         path = Path(name).expanduser()
@@ -188,14 +185,10 @@ class Chat:
         if not self.conversation.exchanges:
             raise InputError("/save: there is no answer yet")
         row = {"messages": self.conversation.messages, "source": "chat", "model": self.bot.name, **mark_now()}
-        try:
+        with told(f"/save {path}: cannot be written", "give another name"):
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "a", encoding="utf-8") as file:
                 print(json.dumps(row, ensure_ascii=False), file=file)
-        except OSError as error:
-            raise InputError(
-                f"/save {path}: cannot be written: {error.strerror or error}; give another name"
-            ) from error
         self.screen.note(f"saved: {path} has one more line")
 
     def help(self, _):

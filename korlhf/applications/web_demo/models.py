@@ -6,7 +6,7 @@ from pathlib import Path
 from korlhf.applications.chat.bots import open_bot
 from korlhf.applications.guard import helplines
 from korlhf.core.ai_mark import MARK
-from korlhf.core.errors import InputError
+from korlhf.core.errors import InputError, told
 from korlhf.core.files import read_json
 from korlhf.llm.responders import NAMED
 from korlhf.training import provenance
@@ -37,12 +37,8 @@ def find_report(given, models):
     if not given:
         return next_to_it if first.is_dir() and next_to_it.is_file() else None
     path = Path(given).expanduser()
-    try:
+    with told(f"--report {path}: cannot be read", "make it with eval/report.py, or omit the flag"):
         path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"--report {path}: cannot be read: {error.strerror or error}; make it with eval/report.py, or omit the flag"
-        ) from error
     return path.resolve()
 
 
@@ -65,10 +61,8 @@ def about(model):
         return {}
     exported = Path(model).expanduser() / EXPORT
     if exported.is_file():
-        try:
+        with told(f"{exported}: cannot be read", "export the model again", (OSError, ValueError)):
             found = read_json(exported)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{exported}: cannot be read: {error}; export the model again") from error
         settings = found.get("settings", {})
         known = {"base": settings.get("base_model", ""), "licence": settings.get("license", "")}
         return {**known, "trainings": found.get("trainings", [])}
