@@ -20,6 +20,7 @@ from korlhf.core.stats import Sums, share_interval, wilson
 from korlhf.data_prep.audit.cleaning import find_tokens
 from korlhf.data_prep.audit.passages import shortened
 from korlhf.korean import trivial_rules
+from korlhf.korean.ngram_classifier import Differences
 from korlhf.korean.speech_level import polite_ending
 
 LEAST_PAIRS = 40  # of a category, for trivial rules: 20 to choose on, 20 to measure on
@@ -31,7 +32,6 @@ FLIP_PAIRS = 200  # the least for label flips; more than MOST_PAIRS are sampled
 MOST_PAIRS = 20_000
 FOLDS = 5
 FEATURES = 1 << 17
-BLOCK = 2_000  # pairs turned into numbers at once; as many, spread evenly, give the document frequencies
 CHARACTERS = 300  # of an answer: its beginning and its end
 SUSPICIOUS = 0.1  # probability of the label
 BANDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
@@ -226,22 +226,9 @@ def _agreeing(votes):
 
 
 def _differences(pairs):
-    """Sparse (n, FEATURES): TF-IDF of the chosen minus that of the rejected answer; by blocks, which saves memory."""
-    from scipy.sparse import vstack
-    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
-
-    options = {"analyzer": "char", "ngram_range": (2, 4), "n_features": FEATURES, "dtype": np.float32}
-    hashing = HashingVectorizer(**options, alternate_sign=False, norm=None)
-    weighting = TfidfTransformer(sublinear_tf=True).fit(hashing.transform(_texts(pairs[:: len(pairs) // BLOCK + 1])))
-    blocks = []
-    for at in range(0, len(pairs), BLOCK):
-        weights = weighting.transform(hashing.transform(_texts(pairs[at : at + BLOCK])))
-        blocks.append(weights[0::2] - weights[1::2])
-    return vstack(blocks, format="csr")
-
-
-def _texts(pairs):
-    return [_ends(" ".join(text.split())) for p in pairs for text in (p.chosen, p.rejected)]
+    """Sparse (n, FEATURES): TF-IDF of the chosen minus that of the rejected answer."""
+    texts = [[_ends(" ".join(text.split())) for text in (p.chosen, p.rejected)] for p in pairs]
+    return Differences(texts, {"analyzer": "char", "ngram_range": (2, 4), "n_features": FEATURES})(texts)
 
 
 def _ends(text):
