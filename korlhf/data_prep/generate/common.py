@@ -3,17 +3,15 @@
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.resources import files
-
-import yaml
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
+from korlhf.core.texts import read_yaml
 from korlhf.data import record as records
 from korlhf.data import rouge, stage
 from korlhf.llm.client import Client, Request, open_cache
 
-PROMPTS = yaml.safe_load(files(__package__).joinpath("prompts.yaml").read_text(encoding="utf-8"))
+PROMPTS = read_yaml(__package__, "prompts.yaml")
 
 
 @contextmanager
