@@ -28,7 +28,7 @@ def merge(run):
     "s": places in sources, "n": notes}, "x", "f" and "k" only where there are any.
     verdicts: {name of a note: its texts} to filter by; scores: names of numbers that two models have.
     """
-    by_source = {result.name: [line for line in result.rows or () if _shows_answers(line)] for result in run.results}
+    by_source = {result.name: [line for line in result.rows or () if "answers" in line] for result in run.results}
     by_source |= {f"{s.name}/heldout_answers": _before_and_after(s) for s in run.stages}
     by_source = {name: lines for name, lines in by_source.items() if lines}
     rows = {}
@@ -45,10 +45,6 @@ def merge(run):
         "verdicts": _verdicts(rows),
         "rows": rows,
     }
-
-
-def _shows_answers(line):
-    return isinstance(line.get("answers"), dict) and isinstance(line.get("messages"), list)
 
 
 def _before_and_after(stage):

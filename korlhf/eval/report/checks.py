@@ -136,10 +136,7 @@ def _trained_again(run):
 
 def _responders(result):
     """{name of a model: how it was asked} of a result."""
-    figures = result.content["figures"]
-    responders = figures.get("responders") if isinstance(figures, dict) else None
-    named = responders.items() if isinstance(responders, dict) else ()
-    return {name: how if isinstance(how, dict) else {} for name, how in named}
+    return result.content["figures"].get("responders") or {}
 
 
 def _unlike_settings(run):

@@ -187,8 +187,7 @@ def _few(run) -> int | None:
 
 
 def _result(run: Run, program: str) -> Result | None:
-    found = (r for r in run.results if r.program == program and isinstance(r.content["figures"], dict))
-    return next(found, None)
+    return next((r for r in run.results if r.program == program), None)
 
 
 def _word(found: Figures, even: float) -> str:

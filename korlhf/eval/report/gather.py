@@ -247,8 +247,8 @@ def _check(content):
         tables.both(line["en"], line["ko"])
     for read in content["inputs"]:
         Path(read["path"])
-    if not isinstance(content["protocol"], dict) or not isinstance(content["versions"], dict):
-        raise TypeError("protocol and versions are no objects")
+    if not all(isinstance(content[name], dict) for name in ("protocol", "versions", "figures")):
+        raise TypeError("protocol, versions or figures are no object")
     int(content["rows"]["n"])
     Path(content["rows"]["file"])
     float(content["seconds"])
