@@ -114,7 +114,7 @@ def test_ctrl_c_in_a_stage_without_a_cache_keeps_nothing_and_says_so(tmp_path, m
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(f"data_prep.{name}", run_name="__main__")
     assert ended.value.code == 130 and capsys.readouterr().err.splitlines()[-1] == stage.STARTS_OVER
-    assert not list((tmp_path / "out").iterdir())
+    assert not list((tmp_path / "out").glob("*"))
 
 
 def test_ctrl_c_in_a_stage_with_a_cache_resumes(tmp_path):
