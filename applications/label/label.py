@@ -51,7 +51,7 @@ def main(argv=None):
     groups = LabelFlags, web.ServerFlags
     args, server = flags.parse(argv, "Human preference labels, in the browser", *groups, port=7870)
     if server.share and not server.auth_file:
-        raise InputError("--share lets in everybody who has the link; give --auth_file as well")
+        flags.Parser().error("--share lets in everybody who has the link; give --auth_file as well")
     guidelines = read_guidelines(args.guidelines) if args.guidelines else ""
     web.be_quiet()
     passwords = accounts.read_passwords(server.auth_file) if server.auth_file else None

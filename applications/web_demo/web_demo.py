@@ -21,7 +21,6 @@ from korlhf.applications.web_demo.service import Service, System
 from korlhf.applications.web_demo.sessions import Sessions
 from korlhf.applications.web_demo.votes import VoteFile
 from korlhf.core import ai_mark, flags, program
-from korlhf.core.errors import InputError
 from korlhf.llm import responders
 from korlhf.llm.flags import CheckpointFlags, StreamFlags
 
@@ -71,7 +70,7 @@ def main(argv=None):
     found = flags.parse(argv, "Trained models in the browser", *groups)
     demo, notice, guarded, limits, server, openai, checkpoint = found
     if limits.max_answers < len(demo.model):
-        raise InputError(f"--max_answers {limits.max_answers}: a comparison has two answers; give at least 2")
+        flags.Parser().error(f"--max_answers {limits.max_answers}: a comparison has two answers; give at least 2")
     told = notice.told(ai_mark.BEFORE)
     web.be_quiet()
     named = models.named(demo.model)
