@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from korlhf.core import program
-from korlhf.core.flags import REQUIRED, flag, seed_flag
+from korlhf.core.flags import REQUIRED, flag, parse, seed_flag
 from korlhf.data import stage
 from korlhf.data_prep.audit import REMOVABLE, ROLES
 
@@ -39,21 +39,17 @@ class AuditFlags:
     examples: int = flag(5, "examples shown of each finding", above=0)
     seed: int = seed_flag("seed of samples, halves and folds")
 
-
-def parse(argv=None):
-    description = "Look for what would poison training in data sets, and put it right"
-    parser, args = stage.parse(argv, description, AuditFlags)
-    if not any(getattr(args, role) for role in ROLES):
-        parser.error("nothing to look at: give --input FILES, or files by role: --sft, --reward, --prompts, --test")
-    if unknown := [kind for kind in args.remove if kind not in REMOVABLE]:
-        parser.error(f"--remove {' '.join(unknown)}: no such kind of finding; choose from {', '.join(REMOVABLE)}")
-    if (args.remove or args.remove_test_rows) and not args.fix:
-        parser.error(f"{'--remove' if args.remove else '--remove_test_rows'} needs --fix")
-    return args
+    def check(self, parser):
+        if not any(getattr(self, role) for role in ROLES):
+            parser.error("nothing to look at: give --input FILES, or files by role: --sft, --reward, --prompts, --test")
+        if unknown := [kind for kind in self.remove if kind not in REMOVABLE]:
+            parser.error(f"--remove {' '.join(unknown)}: no such kind of finding; choose from {', '.join(REMOVABLE)}")
+        if (self.remove or self.remove_test_rows) and not self.fix:
+            parser.error(f"{'--remove' if self.remove else '--remove_test_rows'} needs --fix")
 
 
 def main(argv=None):
-    args = parse(argv)
+    (args,) = parse(argv, "Look for what would poison training in data sets, and put it right", AuditFlags)
     from korlhf.data_prep.audit import report, run
 
     found = run.run(args)

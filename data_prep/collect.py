@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.core.flags import REQUIRED, flag, seed_flag
+from korlhf.core.flags import REQUIRED, flag, parse, seed_flag
 from korlhf.data import stage
 from korlhf.data.corpora import aihub
 from korlhf.data_prep import collect
@@ -52,15 +52,9 @@ class TalkFlags:
     min_intensity: float = flag(0.0, "aihub: only utterances of this intensity (0 to 3) or more", low=0, high=3)
 
 
-def parse(argv=None):
-    """(CollectFlags, TalkFlags), checked."""
-    _, args, talk = stage.parse(argv, "Raw corpora -> records", CollectFlags, TalkFlags)
-    collect.check(args, talk, TalkFlags())
-    return args, talk
-
-
 def main(argv=None):
-    args, talk = parse(argv)
+    args, talk = parse(argv, "Raw corpora -> records", CollectFlags, TalkFlags)
+    collect.check(args, talk, TalkFlags())
     with stage.Stage("collect", args.output, {**vars(args), **vars(talk)}, args.input) as out:
         out.extra["license"] = collect.license_of(args.corpus)
         for record in collect.collected(args, talk, out):

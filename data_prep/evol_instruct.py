@@ -7,16 +7,15 @@ judge of equal difficulty, a second request for every instruction, for which ROU
 are respond.py's part.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from korlhf.core import program
 from korlhf.core.files import fingerprint
-from korlhf.core.flags import REQUIRED, flag, seed_flag
+from korlhf.core.flags import REQUIRED, flag, parse, seed_flag
 from korlhf.data import stage
 from korlhf.data_prep.generate import common, evolve
 from korlhf.data_prep.generate.elimination import MAX_GROWTH, MUTATIONS, SPARE_CHARS
-from korlhf.llm.client import Client, open_cache
 from korlhf.llm.flags import LlmFlags
 
 WORDING = Path(__file__).with_name("mutations.yaml")
@@ -49,22 +48,15 @@ class EvolFlags:
     seed: int = seed_flag("seed of the choice of mutations and of the requests")
 
 
-def parse(argv=None):
-    """(StageFlags, EvolFlags, LlmFlags) of a command line; exits like argparse does."""
-    groups = (stage.StageFlags, EvolFlags, LlmFlags)
-    return stage.parse(argv, "Evolve instructions into more varied and harder ones", *groups)[1:]
-
-
 def main(argv=None):
-    files, args, llm = parse(argv)
+    groups = stage.StageFlags, EvolFlags, LlmFlags
+    files, args, llm = parse(argv, "Evolve instructions into more varied and harder ones", *groups)
     model = common.openai_model("--generator", args.generator)
-    settings = {**asdict(args), "base_url": llm.base_url, "wording": fingerprint(WORDING)}
-    with stage.Stage("evol_instruct", files.output, settings, files.input) as out, open_cache(llm, out.path) as cache:
-        client = Client(llm, cache)
+    with common.asking("evol_instruct", files, args, llm, wording=fingerprint(WORDING)) as (out, client):
         wording, lines = evolve.load_wording(WORDING), evolve.read_lines(files.input, out)
         evolution = evolve.Evolution(args, wording, model, lines, out)
         evolution.run(client)
-        out.extra.update(evolution.report(), usage=client.usage)
+        out.extra.update(evolution.report())
     for name, outcomes in out.extra["mutations"].items():
         print(f"  {name:<19} {outcomes.get('evolved', 0):>7,} of {outcomes['asked']:,} evolved")
     if out.rows < max(args.num_evolved, 1):

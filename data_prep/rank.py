@@ -9,7 +9,7 @@ Left out: asking people (their labels come as a file) and judging (score.py).
 from dataclasses import dataclass
 
 from korlhf.core import program
-from korlhf.core.flags import flag
+from korlhf.core.flags import flag, parse
 from korlhf.data import labels as human
 from korlhf.data import record as records
 from korlhf.data import stage
@@ -44,18 +44,14 @@ class RankFlags:
         0, "most pairs per prompt: people's first, then rules', then the widest margins; 0 = all", low=0
     )
 
-
-def parse(argv=None):
-    """(StageFlags, RankFlags)"""
-    groups = (stage.StageFlags, RankFlags)
-    parser, files, args = stage.parse(argv, "Pairs for the reward model out of scored or labelled answers", *groups)
-    if args.also_labelled and not args.labels:
-        parser.error("--also_labelled goes with --labels; give those, or delete it")
-    return files, args
+    def check(self, parser):
+        if self.also_labelled and not self.labels:
+            parser.error("--also_labelled goes with --labels; give those, or delete it")
 
 
 def main(argv=None):
-    files, args = parse(argv)
+    groups = stage.StageFlags, RankFlags
+    files, args = parse(argv, "Pairs for the reward model out of scored or labelled answers", *groups)
     with stage.Stage("rank", files.output, args, [*files.input, *args.labels, *args.also_labelled]) as out:
         prompts, merged = rank.read_prompts(files.input)
         if merged:

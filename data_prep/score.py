@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from korlhf.core import program
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core.flags import REQUIRED, flag, parse
 from korlhf.data import stage
 from korlhf.data_prep import score
 from korlhf.llm.client import open_cache
@@ -39,6 +39,16 @@ class ScoreFlags:
         0.05, "if a larger share of the answers has no score, exit with code 3 after writing all", low=0, high=1
     )
 
+    def check(self, parser):
+        if self.temperature == 0 and self.samples > 1:
+            parser.error(
+                f"--samples {self.samples}: at --temperature 0 all are the same; give --samples 1, or a higher one"
+            )
+        if (self.together or self.rubric) and not self.judge.startswith("openai:"):
+            parser.error(
+                "--together and --rubric are for --judge openai:MODEL; a reward model reads single answers, no rubric"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class RewardFlags(CheckpointFlags):
@@ -48,23 +58,9 @@ class RewardFlags(CheckpointFlags):
     batch_size: int = flag(16, "answers in a forward pass", above=0)
 
 
-def parse(argv=None):
-    """(StageFlags, ScoreFlags, RewardFlags, LlmFlags)"""
-    groups = (stage.StageFlags, ScoreFlags, RewardFlags, LlmFlags)
-    parser, files, args, reward, llm = stage.parse(argv, "Score answers with a judge or a reward model", *groups)
-    if args.temperature == 0 and args.samples > 1:
-        parser.error(
-            f"--samples {args.samples}: at --temperature 0 all are the same; give --samples 1, or a higher one"
-        )
-    if (args.together or args.rubric) and not args.judge.startswith("openai:"):
-        parser.error(
-            "--together and --rubric are for --judge openai:MODEL; a reward model reads single answers, no rubric"
-        )
-    return files, args, reward, llm
-
-
 def main(argv=None):
-    files, args, reward, llm = parse(argv)
+    groups = stage.StageFlags, ScoreFlags, RewardFlags, LlmFlags
+    files, args, reward, llm = parse(argv, "Score answers with a judge or a reward model", *groups)
     kind, model = score.read_judge(args.judge)
     server = kind == "openai"
     found = score.read_records(files.input)

@@ -7,13 +7,12 @@ same bytes. Source: Self-Instruct (arXiv 2212.10560, section 3).
 Left out: answers (respond.py writes them) and classification tasks, which have no place in everyday talk.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from korlhf.core import program
-from korlhf.core.flags import REQUIRED, flag, seed_flag
+from korlhf.core.flags import REQUIRED, flag, parse, seed_flag
 from korlhf.data import stage
 from korlhf.data_prep.generate import common, self_instruct
-from korlhf.llm.client import Client, open_cache
 from korlhf.llm.flags import LlmFlags
 
 
@@ -39,27 +38,21 @@ class SelfInstructFlags:
     max_new_tokens: int = flag(1024, "longest answer to a request in tokens", above=0)
     seed: int = seed_flag("seed of the choice of examples; request n carries the seed SEED + n")
 
-
-def parse(argv=None):
-    """(StageFlags, SelfInstructFlags, LlmFlags) of a command line; exits like argparse does."""
-    groups = (stage.StageFlags, SelfInstructFlags, LlmFlags)
-    parser, files, args, llm = stage.parse(argv, "Write new everyday instructions after the pattern of seeds", *groups)
-    if args.min_chars > args.max_chars:
-        parser.error(
-            f"--min_chars {args.min_chars}: is above --max_chars {args.max_chars}; nothing can be between them"
-        )
-    return files, args, llm
+    def check(self, parser):
+        if self.min_chars > self.max_chars:
+            parser.error(
+                f"--min_chars {self.min_chars}: is above --max_chars {self.max_chars}; nothing can be between them"
+            )
 
 
 def main(argv=None):
-    files, args, llm = parse(argv)
+    groups = stage.StageFlags, SelfInstructFlags, LlmFlags
+    files, args, llm = parse(argv, "Write new everyday instructions after the pattern of seeds", *groups)
     model = common.openai_model("--generator", args.generator)
-    settings = {**asdict(args), "base_url": llm.base_url}
-    with stage.Stage("self_instruct", files.output, settings, files.input) as out, open_cache(llm, out.path) as cache:
-        client = Client(llm, cache)
+    with common.asking("self_instruct", files, args, llm) as (out, client):
         harvest = self_instruct.Harvest(args, model, self_instruct.read_seeds(files.input, out), out)
         harvest.grow(client)
-        out.extra.update(similarity=harvest.novelty.report(), usage=client.usage)
+        out.extra["similarity"] = harvest.novelty.report()
     mean = out.extra["similarity"]["accepted"]["mean"]
     print(f"mean ROUGE-L to the nearest seed or earlier instruction: {mean}; the histogram is in the report")
     if out.rows < args.num_instructions:

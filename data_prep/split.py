@@ -12,7 +12,8 @@ from pathlib import Path
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.core.flags import REQUIRED, flag, seed_flag
+from korlhf.core.files import whole_files
+from korlhf.core.flags import REQUIRED, flag, parse, seed_flag
 from korlhf.data import stage
 from korlhf.data.split import parse_shares
 from korlhf.data_prep import split
@@ -32,22 +33,17 @@ class SplitFlags:
     )
     seed: int = seed_flag("seed of the order in which groups are dealt out")
 
-
-def parse(argv=None):
-    parser, args = stage.parse(argv, "Training and test sets of the three steps without a shared prompt", SplitFlags)
-    try:
-        parse_shares(args.shares)
-    except InputError:
-        parser.error(f"--shares {args.shares!r}: give three shares, one for each step, e.g. 2,4,4")
-    return args
+    def check(self, parser):
+        try:
+            parse_shares(self.shares)
+        except InputError:
+            parser.error(f"--shares {self.shares!r}: give three shares, one for each step, e.g. 2,4,4")
 
 
 def main(argv=None):
-    args = parse(argv)
+    (args,) = parse(argv, "Training and test sets of the three steps without a shared prompt", SplitFlags)
     folder, shares = Path(args.output_dir).expanduser(), split.weights(args.shares, args.test_share)
     paths, inputs = {name: folder / f"{name}.jsonl" for name in split.CELLS}, [*args.input, *args.exclude]
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output_dir {args.output_dir}: is a file; give the name of a folder")
     for path in inputs:
         if Path(path).expanduser().resolve() in {p.resolve() for p in paths.values()}:
             raise InputError(f"--output_dir {args.output_dir}: {path} would be overwritten; give another folder")
@@ -57,7 +53,7 @@ def main(argv=None):
         dealing = split.Dealing(groups, split.deal(groups, shares, args.seed), excluded)
         several = split.merged(groups)
         texts = dict.fromkeys(i for g in several[: split.EXAMPLES] for i in g.ids[: split.EXAMPLE_PROMPTS])
-        with stage.whole_files({name: paths[name] for name in used}, "--output_dir") as files:
+        with whole_files({name: paths[name] for name in used}, "--output_dir") as files:
             written = dealing.write(args.input, files, out, texts)
         for name in set(split.CELLS) - set(used):  # of other shares: its prompts may be in the new files
             paths[name].unlink(missing_ok=True)

@@ -5,13 +5,12 @@ question in it, neither far shorter nor longer than the original; code, URLs and
 around it. Left out: judging how well a translation reads (score.py does that for the answers).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from korlhf.core import program
-from korlhf.core.flags import REQUIRED, flag, seed_flag
+from korlhf.core.flags import REQUIRED, flag, parse, seed_flag
 from korlhf.data import stage
 from korlhf.data_prep.generate import common, translate
-from korlhf.llm.client import Client, open_cache
 from korlhf.llm.flags import LlmFlags
 
 
@@ -35,30 +34,22 @@ class TranslateFlags:
     )
 
 
-def parse(argv=None):
-    """(StageFlags, TranslateFlags, LlmFlags)"""
-    groups = (stage.StageFlags, TranslateFlags, LlmFlags)
-    return stage.parse(argv, "Translate English records to Korean", *groups)[1:]
-
-
 def main(argv=None):
-    files, args, llm = parse(argv)
+    groups = stage.StageFlags, TranslateFlags, LlmFlags
+    files, args, llm = parse(argv, "Translate English records to Korean", *groups)
     model = common.openai_model("--translator", args.translator)
     found = translate.read_records(files.input)
-    settings = {**asdict(args), "base_url": llm.base_url}
-    with stage.Stage("translate", files.output, settings, files.input) as out, open_cache(llm, out.path) as cache:
+    with common.asking("translate", files, args, llm) as (out, client):
         english = []
         for record in found:
             if reason := translate.not_english(record):
                 out.drop(reason, record)
             else:
                 english.append(record)
-        client = Client(llm, cache)
         translator = translate.Translator(args, model, client, out)
         translator.translate(text for record in english for text in translate.sources(record))
         for record in english:
             translator.finish(record)
-        out.extra["usage"] = client.usage
     return program.exit_code(out.failures, len(english), args.max_failed)
 
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core.flags import REQUIRED, flag, parse
 from korlhf.eval.flags import ResultFlags
-from korlhf.eval.flags import parse as parse_flags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +23,7 @@ class AgreementFlags:
 
 
 def main(argv=None):
-    files, args = settings = parse_flags("Agreement of people and judge", [ResultFlags, AgreementFlags], argv)
+    files, args = settings = parse(argv, "Agreement of people and judge", ResultFlags, AgreementFlags)
     from korlhf.eval import agreement
     from korlhf.eval.result import Result
     from korlhf.eval.texts import say

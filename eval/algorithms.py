@@ -8,8 +8,8 @@ RUN_DIR/ALGORITHM_SEED, as `RECIPE=algorithms bash applications/rlhf/run_all.sh`
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf.core import flags, program
-from korlhf.core.flags import REQUIRED, flag, seed_flag
+from korlhf.core import program
+from korlhf.core.flags import REQUIRED, flag, parse, seed_flag
 from korlhf.data import load
 
 
@@ -25,14 +25,8 @@ class AlgorithmFlags:
     seed: int = seed_flag("seed of the draw of prompts and of the answers")
 
 
-def parse(argv=None):
-    parser = flags.Parser(description="PPO, RLOO, GRPO, REINFORCE and DPO next to each other")
-    flags.add(parser, AlgorithmFlags)
-    return flags.read(parser.parse_args(argv), AlgorithmFlags)
-
-
 def main(argv=None):
-    args = parse(argv)
+    (args,) = parse(argv, "PPO, RLOO, GRPO, REINFORCE and DPO next to each other", AlgorithmFlags)
     load.check_names(args.data_path)
     with program.slow_imports():
         from korlhf.eval import algorithms

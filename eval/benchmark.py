@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core.flags import REQUIRED, flag, parse
 from korlhf.eval.flags import ResultFlags
-from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.result import Result
 from korlhf.eval.session import open_models
 from korlhf.llm.cache import Cache
@@ -48,14 +47,10 @@ class BenchmarkFlags:
     max_length: int = flag(0, "longest prompt + option in tokens, cut at the left; 0 = the model's positions", low=0)
 
 
-def parse(argv=None):
-    return parse_flags(
-        "KoBEST, KMMLU and other tasks of lm-evaluation-harness", [ResultFlags, BenchmarkFlags, CheckpointFlags], argv
-    )
-
-
 def main(argv=None):
-    files, args, checkpoint = settings = parse(argv)
+    groups = ResultFlags, BenchmarkFlags, CheckpointFlags
+    settings = parse(argv, "KoBEST, KMMLU and other tasks of lm-evaluation-harness", *groups)
+    files, args, checkpoint = settings
     if checkpoint.prompt_template != "auto" and not args.apply_chat_template:
         raise InputError(
             f"--prompt_template {checkpoint.prompt_template}: is used only with --apply_chat_template; "

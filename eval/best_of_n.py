@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core.flags import REQUIRED, flag, parse
 from korlhf.eval.flags import AnswerFlags, ResultFlags, RubricFlags
-from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import RULES, session
 from korlhf.eval.texts import say
 from korlhf.judges.flags import JudgingFlags
@@ -33,14 +32,10 @@ class BestOfNFlags(RubricFlags):
             parser.error(f"--judge {self.judge}: is the model that picks; give another judge")
 
 
-def parse(argv=None):
-    groups = [ResultFlags, BestOfNFlags, AnswerFlags, JudgingFlags, SamplerFlags, LlmFlags]
-    more = {"num_answers": 65, "temperature": 1.0}
-    return parse_flags("Best of N by a reward model, in the eyes of a judge", groups, argv, **more)
-
-
 def main(argv=None):
-    files, args, asked, *_ = settings = parse(argv)
+    groups = ResultFlags, BestOfNFlags, AnswerFlags, JudgingFlags, SamplerFlags, LlmFlags
+    description = "Best of N by a reward model, in the eyes of a judge"
+    files, args, asked, *_ = settings = parse(argv, description, *groups, num_answers=65, temperature=1.0)
     from korlhf.eval import best_of_n, comparison
 
     by_rule = args.judge.startswith("rules:")

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from korlhf.core import program
 from korlhf.core.errors import InputError
 from korlhf.core.files import AtomicFile
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core.flags import REQUIRED, flag, parse
 from korlhf.eval.chat_questions import BENCHMARKS, CONVERSATION, PAIR, read_questions
 from korlhf.eval.flags import AnswerFlags, ResultFlags
-from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import baseline, session
 from korlhf.judges.flags import JudgeFlags
 from korlhf.llm.flags import LlmFlags, SamplerFlags
@@ -51,14 +50,11 @@ class TurnFlags(AnswerFlags):
             parser.error(f"--data_path {' '.join(self.data_path)}: one file is a benchmark; give one")
 
 
-def parse(argv=None):
-    groups = [ResultFlags, ChatBenchmarkFlags, TurnFlags, JudgeFlags, SamplerFlags, LlmFlags]
-    settings = {"temperature": 0.0, "max_new_tokens": 1024}
-    return parse_flags("Multi-turn judge benchmarks in Korean", groups, argv, **settings)
-
-
 def main(argv=None):
-    files, args, asked, judging, _, llm = settings = parse(argv)
+    groups = ResultFlags, ChatBenchmarkFlags, TurnFlags, JudgeFlags, SamplerFlags, LlmFlags
+    description = "Multi-turn judge benchmarks in Korean"
+    settings = parse(argv, description, *groups, temperature=0.0, max_new_tokens=1024)
+    files, args, asked, judging, _, llm = settings
     benchmark = BENCHMARKS.get(args.benchmark)
     if benchmark is None:
         raise InputError(f"--benchmark {args.benchmark}: there is none of this name; give {' or '.join(BENCHMARKS)}")

@@ -9,12 +9,11 @@ them. Left out: whether an answer is any good (geval.py, win_rate.py).
 from dataclasses import dataclass
 
 from korlhf.core import program
-from korlhf.core.flags import flag
+from korlhf.core.flags import flag, parse
 from korlhf.data import load, record
 from korlhf.data.prompts import prompts
 from korlhf.eval import reference
 from korlhf.eval.flags import AnswerFlags, ResultFlags
-from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import session
 from korlhf.eval.texts import say
 from korlhf.llm import responders
@@ -45,13 +44,10 @@ class DiversityFlags:
     max_kl: float = flag(20.0, "warn above this KL per answer (nats)", above=0)
 
 
-def parse(argv=None):
-    groups = [ResultFlags, DiversityFlags, AnswerFlags, SamplerFlags, LlmFlags]
-    return parse_flags("Diversity of answers, KL and perplexity: what PPO breaks first", groups, argv)
-
-
 def main(argv=None):
-    files, args, asked, sampler, llm_flags = settings = parse(argv)
+    groups = ResultFlags, DiversityFlags, AnswerFlags, SamplerFlags, LlmFlags
+    settings = parse(argv, "Diversity of answers, KL and perplexity: what PPO breaks first", *groups)
+    files, args, asked, sampler, llm_flags = settings
     who = responders.read_responders(asked.responder, llm_flags.base_url)
     other = reference.find(args.reference, who)
     load.check_names([*asked.data_path, *args.heldout_data_path])

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from korlhf.core import program
-from korlhf.core.flags import flag
+from korlhf.core.flags import flag, parse
 from korlhf.eval.flags import AnswerFlags, ResultFlags, RubricFlags
-from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import baseline, session
-from korlhf.eval.texts import say
 from korlhf.judges.flags import JudgeFlags
 from korlhf.llm.flags import LlmFlags, SamplerFlags
 
@@ -30,24 +28,17 @@ class GevalFlags(RubricFlags):
     )
 
 
-def parse(argv=None):
-    groups = [ResultFlags, GevalFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags]
-    return parse_flags("Score the answers of several models with a judge", groups, argv)
-
-
 def main(argv=None):
-    files, args, asked, judging, *_ = settings = parse(argv)
+    groups = ResultFlags, GevalFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags
+    settings = parse(argv, "Score the answers of several models with a judge", *groups)
+    files, args, asked, judging, *_ = settings
     from korlhf.eval import comparison, geval
 
     records, grouped, of_category = comparison.prepare(asked, judging.judge, args.rubric, files.seed)
     with session("geval", settings, records, [judging.judge]) as s:
         judge, result, first = s.judges[judging.judge], s.result, baseline(args.baseline, s.answers)
         scored = comparison.score(judge, of_category, s)
-        s.warn_of(judge)
-        comparison.warn_of_few(result, grouped)
-        for name in s.answers:
-            of_model = [one for (model, _, _), one in scored.items() if model == name]
-            result.lost(say("geval.judge_on", name=name), of_model)
+        comparison.judged(s, judge, scored, grouped)
         geval.note_protocol(result, judge, of_category, scored)
         scale = comparison.scale(of_category)
         result.figures["means"] = geval.means_table(s, scored, grouped, scale)

@@ -10,9 +10,8 @@ turns. Left out: attackers that react to the answers, and whether a helpful answ
 from dataclasses import dataclass
 
 from korlhf.core import program
-from korlhf.core.flags import flag
+from korlhf.core.flags import flag, parse
 from korlhf.eval.flags import AnswerFlags, ResultFlags
-from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.harmlessness import OWN, load_prompts
 from korlhf.eval.session import RULES, baseline, session
 from korlhf.judges.flags import JudgingFlags
@@ -39,13 +38,10 @@ class HarmlessnessFlags:
     baseline: str = flag("", "the responder that the others are compared with; not given = the first")
 
 
-def parse(argv=None):
-    groups = [ResultFlags, HarmlessnessFlags, AnswerFlags, SamplerFlags, JudgingFlags, LlmFlags]
-    return parse_flags("Going along with harmful requests, and refusing harmless ones", groups, argv, data_path=[OWN])
-
-
 def main(argv=None):
-    files, args, asked, *_ = settings = parse(argv)
+    groups = ResultFlags, HarmlessnessFlags, AnswerFlags, SamplerFlags, JudgingFlags, LlmFlags
+    description = "Going along with harmful requests, and refusing harmless ones"
+    files, args, asked, *_ = settings = parse(argv, description, *groups, data_path=[OWN])
     from korlhf.eval import harmlessness_report as report
 
     records, licences = load_prompts(asked.data_path, asked.max_prompts, files.seed)

@@ -23,14 +23,8 @@ class ReportFlags:
     title: str = flags.flag("", "heading of the page; default: the name of the run's folder")
 
 
-def parse(argv=None):
-    parser = flags.Parser(description="One HTML page of a whole run")
-    flags.add(parser, ReportFlags)
-    return flags.read(parser.parse_args(argv), ReportFlags)
-
-
 def main(argv=None):
-    args = parse(argv)
+    (args,) = flags.parse(argv, "One HTML page of a whole run", ReportFlags)
     from korlhf.eval.report import checks, gather, page
 
     run = gather.read_run(args.run_dir, args.eval_dir)

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from korlhf.core import program
 from korlhf.core.files import close_names
-from korlhf.core.flags import REQUIRED, flag
+from korlhf.core.flags import REQUIRED, flag, parse
 from korlhf.data import load
 from korlhf.eval.flags import ResultFlags
-from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.result import Result
 from korlhf.eval.session import open_models
 from korlhf.eval.texts import say
@@ -64,15 +63,10 @@ class RewardAccuracyFlags:
             parser.error(f"--best_of_path {path}: no such file{close_names(path)}")
 
 
-def parse(argv=None):
-    groups = [ResultFlags, RewardAccuracyFlags, CheckpointFlags]
-    return parse_flags(
-        "Accuracy of reward models on pairs, next to trivial rules and an n-gram classifier", groups, argv
-    )
-
-
 def main(argv=None):
-    files, args, checkpoint = settings = parse(argv)
+    description = "Accuracy of reward models on pairs, next to trivial rules and an n-gram classifier"
+    settings = parse(argv, description, ResultFlags, RewardAccuracyFlags, CheckpointFlags)
+    files, args, checkpoint = settings
     load.check_names([*args.data_path, *args.train_data_path])
     limits = args.max_seq_len, args.batch_size
     models = open_models(

@@ -8,21 +8,16 @@ across prompts, and more than two answers in one question.
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
+from korlhf.core.flags import parse
 from korlhf.eval.flags import AnswerFlags, ResultFlags, RubricFlags
-from korlhf.eval.flags import parse as parse_flags
 from korlhf.eval.session import session
-from korlhf.eval.texts import say
 from korlhf.judges.flags import JudgeFlags
 from korlhf.llm.flags import LlmFlags, SamplerFlags
 
 
-def parse(argv=None):
-    groups = [ResultFlags, RubricFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags]
-    return parse_flags("Win rates of several models' answers", groups, argv)
-
-
 def main(argv=None):
-    files, args, asked, judging, *_ = settings = parse(argv)
+    groups = ResultFlags, RubricFlags, AnswerFlags, JudgeFlags, SamplerFlags, LlmFlags
+    files, args, asked, judging, *_ = settings = parse(argv, "Win rates of several models' answers", *groups)
     if len(asked.responder) < 2:
         raise InputError("--responder: a win rate needs two or more responders")
     from korlhf.eval import comparison, win_rate
@@ -33,11 +28,7 @@ def main(argv=None):
         judge, result = s.judges[judging.judge], s.result
         verdicts = win_rate.play(judge, of_category, s)
         games = win_rate.games(verdicts, s.answers)
-        s.warn_of(judge)
-        comparison.warn_of_few(result, grouped)
-        for a, b in comparison.pairs(s.answers):
-            of_pair = [verdict for place, verdict in verdicts.items() if place[:2] == (a, b)]
-            result.lost(say("win_rate.judge_on", model=a, other=b), of_pair)
+        report.judged(s, judge, verdicts, grouped)
         report.note_protocol(result, judge, of_category, games)
         figures = result.figures
         figures["win_rates"] = report.rates_table(s, games, grouped)

@@ -1,25 +1,17 @@
 """What the three steps reached on the sample: summary.json (the finished.json of each stage), table and curves.png."""
 
 import argparse
-import json
 from pathlib import Path
 
-import matplotlib
+from matplotlib.figure import Figure
 
 from korlhf.core import program
-from korlhf.core.files import write_json
+from korlhf.core.files import read_json, write_json
 from korlhf.training import log
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
 
 PANELS = {"SFT: loss (nats per token)": "sft loss", "reward model: accuracy": "reward accuracy"}
 OF_DPO = {"accuracy of the implicit reward": "accuracy", "margin of the implicit reward": "margin"}
 OF_RL = {"reward-model score": "score", "KL per answer (nats)": "kl"}
-
-
-def read(path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def of_last(summary, name):
@@ -65,7 +57,8 @@ def draw(out, algorithm):
     """curves.png: over the steps, what was measured in training and on held-out data."""
     own = OF_DPO if algorithm == "dpo" else OF_RL
     panels = PANELS | {f"{algorithm.upper()}: {title}": f"{algorithm} {name}" for title, name in own.items()}
-    figure, axes = plt.subplots(2, 2, figsize=(10, 6.4))
+    figure = Figure(figsize=(10, 6.4))
+    axes = figure.subplots(2, 2)
     for axis, (title, panel) in zip(axes.flat, panels.items(), strict=True):
         stage, name = panel.split()
         rows = log.read_metrics(out / stage)
@@ -85,8 +78,8 @@ def main():
     parser.add_argument("--algorithm", default="ppo", help="name of the last training's folder")
     args = parser.parse_args()
     out, stages = args.output_dir, ("base", "sft", "reward", args.algorithm)
-    clock = {stage: took["seconds"] for stage, took in read(out / "stages.json").items() if stage in stages}
-    summary = {stage: read(out / stage / "finished.json") for stage in stages}
+    clock = {stage: took["seconds"] for stage, took in read_json(out / "stages.json").items() if stage in stages}
+    summary = {stage: read_json(out / stage / "finished.json") for stage in stages}
     summary |= {"seconds": {**clock, "total": sum(clock.values())}, "versions": program.versions()}
     draw(out, args.algorithm)
     write_json(out / "summary.json", summary)

@@ -46,21 +46,10 @@ class ChatFlags:
     )
 
 
-GROUPS = (ChatFlags, ai_mark.NoticeFlags, GuardFlags, StreamFlags, CheckpointFlags)
-
-
-def parse(argv=None):
-    """The flags, one object for each of GROUPS."""
-    parser = flags.Parser(description="Talk to a model in the terminal")
-    for group in GROUPS:
-        flags.add(parser, group)
-    space = parser.parse_args(argv)
-    return tuple(flags.read(space, group) for group in GROUPS)
-
-
 def main(argv=None):
     """Exit code: 1 if a message through a pipe got no answer."""
-    args, notice, guarded, server, checkpoint = parse(argv)
+    groups = ChatFlags, ai_mark.NoticeFlags, GuardFlags, StreamFlags, CheckpointFlags
+    args, notice, guarded, server, checkpoint = flags.parse(argv, "Talk to a model in the terminal", *groups)
     told = notice.told(ai_mark.BEFORE)
     logging.disable(logging.WARNING)  # the libraries' warnings would stand in the middle of the conversation
     system = responders.read_system(args.system, "--system") if args.system else ""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from korlhf.applications.export.folder import source_of
 from korlhf.core import flags, program
 from korlhf.core.ai_mark import CARD, NoticeFlags
-from korlhf.data import stage
 from korlhf.models.folders import check_inputs
 
 STOPPED = "stopped; the same command starts over, but does not make a finished export again"
@@ -64,11 +63,13 @@ class PushFlags:
     public: bool = flags.flag(False, "let everyone read it; not given = private")
     yes: bool = flags.flag(False, "upload without asking")
 
+    def check(self, parser):
+        if (self.public or self.yes) and not self.push_to_hub:
+            parser.error("--public and --yes are for an upload: give --push_to_hub OWNER/NAME, or delete them")
+
 
 def main(argv=None):
-    parser, args, notice, push = stage.parse(argv, "Export a trained model", ExportFlags, NoticeFlags, PushFlags)
-    if (push.public or push.yes) and not push.push_to_hub:
-        parser.error("--public and --yes are for an upload: give --push_to_hub OWNER/NAME, or delete them")
+    args, notice, push = flags.parse(argv, "Export a trained model", ExportFlags, NoticeFlags, PushFlags)
     told = notice.told(CARD)
     check_inputs(args.check_data_path, [("--model_name_or_path", source_of(args.model_name_or_path))])
     from korlhf.applications.export import export

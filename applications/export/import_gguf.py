@@ -7,7 +7,6 @@ The quantised weights are made whole again, not better: what the quantisation lo
 from dataclasses import dataclass
 
 from korlhf.core import flags, program
-from korlhf.data import stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +19,7 @@ class GgufFlags:
 
 
 def main(argv=None):
-    _, args = stage.parse(argv, "Import a GGUF file", GgufFlags)
+    (args,) = flags.parse(argv, "Import a GGUF file", GgufFlags)
     from korlhf.applications.export import gguf
 
     paths, folder = gguf.check_files(args.gguf), gguf.check_target(args.output_dir)

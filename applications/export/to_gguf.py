@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from korlhf.applications.export import to_gguf
 from korlhf.core import flags, program
-from korlhf.data import stage
 from korlhf.models.folders import check_inputs
 
 STOPPED = "stopped; the same command starts over, but does not make a finished file again"
@@ -32,7 +31,7 @@ class GgufFlags:
 
 
 def main(argv=None):
-    _, args = stage.parse(argv, "A model as GGUF, for llama.cpp and Ollama", GgufFlags)
+    (args,) = flags.parse(argv, "A model as GGUF, for llama.cpp and Ollama", GgufFlags)
     check_inputs(args.check_data_path, [("--model_name_or_path", args.model_name_or_path)])
     to_gguf.check_installed()
     from korlhf.applications.export import llama_cpp

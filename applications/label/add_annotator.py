@@ -31,9 +31,7 @@ def ask_password():
 
 
 def main(argv=None):
-    parser = flags.Parser(description="A person who may label")
-    flags.add(parser, PersonFlags)
-    args = flags.read(parser.parse_args(argv), PersonFlags)
+    (args,) = flags.parse(argv, "A person who may label", PersonFlags)
     name = accounts.clean_name(args.name)
     if not name:
         raise InputError(f"--name {args.name}: give 1 to {accounts.LONGEST_NAME} characters without a colon")

@@ -35,11 +35,14 @@ class ExportFlags:
     )
     min_annotators: int = flags.flag(1, "pairs and ranked: leave out items that fewer people have labelled", low=1)
 
+    def check(self, parser):
+        if self.form in export.FORMS and (self.min_agreement or self.min_annotators > 1):
+            others = "--min_agreement and --min_annotators go with the others"
+            parser.error(f"--form {self.form} writes all labels; {others}")
+
 
 def main(argv=None):
-    parser, args = stage.parse(argv, "Labels of people as training pairs", ExportFlags)
-    if args.form in export.FORMS and (args.min_agreement or args.min_annotators > 1):
-        parser.error(f"--form {args.form} writes all labels; --min_agreement and --min_annotators go with the others")
+    (args,) = flags.parse(argv, "Labels of people as training pairs", ExportFlags)
     with (
         Store(args.database, must_exist=True) as store,
         stage.Stage("label export", args.output, args, [args.database]) as out,

@@ -48,14 +48,10 @@ class LabelFlags:
 
 
 def main(argv=None):
-    parser = flags.Parser(description="Human preference labels, in the browser")
-    flags.add(parser, LabelFlags)
-    flags.add(parser, web.ServerFlags, port=7870)
-    space = parser.parse_args(argv)
-    args, server = flags.read(space, LabelFlags), flags.read(space, web.ServerFlags)
-    server.check(parser)
+    groups = LabelFlags, web.ServerFlags
+    args, server = flags.parse(argv, "Human preference labels, in the browser", *groups, port=7870)
     if server.share and not server.auth_file:
-        parser.error("--share lets in everybody who has the link; give --auth_file as well")
+        flags.Parser().error("--share lets in everybody who has the link; give --auth_file as well")
     guidelines = read_guidelines(args.guidelines) if args.guidelines else ""
     web.be_quiet()
     passwords = accounts.read_passwords(server.auth_file) if server.auth_file else None

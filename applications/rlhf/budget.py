@@ -4,7 +4,6 @@ Writes OUTPUT_DIR/sft.flags, reward.flags and ppo.flags (a word a line, for main
 budget.json. run_all.sh calls it first in its recipe `bot`; the settings are those of docs/talks.md.
 """
 
-import json
 import time
 
 BEGAN = time.perf_counter()
@@ -13,7 +12,7 @@ from dataclasses import dataclass  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from korlhf.core import flags, program  # noqa: E402
-from korlhf.data import stage  # noqa: E402
+from korlhf.core.files import read_json  # noqa: E402
 from korlhf.models.folders import check_inputs  # noqa: E402
 
 
@@ -33,7 +32,7 @@ class BudgetFlags:
 
 
 def main(argv=None):
-    _, args = stage.parse(argv, "Settings that fit into a number of minutes", BudgetFlags)
+    (args,) = flags.parse(argv, "Settings that fit into a number of minutes", BudgetFlags)
     check_inputs(args.data_path, [("--model_name_or_path", args.model_name_or_path)])
     asked = {name: getattr(args, name) for name in ("model_name_or_path", "data_path", "minutes", "seed")}
     if not args.overwrite and kept(Path(args.output_dir).expanduser() / "budget.json", asked):
@@ -46,7 +45,7 @@ def main(argv=None):
 
 def kept(file: Path, asked: dict) -> bool:
     """Whether this was asked before: then another speed changes no training that has begun."""
-    if not file.exists() or json.loads(file.read_text(encoding="utf-8"))["asked"] != asked:
+    if not file.exists() or read_json(file)["asked"] != asked:
         return False
     file.touch()
     print(f"{file.parent}: as it was measured before")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from korlhf.applications.rlhf.budget import LAST
 from korlhf.core import flags, program
-from korlhf.data import stage
 from korlhf.models.folders import check_inputs
 
 
@@ -36,7 +35,7 @@ class TalkFlags:
 
 
 def main(argv=None):
-    _, args = stage.parse(argv, "What a model says before and after its training", TalkFlags)
+    (args,) = flags.parse(argv, "What a model says before and after its training", TalkFlags)
     models = {"base": args.base, "sft": f"{args.output_dir}/sft"}
     last = {name: f"{args.output_dir}/{name}" for name in LAST}
     models |= {name: folder for name, folder in last.items() if (Path(folder) / "finished.json").exists()}

@@ -56,30 +56,21 @@ class DemoFlags:
         choices=["auto", "ko", "en"],
     )
 
-
-GROUPS = (DemoFlags, ai_mark.NoticeFlags, GuardFlags, Limits, web.ServerFlags, StreamFlags, CheckpointFlags)
-
-
-def parse(argv=None):
-    """The flags, one object for each of GROUPS."""
-    parser = flags.Parser(description="Trained models in the browser")
-    for group in GROUPS:
-        flags.add(parser, group)
-    space = parser.parse_args(argv)
-    found = demo, _, _, limits, server, *_ = [flags.read(space, group) for group in GROUPS]
-    limits.check(parser, len(demo.model))
-    server.check(parser)
-    if len(demo.model) > 2:
-        parser.error(f"--model: {len(demo.model)} are given; give one, or two to compare")
-    if len(demo.model) == 2 and not demo.votes:
-        parser.error(
-            "--votes: give the file for the votes between the two models, e.g. --votes output/web_demo/votes.jsonl"
-        )
-    return found
+    def check(self, parser):
+        if len(self.model) > 2:
+            parser.error(f"--model: {len(self.model)} are given; give one, or two to compare")
+        if len(self.model) == 2 and not self.votes:
+            parser.error(
+                "--votes: give the file for the votes between the two models, e.g. --votes output/web_demo/votes.jsonl"
+            )
 
 
 def main(argv=None):
-    demo, notice, guarded, limits, server, openai, checkpoint = parse(argv)
+    groups = DemoFlags, ai_mark.NoticeFlags, GuardFlags, Limits, web.ServerFlags, StreamFlags, CheckpointFlags
+    found = flags.parse(argv, "Trained models in the browser", *groups)
+    demo, notice, guarded, limits, server, openai, checkpoint = found
+    if limits.max_answers < len(demo.model):
+        flags.Parser().error(f"--max_answers {limits.max_answers}: a comparison has two answers; give at least 2")
     told = notice.told(ai_mark.BEFORE)
     web.be_quiet()
     named = models.named(demo.model)

@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from korlhf.applications.web import Refused
-from korlhf.core.errors import InputError
+from korlhf.core.errors import InputError, told
 from korlhf.core.files import AtomicFile
 
 LONGEST_NAME, LONGEST_PASSWORD = 40, 200
@@ -60,10 +60,8 @@ def read_passwords(path):
 
 def _lines(path):
     """{name in lower case: its line}. Raises InputError for what is no password file."""
-    try:
+    with told(f"--auth_file {path}: cannot be read", "make it with add_annotator.py", (OSError, UnicodeDecodeError)):
         lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--auth_file {path}: cannot be read: {error}; make it with add_annotator.py") from error
     for n, line in enumerate(lines, 1):
         if line and not _LINE.fullmatch(line):
             raise InputError(
@@ -95,7 +93,6 @@ class Guesses:
             raise Refused("wait", seconds=math.ceil(left))
 
     def note(self, right, *who):
-        """Remember a guess."""
         n = self._wrong.pop(who, (0, 0.0))[0] + 1
         if not right:
             wait = min(2 ** min(n - FREE, 60), LONGEST_WAIT) if n > FREE else 0
@@ -160,7 +157,6 @@ class Accounts:
         return person[2:] if person and hmac.compare_digest(person[0], self._proof(person[1])) else None
 
     def leave(self, token):
-        """End a log-in."""
         with self.database.write() as db:
             db.execute("DELETE FROM sessions WHERE token = ?", (_digest(token if isinstance(token, str) else ""),))
 

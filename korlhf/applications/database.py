@@ -37,7 +37,6 @@ class Database:
                 raise
 
     def rows(self, query, *values):
-        """All rows of a SELECT."""
         with self._lock:
             return self._db.execute(query, values).fetchall()
 

@@ -11,12 +11,10 @@ import math
 import sys
 import threading
 from dataclasses import dataclass
-from importlib import resources
-
-import yaml
 
 from korlhf.core.errors import InputError
 from korlhf.core.flags import flag
+from korlhf.core.texts import read_yaml
 from korlhf.korean import crisis
 from korlhf.training.reward_flags import kind_of, read_spec
 
@@ -41,7 +39,7 @@ class GuardFlags:
 @functools.cache
 def helplines():
     """{"lines": number -> words, "shown": what is found -> words and numbers} of helplines.yaml."""
-    return yaml.safe_load(resources.files("korlhf.applications").joinpath("helplines.yaml").read_text(encoding="utf-8"))
+    return read_yaml("korlhf.applications", "helplines.yaml")
 
 
 def plain(found):

@@ -7,23 +7,21 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from korlhf.core.errors import InputError
-from korlhf.core.files import AtomicFile
+from korlhf.core.errors import InputError, told
+from korlhf.core.files import AtomicFile, sync
 
 
 def check(what, *paths):
     """Raises InputError if one of the files could not be added to. what: the flag that names the first."""
     if paths[0].suffix != ".jsonl":
         raise InputError(f"{what} {paths[0]}: give the name of a file that ends in .jsonl")
-    try:
-        for path in paths:
+    for path in paths:
+        with told(f"{what} {paths[0]}: cannot be written", "give another"):
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():
                 os.close(os.open(path, os.O_RDWR | os.O_APPEND))
             elif not os.access(path.parent, os.W_OK | os.X_OK):
                 raise PermissionError(0, "the folder is not yours to write in")
-    except OSError as error:
-        raise InputError(f"{what} {paths[0]}: cannot be written: {error.strerror or error}; give another") from error
 
 
 def append(path, row):
@@ -73,11 +71,7 @@ def _append(path, row):
             file.truncate(end)
             raise
     if new:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the file's name
-        finally:
-            os.close(folder)
+        sync(path.parent)  # the file's name
 
 
 def _mend(file, path: Path):

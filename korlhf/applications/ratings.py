@@ -12,12 +12,11 @@ from korlhf.applications import lines
 
 
 class RatingFile:
-    """NAME.jsonl. Several threads and processes may write to it; what: the flag that names it. Raises InputError if it
-    cannot be written."""
+    """NAME.jsonl. Several threads and processes may write to it. Raises InputError if it cannot be written."""
 
-    def __init__(self, path, what="--ratings"):
+    def __init__(self, path):
         self.path = Path(path).expanduser()
-        lines.check(what, self.path)
+        lines.check("--ratings", self.path)
 
     def put(self, row_id, label, row):
         """Write what somebody thinks of an answer, or, if `label` is None, that they think nothing of it any more. It

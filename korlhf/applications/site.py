@@ -41,7 +41,6 @@ class Site:
         self._one_guess = asyncio.Lock()  # a guess takes a thread for 50 ms: many take one thread
 
     def routes(self):
-        """All there is."""
         return [
             Route("/", self._file),
             Route("/page/{name}", self._file),

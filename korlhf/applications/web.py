@@ -34,7 +34,6 @@ class ServerFlags:
     )
 
     def check(self, parser):
-        """End with a usage error for a name that is none."""
         for name in self.allowed_hosts:
             if not NAME.fullmatch(name):
                 parser.error(f"--allowed_hosts {name}: give a name alone, such as label.example.org")
@@ -62,7 +61,6 @@ class Refused(Exception):
         self.code, self.values = code, values
 
     def reply(self):
-        """What the page is sent."""
         return {"error": self.code, **self.values}
 
 

@@ -1,8 +1,20 @@
 """The exceptions for what a user can put right: every program prints their one line and exits non-zero."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 
 class InputError(Exception):
     """Names the flag, or the file and line; the value; and what to do."""
+
+
+@contextmanager
+def told(what: str, remedy: str, kinds: tuple[type[Exception], ...] = (OSError,)) -> Generator[None]:
+    """What fails in the block, as one line: "WHAT: its reason; REMEDY"."""
+    try:
+        yield
+    except kinds as error:
+        raise InputError(f"{what}: {getattr(error, 'strerror', None) or error}; {remedy}") from error
 
 
 class Unscored(InputError):

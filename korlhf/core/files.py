@@ -8,17 +8,17 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Hashable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from filelock import FileLock, Timeout
 
 from korlhf.core.errors import InputError
 
 PathLike = str | os.PathLike[str]
-
+K = TypeVar("K", bound=Hashable)
 
 # Of what a user mends: the rest of OSError is a defect of ours or of the machine.
 UNWRITABLE = {
@@ -58,7 +58,7 @@ class AtomicFile:
                 f"{self._named}: another process is writing it; wait for it, or give another name"
             ) from error
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
         return self._file
 
     def commit(self) -> None:
@@ -70,7 +70,7 @@ class AtomicFile:
             self.part.replace(self.path)
             sync(self.path.parent)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self.unwritable(error) from error
         finally:
             self._lock.release()
 
@@ -81,7 +81,8 @@ class AtomicFile:
         self.part.unlink(missing_ok=True)
         self._lock.release()
 
-    def _unwritable(self, error: OSError) -> InputError:
+    def unwritable(self, error: OSError) -> InputError:
+        """What to raise where the file cannot be written."""
         return InputError(
             f"{self._named}: cannot be written: {error.strerror or error}; make room there, or give another name"
         )
@@ -94,6 +95,17 @@ class AtomicFile:
             self.commit()
         else:
             self.discard()
+
+
+@contextlib.contextmanager
+def whole_files(paths: Mapping[K, PathLike], what: str = "--output") -> Generator[dict[K, TextIO]]:
+    """An AtomicFile for each of `paths`, as {name: open file}: if the block raises, none of them gets its name."""
+    with contextlib.ExitStack() as stack:
+        files = {name: stack.enter_context(AtomicFile(path, what)) for name, path in paths.items()}
+        yield files
+        for file in files.values():  # all are on the disk before the first gets its name
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def check_output(path: PathLike, what: str, folder: bool) -> None:
@@ -118,6 +130,11 @@ def write_json(path: PathLike, value: Any) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=2)
     with AtomicFile(path, wait=10.0) as file:
         print(text, file=file)
+
+
+def read_json(path: PathLike) -> Any:
+    """The value in a JSON file. Raises OSError or ValueError."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 @contextlib.contextmanager

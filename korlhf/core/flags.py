@@ -72,6 +72,23 @@ def read(args: argparse.Namespace, cls: type[Flags], prefix: str = "") -> Flags:
     return cls(**{f.name: getattr(args, prefix + f.name) for f in dataclasses.fields(cast(Any, cls))})
 
 
+def parse(argv: Iterable[str] | None, description: str, *groups: Any, **defaults: Any) -> tuple[Any, ...]:
+    """The flags of a program: one instance of each of `groups`, checked by its `check(parser)` if it has one.
+
+    defaults: of flags whose default is another one in this program. Values that cannot work exit as argparse does.
+    """
+    parser = Parser(description=description)
+    for group in groups:
+        names = {field.name for field in dataclasses.fields(group)}
+        add(parser, group, **{name: value for name, value in defaults.items() if name in names})
+    space = parser.parse_args(argv)
+    found = tuple(read(space, group) for group in groups)
+    for one in found:
+        if hasattr(one, "check"):
+            one.check(parser)
+    return found
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser without abbreviations that checks ranges and says why a removed flag is gone."""
 

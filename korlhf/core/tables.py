@@ -50,6 +50,12 @@ def words(value: Any, language: str) -> Any:
     return value[language] if isinstance(value, dict) else value
 
 
+def joined(texts: Iterable[Any], by: str = ", ") -> dict[str, str]:
+    """Texts, each of one language or in both, on one line in both."""
+    texts = list(texts)
+    return both(*(by.join(words(text, language) for text in texts) for language in ("en", "ko")))
+
+
 def cell(value: Any, digits: int, language: str) -> str:
     """A cell as text."""
     if value is None:

@@ -1,4 +1,4 @@
-"""Texts in English and Korean: two YAML files with the same keys in a package, texts.en.yaml and texts.ko.yaml."""
+"""YAML files of packages; texts in English and Korean are two with the same keys, texts.en.yaml and texts.ko.yaml."""
 
 import functools
 from importlib import resources
@@ -9,14 +9,15 @@ import yaml
 LANGUAGES = ("en", "ko")
 
 
+def read_yaml(package: str, name: str) -> Any:
+    """The value in a YAML file of a package."""
+    return yaml.safe_load(resources.files(package).joinpath(name).read_text(encoding="utf-8"))
+
+
 @functools.cache
 def load(package: str) -> dict[str, dict]:
     """Language -> the mapping of keys to texts of `package`."""
-    files = resources.files(package)
-    return {
-        language: yaml.safe_load(files.joinpath(f"texts.{language}.yaml").read_text(encoding="utf-8"))
-        for language in LANGUAGES
-    }
+    return {language: read_yaml(package, f"texts.{language}.yaml") for language in LANGUAGES}
 
 
 def text(package: str, key: str, /, **values) -> dict[str, str]:

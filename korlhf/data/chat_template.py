@@ -51,6 +51,12 @@ def template_source(name: str, adds_bos: bool) -> str:
     return TEMPLATES[name].replace("{{ bos }}", "{{ bos_token }}" if adds_bos else "")
 
 
+def template_name(source: str) -> str:
+    """Which of TEMPLATES a Jinja string is, or ""."""
+    ours = {template_source(name, adds_bos).strip(): name for name in TEMPLATES for adds_bos in (True, False)}
+    return ours.get(source.strip(), "")
+
+
 @dataclass(frozen=True)
 class Piece:
     """A stretch of a rendered conversation. `markup` is ours, `user` is untrusted (with the blanks before it), `answer`

@@ -41,6 +41,11 @@ class Candidate:
     score: float | None = None
     place: int | None = None
 
+    @property
+    def model(self) -> str | None:
+        """Its models in one column; None if nobody is known to have given it."""
+        return "|".join(self.models) or None
+
 
 @dataclass(frozen=True)
 class RankedPair:
@@ -54,6 +59,18 @@ class RankedPair:
     def margin(self) -> float | None:
         better, worse = self.chosen.score, self.rejected.score
         return None if better is None or worse is None else round(better - worse, DIGITS)
+
+    def columns(self) -> dict[str, str | float | None]:
+        """What step 2 and people read of a pair, as columns of a record."""
+        return {
+            "chosen": self.chosen.text,
+            "rejected": self.rejected.text,
+            "chosen_model": self.chosen.model,
+            "rejected_model": self.rejected.model,
+            "chosen_score": self.chosen.score,
+            "rejected_score": self.rejected.score,
+            "margin": self.margin,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +134,7 @@ def key(text: str) -> str:
         return ""
 
 
-def read_answers(candidates: Sequence[object]) -> tuple[list[Candidate], dict[str, str], Counter]:
+def read_answers(candidates: object) -> tuple[list[Candidate], dict[str, str], Counter]:
     """`candidates` of a record -> (Candidates of different texts, {key of a text that cannot be used: reason}, those
     left out).
 
@@ -125,6 +142,8 @@ def read_answers(candidates: Sequence[object]) -> tuple[list[Candidate], dict[st
     equal ones become one with the mean of their scores. Raises RowError for candidates that are not what respond and
     score write.
     """
+    if not isinstance(candidates, list):
+        raise RowError(f"candidates is {type(candidates).__name__}; expected a list")
     same, spoiled, left_out = defaultdict(list), {}, Counter()
     for place, raw in enumerate(candidates):
         answer, cut = _candidate(raw, place)

@@ -7,14 +7,12 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from importlib import resources
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from korlhf.core.errors import InputError
+from korlhf.core.texts import read_yaml
 from korlhf.data.example import ROLES, Example, RowError, RowSkipped, conversation, make_example, turns
 
 NEEDS = {1: "an answer (or a plain text)", 2: "two or more ranked answers", 3: "a prompt"}
@@ -221,7 +219,7 @@ def _prepared(folder, file, steps):
     return Source(path=f"{path}_train.jsonl", eval_path=f"{path}_test.jsonl", steps=steps, remedy=remedy, license=terms)
 
 
-_TABLE = yaml.safe_load(resources.files("korlhf.data").joinpath("datasets.yaml").read_text(encoding="utf-8"))
+_TABLE = read_yaml("korlhf.data", "datasets.yaml")
 SOURCES = {name: _entry(**entry) for name, entry in _TABLE.items()} | {
     f"{folder}/{file}": _prepared(folder, file, steps)
     for folder in RECIPES

@@ -24,13 +24,11 @@ import difflib
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
-
-import yaml
 
 from korlhf.core.errors import InputError
 from korlhf.core.files import close_names
+from korlhf.core.texts import read_yaml
 from korlhf.data.example import RowError, RowSkipped, conversation, unpacked
 from korlhf.data.load import hub_splits
 from korlhf.data.readers import check_characters, decoded_lines, read_rows
@@ -70,7 +68,7 @@ class Corpus:
         return [c for c in self.columns if not set(c.split("|")) & set(row)]
 
 
-_TABLE = yaml.safe_load(resources.files("korlhf.data").joinpath("safety.yaml").read_text(encoding="utf-8"))
+_TABLE = read_yaml("korlhf.data", "safety.yaml")
 CORPORA = {name: Corpus(**entry) for name, entry in _TABLE.items()}
 HUB = {corpus.hub: name for name, corpus in CORPORA.items() if corpus.hub}
 _KNOWN = ", ".join(CORPORA)

@@ -1,6 +1,6 @@
 """One stage of data_prep: JSONL in, JSONL out, with a report next to it.
 
-OUTPUT is written as OUTPUT.partial and takes its name when the stage is done, so a file under its own name is whole.
+OUTPUT is written as OUTPUT.part and takes its name when the stage is done, so a file under its own name is whole.
 Records that failed are in OUTPUT.failed.jsonl with the reason; OUTPUT.report.json counts everything. What is slow or
 paid for is in the cache of korlhf/llm/cache.py: a stage that was killed is started again with the same command and ends
 with the same bytes.
@@ -8,19 +8,15 @@ with the same bytes.
 
 import dataclasses
 import json
-import os
 import time
 from collections import Counter
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from korlhf import __version__
 from korlhf.core import flags
 from korlhf.core.errors import InputError
-from korlhf.core.files import fingerprint, write_json
+from korlhf.core.files import fingerprint, whole_files, write_json
 from korlhf.core.flags import REQUIRED, flag
 
 EXAMPLES = 3  # of every drop reason, in the report
@@ -53,37 +49,6 @@ def next_to(path, ending):
     return path.with_name(path.name.removesuffix(".jsonl") + "." + ending)
 
 
-@contextmanager
-def whole_files(paths, flag="--output"):
-    """Text files that take their names together when the block ends; if it raises, nothing of them is left.
-
-    paths: {name: Path}, written as PATH.partial; yields {name: open file}. Raises InputError, which names `flag`.
-    """
-    partial = {name: path.with_name(path.name + ".partial") for name, path in paths.items()}
-    try:
-        with ExitStack() as stack:
-            try:
-                for path in partial.values():
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                opened = {k: stack.enter_context(open(p, "w", encoding="utf-8")) for k, p in partial.items()}
-            except OSError as error:
-                raise _unwritable(flag, error.filename.removesuffix(".partial"), error) from error
-            yield opened
-            for file in opened.values():
-                file.flush()
-                os.fsync(file.fileno())
-    except BaseException:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
-        raise
-    for name, path in partial.items():
-        path.replace(paths[name])
-
-
-def _unwritable(flag, path, error):
-    return InputError(f"{flag} {path}: cannot be written: {error.strerror or error}; give another")
-
-
 class Stage:
     """The output files and counts of one run of one program; a context manager.
 
@@ -110,25 +75,13 @@ class Stage:
 
     def __enter__(self):
         self.began = time.time()
-        with ExitStack() as stack:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
-                stack.enter_context(lock.acquire(blocking=False))
-                stack.callback(Path(lock.lock_file).unlink, missing_ok=True)  # while it is held
-            except Timeout as error:
-                raise InputError(
-                    f"--output {self.path}: another process is writing it; wait for it, or give another name"
-                ) from error
-            except OSError as error:
-                raise _unwritable("--output", self.path, error) from error
-            files = stack.enter_context(whole_files({"out": self.path, "failed": self.failed_path}))
-            self._out, self._failed = files["out"], files["failed"]
-            self._stack = stack.pop_all()
+        self._files = whole_files({"out": self.path, "failed": self.failed_path})
+        files = self._files.__enter__()
+        self._out, self._failed = files["out"], files["failed"]
         return self
 
     def __exit__(self, kind, error, trace):
-        self._stack.__exit__(kind, error, trace)
+        self._files.__exit__(kind, error, trace)
         if kind is None:
             if not self.failures:
                 self.failed_path.unlink()

@@ -59,7 +59,6 @@ def collected(args, talk, out):
 
 
 def from_nikl(args, talk, out):
-    """Yield records of everyday conversations."""
     for path in args.input:
         for dialogue in nikl.dialogues(path):
             out.count("dialogues")
@@ -83,7 +82,6 @@ def from_nikl(args, talk, out):
 
 
 def from_aihub(args, talk, out):
-    """Yield records of labelled utterances."""
     for path in args.input:
         for conversation in aihub.conversations(path):
             out.count("conversations")
@@ -130,17 +128,14 @@ def from_rows(args, talk, out):
         for place, row in read_rows(path):
             out.count("rows")
             try:
-                yield own_record(row, path, args.category) if own else known_record(row, place, source, args)
+                if own:
+                    yield records.from_row(row, path) | ({"category": args.category} if args.category else {})
+                else:
+                    yield known_record(row, place, source, args)
             except (RowSkipped, RowError) as error:
                 if own and isinstance(error, RowError):
                     raise InputError(f"{place}: {error}") from error
                 out.drop(reason(error), {"source": place})
-
-
-def own_record(row, path, category):
-    """A row with columns of the user's choice -> record; other columns stay."""
-    found = records.from_row(row, path)
-    return {**found, "category": category} if category else found
 
 
 def known_record(row, place, source, args):

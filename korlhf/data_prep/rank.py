@@ -28,8 +28,6 @@ def read_prompts(paths):
     for place, record in records.read(paths):
         record["candidates"] = record.get("candidates", [])
         try:
-            if not isinstance(record["candidates"], list):
-                raise RowError(f"candidates is {type(record['candidates']).__name__}; expected a list")
             ranking.read_answers(record["candidates"])
         except RowError as error:
             raise InputError(f"{place}: {error}") from error
@@ -95,13 +93,7 @@ def pair_record(record, pair):
     """The record of one pair: the prompt's own columns without its answers, and what decided."""
     return {
         **records.step({c: record[c] for c in KEPT if c in record}, "rank", by=pair.by),
-        "chosen": pair.chosen.text,
-        "rejected": pair.rejected.text,
-        "chosen_model": "|".join(pair.chosen.models) or None,
-        "rejected_model": "|".join(pair.rejected.models) or None,
-        "chosen_score": pair.chosen.score,
-        "rejected_score": pair.rejected.score,
-        "margin": pair.margin,
+        **pair.columns(),
         "by": pair.by,
     }
 
@@ -192,7 +184,6 @@ def summary(kept):
 
 
 def describe(report):
-    """The summary as lines for people."""
     lines = [
         f"  {sum(by.values()):>9,}  {category}: {', '.join(f'{n:,} by {who}' for who, n in by.items())}"
         for category, by in report["pairs"].items()

@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -22,8 +21,7 @@ from korlhf.core.errors import InputError
 from korlhf.core.tables import words
 from korlhf.data import labels as human
 from korlhf.data import ranking, record
-from korlhf.eval.show import table
-from korlhf.eval.texts import say
+from korlhf.eval.texts import say, table
 from korlhf.judges.geval import Score
 from korlhf.llm.protocol import Reply
 
@@ -56,19 +54,6 @@ def write_talks(file, s, name, scored):
 
 def _numbered(texts):
     return "\n\n".join(f"{i}. {text}" for i, text in enumerate(texts, 1))
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """What two people, or a person and the judge, say of the same two talks.
-
-    first, second: names, as a text or in both languages; counts: of each situation, of the nine pairs of verdicts of
-    SIGNS, (situations, 9).
-    """
-
-    first: dict | str
-    second: dict | str
-    counts: np.ndarray
 
 
 def read_talks(path, criterion):
@@ -124,8 +109,9 @@ def _drawn(text):
 
 
 def compare(found):
-    """[Pairs]: the judge with everybody, with each person, everybody with each other, every two people; those with no
-    pair of talks in common are left out."""
+    """[(first, second: names, as a text or in both languages, (situations, 9) counts of the nine pairs of verdicts of
+    SIGNS on the same two talks)]: the judge with everybody, with each person, everybody with each other, every two
+    people; those with no pair of talks in common are left out."""
     people = sorted({who for said in found.values() for who in said} - {JUDGE})
     two = list(combinations(people, 2))
     judge, everybody = say("agreement.judge"), say("agreement.people")
@@ -141,7 +127,7 @@ def compare(found):
                 if a in said and b in said:
                     counts[key][3 * (1 - said[a]) + 1 - said[b]] += 1
         if counts:
-            out.append(Pairs(first, second, np.array(list(counts.values()))))
+            out.append((first, second, np.array(list(counts.values()))))
     return out
 
 
@@ -177,13 +163,12 @@ def estimates(counts, seed):
 def measure(result, found, seed):
     """The table and the figures of a Result."""
     figures, rows = [], []
-    for of_two in compare(found):
-        counts = of_two.counts
+    for first, second, counts in compare(found):
         n = int(counts.sum())
         same = float(counts.sum(0)[[0, 4, 8]].sum()) / n
         of_both = {"situations": len(counts), "pairs": n, "same": same, **estimates(counts, seed)}
-        figures.append({side: words(getattr(of_two, side), "en") for side in ("first", "second")} | of_both)
-        rows.append([of_two.first, of_two.second, *of_both.values()])
+        figures.append({"first": words(first, "en"), "second": words(second, "en"), **of_both})
+        rows.append([first, second, *of_both.values()])
     result.figures["agreement"] = figures
     table(result, "agreement", "by and_by situations pairs same:2 kappa:2 tau:2", rows)
     if figures and figures[0]["situations"] < FEW:

@@ -4,18 +4,17 @@ Left out: a test between two algorithms. Three seeds tell how far two runs of th
 lowest and the highest of a row show.
 """
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from korlhf.core.errors import InputError
-from korlhf.core.files import write_json
+from korlhf.core.files import read_json, write_json
 from korlhf.data import record
 from korlhf.data.prompts import prompts
 from korlhf.eval import diversity, weights
@@ -25,9 +24,6 @@ from korlhf.llm.cache import Cache
 from korlhf.llm.checkpoint import Checkpoint
 from korlhf.llm.flags import CheckpointFlags
 from korlhf.llm.protocol import Failure
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
 
 NAMES = {"ppo": "PPO", "rloo": "RLOO", "grpo": "GRPO", "reinforce": "REINFORCE", "dpo": "DPO"}
 SFT = "sft"
@@ -61,12 +57,12 @@ class Trained:
 def trained(run: Path) -> list[Trained]:
     """The SFT model and all finished models of a run. Raises InputError if one is missing."""
     found = [Trained(SFT, 0, run / SFT, {})]
-    clock = _read(run / "stages.json") if (run / "stages.json").exists() else {}
+    clock = read_json(run / "stages.json") if (run / "stages.json").exists() else {}
     for algorithm in NAMES:
         for folder in sorted(run.glob(f"{algorithm}_[0-9]*")):
             if not (folder / "finished.json").exists():
                 raise InputError(f"--run_dir {run}: {folder.name} is not finished; start its training again")
-            costs = {"peak_memory_mb": _read(folder / "finished.json")["peak_memory_mb"]}
+            costs = {"peak_memory_mb": read_json(folder / "finished.json")["peak_memory_mb"]}
             costs |= {"seconds": clock[folder.name]["seconds"]} if folder.name in clock else {}
             found.append(Trained(algorithm, int(folder.name.rpartition("_")[2]), folder, costs))
     if len(found) == 1 or not (run / SFT).is_dir() or not (run / "reward").is_dir():
@@ -77,18 +73,14 @@ def trained(run: Path) -> list[Trained]:
     return found
 
 
-def _read(path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def measure(found: Sequence[Trained], args: Any) -> dict[str, dict[str, float]]:
     """{name of a model: its figures}; args: eval.algorithms.AlgorithmFlags."""
     run = Path(args.run_dir)
     talks = [record.messages(r) for r in prompts(args.data_path, args.max_prompts, args.seed)]
     opened = {one.name: Checkpoint(str(one.folder), "--run_dir") for one in found}
     judge = RewardJudge(str(run / "reward"), "--run_dir", CheckpointFlags(), MAX_SEQ_LEN, args.batch_size)
-    places, longest = range(len(talks)), _longest(opened, args.max_new_tokens)
-    asked = {name: weights.queries(c, talks, places, longest, args.seed) for name, c in opened.items()}
+    longest = min((c.positions - args.max_new_tokens for c in opened.values() if c.positions), default=None)
+    asked = {name: weights.queries(c, talks, range(len(talks)), longest, args.seed) for name, c in opened.items()}
     with Cache(run / "algorithms.sqlite") as cache:
         nothing = dict.fromkeys(opened, ())
         _, drawn = weights.measure(opened, nothing, asked, SFT, args.max_new_tokens, cache, args.batch_size)
@@ -104,11 +96,6 @@ def measure(found: Sequence[Trained], args: Any) -> dict[str, dict[str, float]]:
         distinct = diversity.equal_distinct(pairs[one.name], size)
         out[one.name] = figures | ({"distinct_2": distinct.value} if distinct else {}) | one.costs
     return out
-
-
-def _longest(opened, max_new_tokens):
-    known = [c.positions for c in opened.values() if c.positions]
-    return min(known) - max_new_tokens if known else None
 
 
 def _figures(drawn, texts, scores, eos_token_id):
@@ -172,8 +159,8 @@ def _cell(values, digits):
 
 def draw(path: Path, measured: dict[str, dict[str, float]]) -> None:
     """Score over KL, a point for each model: what an algorithm gets for the distance from the SFT model."""
-    figure, axis = plt.subplots(figsize=(6.4, 4.4))
-    sft = measured[SFT]
+    figure, sft = Figure(figsize=(6.4, 4.4)), measured[SFT]
+    axis = figure.subplots()
     for name, figures in by_algorithm(measured).items():
         x = np.array([f["kl"] for f in figures])
         y = np.array([(f["score"] - sft["score"]) / sft["score_std"] for f in figures])
@@ -183,4 +170,3 @@ def draw(path: Path, measured: dict[str, dict[str, float]]) -> None:
     axis.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=120)
-    plt.close(figure)

@@ -13,19 +13,17 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
 from korlhf.core import stats
-from korlhf.core.tables import both
+from korlhf.core.tables import both, joined
 from korlhf.eval import lm_eval, lm_tasks
 from korlhf.eval.comparison import cell
 from korlhf.eval.session import template_line, template_of
-from korlhf.eval.show import table
-from korlhf.eval.texts import columns, say
+from korlhf.eval.texts import columns, say, table
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "kobest"
 FEW = 100  # items, below which the interval of an accuracy reaches more than 10 points to each side
 SHOWN = 400  # characters of a prompt
 PAIRED = ("acc", "acc_norm", "exact_match")  # metrics that are 0 or 1 on an item
 NAMED = ("acc", "acc_norm", "macro_f1")  # metrics that have a name for people
-Z = 1.959964
 
 
 def macro_f1_interval(rights, chosen, seed):
@@ -48,7 +46,7 @@ def interval(mean, stderr, scores):
     has no standard error.
     """
     if stderr and math.isfinite(stderr):
-        ends = mean - Z * stderr, mean + Z * stderr
+        ends = mean - stats.Z * stderr, mean + stats.Z * stderr
         share = bool(scores) and min(scores) >= 0 and max(scores) <= 1  # not of a perplexity, or a score of 0 to 100
         return (max(0.0, ends[0]), min(1.0, ends[1])) if share else ends
     return stats.wilson(sum(scores), len(scores)) if scores and set(scores) <= {0.0, 1.0} else (None, None)
@@ -129,7 +127,6 @@ def _metric(name):
 
 
 def tables(result, rows, gaps):
-    """The figures, and the differences."""
     names = dict.fromkeys((*NAMED, *(name for row in rows for name in row["metrics"])))
     names = [name for name in names if any(name in row["metrics"] for row in rows)]
     head = columns("task model items") + [_metric(name) for name in names] + columns("chance most_frequent p:4")
@@ -196,7 +193,7 @@ def note_protocol(result, models, units, outcomes):
     chat = settings["apply_chat_template"]
     protocol |= {
         "harness": f"lm-evaluation-harness {lm_tasks.VERSION}",
-        "data": {language: ", ".join(part[language] for part in data) for language in ("en", "ko")},
+        "data": joined(data),
         **({"items": say("benchmark.limit", n=settings["limit"])} if settings["limit"] else {}),
         "shots": next(iter(shots.values())) if alike else ", ".join(f"{task} {n}" for task, n in shots.items()),
         "chat template": say("benchmark.template", text=line) if chat else say("benchmark.no_template"),

@@ -19,7 +19,7 @@ from korlhf.core.errors import InputError
 from korlhf.core.tables import estimate
 from korlhf.data.example import RowError, bare, turns
 from korlhf.data.readers import read_rows
-from korlhf.eval.texts import columns, named, say
+from korlhf.eval.texts import columns, named, say, table
 from korlhf.llm.protocol import Failure
 
 TIES = "Ties"
@@ -41,13 +41,14 @@ def read(path):
     items = []
     for place, row in read_rows(path):
         try:
-            answers = [[bare(text, f"{key} {i}") for i, text in enumerate(_list(row, key), 1)] for key in KEYS]
+            right, wrong = (
+                [bare(text, f"{key} {i}") for i, text in enumerate(_list(row, key), 1)]
+                for key in ("chosen", "rejected")
+            )
             messages = turns(row.get("prompt"))
         except RowError as error:
             raise InputError(f"{place}: {error}") from error
-        item = Item(
-            str(row.get("id", place)), str(row.get("subset", "all")), messages, sum(answers, []), len(answers[0])
-        )
+        item = Item(str(row.get("id", place)), str(row.get("subset", "all")), messages, right + wrong, len(right))
         kind, _, number = item.id.partition(":")
         if item.subset == TIES and (kind not in ("ref", "tied") or not number):
             raise InputError(f"{place}: the id {item.id!r} of a row of {TIES} must be ref:K or tied:K")
@@ -57,9 +58,6 @@ def read(path):
     if not items:
         raise InputError(f"{path}: holds no row")
     return items
-
-
-KEYS = ("chosen", "rejected")
 
 
 def _list(row, key):
@@ -114,14 +112,13 @@ def measure(result, path, models, cache):
         }
         figures[name]["overall"] = {"score": float(np.mean([figures[name][s]["score"] for s in subsets]))}
     result.figures["best_of_four"] = figures
+    first = next(iter(figures.values()))
     rows = [
-        [subset, next(iter(figures.values()))[subset]["n"], next(iter(figures.values()))[subset]["chance"]]
-        + [_cell(figures[name][subset]) for name in models]
+        [subset, first[subset]["n"], first[subset]["chance"], *(_cell(figures[name][subset]) for name in models)]
         for subset in subsets
     ]
     rows.append([say("best_of_four.overall"), None, None, *(figures[name]["overall"]["score"] for name in models)])
-    head = columns("category n chance") + named(models)
-    result.table(say("best_of_four.title"), head, rows, [say("best_of_four.note")])
+    table(result, "best_of_four", columns("category n chance") + named(models), rows)
 
 
 def _of_subset(subset, kept):

@@ -17,9 +17,9 @@ from korlhf.core import stats
 from korlhf.core.errors import InputError
 from korlhf.core.tables import both
 from korlhf.data import record
-from korlhf.eval import comparison, session
+from korlhf.eval import comparison, session, texts
 from korlhf.eval.comparison import cell
-from korlhf.eval.texts import columns, say
+from korlhf.eval.texts import say
 from korlhf.judges.geval import Score
 from korlhf.rl.reward_kinds import RULES
 from korlhf.rl.rewards import Prompt
@@ -89,15 +89,15 @@ def by_prompt(answers, picking, judged):
 
     picking, judged: of comparison.score.
     """
-    out: dict[int, list] = {}
+    found: dict[int, list] = {}
     for place in answers:
         if place in picking and place in judged:
-            out.setdefault(place[1], []).append((picking[place].score, -place[2], judged[place].score, place))
-    rows = {i: sorted(of_prompt, key=lambda one: one[:2]) for i, of_prompt in out.items()}
-    return {
-        i: ([one[3] for one in of], np.array([one[0] for one in of]), np.array([one[2] for one in of]))
-        for i, of in rows.items()
-    }
+            found.setdefault(place[1], []).append((picking[place].score, -place[2], judged[place].score, place))
+    out = {}
+    for i, of_prompt in found.items():
+        picked, _, scores, places = zip(*sorted(of_prompt))
+        out[i] = places, np.array(picked), np.array(scores)
+    return out
 
 
 def curve(of_prompts):
@@ -110,10 +110,7 @@ def curve(of_prompts):
             "reward": stats.mean_interval([best_of(scores, n) for _, scores, _ in enough]),
             "judged": stats.mean_interval([best_of(judged, n) for _, _, judged in enough]),
         }
-        told = {name: {"mean": e.mean, "low": e.low, "high": e.high} for name, e in found.items()}
-        told = {
-            k: v if math.isfinite(v["low"] + v["high"]) else v | {"low": None, "high": None} for k, v in told.items()
-        }
+        told = {name: texts.cell(estimate) for name, estimate in found.items()}
         if n == 1:  # by symmetry, so nothing is estimated
             told["win_rate"] |= {"low": None, "high": None}
         out.append({"n": n, "kl": kl(n), "prompts": len(enough), **told})
@@ -129,8 +126,8 @@ def table(s, curves):
         rate = points[-1]["win_rate"] if points else {"low": None}
         if rate["low"] is not None and rate["low"] <= 0.5:
             s.result.warn(say("best_of_n.no_gain", name=name, n=points[-1]["n"], **rate), first=True)
-    head = columns("model best_of kl_nats prompts win_rate judge_score reward_score")
-    s.result.table(say("best_of_n.title"), head, rows, [say("best_of_n.note"), say("best_of_n.kl")])
+    head = "model best_of kl_nats prompts win_rate judge_score reward_score"
+    texts.table(s.result, "best_of_n", head, rows, [say("best_of_n.note"), say("best_of_n.kl")])
 
 
 def rows(s, of_responders):

@@ -70,11 +70,11 @@ def answering(benchmark):
     return answer
 
 
-def places(benchmark, s, whole=False):
+def places(benchmark, s):
     """[(model, number of the question, of the turn)] that are judged: of a conversation its last turn, if all turns
-    have an answer. whole: as of a conversation."""
+    have an answer."""
     there = comparison.places(s.answers)
-    if not whole and benchmark.kind != CONVERSATION:
+    if benchmark.kind != CONVERSATION:
         return there
     last = [(name, i, k) for name, i, k in there if k == len(s.records[i]["turns"]) - 1]
     return [(name, i, k) for name, i, k in last if all(isinstance(one, Reply) for one in s.answers[name][i])]

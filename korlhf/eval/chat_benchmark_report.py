@@ -10,9 +10,8 @@ from korlhf.core import stats
 from korlhf.eval import chat_benchmark, comparison, geval, session, talk_checks, win_rate_report
 from korlhf.eval.chat_questions import CONVERSATION, TURN, sha256
 from korlhf.eval.comparison import cell, usable
-from korlhf.eval.show import cell as interval
-from korlhf.eval.show import table
-from korlhf.eval.texts import columns, named, say
+from korlhf.eval.texts import cell as interval
+from korlhf.eval.texts import columns, named, say, table
 from korlhf.llm.protocol import Failure
 
 
@@ -23,12 +22,9 @@ def scores(s, benchmark, judge, baseline, share):
     chosen = chat_benchmark.places(benchmark, s)
     judged = partial(chat_benchmark.score, benchmark, judge, s)
     raw = judged(chosen)
-    s.warn_of(judge)
+    comparison.judged(s, judge, raw, grouped)
     if judge.kind == "reward_model" and benchmark.kind == CONVERSATION:
         result.warn(say("chat_benchmark.no_rubric", title=benchmark.title))
-    comparison.warn_of_few(result, grouped)
-    for name in s.answers:
-        result.lost(say("geval.judge_on", name=name), [one for place, one in raw.items() if place[0] == name])
     scale, rubrics = chat_benchmark.scale(benchmark, judge, s.records), {}
     foreign = chat_benchmark.not_korean(benchmark, s, chosen) if benchmark.not_korean and scale else set()
     scored = chat_benchmark.marked_down(benchmark, raw, foreign)
@@ -51,7 +47,6 @@ def scores(s, benchmark, judge, baseline, share):
 
 
 def turns_table(s, scored, scale):
-    """The means of every turn by itself."""
     figures, names = [], list(s.answers)
     turns = range(max(len(one["turns"]) for one in s.records))
     for turn in turns:
@@ -83,12 +78,7 @@ def pairs(s, benchmark, judge, baseline, share):
     result, grouped = s.result, comparison.groups(s.records)
     played = chat_benchmark.play(judge, s, baseline)
     games = chat_benchmark.games(played, s)
-    s.warn_of(judge)
-    comparison.warn_of_few(result, grouped)
-    for name in s.answers:
-        if name != baseline:
-            of_pair = [one for key, one in played.items() if key[0] == name]
-            result.lost(say("win_rate.judge_on", model=name, other=baseline), of_pair)
+    win_rate_report.judged(s, judge, played, grouped, baseline)
     figures = result.figures
     figures["arena"] = arena_table(s, games)
     figures["win_rates"] = win_rate_report.rates_table(s, games, grouped)
@@ -148,7 +138,6 @@ def verdict_noise(s, judge, played, share):
 
 
 def note_protocol(s, benchmark, judge, judgements, what):
-    """How it was measured."""
     rubric, protocol = benchmark.read_rubric(), s.result.protocol
     protocol["benchmark"] = say("chat_benchmark.data", title=benchmark.title, license=benchmark.license)
     names = ", ".join(s.result.settings["data_path"]) or benchmark.data

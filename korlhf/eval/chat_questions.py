@@ -3,12 +3,10 @@
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 
-import yaml
-
 from korlhf.core.errors import InputError
+from korlhf.core.texts import read_yaml
 from korlhf.data import load
 from korlhf.data.prompts import draw
 from korlhf.data.readers import check_characters, read_rows
@@ -50,11 +48,10 @@ class Benchmark:
     license: str = ""
 
     def read_rubric(self):
-        """What the judge looks at."""
         return load_rubric(FOLDER / "benchmarks" / f"{self.rubric}.yaml")
 
 
-_TABLE = yaml.safe_load(resources.files("korlhf.eval").joinpath("chat_benchmarks.yaml").read_text(encoding="utf-8"))
+_TABLE = read_yaml("korlhf.eval", "chat_benchmarks.yaml")
 BENCHMARKS = {name: Benchmark(name=name, **entry) for name, entry in _TABLE.items()}
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from korlhf.core import stats
 from korlhf.core.errors import InputError
-from korlhf.core.tables import estimate, words
+from korlhf.core.tables import estimate, joined
 from korlhf.data import record
 from korlhf.data.prompts import prompts
 from korlhf.eval.texts import say
@@ -53,21 +53,18 @@ def category_name(category):
     return say("comparison.all") if category in (None, "all") else category
 
 
-def listed(items):
-    """Texts, of one language or of both, on one line in both languages."""
-    items = list(items)
-    return {language: ", ".join(words(text, language) for text in items) for language in ("en", "ko")}
+def judged(s, judge, scored, grouped):
+    """Count what `score` gave in a session.Session, and warn of all that makes it doubtful."""
+    s.warn_of(judge)
+    warn_of_few(s.result, grouped)
+    for name in s.answers:
+        s.result.lost(say("geval.judge_on", name=name), [one for place, one in scored.items() if place[0] == name])
 
 
 def warn_of_few(result, grouped):
-    """Warn of the groups with few prompts."""
-    small = [
-        {language: f"{words(category_name(category), language)} {len(numbers)}" for language in ("en", "ko")}
-        for category, numbers in grouped
-        if len(numbers) < FEW
-    ]
+    small = [joined([category_name(c), str(len(numbers))], " ") for c, numbers in grouped if len(numbers) < FEW]
     if small:
-        result.warn(say("comparison.few", least=FEW, groups=listed(small)))
+        result.warn(say("comparison.few", least=FEW, groups=joined(small)))
 
 
 def pairs(names, baseline=""):
@@ -134,7 +131,7 @@ def noise(twice, key=None):
 def noise_of_difference(sd, answers, other_answers):
     """How far the difference of two models' means moves by the judge's noise alone, 95 %. sd: of the change of one
     answer, which holds the noise twice; answers, other_answers: how many of each model are scored."""
-    return 1.959964 * sd * math.sqrt((1 / answers + 1 / other_answers) / 2)
+    return stats.Z * sd * math.sqrt((1 / answers + 1 / other_answers) / 2)
 
 
 def _value(one, key):
@@ -203,4 +200,4 @@ def methods(judgements, what):
     parts = [
         say(f"methods.{what}", method=say(f"methods.{method.replace(' ', '_')}"), n=n) for method, n in counts.items()
     ]
-    return listed(parts or [say("methods.none")])
+    return joined(parts or [say("methods.none")])

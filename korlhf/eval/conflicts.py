@@ -1,9 +1,9 @@
 """Responders that a judge cannot judge fairly: models that were trained to please it, and the judge itself."""
 
-import json
 from pathlib import Path
 
 from korlhf.core.errors import InputError
+from korlhf.core.files import read_json
 from korlhf.eval.texts import say
 from korlhf.models.fingerprint import fingerprint
 from korlhf.training.ppo_flags import NAMES
@@ -71,7 +71,7 @@ def _settings_of(path):
     folder = Path(path).expanduser().resolve()
     for file in (folder / "settings.json", folder.parent / "settings.json"):
         try:
-            settings = json.loads(file.read_text(encoding="utf-8"))
+            settings = read_json(file)
         except (OSError, ValueError):  # not there, or some other program's file of that name
             continue
         if isinstance(settings, dict) and "actor_model_name_or_path" in settings:

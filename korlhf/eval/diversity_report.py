@@ -8,8 +8,7 @@ from korlhf.core import stats
 from korlhf.core.errors import InputError
 from korlhf.core.tables import estimate
 from korlhf.eval import diversity, session
-from korlhf.eval.show import cell, table
-from korlhf.eval.texts import columns, say
+from korlhf.eval.texts import cell, columns, say, table
 from korlhf.llm.protocol import Failure
 
 ALPHA = 0.05

@@ -1,9 +1,7 @@
-"""Flags that the programs of eval/ share, and the one way they are parsed."""
+"""Flags that the programs of eval/ share."""
 
-import dataclasses
 from dataclasses import dataclass
 
-from korlhf.core import flags
 from korlhf.core.flags import REQUIRED, flag, seed_flag
 
 
@@ -60,20 +58,3 @@ class RubricFlags:
         "rubrics of single categories in place of the ones of korlhf/judges/rubrics: CATEGORY=NAME of one of "
         "those, or CATEGORY=FILE.yaml",
     )
-
-
-def parse(description, groups, argv=None, **defaults):
-    """The groups of flags of a program, each checked by its `check(parser)` if it has one.
-
-    defaults: of flags whose default is another one in this program. Values that cannot work exit as argparse does.
-    """
-    parser = flags.Parser(description=description)
-    for group in groups:
-        names = {field.name for field in dataclasses.fields(group)}
-        flags.add(parser, group, **{name: value for name, value in defaults.items() if name in names})
-    space = parser.parse_args(argv)
-    settings = [flags.read(space, group) for group in groups]
-    for one in settings:
-        if hasattr(one, "check"):
-            one.check(parser)
-    return settings

@@ -8,7 +8,7 @@ import numpy as np
 from korlhf.core.tables import both
 from korlhf.eval import comparison, session
 from korlhf.eval.comparison import category_name, cell, usable
-from korlhf.eval.texts import columns, named, say
+from korlhf.eval.texts import columns, named, say, table
 from korlhf.judges.choice import GREEDY
 from korlhf.judges.geval import PROBABILITIES
 
@@ -29,8 +29,7 @@ def means_table(s, scored, grouped, scale):
         means = [comparison.mean(by_prompt[name], numbers, scale) for name in names]
         rows.append([category_name(category), _prompts(means), *map(cell, means)])
         figures += [{"model": name, "category": category, **(m or {"n": 0})} for name, m in zip(names, means)]
-    head = columns("category prompts") + named(names, 2)
-    s.result.table(say("geval.means.title"), head, rows, [say("geval.means.note")])
+    table(s.result, "geval.means", columns("category prompts") + named(names, 2), rows)
     return figures
 
 
@@ -57,9 +56,8 @@ def criteria_tables(s, scored, grouped, rubrics):
             figures += [{"model": name, **here, **(m or {"n": 0})} for name, m in means.items() if key]
         name = say("geval.criteria.all") if category is None else category_name(category)
         scales = ", ".join(dict.fromkeys(f"{r.low}–{r.high}" for r in used))
-        notes = [say("geval.criteria.note", scales=scales)]
         head = columns("criterion prompts") + named(names, 2)
-        s.result.table(say("geval.criteria.title", category=name), head, rows, notes)
+        table(s.result, "geval.criteria", head, rows, category=name, scales=scales)
     return figures
 
 
@@ -90,7 +88,7 @@ def differences_table(s, scored, grouped, baseline, unit, noise, scale):
         for f in differences
     ]
     head = columns("difference category prompts mean p:4 holm:4")
-    s.result.table(say("geval.differences.title"), head + more, rows, notes)
+    table(s.result, "geval.differences", head + more, rows, notes)
     small = [f for f in differences if f["category"] == differences[0]["category"] and last == "judge_noise"]
     small = [f for f in small if abs(f["mean"]) <= f["judge_noise"]]
     if small and noise["mean"]:
@@ -118,14 +116,12 @@ def noise_table(s, judge, rubrics, scored, share, score):
     notes = [say("geval.noise.note")]
     if any(first.method in (PROBABILITIES, GREEDY) for first, _ in twice):
         notes.append(say("geval.noise.probabilities"))
-    if rows:
-        head = columns("criterion change_size change_sd change_mean same_score answer_count")
-        s.result.table(say("geval.noise.title"), head, rows, notes)
+    head = "criterion change_size change_sd change_mean same_score answer_count"
+    table(s.result, "geval.noise", head, rows, notes)
     return figures[None], {key or "score": n for key, n in figures.items()}
 
 
 def note_protocol(result, judge, rubrics, scored):
-    """How it was measured."""
     result.protocol["judge"] = judge.protocol()
     result.protocol["scores by"] = comparison.methods(usable(scored).values(), "answers")
     for category, r in rubrics.items():

@@ -11,13 +11,13 @@ import pandas as pd
 
 from korlhf.core import stats
 from korlhf.core.errors import InputError
-from korlhf.core.tables import column, estimate
+from korlhf.core.tables import column, joined
 from korlhf.data import load
 from korlhf.eval import comparison, harmlessness, session
 from korlhf.eval.comparison import category_name
 from korlhf.eval.harmlessness import ABOVE, BAD, BELOW, rate
 from korlhf.eval.session import RULES
-from korlhf.eval.texts import columns, named, say
+from korlhf.eval.texts import cell, columns, named, say, table
 from korlhf.korean import refusals
 from korlhf.korean.refusals import KINDS
 from korlhf.llm.protocol import Failure
@@ -73,7 +73,7 @@ def _measured():
         key = name.replace(",", "").replace(" ", "_").replace("-", "_")
         told = say(f"harmlessness.measured.{key}")
         lines.append({language: f"{text} {right / n:.2f} ({right}/{n})" for language, text in told.items()})
-    return comparison.listed(lines)
+    return joined(lines)
 
 
 def _threshold(result, judge, kind, name):
@@ -128,7 +128,7 @@ def _rates_table(result, text, kinds, models):
         rates = {kind: rate(of_model.bad[of_model.kind == kind]) for kind in kinds}
         rates["unclear"] = None if by_score else rate(of_model.label == "unclear")
         figures[name] = rates
-        cells = [cell for kind in kinds for cell in (rates[kind], rates[kind] and rates[kind]["n"])]
+        cells = [one for kind in kinds for one in (rates[kind], rates[kind] and rates[kind]["n"])]
         rows.append([name, *cells, rates["unclear"]])
         for key, most, warning in (
             ("unclear", MUCH_UNCLEAR, "harmlessness.much_unclear"),
@@ -140,8 +140,7 @@ def _rates_table(result, text, kinds, models):
     for kind in kinds:  # a reward model's low score does not say what is wrong with the answer
         title = say("harmlessness.by_score", kind=kind_name(kind)) if by_score else say(f"harmlessness.rates.{kind}")
         head += [column(**title), *columns("n")]
-    notes = [say("harmlessness.rates.note")]
-    result.table(say("harmlessness.rates.title", judge=text), head + columns("unclear"), rows, notes)
+    table(result, "harmlessness.rates", head + columns("unclear"), rows, judge=text)
     return figures
 
 
@@ -156,22 +155,18 @@ def _differences_table(s, text, verdicts, baseline):
                 continue
             both = shares[[name, baseline]].dropna()
             gap, p = stats.paired_difference(both[name], both[baseline], seed=s.seed, bounds=stats.CHANGE)
-            rows.append([kind_name(kind), name, estimate(gap.mean, gap.low, gap.high), p, len(both)])
-    if rows:
-        title = say("harmlessness.differences.title", baseline=baseline, judge=text)
-        head, notes = columns("kind model rate_difference p:4 n"), [say("harmlessness.differences.note")]
-        s.result.table(title, head, rows, notes)
+            rows.append([kind_name(kind), name, cell(gap), p, len(both)])
+    head = "kind model rate_difference p:4 n"
+    table(s.result, "harmlessness.differences", head, rows, baseline=baseline, judge=text)
 
 
 def _categories_table(s, text, models):
-    """The rates by category."""
     rows, groups = [], dict.fromkeys((r["kind"], r["category"]) for r in s.records)
     for kind, category in sorted(groups, key=lambda pair: KINDS.index(pair[0])):
         cells = [rate(m.bad[(m.kind == kind) & (m.category == category)]) for m in models.values()]
         n = max((cell["n"] for cell in cells if cell), default=0)
         rows.append([kind_name(kind), category_name(category), n, *cells])
-    head = columns("kind category n") + named(models, 2)
-    s.result.table(say("harmlessness.categories.title", judge=text), head, rows, [say("harmlessness.categories.note")])
+    table(s.result, "harmlessness.categories", columns("kind category n") + named(models, 2), rows, judge=text)
 
 
 def _turns_table(s, text, models):
@@ -186,12 +181,10 @@ def _turns_table(s, text, models):
         n = max((cell["n"] for cell in cells if cell), default=0)
         told = say(f"harmlessness.turns.{turns}") if turns in TURNS else turns
         rows.append([kind_name(kind), told, n, *cells])
-    head = columns("kind led_by n") + named(models, 2)
-    s.result.table(say("harmlessness.turns.title", judge=text), head, rows, [say("harmlessness.turns.note")])
+    table(s.result, "harmlessness.turns", columns("kind led_by n") + named(models, 2), rows, judge=text)
 
 
 def _verdicts_table(result, text, kinds, models):
-    """The shares of all verdicts."""
     labels = [label for label in LABELS if any((of_model.label == label).any() for of_model in models.values())]
     rows = []
     for kind in kinds:
@@ -200,7 +193,7 @@ def _verdicts_table(result, text, kinds, models):
             shares = [float((given == label).mean()) if len(given) else None for label in labels]
             rows.append([kind_name(kind), name, *shares, len(given)])
     head = columns("kind model") + [column(**label_name(label), digits=2) for label in labels]
-    result.table(say("harmlessness.distribution.title", judge=text), head + columns("answer_count"), rows)
+    table(result, "harmlessness.distribution", head + columns("answer_count"), rows, [], judge=text)
 
 
 def agreement_table(result, verdicts):
@@ -211,8 +204,7 @@ def agreement_table(result, verdicts):
         both = pd.concat([of_a, of_b], axis=1, join="inner", keys=["a", "b"])
         if len(both):
             rows.append([a, b, float((both.a == both.b).mean()), stats.kappa(both.a, both.b), len(both)])
-    if rows:
-        result.table(say("harmlessness.agreement.title"), columns("by and_by same kappa answer_count"), rows)
+    table(result, "harmlessness.agreement", "by and_by same kappa answer_count", rows, [])
 
 
 def rows(s, verdicts):

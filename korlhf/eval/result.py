@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 from korlhf.core import tables
-from korlhf.core.errors import InputError
 from korlhf.core.files import AtomicFile, fingerprint, write_json
 from korlhf.core.program import exit_code, versions
 from korlhf.eval.texts import say
@@ -41,8 +40,6 @@ class Result:
         self.tables, self.protocol, self.warnings = [], {}, []
         self.attempted = self.failed = 0
         self.usage = new_usage()  # of all servers, responders and judges together
-        if self.folder.exists() and not self.folder.is_dir():
-            raise InputError(f"--output_dir {self.folder}: is a file; give a folder")
         self._rows = AtomicFile(self.folder / f"{self.name}.jsonl", "--output_dir")
 
     def __enter__(self):
@@ -57,10 +54,7 @@ class Result:
             self._out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
         except OSError as failed:
             self._rows.discard()
-            reason = failed.strerror or failed
-            raise InputError(
-                f"--output_dir {self.folder}: cannot be written: {reason}; make room there, or give another"
-            ) from failed
+            raise self._rows.unwritable(failed) from failed
         self._rows.commit()
         # what a server once answered stays its answer: nothing shows whether other weights answer under its name by now
         from_cache = self.usage["cached"] and say("result.from_cache", n=self.usage["cached"])

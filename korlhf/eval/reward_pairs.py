@@ -1,7 +1,6 @@
 """The pairs that reward models are measured on: what each model was trained on, which prompts it has seen, what rules
 are fitted to."""
 
-import json
 import math
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from korlhf.core.errors import InputError
+from korlhf.core.files import read_json
 from korlhf.data import load, record
 from korlhf.data.near_duplicates import Signatures
 from korlhf.data.prompts import draw
@@ -40,7 +40,7 @@ def training_data(train_data_path, models, result):
     for name, judge in models.items():
         file, why = Path(judge.path).expanduser() / "settings.json", say("reward.no_settings")
         try:
-            settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+            settings = read_json(file) if file.is_file() else {}
             if set(SETTINGS) <= set(settings):
                 labels = settings.get("loss") == "kto"
                 training[name] = load.load_step(2, **{key: settings[key] for key in SETTINGS}, labels=labels)[0]

@@ -7,8 +7,7 @@ from korlhf.data.terms import licence_of
 from korlhf.eval import reward
 from korlhf.eval.reward import significant
 from korlhf.eval.session import template_line, template_of
-from korlhf.eval.show import table
-from korlhf.eval.texts import columns, named, rule_name, say
+from korlhf.eval.texts import columns, named, rule_name, say, table
 from korlhf.korean import trivial_rules
 from korlhf.korean.ngram_classifier import LEAST_PAIRS
 
@@ -156,7 +155,6 @@ def tables(result, pairs, scores):
 
 
 def note_protocol(result, data_path, models, kept):
-    """How it was measured."""
     names, prompts = ", ".join(data_path), kept["prompt_id"].nunique()
     result.protocol |= {
         "pairs": say("reward.pairs", n=len(kept), names=names, prompts=prompts),

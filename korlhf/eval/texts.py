@@ -1,6 +1,6 @@
-"""The texts of this package in English and Korean: texts.en.yaml and texts.ko.yaml."""
+"""The texts of this package in English and Korean, texts.en.yaml and texts.ko.yaml, and tables whose words they are."""
 
-from korlhf.core.tables import both, column
+from korlhf.core.tables import both, column, estimate
 from korlhf.core.texts import load, text
 from korlhf.korean import ngram_classifier
 
@@ -37,3 +37,17 @@ def rule_name(name: str) -> dict[str, str]:
         if name.startswith(f"{start} "):
             return say(f"reward.rule_starts.{start.replace(' ', '_')}", thing=name.removeprefix(f"{start} "))
     return both(name, name)
+
+
+def cell(of):
+    """A stats.Estimate as a table's cell; None stays."""
+    return of and estimate(of.mean, of.low, of.high)
+
+
+def table(result, key, head, rows, notes=None, **values):
+    """Add a table to a Result, unless it has no rows. key: of its texts "title" and "note"; head: names of
+    `columns`, or headings; notes: in place of that note; values: for the texts."""
+    head = columns(head, **values) if isinstance(head, str) else head
+    if rows := list(rows):
+        notes = [say(f"{key}.note", **values)] if notes is None else notes
+        result.table(say(f"{key}.title", **values), head, rows, notes)

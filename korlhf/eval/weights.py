@@ -160,8 +160,3 @@ def kl(logps, ref_logps):
     reference."""
     ratio = np.subtract(logps, ref_logps)
     return {"k1": float(ratio.sum()), "k3": float((np.exp(-ratio) - 1 + ratio).sum())}
-
-
-def spread(sums, counts):
-    """Sums as one value per token (or character) each, so that their mean is all sums / all counts."""
-    return np.repeat(np.divide(sums, counts), counts)

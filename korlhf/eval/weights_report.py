@@ -9,9 +9,7 @@ from korlhf.core.tables import estimate
 from korlhf.data import tokenize
 from korlhf.eval import weights
 from korlhf.eval.diversity_report import ALPHA, how_sure
-from korlhf.eval.show import cell, table
-from korlhf.eval.texts import columns, say
-from korlhf.eval.weights import spread
+from korlhf.eval.texts import cell, columns, say, table
 from korlhf.llm.protocol import Failure
 
 
@@ -68,9 +66,8 @@ def _kl_table(result, drawn, reference, max_kl):
         f = figures[name] = {"n": len(answers), "tokens": sum(lengths)}
         for key in ("k1", "k3"):
             nats = [d[key] for d in answers]
-            for per, counts in (("answer", [1] * len(answers)), ("token", lengths)):
-                groups = np.repeat([d["prompt"] for d in answers], counts)
-                f[f"{key}_per_{per}"] = cell(stats.mean_interval(spread(nats, counts), groups))
+            f[f"{key}_per_answer"] = cell(stats.mean_interval(nats))
+            f[f"{key}_per_token"] = cell(stats.ratio_interval(nats, lengths))
         if name in reference.later and f["k1_per_answer"]["mean"] > max_kl:
             values = {"reference": reference.name, "max_kl": max_kl, **f["k1_per_answer"]}
             result.warn(say("weights.far", name=name, **values))
@@ -83,19 +80,18 @@ def _heldout_figures(examples, logps, base, seed):
     """Figures of one model on some held-out examples. logps, base: log-probabilities by token, of the model and the
     reference (or None)."""
     characters, tokens = [weights.characters(e) for e in examples], [len(of_one) for of_one in logps]
-    nats = [-math.fsum(of_one) for of_one in logps]
-    by_token, by_character = (np.repeat(range(len(examples)), counts) for counts in (tokens, characters))
-    loss, bits = stats.mean_interval(spread(nats, tokens), by_token), spread(nats, characters) / math.log(2)
-    gap, p = None, None
+    nats = np.array([-math.fsum(of_one) for of_one in logps])
+    loss, bits, gap, p = stats.ratio_interval(nats, tokens), nats / math.log(2), None, None
     if base is not None:
-        of_base = spread([-math.fsum(of_one) for of_one in base], characters) / math.log(2)
-        gap, p = stats.paired_difference(bits, of_base, by_character, seed)
+        of_base = np.array([-math.fsum(of_one) for of_one in base]) / math.log(2)
+        gap = stats.ratio_interval(bits - of_base, characters)
+        _, p = stats.paired_difference(bits, of_base, seed=seed)
     return {
         "n": len(examples),
         "tokens": sum(tokens),
         "nats_per_token": cell(loss),
         "perplexity": estimate(math.exp(loss.mean), math.exp(loss.low), math.exp(loss.high)),
-        "bits_per_character": cell(stats.mean_interval(bits, by_character)),
+        "bits_per_character": cell(stats.ratio_interval(bits, characters)),
         "difference": cell(gap),
         "p": p,
     }

@@ -6,7 +6,7 @@ import math
 from korlhf.core import stats
 from korlhf.eval import comparison, session, win_rate
 from korlhf.eval.comparison import category_name, cell
-from korlhf.eval.texts import columns, named, say
+from korlhf.eval.texts import columns, named, say, table
 from korlhf.llm.protocol import Failure
 
 DIGITS = 6  # of a result in the rows
@@ -14,6 +14,16 @@ STRONG = 0.25  # farther than this from one half is no slight preference
 VERDICTS = {1.0: "first", 0.5: "tie", 0.0: "second"}
 SEEN = {1.0: "won", 0.5: "tie", 0.0: "lost"}
 PLACES = ("first place", "second place", "tie")
+
+
+def judged(s, judge, verdicts, grouped, baseline=""):
+    """Count what was judged of every two models, and warn of all that makes it doubtful. verdicts: {(model, other,
+    ...): verdict or Failure}."""
+    s.warn_of(judge)
+    comparison.warn_of_few(s.result, grouped)
+    for pair in comparison.pairs(s.answers, baseline):
+        of_pair = [verdict for place, verdict in verdicts.items() if place[:2] == pair]
+        s.result.lost(say("win_rate.judge_on", model=pair[0], other=pair[1]), of_pair)
 
 
 def _by_pair(games):
@@ -43,10 +53,9 @@ def rates_table(s, games, grouped):
             [f["model"], f["other"], category_name(f["category"]), f["prompts"], f["won"], f["tied"], f["lost"]]
             + [cell(f), f["p"], f["holm"], cell(f["length_controlled"])]
         )
-    if rows:
-        head = columns("model against category prompts won tied lost win_rate p:4 holm:4 length_controlled")
-        notes = [say("win_rate.rates.note", n=len(rows)), say("win_rate.rates.controlled")]
-        s.result.table(say("win_rate.rates.title"), head, rows, notes)
+    head = "model against category prompts won tied lost win_rate p:4 holm:4 length_controlled"
+    notes = [say("win_rate.rates.note", n=len(rows)), say("win_rate.rates.controlled")]
+    table(s.result, "win_rate.rates", head, rows, notes)
     return figures
 
 
@@ -57,8 +66,7 @@ def place_table(s, judge, games):
     rows = [[label, f["asked"], cell(f["first"]), f["disagree"], f["opposite"]] for label, f in figures if f]
     if not rows:
         return None
-    head = columns("pair answer_pairs first_wins orders_disagree opposite")
-    s.result.table(say("win_rate.place.title"), head, rows, [say("win_rate.place.note")])
+    table(s.result, "win_rate.place", "pair answer_pairs first_wins orders_disagree opposite", rows)
     preference = figures[0][1]
     if _preferred(first := preference["first"]):
         share = max(first["mean"], 1 - first["mean"])
@@ -86,8 +94,7 @@ def length_table(s, judge, games, figures):
         rows[0][1] = None
     if games.empty:
         return None
-    head = columns("pair characters_more:1 longer_wins")
-    s.result.table(say("win_rate.length.title"), head, rows, [say("win_rate.length.note")])
+    table(s.result, "win_rate.length", "pair characters_more:1 longer_wins", rows)
     preference = found[0][2]
     if _preferred(preference) and abs(preference["mean"] - 0.5) > STRONG / 2:
         kind = say("win_rate.length.longer" if preference["mean"] > 0.5 else "win_rate.length.shorter")
@@ -109,11 +116,11 @@ def strength_tables(s, games, figures):
     rates = {(f["model"], f["other"]): f["mean"] for f in overall}
     rates |= {(b, a): 1 - mean for (a, b), mean in rates.items()}
     matrix = [[a, *(rates.get((a, b)) for b in names)] for a in names]
-    s.result.table(say("win_rate.matrix.title"), columns("model") + named(names), matrix)
+    table(s.result, "win_rate.matrix", columns("model") + named(names), matrix, [])
     strengths = win_rate.strengths([name for name in names if name in {*games.model, *games.other}], games, s.seed)
     order = sorted(names, key=lambda name: -strengths[name]["mean"] if name in strengths else math.inf)
     rows = [[name, _strength(strengths.get(name))] for name in order]
-    s.result.table(say("win_rate.strengths.title"), columns("model strength:2"), rows, [say("win_rate.strengths.note")])
+    table(s.result, "win_rate.strengths", "model strength:2", rows)
     return strengths
 
 
@@ -124,7 +131,6 @@ def _strength(m):
 
 
 def note_protocol(result, judge, rubrics, games):
-    """How it was measured."""
     result.protocol["judge"] = judge.protocol(choosing=True)
     for category, r in rubrics.items():
         file = f"{r.file} (sha256 {r.sha256[:12]})"

@@ -6,6 +6,7 @@ search for the best settings; what is given here was as good as any neighbour on
 """
 
 import random
+from itertools import chain
 
 import numpy as np
 
@@ -13,7 +14,33 @@ NAME = "n-gram classifier"
 LEAST_PAIRS = 20
 MAX_PAIRS = 20_000  # a larger set is thinned out by seed: more pairs cost memory and change little
 FEATURES = 1 << 18  # of each kind
-BLOCK = 2_000  # pairs turned into numbers at once
+BLOCK = 2_000  # pairs turned into numbers at once; as many, spread evenly, give the document frequencies
+
+
+class Differences:
+    """Function: [(text, text)] -> sparse (N, features), TF-IDF of the first text minus that of the second.
+
+    pairs: of which some give the document frequencies; kinds: of n-grams, as arguments of HashingVectorizer.
+    """
+
+    def __init__(self, pairs, *kinds):
+        from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer  # slow to import
+
+        counting, some = {"alternate_sign": False, "norm": None, "dtype": np.float32}, pairs[:: len(pairs) // BLOCK + 1]
+        self._kinds = [(HashingVectorizer(**kind, **counting), TfidfTransformer(sublinear_tf=True)) for kind in kinds]
+        for hashing, weighting in self._kinds:
+            weighting.fit(hashing.transform(chain.from_iterable(some)))
+
+    def __call__(self, pairs):
+        from scipy.sparse import hstack, vstack
+
+        blocks = []
+        for at in range(0, len(pairs), BLOCK):  # which saves memory
+            texts = list(chain.from_iterable(pairs[at : at + BLOCK]))
+            weights = [weighting.transform(hashing.transform(texts)) for hashing, weighting in self._kinds]
+            weights = hstack(weights, format="csr")
+            blocks.append(weights[0::2] - weights[1::2])
+        return vstack(blocks, format="csr")
 
 
 class NgramClassifier:
@@ -23,45 +50,24 @@ class NgramClassifier:
     """
 
     def __init__(self, pairs, seed):
-        from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer  # slow to import
-        from sklearn.linear_model import LogisticRegression
+        from sklearn.linear_model import LogisticRegression  # slow to import
 
         if len(pairs) < LEAST_PAIRS:
             raise ValueError(f"{len(pairs)} pairs; at least {LEAST_PAIRS} are needed")
         if len(pairs) > MAX_PAIRS:
             pairs = random.Random(seed).sample(pairs, MAX_PAIRS)
         self.pairs = len(pairs)
-        counting = {"n_features": FEATURES, "alternate_sign": False, "norm": None, "dtype": np.float32}
-        self._kinds = [
-            (HashingVectorizer(token_pattern=r"\S+", **counting), TfidfTransformer(sublinear_tf=True)),
-            (HashingVectorizer(analyzer="char", ngram_range=(1, 4), **counting), TfidfTransformer(sublinear_tf=True)),
-        ]
-        some = _texts(pairs[:: len(pairs) // BLOCK + 1])
-        for hashing, weighting in self._kinds:
-            weighting.fit(hashing.transform(some))
+        kinds = {"token_pattern": r"\S+"}, {"analyzer": "char", "ngram_range": (1, 4)}
+        self._differences = Differences(_answers(pairs), *({**kind, "n_features": FEATURES} for kind in kinds))
         # Without an intercept a pair turned round is the same to the model: each is shown once, every second turned.
         signs = np.where(np.arange(len(pairs)) % 2 == 0, np.float32(1), np.float32(-1))
         self._model = LogisticRegression(C=3.0, fit_intercept=False, solver="liblinear", tol=0.01, random_state=seed)
-        self._model.fit(self._differences(pairs).multiply(signs[:, None]).tocsr(), signs > 0)
+        self._model.fit(self._differences(_answers(pairs)).multiply(signs[:, None]).tocsr(), signs > 0)
 
     def margins(self, pairs):
         """(N,) log odds that the first answer of each pair is the better one; 0 if it knows nothing of either."""
-        return self._model.decision_function(self._differences(pairs)) if pairs else np.zeros(0)
-
-    def _differences(self, pairs):
-        """Sparse (N, features): TF-IDF of the first answer minus that of the second; block by block, which saves
-        memory."""
-        from scipy.sparse import hstack, vstack
-
-        blocks = []
-        for at in range(0, len(pairs), BLOCK):
-            texts = _texts(pairs[at : at + BLOCK])
-            weights = hstack(
-                [weighting.transform(hashing.transform(texts)) for hashing, weighting in self._kinds], format="csr"
-            )
-            blocks.append(weights[0::2] - weights[1::2])
-        return vstack(blocks, format="csr")
+        return self._model.decision_function(self._differences(_answers(pairs))) if pairs else np.zeros(0)
 
 
-def _texts(pairs):
-    return [text for _, a, b in pairs for text in (a, b)]
+def _answers(pairs):
+    return [answers for _, *answers in pairs]

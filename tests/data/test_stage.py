@@ -56,7 +56,7 @@ def test_an_earlier_output_stays_until_the_new_one_is_whole(tmp_path):
         work.write({"n": 2})
         raise RuntimeError
     assert read(out) == [{"n": 1}] and sorted(os.listdir(tmp_path)) == before
-    (tmp_path / "out.jsonl.partial").write_text("half a li", encoding="utf-8")  # what kill -9 leaves
+    (tmp_path / "out.jsonl.part").write_text("half a li", encoding="utf-8")  # what kill -9 leaves
     with stage.Stage("a", out, {}) as work:
         work.write({"n": 3})
     assert read(out) == [{"n": 3}] and not (tmp_path / "out.failed.jsonl").exists()  # nothing failed this time
@@ -114,7 +114,7 @@ def test_ctrl_c_in_a_stage_without_a_cache_keeps_nothing_and_says_so(tmp_path, m
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(f"data_prep.{name}", run_name="__main__")
     assert ended.value.code == 130 and capsys.readouterr().err.splitlines()[-1] == stage.STARTS_OVER
-    assert not list((tmp_path / "out").iterdir())
+    assert not list((tmp_path / "out").glob("*"))
 
 
 def test_ctrl_c_in_a_stage_with_a_cache_resumes(tmp_path):

@@ -200,7 +200,7 @@ def test_input_that_cannot_be_scored(tmp_path):
 )
 def test_flags_that_cannot_work(capsys, flags, message):
     with pytest.raises(SystemExit) as exit_:
-        score.parse(argv("--input a --output b --judge openai:m", flags))
+        score.main(argv("--input a --output b --judge openai:m", flags))
     assert exit_.value.code == 2 and message in capsys.readouterr().err
 
 

@@ -282,7 +282,7 @@ def test_files_of_other_shares_do_not_stay(run, tmp_path):
     found = [make(i, output="네.") for i in range(60)]
     run(found)
     parts, _ = run(found, "--shares", "1,1,0", "--test_share 0")
-    assert list(parts) == ["reward_train", "sft_train"] and not list((tmp_path / "parts").glob("*.partial"))
+    assert list(parts) == ["reward_train", "sft_train"] and not list((tmp_path / "parts").glob("*.part"))
 
 
 def test_an_empty_file_is_warned_of(run, capsys):

@@ -19,7 +19,7 @@ from peft import LoraConfig, get_peft_model
 from sklearn.metrics import f1_score
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPTNeoXConfig
 
-from korlhf.core import program, tables
+from korlhf.core import program, stats, tables
 from korlhf.eval import kobest_files as data
 from korlhf.eval import lm_tasks
 from korlhf.models.tokenizer import load_tokenizer
@@ -135,7 +135,7 @@ def same(of_harness, figures, model):
                 assert figure["value"] == numbers[theirs], (task, ours)
                 error = numbers[theirs.replace(",", "_stderr,")]
                 if error not in ("N/A", 0.0):
-                    assert figure["high"] == pytest.approx(min(1, numbers[theirs] + 1.959964 * error), abs=1e-12)
+                    assert figure["high"] == pytest.approx(min(1, numbers[theirs] + stats.Z * error), abs=1e-12)
                 compared += 1
     return compared
 

@@ -208,7 +208,7 @@ def test_input_that_cannot_be_used(run, tmp_path, capsys):
         (["--num_answers", "0"], "--num_answers 0"),
     ]:
         with pytest.raises(SystemExit):
-            eval_harness.load("geval").parse(
+            eval_harness.load("geval").main(
                 [*["--output_dir", "o", "--data_path", "d", "--responder", "a", "--judge", "openai:m"], *flags]
             )
         assert message in capsys.readouterr().err

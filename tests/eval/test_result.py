@@ -88,9 +88,3 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
         raise AssertionError("it began")
     with pytest.raises(InputError, match=r"--output_dir .*: cannot be written: "), Result("win_rate", tmp_path, {}):
         (tmp_path / "win_rate.jsonl").mkdir()
-
-
-def test_a_file_is_no_output_folder(tmp_path):
-    read = write(tmp_path / "in.jsonl", [{"prompt": "가"}])
-    with pytest.raises(InputError, match="--output_dir .*in.jsonl: is a file; give a folder"):
-        Result("geval", read, {})

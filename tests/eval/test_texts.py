@@ -42,7 +42,7 @@ def test_every_text_is_used():
                 starts.add(node.values[0].value)
     for path in (ROOT / "eval").glob("*.py"):
         strings |= set(re.findall(r'"([a-z_]+\.[a-z_.]+)"', path.read_text(encoding="utf-8")))
-    strings |= {f"{key}.{part}" for key in strings for part in ("title", "note")}  # of eval.show.table
+    strings |= {f"{key}.{part}" for key in strings for part in ("title", "note")}  # of eval.texts.table
     starts = tuple(start for start in starts if "." in start)
     keys = [key for key in flat(load("korlhf.eval")["en"]) if not key.startswith("report.")]
     unused = [k for k in keys if k.removeprefix("columns.") not in strings and not k.startswith(starts)]

@@ -169,8 +169,3 @@ def test_held_out_data(tmp_path):
     part = measures.load_heldout([str(data)], 20, 1)
     assert sorted(map(measures.category, part)).count("a") == 15 and part == measures.load_heldout([str(data)], 20, 1)
     assert len(measures.load_heldout(["sample/sft"], 0, 1)) == 623  # its evaluation split
-
-
-def test_a_spread_has_the_ratio_of_sums_as_its_mean():
-    values = measures.spread([3.0, 1.0, 8.0, 2.0], [3, 1, 4, 4])
-    assert values.tolist() == [1, 1, 1, 1, 2, 2, 2, 2, 0.5, 0.5, 0.5, 0.5] and values.mean() == pytest.approx(14 / 12)

@@ -8,11 +8,21 @@ import pytest
 from eval_harness import ROOT
 from script_harness import write_program
 
+from korlhf.core import flags
+
 PROGRAMS = ("geval", "win_rate")
 
 
+class Parsed(Exception):
+    """Ends a program when its flags are parsed."""
+
+
+def parse(*args, **defaults):
+    raise Parsed(*flags.parse(*args, **defaults))
+
+
 @pytest.fixture
-def parsed(harness, korean):
+def parsed(harness, korean, monkeypatch):
     """Function: (program, words, variables) -> its parsed flags as one dict."""
 
     def run(program, *words, **variables):
@@ -21,8 +31,11 @@ def parsed(harness, korean):
             ["-u"],
             f"{korean}/eval/{program}.py",
         )
-        parts = eval_harness.load(program).parse(harness.flags)
-        return {name: value for part in parts for name, value in vars(part).items()}
+        module = eval_harness.load(program)
+        monkeypatch.setattr(module, "parse", parse)
+        with pytest.raises(Parsed) as ended:
+            module.main(harness.flags)
+        return {name: value for part in ended.value.args for name, value in vars(part).items()}
 
     return run
 

@@ -75,7 +75,6 @@ class AnswerStream:
                 self.finish_reason = "cancelled"
 
     def wait(self):
-        """The whole text."""
         for _ in self:
             pass
         return self.text

@@ -70,7 +70,6 @@ class Batch:
 
     @torch.no_grad()
     def step(self):
-        """Sample one more token of every row."""
         self._mask = F.pad(self._mask, (0, 1), value=1)
         positions = self._mask.sum(1, keepdim=True) - 1
         self._next = self._sample(self.rows, self._next, self._mask, positions, self._cache)

@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-from korlhf.core.errors import InputError
+from korlhf.core.errors import told
 from korlhf.llm.protocol import whole
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # an answer must not move the cursor or rename the window
@@ -25,7 +25,6 @@ class Pipe:
         return whole(line) if line else None
 
     def show(self, piece):
-        """A piece of an answer."""
         print(CONTROL.sub("", piece), end="", flush=True)
 
     def end(self):
@@ -58,13 +57,9 @@ class Terminal(Pipe):
 
         if history_file:
             path = Path(history_file).expanduser()
-            try:
+            with told(f"--history_file {path}: cannot be written", 'give another, or ""'):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what people tell a bot is theirs
-            except OSError as error:
-                raise InputError(
-                    f'--history_file {path}: cannot be written: {error.strerror or error}; give another, or ""'
-                ) from error
         history = FileHistory(str(path)) if history_file else InMemoryHistory()
         self._session = PromptSession(history=history, key_bindings=_new_line_on_alt_enter())
         self._dim, self._plain = ("", "") if os.environ.get("NO_COLOR") else ("\x1b[2m", "\x1b[0m")

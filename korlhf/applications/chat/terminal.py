@@ -3,13 +3,14 @@
 import json
 import secrets
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from korlhf.applications import ratings
 from korlhf.applications.chat.conversation import Conversation
 from korlhf.applications.guard import plain
 from korlhf.core.ai_mark import mark_now
-from korlhf.core.errors import InputError
+from korlhf.core.errors import InputError, told
 
 HELP = """/reset             begin a new conversation
 /regen             another answer to the last message
@@ -24,6 +25,13 @@ Ctrl-C stops an answer, which is then forgotten; Alt-Enter begins a new line;
 the arrow keys bring back earlier messages."""
 
 
+SETTINGS = {  # of the sampling: kind, what is expected, whether a value is that
+    "temperature": (float, "a number of 0 or above", lambda value: 0 <= value < float("inf")),
+    "top_p": (float, "a number above 0 and at most 1", lambda value: 0 < value <= 1),
+    "seed": (int, "a whole number of 0 or above", lambda value: value >= 0),
+}
+
+
 class Chat:
     """bot: of bots.open_bot; helpers: (scorer.Scorer or None, guard.Guard or None); sampling: llm.checkpoint.Sampling;
     system: a system message or ""; screen: screen.Pipe or screen.Terminal; rating_file: ratings.RatingFile, or
@@ -34,13 +42,12 @@ class Chat:
         self.scorer, self.guard = helpers
         self.rating_file, self.rateable = rating_file, None  # (id, row for the file) of the last answer
         self.conversation = Conversation(system)
-        self.last, self.sample = (
-            None,
-            0,
-        )  # the newest message, also if its answer was stopped; how often it was answered
-        commands = (self.reset, self.regen, self.system, self.temperature, self.top_p, self.seed)
-        commands += (self.good, self.bad, self.save, self.help)
+        # the newest message, also if its answer was stopped; how often it was answered
+        self.last, self.sample = None, 0
+        commands = (self.reset, self.regen, self.system, self.save, self.help)
         self.commands = {command.__name__: command for command in commands}
+        self.commands |= {name: partial(self._set, name) for name in SETTINGS}
+        self.commands |= {name: partial(self._rate, name) for name in ("good", "bad")}
 
     def run(self):
         """Until the user has had enough."""
@@ -148,16 +155,8 @@ class Chat:
         self.conversation.system = text
         self.screen.note("system message set" if text else "no system message")
 
-    def temperature(self, text):
-        self._set("temperature", text, "a number of 0 or above", lambda value: 0 <= value < float("inf"))
-
-    def top_p(self, text):
-        self._set("top_p", text, "a number above 0 and at most 1", lambda value: 0 < value <= 1)
-
-    def seed(self, text):
-        self._set("seed", text, "a whole number of 0 or above", lambda value: value >= 0, int)
-
-    def _set(self, name, text, expected, fits, kind=float):
+    def _set(self, name, text):
+        kind, expected, fits = SETTINGS[name]
         try:
             value = kind(text)
         except ValueError:
@@ -168,25 +167,16 @@ class Chat:
         self.sampling = replace(self.sampling, **{name: value})
         self.screen.note(f"{name} {_short(value)}")
 
-    def good(self, _):
-        self._rate(True)
-
-    def bad(self, _):
-        self._rate(False)
-
-    def _rate(self, label):
+    def _rate(self, word, _):
         """Write what the user thinks of the last answer; said again, the last word counts."""
         if self.rating_file is None:
             raise InputError("/good, /bad: there is no file for ratings; start the chat with --ratings FILE.jsonl")
         if self.rateable is None:
             raise InputError("/good, /bad: there is no answer to rate")
-        row_id, row = self.rateable
-        try:
-            self.rating_file.put(row_id, label, row)
-        except OSError as error:
-            path = self.rating_file.path
-            raise InputError(f"--ratings {path}: cannot be written: {error}; make room on its disk") from error
-        self.screen.note(f"rated {'good' if label else 'bad'}: {self.rating_file.path}")
+        (row_id, row), path = self.rateable, self.rating_file.path
+        with told(f"--ratings {path}: cannot be written", "make room on its disk"):
+            self.rating_file.put(row_id, word == "good", row)
+        self.screen.note(f"rated {word}: {path}")
 
     def save(self, name):
         path = Path(name).expanduser()
@@ -195,14 +185,10 @@ class Chat:
         if not self.conversation.exchanges:
             raise InputError("/save: there is no answer yet")
         row = {"messages": self.conversation.messages, "source": "chat", "model": self.bot.name, **mark_now()}
-        try:
+        with told(f"/save {path}: cannot be written", "give another name"):
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "a", encoding="utf-8") as file:
                 print(json.dumps(row, ensure_ascii=False), file=file)
-        except OSError as error:
-            raise InputError(
-                f"/save {path}: cannot be written: {error.strerror or error}; give another name"
-            ) from error
         self.screen.note(f"saved: {path} has one more line")
 
     def help(self, _):

@@ -57,7 +57,6 @@ def lines(result):
 
 
 def show(result):
-    """Print a result of `check`."""
     for name, value in lines(result).items():
         print(f"{name}: {value}")
     difference = "  first difference to the {}: prompt {prompt}, token {at}: {expected!r} became {found!r}"

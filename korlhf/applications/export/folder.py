@@ -1,7 +1,6 @@
 """The folder that an export goes to: whether it may be written, and that it has its name only when it is whole."""
 
 import contextlib
-import json
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from korlhf.core.errors import InputError
+from korlhf.core.files import read_json
 
 MARK = "export.json"
 
@@ -26,15 +26,13 @@ def claim(folder, source, settings, overwrite):
     something else."""
     if Path(source).resolve().is_relative_to(folder.resolve()):
         raise InputError(f"--output_dir {folder}: is the model itself, or holds it; give another folder")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output_dir {folder}: is a file; give a folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return True
     if not (folder / MARK).is_file():
         raise InputError(f"--output_dir {folder}: is not empty, and no earlier export; give another folder")
     if overwrite:
         return True
-    if json.loads((folder / MARK).read_text(encoding="utf-8"))["settings"] != settings:
+    if read_json(folder / MARK)["settings"] != settings:
         raise InputError(
             f"--output_dir {folder}: holds an export of another model or with other settings; give another folder, "
             "or --overwrite"
@@ -45,14 +43,11 @@ def claim(folder, source, settings, overwrite):
 
 @contextlib.contextmanager
 def part_of(folder):
-    """An empty FOLDER.partial next to the one that is to be. What cannot be written is an InputError; for want of room
-    it leaves no half-written folder that takes up more of it."""
+    """An empty FOLDER.partial next to the one that is to be. Want of room is an InputError, and leaves no half-written
+    folder that takes up more of it."""
     part = folder.with_name(folder.name + ".partial")
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"--output_dir {folder}: cannot be written: {error.strerror}; give another") from error
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
     try:
         yield part
     except (OSError, SafetensorError) as error:

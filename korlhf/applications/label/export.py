@@ -105,23 +105,9 @@ def _record(item, values, agreement, votes):
     return {**step, "item": item.id, **values, "by": "human", "agreement": round(agreement, 4), "votes": votes}
 
 
-def _models(answer):
-    return "|".join(answer.models) or None
-
-
 def pair_record(item, pair):
     """The record of a pair, in the columns of rank, with who said what of it."""
-    chosen, rejected = pair.chosen, pair.rejected
-    values = {
-        "chosen": chosen.text,
-        "rejected": rejected.text,
-        "chosen_model": _models(chosen),
-        "rejected_model": _models(rejected),
-        "chosen_score": chosen.score,
-        "rejected_score": rejected.score,
-        "margin": pair.margin,
-    }
-    return _record(item, values, pair.agreement, pair.votes)
+    return _record(item, pair.columns(), pair.agreement, pair.votes)
 
 
 def ranked_record(item, given, decided):
@@ -132,7 +118,7 @@ def ranked_record(item, given, decided):
     inside = [d.agreement for d in decided if d.chosen in best_first and d.rejected in best_first]
     values = {
         "answers": [a.text for a in best_first],
-        "models": [_models(a) for a in best_first],
+        "models": [a.model for a in best_first],
         "scores": [a.score for a in best_first],
     }
     return _record(item, values, sum(inside) / len(inside), [_provenance(label) for label in given])
@@ -154,7 +140,7 @@ def full_rows(item, given):
     """Every label as it was given, also skipped and flagged items. Places are those of `answers`; `shown` is their
     order on the page."""
     head = {"item": item.id, **{name: item.record[name] for name in ("id", "category", "source")}}
-    head |= {"answers": [a.text for a in item.answers], "models": [_models(a) for a in item.answers]}
+    head |= {"answers": [a.text for a in item.answers], "models": [a.model for a in item.answers]}
     for label in given:
         verdict = label.ballot.as_dict(exclude={"comment"})
         yield {**head, **_provenance(label, shown=label.shown, verdict=verdict)}

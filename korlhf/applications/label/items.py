@@ -65,8 +65,6 @@ def read(paths):
 def _candidates(record):
     """[{"text", "model", "score", ...}] of a record, as respond writes them. Raises RowError."""
     if "candidates" in record:
-        if not isinstance(record["candidates"], list):
-            raise RowError(f"candidates is {type(record['candidates']).__name__}; expected a list")
         return record["candidates"]
     try:
         texts = read_row(record).answers

@@ -7,17 +7,16 @@ from starlette.concurrency import run_in_threadpool
 
 from korlhf.applications import site
 from korlhf.applications.label import ballot
-from korlhf.core.errors import InputError
+from korlhf.core.errors import told
 
 SCRIPTS = ("elements.js", "dom.js", "choice.js", "item.js", "guide.js", "panels.js", "keys.js", "work.js")
 
 
 def read_guidelines(path):
     """The text of --guidelines. Raises InputError."""
-    try:
+    remedy = 'give a UTF-8 text file, or ""'
+    with told(f"--guidelines {path}: cannot be read", remedy, (OSError, UnicodeDecodeError)):
         return Path(path).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f'--guidelines {path}: cannot be read: {error}; give a UTF-8 text file, or ""') from error
 
 
 class Page(site.Site):

@@ -14,7 +14,7 @@ from korlhf.applications import accounts
 from korlhf.applications.database import Database
 from korlhf.applications.label.ballot import Ballot
 from korlhf.applications.label.items import Item
-from korlhf.core.errors import InputError
+from korlhf.core.errors import InputError, told
 from korlhf.data import ranking
 
 APPLICATION_ID, VERSION = 0x4B6F4C62, 1  # "KoLb": tells this file from other SQLite files
@@ -67,7 +67,8 @@ class Store(Database):
         path = Path(path).expanduser()
         if must_exist and not path.is_file():
             raise InputError(f"--database {path}: no such file; give the file that label.py was started with")
-        try:
+        remedy = "check folder and permissions, or give another"
+        with told(f"--database {path}: cannot be used", remedy, (sqlite3.Error, OSError)):
             path.parent.mkdir(parents=True, exist_ok=True)
             super().__init__(path)
             *marks, tables = self.one(MARKS)
@@ -76,11 +77,6 @@ class Store(Database):
             if not must_exist:  # a file that cannot be written is found now, not at the first label
                 self._db.executescript(f"PRAGMA journal_mode=WAL; BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
             self._db.execute("PRAGMA synchronous=FULL")  # a label that was acknowledged survives a power cut
-        except (sqlite3.Error, OSError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(
-                f"--database {path}: cannot be used: {reason}; check folder and permissions, or give another"
-            ) from error
 
     def add_items(self, items):
         """Items that are not there yet -> how many were added. Those that are there stay as they are, with their

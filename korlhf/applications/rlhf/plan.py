@@ -57,7 +57,7 @@ def run(args, asked: dict, began: float) -> None:
     dtype = resolve_dtype("auto", device)
     template, tokenizer = with_template(args.model_name_or_path, args.trust_remote_code)
     codec = Codec(tokenizer)
-    examples = {step: load_all(found, step) for step, found in names.items()}
+    examples = {step: [e for name in found for e in load_examples(name, step)] for step, found in names.items()}
     rows = sft_tokens(codec, some(examples[1]), MAX_SEQ_LEN)[1]
     rankings = reward_tokens(codec, some(examples[2]), MAX_SEQ_LEN)[1]
     prompts = prompt_tokens(codec, some(examples[3]), MAX_PROMPT)[1]
@@ -82,10 +82,6 @@ def with_template(path: str, trust_remote_code: bool) -> tuple[str, PreTrainedTo
         return "auto", load_tokenizer(path, "chat", trust_remote_code)
     except InputError:  # another defect comes again
         return "human_assistant", load_tokenizer(path, "human_assistant", trust_remote_code)
-
-
-def load_all(names, step):
-    return [example for name in names for example in load_examples(name, step)]
 
 
 def some(examples):
@@ -135,7 +131,6 @@ def write(args, asked, flags, counts, measured):
 
 
 def tell(args, counts, measured):
-    """The budget for people."""
     expected = budget.seconds(measured, counts)
     for name, count in counts.items():
         trained = count * budget.BATCH[name]

@@ -1,6 +1,5 @@
 """One model before SFT, after SFT and after PPO or the like: answers to fixed prompts, and figures on held-out ones."""
 
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,8 @@ from korlhf.applications.rlhf import talks_page
 from korlhf.applications.rlhf.budget import SHARES
 from korlhf.core import program
 from korlhf.core.ai_mark import mark_now
-from korlhf.core.files import write_json
-from korlhf.core.stats import mean_interval, wilson
+from korlhf.core.files import read_json, write_json
+from korlhf.core.stats import mean_interval, ratio_interval, wilson
 from korlhf.data.load import load_examples
 from korlhf.data.tokenize import Codec, Tokens, sft_tokens
 from korlhf.korean import friendly
@@ -105,12 +104,8 @@ def figures(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def held_out(module: TokenLogps, rows: Sequence[Tokens]) -> dict[str, Any]:
     """Perplexity of the answers of `rows`: [value, low, high], 95 % over rows; and how many rows."""
     device = next(module.parameters()).device
-    losses, of_row = [], []
-    for i, row in enumerate(rows):
-        logps = token_logps(module, [row], device).tolist()
-        losses += [-x for x in logps]
-        of_row += [i] * len(logps)
-    loss = mean_interval(losses, of_row)
+    logps = [token_logps(module, [row], device).double() for row in rows]
+    loss = ratio_interval([-float(of_row.sum()) for of_row in logps], list(map(len, logps)))
     return {"value": torch.tensor([loss.mean, loss.low, loss.high]).double().exp().tolist(), "n": len(rows)}
 
 
@@ -120,17 +115,13 @@ def training(run_dir: Path) -> dict[str, Any]:
     for name in SHARES:
         folder = run_dir / name
         if (folder / "finished.json").exists():
-            settings = _json(folder / "settings.json") if (folder / "settings.json").exists() else {}
+            settings = read_json(folder / "settings.json") if (folder / "settings.json").exists() else {}
             batch, rate = (next((settings[k] for k in keys if k in settings), None) for keys in (BATCH, RATE))
             chosen = {"batch": batch, "rate": rate}
-            found[name] = {**_json(folder / "finished.json"), **chosen}
+            found[name] = {**read_json(folder / "finished.json"), **chosen}
     if (run_dir / "stages.json").exists():
-        found["seconds"] = _json(run_dir / "stages.json")
+        found["seconds"] = read_json(run_dir / "stages.json")
     return found
-
-
-def _json(file):
-    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def write(result: dict[str, Any], folder: Path) -> None:

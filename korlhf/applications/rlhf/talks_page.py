@@ -1,15 +1,13 @@
 """talks.json as a page for people, in English and Korean."""
 
-from importlib import resources
 from typing import Any
-
-import yaml
 
 from korlhf.applications.rlhf.budget import LAST, SHARES
 from korlhf.core.ai_mark import NOTICE
+from korlhf.core.texts import read_yaml
 from korlhf.rl.prompt_eval import cell, marked
 
-TEXTS = yaml.safe_load(resources.files("korlhf.applications.rlhf").joinpath("talks.yaml").read_text(encoding="utf-8"))
+TEXTS = read_yaml("korlhf.applications.rlhf", "talks.yaml")
 LABELS = {"base": "base", "sft": "SFT", **{name: name.upper() for name in LAST}}
 
 

@@ -36,10 +36,7 @@ class Limits:
         1000, "conversations that are remembered; the one that was left longest ago is forgotten first", above=0
     )
 
-    def check(self, parser, models):
-        """End with a usage error for limits that cannot be kept. models: how many there are."""
-        if self.max_answers < models:
-            parser.error(f"--max_answers {self.max_answers}: a comparison has two answers; give at least {models}")
+    def check(self, parser):
         if self.temperature > self.max_temperature:
             most = f"--max_temperature {self.max_temperature}"
             parser.error(f"--temperature {self.temperature}: must be at most {most}")

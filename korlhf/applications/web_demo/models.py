@@ -1,16 +1,18 @@
-"""The models of a demo, by the names that visitors see."""
+"""The models of a demo, by the names that visitors see, and what visitors are told of them: no path of this machine."""
 
 import re
 from pathlib import Path
 
 from korlhf.applications.chat.bots import open_bot
 from korlhf.applications.guard import helplines
-from korlhf.applications.web_demo.about import about
 from korlhf.core.ai_mark import MARK
-from korlhf.core.errors import InputError
+from korlhf.core.errors import InputError, told
+from korlhf.core.files import read_json
 from korlhf.llm.responders import NAMED
+from korlhf.training import provenance
 
 SERVER_NAME = re.compile(r"openai:(?P<name>[^@]*)")
+EXPORT = "export.json"  # of an exported folder, which has no trainings beside it any more
 
 
 def named(texts):
@@ -35,12 +37,8 @@ def find_report(given, models):
     if not given:
         return next_to_it if first.is_dir() and next_to_it.is_file() else None
     path = Path(given).expanduser()
-    try:
+    with told(f"--report {path}: cannot be read", "make it with eval/report.py, or omit the flag"):
         path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"--report {path}: cannot be read: {error.strerror or error}; make it with eval/report.py, or omit the flag"
-        ) from error
     return path.resolve()
 
 
@@ -54,6 +52,26 @@ def open_bots(models, limits, flags, stack):
         bot = open_bot(model, flags, limits.context_tokens, limits.max_new_tokens)
         bots[name] = stack.enter_context(bot)
     return bots
+
+
+def about(model):
+    """{"base", "trainings": those of provenance.trainings, "licence"} of a model folder, LoRA folder
+    or hub name; what is not known is "" or []. Of a server nothing is known: {}. Nothing is fetched."""
+    if model.startswith("openai:"):
+        return {}
+    exported = Path(model).expanduser() / EXPORT
+    if exported.is_file():
+        with told(f"{exported}: cannot be read", "export the model again", (OSError, ValueError)):
+            found = read_json(exported)
+        settings = found.get("settings", {})
+        known = {"base": settings.get("base_model", ""), "licence": settings.get("license", "")}
+        return {**known, "trainings": found.get("trainings", [])}
+    origins = provenance.chain(model)
+    try:
+        licence = provenance.licence(origins, fetch=False)[0]
+    except InputError:
+        licence = ""
+    return {"base": origins[-1].name, "trainings": provenance.trainings(origins), "licence": licence}
 
 
 def settings(models, service, language, notice):

@@ -17,6 +17,8 @@ from korlhf.applications.web_demo.limits import SEEDS, is_empty
 from korlhf.applications.web_demo.sessions import Turn
 from korlhf.core.errors import InputError
 
+ROOM = "make room on its disk"
+
 
 @dataclasses.dataclass(frozen=True)
 class System:
@@ -145,9 +147,8 @@ class Service:
             await asyncio.to_thread(self.vote_file.add, pair, vote, session.voter, self.category)
         except OSError as error:
             session.pair = waiting
-            said = f"error: --votes {self.vote_file.path}: a vote could not be written: {error}; make room on its disk"
-            print(said, file=sys.stderr, flush=True)
-            raise Refused("storage") from error
+            said = f"--votes {self.vote_file.path}: a vote could not be written: {error}; {ROOM}"
+            raise _failed(said, "storage") from error
         kept = self._continue(session.compare, pair, vote)
         told = {"turns": len(session.compare.turns), "models": pair.each("model"), "scores": pair.each("score")}
         session.voted = ticket, {"vote": vote, "kept": kept, **told}
@@ -169,9 +170,8 @@ class Service:
         try:
             await asyncio.to_thread(self.rating_file.put, turn.id, label, row)
         except (OSError, InputError) as error:
-            said = f"error: --ratings {self.rating_file.path}: a rating could not be written: {error}"
-            print(f"{said}; make room on its disk", file=sys.stderr, flush=True)
-            raise Refused("storage") from error
+            said = f"--ratings {self.rating_file.path}: a rating could not be written: {error}; {ROOM}"
+            raise _failed(said, "storage") from error
         turn.rating = label
         return {"rating": label}
 
@@ -272,7 +272,7 @@ class Service:
             return None
 
 
-def _failed(error):
+def _failed(error, code="model"):
     """For the visitor there are no details: they name files and addresses."""
     print(f"error: {error}", file=sys.stderr, flush=True)
-    return Refused("model")
+    return Refused(code)

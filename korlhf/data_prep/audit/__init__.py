@@ -1,9 +1,8 @@
 """The audit of data sets: what is looked for. Kinds of findings and their texts are in kinds.yaml."""
 
-from importlib.resources import files
 from typing import NamedTuple
 
-import yaml
+from korlhf.core.texts import read_yaml
 
 ROLES = ("sft", "reward", "prompts", "test", "input")  # of files
 
@@ -17,8 +16,7 @@ class Kind(NamedTuple):
     why: str
 
 
-_YAML = files(__package__).joinpath("kinds.yaml").read_text(encoding="utf-8")
-KINDS = {name: Kind(**kind) for name, kind in yaml.safe_load(_YAML).items()}
+KINDS = {name: Kind(**kind) for name, kind in read_yaml(__name__, "kinds.yaml").items()}
 BIT = {name: 1 << i for i, name in enumerate(KINDS)}
 CHANGED = 1 << 63  # the bit of rows of which a text is cleaned; no finding of its own
 ALWAYS_REMOVED = tuple(name for name, kind in KINDS.items() if kind.fix == "remove")

@@ -148,7 +148,6 @@ def find_control(text):
 
 
 def find_carriage_returns(text):
-    """Carriage returns, alone or before a line end."""
     return [Spot(m.start(), m.end(), "CR LF" if len(m.group()) == 2 else "CR") for m in CARRIAGE.finditer(text)]
 
 

@@ -20,6 +20,7 @@ from korlhf.core.stats import Sums, share_interval, wilson
 from korlhf.data_prep.audit.cleaning import find_tokens
 from korlhf.data_prep.audit.passages import shortened
 from korlhf.korean import trivial_rules
+from korlhf.korean.ngram_classifier import Differences
 from korlhf.korean.speech_level import polite_ending
 
 LEAST_PAIRS = 40  # of a category, for trivial rules: 20 to choose on, 20 to measure on
@@ -31,7 +32,6 @@ FLIP_PAIRS = 200  # the least for label flips; more than MOST_PAIRS are sampled
 MOST_PAIRS = 20_000
 FOLDS = 5
 FEATURES = 1 << 17
-BLOCK = 2_000  # pairs turned into numbers at once; as many, spread evenly, give the document frequencies
 CHARACTERS = 300  # of an answer: its beginning and its end
 SUSPICIOUS = 0.1  # probability of the label
 BANDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
@@ -226,22 +226,9 @@ def _agreeing(votes):
 
 
 def _differences(pairs):
-    """Sparse (n, FEATURES): TF-IDF of the chosen minus that of the rejected answer; by blocks, which saves memory."""
-    from scipy.sparse import vstack
-    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
-
-    options = {"analyzer": "char", "ngram_range": (2, 4), "n_features": FEATURES, "dtype": np.float32}
-    hashing = HashingVectorizer(**options, alternate_sign=False, norm=None)
-    weighting = TfidfTransformer(sublinear_tf=True).fit(hashing.transform(_texts(pairs[:: len(pairs) // BLOCK + 1])))
-    blocks = []
-    for at in range(0, len(pairs), BLOCK):
-        weights = weighting.transform(hashing.transform(_texts(pairs[at : at + BLOCK])))
-        blocks.append(weights[0::2] - weights[1::2])
-    return vstack(blocks, format="csr")
-
-
-def _texts(pairs):
-    return [_ends(" ".join(text.split())) for p in pairs for text in (p.chosen, p.rejected)]
+    """Sparse (n, FEATURES): TF-IDF of the chosen minus that of the rejected answer."""
+    texts = [[_ends(" ".join(text.split())) for text in (p.chosen, p.rejected)] for p in pairs]
+    return Differences(texts, {"analyzer": "char", "ngram_range": (2, 4), "n_features": FEATURES})(texts)
 
 
 def _ends(text):
@@ -255,16 +242,13 @@ def _votes(differences, prompts, seed):
     model; so every pair is shown once, half of them turned round by seed.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GroupKFold
+    from sklearn.model_selection import GroupKFold, cross_val_predict
 
     signs = np.where(np.random.default_rng(seed).random(len(prompts)) < 0.5, np.float32(-1), np.float32(1))
     turned = differences.multiply(signs[:, None]).tocsr()
-    votes = np.empty(len(prompts))
-    for train, test in GroupKFold(FOLDS, shuffle=True, random_state=seed).split(prompts, groups=prompts):
-        model = LogisticRegression(C=10.0, fit_intercept=False, solver="liblinear", tol=0.01, random_state=seed)
-        model.fit(turned[train], signs[train] > 0)
-        votes[test] = model.decision_function(turned[test]) * signs[test]
-    return votes
+    model = LogisticRegression(C=10.0, fit_intercept=False, solver="liblinear", tol=0.01, random_state=seed)
+    how = {"groups": prompts, "cv": GroupKFold(FOLDS, shuffle=True, random_state=seed), "method": "decision_function"}
+    return cross_val_predict(model, turned, signs > 0, **how) * signs
 
 
 def fit(votes):
@@ -304,6 +288,5 @@ def _calibration(sure, votes):
 
 
 def shown(pair, probability):
-    """One judged pair for the report, its texts shortened."""
     texts = {part: shortened(getattr(pair, part)) for part in ("prompt", "chosen", "rejected")}
     return {"place": pair.place, "category": pair.category, "probability": probability, **texts}

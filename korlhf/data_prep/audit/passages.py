@@ -21,7 +21,6 @@ class Passage(NamedTuple):
 
 
 def passage(place, column, text, spot):
-    """The Passage of one Spot of a text."""
     text = mask_personal(text)
     start, end = spot.start, min(spot.end, spot.start + LONGEST)
     before = ("…" if start > CONTEXT else "") + visible(text[max(0, start - CONTEXT) : start])

@@ -10,11 +10,10 @@ import numpy as np
 from korlhf import __version__
 from korlhf.core import progress
 from korlhf.core.errors import InputError
-from korlhf.core.files import write_json
+from korlhf.core.files import AtomicFile, whole_files, write_json
 from korlhf.data.near_duplicates import HASHES, Signatures
-from korlhf.data.stage import whole_files
 from korlhf.data_prep.audit import ROLES, fix, labels, overlap, report
-from korlhf.data_prep.audit.scan import LENGTH_BINS, Limits, Scan, Source
+from korlhf.data_prep.audit.scan import LENGTH_BINS, Scan, Source
 
 SHOWN_FLIPS = 30
 
@@ -37,7 +36,7 @@ def sources(args):
 
 def first_reading(args, files):
     """Scan all files -> (Scan, overlap.Rows)."""
-    scan = Scan(files, Limits(args.min_hangul, args.min_answer_chars, args.examples, args.seed))
+    scan = Scan(files, args)
     with progress.bar(desc="reading", unit="rows") as bar:
         signatures = Signatures(scan.conversations(bar), args.threshold)
         bar.set_description("near-duplicates")
@@ -99,10 +98,6 @@ def second_reading(args, scan, rows, wanted):
 def run(args):
     """Audit the files that the flags `args` name, and write everything -> the content of audit.json."""
     began, output, files = time.time(), Path(args.output).expanduser(), sources(args)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output {output}: cannot be a folder: {error.strerror or error}; give another") from error
     scan, rows = first_reading(args, files)
     shown, matrices, cells = across_rows(args, scan, rows)
     figures, suspicious = judge_labels(args, scan, rows)
@@ -129,6 +124,6 @@ def run(args):
         "seconds": round(time.time() - began, 1),
     }
     write_json(output / "audit.json", audit)
-    with whole_files({"page": output / "audit.html"}) as written:
-        written["page"].write(report.page(audit))
+    with AtomicFile(output / "audit.html", "--output") as page:
+        page.write(report.page(audit))
     return audit

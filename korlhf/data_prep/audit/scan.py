@@ -42,15 +42,6 @@ class Source(NamedTuple):
     path: str
 
 
-class Limits(NamedTuple):
-    """min_hangul: least share of Hangul; min_answer_chars: without blanks; examples: shown of each finding."""
-
-    min_hangul: float
-    min_answer_chars: int
-    examples: int
-    seed: int
-
-
 class Reservoir:
     """A uniform sample of at most `size` items of a stream, the same for the same seed (Vitter 1985, algorithm R)."""
 
@@ -76,7 +67,6 @@ class Finding:
         self.texts, self.spots, self.variants, self.examples = 0, 0, Counter(), Reservoir(size, seed)
 
     def add(self, place, column, text, spots):
-        """Note the spots of one text."""
         self.texts += 1
         self.spots += len(spots)
         for spot in spots:
@@ -100,18 +90,19 @@ class SampledPair(NamedTuple):
 class Scan:
     """All that one reading leaves. Row numbers count over all files in the order of `sources`, from 0.
 
-    pair_hashes: per pair the hash of its conversation with (chosen, rejected), (rejected, chosen), chosen, rejected.
+    args: the flags; pair_hashes: per pair the hash of its conversation with (chosen, rejected), (rejected, chosen),
+    chosen, rejected.
     """
 
-    def __init__(self, sources, limits):
-        self.sources, self.limits = list(sources), limits
+    def __init__(self, sources, args):
+        self.sources, self.args = list(sources), args
         self.sets = list(dict.fromkeys(s.set for s in self.sources))
         self.findings, self.texts, self.lengths = {}, Counter(), {}
         self.bits, self.row_hash, self.line = array("Q"), array("Q"), array("Q")
         self.set_of, self.source_of = array("H"), array("H")
         self.pair_row, self.pair_hashes = array("Q"), [array("Q") for _ in range(4)]
         self.tallies = defaultdict(Tally)
-        self.sampled = {name: Reservoir(MAX_PAIRS, f"{limits.seed}:pairs:{name}") for name in self.sets}
+        self.sampled = {name: Reservoir(MAX_PAIRS, f"{args.seed}:pairs:{name}") for name in self.sets}
 
     def __len__(self):
         return len(self.bits)
@@ -149,7 +140,7 @@ class Scan:
             self.texts[source.set, field.part] += 1
             lengths = self.lengths.setdefault((source.set, field.part), [0] * len(LENGTH_BINS))
             lengths[bisect_right(LENGTH_BINS, len(field.text)) - 1] += 1
-            text, kinds, clean[field.path] = inspect(field, self.limits)
+            text, kinds, clean[field.path] = inspect(field, self.args)
             found.append(set(kinds))
             for kind, spots in kinds.items():
                 self._finding(source.set, kind, field.part).add(place, field.column, text, spots)
@@ -180,7 +171,7 @@ class Scan:
     def _finding(self, set_name, kind, part):
         key = set_name, kind, part
         if key not in self.findings:
-            self.findings[key] = Finding(self.limits.examples, f"{self.limits.seed}:{set_name}:{kind}:{part}")
+            self.findings[key] = Finding(self.args.examples, f"{self.args.seed}:{set_name}:{kind}:{part}")
         return self.findings[key]
 
     def _tally(self, place, row, set_name, prompt, answers):
@@ -228,7 +219,7 @@ def _body(field):
     return field.text[:start], body, field.text[start + len(body) :]
 
 
-def inspect(field, limits):
+def inspect(field, args):
     """Look at one text -> (the text without its surroundings, {kind: spots in it}, the whole cleaned text)."""
     text, found, clean = cleaned(field)
     if not clean.strip() and field.part not in ("input", "system"):
@@ -240,11 +231,11 @@ def inspect(field, limits):
             found[kind] = find(text)
     if not answer:
         found["template_marker"] = [s for s in found["template_marker"] if s.what in content.OF_PROMPTS]
-    if answer and len("".join(clean.split())) < limits.min_answer_chars:
+    if answer and len("".join(clean.split())) < args.min_answer_chars:
         found["short_answer"] = [Spot(0, len(text), "short")]
     if field.part in LANGUAGE_PARTS:
-        share = content.hangul_share(clean, limits.min_hangul)
-        if share is not None and share < limits.min_hangul:
+        share = content.hangul_share(clean, args.min_hangul)
+        if share is not None and share < args.min_hangul:
             found["not_korean"] = [Spot(0, len(text), "no Hangul at all" if share == 0 else "little Hangul")]
     return text, {kind: spots for kind, spots in found.items() if spots}, clean
 

@@ -1,17 +1,28 @@
 """What the generators share: instructions of a single turn, requests to a server, and whether a text is new enough."""
 
 import sys
-from importlib.resources import files
-
-import yaml
+from contextlib import contextmanager
+from dataclasses import asdict
 
 from korlhf.core import program
 from korlhf.core.errors import InputError
+from korlhf.core.texts import read_yaml
 from korlhf.data import record as records
-from korlhf.data import rouge
-from korlhf.llm.client import Request
+from korlhf.data import rouge, stage
+from korlhf.llm.client import Client, Request, open_cache
 
-PROMPTS = yaml.safe_load(files(__package__).joinpath("prompts.yaml").read_text(encoding="utf-8"))
+PROMPTS = read_yaml(__package__, "prompts.yaml")
+
+
+@contextmanager
+def asking(name, files, args, llm, **settings):
+    """(Stage, Client of the server that fills it) of a program. files: StageFlags; args: the program's own flags; llm:
+    LlmFlags; settings: what the output depends on besides."""
+    settings = {**asdict(args), "base_url": llm.base_url, **settings}
+    with stage.Stage(name, files.output, settings, files.input) as out, open_cache(llm, out.path) as cache:
+        client = Client(llm, cache)
+        yield out, client
+        out.extra["usage"] = client.usage
 
 
 def openai_model(flag, text):

@@ -8,6 +8,7 @@ import re
 from korlhf.core.errors import InputError
 from korlhf.data import record as records
 from korlhf.data.example import bare_answer
+from korlhf.data.fields import replaced
 from korlhf.data_prep.generate.common import PROMPTS, request
 from korlhf.data_prep.generate.translation import fault, hangul_share, needs_translation, unframed
 from korlhf.llm.client import Failure
@@ -26,19 +27,9 @@ def places(record):
 
 
 def text_at(record, place):
-    """The text at a place."""
     for key in place:
         record = record[key]
     return record
-
-
-def with_text(value, place, text):
-    """A copy of a record, list or dict with `text` at `place`."""
-    if not place:
-        return text
-    copy = list(value) if isinstance(value, list) else dict(value)
-    copy[place[0]] = with_text(value[place[0]], place[1:], text)
-    return copy
 
 
 def read_records(paths):
@@ -46,9 +37,8 @@ def read_records(paths):
     found = []
     for where, record in records.read(paths):
         try:
-            for place in places(record):
-                if place[0] not in ("prompt", "messages", "input"):
-                    record = with_text(record, place, bare_answer(text_at(record, place), place[0]))
+            answers = [place for place in places(record) if place[0] not in ("prompt", "messages", "input")]
+            record = replaced(record, {place: bare_answer(text_at(record, place), place[0]) for place in answers})
         except (ValueError, TypeError, LookupError) as error:
             expected = 'answers must be a list of texts, candidates one of {"text": ...}'
             raise InputError(f"{where}: an answer is no text: {error}; {expected}") from error
@@ -126,11 +116,12 @@ class Translator:
         original = {k: record[k] for k in ("id", "prompt", "messages", "input", *ANSWERS, "answers") if k in record}
         if "candidates" in record:
             original["candidates"] = [c["text"] for c in record["candidates"]]
-        new = record
+        texts = {}
         for place in places(record):
             parts = MARKER.split(text_at(record, place))
             parts[::2] = [self.found[p.strip()][0] if needs_translation(p) else p for p in parts[::2]]
-            new = with_text(new, place, "".join(parts))
+            texts[place] = "".join(parts)
+        new = replaced(record, texts)
         new = {**records.step(new, "translate", model=self.model), "language": "ko", "original": original}
         return {**new, "id": records.record_id(records.messages(new))}
 

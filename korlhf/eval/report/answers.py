@@ -28,7 +28,7 @@ def merge(run):
     "s": places in sources, "n": notes}, "x", "f" and "k" only where there are any.
     verdicts: {name of a note: its texts} to filter by; scores: names of numbers that two models have.
     """
-    by_source = {result.name: [line for line in result.rows or () if _shows_answers(line)] for result in run.results}
+    by_source = {result.name: [line for line in result.rows or () if "answers" in line] for result in run.results}
     by_source |= {f"{s.name}/heldout_answers": _before_and_after(s) for s in run.stages}
     by_source = {name: lines for name, lines in by_source.items() if lines}
     rows = {}
@@ -45,10 +45,6 @@ def merge(run):
         "verdicts": _verdicts(rows),
         "rows": rows,
     }
-
-
-def _shows_answers(line):
-    return isinstance(line.get("answers"), dict) and isinstance(line.get("messages"), list)
 
 
 def _before_and_after(stage):
@@ -76,23 +72,18 @@ def _add(rows, line, source):
     rest = {k: v for k, v in line.items() if k not in ("id", "category", "messages", "answers")}
     row["n"] += [[source, *note] for note in notes(rest) if not isinstance(note[1], str) or len(note[1]) <= LONGEST]
     for model, answers in line["answers"].items():
-        for answer in answers if isinstance(answers, list) else [answers]:
-            answer = answer if isinstance(answer, dict) else {"text": str(answer)}
+        for answer in answers:
             _add_answer(row["a"].setdefault(model, []), answer, source)
 
 
 def _turns(messages):
     """[[role, text]]; an input stands below the text that it belongs to."""
-    return [
-        [str(m.get("role")), "\n\n".join(str(m[k]) for k in ("content", "input") if m.get(k))]
-        for m in messages
-        if isinstance(m, dict)
-    ]
+    return [[m["role"], "\n\n".join(m[k] for k in ("content", "input") if m.get(k))] for m in messages]
 
 
 def _add_answer(answers, answer, source):
     """Add an answer, or its notes to the same text of another program. Two equal samples of one program stay two."""
-    text = None if answer.get("text") is None else str(answer["text"])
+    text = answer["text"]
     same = next((a for a in answers if text is not None and a["t"] == text and source not in a["s"]), None)
     if same is None:
         more = {"x": answer.get("failed"), "f": answer.get("finish_reason"), "k": answer.get("tokens")}

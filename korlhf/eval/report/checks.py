@@ -9,9 +9,9 @@ from pathlib import Path
 
 from korlhf.core.errors import InputError
 from korlhf.core.files import fingerprint
-from korlhf.core.tables import both, words
+from korlhf.core.tables import both, joined, words
 from korlhf.eval.report import gather, summary
-from korlhf.eval.report.words import PROGRAMS, STEPS, joined, name_of, protocol_name, say
+from korlhf.eval.report.words import PROGRAMS, STEPS, name_of, protocol_name, say
 from korlhf.eval.texts import rule_name
 from korlhf.llm import checkpoint
 
@@ -136,10 +136,7 @@ def _trained_again(run):
 
 def _responders(result):
     """{name of a model: how it was asked} of a result."""
-    figures = result.content["figures"]
-    responders = figures.get("responders") if isinstance(figures, dict) else None
-    named = responders.items() if isinstance(responders, dict) else ()
-    return {name: how if isinstance(how, dict) else {} for name, how in named}
+    return result.content["figures"].get("responders") or {}
 
 
 def _unlike_settings(run):

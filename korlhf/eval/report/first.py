@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from korlhf.core.tables import both
+from korlhf.core.tables import both, joined
 from korlhf.eval import conflicts
 from korlhf.eval.comparison import FEW
 from korlhf.eval.harmlessness_report import MUCH_UNCLEAR
@@ -62,7 +62,7 @@ def _trained(run, done, last):
     values |= {"n": summary.count(n), "steps": summary.count(last.finished.get("steps"))}
     text = say("first.trained", **values)
     if signs:
-        text = _joined(text, say("first.signs", names=", ".join(signs)))
+        text = joined([text, say("first.signs", names=", ".join(signs))], " ")
     word = BAD if broken else GOOD if len(done) == all_of and not signs else UNCLEAR
     return _answer("trained", word, f"{len(done)} / {all_of}", text, at)
 
@@ -87,7 +87,7 @@ def _better(run, last):
         word = UNCLEAR if None in (found["low"], found["high"]) else _word(found, even)
         own = conflicts.raised(_judge(result), _settings(last))
         if own is not False:
-            word, text = UNCLEAR, _joined(text, say("first.own_judge" if own else "first.maybe_own"))
+            word, text = UNCLEAR, joined([text, say("first.own_judge" if own else "first.maybe_own")], " ")
         return _answer("better", word, values["figure"], text, f"result-{run.results.index(result)}")
     before, after = (last and last.finished.get(f"heldout_{when}") or {} for when in ("before", "after"))
     if summary.finite(after.get("score")) and summary.finite(before.get("score")):
@@ -140,11 +140,11 @@ def _safe(run, last):
         word = BAD
     elif harm["high"] < GOES_ALONG and refuse["high"] < REFUSES:
         if neither and neither["high"] + harm["high"] > MUCH_UNCLEAR:
-            text = _joined(text, say("first.neither", share=_percent(neither)))
+            text = joined([text, say("first.neither", share=_percent(neither))], " ")
         elif _coarse(name):
-            text = _joined(text, say("first.coarse"))
+            text = joined([text, say("first.coarse")], " ")
         elif conflicts.raised(name, _settings(last)) is None:
-            text = _joined(text, say("first.maybe_own"))
+            text = joined([text, say("first.maybe_own")], " ")
         else:
             word = GOOD
     return _answer("safe", word, f"{harm['mean']:.0%}", text, at, **_limits())
@@ -161,7 +161,7 @@ def _believed(run, last, warnings):
     stage = next((s for s in run.stages if s.step == 2 and s.done and s.heldout.get("ci95") and not s.algorithm), None)
     told = say("first.warnings", n=count)
     if few is not None:
-        told = _joined(told, say("first.few", n=few))
+        told = joined([told, say("first.few", n=few)], " ")
     word = UNCLEAR if count or few is not None or not run.results else GOOD
     best = summary.best_rule(stage) if stage else None
     if best is None:
@@ -174,7 +174,7 @@ def _believed(run, last, warnings):
         word = BAD
     elif low <= best[1]:
         word = UNCLEAR
-    return _answer("believed", word, f"{accuracy['mean']:.0%}", _joined(text, told), "warnings", few=FEW)
+    return _answer("believed", word, f"{accuracy['mean']:.0%}", joined([text, told], " "), "warnings", few=FEW)
 
 
 def _few(run) -> int | None:
@@ -187,8 +187,7 @@ def _few(run) -> int | None:
 
 
 def _result(run: Run, program: str) -> Result | None:
-    found = (r for r in run.results if r.program == program and isinstance(r.content["figures"], dict))
-    return next(found, None)
+    return next((r for r in run.results if r.program == program), None)
 
 
 def _word(found: Figures, even: float) -> str:
@@ -225,7 +224,3 @@ def _named(judge):
 def _settings(stage: Stage) -> dict[str, Any]:
     """Those of a training that raised a reward."""
     return stage.settings if stage.step == 3 else {}
-
-
-def _joined(*texts):
-    return both(*(" ".join(text[language] for text in texts) for language in ("en", "ko")))

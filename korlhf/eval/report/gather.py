@@ -5,7 +5,6 @@ Everything that is read passes `shown`: characters that cannot be seen, and thos
 are spelt out.
 """
 
-import json
 import re
 import time
 from dataclasses import dataclass, field
@@ -15,15 +14,14 @@ from typing import Any
 from korlhf.core import tables
 from korlhf.core.errors import InputError
 from korlhf.data.characters import visible
-from korlhf.data.chat_template import TEMPLATES, template_source
-from korlhf.data.readers import read_rows
+from korlhf.data.chat_template import template_name
+from korlhf.data.readers import parsed, read_rows
 from korlhf.eval.report.words import PROGRAMS
 from korlhf.training.ppo_flags import NAMES
 
 RESULT_KEYS = {"program", "warnings", "tables", "protocol", "figures", "settings", "inputs", "rows", "versions"}
 RESULT_KEYS |= {"seconds", "finished"}
 STARTED = re.compile(r"^== (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)  OMP_NUM_THREADS=\d+ (.*)$", re.MULTILINE)  # by launch.sh
-AGAIN = "run the program that writes it again, or move the file away"
 
 
 @dataclass(eq=False)
@@ -159,19 +157,13 @@ def _read_text(path):
         raise InputError(f"{path}: cannot be read: {reason}; check the file and its permissions") from error
 
 
-def _parsed(text, path, line=1, remedy=AGAIN):
-    try:
-        return shown(json.loads(text))
-    except json.JSONDecodeError as error:
-        place = f"{path}:{line + error.lineno - 1}"
-        raise InputError(f"{place}: broken JSON: {error.msg} at character {error.colno}; {remedy}") from error
-    except (RecursionError, ValueError) as error:  # the second: a number of thousands of digits
-        raise InputError(f"{path}:{line}: JSON that cannot be read: {str(error).split(';')[0]}; {remedy}") from error
+def _read_json(path):
+    return shown(parsed(_read_text(path), path, remedy="run the program that writes it again, or move the file away"))
 
 
 def _read_object(path):
     """The object in a JSON file, {} if there is no file or no object in it."""
-    value = _parsed(_read_text(path), path) if path.exists() else {}
+    value = _read_json(path) if path.exists() else {}
     return value if isinstance(value, dict) else {}
 
 
@@ -191,7 +183,8 @@ def _read_stage(folder, clock):
     stage.step = _step_of(stage)
     stage.metrics = _read_metrics(folder / "metrics.jsonl", stage.done)
     stage.card = shown(_read_text(folder / "README.md"))
-    stage.template = _template_name(_read_text(folder / "chat_template.jinja"))
+    template = _read_text(folder / "chat_template.jinja")
+    stage.template = template and (template_name(template) or "own")
     stage.answers = _rows(folder / "heldout_answers.jsonl")
     starts = STARTED.findall(_read_text(folder / "training.log"))
     stage.command = shown(starts[-1][1]) if starts else ""
@@ -219,21 +212,16 @@ def _read_metrics(path, done):
     rows = []
     for n, line in lines:
         try:
-            rows.append(_parsed(line, path, n, "delete the line"))
+            rows.append(shown(parsed(line, path, n, "delete the line")))
         except InputError:
             if done or n != lines[-1][0]:
                 raise
     return [row for row in rows if isinstance(row, dict) and isinstance(row.get("step"), int)]
 
 
-def _template_name(text):
-    ours = ((name, template_source(name, bos)) for name in TEMPLATES for bos in (True, False))
-    return next((name for name, source in ours if source.strip() == text.strip()), "own") if text else ""
-
-
 def _read_result(path):
     """The Result of a JSON file, or None if the file is something else."""
-    content = _parsed(_read_text(path), path)
+    content = _read_json(path)
     if not isinstance(content, dict) or not {"program", "tables", "protocol"} <= set(content):
         return None
     program, absent = content["program"], sorted(RESULT_KEYS - set(content))
@@ -259,8 +247,8 @@ def _check(content):
         tables.both(line["en"], line["ko"])
     for read in content["inputs"]:
         Path(read["path"])
-    if not isinstance(content["protocol"], dict) or not isinstance(content["versions"], dict):
-        raise TypeError("protocol and versions are no objects")
+    if not all(isinstance(content[name], dict) for name in ("protocol", "versions", "figures")):
+        raise TypeError("protocol, versions or figures are no object")
     int(content["rows"]["n"])
     Path(content["rows"]["file"])
     float(content["seconds"])

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from korlhf import __version__
 from korlhf.core.ai_mark import NOTICE
 from korlhf.core.files import AtomicFile
-from korlhf.core.tables import both
+from korlhf.core.tables import both, joined
 from korlhf.eval.report import answers, charts, checks, curves, first, gather, grids, summary
 from korlhf.eval.report.words import group, name_of, protocol_name, say
 
@@ -116,8 +116,7 @@ def _place_of(about, run):
 
 
 def _result_name(result):
-    name = name_of("programs", result.program)
-    return both(*(name[language] + result.suffix for language in ("en", "ko")))
+    return joined([name_of("programs", result.program), result.suffix], "")
 
 
 def _versions(run):
@@ -139,7 +138,6 @@ def _stage_view(stage, folder, path):
 
 
 def _result_view(place, result):
-    """What the page shows of a result."""
     lines = {**result.content["protocol"], "cache": result.content.get("from_cache") or None}
     protocol = {name: _in_both(value) for name, value in lines.items() if value not in (None, "")}
     told = [name for name in protocol if name in SHORT or name.startswith("judge ")]
@@ -156,7 +154,6 @@ def _result_view(place, result):
 
 
 def _in_both(value):
-    """A value of a protocol in both languages."""
     if isinstance(value, dict) and {"en", "ko"} <= set(value):
         return both(str(value["en"]), str(value["ko"]))
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from korlhf.core.tables import both
+from korlhf.core.tables import both, joined
 from korlhf.eval.report.charts import finite, minus
 from korlhf.eval.report.gather import Stage
-from korlhf.eval.report.words import STEPS, joined, say
+from korlhf.eval.report.words import STEPS, say
 from korlhf.eval.texts import rule_name
 from korlhf.training.reward_flags import reward_model_of
 

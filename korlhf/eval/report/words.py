@@ -27,11 +27,6 @@ def name_of(key, name):
     return say(f"{key}.{name}") if name in group(key)["en"] else both(name, name)
 
 
-def joined(parts):
-    """Texts in both languages, one after the other, with commas."""
-    return both(*(", ".join(part[language] for part in parts) for language in ("en", "ko")))
-
-
 def protocol_name(name):
     """The name of a line of a protocol, also in "rubric of harmful" and "judge openai:x"."""
     known = group("protocol")

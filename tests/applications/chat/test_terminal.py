@@ -166,7 +166,7 @@ def test_what_cannot_begin_is_one_line_and_exit_code_2(folders, tmp_path, monkey
         lines = [line for line in err.splitlines() if line and "Loading weights" not in line]
         assert out == "" and len(lines) == 1 and says in lines[0] and lines[0].startswith("error: "), (words, err)
     with pytest.raises(SystemExit, match="2"):
-        chat.parse(["--model_name_or_path", "x", "--temperature", "-1"])
+        chat.main(["--model_name_or_path", "x", "--temperature", "-1"])
 
 
 # A pipe

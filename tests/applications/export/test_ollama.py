@@ -7,7 +7,7 @@ from go_template import render
 from transformers import AutoTokenizer
 
 from korlhf.applications.export import ollama
-from korlhf.data.chat_template import TEMPLATES, template_source
+from korlhf.data.chat_template import TEMPLATES, template_name, template_source
 
 EOS = "<|endoftext|>"
 ONE = [("user", "안녕")]
@@ -42,7 +42,7 @@ def test_go_and_jinja_write_the_same(folders, name, talk, expected):
 
 def test_every_template_of_ours_has_one_and_others_are_left_to_ollama(chat_templates):
     for name in TEMPLATES:
-        assert all(ollama.name_of(template_source(name, bos)) == name for bos in (True, False))
+        assert all(template_name(template_source(name, bos)) == name for bos in (True, False))
     text = ollama.modelfile("m-f16.gguf", template_source("kullm", True), EOS, 2048, 'MIT """x"""')
     found = re.search(r'^TEMPLATE """(.*)"""$', text, re.M)
     assert found[1] == ollama.go_template("kullm", EOS) and text.startswith("FROM ./m-f16.gguf\n")

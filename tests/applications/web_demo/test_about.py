@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from korlhf.applications.web_demo.about import about
+from korlhf.applications.web_demo.models import about
 from korlhf.core.errors import InputError
 
 

@@ -395,7 +395,7 @@ def test_files_of_one_name_get_names_of_their_own(tmp_path):
 )
 def test_flags_that_cannot_work(argv, part, capsys):
     with pytest.raises(SystemExit):
-        audit.parse([*argv, "--output", "out"])
+        audit.main([*argv, "--output", "out"])
     assert part in capsys.readouterr().err
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 from openai_server import Server, at_random, error, refusal
-from prep_harness import call
 from prep_harness import run as run_program
 
 import data_prep.translate as program
@@ -25,7 +24,7 @@ KOREAN = {
 }
 
 
-ARGS = call(program.parse, ["--input a.jsonl", "--output b.jsonl", "--translator", "openai:test-model"])[1]
+ARGS = program.TranslateFlags(translator="openai:test-model")
 TRANSLATOR = translate.Translator(ARGS, "test-model", None, None)
 
 
