@@ -8,7 +8,7 @@ Left out: judging the answers (score.py) and choosing among them (rank.py).
 
 from dataclasses import asdict, dataclass, replace
 
-from korlhf.core import program
+from korlhf.core import flags, program
 from korlhf.core.errors import InputError
 from korlhf.core.flags import REQUIRED, flag, seed_flag
 from korlhf.data import stage
@@ -38,22 +38,23 @@ class RespondFlags:
         0.05, "if a larger share of the answers failed, exit with code 3 after writing everything", low=0, high=1
     )
 
+    @property
+    def answers(self):
+        """To each prompt, by each responder."""
+        return self.num_answers or (1 if self.as_output else 2)
 
-def parse(argv=None):
-    """(StageFlags, RespondFlags, SamplerFlags, LlmFlags)"""
-    groups = (stage.StageFlags, RespondFlags, SamplerFlags, LlmFlags)
-    parser, files, args, sampler, llm = stage.parse(argv, "Answers of models to the prompts of records", *groups)
-    if args.as_output and (args.num_answers > 1 or len(args.responder) > 1):
-        parser.error("--as_output takes one answer of one responder; give one --responder and no --num_answers")
-    sampler.check(parser)
-    args = replace(args, num_answers=args.num_answers or (1 if args.as_output else 2))
-    if args.num_answers > 1 and args.temperature == 0:
-        parser.error(f"--num_answers {args.num_answers}: greedy answers are all the same; set --temperature, e.g. 0.7")
-    return files, args, sampler, llm
+    def check(self, parser):
+        if self.as_output and (self.num_answers > 1 or len(self.responder) > 1):
+            parser.error("--as_output takes one answer of one responder; give one --responder and no --num_answers")
+        if self.answers > 1 and self.temperature == 0:
+            n = f"--num_answers {self.answers}"
+            parser.error(f"{n}: greedy answers are all the same; set --temperature, e.g. 0.7")
 
 
 def main(argv=None):
-    files, args, sampler, llm = parse(argv)
+    groups = (stage.StageFlags, RespondFlags, SamplerFlags, LlmFlags)
+    files, args, sampler, llm = flags.parse(argv, "Answers of models to the prompts of records", *groups)
+    args = replace(args, num_answers=args.answers)
     who = responders.read_responders(args.responder, llm.base_url)
     for r in who:
         if r.kind == "file":

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from korlhf import __version__
-from korlhf.core import flags
 from korlhf.core.errors import InputError
 from korlhf.core.files import fingerprint, whole_files, write_json
 from korlhf.core.flags import REQUIRED, flag
@@ -33,15 +32,6 @@ class StageFlags:
     output: str = flag(
         REQUIRED, "JSONL file; next to it OUTPUT.report.json and, of what failed, OUTPUT.failed.jsonl", output="file"
     )
-
-
-def parse(argv, description, *groups):
-    """A command line -> (parser, for further checks; one instance of each flag dataclass in `groups`)."""
-    parser = flags.Parser(description=description)
-    for group in groups:
-        flags.add(parser, group)
-    found = parser.parse_args(argv)
-    return parser, *(flags.read(found, group) for group in groups)
 
 
 def next_to(path, ending):
