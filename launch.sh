@@ -135,7 +135,7 @@ as_flags() {
                 [[ "$value" != true && "$value" != 1 ]] || FLAGS+=("--${name,,}")
                 ;;
             *)
-                if [[ "$value" == --* ]]; then
+                if [[ "$value" == -* ]]; then
                     FLAGS+=("--${name,,}=$value")
                 elif [[ -n "$value" ]]; then
                     FLAGS+=("--${name,,}" "$value")

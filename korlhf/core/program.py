@@ -4,7 +4,9 @@ import contextlib
 import gc
 import os
 import re
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Generator
@@ -58,6 +60,22 @@ def run(main: Callable[[], int | None], stopped: str = "stopped") -> NoReturn:
             raise
         _tell(error)
         os._exit(1)  # a usual end takes leave of the others, and might wait for those that are gone
+
+
+@contextlib.contextmanager
+def unwinding() -> Generator[None]:
+    """Inside, SIGTERM and SIGHUP that would end the program at once leave every `with` first: for what would stay
+    behind. Only the main thread hears them.
+    """
+    numbers = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def errors_in(output_dir: str | Path) -> None:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import httpx2
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 
-from korlhf.core import progress
+from korlhf.core import program, progress
 from korlhf.core.errors import InputError
 from korlhf.data.tokenize import Codec
 from korlhf.models.causal_lm import load_causal_lm
@@ -93,7 +94,7 @@ class Served:
         progress.say(f"vLLM is being started for {model.path}; its log: {self.log}")
         words = arguments(model.dtype, self.longest, 1.0, not torch.cuda.is_available())
         words += ["--trust-remote-code"] if model.trust_remote_code else []
-        with _folder(model) as folder:
+        with program.unwinding(), _folder(model) as folder:
             return Server(self.flags, folder, words, self.log)
 
 
@@ -125,7 +126,7 @@ def _files(model):
         wanted = [pattern for pattern in FILES if pattern != "pytorch_model*"]
         try:
             source = Path(snapshot_download(model.path, allow_patterns=wanted, ignore_patterns=["*/*"]))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, httpx2.HTTPError) as error:
             raise InputError(f"{model.what} {model.path}: cannot be downloaded: {first_line(error)}") from error
     check_weights(str(source), model.what)
     return source.iterdir()

@@ -55,7 +55,8 @@ class Vllm:
             agreed(lambda: self._settle(version) if self.world.first else None, self.world)
         except BaseException:
             if self.world.first:
-                self.servers.try_to_tell("/resume")
+                for path in ("/wake_up", "/resume") if asleep else ("/resume",):
+                    self.servers.try_to_tell(path)
             raise
         self._tell("/resume")
         self.servers.version, pushed = version, time.monotonic() - began
@@ -104,9 +105,12 @@ class Vllm:
         agreed(lambda: self.servers.tell(path) if self.world.first else None, self.world)
 
     def leave(self) -> None:
-        """Wake the servers that were put to sleep, as far as they answer. The first process calls it."""
+        """Give servers that go on back, as far as they answer: awake, and free for another training's weights. The
+        first process calls it.
+        """
         if self.sleeps:
             self.servers.try_to_tell("/wake_up")
+        self.transfer.leave()
 
 
 def _rms(x):

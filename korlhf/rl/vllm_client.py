@@ -19,10 +19,14 @@ SOON = 10.0  # seconds that a server has to take what is told it at an end
 GENERATE = "/inference/v1/generate"
 SAME = "does it see --vllm_weights_dir at the same place, and has its model the same shape?"
 ENGINE = "start it with --weight-transfer-config, as docs/rollouts.md tells"
+HALF = "a training that ended in the middle of a push leaves it so; start it again"
 LOADING = {  # requests about weights -> what to look at if a server refuses one
     "/collective_rpc": SAME,
+    "/v1/unload_lora_adapter": "it was started again, or serves another training",
     "/v1/load_lora_adapter": f"{SAME} It is started with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora",
     "/init_weight_transfer_engine": ENGINE,
+    "/start_weight_update": HALF,
+    "/finish_weight_update": HALF,
     "/update_weights": "has its model the same shape?",
 }
 HOW = "start it with VLLM_SERVER_DEV_MODE=1 vllm serve ... --enable-scale-out, version 0.32 or later"
@@ -55,24 +59,26 @@ class Servers:
 
         return run_all(all_of_them())
 
-    def try_to_tell(self, path: str) -> None:
+    def try_to_tell(self, path: str, body: dict | None = None) -> None:
         """Tell all servers, as far as they answer soon."""
 
         async def one(url):
             with contextlib.suppress(InputError, TimeoutError):
                 async with self._client() as client, asyncio.timeout(SOON):
-                    await self._ask(client, "POST", url, path)
+                    await self._ask(client, "POST", url, path, body)
 
         async def all_of_them():
             await asyncio.gather(*map(one, self.urls))
 
         run_all(all_of_them())
 
-    def check_settings(self, temperature: float) -> None:
-        """Raises InputError if a server does not answer, or tells log-probabilities at another temperature."""
-        run_all(self._check_settings(temperature))
+    def check_settings(self, temperature: float, sleeps: bool = False) -> None:
+        """Raises InputError if a server does not answer, tells log-probabilities at another temperature, or cannot
+        sleep and has to.
+        """
+        run_all(self._check_settings(temperature, sleeps))
 
-    async def _check_settings(self, temperature):
+    async def _check_settings(self, temperature, sleeps):
         async with self._client() as client:
             for url in self.urls:
                 try:
@@ -80,7 +86,10 @@ class Servers:
                 except Unscored as error:
                     raise InputError(f"--vllm_url {url}: {error}; start the server first, or give another") from error
                 with _readable(url, info):
-                    mode = info["vllm_config"]["model_config"]["logprobs_mode"]
+                    config = info["vllm_config"]["model_config"]
+                    mode, can_sleep = config["logprobs_mode"], config["enable_sleep_mode"]
+                if sleeps and not can_sleep:
+                    raise InputError(f"--vllm_sleep: {url} was started without --enable-sleep-mode; give it that")
                 wanted = "raw_logprobs" if temperature == 1 else "processed_logprobs"
                 if mode != wanted:
                     raise InputError(

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx2
 
-from korlhf.core import progress
+from korlhf.core import program, progress
 from korlhf.core.errors import InputError
 from korlhf.rl import watched
 from korlhf.rl.flags import Flags
@@ -136,6 +136,12 @@ def opened(models: Models, flags: Flags, prompts: Sequence[Prompt], dtype: str) 
     log = "" if rollout.vllm_url else f"{flags.run.output_dir}/vllm.log"
     if rollout.vllm_weights in ("ipc", "nccl") and world.device.type != "cuda":
         raise InputError(f"--vllm_weights {rollout.vllm_weights}: the training has no CUDA GPU here; give files")
+    with program.unwinding():
+        yield from _opened(models, flags, prompts, dtype, log)
+
+
+def _opened(models, flags, prompts, dtype, log):
+    rollout, world = flags.rollout, models.world
     place = Path(rollout.vllm_weights_dir).resolve()
     folder = agreed(lambda: _folder(place, bool(rollout.vllm_url)) if world.first else place, world)
     servers = Servers(models.codec.eos_token_id, rollout.vllm_timeout, log)
@@ -148,7 +154,7 @@ def opened(models: Models, flags: Flags, prompts: Sequence[Prompt], dtype: str) 
         if rollout.vllm_url:
             servers.urls = [url.rstrip("/") for url in rollout.vllm_url]
             stack.callback(sampler.leave if world.first else lambda: None)
-            agreed(lambda: servers.check_settings(flags.ppo.temperature), world)
+            agreed(lambda: servers.check_settings(flags.ppo.temperature, rollout.vllm_sleep), world)
         else:
             if len(set(world.gather(socket.gethostname()))) > 1:
                 raise InputError("--rollout vllm on several machines: start the servers, and name them with --vllm_url")

@@ -86,6 +86,9 @@ class Files:
         for path in self.folder.glob("*.safetensors"):
             path.unlink()
 
+    def leave(self) -> None:
+        """Free what servers that go on hold for this training alone."""
+
     def _by_first(self, call: Callable[[], Any]) -> None:
         agreed(lambda: call() if self.world.first else None, self.world)
 
@@ -114,12 +117,17 @@ class Adapter(Files):
         folder = self.folder / name
         self._clear()
         with self._writing(weights):
-            model.save_pretrained(str(folder), state_dict=weights)
+            # "auto" would ask the hub for the base's configuration
+            model.save_pretrained(str(folder), state_dict=weights, save_embedding_layers=False)
             share_weights(folder)
         if self.servers.model:
             self.servers.tell("/v1/unload_lora_adapter", {"lora_name": self.servers.model})
         self.servers.tell("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
         shutil.rmtree(folder)
+
+    def leave(self) -> None:
+        if self.servers.model:
+            self.servers.try_to_tell("/v1/unload_lora_adapter", {"lora_name": self.servers.model})
 
 
 class Ipc(Files):
@@ -175,6 +183,10 @@ class Nccl(Files):
         meanwhile(lambda: self.group.send(weights.values()), lambda: self.servers.tell("/update_weights", update))
         self.servers.tell("/finish_weight_update")
 
+    def leave(self) -> None:
+        if self.group:
+            self.servers.try_to_tell("/shutdown_weight_transfer_engine")
+
     def _open(self):
         """The group of this process, as rank 0, and all workers of all servers."""
         sizes = [answer["world_size"] for answer in self.servers.tell("/get_world_size", method="GET")]
@@ -187,24 +199,30 @@ class Nccl(Files):
 
 
 class NcclGroup:
-    """Rank 0 of an NCCL group of `size` ranks on the current GPU, which sends to all others."""
+    """Rank 0 of an NCCL group of `size` ranks on the current GPU, which sends to all others. It works on a stream of
+    its own: a broadcast that nobody takes any more never ends, and whatever came after it would wait.
+    """
 
     def __init__(self, size: int):
         self.size, self.key, self.device = size, nccl.unique_id(), torch.cuda.current_device()
+        self.stream = torch.cuda.Stream()
 
     def open(self) -> None:
         """Wait for all others; then the sum over one element that vLLM's side begins with."""
         torch.cuda.set_device(self.device)  # of this thread
         self.communicator = nccl.init_rank(self.size, self.key, 0)
         one = torch.zeros(1, device=self.device)
-        nccl.all_reduce([one], comms=[self.communicator])
-        torch.cuda.current_stream().synchronize()
+        self._run(lambda how: nccl.all_reduce([one], **how))
 
     def send(self, weights) -> None:
         torch.cuda.set_device(self.device)
-        for weight in weights:
-            nccl.broadcast([weight.contiguous()], comms=[self.communicator])
-        torch.cuda.current_stream().synchronize()
+        weights = [weight.contiguous() for weight in weights]
+        self._run(lambda how: [nccl.broadcast([weight], **how) for weight in weights])
+
+    def _run(self, call):
+        self.stream.wait_stream(torch.cuda.current_stream())
+        call({"streams": [self.stream], "comms": [self.communicator]})
+        self.stream.synchronize()
 
 
 TRANSFERS: dict[str, type[Files]] = {"files": Files, "adapter": Adapter, "ipc": Ipc, "nccl": Nccl}
@@ -226,10 +244,11 @@ def meanwhile(here: Callable[[], Any], there: Callable[[], Any]) -> None:
     thread.start()
     try:
         there()
-        thread.join()
-    finally:
-        if failed:
-            raise failed[0]
+    except InputError as error:  # a server that goes away makes NCCL fail, too
+        raise error from (failed or [None])[0]
+    thread.join()
+    if failed:
+        raise failed[0]
 
 
 @contextlib.contextmanager

@@ -17,13 +17,15 @@ import sys
 import time
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+# That all processes of a job get, or all children of a program: the parent decides.
+SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2
 GRACE = 10.0  # seconds that all have to end by themselves: they have memory to give back
 LOOK_EVERY = 0.2  # seconds
 
 
 def main():
     folder, *command = sys.argv[1:]
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the parent decides
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     libc, parent = ctypes.CDLL(None), os.getppid()
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -45,7 +47,7 @@ def main():
 
 def _begin(libc):
     """In the server's process: usual signals, a session of its own, and an end with this one's."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     os.setsid()
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -27,7 +27,11 @@ class VllmFlags:
         "started by the program $VLLM (default: .venv-vllm/bin/vllm)",
         choices=["local", "vllm"],
     )
-    vllm_args: str = flag("", "further arguments of the server that is started, e.g. '--gpu-memory-utilization 0.4'")
+    vllm_args: str = flag(
+        "",
+        "further arguments of the server that is started, e.g. '--gpu-memory-utilization 0.4'; of a single word: "
+        "--vllm_args=--enforce-eager",
+    )
     vllm_timeout: float = flag(
         600.0, "seconds until a server that has not started, or an unanswered request, is given up", above=0
     )

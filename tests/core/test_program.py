@@ -1,5 +1,6 @@
 """What ends one of several processes: one line, and the whole text in a file."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,26 @@ def test_a_process_alone_has_its_traceback(tmp_path):
     done = run(tmp_path / "out", GONE, processes="1")
     assert done.returncode == 1 and "Traceback" in done.stderr and "rank 1" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+UNWINDS = """
+import pathlib, sys, time
+from korlhf.core import program
+def main():
+    with program.unwinding():
+        try:
+            print("in", flush=True)
+            time.sleep(60)
+        finally:
+            pathlib.Path(sys.argv[1]).touch()
+program.run(main)
+"""
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_what_would_stay_behind_is_done_before_a_signal_ends_the_program(tmp_path, number, code):
+    command = [sys.executable, "-c", UNWINDS, str(tmp_path / "done")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={"PYTHONPATH": str(ROOT), "PATH": ""}) as process:
+        process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(20) == code and (tmp_path / "done").exists()

@@ -46,6 +46,7 @@ class Server(Loopback):
         self.faults, self.calls, self.seen = faults or {}, Counter(), []
         self.lock, self.stopping = threading.Lock(), threading.Event()
         self.logprobs_mode, self.version, self.pushed = logprobs_mode, "default", []
+        self.can_sleep = True
         self.awake, self.paused, self.workers = set(TAGS), False, 1
         self.adapter, self.wire, self.updating = None, queue.Queue(), []
         self.load(folder)
@@ -158,7 +159,8 @@ class Server(Loopback):
         if name == "update_weight_version":
             self.version = body["new_version"]
         if name == "server_info":
-            return {"vllm_config": {"model_config": {"logprobs_mode": self.logprobs_mode}}}
+            config = {"logprobs_mode": self.logprobs_mode, "enable_sleep_mode": self.can_sleep}
+            return {"vllm_config": {"model_config": config}}
         return {"success": True}
 
 

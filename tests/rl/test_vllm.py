@@ -187,6 +187,8 @@ def test_servers_sleep_while_the_training_computes(served, way):
             Unavailable,
             "is away: no answer to /update_weights within --vllm_timeout",
         ),
+        ("adapter", {"unload_lora_adapter": 404}, Unscored, "was started again, or serves another training"),
+        ("ipc", {"start_weight_update": 500}, Unscored, "that ended in the middle of a push leaves it so"),
         ("nccl", {"update_weights": "drop"}, Unavailable, "is away: Remote"),
     ],
 )
@@ -195,15 +197,50 @@ def test_a_server_that_does_not_take_weights_is_one_line(served, on_cpus, way, f
     made.actor.__class__ = Actor
     sampler, server = served(made, way=way)
     on_cpus(server, waits=True)
+    if "unload_lora_adapter" in faults:  # of the adapter before
+        sampler.sync(made.actor)
+        made.actor.move()
     made.sampler.servers.seconds, server.faults = (0.5 if "hang" in faults.values() else 20.0), faults
     with pytest.raises(error, match=says):
         sampler.sync(made.actor)
     assert not server.paused
 
 
-def test_a_broadcast_that_fails_is_told_as_itself():
+def test_what_fails_in_a_broadcast_is_told_as_itself_and_a_server_before_it():
+    def fails(error, seconds=0.0):
+        time.sleep(seconds)
+        raise error
+
     with pytest.raises(RuntimeError, match="NCCL"):
-        meanwhile(lambda: (_ for _ in ()).throw(RuntimeError("NCCL")), lambda: time.sleep(0.1))
+        meanwhile(lambda: fails(RuntimeError("NCCL")), lambda: None)
+    with pytest.raises(Unavailable, match="is away") as raised:
+        meanwhile(lambda: fails(RuntimeError("NCCL")), lambda: fails(Unavailable("is away"), 0.1))
+    assert "NCCL" in str(raised.value.__cause__)
+
+
+def test_servers_that_cannot_sleep_are_not_told_to(served):
+    sampler, server = served()
+    server.can_sleep = False
+    with pytest.raises(InputError, match="--vllm_sleep: http.* was started without --enable-sleep-mode"):
+        sampler.servers.check_settings(1.0, sleeps=True)
+    sampler.servers.check_settings(1.0)
+
+
+def test_a_push_that_fails_leaves_no_server_half_asleep(served, models):
+    sampler, server = served(faults={"collective_rpc": 500})
+    server.sleep("1")
+    with pytest.raises(Unscored, match="could not load"):
+        sampler.sync(models.actor)
+    assert not server.asleep and not server.paused
+
+
+def test_an_adapter_leaves_with_its_training(served):
+    made, _ = make_models(toy_codec(), architecture="llama", lora=2)
+    made.actor.__class__ = Actor
+    sampler, server = served(made, way="adapter")
+    sampler.sync(made.actor)
+    sampler.leave()
+    assert server.adapter is None and server.calls["load_lora_adapter"] == 1
 
 
 def test_servers_that_another_run_left_asleep_wake_up(served, models):

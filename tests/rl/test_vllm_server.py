@@ -72,6 +72,14 @@ def test_it_ends_with_all_that_it_started_and_its_folder(start, tmp_path):
     assert f"serve {tmp_path}/model --host 127.0.0.1 --port" in (tmp_path / "log").read_text()
 
 
+def test_a_warning_to_all_of_a_job_leaves_it_alone(start):
+    with start() as server:
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP):
+            server.process.send_signal(number)
+        time.sleep(0.3)
+        assert server.process.poll() is None
+
+
 def test_an_error_is_told_before_the_server_has_ended(start, tmp_path):
     with pytest.raises(KeyError), start("--deaf") as server:
         raise KeyError

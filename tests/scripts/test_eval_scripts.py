@@ -89,6 +89,7 @@ def test_who_samples(parsed, monkeypatch):
     monkeypatch.setenv("VLLM", "/bin/true")
     values = parsed("win_rate", ROLLOUT="vllm", VLLM_ARGS="--enforce-eager")
     assert (values["rollout"], values["vllm_args"]) == ("vllm", "--enforce-eager")
+    assert parsed("win_rate", ROLLOUT="vllm", VLLM_ARGS="-O0")["vllm_args"] == "-O0"
 
 
 def test_a_chat_benchmark_and_its_file(parsed, korean):
