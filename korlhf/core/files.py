@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import resource
 import shutil
 import tempfile
 from collections.abc import Generator, Hashable, Mapping
@@ -58,6 +59,9 @@ class AtomicFile:
                 f"{self._named}: another process is writing it; wait for it, or give another name"
             ) from error
         except OSError as error:
+            if self._lock.is_locked:
+                self.part.unlink(missing_ok=True)
+                self._lock.release()
             raise self.unwritable(error) from error
         return self._file
 
@@ -100,6 +104,9 @@ class AtomicFile:
 @contextlib.contextmanager
 def whole_files(paths: Mapping[K, PathLike], what: str = "--output") -> Generator[dict[K, TextIO]]:
     """An AtomicFile for each of `paths`, as {name: open file}: if the block raises, none of them gets its name."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < (need := 2 * len(paths) + 256):  # a file and its lock each, and what the program has open
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(need, hard), hard))
     with contextlib.ExitStack() as stack:
         files = {name: stack.enter_context(AtomicFile(path, what)) for name, path in paths.items()}
         yield files

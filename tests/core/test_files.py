@@ -1,14 +1,17 @@
 """korlhf/core/files.py: a file is there whole or not at all, whoever is killed."""
 
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from korlhf.core import files
 from korlhf.core.errors import InputError
-from korlhf.core.files import AtomicFile, close_names, whole_folder, write_json
+from korlhf.core.files import AtomicFile, close_names, whole_files, whole_folder, write_json
 
 WRITER = """
 import sys, time
@@ -86,3 +89,30 @@ def test_a_folder_is_whole_or_the_one_before(tmp_path):
     assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.txt")] == ["best/안/a.txt"]
     assert (folder / "안" / "a.txt").read_text(encoding="utf-8") == "둘"
     assert [p.name for p in tmp_path.iterdir()] == ["best"]
+
+
+def test_many_files_are_whole_at_once(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    paths = {i: tmp_path / f"{i}.jsonl" for i in range(200)}
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
+    try:
+        with whole_files(paths) as opened:
+            for i, file in opened.items():
+                print(i, file=file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [path.read_text() for path in paths.values()] == [f"{i}\n" for i in paths]
+
+
+def test_a_file_that_cannot_be_opened_leaves_nothing(tmp_path, monkeypatch):
+    def fails(*_args, **_how):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    file = AtomicFile(tmp_path / "a.jsonl", "--output")
+    monkeypatch.setattr(files, "open", fails, raising=False)
+    with pytest.raises(InputError, match="Too many open files"):
+        file.open()
+    monkeypatch.undo()
+    assert not list(tmp_path.iterdir())
+    with file:
+        pass

@@ -79,8 +79,9 @@ def test_a_process_alone_has_its_traceback(tmp_path):
 
 
 UNWINDS = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
 from korlhf.core import program
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started this
 def main():
     with program.unwinding():
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from korlhf.core.errors import InputError
+from korlhf.core.errors import InputError, told
 from korlhf.core.files import read_json
 
 MARK = "export.json"
@@ -47,7 +47,8 @@ def part_of(folder):
     folder that takes up more of it."""
     part = folder.with_name(folder.name + ".partial")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    with told(f"--output_dir {folder}: cannot be written", "give another"):
+        part.mkdir(parents=True)
     try:
         yield part
     except (OSError, SafetensorError) as error:

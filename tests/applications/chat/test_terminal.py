@@ -320,7 +320,7 @@ def tiny(plain_tokenizer, tmp_path_factory):
 def test_a_local_model_with_scores_and_a_context(tiny, tmp_path):
     lm, reward = tiny
     flags = ("--reward_model", reward, "--temperature", "0", "--max_new_tokens", "700", "--context_tokens", "900")
-    with terminal(lm, tmp_path, *flags, python=warm.python(), **warm.ENVIRONMENT) as screen:
+    with terminal(lm, tmp_path, *flags, python=warm.python(), **warm.FIXED) as screen:
         screen.shows(PROMPT, 120)
         screen.type("안녕", ENTER)  # seconds, if nothing stops it
         screen.shows("안녕")

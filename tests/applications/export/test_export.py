@@ -253,3 +253,9 @@ def test_an_export_is_uploaded_later_and_only_after_a_yes(export, trained, monke
         code, out, _ = export(trained, "--push_to_hub", "me/bot", "--yes", "--public")
         assert code == 0 and hub.repositories["me/bot"] == {"private": False}
         assert "model.safetensors" in hub.files["me/bot"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(export, trained, tmp_path):
+    (tmp_path / "out.partial").write_text("a file of somebody's", encoding="utf-8")
+    code, _, err = export(trained)
+    assert code == 2 and f"--output_dir {tmp_path / 'out'}: cannot be written: File exists; give another" in err
