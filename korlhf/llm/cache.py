@@ -6,6 +6,7 @@ By hand on sqlite3: diskcache unpickles what it finds, and people cannot read it
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from korlhf.core.errors import InputError
+
+
+PATIENCE = 60.0  # seconds to wait for another process
 
 
 def cache_key(value: Any) -> str:
@@ -31,13 +35,27 @@ class Cache:
         self.path = Path(path).expanduser()
         with self._errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)  # each statement is a transaction
-            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db = sqlite3.connect(
+                self.path, timeout=PATIENCE, isolation_level=None
+            )  # a statement is a transaction
+            self._write_ahead()
             self._db.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last answers, not the file
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS answers "
                 "(key TEXT PRIMARY KEY, request TEXT, reply TEXT NOT NULL, created TEXT NOT NULL)"
             )
+
+    def _write_ahead(self):
+        """Of several processes that make the file at once, SQLite has all but one fail here without their timeout."""
+        limit = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > limit:
+                    raise
+            time.sleep(0.02)
 
     def __enter__(self) -> Self:
         return self

@@ -1,6 +1,7 @@
 """The cache: what is kept, what people see in it, what is no cache."""
 
 import json
+import multiprocessing
 import sqlite3
 from pathlib import Path
 
@@ -60,3 +61,25 @@ def test_where_the_cache_is(tmp_path):
         assert cache.path == tmp_path / "out" / "llm_cache.sqlite" and cache.path.exists()
     with open_cache(LlmFlags(cache=str(tmp_path / "mine.db")), tmp_path / "answers.jsonl") as cache:
         assert cache.path == tmp_path / "mine.db"
+
+
+def make_when_told(path, barrier, failed):
+    barrier.wait()
+    try:
+        Cache(path)
+    except InputError as error:
+        failed.put(str(error))
+
+
+def test_several_processes_make_one_cache_at_once(tmp_path):
+    """Without patience one of a few tries fails."""
+    fork = multiprocessing.get_context("fork")
+    failed = fork.Queue()
+    for i in range(15):
+        told = (tmp_path / f"{i}.sqlite", fork.Barrier(4), failed)
+        processes = [fork.Process(target=make_when_told, args=told) for _ in range(4)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(60)
+    assert failed.empty(), failed.get()

@@ -181,6 +181,14 @@ class Project:
                     found.append(int(process.name))
             except OSError:
                 continue  # it has just ended, or is another user's
+        return sorted(found)
+
+    def signal_all(self, number):
+        """Those that were there."""
+        found = self.alive()
+        for process in found:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(process, number)
         return found
 
 
@@ -339,15 +347,17 @@ def test_the_time_of_a_start_that_was_killed_counts(project):
     project.wait_for("step 2")
     running.kill()
     running.wait()
-    while left := project.alive():  # what is killed last may have begun another
-        for process in left:
-            with contextlib.suppress(ProcessLookupError):  # it has just ended
-                os.kill(process, signal.SIGKILL)
+    seen = None
+    while project.alive() != seen:  # none goes on while others are killed
+        seen = project.signal_all(signal.SIGSTOP)
+    while project.signal_all(signal.SIGKILL):
+        time.sleep(0.02)
     total, began = map(int, (project.out / "logs/reward.seconds").read_text(encoding="utf-8").split())
     assert total == 0
     os.utime(project.out / "logs/reward.log", (began + 50, began + 50))
     project.took()
-    assert project.run()[:2] == (0, QUICKSTART[1:])
+    code, ran, out = project.run()
+    assert (code, ran) == (0, QUICKSTART[1:]), out
     clocked = json.loads((project.out / "stages.json").read_text(encoding="utf-8"))
     assert 50 <= clocked["reward"]["seconds"] < 60 and clocked["ppo"]["seconds"] < 10
     assert project.run()[0] == 0
