@@ -15,7 +15,6 @@ from typing import Any, Self
 
 from korlhf.core.errors import InputError
 
-
 PATIENCE = 60.0  # seconds to wait for another process
 
 
