@@ -34,9 +34,8 @@ class Cache:
         self.path = Path(path).expanduser()
         with self._errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                self.path, timeout=PATIENCE, isolation_level=None
-            )  # a statement is a transaction
+            # isolation_level None: each statement is a transaction
+            self._db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
             self._write_ahead()
             self._db.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last answers, not the file
             self._db.execute(

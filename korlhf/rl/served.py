@@ -14,10 +14,9 @@ from typing import Any, Self
 import httpx2
 import torch
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
 
 from korlhf.core import program, progress
-from korlhf.core.errors import InputError
+from korlhf.core.errors import InputError, told
 from korlhf.data.tokenize import Codec
 from korlhf.models.causal_lm import load_causal_lm
 from korlhf.models.fingerprint import FILES
@@ -25,6 +24,7 @@ from korlhf.models.folders import check_weights, first_line, lora_base
 from korlhf.rl.rollout import Limits
 from korlhf.rl.vllm_client import Servers
 from korlhf.rl.vllm_server import Server, arguments
+from korlhf.rl.vllm_weights import writing
 from korlhf.training.rollout_flags import VllmFlags
 from korlhf.training.world import DTYPES
 
@@ -104,10 +104,8 @@ def _folder(model: Finished) -> Generator[Path]:
     inside, the folder is removed here.
     """
     where = f"{model.what} {model.path}: --rollout vllm needs room in {MEMORY}"
-    try:
+    with told(where, "make some"):
         folder = Path(tempfile.mkdtemp(prefix="korlhf-", dir=MEMORY))
-    except OSError as error:
-        raise InputError(f"{where}: {error.strerror}; make some") from error
     try:
         if lora_base(model.path, model.what):
             _merge(model, folder, where)
@@ -136,14 +134,9 @@ def _merge(model, folder, where):
     """The model that a LoRA folder makes of its base, in `folder`."""
     how: dict[str, Any] = {"dtype": DTYPES[model.dtype], "trust_remote_code": model.trust_remote_code}
     lm = load_causal_lm(model.path, model.codec.tokenizer, model.what, **how)
-    need, free = sum(p.nbytes for p in lm.parameters()), shutil.disk_usage(folder).free
-    try:
-        if need > free:
-            raise OSError(f"merged it takes {need / 2**20:,.0f} MiB, and {free / 2**20:,.0f} are free")
+    remedy = "merge it with applications/export/run_export.sh, and give that folder"
+    with writing(lm.parameters(), folder, where, remedy):
         lm.save_pretrained(folder)
         model.codec.tokenizer.save_pretrained(folder)
-    except (OSError, SafetensorError) as error:
-        merged = "merge it with applications/export/run_export.sh, and give that folder"
-        raise InputError(f"{where}: {first_line(error)}; {merged}") from error
     del lm
     gc.collect()

@@ -20,7 +20,7 @@ from typing import Any
 import httpx2
 
 from korlhf.core import program, progress
-from korlhf.core.errors import InputError
+from korlhf.core.errors import InputError, told
 from korlhf.rl import watched
 from korlhf.rl.flags import Flags
 from korlhf.rl.mixed import agreed
@@ -136,21 +136,16 @@ def opened(models: Models, flags: Flags, prompts: Sequence[Prompt], dtype: str) 
     log = "" if rollout.vllm_url else f"{flags.run.output_dir}/vllm.log"
     if rollout.vllm_weights in ("ipc", "nccl") and world.device.type != "cuda":
         raise InputError(f"--vllm_weights {rollout.vllm_weights}: the training has no CUDA GPU here; give files")
-    with program.unwinding():
-        yield from _opened(models, flags, prompts, dtype, log)
-
-
-def _opened(models, flags, prompts, dtype, log):
-    rollout, world = flags.rollout, models.world
     place = Path(rollout.vllm_weights_dir).resolve()
-    folder = agreed(lambda: _folder(place, bool(rollout.vllm_url)) if world.first else place, world)
-    servers = Servers(models.codec.eos_token_id, rollout.vllm_timeout, log)
-    transfer = TRANSFERS[rollout.vllm_weights](servers, folder, world)
-    sampler = Vllm(servers, [p.ids for p in prompts if len(p.ids) > 1][:CANARIES], transfer, world)
-    sampler.sleeps = rollout.vllm_sleep
     with contextlib.ExitStack() as stack:
+        stack.enter_context(program.unwinding())
+        folder = agreed(lambda: _folder(place, bool(rollout.vllm_url)) if world.first else place, world)
         if world.first:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        servers = Servers(models.codec.eos_token_id, rollout.vllm_timeout, log)
+        transfer = TRANSFERS[rollout.vllm_weights](servers, folder, world)
+        sampler = Vllm(servers, [p.ids for p in prompts if len(p.ids) > 1][:CANARIES], transfer, world)
+        sampler.sleeps = rollout.vllm_sleep
         if rollout.vllm_url:
             servers.urls = [url.rstrip("/") for url in rollout.vllm_url]
             stack.callback(sampler.leave if world.first else lambda: None)
@@ -168,19 +163,15 @@ def _opened(models, flags, prompts, dtype, log):
 
 def _folder(place, shared):
     """A new folder in `place`; shared: servers of other users may read it."""
-    try:
+    with told(f"--vllm_weights_dir {place}: cannot be written", "give another"):
         folder = Path(tempfile.mkdtemp(prefix="korlhf-", dir=place))
         folder.chmod(0o755 if shared else 0o700)
-    except OSError as error:
-        raise InputError(f"--vllm_weights_dir {place}: cannot be written: {error.strerror}; give another") from error
     return folder
 
 
 def _start(flags, models, folder, log, dtype):
-    try:
+    with told(f"--vllm_weights_dir {folder.parent}: cannot be written", "give another"):
         models.codec.tokenizer.save_pretrained(folder)
-    except OSError as error:
-        raise InputError(f"--vllm_weights_dir {folder.parent}: cannot be written: {error}; give another") from error
     progress.say(f"vLLM is being started; its log: {log}")
     longest = flags.ppo.max_prompt_seq_len + flags.ppo.max_answer_seq_len
     words = arguments(dtype, longest, flags.ppo.temperature, models.world.device.type == "cpu")

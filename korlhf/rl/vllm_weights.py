@@ -9,7 +9,7 @@ import contextlib
 import pickle
 import shutil
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch.cuda import nccl
 from torch.multiprocessing.reductions import reduce_tensor
 from transformers.core_model_loading import revert_weight_conversion
 
-from korlhf.core.errors import InputError
+from korlhf.core.errors import InputError, told
 from korlhf.models.lora import is_adapted, without_adapter
 from korlhf.models.merged import base_weights, merged_weights
 from korlhf.models.save import share_weights
@@ -61,16 +61,9 @@ class Files:
             without_adapter(model).save_pretrained(self.folder, state_dict=weights)
             share_weights(self.folder)
 
-    @contextlib.contextmanager
     def _writing(self, weights):
-        need, where = sum(w.nbytes for w in weights.values()), f"--vllm_weights_dir {self.folder.parent}"
-        try:
-            if need > (free := shutil.disk_usage(self.folder).free):
-                room = f"{need / 2**20:,.0f} MiB, and {free / 2**20:,.0f} are free there"
-                raise InputError(f"{where}: the weights take {room}; give another, or make room")
-            yield
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{where}: cannot be written: {error}") from error
+        what = f"--vllm_weights_dir {self.folder.parent}: cannot be written"
+        return writing(weights.values(), self.folder, what, "give another, or make room")
 
     def push(self, actor: Engine) -> None:
         """The servers, which answer nothing meanwhile, have the weights of `actor` when this returns. All processes
@@ -226,6 +219,18 @@ class NcclGroup:
 
 
 TRANSFERS: dict[str, type[Files]] = {"files": Files, "adapter": Adapter, "ipc": Ipc, "nccl": Nccl}
+
+
+@contextlib.contextmanager
+def writing(weights: Iterable[torch.Tensor], folder: Path, what: str, remedy: str) -> Generator[None]:
+    """Inside, `weights` are written into `folder`: want of room, which is looked for first, and whatever else fails is
+    one line; what, remedy: as of errors.told.
+    """
+    need, free = sum(w.nbytes for w in weights), shutil.disk_usage(folder).free
+    with told(what, remedy, (OSError, SafetensorError)):
+        if need > free:
+            raise OSError(f"the weights take {need / 2**20:,.0f} MiB, and {free / 2**20:,.0f} are free there")
+        yield
 
 
 def meanwhile(here: Callable[[], Any], there: Callable[[], Any]) -> None:

@@ -181,7 +181,9 @@ def test_no_room_for_what_is_merged(adapter, cache, monkeypatch):
     monkeypatch.undo()
     before = list(Path(served.MEMORY).glob("korlhf-*"))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(0, 0, 0))
-    with pytest.raises(InputError, match="merged it takes .* MiB, and 0 are free; merge it with applications/export"):
+    with pytest.raises(
+        InputError, match="the weights take .* MiB, and 0 are free there; merge it with applications/export"
+    ):
         answers(opened, talk, cache, how)
     assert list(Path(served.MEMORY).glob("korlhf-*")) == before
 

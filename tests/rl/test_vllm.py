@@ -206,6 +206,21 @@ def test_a_server_that_does_not_take_weights_is_one_line(served, on_cpus, way, f
     assert not server.paused
 
 
+def test_workers_of_all_servers_are_one_group(tmp_path, monkeypatch):
+    bodies = {}
+
+    class Two:
+        def tell(self, path, body=None, method="POST"):
+            bodies[path] = body
+            return [{"world_size": 2}, {"world_size": 3}]
+
+    group = SimpleNamespace(size=6, key=b"key", open=lambda: None)
+    monkeypatch.setattr(vllm_weights, "NcclGroup", lambda size: group if size == 6 else None)
+    vllm_weights.Nccl(Two(), tmp_path, ALONE)._open()
+    infos = [body["init_info"] for body in bodies["/init_weight_transfer_engine"]]
+    assert [(info["rank_offset"], info["world_size"]) for info in infos] == [(1, 6), (3, 6)]
+
+
 def test_what_fails_in_a_broadcast_is_told_as_itself_and_a_server_before_it():
     def fails(error, seconds=0.0):
         time.sleep(seconds)
