@@ -100,8 +100,6 @@ class Adapter(Files):
 
     def push(self, actor: Engine) -> None:
         name = f"{self.folder.name}-{actor.version}"  # a new one: vLLM would read an old one's files for each request
-        if name == self.servers.model:  # they slept
-            return
         model, weights = _model(actor), actor.state_dict(adapter_only=True)
         self._by_first(lambda: self._push(model, weights, name))
         self.servers.model = name
